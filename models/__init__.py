@@ -1,0 +1,1 @@
+"""What turns features into a decision: model bundles, backends, policies."""

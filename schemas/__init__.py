@@ -1,0 +1,1 @@
+"""What crosses the wire: Avro schemas, framing, decode and encode, on columns."""

@@ -1,0 +1,131 @@
+"""The values that flow from station to station: records, columns, events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.errors import RecordError
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a record stands in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Kind(StrEnum):
+    """The logical type of a column, after the Avro specification's logical types."""
+
+    BOOL = "bool"
+    LONG = "long"
+    DOUBLE = "double"
+    STRING = "string"
+    TIME = "time"
+    DECIMAL = "decimal"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """N values of one field.
+
+    values: bool[N] for BOOL, int64[N] for LONG, float64[N] for DOUBLE, int64[N] of microseconds
+        since 1970-01-01 UTC for TIME, int64[N] of unscaled units for DECIMAL, and a
+        ``pyarrow.StringArray`` of N non-null strings for STRING.
+    valid: bool[N], False where the field is null; the value there is 0, False or "".
+    scale: decimal digits after the point, for DECIMAL.
+    """
+
+    kind: Kind
+    values: npt.NDArray[Any] | pa.StringArray
+    valid: npt.NDArray[np.bool_]
+    scale: int = 0
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+        """The same column at ``rows``, in their order."""
+        values = self.values.take(pa.array(rows)) if self.kind is Kind.STRING else self.values[rows]
+        return type(self)(self.kind, values, self.valid[rows], self.scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """N consumed records of one topic, as parallel sequences.
+
+    partitions: int32[N]; offsets: int64[N]; timestamps: int64[N] in milliseconds since
+    1970-01-01 UTC (the record's own), -1 where there is none. ``headers`` is None when no record
+    of the batch has any.
+    """
+
+    topic: str
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    partitions: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    timestamps: npt.NDArray[np.int64]
+    headers: Sequence[Headers | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def position(self, row: int) -> Position:
+        return Position(self.topic, int(self.partitions[row]), int(self.offsets[row]))
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+        """The records at ``rows``, in their order."""
+        order = rows.tolist()
+        return type(self)(
+            self.topic,
+            [self.keys[i] for i in order],
+            [self.values[i] for i in order],
+            self.partitions[rows],
+            self.offsets[rows],
+            self.timestamps[rows],
+            None if self.headers is None else [self.headers[i] for i in order],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """N decoded bodies: a column for each path in use, and the rows that could not be decoded.
+
+    A row named in ``errors`` has null in every column.
+    """
+
+    columns: Mapping[str, Column]
+    errors: Mapping[int, RecordError]
+    schema_ids: Sequence[str | None] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventBatch:
+    """A micro-batch: N events as columns, each with its record.
+
+    columns: a Column for each dotted path in use.
+    event_id: StringArray[N]. event_time: int64[N], microseconds since 1970-01-01 UTC.
+    amount_minor: int64[N] of minor units, or None where no amount is bound.
+    entity_keys: for each entity, StringArray[N].
+    """
+
+    records: Records
+    columns: Mapping[str, Column]
+    event_id: pa.StringArray
+    event_time: npt.NDArray[np.int64]
+    amount_minor: npt.NDArray[np.int64] | None
+    entity_keys: Mapping[str, pa.StringArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.event_time)
