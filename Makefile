@@ -1,0 +1,76 @@
+# Every target does its own set-up in .venv; nothing needs Docker or root. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The last line of `demo`, `chaos` and `bench` is JSON: with `make -C` nothing may follow it.
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What is installed stays, until another DEVICE is asked for.
+DEVICE ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+STAMP := $(VENV)/.installed-$(DEVICE)
+PACKAGES := $(wildcard schemas features models worker tests benchmarks)
+
+ifeq ($(filter cpu gpu,$(DEVICE)),)
+$(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
+endif
+
+.PHONY: help install demo test lint format chaos bench record lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make .venv with everything in it; DEVICE=cpu (default) or gpu
+	@:
+
+# The locks of cpu and gpu hold different packages of the same name: a change of DEVICE starts anew.
+$(STAMP): locks/$(DEVICE).txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or later is needed;" \
+			"name one with make install PYTHON=python3.12" >&2; exit 1; }
+	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
+	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
+
+test: install ## all tests; ARGS="-k decode" for some
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: install ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(PACKAGES)
+	@$(BIN)/lint-imports
+
+format: install ## let ruff put files into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
+	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+
+bench: install ## measure against the rivals: JSON=1 SUITE=name
+	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE))
+
+record: install ## renew the golden recording and show what changed
+	@$(BIN)/python tests/golden/record.py
+
+# `--universal`: one file for every platform and Python. No header: it would tell this machine's paths.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
+	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
+DEVELOPMENT := --extra embedded --extra train --extra dev
+
+lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
+	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt
+	@$(COMPILE) --extra gpu $(DEVELOPMENT) -o locks/gpu.txt
+	@$(COMPILE) --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
+	@$(COMPILE) --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
+	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --constraints locks/cpu.txt -o locks/build.txt
