@@ -1,0 +1,23 @@
+"""What can go wrong between the worker and its brokers."""
+
+from __future__ import annotations
+
+
+class DeliveryError(Exception):
+    """A micro-batch was not committed."""
+
+
+class BatchAbortedError(DeliveryError):
+    """The transaction was aborted for certain: rewind, and read the records again."""
+
+
+class OutcomeUnknownError(DeliveryError):
+    """The brokers did not say whether the transaction was committed: ask them anew."""
+
+
+class OutputTooLargeError(DeliveryError):
+    """The transaction was aborted because a topic refused a record's size."""
+
+
+class DeliveryFatalError(DeliveryError):
+    """Going on could lose or repeat a score: the process ends, and a new one takes over."""

@@ -1,0 +1,76 @@
+"""Every metric of the worker, declared once, with its meaning. Base units; no entity in a label."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+events = Counter(
+    "fraud_worker_events", "Events scored and committed.", ["model"], registry=REGISTRY
+)
+dead_letters = Counter(
+    "fraud_worker_dead_letters",
+    "Records committed as dead letters, by code.",
+    ["code"],
+    registry=REGISTRY,
+)
+decisions = Counter(
+    "fraud_worker_decisions", "Committed decisions, by name.", ["decision"], registry=REGISTRY
+)
+flags = Counter(
+    "fraud_worker_flags", "Flags on scored events, by name.", ["flag"], registry=REGISTRY
+)
+batches = Counter(
+    "fraud_worker_batches",
+    "Micro-batches, by outcome: committed, aborted, unknown or dropped.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+batch_events = Histogram(
+    "fraud_worker_batch_events",
+    "Records in a micro-batch.",
+    buckets=(1, 4, 16, 64, 256, 1024, 2048, 4096, 16384, 65536),
+    registry=REGISTRY,
+)
+stage_seconds = Histogram(
+    "fraud_worker_stage_seconds",
+    "Time one micro-batch spends in a station.",
+    ["stage"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+record_age_seconds = Histogram(
+    "fraud_worker_record_age_seconds",
+    "Age of the oldest record of a micro-batch when its scores are committed, by its timestamp.",
+    buckets=(*_SECONDS, 60.0, 600.0, 3600.0),
+    registry=REGISTRY,
+)
+lag = Gauge(
+    "fraud_worker_lag_records",
+    "Records between the read position and the end of a partition.",
+    ["partition"],
+    registry=REGISTRY,
+)
+partitions = Gauge(
+    "fraud_worker_assigned_partitions", "Partitions assigned to this replica.", registry=REGISTRY
+)
+rebalances = Counter(
+    "fraud_worker_assignment_changes",
+    "Changes of the assignment and rewinds to the checkpoint.",
+    registry=REGISTRY,
+)
+paused = Gauge(
+    "fraud_worker_paused",
+    "1 while reading is paused because a dependency is away.",
+    ["dependency"],
+    registry=REGISTRY,
+)
+info = Gauge(
+    "fraud_worker_info",
+    "Always 1; the labels name what is running.",
+    ["model", "model_version", "policy_version", "feature_set", "device"],
+    registry=REGISTRY,
+)

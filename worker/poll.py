@@ -1,0 +1,246 @@
+"""Poll: records from the input topic, bound to the assignment under which they were consumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import structlog
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas.batch import Records
+from worker.errors import DeliveryFatalError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Polled:
+    """Records and the group membership they were consumed under.
+
+    group_metadata is the consumer's own at that moment; epoch counts assignment changes.
+    """
+
+    records: Records
+    group_metadata: Any
+    epoch: int
+
+
+class Poller:
+    """Consumes the input topic as a member of the group.
+
+    before_change is called whenever partitions are about to move, so that a transaction in
+    flight can end first. ``rewind_needed`` says that partitions moved: the caller settles what is
+    in flight, then calls `rewind`.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        *,
+        start_from: Literal["earliest", "latest", "error"],
+        timeout_s: float,
+        before_change: Callable[[], None],
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._start_from = start_from
+        self._timeout_s = timeout_s
+        self._before_change = before_change
+        self._starts: dict[int, int] = {}
+        self.epoch = 0
+        self.joined = False
+        self.rewind_needed = False
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that are assigned now."""
+        return sorted(self._starts)
+
+    def subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def poll(self, max_events: int, timeout_s: float) -> Polled | None:
+        """Up to ``max_events`` records: the first within ``timeout_s``, the others that are there.
+
+        None when there are none, or when the assignment changed meanwhile.
+        """
+        epoch = self.epoch
+        messages = self._consumer.consume(1, timeout_s)
+        if messages and max_events > 1:
+            messages += self._consumer.consume(max_events - 1, 0)
+        if not messages:
+            return None
+        # Taken here, on the polling thread, right after the records: a fresh object at commit
+        # time would let a member that lost its partitions commit for the new generation.
+        group_metadata = self._consumer.consumer_group_metadata()
+        if self.epoch != epoch:
+            self.rewind_needed = True
+            return None
+        messages = _without_errors(messages)
+        if not messages:
+            return None
+        return Polled(_records(self._topic, messages), group_metadata, epoch)
+
+    def serve(self) -> None:
+        """Keep the membership alive while reading is paused."""
+        messages = self._consumer.consume(1, 0.1)
+        if messages:
+            self.rewind_needed = True
+            _without_errors(messages)
+
+    def rewind(self) -> None:
+        """Go back to the checkpoint of every partition that is still assigned.
+
+        Cooperative rebalancing does not rewind retained partitions. Drops what was polled: the
+        epoch moves. Raises KafkaException while the brokers do not answer.
+        """
+        self.epoch += 1
+        for partition, offset in self._checkpoints(self.partitions).items():
+            start = self._starts[partition] if offset is None else offset
+            self._consumer.seek(TopicPartition(self._topic, partition, start))
+        self.rewind_needed = False
+
+    def pause(self) -> None:
+        self._consumer.pause([TopicPartition(self._topic, p) for p in self.partitions])
+
+    def resume(self) -> None:
+        self._consumer.resume([TopicPartition(self._topic, p) for p in self.partitions])
+
+    def lag(self) -> dict[int, int]:
+        """Records behind the end of each assigned partition, as last heard from the broker."""
+        lags = {}
+        for at in self._consumer.position([TopicPartition(self._topic, p) for p in self.partitions]):
+            low, high = self._consumer.get_watermark_offsets(at, cached=True)
+            if high >= 0:
+                lags[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
+        return lags
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _checkpoints(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """The group's committed offset of each partition, None where there is none.
+
+        Waits for transactions that still hold offsets of these partitions: the consumer asks for
+        stable offsets, as it is read_committed.
+        """
+        asked = [TopicPartition(self._topic, p) for p in partitions]
+        if not asked:
+            return {}
+        found = {}
+        for answer in self._consumer.committed(asked, timeout=self._timeout_s):
+            if answer.error:
+                raise KafkaException(answer.error)
+            found[answer.partition] = answer.offset if answer.offset != OFFSET_INVALID else None
+        return found
+
+    def _start(self, partition: int, committed: int | None) -> int:
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=self._timeout_s
+        )
+        if committed is None:
+            if self._start_from == "error":
+                raise DeliveryFatalError(
+                    f"kafka.start_from is error and partition {partition} of {self._topic} has no "
+                    "checkpoint; set earliest or latest, or commit an offset for the group"
+                )
+            return int(low if self._start_from == "earliest" else high)
+        if committed < low:
+            raise DeliveryFatalError(
+                f"the checkpoint of partition {partition} of {self._topic} is {committed}, its "
+                f"first record is {low}: retention deleted {low - committed} unread records; "
+                "lengthen the retention, and reset the group's offset to accept the loss"
+            )
+        if committed > high:
+            raise DeliveryFatalError(
+                f"the checkpoint of partition {partition} of {self._topic} is {committed}, the "
+                f"partition ends at {high}: the topic was made anew; use another kafka.group"
+            )
+        return committed
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._change()
+        self.joined = True
+        try:
+            committed = self._checkpoints(p.partition for p in assigned)
+            starts = {p: self._start(p, offset) for p, offset in committed.items()}
+        except KafkaException as error:
+            # Not assigned here, librdkafka would assign for us, from a place of its own.
+            raise DeliveryFatalError(
+                f"checkpoints of {self._topic} cannot be read: {error}; see that the brokers are up"
+            ) from error
+        at = [TopicPartition(self._topic, p, offset) for p, offset in starts.items()]
+        consumer.incremental_assign(at)
+        self._starts.update(starts)
+        if self._start_from == "latest":
+            self._fix_start([t for t in at if committed[t.partition] is None])
+        log.info("assigned", partitions=self.partitions, starts=starts, epoch=self.epoch)
+
+    def _fix_start(self, starts: list[TopicPartition]) -> None:
+        """Commit where ``latest`` was, or a crash before the first checkpoint would skip events."""
+        if starts:
+            self._consumer.commit(offsets=starts, asynchronous=False)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._change()
+        consumer.incremental_unassign(revoked)
+        self._forget("revoked", revoked)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._change()
+        consumer.incremental_unassign(lost)
+        self._forget("lost", lost)
+
+    def _change(self) -> None:
+        self._before_change()
+        self.epoch += 1
+        self.rewind_needed = True
+
+    def _forget(self, how: str, gone: list[TopicPartition]) -> None:
+        for partition in gone:
+            self._starts.pop(partition.partition, None)
+        log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
+
+
+def _without_errors(messages: list[Message]) -> list[Message]:
+    failed = [error for m in messages if (error := m.error()) is not None]
+    if not failed:
+        return messages
+    for error in failed:
+        if error.fatal() or error.code() in (
+            KafkaError._AUTO_OFFSET_RESET,
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
+        ):
+            raise DeliveryFatalError(f"the input topic cannot be read: {error}")
+        log.warning("consumer_error", error=str(error))
+    return [m for m in messages if m.error() is None]
+
+
+def _records(topic: str, messages: list[Message]) -> Records:
+    headers = [m.headers() for m in messages]
+    return Records(
+        topic,
+        [m.key() for m in messages],
+        [m.value() for m in messages],
+        np.array([m.partition() for m in messages], dtype=np.int32),
+        np.array([m.offset() for m in messages], dtype=np.int64),
+        np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
+        headers if any(headers) else None,
+    )

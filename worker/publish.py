@@ -1,0 +1,105 @@
+"""Publish: scores and dead letters of one micro-batch to their topics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from schemas.batch import Headers
+from worker.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter
+from worker.errors import BatchAbortedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outbox:
+    """All that one micro-batch leaves behind, and the membership that may commit it.
+
+    keys, values and headers are parallel: one score each. next_offsets: for each input partition
+    the offset after its last record.
+    """
+
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes]
+    headers: Sequence[Headers] | None
+    dead_letters: Sequence[DeadLetter]
+    next_offsets: dict[int, int]
+    group_metadata: Any
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """Largest record that each topic takes, in bytes (``max.message.bytes``)."""
+
+    scores: int
+    dead_letters: int
+
+
+class Publisher:
+    """Queues an outbox on a producer; delivery is the checkpoint's business."""
+
+    def __init__(self, producer: Producer, score_topic: str, dead_letter_topic: str) -> None:
+        self._producer = producer
+        self._score_topic = score_topic
+        self._dead_letter_topic = dead_letter_topic
+
+    def publish(self, outbox: Outbox, limits: SizeLimits) -> None:
+        """Queue all scores and dead letters. Raises BatchAbortedError if the queue is too small."""
+        try:
+            if outbox.headers is None:
+                self._publish_scores(outbox)
+            else:
+                self._publish_with_headers(outbox, outbox.headers)
+            for letter in outbox.dead_letters:
+                self._publish_dead_letter(letter, limits)
+        except BufferError as error:
+            raise BatchAbortedError(
+                f"the producer's queue is full ({error}); raise queue.buffering.max.kbytes in "
+                "kafka.producer, or lower delivery.max_batch_events"
+            ) from error
+
+    def _publish_scores(self, outbox: Outbox) -> None:
+        messages: list[dict[str, Any]] = [
+            {"value": value, "key": key}
+            for value, key in zip(outbox.values, outbox.keys, strict=True)
+        ]
+        if not messages:
+            return
+        queued = self._producer.produce_batch(self._score_topic, messages)
+        if queued < len(messages):
+            errors = [m["_error"] for m in messages if "_error" in m]
+            _raise_queueing(errors[0] if errors else None)
+
+    def _publish_with_headers(self, outbox: Outbox, headers: Sequence[Headers]) -> None:
+        """produce_batch takes no headers (librdkafka issue 5559): one call each."""
+        for key, value, own in zip(outbox.keys, outbox.values, headers, strict=True):
+            self._producer.produce(self._score_topic, value, key, headers=list(own))
+
+    def _publish_dead_letter(self, letter: DeadLetter, limits: SizeLimits) -> None:
+        fits = letter if letter.size() <= limits.dead_letters else letter.oversize()
+        self._producer.produce(
+            self._dead_letter_topic,
+            fits.value,
+            fits.key,
+            headers=fits.headers,
+            timestamp=max(fits.timestamp, 0),
+        )
+
+
+def too_large(values: Sequence[bytes], keys: Sequence[bytes | None], limits: SizeLimits) -> list[int]:
+    """Rows whose score would not fit the output topic."""
+    bound = limits.scores - RECORD_OVERHEAD_BYTES
+    return [
+        row
+        for row, (value, key) in enumerate(zip(values, keys, strict=True))
+        if len(value) + len(key or b"") > bound
+    ]
+
+
+def _raise_queueing(error: KafkaError | None) -> None:
+    if error is not None and error.code() != KafkaError._QUEUE_FULL:
+        raise KafkaException(error)
+    raise BufferError("local queue full")
