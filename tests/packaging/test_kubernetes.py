@@ -1,0 +1,183 @@
+"""k8s/base against the schemas of Kubernetes, the restricted pod standard and the worker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from models.policy import load_policy
+from worker.settings import load_settings
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "k8s" / "base"
+OLDEST = "1.30"
+
+Manifest = dict[str, Any]
+
+
+def kustomization() -> Manifest:
+    found = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def manifests() -> dict[str, Manifest]:
+    """The resources of the base by kind, with the labels and selectors that kustomize adds."""
+    (labels,) = (entry["pairs"] for entry in kustomization()["labels"])
+    found: dict[str, Manifest] = {}
+    for name in kustomization()["resources"]:
+        for document in yaml.safe_load_all((BASE / name).read_text()):
+            assert document["kind"] not in found
+            found[document["kind"]] = document
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        found[kind]["spec"]["selector"] = {"matchLabels": labels}
+    found["Deployment"]["spec"]["template"]["metadata"] = {"labels": labels}
+    return found
+
+
+def pod() -> Manifest:
+    spec = manifests()["Deployment"]["spec"]["template"]["spec"]
+    assert isinstance(spec, dict)
+    return spec
+
+
+def container() -> Manifest:
+    (only,) = pod()["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("kind", manifests())
+def test_every_manifest_follows_the_schema(kind: str, version: str) -> None:
+    kubernetes_validate.validate(manifests()[kind], version, strict=True)
+
+
+def test_the_schema_check_sees_a_misspelt_field() -> None:
+    deployment = manifests()["Deployment"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
+        kubernetes_validate.validate(deployment, OLDEST, strict=True)
+
+
+def test_the_kustomization_names_every_file_and_no_other() -> None:
+    named = set(kustomization()["resources"])
+    for generator in kustomization()["configMapGenerator"]:
+        named |= set(generator["files"])
+    there = {path.relative_to(BASE).as_posix() for path in BASE.rglob("*") if path.is_file()}
+    assert named == there - {"kustomization.yaml"}
+
+
+def test_it_builds() -> None:
+    tool = shutil.which("kustomize") or shutil.which("kubectl")
+    if tool is None:
+        pytest.skip("neither kustomize nor kubectl is on this machine")
+    command = [tool, "build"] if Path(tool).name == "kustomize" else [tool, "kustomize"]
+    built = subprocess.run([*command, BASE], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    found = {document["kind"]: document for document in yaml.safe_load_all(built.stdout)}
+    assert found.keys() == manifests().keys() | {"ConfigMap"}
+    for document in found.values():
+        kubernetes_validate.validate(document, OLDEST, strict=True)
+    files = {Path(name).name for name in kustomization()["configMapGenerator"][0]["files"]}
+    assert found["ConfigMap"]["data"].keys() == files
+    (volume,) = (
+        volume["configMap"]["name"]
+        for volume in found["Deployment"]["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in volume
+    )
+    assert volume == found["ConfigMap"]["metadata"]["name"]
+    selector = found["Deployment"]["spec"]["selector"]
+    assert found["PodDisruptionBudget"]["spec"]["selector"] == selector
+    assert found["Service"]["spec"]["selector"] == selector["matchLabels"]
+
+
+def test_the_namespace_enforces_restricted_pods() -> None:
+    labels = manifests()["Namespace"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_pod_meets_the_restricted_standard() -> None:
+    spec, own = pod(), container()["securityContext"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert own["allowPrivilegeEscalation"] is False
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers"}
+    kinds = {kind for volume in spec["volumes"] for kind in volume.keys() - {"name"}}
+    assert kinds <= {"configMap", "secret", "persistentVolumeClaim", "emptyDir"}
+
+
+def test_the_pod_is_narrower_than_the_standard_asks() -> None:
+    assert container()["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod()["automountServiceAccountToken"] is False
+    writable = {
+        mount["name"] for mount in container()["volumeMounts"] if not mount.get("readOnly", False)
+    }
+    assert writable == {"tmp"}
+
+
+def test_no_variable_of_kubernetes_looks_like_a_setting() -> None:
+    # A Service named fraud-worker would set FRAUD_WORKER_PORT, which the worker refuses.
+    assert pod()["enableServiceLinks"] is False
+
+
+def test_probes_ask_the_workers_own_addresses() -> None:
+    own = container()
+    paths = {name: probe["httpGet"]["path"] for name, probe in own.items() if "Probe" in name}
+    assert paths == {"startupProbe": "/live", "livenessProbe": "/live", "readinessProbe": "/ready"}
+    (port,) = own["ports"]
+    assert all(own[name]["httpGet"]["port"] == port["name"] for name in paths)
+    assert port["containerPort"] == load_settings(BASE / "pipeline").http.port
+
+
+def test_replicas_have_names_of_their_own() -> None:
+    variables = {variable["name"]: variable for variable in container()["env"]}
+    replica = variables["FRAUD_WORKER_REPLICA"]["valueFrom"]
+    assert replica == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+def test_secrets_are_files() -> None:
+    assert all(
+        "secretKeyRef" not in variable.get("valueFrom", {}) for variable in container()["env"]
+    )
+    assert "envFrom" not in container()
+
+
+def test_the_image_is_the_one_that_is_built() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    (image,) = kustomization()["images"]
+    assert (container()["image"], version) == (image["name"], image["newTag"])
+    user = pod()["securityContext"]["runAsUser"]
+    assert f"\nUSER {user}:" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_worker_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in container()["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "fraud-worker-0"))
+    settings = load_settings(BASE / "pipeline")
+    load_policy(settings.policy)
+    assert settings.replica == "fraud-worker-0"
+    assert pod()["terminationGracePeriodSeconds"] > settings.delivery.drain_s
+    mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert settings.store
+    assert settings.registry
+    outside = (settings.kafka.password_file, settings.store.password_file, settings.model.bundle)
+    for path in outside:
+        assert path
+        assert path.parent.as_posix() in mounts
+
+
+@pytest.mark.parametrize("name", ["features.yaml", "policy.yaml", "transaction.avsc"])
+def test_the_pipeline_is_the_example(name: str) -> None:
+    # kustomize reads no file outside its folder, so the base holds copies.
+    copy = BASE / "pipeline" / name
+    assert copy.read_bytes() == (ROOT / "examples" / "handbook" / name).read_bytes()

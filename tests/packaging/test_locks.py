@@ -1,0 +1,104 @@
+"""The lock files against pyproject.toml and each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCKS = sorted(path.name for path in (ROOT / "locks").iterdir())
+# What stands in each lock, as extras; the project's own dependencies besides.
+EXTRAS = {
+    "cpu.txt": ["cpu", "embedded", "train", "dev"],
+    "gpu.txt": ["gpu", "embedded", "train", "dev"],
+    "run-cpu.txt": ["cpu"],
+    "run-gpu.txt": ["gpu"],
+}
+LINUX = [
+    {"sys_platform": "linux", "python_version": version, "python_full_version": f"{version}.1"}
+    for version in ("3.11", "3.12", "3.13", "3.14")
+]
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def entries(name: str) -> list[str]:
+    """One logical line a package: pin, marker and hashes."""
+    text = (ROOT / "locks" / name).read_text().replace("\\\n", " ")
+    return [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
+    """Version by package that the lock gives in ``environment``."""
+    found: dict[str, str] = {}
+    for entry in entries(name):
+        requirement = Requirement(entry.split("--hash")[0].strip())
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            package = canonicalize_name(requirement.name)
+            assert package not in found, f"{name} pins {package} twice for {environment}"
+            found[package] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+def test_every_lock_is_known() -> None:
+    assert [*sorted(EXTRAS), "build.txt"] == sorted(LOCKS, key=lambda name: name == "build.txt")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_entry_is_pinned_with_hashes(name: str) -> None:
+    for entry in entries(name):
+        assert re.match(r"[\w.\[\]-]+==\S+ ", entry), entry
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_no_lock_names_an_index(name: str) -> None:
+    text = (ROOT / "locks" / name).read_text()
+    assert not re.findall(r"https?:|file:|--(?:extra-)?index-url|--find-links|--trusted-host", text)
+
+
+@pytest.mark.parametrize(
+    "environment", LINUX, ids=lambda environment: environment["python_version"]
+)
+@pytest.mark.parametrize("name", EXTRAS)
+def test_what_the_project_asks_for_is_in_the_lock(name: str, environment: dict[str, str]) -> None:
+    project = pyproject()["project"]
+    asked = list(project["dependencies"])
+    for extra in EXTRAS[name]:
+        asked += project["optional-dependencies"][extra]
+    pinned = pins(name, environment)
+    for requirement in map(Requirement, asked):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            version = pinned.get(canonicalize_name(requirement.name))
+            assert version, f"{name} lacks {requirement}: run make lock"
+            assert requirement.specifier.contains(version), f"{name} has {version}: run make lock"
+
+
+@pytest.mark.parametrize(
+    "environment", LINUX, ids=lambda environment: environment["python_version"]
+)
+def test_cpu_and_gpu_exclude_each_other(environment: dict[str, str]) -> None:
+    for lock in ("cpu.txt", "run-cpu.txt"):
+        assert pins(lock, environment).keys().isdisjoint({"xgboost", "cupy-cuda12x"})
+    for lock in ("gpu.txt", "run-gpu.txt"):
+        assert "xgboost-cpu" not in pins(lock, environment)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize(
+    "environment", LINUX, ids=lambda environment: environment["python_version"]
+)
+def test_the_image_runs_what_was_tested(device: str, environment: dict[str, str]) -> None:
+    tested = pins(f"{device}.txt", environment)
+    assert pins(f"run-{device}.txt", environment).items() <= tested.items()
+    assert pins("build.txt", environment).items() <= tested.items()

@@ -1,0 +1,147 @@
+"""The Makefile against a Python that only writes down what it is asked to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Without what the `make` around this test hands down.
+BARE = {"PATH": os.environ["PATH"]}
+# Stands for the system's Python and, copied into the environment, for that one's own.
+PYTHON = """#!/usr/bin/env bash
+case "$*" in
+  --version) echo "Python 3.99" ;;
+  -c*version_info*) exit "${TOO_OLD:-0}" ;;
+  -c*) ;;
+  *) echo "$(basename "$0") $*" >> "$LOG" ;;
+esac
+if [[ "$1 $2" == "-m venv" ]]; then
+  rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python
+elif [[ "$2" == "benchmarks" || "$1" == tests/* ]]; then
+  echo '{"last": true}'
+fi
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "locks", tmp_path / "locks")
+    python = tmp_path / "system-python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "PYTHON=./system-python", *arguments],
+        cwd=clone,
+        env=BARE | {"LOG": "log"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def calls(clone: Path) -> list[str]:
+    """What the two Pythons were asked since the last time, oldest first."""
+    log = clone / "log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return lines
+
+
+def test_help_lists_every_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, env=BARE, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == phony[1].split()
+
+
+def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
+    assert make(clone, "install").returncode == 0
+    first = calls(clone)
+    assert first[0] == "system-python -m venv --clear .venv"
+    assert "--require-hashes -r locks/cpu.txt" in first[1]
+    assert first[2].endswith("--no-deps --no-build-isolation -e .")
+    assert len(first) == 3
+
+    again = make(clone, "install")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert calls(clone) == []
+
+
+def test_a_changed_lock_is_installed_into_the_same_environment(clone: Path) -> None:
+    make(clone, "install")
+    calls(clone)
+    later = (clone / ".venv" / ".installed-cpu").stat().st_mtime + 10
+    os.utime(clone / "locks" / "cpu.txt", (later, later))
+    assert make(clone, "install").returncode == 0
+    assert ["-m pip" in call for call in calls(clone)] == [True, True]
+
+
+def test_another_device_starts_anew_and_then_stays(clone: Path) -> None:
+    make(clone, "install")
+    calls(clone)
+    assert make(clone, "install", "DEVICE=gpu").returncode == 0
+    changed = calls(clone)
+    assert changed[0] == "system-python -m venv --clear .venv"
+    assert "-r locks/gpu.txt" in changed[1]
+
+    make(clone, "bench")
+    assert calls(clone) == ["python -m benchmarks"]
+
+
+def test_an_unknown_device_is_refused(clone: Path) -> None:
+    refused = make(clone, "install", "DEVICE=tpu")
+    assert refused.returncode != 0
+    assert 'DEVICE is "tpu": use DEVICE=cpu or DEVICE=gpu' in refused.stderr
+
+
+def test_an_old_python_is_refused_with_the_remedy(clone: Path) -> None:
+    refused = make(clone, "install", TOO_OLD="1")
+    assert refused.returncode != 0
+    assert "Python 3.11 or later is needed" in refused.stderr
+    assert "make install PYTHON=" in refused.stderr
+    assert calls(clone) == []
+
+
+def test_a_failed_install_is_tried_again(clone: Path) -> None:
+    python = clone / "system-python"
+    python.write_text(PYTHON.replace("case ", '[[ "$*" != *locks* ]] || exit 1\ncase ', 1))
+    assert make(clone, "install").returncode != 0
+    python.write_text(PYTHON)
+    shutil.copy(python, clone / ".venv" / "bin" / "python")
+    calls(clone)
+    assert make(clone, "install").returncode == 0
+    assert any("-r locks/cpu.txt" in call for call in calls(clone))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (["bench"], "python -m benchmarks"),
+        (["bench", "JSON=1", "SUITE=late"], "python -m benchmarks --json --suite late"),
+        (["chaos"], "python tests/system/chaos.py --kills 20"),
+        (["chaos", "KILLS=4", "SEED=7"], "python tests/system/chaos.py --kills 4 --seed 7"),
+    ],
+)
+def test_the_last_line_is_the_commands_own(clone: Path, arguments: list[str], call: str) -> None:
+    make(clone, "install")
+    calls(clone)
+    done = make(clone, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert calls(clone) == [call]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"last": True}
