@@ -1,0 +1,163 @@
+"""How a column is written as one Avro primitive, enum or logical type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.batch import Column, Kind
+from schemas.encode_body import Body, Present, where_present
+from schemas.errors import ConfigurationError
+
+_DAY = 86_400_000_000
+# Microseconds in one unit of the logical type.
+_TIME_UNITS = {
+    "date": _DAY,
+    "time-millis": 1_000,
+    "time-micros": 1,
+    "timestamp-millis": 1_000,
+    "timestamp-micros": 1,
+    "local-timestamp-millis": 1_000,
+    "local-timestamp-micros": 1,
+}
+_NANOSECOND_TIMES = {"timestamp-nanos", "local-timestamp-nanos"}
+_INT = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafWriter:
+    """The kinds of column that a type takes, and how it writes the column's values.
+
+    write: (body, path, column, present); raises ValueError, naming the path, for a value that
+        does not fit. Values where ``present`` is False are not written and not looked at.
+    """
+
+    kinds: tuple[Kind, ...]
+    write: Callable[[Body, str, Column, Present], None]
+
+
+def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
+    """The writer for a parsed schema that is no union and no record; None where there is none.
+
+    Plain ``bytes`` and ``fixed``, arrays and maps have no column.
+    """
+    if isinstance(schema, str):
+        return _PRIMITIVES.get(schema)
+    avro_type, logical = schema["type"], schema.get("logicalType")
+    if avro_type == "enum":
+        return _enum(schema["symbols"])
+    if logical == "decimal" and avro_type in ("bytes", "fixed"):
+        return _decimal(schema)
+    if avro_type in ("int", "long"):
+        if logical in _NANOSECOND_TIMES:
+            return LeafWriter((Kind.TIME,), _write_nanoseconds)
+        if logical in _TIME_UNITS:
+            return _time(_TIME_UNITS[logical], avro_type)
+    # An unknown logical type is to be ignored, says the specification.
+    return _PRIMITIVES.get(avro_type) if isinstance(avro_type, str) else None
+
+
+def _write_boolean(body: Body, _: str, column: Column, present: Present) -> None:
+    body.number(column.values, "u1", present)
+
+
+def _write_long(body: Body, _: str, column: Column, present: Present) -> None:
+    body.varint(column.values, present)
+
+
+def _write_int(body: Body, path: str, column: Column, present: Present) -> None:
+    _write_int_values(body, path, column.values, present)
+
+
+def _write_float(body: Body, _: str, column: Column, present: Present) -> None:
+    body.number(column.values, "<f4", present)
+
+
+def _write_double(body: Body, _: str, column: Column, present: Present) -> None:
+    body.number(column.values, "<f8", present)
+
+
+def _write_string(body: Body, _: str, column: Column, present: Present) -> None:
+    body.string(column.values, present)
+
+
+_PRIMITIVES = {
+    "boolean": LeafWriter((Kind.BOOL,), _write_boolean),
+    "int": LeafWriter((Kind.LONG,), _write_int),
+    "long": LeafWriter((Kind.LONG,), _write_long),
+    "float": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_float),
+    "double": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_double),
+    "string": LeafWriter((Kind.STRING,), _write_string),
+}
+
+
+def _write_int_values(
+    body: Body, path: str, values: npt.NDArray[np.int64], present: Present
+) -> None:
+    values = where_present(values, present)
+    if values.min() < _INT.min or values.max() > _INT.max:
+        raise ValueError(f"field {path!r} is an int of 32 bits, and a value is out of its range")
+    body.varint(values, present)
+
+
+def _time(unit: int, avro_type: str) -> LeafWriter:
+    def write(body: Body, path: str, column: Column, present: Present) -> None:
+        values = column.values if unit == 1 else column.values // unit
+        if avro_type == "int":
+            _write_int_values(body, path, values, present)
+        else:
+            body.varint(values, present)
+
+    return LeafWriter((Kind.TIME,), write)
+
+
+def _write_nanoseconds(body: Body, path: str, column: Column, present: Present) -> None:
+    values = where_present(column.values, present)
+    if np.abs(values).max() > np.iinfo(np.int64).max // 1_000:
+        raise ValueError(f"field {path!r} counts nanoseconds, and a time is out of its range")
+    body.varint(values * 1_000, present)
+
+
+def _enum(symbols: list[str]) -> LeafWriter:
+    known = pa.array(symbols, pa.string())
+
+    def write(body: Body, path: str, column: Column, present: Present) -> None:
+        codes = pc.index_in(column.values, known).fill_null(-1).to_numpy()
+        if where_present(codes, present).min() < 0:
+            raise ValueError(
+                f"field {path!r} takes one of {', '.join(symbols)}, and a value is none"
+            )
+        body.varint(codes, present)
+
+    return LeafWriter((Kind.STRING,), write)
+
+
+def _decimal(schema: Mapping[str, Any]) -> LeafWriter:
+    scale, size = schema.get("scale", 0), schema.get("size")
+    limit = min(10 ** schema["precision"], 2**63)
+
+    def write(body: Body, path: str, column: Column, present: Present) -> None:
+        if column.scale > scale:
+            raise ConfigurationError(
+                f"field {path!r} has {scale} digits after the point, and the column {column.scale}"
+            )
+        values = where_present(column.values, present)
+        factor = 10 ** (scale - column.scale)
+        # Python integers: the product may exceed 64 bits.
+        if max(-int(values.min()), int(values.max())) * factor >= limit:
+            raise ValueError(
+                f"field {path!r} is a decimal of precision {schema['precision']}, "
+                "and a value is larger"
+            )
+        if size is None:
+            body.decimal(values * factor, present)
+        else:
+            body.decimal_fixed(values * factor, size, present)
+
+    return LeafWriter((Kind.DECIMAL,), write)
