@@ -31,7 +31,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or later is needed;" \
 			"name one with make install PYTHON=python3.12" >&2; exit 1; }
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
-	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
@@ -70,6 +70,6 @@ DEVELOPMENT := --extra embedded --extra train --extra dev
 lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
 	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt
 	@$(COMPILE) --extra gpu $(DEVELOPMENT) -o locks/gpu.txt
-	@$(COMPILE) --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
-	@$(COMPILE) --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
-	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --constraints locks/cpu.txt -o locks/build.txt
+	@$(COMPILE) --no-annotate --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
+	@$(COMPILE) --no-annotate --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
+	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --no-annotate --constraints locks/cpu.txt -o locks/build.txt

@@ -19,7 +19,7 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   --version) echo "Python 3.99" ;;
   -c*version_info*) exit "${TOO_OLD:-0}" ;;
-  -c*) ;;
+  "-m pip "*--version) exit "${NO_PIP:-0}" ;;
   *) echo "$(basename "$0") $*" >> "$LOG" ;;
 esac
 if [[ "$1 $2" == "-m venv" ]]; then
@@ -90,6 +90,14 @@ def test_a_changed_lock_is_installed_into_the_same_environment(clone: Path) -> N
     os.utime(clone / "locks" / "cpu.txt", (later, later))
     assert make(clone, "install").returncode == 0
     assert ["-m pip" in call for call in calls(clone)] == [True, True]
+
+
+def test_a_half_made_environment_is_made_anew(clone: Path) -> None:
+    make(clone, "install")
+    (clone / ".venv" / ".installed-cpu").unlink()
+    calls(clone)
+    assert make(clone, "install", NO_PIP="1").returncode == 0
+    assert calls(clone)[0] == "system-python -m venv --clear .venv"
 
 
 def test_another_device_starts_anew_and_then_stays(clone: Path) -> None:
