@@ -30,6 +30,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or later is needed;" \
 			"name one with make install PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) for $(DEVICE): a minute, once." >&2
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --require-hashes -r $<
