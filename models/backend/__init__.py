@@ -1,0 +1,9 @@
+"""Where margins are computed: on a CPU, or on a GPU."""
+
+from __future__ import annotations
+
+from models.backend.open import open_backend
+from models.backend.protocol import Backend, NonFiniteFeatureError
+from models.backend.threads import available_threads
+
+__all__ = ["Backend", "NonFiniteFeatureError", "available_threads", "open_backend"]

@@ -1,0 +1,78 @@
+"""XGBoost on an NVIDIA GPU.
+
+XGBoost predicts on the CPU without an error when it is given a matrix in main memory and a booster
+on a GPU. So the matrix is put on the GPU here, and the answer must come back from there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from models.backend.protocol import Margins, Matrix, check_matrix
+from models.bundle import Bundle
+from schemas.errors import ConfigurationError
+
+
+class CudaUnusableError(ConfigurationError):
+    """There is no GPU to score on; the message says what is missing."""
+
+
+def require_cuda() -> Any:
+    """The cupy module, when this process can score on a GPU.
+
+    Raises CudaUnusableError, saying what is missing and what to do.
+    """
+    if not xgb.build_info().get("USE_CUDA"):
+        raise CudaUnusableError(
+            "device: cuda needs an XGBoost with CUDA, this one has none (xgboost-cpu?); "
+            "install the extra `gpu` instead of `cpu`, or set device: cpu"
+        )
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise CudaUnusableError(
+            "device: cuda needs CuPy, which cannot be imported "
+            f"({error}); install the extra `gpu`, or set device: cpu"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # cupy raises classes of its own, that differ between versions
+        raise CudaUnusableError(
+            f"device: cuda found no usable GPU driver ({error}); install the driver, give the "
+            "container a GPU, or set device: cpu"
+        ) from error
+    if count < 1:
+        raise CudaUnusableError(
+            "device: cuda found a driver but no GPU; give the container a GPU, or set device: cpu"
+        )
+    return cupy
+
+
+class CudaBackend:
+    """A model on the first visible GPU."""
+
+    device = "cuda"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._cupy = require_cuda()
+        self._names = [feature.name for feature in bundle.features]
+        self._booster = bundle.booster.copy()
+        self._booster.set_param({"device": "cuda:0"})
+        # the first call compiles kernels and takes memory; no event shall wait for it
+        self.margins(np.full((1, len(self._names)), np.nan, dtype=np.float32))
+
+    def margins(self, matrix: Matrix) -> Margins:
+        check_matrix(matrix, self._names)
+        if not len(matrix):
+            return np.empty(0, dtype=np.float32)
+        found = self._booster.inplace_predict(
+            self._cupy.asarray(matrix), predict_type="margin", validate_features=False
+        )
+        if not isinstance(found, self._cupy.ndarray):
+            raise CudaUnusableError("XGBoost fell back to the CPU though device: cuda was asked")
+        margins: Margins = found.get()
+        return margins

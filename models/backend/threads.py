@@ -1,0 +1,63 @@
+"""How many threads this process may use: its cgroup's quota and its CPU affinity.
+
+XGBoost and OpenMP count the machine's cores; in a container with a quota they would start far too
+many threads and be throttled.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def available_threads(
+    cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """At least 1; the smaller of the whole CPUs in the cgroup's quota and the affinity mask.
+
+    `membership` lists this process's cgroups as in cgroups(7); version 2 and version 1 are read,
+    in this group and all its parents.
+    """
+    affinity = hasattr(os, "sched_getaffinity")  # Linux
+    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min([cpus, *map(math.floor, _quotas(cgroup_root, membership))]))
+
+
+def _quotas(root: Path, membership: Path) -> Iterator[float]:
+    """CPUs per group of this process that has a quota."""
+    for folder in _folders(root, membership):
+        v2 = _words(folder / "cpu.max")
+        v1 = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
+        for words in (v2, v1):
+            try:
+                quota, period = (int(word) for word in words)
+            except ValueError:  # absent, "max", or no such file
+                continue
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
+def _folders(root: Path, membership: Path) -> Iterator[Path]:
+    """The folders of this process's CPU groups and of their parents, up to the mount points."""
+    for line in _text(membership).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = [root] if not controllers else [root / controllers, root / "cpu"]
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                yield mount.joinpath(*parts[:depth])
+
+
+def _words(path: Path) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

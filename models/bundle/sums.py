@@ -1,0 +1,119 @@
+"""SHA256SUMS: the format of `sha256sum -c`, read strictly.
+
+The folder must hold exactly the files that the sums name, as plain files. A file is read once and
+the bytes that were summed are the bytes that are used, so nothing can change in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.bundle.refusal import BundleRefusedError
+
+SUMS_FILE = "SHA256SUMS"
+MAX_FILE_BYTES = 512 * 1024 * 1024
+MAX_SUMS_BYTES = 64 * 1024
+
+_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+
+
+def format_sums(files: Mapping[str, bytes]) -> bytes:
+    """The bytes of a SHA256SUMS for files given as name → content."""
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    return "".join(lines).encode("ascii")
+
+
+def parse_sums(text: bytes, where: str) -> dict[str, str]:
+    """Name → hex digest from the bytes of a SHA256SUMS; `where` names the file in messages.
+
+    Raises BundleRefusedError for a line in any other form than `<64 lower-case hex>  <plain name>`,
+    for a name given twice, and for a file that does not end in a newline.
+    """
+    if not text.endswith(b"\n"):
+        raise BundleRefusedError(
+            f"{where}: is empty or its last line is cut off; write the bundle again"
+        )
+    sums: dict[str, str] = {}
+    for number, raw in enumerate(text[:-1].split(b"\n"), start=1):
+        match = _LINE.fullmatch(raw.decode("ascii", errors="replace"))
+        if match is None:
+            raise BundleRefusedError(
+                f"{where}:{number}: expected `<64 lower-case hex digits>  <plain file name>`, "
+                "as `sha256sum` writes it; write the bundle again"
+            )
+        digest, name = match.groups()
+        if name in sums or name == SUMS_FILE:
+            raise BundleRefusedError(f"{where}:{number}: {name} must not be listed here (again)")
+        sums[name] = digest
+    return sums
+
+
+def read_verified(folder: Path) -> dict[str, bytes]:
+    """Every file of a bundle folder but SHA256SUMS, name → content, checked against the sums.
+
+    Raises BundleRefusedError when the folder holds other files than the sums name, links or
+    folders, a file over the bound, or a file with another digest.
+    """
+    present = _plain_files(folder)
+    if SUMS_FILE not in present:
+        raise BundleRefusedError(
+            f"{folder}: has no {SUMS_FILE}; it is no model bundle, or its copy is not complete"
+        )
+    where = str(folder / SUMS_FILE)
+    sums = parse_sums(_read(folder / SUMS_FILE, MAX_SUMS_BYTES), where)
+    missing = sorted(sums.keys() - present)
+    unlisted = sorted(present - sums.keys() - {SUMS_FILE})
+    if missing:
+        raise BundleRefusedError(
+            f"{folder}: {', '.join(missing)} named in {SUMS_FILE} but not there; copy it again"
+        )
+    if unlisted:
+        raise BundleRefusedError(
+            f"{folder}: {', '.join(unlisted)} not named in {SUMS_FILE}; "
+            "remove what does not belong to the bundle"
+        )
+    files = {name: _read(folder / name, MAX_FILE_BYTES) for name in sums}
+    for name, content in files.items():
+        found = hashlib.sha256(content).hexdigest()
+        if found != sums[name]:
+            raise BundleRefusedError(
+                f"{folder / name}: has the SHA-256 {found}, {SUMS_FILE} says {sums[name]}; "
+                "the file was changed or damaged: copy the bundle again"
+            )
+    return files
+
+
+def _plain_files(folder: Path) -> set[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise BundleRefusedError(
+            f"{folder}: cannot be read as a model bundle folder ({error.strerror})"
+        ) from error
+    for entry in entries:
+        if not entry.is_file(follow_symlinks=False):
+            raise BundleRefusedError(
+                f"{entry.path}: is a link, a folder or a special file; "
+                "a bundle holds plain files only"
+            )
+    return {entry.name for entry in entries}
+
+
+def _read(path: Path, bound: int) -> bytes:
+    """The content of a plain file of at most `bound` bytes; links are not followed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise BundleRefusedError(f"{path}: is not a plain file")
+            content = file.read(bound + 1)
+    except OSError as error:
+        raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > bound:
+        raise BundleRefusedError(f"{path}: is larger than the {bound} bytes allowed here")
+    return content
