@@ -1,0 +1,1 @@
+"""The demo: a simulated card business, played through the worker."""

@@ -1,0 +1,230 @@
+"""Simulated card transactions with three kinds of fraud.
+
+The design, and every number in it, is the published one of Y.-A. Le Borgne, W. Siblini, B. Lebichot
+and G. Bontempi, "Reproducible Machine Learning for Credit Card Fraud Detection - Practical
+Handbook" (2022), chapter 3, "Simulator". Written anew, on columns: other draws than the Handbook's
+own program, the same distributions. Both populations live on a square of 100 by 100; a customer
+pays at terminals less than 5 away.
+
+Terminals and customers are compromised so many a day, whatever the population, so a smaller one has
+a larger share of fraud: about 56 / terminals + 14 / customers once the first weeks have passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int8]
+
+RADIUS = 5.0
+LARGE_AMOUNT = 220.0
+TERMINALS_PER_DAY = 2
+TERMINAL_DAYS = 28
+CUSTOMERS_PER_DAY = 3
+CUSTOMER_DAYS = 14
+INFLATION = 5.0
+
+_DAY_SECONDS = 86_400
+_SECOND = 1_000_000  # in the unit of event times, µs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulated:
+    """Columns of N transactions, by time."""
+
+    transaction_id: Ints
+    tx_time: Ints
+    """µs since 1970 UTC, in whole seconds; never falls."""
+    customer_id: Ints
+    terminal_id: Ints
+    amount: Floats
+    """In whole cents."""
+    is_fraud: Codes
+    scenario: Codes
+    """0: genuine; 1: a large amount; 2: a compromised terminal; 3: a compromised customer."""
+
+    def __len__(self) -> int:
+        return len(self.transaction_id)
+
+    def __getitem__(self, rows: slice) -> Simulated:
+        return Simulated(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def simulate(customers: int, terminals: int, days: int, start: datetime, seed: int) -> Simulated:
+    """Transactions of `days` days from `start`, which has a time zone and is some day's midnight.
+
+    The same arguments give the same transactions. Customers with no terminal in reach make none.
+    Raises ValueError for a naive `start` or populations too small for a day's draws.
+    """
+    if start.tzinfo is None:
+        raise ValueError("start: give a time zone")
+    if terminals < TERMINALS_PER_DAY or customers < CUSTOMERS_PER_DAY or days < 1:
+        raise ValueError(
+            f"the design needs {CUSTOMERS_PER_DAY} customers, {TERMINALS_PER_DAY} terminals and a "
+            f"day at least; found {customers}, {terminals} and {days}"
+        )
+    rng = np.random.default_rng(seed)
+    customer, day, second, amount = _payments(rng, customers, days)
+    terminal, reached = _terminals(rng, customers, terminals, customer)
+    order = np.argsort(day * _DAY_SECONDS + second, kind="stable")
+    order = order[reached[order]]
+    customer, day, terminal, amount = customer[order], day[order], terminal[order], amount[order]
+    scenario = np.zeros(len(order), dtype=np.int8)
+    scenario[amount > LARGE_AMOUNT] = 1
+    scenario[_at_compromised_terminals(rng, terminals, days, terminal, day)] = 2
+    times = _compromised_customers(rng, customers, days, customer, day)
+    scenario[times > 0] = 3
+    amount = _cents(amount * INFLATION**times)
+    # whole microseconds: a float of seconds since 1970 has no room for them
+    since = (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return Simulated(
+        transaction_id=np.arange(len(order), dtype=np.int64),
+        tx_time=since + (day * _DAY_SECONDS + second[order]) * _SECOND,
+        customer_id=customer,
+        terminal_id=terminal,
+        amount=amount,
+        is_fraud=(scenario > 0).astype(np.int8),
+        scenario=scenario,
+    )
+
+
+def _payments(
+    rng: np.random.Generator, customers: int, days: int
+) -> tuple[Ints, Ints, Ints, Floats]:
+    """Who pays when and how much: customer, day, second of the day, amount."""
+    mean_amount = rng.uniform(5.0, 100.0, customers)
+    per_day = rng.uniform(0.0, 4.0, customers)
+    counts = rng.poisson(per_day[:, None], (customers, days)).ravel()
+    slot = np.repeat(np.arange(customers * days, dtype=np.int64), counts)
+    second = rng.normal(_DAY_SECONDS / 2, 20_000.0, len(slot)).astype(np.int64)
+    inside = (second > 0) & (second < _DAY_SECONDS)  # the design drops the others
+    slot, second = slot[inside], second[inside]
+    customer, day = np.divmod(slot, days)
+    mean = mean_amount[customer]
+    amount = rng.normal(mean, mean / 2.0)
+    again = np.flatnonzero(amount < 0.0)
+    amount[again] = rng.uniform(0.0, 2.0 * mean[again])
+    return customer, day, second, _cents(amount)
+
+
+def _cents(amount: Floats) -> Floats:
+    return np.rint(amount * 100.0) / 100.0
+
+
+def _terminals(
+    rng: np.random.Generator, customers: int, terminals: int, customer: Ints
+) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """The terminal of each payment, any in its customer's reach; and whether there is one."""
+    homes = rng.uniform(0.0, 100.0, (customers, 2))
+    places = rng.uniform(0.0, 100.0, (terminals, 2))
+    places_by_x = np.argsort(places[:, 0])
+    sorted_x = places[places_by_x, 0]
+    # only a band of RADIUS to the left and right of a home can be in reach
+    first = np.searchsorted(sorted_x, homes[:, 0] - RADIUS)
+    beyond = np.searchsorted(sorted_x, homes[:, 0] + RADIUS)
+    owner, candidate = _ranges(first, beyond)
+    candidate = places_by_x[candidate]
+    near = ((homes[owner] - places[candidate]) ** 2).sum(axis=1) < RADIUS**2
+    reach, owner = candidate[near], owner[near]
+    begin = np.searchsorted(owner, np.arange(customers + 1))
+    choices = np.diff(begin)[customer]
+    chosen = begin[customer] + (rng.random(len(customer)) * choices).astype(np.int64)
+    reached = choices > 0
+    terminal = np.zeros(len(customer), dtype=np.int64)
+    terminal[reached] = reach[chosen[reached]]
+    return terminal, reached
+
+
+def _ranges(first: Ints, beyond: Ints) -> tuple[Ints, Ints]:
+    """All the numbers of the ranges [first, beyond), end to end: whose range, and the number."""
+    lengths = beyond - first
+    owner = np.repeat(np.arange(len(first)), lengths)
+    started = np.cumsum(lengths) - lengths
+    return owner, np.arange(len(owner)) - started[owner] + first[owner]
+
+
+def _at_compromised_terminals(
+    rng: np.random.Generator, terminals: int, days: int, terminal: Ints, day: Ints
+) -> npt.NDArray[np.bool_]:
+    """Scenario 2: all payments at the terminals that are compromised on their day."""
+    compromised = np.zeros((terminals, days), dtype=np.bool_)
+    for begin in range(days):
+        drawn = rng.choice(terminals, TERMINALS_PER_DAY, replace=False)
+        compromised[drawn, begin : begin + TERMINAL_DAYS] = True
+    return compromised[terminal, day]
+
+
+def _compromised_customers(
+    rng: np.random.Generator, customers: int, days: int, customer: Ints, day: Ints
+) -> Ints:
+    """Scenario 3: how often each payment's amount was inflated.
+
+    A compromised customer loses a third of the payments of the stretch, rounded down.
+    """
+    slot = customer * days + day
+    by_slot = np.argsort(slot, kind="stable")
+    sorted_slot = slot[by_slot]
+    times = np.zeros(len(slot), dtype=np.int64)
+    for begin in range(days):
+        end = min(begin + CUSTOMER_DAYS, days)
+        for drawn in rng.choice(customers, CUSTOMERS_PER_DAY, replace=False):
+            low, high = np.searchsorted(sorted_slot, [drawn * days + begin, drawn * days + end])
+            rows = by_slot[low:high]
+            times[rng.choice(rows, len(rows) // 3, replace=False)] += 1
+    return times
+
+
+def customer_profiles(history: Simulated, updated_at: int) -> pa.Table:
+    """One row a customer in `history`, for a lookup by customer.
+
+    customer_id int64, avg_amount and std_amount float64 (of the population), nb_tx_per_day float64
+    (over the days that the history spans), updated_at timestamp[us, UTC], given in µs since 1970.
+    """
+    ids, row, counts = np.unique(history.customer_id, return_inverse=True, return_counts=True)
+    mean = np.bincount(row, history.amount, len(ids)) / counts
+    deviation = history.amount - mean[row]
+    variance = np.bincount(row, deviation**2, len(ids)) / counts
+    return pa.table(
+        {
+            "customer_id": ids,
+            "avg_amount": mean,
+            "std_amount": np.sqrt(variance),
+            "nb_tx_per_day": counts / _days_spanned(history),
+            "updated_at": _timestamps(updated_at, len(ids)),
+        }
+    )
+
+
+def terminal_profiles(history: Simulated, updated_at: int) -> pa.Table:
+    """One row a terminal in `history`, for a lookup by terminal.
+
+    terminal_id int64, risk float64 (frauds over transactions), nb_tx int64, updated_at
+    timestamp[us, UTC], given in µs since 1970.
+    """
+    ids, row, counts = np.unique(history.terminal_id, return_inverse=True, return_counts=True)
+    return pa.table(
+        {
+            "terminal_id": ids,
+            "risk": np.bincount(row, history.is_fraud, len(ids)) / counts,
+            "nb_tx": counts,
+            "updated_at": _timestamps(updated_at, len(ids)),
+        }
+    )
+
+
+def _days_spanned(history: Simulated) -> int:
+    if not len(history):
+        return 1
+    first, last = history.tx_time[[0, -1]] // (_DAY_SECONDS * _SECOND)
+    return int(last - first) + 1
+
+
+def _timestamps(moment: int, rows: int) -> pa.Array:
+    return pa.array(np.full(rows, moment, dtype=np.int64)).cast(pa.timestamp("us", tz="UTC"))
