@@ -16,11 +16,9 @@ from schemas.encode_body import Body, Present, where_present
 from schemas.errors import ConfigurationError
 
 _DAY = 86_400_000_000
-# Microseconds in one unit of the logical type.
+# Microseconds in one unit of the logical type. A time of day is no instant: it stays a LONG.
 _TIME_UNITS = {
     "date": _DAY,
-    "time-millis": 1_000,
-    "time-micros": 1,
     "timestamp-millis": 1_000,
     "timestamp-micros": 1,
     "local-timestamp-millis": 1_000,
