@@ -89,9 +89,14 @@ class Publisher:
         )
 
 
-def too_large(values: Sequence[bytes], keys: Sequence[bytes | None], limits: SizeLimits) -> list[int]:
+def too_large(
+    values: Sequence[bytes], keys: Sequence[bytes | None], limits: SizeLimits
+) -> list[int]:
     """Rows whose score would not fit the output topic."""
     bound = limits.scores - RECORD_OVERHEAD_BYTES
+    longest_key = max((len(key) for key in keys if key), default=0)
+    if max(map(len, values), default=0) + longest_key <= bound:
+        return []
     return [
         row
         for row, (value, key) in enumerate(zip(values, keys, strict=True))

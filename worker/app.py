@@ -1,0 +1,233 @@
+"""Composition: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from confluent_kafka import Consumer
+
+from features.definition import FeatureSet, load_feature_set
+from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
+from features.store.redis import RedisStore
+from models.backend.open import open_backend
+from models.backend.protocol import Backend
+from models.bundle import Bundle, load_bundle
+from models.policy import Policy, load_policy
+from schemas.decode import Decoder
+from schemas.errors import ConfigurationError
+from worker import metrics
+from worker.batch_bound import BatchBound
+from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
+from worker.decide import Decide
+from worker.decode import Decode
+from worker.encode import Encode, Provenance
+from worker.enrich import Enrich
+from worker.health import Health, HealthServer
+from worker.kafka import TopicLimits, make_consumer, make_producer, transactional_id
+from worker.loop import Loop
+from worker.poll import Poller
+from worker.publish import SizeLimits
+from worker.score import Score
+from worker.settings import WorkerSettings, load_settings
+from worker.stages import Stages
+from worker.watchdog import Watchdog
+from worker.wire import schema_source, score_prefix, score_schema
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """One pipeline folder, read and held against itself."""
+
+    settings: WorkerSettings
+    feature_set: FeatureSet
+    policy: Policy
+    bundle: Bundle
+    backend: Backend
+
+
+def load_pipeline(folder: Path) -> Pipeline:
+    """Raises ConfigurationError naming what in the folder does not hold."""
+    settings = load_settings(folder)
+    feature_set = load_feature_set(settings.features)
+    if feature_set.lookups and settings.store is None:
+        raise ConfigurationError(
+            f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups "
+            f"({', '.join(feature_set.lookups)}); add store.url"
+        )
+    policy = load_policy(settings.policy)
+    bundle = load_bundle(settings.model.bundle)
+    bundle.columns_for(feature_set)
+    backend = open_backend(bundle, settings.model.device, settings.model.threads)
+    return Pipeline(settings, feature_set, policy, bundle, backend)
+
+
+def open_store(settings: WorkerSettings) -> OnlineStore:
+    """The online store of the settings; an empty one in memory where none is named."""
+    if settings.store is None:
+        return MemoryStore()
+    return RedisStore(
+        settings.store.url,
+        username=settings.store.username,
+        password_file=settings.store.password_file,
+        timeout_s=settings.store.timeout_s,
+        options=settings.store.options,
+    )
+
+
+def make_stages(
+    pipeline: Pipeline,
+    decoder: Decoder,
+    store: OnlineStore,
+    prefix: bytes,
+    limits: Callable[[], SizeLimits],
+    *,
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> Stages:
+    """The stations, wired. ``now_us`` gives `scored_at`, microseconds since 1970-01-01 UTC."""
+    feature_set = pipeline.feature_set
+    return Stages(
+        Decode(decoder, feature_set),
+        Enrich(feature_set, store),
+        Score(pipeline.bundle, pipeline.backend, feature_set),
+        Decide(pipeline.policy),
+        _make_encode(pipeline, prefix, now_us),
+        limits,
+    )
+
+
+def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -> Encode:
+    settings, feature_set = pipeline.settings, pipeline.feature_set
+    columns = {
+        "off": (),
+        "all": range(len(feature_set.names)),
+        "irreproducible": feature_set.irreproducible,
+    }[settings.output.vector]
+    return Encode(
+        score_schema(),
+        prefix,
+        Provenance(
+            pipeline.bundle.name,
+            pipeline.bundle.version,
+            feature_set.fingerprint,
+            pipeline.backend.device,
+            settings.kafka.input_topic,
+        ),
+        flag_names=feature_set.flag_names,
+        vector={feature_set.names[i]: i for i in columns},
+        carry=settings.output.carry,
+        copied_headers=settings.output.headers,
+        now_us=now_us,
+    )
+
+
+def make_decoder(pipeline: Pipeline) -> Decoder:
+    """Raises ConfigurationError when output.carry names what cannot be read."""
+    settings = pipeline.settings
+    return Decoder(
+        schema_source(settings, pipeline.feature_set.schema_path),
+        pipeline.feature_set.reader_schema,
+        pipeline.feature_set.paths | set(settings.output.carry),
+        max_record_bytes=settings.wire.max_record_bytes,
+        max_collection_items=settings.wire.max_collection_items,
+    )
+
+
+def run(pipeline: Pipeline) -> None:
+    """Work until SIGTERM or SIGINT, then drain.
+
+    Raises DeliveryFatalError when a new process has to take over.
+    """
+    settings = pipeline.settings
+    log.info("settings", **settings.masked())
+    with ExitStack() as stack:
+        watchdog = Watchdog(settings.delivery.watchdog_s)
+        watchdog.start()
+        health = Health(stale_s=settings.delivery.watchdog_s)
+        server = HealthServer(health, settings.http.host, settings.http.port)
+        server.start()
+        stack.callback(server.stop)
+        store = open_store(settings)
+        stack.callback(store.close)
+        loop = _make_loop(pipeline, store, watchdog, health)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.stop())
+        _announce(pipeline, server.port)
+        loop.run()
+        log.info("drained")
+
+
+def _make_loop(
+    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health
+) -> Loop:
+    settings = pipeline.settings
+    delivery = settings.delivery
+    limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
+    consumer = make_consumer(settings.kafka)
+    # The poller calls back into the loop, which is made after it.
+    loops: list[Loop] = []
+    poller = Poller(
+        consumer,
+        settings.kafka.input_topic,
+        start_from=settings.kafka.start_from,
+        timeout_s=delivery.broker_timeout_s,
+        before_change=lambda: loops[0].before_change(),
+    )
+    loops.append(
+        Loop(
+            poller,
+            make_stages(
+                pipeline, make_decoder(pipeline), store, score_prefix(settings), limits
+            ),
+            _make_checkpoint(settings, consumer, limits, watchdog),
+            BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
+            health,
+            refresh_limits=limits.refresh,
+            settle_s=delivery.broker_timeout_s,
+        )
+    )
+    return loops[0]
+
+
+def _make_checkpoint(
+    settings: WorkerSettings, consumer: Consumer, limits: TopicLimits, watchdog: Watchdog
+) -> Checkpoint:
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
+    if settings.delivery.guarantee == "at_least_once":
+        return AtLeastOnce(
+            lambda on_failure: make_producer(kafka, limits(), on_delivery=on_failure),
+            consumer,
+            topics,
+            limits,
+            timeout_s=timeout_s,
+            watchdog=watchdog,
+        )
+    name = transactional_id(settings)
+    return ExactlyOnce(
+        lambda: make_producer(kafka, limits(), **{"transactional.id": name}),
+        topics,
+        limits,
+        timeout_s=timeout_s,
+        watchdog=watchdog,
+    )
+
+
+def _announce(pipeline: Pipeline, port: int) -> None:
+    found = {
+        "model": pipeline.bundle.name,
+        "model_version": pipeline.bundle.version,
+        "policy_version": pipeline.policy.version,
+        "feature_set": pipeline.feature_set.fingerprint,
+        "device": pipeline.backend.device,
+    }
+    metrics.info.labels(**found).set(1)
+    log.info("started", replica=pipeline.settings.replica, http_port=port, **found)

@@ -1,0 +1,1 @@
+"""The commands of ``fraud-worker``, one module each."""

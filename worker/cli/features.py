@@ -1,0 +1,50 @@
+"""``fraud-worker features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.options import HERE, PipelineOption
+
+app = typer.Typer(help="Work with the feature set and the online store.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("load")
+def load(
+    lookup: Annotated[str, typer.Argument(help="Name of the lookup in features.yaml.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.parquet",
+            help="Columns: the entity key, the lookup's values and, in UTC, updated_at.",
+        ),
+    ],
+    pipeline: PipelineOption = HERE,
+) -> None:
+    """Fill a lookup of the online store from a Parquet file."""
+    from features.definition import load_feature_set
+    from features.load import load_lookup
+    from schemas.errors import ConfigurationError
+    from worker.app import open_store
+    from worker.cli.progress import progress
+    from worker.settings import load_settings
+
+    settings = load_settings(pipeline)
+    if settings.store is None:
+        raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
+    feature_set = load_feature_set(settings.features)
+    store = open_store(settings)
+    try:
+        with progress(f"loading {lookup}") as advance:
+            loaded = load_lookup(feature_set, lookup, file, store, advance)
+    finally:
+        store.close()
+    typer.echo(f"{lookup}: {loaded.rows:,} rows, {loaded.keys:,} keys", err=True)

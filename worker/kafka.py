@@ -1,0 +1,132 @@
+"""Kafka clients, configured for what the loop relies on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from schemas.errors import ConfigurationError
+from worker.publish import SizeLimits
+from worker.settings import Kafka, WorkerSettings, read_secret
+
+_LOGGER = logging.getLogger("librdkafka")
+# The broker's own default, where its settings may not be read.
+_DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+_BATCH_BYTES = 1_000_000
+
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
+
+
+def client_options(kafka: Kafka) -> dict[str, Any]:
+    """What every client needs to reach the brokers."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": "fraud-worker",
+        **kafka.options,
+    }
+    if kafka.password_file is not None:
+        secret = read_secret(kafka.password_file, "kafka.password_file")
+        options["sasl.password"] = secret.get_secret_value()
+    return options
+
+
+def make_consumer(kafka: Kafka) -> Consumer:
+    """A consumer whose offsets are the worker's own business."""
+    return _make(
+        Consumer,
+        "kafka.consumer",
+        {
+            **client_options(kafka),
+            "queued.max.messages.kbytes": 65536,
+            "fetch.wait.max.ms": 100,
+            **kafka.consumer,
+            "group.id": kafka.group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "partition.assignment.strategy": "cooperative-sticky",
+            # Starts are assigned explicitly; an offset out of range must not pass in silence.
+            "auto.offset.reset": "error",
+        },
+    )
+
+
+def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
+    """An idempotent producer; ``more`` makes it transactional or gives it callbacks."""
+    return _make(
+        Producer,
+        "kafka.producer",
+        {
+            **client_options(kafka),
+            # 100 ms by default, and every transaction that follows closely on another waits it.
+            "retry.backoff.ms": 2,
+            "retry.backoff.max.ms": 100,
+            "transaction.timeout.ms": 10_000,
+            "linger.ms": 0,
+            "compression.type": "lz4",
+            # A batch above a topic's max.message.bytes is refused whole.
+            "batch.size": min(_BATCH_BYTES, limits.scores, limits.dead_letters),
+            "message.max.bytes": max(
+                1_000_000, limits.scores, limits.dead_letters
+            ),
+            **kafka.producer,
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "delivery.report.only.error": True,
+            **more,
+        },
+    )
+
+
+def transactional_id(settings: WorkerSettings) -> str:
+    """One per replica, so that a restarted replica ends what its predecessor left open."""
+    return f"{settings.kafka.group}-{settings.replica}"
+
+
+class TopicLimits:
+    """The output topics' max.message.bytes, asked once and again on `refresh`."""
+
+    def __init__(self, kafka: Kafka, timeout_s: float) -> None:
+        self._kafka = kafka
+        self._timeout_s = timeout_s
+        self._limits = SizeLimits(_DEFAULT_MAX_MESSAGE_BYTES, _DEFAULT_MAX_MESSAGE_BYTES)
+
+    def __call__(self) -> SizeLimits:
+        return self._limits
+
+    def refresh(self) -> None:
+        """Ask the brokers; without the permission the brokers' default stands."""
+        admin = make_admin(self._kafka)
+        topics = (self._kafka.output_topic, self._kafka.dead_letter_topic)
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
+        sizes = []
+        for resource in resources:
+            try:
+                config = answers[resource].result()
+                sizes.append(int(config["max.message.bytes"].value))
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise
+                sizes.append(_DEFAULT_MAX_MESSAGE_BYTES)
+        self._limits = SizeLimits(*sizes)
+
+
+def make_admin(kafka: Kafka) -> AdminClient:
+    return _make(AdminClient, "kafka.options", client_options(kafka))
+
+
+def _make(
+    kind: Callable[..., Client], setting: str, options: dict[str, Any]
+) -> Client:
+    try:
+        return kind(options, logger=_LOGGER)
+    except (KafkaException, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{setting}: librdkafka refuses the options: {error}; see its CONFIGURATION.md"
+        ) from None

@@ -1,0 +1,280 @@
+"""The one loop: polls a micro-batch, runs the stations on it, has it committed, and recovers.
+
+While one micro-batch is being committed, in a thread of its own, the next one is polled and
+scored. Nothing of the next leaves the process before the outcome of the first is known; if that
+is a failure, the next is dropped and both are read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+from confluent_kafka import KafkaException
+
+from schemas.batch import Records
+from schemas.errors import DependencyUnavailableError
+from worker import metrics
+from worker.batch_bound import BatchBound
+from worker.checkpoint import Checkpoint
+from worker.errors import (
+    BatchAbortedError,
+    DeliveryError,
+    DeliveryFatalError,
+    OutputTooLargeError,
+)
+from worker.health import Health
+from worker.poll import Polled, Poller
+from worker.publish import Outbox
+from worker.stages import Processed
+
+log = structlog.get_logger(__name__)
+
+_IDLE_POLL_S = 0.2
+_BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Process(Protocol):
+    """The pure stations, decode to encode, over one micro-batch of records.
+
+    Raises DependencyUnavailableError while the online store or the registry is away.
+    """
+
+    def __call__(self, records: Records) -> Processed: ...
+
+
+@dataclass(slots=True)
+class _InFlight:
+    polled: Polled
+    processed: Processed
+    started: float
+    outcome: Future[None]
+
+
+class Loop:
+    """Owns the control flow of a worker, from start to drain."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        process: Process,
+        checkpoint: Checkpoint,
+        bound: BatchBound,
+        health: Health,
+        *,
+        refresh_limits: Callable[[], None],
+        settle_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._poller = poller
+        self._process = process
+        self._checkpoint = checkpoint
+        self._bound = bound
+        self._health = health
+        self._refresh_limits = refresh_limits
+        self._settle_s = settle_s
+        self._clock = clock
+        self._sleep = sleep
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._in_flight: _InFlight | None = None
+        self._stopping = False
+        self._too_large_in_a_row = 0
+
+    def stop(self) -> None:
+        """Ask the loop to drain; safe in a signal handler."""
+        self._stopping = True
+
+    def before_change(self) -> None:
+        """Partitions are about to move: let the transaction in flight end, for a bounded time."""
+        if self._in_flight is not None:
+            try:
+                self._in_flight.outcome.exception(timeout=self._settle_s)
+            except FutureTimeoutError:
+                log.warning("partitions_move_before_the_outcome", waited_s=self._settle_s)
+
+    def run(self) -> None:
+        """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
+        self._open_checkpoint()
+        self._poller.subscribe()
+        try:
+            while not self._stopping:
+                self._turn()
+            self._health.draining()
+            self._settle()
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._tick()
+        # With a commit in flight there is something to wait for: take only what is there.
+        timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
+        polled = self._poller.poll(self._bound.events, timeout_s)
+        if self._poller.rewind_needed:
+            self._settle()
+            self._rewind()
+            return
+        if polled is None:
+            self._settle()
+            return
+        started = self._clock()
+        processed = self._process_or_pause(polled)
+        self._settle()
+        if processed is None or polled.epoch != self._poller.epoch:
+            metrics.batches.labels("dropped").inc()
+            return
+        outbox = _outbox(polled, processed)
+        self._in_flight = _InFlight(
+            polled, processed, started, self._committer.submit(self._checkpoint.deliver, outbox)
+        )
+
+    def _tick(self) -> None:
+        self._health.tick()
+        if self._poller.joined:
+            self._health.joined()
+        metrics.partitions.set(len(self._poller.partitions))
+
+    def _process_or_pause(self, polled: Polled) -> Processed | None:
+        """The stations' result; None when the partitions moved while a dependency was away."""
+        attempt = 0
+        while True:
+            try:
+                processed = self._process(polled.records)
+            except DependencyUnavailableError as error:
+                self._settle()
+                if attempt == 0:
+                    self._pause(str(error))
+                self._wait(attempt)
+                attempt += 1
+                if self._stopping or self._poller.epoch != polled.epoch:
+                    processed = None
+                    break
+            else:
+                break
+        if attempt:
+            self._resume()
+        return processed
+
+    def _pause(self, reason: str) -> None:
+        log.warning("paused", reason=reason, remedy="reading goes on when it answers again")
+        self._health.away("dependency", reason)
+        metrics.paused.labels("dependency").set(1)
+        self._poller.pause()
+
+    def _resume(self) -> None:
+        self._poller.resume()
+        metrics.paused.labels("dependency").set(0)
+        self._health.back("dependency")
+        log.info("resumed")
+
+    def _wait(self, attempt: int) -> None:
+        """Back off, and stay a member of the group meanwhile."""
+        until = self._clock() + _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
+        while not self._stopping and self._clock() < until:
+            self._tick()
+            self._poller.serve()
+
+    def _settle(self) -> None:
+        """Learn the outcome of the micro-batch in flight; on failure go back to the checkpoint."""
+        if self._in_flight is None:
+            return
+        flight = self._in_flight
+        error = flight.outcome.exception()
+        self._in_flight = None
+        if error is None:
+            self._too_large_in_a_row = 0
+            self._bound.observe(len(flight.polled.records), self._clock() - flight.started)
+            _count(flight)
+            return
+        if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
+            raise error
+        log.warning("not_committed", kind=type(error).__name__, error=str(error))
+        if isinstance(error, OutputTooLargeError):
+            self._learn_limits(error)
+        if isinstance(error, BatchAbortedError | OutputTooLargeError):
+            metrics.batches.labels("aborted").inc()
+        else:
+            metrics.batches.labels("unknown").inc()
+            self._open_checkpoint()
+        self._rewind()
+
+    def _learn_limits(self, error: OutputTooLargeError) -> None:
+        self._too_large_in_a_row += 1
+        if self._too_large_in_a_row > 1:
+            raise DeliveryFatalError(
+                f"a topic refuses a record that its max.message.bytes allows: {error}; set "
+                "max.message.bytes of the output and dead-letter topics, and of the broker"
+            )
+        self._refresh_limits()
+
+    def _open_checkpoint(self) -> None:
+        self._until_kafka_answers(self._checkpoint.open)
+
+    def _rewind(self) -> None:
+        metrics.rebalances.inc()
+        self._until_kafka_answers(self._poller.rewind)
+
+    def _until_kafka_answers(self, call: Callable[[], None]) -> None:
+        attempt = 0
+        while not self._stopping:
+            try:
+                call()
+            except KafkaException as error:
+                if attempt == 0:
+                    log.warning("kafka_away", error=str(error), remedy="see that brokers are up")
+                self._health.away("kafka", str(error))
+                metrics.paused.labels("kafka").set(1)
+                self._health.tick()
+                self._sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                attempt += 1
+            else:
+                if attempt:
+                    log.info("kafka_back", attempts=attempt)
+                self._health.back("kafka")
+                metrics.paused.labels("kafka").set(0)
+                return
+
+    def _close(self) -> None:
+        self._committer.shutdown(wait=True)
+        self._checkpoint.close()
+        self._poller.close()
+
+
+def _outbox(polled: Polled, processed: Processed) -> Outbox:
+    records = polled.records
+    # Offsets rise within a partition, so the last write for each partition is its highest.
+    last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+    return Outbox(
+        processed.keys,
+        processed.values,
+        processed.headers,
+        processed.dead_letters,
+        {partition: offset + 1 for partition, offset in last.items()},
+        polled.group_metadata,
+        polled.epoch,
+    )
+
+
+def _count(flight: _InFlight) -> None:
+    processed = flight.processed
+    metrics.batches.labels("committed").inc()
+    metrics.batch_events.observe(len(flight.polled.records))
+    metrics.events.labels(processed.model).inc(len(processed.values))
+    for name, count in processed.decisions.items():
+        metrics.decisions.labels(name).inc(count)
+    for name, count in processed.flags.items():
+        metrics.flags.labels(name).inc(count)
+    for letter in processed.dead_letters:
+        metrics.dead_letters.labels(letter.code.value).inc()
+    for stage, seconds in processed.seconds.items():
+        metrics.stage_seconds.labels(stage).observe(seconds)
+    timestamps = flight.polled.records.timestamps
+    oldest = float(np.min(timestamps)) / 1000
+    if oldest > 0:
+        metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))

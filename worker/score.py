@@ -1,0 +1,40 @@
+"""Score: feature matrix to margin and score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.definition import Enriched, FeatureSet
+from models.backend.protocol import Backend
+from models.bundle.load import Bundle
+from models.calibration import logistic
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """margins: float32[N], log-odds. scores: float64[N], probabilities."""
+
+    margins: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
+
+
+class Score:
+    """Applies one model to the columns that it was trained on.
+
+    Raises BundleRefusedError where the feature set lacks one, or defines it otherwise.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, feature_set: FeatureSet) -> None:
+        self.bundle = bundle
+        self.backend = backend
+        self._columns = bundle.columns_for(feature_set)
+
+    def __call__(self, enriched: Enriched) -> Scored:
+        matrix = enriched.matrix
+        if self._columns is not None:
+            matrix = np.ascontiguousarray(matrix[:, self._columns])
+        margins = self.backend.margins(matrix)
+        return Scored(margins, logistic(margins))

@@ -1,0 +1,101 @@
+"""The stations from decode to encode as one pure step: no Kafka, no clock but the one given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.batch import Headers, Records
+from schemas.errors import ErrorCode, RecordError
+from worker.dead_letter import DeadLetter, Stage, dead_letter
+from worker.decide import Decide
+from worker.decode import Decode
+from worker.encode import Encode
+from worker.enrich import Enrich
+from worker.publish import SizeLimits, too_large
+from worker.score import Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Processed:
+    """What a micro-batch of records became.
+
+    keys, values and headers are parallel: one framed score each, in the order of the records.
+    decisions, flags: events by name. seconds: time spent in each station.
+    """
+
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes]
+    headers: Sequence[Headers] | None
+    dead_letters: Sequence[DeadLetter]
+    model: str
+    decisions: Mapping[str, int]
+    flags: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class _Timer:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages:
+    """Calls the stations in their order; they never call each other."""
+
+    decode: Decode
+    enrich: Enrich
+    score: Score
+    decide: Decide
+    encode: Encode
+    limits: Callable[[], SizeLimits]
+
+    def __call__(self, records: Records) -> Processed:
+        """Raises DependencyUnavailableError while the online store or the registry is away."""
+        timer = _Timer()
+        with timer.stage("decode"):
+            batch, letters = self.decode(records)
+        with timer.stage("enrich"):
+            enriched = self.enrich(batch)
+        with timer.stage("score"):
+            scored = self.score(enriched)
+        with timer.stage("decide"):
+            decided = self.decide(scored)
+        with timer.stage("encode"):
+            values = self.encode(batch, enriched, scored, decided)
+        keys, headers = batch.records.keys, self.encode.headers(batch)
+        refused = too_large(values, keys, self.limits())
+        if refused:
+            letters += [_output_too_large(batch.records, row, len(values[row])) for row in refused]
+            kept = np.setdiff1d(np.arange(len(values)), refused).tolist()
+            keys, values = [keys[i] for i in kept], [values[i] for i in kept]
+            headers = None if headers is None else [headers[i] for i in kept]
+        return Processed(
+            keys,
+            values,
+            headers,
+            letters,
+            self.score.bundle.name,
+            decided.counts(),
+            enriched.flag_counts(),
+            timer.seconds,
+        )
+
+
+def _output_too_large(records: Records, row: int, size: int) -> DeadLetter:
+    error = RecordError(
+        ErrorCode.OUTPUT_TOO_LARGE,
+        f"its score takes {size} bytes, more than the output topic allows; carry less "
+        "(output.carry, output.vector) or raise max.message.bytes",
+    )
+    return dead_letter(records, row, error, Stage.PUBLISH, None)
