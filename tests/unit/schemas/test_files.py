@@ -17,6 +17,7 @@ import pytest
 
 from schemas.batch import Column, Decoded, Kind
 from schemas.errors import ConfigurationError, ErrorCode
+from schemas.file_values import to_column
 from schemas.files import count_rows, read_events
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
@@ -188,7 +189,7 @@ def test_timestamps_of_every_unit_and_zone_are_instants(
     [
         ["2018-04-01T00:00:31.250Z", "2018-04-01T02:00:31.250+02:00"],
         ["2018-04-01T00:00:31.250", "2018-04-01 00:00:31.250000"],
-        ["2018-04-01T00:00:31.250", "2018-04-01T00:00:31.250Z"],
+        ["2018-04-01T00:00:31.250", "2018-04-01T02:00:31.250+02:00"],
         [1_522_540_831.25, 1_522_540_831_250],
         [1_522_540_831_250, 1_522_540_831_250_000, 1_522_540_831_250_000_000],
         ["1522540831.25", "1522540831250", "2018-04-01T00:00:31.250Z", 1_522_540_831_250],
@@ -202,7 +203,7 @@ def test_json_times_are_text_or_numbers(values: list[Any], tmp_path: Path) -> No
 
 BAD: list[tuple[Kind, Any, list[Any]]] = [
     (Kind.TIME, "2018-04-01T00:00:31.250Z",
-     ["yesterday", 12, "12", "2018-13-01", -1, True, 1e300, ["x"]]),
+     ["yesterday", 12, "12", "2018-13-01", -1, 5_000_000_000, 10**12 * 5, True, 1e300, ["x"]]),
     (Kind.LONG, 5, ["five", 5.5, 2**64, "1e400", {"a": 1}, [5]]),
     (Kind.DOUBLE, 5, ["five", {"a": 1}]),
     (Kind.BOOL, True, ["maybe", 2, [True]]),
@@ -224,6 +225,17 @@ def test_a_value_that_cannot_be_read_is_the_error_of_its_row(
         assert decoded.errors[values.index(bad)].code is ErrorCode.BODY_INVALID
         expected = [plain(alone)[0] if value is good else None for value in values]
         assert plain(decoded.columns["v"]) == expected
+
+
+def test_lists_in_every_line_are_errors_of_their_rows(tmp_path: Path) -> None:
+    decoded = read_one(json_file(tmp_path, [1], [2, 3]), Kind.LONG)
+    assert [error.message for error in decoded.errors.values()] == ["v is no single value"] * 2
+
+
+def test_a_value_that_cannot_be_read_is_null_in_its_column() -> None:
+    column, bad = to_column(pa.array([1.0, 1.5, None]), Kind.LONG, 0, "column 'v'")
+    assert plain(column) == [1, None, None]
+    assert bad.tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("kind", Kind)
