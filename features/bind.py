@@ -1,0 +1,131 @@
+"""Binding: from decoded columns to events, with what is wrong with each record that is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features import columns
+from features.definition.binding import AmountBinding, Bindings, FieldBinding
+from schemas.batch import Decoded, EventBatch, Records
+from schemas.errors import ErrorCode, RecordError
+
+Mask = npt.NDArray[np.bool_]
+
+MAX_KEY_BYTES = 1024
+"""Of an event id or entity key, in UTF-8."""
+EARLIEST = 946_684_800_000_000
+"""2000-01-01 UTC in microseconds."""
+LATEST = 4_102_444_800_000_000
+"""2100-01-01 UTC in microseconds; the first that is too late."""
+
+
+class _Errors:
+    """The first error of each row."""
+
+    def __init__(self, rows: int, decoded: Decoded) -> None:
+        self.by_row: dict[int, RecordError] = dict(decoded.errors)
+        self.bad = np.zeros(rows, dtype=np.bool_)
+        if self.by_row:
+            self.bad[list(self.by_row)] = True
+
+    def add(self, wrong: Mask, code: ErrorCode, message: str) -> None:
+        """Gives this error to the rows that are wrong and have none yet."""
+        if not wrong.any():
+            return
+        error = RecordError(code, message)
+        for row in np.flatnonzero(wrong & ~self.bad).tolist():
+            self.by_row[row] = error
+        self.bad |= wrong
+
+
+def bind(
+    bindings: Bindings, records: Records, decoded: Decoded
+) -> tuple[EventBatch, dict[int, RecordError]]:
+    """The events of N records, and the error of each row that is no event.
+
+    A row keeps its decoding error where it has one, else the first of: event id, event time,
+    amount, entity keys, partition key. Raises ConfigurationError where a column has a kind that
+    the bindings cannot read (a file whose columns are not those of the schema).
+    """
+    errors = _Errors(len(records), decoded)
+    event_id = _key(bindings.event_id, "event id", ErrorCode.EVENT_ID_MISSING, decoded, errors)
+    event_time = _time(bindings, decoded, errors)
+    amount = _amount(bindings.amount, decoded, errors) if bindings.amount else None
+    keys = {
+        entity: _key(field, f"key of {entity}", ErrorCode.ENTITY_KEY_MISSING, decoded, errors)
+        for entity, field in bindings.entities.items()
+    }
+    partition_key = bindings.partition_key
+    if partition_key and partition_key not in bindings.entities.values():
+        _key(partition_key, "partition key", ErrorCode.PARTITION_KEY_MISSING, decoded, errors)
+    batch = EventBatch(records, decoded.columns, event_id, event_time, amount, keys)
+    return (_without(batch, errors.bad) if errors.by_row else batch), errors.by_row
+
+
+def _key(
+    field: FieldBinding, what: str, missing: ErrorCode, decoded: Decoded, errors: _Errors
+) -> pa.StringArray:
+    column = decoded.columns[field.path]
+    keys = columns.text(column, field.path)
+    lengths = columns.byte_lengths(keys)
+    if not len(lengths):
+        return keys
+    if lengths.min() == 0 or not column.valid.all():
+        absent = (lengths == 0) | ~column.valid
+        errors.add(absent, missing, f"the {what} ({field.path}) is null or empty")
+    if lengths.max() > MAX_KEY_BYTES:
+        errors.add(
+            lengths > MAX_KEY_BYTES,
+            ErrorCode.KEY_TOO_LONG,
+            f"the {what} ({field.path}) is longer than {MAX_KEY_BYTES} bytes",
+        )
+    return keys
+
+
+def _time(bindings: Bindings, decoded: Decoded, errors: _Errors) -> npt.NDArray[np.int64]:
+    path, unit = bindings.event_time.path, bindings.event_time.unit
+    column = decoded.columns[path]
+    times = columns.event_times(column, path, unit)
+    if not column.valid.all():
+        errors.add(~column.valid, ErrorCode.EVENT_TIME_MISSING, f"the event time ({path}) is null")
+    outside = (times < EARLIEST) | (times >= LATEST)
+    errors.add(
+        outside,
+        ErrorCode.EVENT_TIME_OUT_OF_RANGE,
+        f"the event time ({path}) is not between 2000 and 2100 (is its unit right?)",
+    )
+    return times
+
+
+def _amount(binding: AmountBinding, decoded: Decoded, errors: _Errors) -> npt.NDArray[np.int64]:
+    path = binding.source.path
+    column = decoded.columns[path]
+    minor, not_finite, overflow = columns.minor_units(column, path, binding.scale)
+    if not column.valid.all():
+        errors.add(~column.valid, ErrorCode.AMOUNT_MISSING, f"the amount ({path}) is null")
+    errors.add(not_finite, ErrorCode.AMOUNT_NOT_FINITE, f"the amount ({path}) is not finite")
+    errors.add(
+        overflow, ErrorCode.AMOUNT_OVERFLOW, f"the amount ({path}) leaves 64 bits of minor units"
+    )
+    if binding.minimum is not None:
+        errors.add(
+            minor < binding.minimum,
+            ErrorCode.AMOUNT_BELOW_MINIMUM,
+            f"the amount ({path}) is below amount.min",
+        )
+    return minor
+
+
+def _without(batch: EventBatch, bad: Mask) -> EventBatch:
+    rows = np.flatnonzero(~bad)
+    places = pa.array(rows)
+    return EventBatch(
+        batch.records.take(rows),
+        {path: column.take(rows) for path, column in batch.columns.items()},
+        batch.event_id.take(places),
+        batch.event_time[rows],
+        None if batch.amount_minor is None else batch.amount_minor[rows],
+        {entity: keys.take(places) for entity, keys in batch.entity_keys.items()},
+    )

@@ -1,0 +1,221 @@
+"""Features: each entry of ``features:`` compiled to what gives its column, and its fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.definition.binding import Bindings, path_type
+from features.document import Document, Location, unknown
+from features.expression import ExpressionError, compile_expression
+from features.definition.fields import SchemaFields
+from features.definition.fingerprint import canonical_number, fingerprint
+from features.expression.functions import Sort, Term
+from features.definition.spec import CategorySpec, FeatureSpec
+from features.frame import Floats, Frame
+from features.lookup import Lookup
+from schemas.batch import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the matrix.
+
+    compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
+    term: how later expressions see it. paths: the fields that it reads, itself or through others.
+    irreproducible: its values need a lookup, which the log alone cannot give back.
+    """
+
+    name: str
+    fingerprint: str
+    compute: Callable[[Frame], Floats]
+    term: Term
+    paths: frozenset[str]
+    irreproducible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a kind of feature contributes."""
+
+    definition: Any
+    compute: Callable[[Frame], Floats]
+    paths: frozenset[str] = frozenset()
+    sort: Sort = Sort.NUMBER
+    irreproducible: bool = False
+
+
+class FeatureCompiler:
+    """Compiles features in their order; an expression may use those before it."""
+
+    def __init__(
+        self,
+        document: Document,
+        fields: SchemaFields,
+        bindings: Bindings,
+        lookups: Mapping[str, Lookup],
+    ) -> None:
+        self._document = document
+        self._fields = fields
+        self._bindings = bindings
+        self._lookups = lookups
+        self._features: dict[str, Feature] = {}
+        self._leaves = {path: self._leaf(path) for path in fields.known}
+
+    def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
+        """The features; ConfigurationError that points at what does not hold."""
+        for index, spec in enumerate(specs):
+            location: Location = ("features", index)
+            self._check_name(spec, location)
+            part = self._part(spec, location)
+            digest = fingerprint(part.definition)
+            self._features[spec.name] = Feature(
+                spec.name,
+                digest,
+                part.compute,
+                Term(part.sort, ["feature", digest], _earlier(spec.name)),
+                part.paths,
+                part.irreproducible,
+            )
+        return tuple(self._features.values())
+
+    def _check_name(self, spec: FeatureSpec, location: Location) -> None:
+        where = (*location, "name")
+        if spec.name in self._features:
+            raise self._document.refuse(where, f"feature {spec.name} appears twice: rename one")
+        if spec.name in self._fields.known and spec.field != spec.name:
+            raise self._document.refuse(
+                where, f"{spec.name} is a field of the schema: give the feature another name"
+            )
+
+    def _part(self, spec: FeatureSpec, location: Location) -> _Part:
+        if spec.field is not None:
+            return self._field(spec.field, (*location, "field"))
+        if spec.category is not None:
+            return self._category(spec.category, (*location, "category"))
+        if spec.lookup is not None:
+            return self._lookup(spec.lookup, (*location, "lookup"))
+        assert spec.expr is not None
+        return self._expression(spec.expr, (*location, "expr"))
+
+    def _field(self, path: str, location: Location) -> _Part:
+        found = path_type(self._document, location, path, self._fields)
+        leaf = self._leaves[path]
+        if leaf.sort is Sort.TEXT:
+            raise self._document.refuse(
+                location, f"{path} is text: use category: {{field: {path}, values: [...]}}"
+            )
+        if leaf.sort is Sort.TIME or found.kind is Kind.TIME:
+            raise self._document.refuse(
+                location, f"{path} is a time: use an expr such as hour({path})"
+            )
+        return _Part({"field": leaf.canonical}, leaf.evaluate, frozenset({path}), leaf.sort)
+
+    def _category(self, spec: CategorySpec, location: Location) -> _Part:
+        path = spec.field
+        found = path_type(self._document, (*location, "field"), path, self._fields)
+        wanted = {Kind.STRING: str, Kind.LONG: int}.get(found.kind)
+        if wanted is None:
+            raise self._document.refuse(
+                (*location, "field"), f"{path} is {found.kind.value}; a category is text or long"
+            )
+        for index, value in enumerate(spec.values):
+            if not isinstance(value, wanted):
+                raise self._document.refuse(
+                    (*location, "values", index),
+                    f"{value!r} is no {'text: quote it' if wanted is str else 'whole number'}, "
+                    f"and {path} is {found.kind.value}",
+                )
+        definition = {
+            "category": self._leaves[path].canonical,
+            "values": list(spec.values),
+            "other": spec.other,
+        }
+        compute = _category_codes(path, [str(value) for value in spec.values], other=spec.other)
+        return _Part(definition, compute, frozenset({path}))
+
+    def _lookup(self, name: str, location: Location) -> _Part:
+        known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.names}
+        if name not in known:
+            raise self._document.refuse(location, unknown("looked-up value", name, known))
+        lookup = self._lookups[known[name]]
+        value = name.removeprefix(f"{lookup.name}.")
+        definition = {
+            "lookup": lookup.name,
+            "value": value,
+            "default": canonical_number(lookup.defaults[lookup.names.index(value)]),
+            "max_age": lookup.max_age,
+            "by": self._bindings.entities[lookup.entity].canonical(),
+        }
+        return _Part(
+            definition,
+            lambda frame: frame.lookups[name],
+            frozenset({self._bindings.entities[lookup.entity].path}),
+            irreproducible=True,
+        )
+
+    def _expression(self, source: str, location: Location) -> _Part:
+        scope = {**{k: f.term for k, f in self._features.items()}, **self._leaves}
+        try:
+            compiled = compile_expression(source, scope)
+        except ExpressionError as error:
+            raise self._document.refuse_within(location, error.offset, str(error)) from error
+        earlier = [
+            self._features[name]
+            for name in compiled.names
+            if name in self._features and name not in self._leaves
+        ]
+        paths = frozenset(compiled.names & self._leaves.keys())
+        return _Part(
+            {"expr": compiled.term.canonical},
+            compiled.term.evaluate,
+            paths.union(*(feature.paths for feature in earlier)),
+            compiled.term.sort,
+            any(feature.irreproducible for feature in earlier),
+        )
+
+    def _leaf(self, path: str) -> Term:
+        """How an expression sees the field at ``path``."""
+        amount, time = self._bindings.amount, self._bindings.event_time
+        if amount is not None and path == amount.source.path:
+            scale = amount.scale
+            return Term(
+                Sort.NUMBER, {"amount": amount.canonical()}, lambda frame: frame.amount(scale)
+            )
+        if path == time.path:
+            return Term(Sort.TIME, {"time": time.canonical()}, lambda frame: frame.event_time())
+        kind, scale, _ = self._fields.known[path]
+        canonical = {"path": path, "kind": kind.value, "scale": scale}
+        match kind:
+            case Kind.STRING:
+                return Term(Sort.TEXT, canonical, lambda frame: frame.text(path))
+            case Kind.TIME:
+                return Term(Sort.TIME, canonical, lambda frame: frame.time(path))
+            case Kind.BOOL:
+                return Term(Sort.BOOLEAN, canonical, lambda frame: frame.number(path))
+            case _:
+                return Term(Sort.NUMBER, canonical, lambda frame: frame.number(path))
+
+
+def _earlier(name: str) -> Callable[[Frame], Floats]:
+    return lambda frame: frame.features[name]
+
+
+def _category_codes(path: str, values: list[str], *, other: bool) -> Callable[[Frame], Floats]:
+    """Codes 0, 1, 2 ... in the order of ``values``; NaN where missing."""
+    members = pa.array(values, pa.string())
+    unlisted = float(len(values)) if other else np.nan
+
+    def compute(frame: Frame) -> Floats:
+        text = frame.text(path)
+        codes = pc.fill_null(pc.index_in(text.values, value_set=members), -1)
+        found = codes.to_numpy(zero_copy_only=False).astype(np.float64)
+        found = np.where(found < 0, unlisted, found)
+        return found if text.valid.all() else np.where(text.valid, found, np.nan)
+
+    return compute

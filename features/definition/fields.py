@@ -1,0 +1,58 @@
+"""The fields of the reader schema, as bindings and features may use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigurationError
+from schemas.targets import PathType, targets
+from schemas.types import SchemaRefusedError, Type, parse_record_schema
+
+
+class SchemaFields:
+    """The reader schema of a feature set, and what its paths decode to."""
+
+    def __init__(self, schema: dict[str, Any], root: Type) -> None:
+        self.schema = schema
+        self._root = root
+        self.known = {path: self.type_of(path) for path in _usable(root, "")}
+
+    @classmethod
+    def read(cls, path: Path) -> SchemaFields:
+        """The schema file at ``path``; ConfigurationError where it is missing or refused."""
+        try:
+            schema = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"schema {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"schema {path} is not JSON: {error}") from error
+        try:
+            return cls(schema, parse_record_schema(schema))
+        except SchemaRefusedError as error:
+            raise ConfigurationError(f"schema {path} cannot be used: {error}") from error
+
+    def type_of(self, path: str) -> PathType:
+        """What ``path`` decodes to; ConfigurationError where it has no column kind."""
+        return targets(self._root, (path,))[0].type
+
+
+def _usable(record: Type, prefix: str) -> Iterator[str]:
+    """Dotted paths, through records and nullable records, whose leaf has a column kind."""
+    for field in record.fields:
+        path = f"{prefix}{field.name}"
+        inner = field.type
+        if inner.base == "union":
+            others = [branch for branch in inner.branches if branch.base != "null"]
+            if len(others) != 1:
+                continue
+            inner = others[0]
+        if inner.base == "record":
+            yield from _usable(inner, f"{path}.")
+        elif inner.base in _LEAVES or inner.logical == "decimal":
+            yield path
+
+
+_LEAVES = frozenset({"boolean", "int", "long", "float", "double", "string", "enum"})

@@ -1,0 +1,189 @@
+"""The shape of features.yaml, before it meets a schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import model_validator as validator
+
+MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+MAX_CATEGORY_VALUES = 10_000
+MAX_FEATURES = 4096
+
+_DURATION = re.compile(r"([1-9][0-9]*)\s*([smhd])")
+
+
+def _duration(found: object) -> int:
+    matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
+    if matched is None:
+        raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
+    return int(matched[1]) * MICROSECONDS[matched[2]]
+
+
+def _number_or_missing(found: object) -> float:
+    """A finite float, or NaN for ``nan`` and ``null``."""
+    if found is None:
+        return math.nan
+    if isinstance(found, bool) or not isinstance(found, int | float) or math.isinf(found):
+        raise ValueError(f"{found!r} is no finite number, nan or null")
+    return float(found)
+
+
+def _decimal(found: object) -> Decimal:
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        try:
+            number = Decimal(str(found))
+        except InvalidOperation:  # pragma: no cover  (str of a number always parses)
+            number = Decimal("nan")
+        if number.is_finite():
+            return number
+    raise ValueError(f"{found!r} is no finite number")
+
+
+def _not_yet(what: str) -> BeforeValidator:
+    def refuse(found: object) -> object:
+        raise ValueError(f"{what} are not supported yet by this version: remove this entry")
+
+    return BeforeValidator(refuse)
+
+
+Duration = Annotated[int, BeforeValidator(_duration)]
+"""Microseconds, written as ``7d``."""
+FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+"""A field of the event; dots go through records."""
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+"""A name of the user's choice: letters, digits and underscores, at most 128."""
+Default = Annotated[float, BeforeValidator(_number_or_missing)]
+TimeUnit = Literal["s", "ms", "us", "ns"]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys and silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TimeSpec(Strict):
+    """``time: {field, unit}``; the unit is for a plain number without a logical type."""
+
+    field: FieldPath
+    unit: TimeUnit | None = None
+
+
+class AmountSpec(Strict):
+    """``amount: {field, scale, min}``; min is in major units."""
+
+    field: FieldPath
+    scale: int = Field(ge=0, le=9)
+    min: Annotated[Decimal, BeforeValidator(_decimal)] | None = None
+
+
+class LabelSpec(Strict):
+    """``label: {field, delay}``: only in files, never on the wire."""
+
+    field: FieldPath
+    delay: Duration
+
+
+def _time(found: object) -> object:
+    return {"field": found} if isinstance(found, str) else found
+
+
+class EventsSpec(Strict):
+    """``events:``, what the fields of an event mean."""
+
+    schema_: str = Field(alias="schema", min_length=1)
+    subject: Annotated[None, _not_yet("registry subjects (use schema: FILE.avsc)")] = None
+    id: FieldPath
+    time: Annotated[TimeSpec, BeforeValidator(_time)]
+    amount: AmountSpec | None = None
+    partition_key: FieldPath | None = None
+    label: LabelSpec | None = None
+    aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = {}
+
+    @validator(mode="after")
+    def _aliases_are_distinct(self) -> Self:
+        seen: dict[str, str] = {}
+        for path, alias in self.aliases.items():
+            if alias in seen:
+                raise ValueError(
+                    f"aliases: {alias} stands for both {seen[alias]} and {path}: keep one"
+                )
+            seen[alias] = path
+        return self
+
+
+class LookupValueSpec(Strict):
+    """A value of a lookup, and the number that stands for it where it is missing or stale."""
+
+    default: Default = math.nan
+
+
+def _lookup_value(found: object) -> object:
+    return {} if found is None else found
+
+
+class LookupSpec(Strict):
+    """``lookups: {name: {by, values, max_age}}``."""
+
+    by: str
+    values: dict[Word, Annotated[LookupValueSpec, BeforeValidator(_lookup_value)]] = Field(
+        min_length=1, max_length=256
+    )
+    max_age: Duration | None = None
+
+
+class CategorySpec(Strict):
+    """``category: {field, values, other}``."""
+
+    field: FieldPath
+    values: list[str | int] = Field(min_length=1, max_length=MAX_CATEGORY_VALUES)
+    other: bool = False
+
+    @validator(mode="after")
+    def _values_are_one_kind_and_distinct(self) -> Self:
+        if len({type(value) for value in self.values}) > 1:
+            raise ValueError("values mix text and numbers: quote the numbers, or use numbers only")
+        if len(set(self.values)) < len(self.values):
+            twice = next(v for v in self.values if self.values.count(v) > 1)
+            raise ValueError(f"values has {twice!r} more than once: keep one")
+        return self
+
+
+class FeatureSpec(Strict):
+    """An entry of ``features:``: a name, and one of the kinds."""
+
+    name: Word
+    field: FieldPath | None = None
+    category: CategorySpec | None = None
+    expr: str | None = None
+    lookup: str | None = None
+
+    @validator(mode="before")
+    @classmethod
+    def _one_kind(cls, found: Any) -> Any:
+        if not isinstance(found, dict):
+            raise ValueError("a feature is a mapping such as {name: AMOUNT, field: amount}")  # noqa: TRY004  (pydantic wants ValueError)
+        for key, what in (("window", "window features"), ("python", "python: features")):
+            if key in found:
+                raise ValueError(f"{what} are not supported yet by this version: remove this entry")
+        kinds = [k for k in ("field", "category", "expr", "lookup") if found.get(k) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")
+        if not kinds and found.keys() <= {"name", "field", "category", "expr", "lookup"}:
+            raise ValueError("says nothing of its value: add field, category, expr or lookup")
+        return found
+
+
+class FeaturesFile(Strict):
+    """features.yaml as a whole."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+    events: EventsSpec
+    entities: dict[Word, FieldPath] = {}
+    lookups: dict[Word, LookupSpec] = {}
+    features: list[FeatureSpec] = Field(min_length=1, max_length=MAX_FEATURES)

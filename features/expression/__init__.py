@@ -1,0 +1,6 @@
+"""Expressions over columns: a small language, checked when it is read, the same bits anywhere."""
+
+from features.expression.compiler import Expression, ExpressionError, compile_expression
+from features.expression.functions import FUNCTIONS, Sort, Term
+
+__all__ = ["FUNCTIONS", "Expression", "ExpressionError", "Sort", "Term", "compile_expression"]

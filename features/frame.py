@@ -1,0 +1,52 @@
+"""The values of one micro-batch while its features are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from features import columns
+from features.expression.operations import Text, Times
+from schemas.batch import EventBatch
+
+Floats = npt.NDArray[np.float64]
+
+
+class Frame:
+    """Columns of a batch in the forms that features read, each made once.
+
+    features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
+        missing. lookups: float64[N] of each looked-up value, by "lookup.value".
+    """
+
+    def __init__(self, batch: EventBatch, lookups: dict[str, Floats]) -> None:
+        self.features: dict[str, Floats] = {}
+        self.lookups = lookups
+        self._batch = batch
+        self._numbers: dict[str, Floats] = {}
+        self._amount: Floats | None = None
+
+    def number(self, path: str) -> Floats:
+        """float64[N], NaN where null."""
+        found = self._numbers.get(path)
+        if found is None:
+            found = self._numbers[path] = columns.numbers(self._batch.columns[path], path)
+        return found
+
+    def amount(self, scale: int) -> Floats:
+        """float64[N] in major units: the same from a double, a decimal or minor units."""
+        if self._amount is None:
+            assert self._batch.amount_minor is not None
+            self._amount = self._batch.amount_minor / 10.0**scale
+        return self._amount
+
+    def text(self, path: str) -> Text:
+        column = self._batch.columns[path]
+        return Text(columns.text(column, path), column.valid)
+
+    def time(self, path: str) -> Times:
+        column = self._batch.columns[path]
+        return Times(columns.event_times(column, path, None), column.valid)
+
+    def event_time(self) -> Times:
+        return Times(self._batch.event_time, np.ones(len(self._batch), dtype=np.bool_))

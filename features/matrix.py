@@ -1,0 +1,37 @@
+"""The matrix that models see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.frame import Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enriched:
+    """matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
+
+    flags: uint32[N]; bit i is ``flag_names[i]`` of the feature set.
+    """
+
+    matrix: npt.NDArray[np.float32]
+    flags: npt.NDArray[np.uint32]
+
+
+def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
+    """float32[rows, F] of float64 columns (0-d ones are repeated); the one cast, and the last.
+
+    What is infinite, or too large for a float32, is missing: models give such values a score
+    without a word.
+    """
+    matrix = np.empty((rows, len(columns)), dtype=np.float32)
+    for place, column in enumerate(columns):
+        matrix[:, place] = column
+    infinite = np.isinf(matrix)
+    if infinite.any():
+        matrix[infinite] = np.nan
+    return matrix
