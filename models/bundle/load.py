@@ -97,7 +97,8 @@ def load_bundle(path: Path) -> Bundle:
         )
     where = str(path / models[0])
     booster = _booster(files[models[0]], where)
-    check_model(booster, manifest, where)
+    check_accepted(model_facts(booster), where)
+    check_agree(booster, manifest, where)
     return Bundle(
         path=path,
         name=manifest.name,
@@ -146,12 +147,11 @@ def model_facts(booster: xgb.Booster) -> ModelFacts:
     )
 
 
-def check_model(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
-    """Refuse a booster that cannot give one margin per row, or is not what the manifest says.
+def check_accepted(facts: ModelFacts, where: str) -> None:
+    """Refuse a model that does not give one margin a row, whose logistic is a probability.
 
     Raises BundleRefusedError; `where` names the model in its message.
     """
-    facts = model_facts(booster)
     if facts.booster != "gbtree":
         raise BundleRefusedError(f"{where}: its booster is {facts.booster}, accepted: gbtree")
     accepted = facts.objective in {"binary:logistic", "binary:logitraw"}
@@ -160,6 +160,14 @@ def check_model(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
             f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row; "
             "accepted: binary:logistic, binary:logitraw and reg:*, with one output"
         )
+
+
+def check_agree(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
+    """Refuse a model that is not what the manifest says it is.
+
+    Raises BundleRefusedError; `where` names the model in its message.
+    """
+    facts = model_facts(booster)
     said = {
         "objective": (manifest.objective, facts.objective),
         "trees": (manifest.trees, facts.trees),

@@ -77,7 +77,7 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
         json.loads(text, object_pairs_hook=_without_repeats)
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleRefusedError(f"{where}: {_told(error)}") from error
+        raise BundleRefusedError(f"{where}: {told(error)}") from error
     except (ValueError, RecursionError) as error:
         raise BundleRefusedError(
             f"{where}: is not readable JSON ({error}); write the bundle again"
@@ -92,7 +92,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """The findings of pydantic in one line, each with the key that it is about."""
     known = ", ".join(Manifest.model_fields)
     told = []

@@ -12,8 +12,8 @@ from pathlib import Path
 import xgboost as xgb
 from pydantic import ValidationError
 
-from models.bundle.load import check_model, model_facts
-from models.bundle.manifest import MANIFEST_FILE, FeatureRef, Manifest, NamedFeature
+from models.bundle.load import check_accepted, check_agree, model_facts
+from models.bundle.manifest import MANIFEST_FILE, FeatureRef, Manifest, NamedFeature, told
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import SUMS_FILE, format_sums
 
@@ -38,6 +38,7 @@ def write_bundle(
             f"{folder}: exists already; bundles never change: write to another folder"
         )
     facts = model_facts(booster)
+    check_accepted(facts, str(folder))
     try:
         manifest = Manifest(
             name=name,
@@ -48,8 +49,8 @@ def write_bundle(
             created_at=created_at or datetime.now(UTC),
         )
     except ValidationError as error:
-        raise BundleRefusedError(f"{folder}: the manifest would not hold: {error}") from error
-    check_model(booster, manifest, str(folder))
+        raise BundleRefusedError(f"{folder}: {told(error)}") from error
+    check_agree(booster, manifest, str(folder))
     files = {
         "model.ubj": bytes(booster.save_raw("ubj")),
         MANIFEST_FILE: (manifest.model_dump_json(indent=2) + "\n").encode(),

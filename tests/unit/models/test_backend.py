@@ -1,0 +1,143 @@
+"""Margins: the same for every batch size, and nothing infinite or misshapen reaches the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost as xgb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.backend import NonFiniteFeatureError, available_threads, open_backend
+from models.backend.cuda import CudaUnusableError
+from models.bundle import Bundle, load_bundle
+from schemas.errors import ConfigurationError
+from tests.unit.models.small_model import NAMES, matrix_of
+
+HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
+
+
+def bits(margins: np.ndarray) -> np.ndarray:
+    return margins.view(np.uint32)
+
+
+def test_margins_are_those_of_the_booster(bundle: Bundle, booster: xgb.Booster) -> None:
+    matrix = matrix_of(300, len(NAMES), seed=1)
+    margins = open_backend(bundle, "cpu", threads=2).margins(matrix)
+    assert margins.dtype == np.float32
+    assert margins.shape == (300,)
+    expected = booster.predict(xgb.DMatrix(matrix), output_margin=True)
+    np.testing.assert_array_equal(bits(margins), bits(expected))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 63, 64, 65, 500])
+def test_margins_are_bit_equal_for_every_batch_size(
+    bundle: Bundle, size: int, threads: int
+) -> None:
+    matrix = matrix_of(1_000, len(NAMES), seed=2)
+    together = open_backend(bundle, "cpu", threads=1).margins(matrix)
+    backend = open_backend(bundle, "cpu", threads=threads)
+    parts = [backend.margins(matrix[i : i + size]) for i in range(0, len(matrix), size)]
+    np.testing.assert_array_equal(bits(np.concatenate(parts)), bits(together))
+
+
+def test_no_rows_give_no_margins(bundle: Bundle) -> None:
+    margins = open_backend(bundle, "cpu", threads=1).margins(np.empty((0, 4), dtype=np.float32))
+    assert margins.shape == (0,)
+    assert margins.dtype == np.float32
+
+
+def test_nan_is_a_missing_value(bundle: Bundle, booster: xgb.Booster) -> None:
+    matrix = np.full((1, 4), np.nan, dtype=np.float32)
+    expected = booster.predict(xgb.DMatrix(matrix, missing=np.nan), output_margin=True)
+    np.testing.assert_array_equal(open_backend(bundle, "cpu").margins(matrix), expected)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_value_is_refused_and_its_feature_named(bundle: Bundle, value: float) -> None:
+    matrix = matrix_of(10, len(NAMES))
+    matrix[3, 2] = value
+    with pytest.raises(NonFiniteFeatureError, match="values in avg_amount;"):
+        open_backend(bundle, "cpu").margins(matrix)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.zeros((2, 3), np.float32),
+        np.zeros(4, np.float32),
+        np.zeros((2, 4), np.float64),
+        np.asfortranarray(np.zeros((2, 4), np.float32)),
+        np.zeros((2, 8), np.float32)[:, ::2],
+    ],
+)
+def test_another_shape_dtype_or_layout_is_refused(bundle: Bundle, matrix: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        open_backend(bundle, "cpu").margins(matrix)
+
+
+def test_two_backends_on_one_bundle_do_not_disturb_each_other(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    first = open_backend(bundle, "cpu", threads=1)
+    matrix = matrix_of(20, len(NAMES))
+    before = first.margins(matrix)
+    open_backend(bundle, "cpu", threads=3)
+    np.testing.assert_array_equal(first.margins(matrix), before)
+
+
+def test_the_device_is_named(bundle: Bundle) -> None:
+    assert open_backend(bundle, "cpu").device == "cpu"
+    assert open_backend(bundle, "auto").device == ("cuda" if HAS_GPU else "cpu")
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
+def test_a_gpu_that_cannot_be_had_is_refused_with_the_remedy(bundle: Bundle) -> None:
+    with pytest.raises(CudaUnusableError, match="device: cpu") as refused:
+        open_backend(bundle, "cuda")
+    assert isinstance(refused.value, ConfigurationError)
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
+def test_margins_of_a_gpu_are_near_those_of_a_cpu(bundle: Bundle) -> None:
+    matrix = matrix_of(1_000, len(NAMES))
+    on_gpu = open_backend(bundle, "cuda").margins(matrix)
+    on_cpu = open_backend(bundle, "cpu").margins(matrix)
+    assert isinstance(on_gpu, np.ndarray)
+    assert on_gpu.dtype == np.float32
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-5, atol=1e-5)
+
+
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@given(quota=st.integers(1_000, 2_000_000), deep=st.booleans(), version=st.sampled_from([1, 2]))
+@settings(max_examples=30, deadline=None)
+def test_threads_follow_the_quota_of_the_group_or_a_parent(
+    tmp_path_factory: pytest.TempPathFactory, quota: int, deep: bool, version: int
+) -> None:
+    root = tmp_path_factory.mktemp("cgroup")
+    mount = root if version == 2 else root / "cpu,cpuacct"
+    group = mount / "pods" / "one"
+    group.mkdir(parents=True)
+    where = group if deep else mount / "pods"
+    if version == 2:
+        (mount / "cpu.max").write_text("max 100000\n")
+        (where / "cpu.max").write_text(f"{quota} 100000\n")
+    else:
+        (mount / "cpu.cfs_quota_us").write_text("-1\n")
+        (mount / "cpu.cfs_period_us").write_text("100000\n")
+        (where / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (where / "cpu.cfs_period_us").write_text("100000\n")
+    line = "0::/pods/one" if version == 2 else "4:cpu,cpuacct:/pods/one"
+    (root / "membership").write_text(f"9:memory:/pods/two\n{line}\n")
+    found = available_threads(root, root / "membership")
+    assert found == max(1, min(CPUS, quota // 100_000))
+
+
+def test_threads_without_a_quota_are_the_cpus_of_the_process(tmp_path: Path) -> None:
+    assert available_threads(tmp_path, tmp_path / "absent") == CPUS
