@@ -36,7 +36,7 @@ _FORMAT_TIMEOUT_S = 60
 # The serial collector starts fastest and takes least memory; at this heap its pauses are short.
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
 _PROPERTIES = "server.properties"
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -108,7 +108,7 @@ class Kafka(Server):
     def _properties(self, data: Path) -> dict[str, str]:
         controller = f"{LOOPBACK}:{self._controller_port}"
         return {
-            **_SETTINGS,
+            **SETTINGS,
             "log.dirs": str(data),
             "controller.quorum.voters": f"1@{controller}",
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from schemas.errors import ConfigurationError
 from worker.embedded.process import LOOPBACK, Guarded, Server, Spawn
@@ -48,11 +50,11 @@ class Valkey(Server):
         ]
 
     def answers(self) -> bool:
-        # Refused with an error while it loads its file.
-        with redis.Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1) as client:
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=self.port, socket_timeout=1, retry=once) as client:
             try:
                 return bool(client.ping())
-            except redis.RedisError:
+            except redis.RedisError:  # also while it loads its file
                 return False
 
 
