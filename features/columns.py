@@ -89,7 +89,7 @@ def minor_units(column: Column, path: str, scale: int) -> tuple[npt.NDArray[np.i
 def _scaled(
     values: npt.NDArray[np.int64], digits: int, never: Mask
 ) -> tuple[npt.NDArray[np.int64], Mask]:
-    """values * 10**digits rounded half to even, and where that leaves int64 (0 there)."""
+    """Values * 10**digits rounded half to even, and where that leaves int64 (0 there)."""
     if digits >= 0:
         factor = 10**digits
         bound = np.iinfo(np.int64).max // factor

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from features.document import Document, Location, unknown
+from features.definition.document import Document, Location
 from features.definition.fields import SchemaFields
 from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
+from features.suggest import unknown
 from schemas.batch import Kind
 from schemas.errors import ConfigurationError
 from schemas.targets import PathType

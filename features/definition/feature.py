@@ -11,14 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.definition.binding import Bindings, path_type
-from features.document import Document, Location, unknown
-from features.expression import ExpressionError, compile_expression
+from features.definition.document import Document, Location
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number, fingerprint
-from features.expression.functions import Sort, Term
 from features.definition.spec import CategorySpec, FeatureSpec
+from features.expression import ExpressionError, compile_expression
+from features.expression.functions import Sort, Term
 from features.frame import Floats, Frame
 from features.lookup import Lookup
+from features.suggest import unknown
 from schemas.batch import Kind
 
 

@@ -11,15 +11,16 @@ import numpy as np
 
 from features import bind
 from features.definition.binding import Bindings, resolve_bindings
+from features.definition.document import Document
 from features.definition.feature import Feature, FeatureCompiler
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
 from features.definition.spec import FeaturesFile
-from features.document import Document, unknown
 from features.frame import Frame
 from features.lookup import STATES, Lookup, flag_names, read_lookups
 from features.matrix import Enriched, assemble
 from features.store.protocol import OnlineStore
+from features.suggest import unknown
 from schemas.batch import Decoded, EventBatch, Records
 from schemas.errors import ConfigurationError, RecordError
 
@@ -39,7 +40,7 @@ class FeatureSet:
     fingerprint: str
     features: tuple[Feature, ...]
     bindings: Bindings
-    lookups: tuple[Lookup, ...]
+    lookups: Mapping[str, Lookup]
     aliases: Mapping[str, str]
     schema_path: Path
     reader_schema: dict[str, Any]
@@ -61,7 +62,7 @@ class FeatureSet:
         A row's values are the same bits alone and in any batch. Raises
         DependencyUnavailableError.
         """
-        looked_up = read_lookups(self.lookups, batch, store)
+        looked_up = read_lookups(tuple(self.lookups.values()), batch, store)
         frame = Frame(batch, looked_up.values)
         # Division by zero, overflow and the like have a meaning here: missing.
         with np.errstate(all="ignore"):
@@ -85,9 +86,7 @@ def load_feature_set(path: Path) -> FeatureSet:
         raise document.refuse(("events", "schema"), str(error)) from error
     bindings = resolve_bindings(document, file, fields)
     lookups = _lookups(document, file)
-    compiler = FeatureCompiler(
-        document, fields, bindings, {lookup.name: lookup for lookup in lookups}
-    )
+    compiler = FeatureCompiler(document, fields, bindings, lookups)
     features = compiler.compile(file.features)
     return FeatureSet(
         name=file.name,
@@ -100,22 +99,21 @@ def load_feature_set(path: Path) -> FeatureSet:
         reader_schema=fields.schema,
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
-        flag_names=flag_names(lookups),
+        flag_names=flag_names(tuple(lookups.values())),
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
     )
 
 
-def _lookups(document: Document, file: FeaturesFile) -> tuple[Lookup, ...]:
+def _lookups(document: Document, file: FeaturesFile) -> dict[str, Lookup]:
     most = _FLAG_BITS // len(STATES)
     if len(file.lookups) > most:
         raise document.refuse(("lookups",), f"more than {most} lookups: merge some")
     for name, spec in file.lookups.items():
         if spec.by not in file.entities:
-            raise document.refuse(
-                ("lookups", name, "by"), unknown("entity", spec.by, file.entities)
-            )
-    return tuple(
-        Lookup(
+            where = ("lookups", name, "by")
+            raise document.refuse(where, unknown("entity", spec.by, file.entities))
+    return {
+        name: Lookup(
             name=name,
             feature_set=file.name,
             entity=spec.by,
@@ -124,4 +122,4 @@ def _lookups(document: Document, file: FeaturesFile) -> tuple[Lookup, ...]:
             max_age=spec.max_age,
         )
         for name, spec in file.lookups.items()
-    )
+    }

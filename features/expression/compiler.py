@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from features.expression import operations as op
-from features.document import unknown
 from features.expression.functions import FUNCTIONS, Evaluate, Json, Sort, Term
+from features.suggest import unknown
 
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
@@ -199,7 +199,7 @@ class _Compiler:
         base, exponent = self._number(node.left), self._number(node.right).constant
         whole = isinstance(exponent, float) and float(exponent).is_integer()
         if not isinstance(exponent, float) or not (
-            exponent == 0.5 or (whole and 1 <= abs(exponent) <= MAX_EXPONENT)  # noqa: PLR2004  (square root)
+            exponent == 0.5 or (whole and 1 <= abs(exponent) <= MAX_EXPONENT)
         ):
             self._fail(
                 node.right,
@@ -357,7 +357,7 @@ def _map(function: Callable[..., Any], *terms: Term) -> Evaluate:
     if len(terms) == 1:
         one = terms[0].evaluate
         return lambda frame: function(one(frame))
-    if len(terms) == 2:  # noqa: PLR2004  (two operands)
+    if len(terms) == 2:
         left, right = terms[0].evaluate, terms[1].evaluate
         return lambda frame: function(left(frame), right(frame))
     every = [term.evaluate for term in terms]

@@ -60,8 +60,8 @@ def remainder(a: Floats, b: Floats) -> Floats:
 
 
 def power(x: Floats, exponent: float) -> Floats:
-    """x ** exponent by repeated squaring; exponent is a whole number but 0, or 0.5."""
-    if exponent == 0.5:  # noqa: PLR2004  (the one root there is)
+    """X ** exponent by repeated squaring; exponent is a whole number but 0, or 0.5."""
+    if exponent == 0.5:
         return np.sqrt(x)
     remaining = abs(int(exponent))
     result: Floats | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from features.suggest import unknown
 from schemas.errors import ConfigurationError
 
 M = TypeVar("M", bound=BaseModel)
@@ -165,17 +164,6 @@ class Document:
             case "float":
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         raise self._refusal(node.start_mark, f"the tag {node.tag} is not supported")
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """``unknown <what> 'name'``, with the nearest of ``known`` or all of a few of them."""
-    choices = sorted(set(known))
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    if close:
-        return f"unknown {what} {name!r}; did you mean {close[0]!r}?"
-    if 0 < len(choices) <= 30:  # noqa: PLR2004  (as many as one still reads)
-        return f"unknown {what} {name!r}; known are: {', '.join(choices)}"
-    return f"unknown {what} {name!r}"
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> set[str]:

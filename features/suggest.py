@@ -1,0 +1,17 @@
+"""Help with a name that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """``unknown <what> 'name'``, with the nearest of ``known`` or all of a few of them."""
+    choices = sorted(set(known))
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    if close:
+        return f"unknown {what} {name!r}; did you mean {close[0]!r}?"
+    if 0 < len(choices) <= 30:
+        return f"unknown {what} {name!r}; known are: {', '.join(choices)}"
+    return f"unknown {what} {name!r}"
