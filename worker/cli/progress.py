@@ -11,7 +11,13 @@ from contextlib import contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Gives a function that takes how much is done, of how much."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     bar = Progress(
         TextColumn("{task.description}"),

@@ -1,0 +1,116 @@
+"""The demo's view of the worker: live on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from worker.demo.audit import Verdict
+from worker.demo.watch import Snapshot
+
+_LINE_EVERY_S = 2.0
+
+
+class Screen(Protocol):
+    """Shows snapshots."""
+
+    def show(self, snapshot: Snapshot, target: int | None) -> None:
+        """``target``: events to come, if known."""
+
+
+class _Terminal:
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, snapshot: Snapshot, target: int | None) -> None:
+        self._live.update(_view(snapshot, target))
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def show(self, snapshot: Snapshot, target: int | None) -> None:
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY_S:
+            return
+        self._last = now
+        of = f" of {target:,}" if target else ""
+        note(
+            f"{snapshot.scores:,}{of} scored, {snapshot.events_per_s:,.0f} events/s, latency p50 "
+            f"{_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
+        )
+
+
+@contextmanager
+def screen() -> Iterator[Screen]:
+    """A live view on stderr's terminal, or lines."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
+        yield _Terminal(live)
+
+
+def note(text: str) -> None:
+    """One line of progress."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+
+
+def summary(verdict: Verdict) -> Table:
+    """The verdict as a table."""
+    table = Table(title="What happened, read back from the topics", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    latency = verdict.latency_ms
+    for name, value in (
+        ("events in the input topic", f"{verdict.events:,}"),
+        ("scores", f"{verdict.scores:,}"),
+        ("dead letters", f"{verdict.dead_letters:,}"),
+        ("lost", f"{verdict.lost:,}"),
+        ("duplicates", f"{verdict.duplicates:,}"),
+        ("events/s", "-" if verdict.events_per_s is None else f"{verdict.events_per_s:,.0f}"),
+        ("latency p50", _ms(latency.p50)),
+        ("latency p99", _ms(latency.p99)),
+        (
+            "average precision",
+            "-" if verdict.average_precision is None else f"{verdict.average_precision:.3f}",
+        ),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _view(snapshot: Snapshot, target: int | None) -> RenderableType:
+    flow = Table(title="flow", title_justify="left", show_header=False)
+    for name, value in (
+        ("events/s", f"{snapshot.events_per_s:,.0f}"),
+        ("latency p50", _ms(snapshot.p50_ms)),
+        ("latency p99", _ms(snapshot.p99_ms)),
+        ("scored", f"{snapshot.scores:,}" + (f" of {target:,}" if target else "")),
+        ("dead letters", f"{snapshot.dead_letters:,}"),
+    ):
+        flow.add_row(name, value)
+    decisions = Table(title="decisions", title_justify="left", show_header=False)
+    for name, count in sorted(snapshot.decisions.items(), key=lambda item: -item[1]):
+        decisions.add_row(name, f"{count:,}")
+    suspicious = Table("event", "score", "decision", title="last suspicious", title_justify="left")
+    for item in snapshot.suspicious:
+        suspicious.add_row(item.event_id, f"{item.score:.3f}", item.decision)
+    return Group(Columns([flow, decisions, suspicious], padding=(0, 3)))
+
+
+def _counts(snapshot: Snapshot) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(snapshot.decisions.items())) or "none"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
