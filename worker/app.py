@@ -165,9 +165,7 @@ def run(pipeline: Pipeline) -> None:
         log.info("drained")
 
 
-def _make_loop(
-    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health
-) -> Loop:
+def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health) -> Loop:
     settings = pipeline.settings
     delivery = settings.delivery
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
@@ -184,9 +182,7 @@ def _make_loop(
     loops.append(
         Loop(
             poller,
-            make_stages(
-                pipeline, make_decoder(pipeline), store, score_prefix(settings), limits
-            ),
+            make_stages(pipeline, make_decoder(pipeline), store, score_prefix(settings), limits),
             _make_checkpoint(settings, consumer, limits, watchdog),
             BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
             health,

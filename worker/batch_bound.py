@@ -31,7 +31,5 @@ class BatchBound:
             return
         cost = took_s / events
         self._cost_s = (
-            cost
-            if self._cost_s is None
-            else self._cost_s + _SMOOTHING * (cost - self._cost_s)
+            cost if self._cost_s is None else self._cost_s + _SMOOTHING * (cost - self._cost_s)
         )

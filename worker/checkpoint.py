@@ -207,7 +207,7 @@ class AtLeastOnce:
 
 
 _FENCED = (
-    KafkaError._FENCED,
+    KafkaError._FENCED,  # noqa: SLF001 - its public name
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.definition import Enriched
+from features.matrix import Enriched
 from schemas.batch import Column, EventBatch, Headers, Kind
 from schemas.encode import Encoded, Field, MapOf, Options, RecordEncoder
 from schemas.text import as_text

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from features.definition import Enriched, FeatureSet
+import numpy as np
+
+from features.definition import FeatureSet
+from features.matrix import Enriched
 from features.store.protocol import OnlineStore
 from schemas.batch import EventBatch
 
@@ -19,3 +22,12 @@ class Enrich:
     def __call__(self, batch: EventBatch) -> Enriched:
         """Raises DependencyUnavailableError while the store is away."""
         return self.feature_set.enrich(batch, self.store)
+
+    def counts(self, enriched: Enriched) -> dict[str, int]:
+        """Events by flag."""
+        if not enriched.flags.any():
+            return {}
+        return {
+            name: int(np.count_nonzero(enriched.flags >> np.uint32(bit) & np.uint32(1)))
+            for bit, name in enumerate(self.feature_set.flag_names)
+        }

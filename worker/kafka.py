@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from schemas.errors import ConfigurationError
 from worker.publish import SizeLimits
@@ -70,9 +72,7 @@ def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
             "compression.type": "lz4",
             # A batch above a topic's max.message.bytes is refused whole.
             "batch.size": min(_BATCH_BYTES, limits.scores, limits.dead_letters),
-            "message.max.bytes": max(
-                1_000_000, limits.scores, limits.dead_letters
-            ),
+            "message.max.bytes": max(1_000_000, limits.scores, limits.dead_letters),
             **kafka.producer,
             "acks": "all",
             "enable.idempotence": True,
@@ -118,12 +118,11 @@ class TopicLimits:
 
 
 def make_admin(kafka: Kafka) -> AdminClient:
+    """An admin client; close it, or use it as a context manager."""
     return _make(AdminClient, "kafka.options", client_options(kafka))
 
 
-def _make(
-    kind: Callable[..., Client], setting: str, options: dict[str, Any]
-) -> Client:
+def _make(kind: Callable[..., Client], setting: str, options: dict[str, Any]) -> Client:
     try:
         return kind(options, logger=_LOGGER)
     except (KafkaException, ValueError, TypeError) as error:

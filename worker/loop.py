@@ -153,13 +153,12 @@ class Loop:
                 self._wait(attempt)
                 attempt += 1
                 if self._stopping or self._poller.epoch != polled.epoch:
-                    processed = None
-                    break
+                    self._resume()
+                    return None
             else:
-                break
-        if attempt:
-            self._resume()
-        return processed
+                if attempt:
+                    self._resume()
+                return processed
 
     def _pause(self, reason: str) -> None:
         log.warning("paused", reason=reason, remedy="reading goes on when it answers again")

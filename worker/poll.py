@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import structlog
@@ -125,7 +125,9 @@ class Poller:
     def lag(self) -> dict[int, int]:
         """Records behind the end of each assigned partition, as last heard from the broker."""
         lags = {}
-        for at in self._consumer.position([TopicPartition(self._topic, p) for p in self.partitions]):
+        for at in self._consumer.position(
+            [TopicPartition(self._topic, p) for p in self.partitions]
+        ):
             low, high = self._consumer.get_watermark_offsets(at, cached=True)
             if high >= 0:
                 lags[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
@@ -224,7 +226,7 @@ def _without_errors(messages: list[Message]) -> list[Message]:
         return messages
     for error in failed:
         if error.fatal() or error.code() in (
-            KafkaError._AUTO_OFFSET_RESET,
+            KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.GROUP_AUTHORIZATION_FAILED,
         ):
@@ -234,11 +236,11 @@ def _without_errors(messages: list[Message]) -> list[Message]:
 
 
 def _records(topic: str, messages: list[Message]) -> Records:
-    headers = [m.headers() for m in messages]
+    headers: list[Any] = [m.headers() for m in messages]
     return Records(
         topic,
-        [m.key() for m in messages],
-        [m.value() for m in messages],
+        cast("list[bytes | None]", [m.key() for m in messages]),
+        cast("list[bytes | None]", [m.value() for m in messages]),
         np.array([m.partition() for m in messages], dtype=np.int32),
         np.array([m.offset() for m in messages], dtype=np.int64),
         np.array([m.timestamp()[1] for m in messages], dtype=np.int64),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -76,7 +76,7 @@ class Publisher:
     def _publish_with_headers(self, outbox: Outbox, headers: Sequence[Headers]) -> None:
         """produce_batch takes no headers (librdkafka issue 5559): one call each."""
         for key, value, own in zip(outbox.keys, outbox.values, headers, strict=True):
-            self._producer.produce(self._score_topic, value, key, headers=list(own))
+            self._producer.produce(self._score_topic, value, key, headers=cast("Any", own))
 
     def _publish_dead_letter(self, letter: DeadLetter, limits: SizeLimits) -> None:
         fits = letter if letter.size() <= limits.dead_letters else letter.oversize()
@@ -84,7 +84,7 @@ class Publisher:
             self._dead_letter_topic,
             fits.value,
             fits.key,
-            headers=fits.headers,
+            headers=cast("Any", fits.headers),
             timestamp=max(fits.timestamp, 0),
         )
 
@@ -105,6 +105,6 @@ def too_large(
 
 
 def _raise_queueing(error: KafkaError | None) -> None:
-    if error is not None and error.code() != KafkaError._QUEUE_FULL:
+    if error is not None and error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001 - its public name
         raise KafkaException(error)
     raise BufferError("local queue full")

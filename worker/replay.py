@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import numpy as np
+import pyarrow as pa
 
 from features.definition import FeatureSet
 from features.store.memory import MemoryStore
@@ -18,7 +19,7 @@ from schemas.batch import Column, Decoded, Records
 from schemas.encode import RecordEncoder
 from schemas.errors import ConfigurationError
 from schemas.files import CHUNK_ROWS, read_events
-from schemas.projection import PathType, targets
+from schemas.targets import PathType, targets
 from schemas.text import as_text
 from schemas.types import Missing, Type, parse_record_schema
 from worker.app import Pipeline, make_decoder, make_stages
@@ -90,10 +91,9 @@ class EventFile:
         values = self._encoder.encode(
             len(good), {path: c for path, c in columns.items() if path not in extra}
         )
-        keys = as_text(columns[self._feature_set.bindings.partition_key]).values.to_pylist()
         records = Records(
             self._topic,
-            [key.encode() for key in keys],
+            self._keys(columns, len(good)),
             values,
             np.zeros(len(good), np.int32),
             good.astype(np.int64) + first,
@@ -104,6 +104,14 @@ class EventFile:
             for row, error in decoded.errors.items()
         ]
         return FileRecords(records, columns, refused)
+
+    def _keys(self, columns: Mapping[str, Column], rows: int) -> list[bytes | None]:
+        """Record keys: the partition key as text, as producers of such topics send it."""
+        binding = self._feature_set.bindings.partition_key
+        if binding is None:
+            return [None] * rows
+        text = cast("pa.StringArray", as_text(columns[binding.path]).values)
+        return [key.encode() for key in text.to_pylist()]
 
 
 def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[Replayed]:
@@ -138,8 +146,7 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
 
 def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
     """A score as JSON can hold it."""
-    record = fastavro.schemaless_reader(io.BytesIO(value), schema, None)
-    assert isinstance(record, dict)
+    record = cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(value), schema, None))
     for name in ("event_time", "scored_at"):
         record[name] = record[name].isoformat()
     # JSON has no NaN.
@@ -152,9 +159,7 @@ def _refused(letter: DeadLetter) -> Refused:
     return Refused(letter.position.offset, letter.code.value, message.decode())
 
 
-def _leaves(
-    tree: Type, in_use: frozenset[str]
-) -> tuple[dict[str, PathType], dict[str, PathType]]:
+def _leaves(tree: Type, in_use: frozenset[str]) -> tuple[dict[str, PathType], dict[str, PathType]]:
     """The readable paths of a schema: those a file must have, and those with a default."""
     required: dict[str, PathType] = {}
     optional: dict[str, PathType] = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from features.definition import Enriched, FeatureSet
+from features.definition import FeatureSet
+from features.matrix import Enriched
 from models.backend.protocol import Backend
 from models.bundle.load import Bundle
 from models.calibration import logistic

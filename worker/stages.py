@@ -87,7 +87,7 @@ class Stages:
             letters,
             self.score.bundle.name,
             decided.counts(),
-            enriched.flag_counts(),
+            self.enrich.counts(enriched),
             timer.seconds,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
@@ -19,9 +19,8 @@ WRITER_SCHEMAS = "writer-schemas"
 
 def score_schema() -> dict[str, Any]:
     """``score.avsc``."""
-    schema = json.loads(files("schemas").joinpath("score.avsc").read_text("utf-8"))
-    assert isinstance(schema, dict)
-    return schema
+    text = files("schemas").joinpath("score.avsc").read_text("utf-8")
+    return cast("dict[str, Any]", json.loads(text))
 
 
 def framed(schema_id: int) -> bytes:
@@ -78,15 +77,15 @@ def _registered_score_id(registry: Registry, topic: str) -> int:
     schema, subject = Schema(json.dumps(score_schema()), "AVRO"), f"{topic}-value"
     try:
         if registry.register_score_schema:
-            return int(client.register_schema(subject, schema))
-        return int(client.lookup_schema(subject, schema).schema_id)
+            return client.register_schema(subject, schema)
+        return cast("int", client.lookup_schema(subject, schema).schema_id)
     except SchemaRegistryError as error:
         raise ConfigurationError(
             f"registry.url: subject {subject} does not have score.avsc ({error}); register it, or "
             "set registry.register_score_schema"
         ) from None
     # The client lets the errors of its HTTP library through, whichever that is.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         raise ConfigurationError(
             f"registry.url: {registry.url} does not answer ({type(error).__name__}); see that it "
             "is up: it is needed at the start"
