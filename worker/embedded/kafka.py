@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import uuid
@@ -32,6 +33,8 @@ _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
 _JAVA = 17
 # From here on a runtime can keep what it loaded, linked and profiled at a start for the next.
 _JAVA_WITH_AOT_CACHE = 25
+# Of 65 MB each; every virtual environment has a runtime of its own.
+_AOT_CACHES_KEPT = 3
 _FORMAT_TIMEOUT_S = 60
 # The serial collector starts fastest and takes least memory; at this heap its pauses are short.
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN")
@@ -70,9 +73,13 @@ class Kafka(Server):
     name = f"Apache Kafka {VERSION}"
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, spawn: Spawn = Guarded
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+        spawn: Spawn = Guarded,
     ) -> None:
-        super().__init__(folder, spawn)
+        super().__init__(folder, port, spawn)
         self._settings = dict(settings or {})
         self._controller_port = free_port()
 
@@ -157,8 +164,10 @@ def _aot_flags(java: Java, jars: Path) -> list[str]:
     if java.major < _JAVA_WITH_AOT_CACHE:
         return []
     cache = cache_dir() / f"{jars.name}-{java.identity}.aot"
-    with locked(cache.with_suffix(".lock")):
-        if not cache.exists():
+    with locked(cache.parent / f"{jars.name}.aot.lock"):
+        if cache.exists():
+            os.utime(cache)
+        else:
             with (
                 doing("Preparing Apache Kafka's fast start, once: about 15 seconds"),
                 tempfile.TemporaryDirectory(dir=cache.parent, prefix="kafka-trial.") as scratch,
@@ -166,5 +175,13 @@ def _aot_flags(java: Java, jars: Path) -> list[str]:
                 part = Path(scratch) / "part.aot"
                 _Training(Path(scratch) / "kafka", java, jars, part).__enter__().stop()
                 part.replace(cache)
+                _prune(cache.parent)
     # Not a word when the runtime cannot use it.
     return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off", "-Xlog:cds*=off"]
+
+
+def _prune(folder: Path) -> None:
+    """Remove the ahead-of-time caches of runtimes that have not been used for the longest."""
+    caches = sorted(folder.glob("*.aot"), key=lambda cache: cache.stat().st_mtime)
+    for cache in caches[:-_AOT_CACHES_KEPT]:
+        cache.unlink()

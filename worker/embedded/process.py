@@ -95,7 +95,7 @@ def detached(command: Sequence[str], log: Path) -> Process:
 
 
 class Server(ABC):
-    """A server with its data and its log in one folder, on a port that it keeps.
+    """A server with its data and its log in one folder, on a loopback port that it keeps.
 
     As a context manager it starts on entry and stops on exit.
     """
@@ -104,10 +104,10 @@ class Server(ABC):
     start_timeout_s = 60.0
     stop_timeout_s = 20.0
 
-    def __init__(self, folder: Path, spawn: Spawn = Guarded) -> None:
+    def __init__(self, folder: Path, port: int | None = None, spawn: Spawn = Guarded) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "server.log"
-        self.port = free_port()
+        self.port = port or free_port()
         self._spawn = spawn
         self._process: Process | None = None
 
@@ -133,20 +133,11 @@ class Server(ABC):
             raise RuntimeError(f"{self.name} in {self.folder} runs already")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._process = self._spawn(self.prepare(), self.log)
-        deadline = time.monotonic() + self.start_timeout_s
-        while not self.answers():
-            status = self._process.poll()
-            if status is not None or time.monotonic() > deadline:
-                happened = (
-                    f"does not answer after {self.start_timeout_s:g} s"
-                    if status is None
-                    else f"ended with status {status}"
-                )
-                self.kill()
-                raise DependencyUnavailableError(
-                    f"{self.name} {happened}; {self.log} ends with:\n{last_lines(self.log)}"
-                )
-            time.sleep(_POLL_S)
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:  # also an interrupt: one that does not answer is of no use
+            self.kill()
+            raise
 
     def stop(self) -> None:
         """End in order; a server that does not end in time is killed."""
@@ -172,6 +163,21 @@ class Server(ABC):
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self.stop()
+
+    def _wait_until_it_answers(self, process: Process) -> None:
+        deadline = time.monotonic() + self.start_timeout_s
+        while not self.answers():
+            status = process.poll()
+            if status is not None or time.monotonic() > deadline:
+                happened = (
+                    f"does not answer after {self.start_timeout_s:g} s"
+                    if status is None
+                    else f"ended with status {status}"
+                )
+                raise DependencyUnavailableError(
+                    f"{self.name} {happened}; {self.log} ends with:\n{last_lines(self.log)}"
+                )
+            time.sleep(_POLL_S)
 
     def _running(self) -> Process:
         if self._process is None:

@@ -25,8 +25,15 @@ class Valkey(Server):
 
     name = "Valkey"
 
-    def __init__(self, folder: Path, *, append_only: bool = False, spawn: Spawn = Guarded) -> None:
-        super().__init__(folder, spawn)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        append_only: bool = False,
+        port: int | None = None,
+        spawn: Spawn = Guarded,
+    ) -> None:
+        super().__init__(folder, port, spawn)
         self._append_only = append_only
 
     @property
