@@ -77,6 +77,7 @@ class Player:
         try:
             self._play()
             self._producer.flush()
+            self._producer.close()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread by `done`
             self._error = error
 

@@ -52,7 +52,8 @@ def read_to_end(bootstrap: str, topic: str) -> Iterator[list[Message]]:
     try:
         open_partitions = {at.partition for at in consumer.assignment()}
         while open_partitions:
-            messages = consumer.consume(_CHUNK, 1.0) or consumer.consume(1, _SILENCE_S)
+            messages = consumer.consume(1, _SILENCE_S)
+            messages += consumer.consume(_CHUNK, 0)
             if not messages:
                 raise DependencyUnavailableError(
                     f"{topic}: nothing heard for {_SILENCE_S:g} s, partitions {open_partitions} "
