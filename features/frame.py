@@ -36,9 +36,13 @@ class Frame:
     def amount(self, scale: int) -> Floats:
         """float64[N] in major units: the same from a double, a decimal or minor units."""
         if self._amount is None:
-            assert self._batch.amount_minor is not None
-            self._amount = self._batch.amount_minor / 10.0**scale
+            self._amount = self._minor_units() / 10.0**scale
         return self._amount
+
+    def _minor_units(self) -> npt.NDArray[np.int64]:
+        if self._batch.amount_minor is None:
+            raise ValueError("the batch was bound without an amount")
+        return self._batch.amount_minor
 
     def text(self, path: str) -> Text:
         column = self._batch.columns[path]

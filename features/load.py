@@ -120,7 +120,9 @@ class _Source:
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
         keys = pc.cast(batch.column(self._key), pa.string())
-        self._refuse_row(keys.is_null().to_numpy(False), first, f"{self._key} is null")
+        self._refuse_row(
+            keys.is_null().to_numpy(zero_copy_only=False), first, f"{self._key} is null"
+        )
         lengths = byte_lengths(keys)
         self._refuse_row(lengths == 0, first, f"{self._key} is empty")
         self._refuse_row(
@@ -132,11 +134,13 @@ class _Source:
         if not self._updated_at:
             return int(NEVER)
         micros = pc.cast(batch.column("updated_at"), pa.timestamp("us", "UTC"), safe=False)
-        absent = micros.is_null().to_numpy(False)
+        absent = micros.is_null().to_numpy(zero_copy_only=False)
         if self._lookup.max_age is not None:
             self._refuse_row(absent, first, "updated_at is null, and the lookup has a max_age")
         times: npt.NDArray[np.int64] = (
-            pc.fill_null(pc.cast(micros, pa.int64()), int(NEVER)).to_numpy(False).astype(np.int64)
+            pc.fill_null(pc.cast(micros, pa.int64()), int(NEVER))
+            .to_numpy(zero_copy_only=False)
+            .astype(np.int64)
         )
         return times
 

@@ -125,14 +125,14 @@ class _Decoded(NamedTuple):
 def _decode(lookup: Lookup, found: list[bytes | None]) -> _Decoded:
     missing = invalid = None
     blank = lookup.blank
+    present = [blank if value is None else value for value in found]
     if None in found:
         missing = np.array([value is None for value in found])
-        found = [blank if value is None else value for value in found]
     width = len(blank)
-    if set(map(len, found)) != {width}:  # type: ignore[arg-type]  (no None is left)
-        invalid = np.array([len(value) != width for value in found])  # type: ignore[arg-type]
-        found = [value if len(value) == width else blank for value in found]  # type: ignore[arg-type]
-    table = np.frombuffer(b"".join(found), dtype=lookup.layout)  # type: ignore[arg-type]
+    if set(map(len, present)) != {width}:
+        invalid = np.array([len(value) != width for value in present])
+        present = [value if len(value) == width else blank for value in present]
+    table = np.frombuffer(b"".join(present), dtype=lookup.layout)
     values = np.ascontiguousarray(table["values"].T)
     infinite = np.isinf(values)
     if infinite.any():

@@ -31,7 +31,6 @@ def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    infinite = np.isinf(matrix)
-    if infinite.any():
-        matrix[infinite] = np.nan
+    # One NaN for all: the sign of a computed one depends on the processor and on the row's place.
+    np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

@@ -101,8 +101,7 @@ class FeatureCompiler:
             return self._category(spec.category, (*location, "category"))
         if spec.lookup is not None:
             return self._lookup(spec.lookup, (*location, "lookup"))
-        assert spec.expr is not None
-        return self._expression(spec.expr, (*location, "expr"))
+        return self._expression(spec.expr or "", (*location, "expr"))
 
     def _field(self, path: str, location: Location) -> _Part:
         found = path_type(self._document, location, path, self._fields)

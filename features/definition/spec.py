@@ -45,7 +45,7 @@ def _decimal(found: object) -> Decimal:
 
 
 def _not_yet(what: str) -> BeforeValidator:
-    def refuse(found: object) -> object:
+    def refuse(_found: object) -> object:
         raise ValueError(f"{what} are not supported yet by this version: remove this entry")
 
     return BeforeValidator(refuse)

@@ -16,21 +16,11 @@ import pyarrow as pa
 
 from features.expression import operations as op
 from features.expression.functions import FUNCTIONS, Evaluate, Json, Sort, Term
+from features.expression.syntax import Source, describe
 from features.suggest import unknown
 
-MAX_CHARACTERS = 4096
-MAX_NODES = 500
-MAX_DEPTH = 40
 MAX_EXPONENT = 16
 _EXACT_INTEGER = 2**53
-
-
-class ExpressionError(Exception):
-    """An expression that does not hold; ``offset`` is the character where, from 0."""
-
-    def __init__(self, offset: int, message: str) -> None:
-        super().__init__(message)
-        self.offset = offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +41,6 @@ def compile_expression(source: str, scope: Mapping[str, Term]) -> Expression:
     Raises ExpressionError where it is no expression of the language, uses a name that is not in
     ``scope``, mixes text, times and numbers, or is too large.
     """
-    if len(source) > MAX_CHARACTERS:
-        raise ExpressionError(0, f"longer than {MAX_CHARACTERS} characters: split it in two")
     compiler = _Compiler(source, scope)
     return Expression(compiler.compile(), frozenset(compiler.names))
 
@@ -77,64 +65,33 @@ _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
 
 class _Compiler:
     def __init__(self, source: str, scope: Mapping[str, Term]) -> None:
-        # Line breaks are blanks in a YAML block; the parser would take them for an end.
-        self._source = source.replace("\n", " ").replace("\r", " ")
-        self._indent = len(self._source) - len(self._source.lstrip())
-        self._text = self._source.strip()
+        self._source = Source(source)
         self._scope = scope
         self.names: set[str] = set()
+        self._kinds: dict[type[ast.expr], Callable[[Any], Term]] = {
+            ast.Attribute: self._name,
+            ast.BinOp: self._binary,
+            ast.BoolOp: self._logical,
+            ast.Call: self._call,
+            ast.Compare: self._comparisons,
+            ast.Constant: self._constant,
+            ast.IfExp: self._choice,
+            ast.Name: self._name,
+            ast.UnaryOp: self._unary,
+        }
 
     def compile(self) -> Term:
-        if not self._text:
-            raise ExpressionError(0, "an empty expression: write one, or remove the feature")
-        try:
-            tree = ast.parse(self._text, mode="eval")
-        except SyntaxError as error:
-            offset = self._indent + max((error.offset or 1) - 1, 0)
-            raise ExpressionError(offset, f"this is no expression: {error.msg}") from error
-        except (ValueError, MemoryError, RecursionError) as error:
-            raise ExpressionError(0, "this is no expression, or nested too deeply") from error
-        self._check_size(tree.body)
-        term = self._term(tree.body)
+        body = self._source.parse()
+        term = self._term(body)
         if term.sort in (Sort.TEXT, Sort.TIME):
-            self._fail(tree.body, f"gives {term.sort.value}; a feature is a number or a condition")
+            self._fail(body, f"gives {term.sort.value}; a feature is a number or a condition")
         return term
 
-    def _check_size(self, body: ast.expr) -> None:
-        level: list[ast.AST] = [body]
-        depth = nodes = 0
-        while level:
-            depth, nodes = depth + 1, nodes + len(level)
-            if depth > MAX_DEPTH:
-                raise ExpressionError(0, "nested too deeply: name a part as a feature of its own")
-            if nodes > MAX_NODES:
-                raise ExpressionError(0, "too long: name a part as a feature of its own")
-            level = [
-                child
-                for node in level
-                for child in ast.iter_child_nodes(node)
-                if isinstance(child, ast.expr)
-            ]
-
     def _term(self, node: ast.expr) -> Term:
-        match node:
-            case ast.Constant():
-                return self._constant(node)
-            case ast.Name() | ast.Attribute():
-                return self._name(node)
-            case ast.UnaryOp():
-                return self._unary(node)
-            case ast.BinOp():
-                return self._binary(node)
-            case ast.BoolOp():
-                return self._logical(node)
-            case ast.Compare():
-                return self._comparisons(node)
-            case ast.IfExp():
-                return self._choice(node)
-            case ast.Call():
-                return self._call(node)
-        self._fail(node, f"{_describe(node)} is not part of the language")
+        compile_node = self._kinds.get(type(node))
+        if compile_node is None:
+            self._fail(node, f"{describe(node)} is not part of the language")
+        return compile_node(node)
 
     def _constant(self, node: ast.Constant) -> Term:
         value = node.value
@@ -144,7 +101,7 @@ class _Compiler:
             number = np.float64(value)
             return Term(Sort.BOOLEAN, ["condition", value], lambda _: number, constant=number)
         if not isinstance(value, int | float):
-            self._fail(node, f"{_describe(node)} is not part of the language")
+            self._fail(node, f"{describe(node)} is not part of the language")
         if isinstance(value, int) and abs(value) > _EXACT_INTEGER:
             self._fail(node, "a whole number beyond 2**53 would be rounded: write it with a dot")
         number = np.float64(value)
@@ -189,7 +146,7 @@ class _Compiler:
         found = _ARITHMETIC.get(type(node.op))
         if found is None:
             words = "; for conditions write and, or" if isinstance(node.op, _BITWISE) else ""
-            self._fail(node, f"{_describe(node.op)} is not part of the language{words}")
+            self._fail(node, f"{describe(node.op)} is not part of the language{words}")
         symbol, function = found
         left, right = self._number(node.left), self._number(node.right)
         canonical: Json = [symbol, left.canonical, right.canonical]
@@ -344,9 +301,7 @@ class _Compiler:
         return term
 
     def _fail(self, node: ast.AST, message: str) -> NoReturn:
-        offset = getattr(node, "col_offset", 0)
-        characters = len(self._text.encode()[:offset].decode())
-        raise ExpressionError(self._indent + characters, message)
+        raise self._source.refuse(node, message)
 
 
 _BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
@@ -366,20 +321,3 @@ def _map(function: Callable[..., Any], *terms: Term) -> Evaluate:
 
 def _never(_: Any) -> NoReturn:
     raise AssertionError("a constant text has no column")
-
-
-def _describe(node: ast.AST) -> str:
-    return {
-        "Subscript": "[...]",
-        "Lambda": "lambda",
-        "JoinedStr": "a formatted text",
-        "NamedExpr": ":=",
-        "MatMult": "@",
-        "BitAnd": "&",
-        "BitOr": "|",
-        "BitXor": "^",
-        "LShift": "<<",
-        "RShift": ">>",
-        "List": "a list outside of in",
-        "Tuple": "a tuple outside of in",
-    }.get(type(node).__name__, f"a Python {type(node).__name__}")

@@ -32,7 +32,7 @@ _ATANH = tuple(2.0 / (2 * n + 1) for n in range(11, 0, -1))
 
 def exp(x: Floats) -> Floats:
     """e**x, float64[N]; inf above 709.78, 0 below -745.13, NaN for NaN."""
-    inside = np.where(x == x, np.minimum(np.maximum(x, _SMALLEST_EXP), _LARGEST_EXP), 0.0)
+    inside = np.where(np.isnan(x), 0.0, np.minimum(np.maximum(x, _SMALLEST_EXP), _LARGEST_EXP))
     k = np.rint(inside * _INVERSE_LN2)
     low = k * _LN2_LOW
     high = inside - k * _LN2_HIGH
@@ -44,7 +44,7 @@ def exp(x: Floats) -> Floats:
     rest = series * (r * r) + ((high - r) - low)
     result = np.ldexp(1.0 + (r + rest), k.astype(np.int32))
     result = np.where(x > _LARGEST_EXP, np.inf, np.where(x < _SMALLEST_EXP, 0.0, result))
-    return np.where(x == x, result, np.nan)
+    return np.where(np.isnan(x), np.nan, result)
 
 
 def log(x: Floats) -> Floats:

@@ -43,19 +43,22 @@ def known(condition: Any, *operands: Floats) -> Floats:
     """A boolean array as a condition, missing where an operand is."""
     result = np.asarray(condition, dtype=np.float64)
     for operand in operands:
-        result = np.where(operand == operand, result, np.nan)
+        result = np.where(np.isnan(operand), np.nan, result)
     return result
 
 
 def divide(a: Floats, b: Floats) -> Floats:
+    """A / b; missing where b is 0."""
     return np.where(b == 0.0, np.nan, np.true_divide(a, b))
 
 
 def floor_divide(a: Floats, b: Floats) -> Floats:
+    """The largest whole number not above a / b; missing where b is 0."""
     return np.where(b == 0.0, np.nan, np.floor_divide(a, b))
 
 
 def remainder(a: Floats, b: Floats) -> Floats:
+    """The rest of floor_divide, with the sign of b; missing where b is 0."""
     return np.where(b == 0.0, np.nan, np.mod(a, b))
 
 
@@ -64,98 +67,114 @@ def power(x: Floats, exponent: float) -> Floats:
     if exponent == 0.5:
         return np.sqrt(x)
     remaining = abs(int(exponent))
-    result: Floats | None = None
-    square = x
+    result: Floats = np.ones_like(x)
     while remaining:
         if remaining % 2:
-            result = square if result is None else result * square
+            result = result * x
         remaining //= 2
         if remaining:
-            square = square * square
-    assert result is not None
-    return divide(np.float64(1.0), result) if exponent < 0 else result
+            x = x * x
+    return divide(np.ones_like(x), result) if exponent < 0 else result
 
 
 def both(a: Floats, b: Floats) -> Floats:
+    """The condition a and b."""
     return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
 
 
 def either(a: Floats, b: Floats) -> Floats:
+    """The condition a or b."""
     return np.where((a == 1.0) | (b == 1.0), 1.0, a + b)
 
 
 def negation(a: Floats) -> Floats:
+    """The condition not a."""
     return 1.0 - a
 
 
 def where(condition: Floats, then: Floats, otherwise: Floats) -> Floats:
+    """``then`` where the condition holds, ``otherwise`` where it does not."""
     chosen = np.where(condition == 1.0, then, otherwise)
-    return np.where(condition == condition, chosen, np.nan)
+    return np.where(np.isnan(condition), np.nan, chosen)
 
 
 def smallest(*values: Floats) -> Floats:
+    """The least of the values of each row."""
     # np.minimum may give 0.0 or -0.0 for the two, by the place of the row in the array.
     result = values[0]
     for value in values[1:]:
-        result = np.where((value < result) | (value != value), value, result)
+        result = np.where((value < result) | np.isnan(value), value, result)
     return result
 
 
 def largest(*values: Floats) -> Floats:
+    """The greatest of the values of each row."""
     result = values[0]
     for value in values[1:]:
-        result = np.where((value > result) | (value != value), value, result)
+        result = np.where((value > result) | np.isnan(value), value, result)
     return result
 
 
 def coalesce(*values: Floats) -> Floats:
+    """The first value of each row that is not missing."""
     result = values[-1]
     for value in reversed(values[:-1]):
-        result = np.where(value == value, value, result)
+        result = np.where(np.isnan(value), result, value)
     return result
 
 
 def log(x: Floats) -> Floats:
+    """The natural logarithm; missing for 0 and below."""
     return np.where(x > 0.0, elementary.log(x), np.nan)
 
 
 def log1p(x: Floats) -> Floats:
+    """log(1 + x); missing for -1 and below."""
     return np.where(x > -1.0, elementary.log1p(x), np.nan)
 
 
 def number_is_null(x: Floats) -> Floats:
-    return np.asarray(x != x, dtype=np.float64)
+    """Whether a number is missing."""
+    return np.asarray(np.isnan(x), dtype=np.float64)
 
 
 def value_is_null(x: Text | Times) -> Floats:
+    """Whether a text or time is missing."""
     return np.asarray(~x.valid, dtype=np.float64)
 
 
 def number_in(x: Floats, members: Floats) -> Floats:
+    """Whether a number is among ``members``."""
     return known(np.isin(x, members), x)
 
 
 def text_equal(a: Text, b: Text) -> Floats:
+    """Whether two texts are equal."""
     return _of_text(pc.equal(a.values, b.values), a.valid & b.valid)
 
 
 def text_is(a: Text, constant: str) -> Floats:
+    """Whether a text is ``constant``."""
     return _of_text(pc.equal(a.values, constant), a.valid)
 
 
 def text_in(a: Text, members: pa.StringArray) -> Floats:
+    """Whether a text is among ``members``."""
     return _of_text(pc.is_in(a.values, value_set=members), a.valid)
 
 
 def hour(t: Times) -> Floats:
+    """Hour of the day in UTC, 0 to 23."""
     return _of_time(t.values // _HOUR % 24, t.valid)
 
 
 def weekday(t: Times) -> Floats:
+    """Day of the week in UTC, Monday 0 to Sunday 6."""
     return _of_time((t.values // _DAY + _THURSDAY) % 7, t.valid)
 
 
 def day(t: Times) -> Floats:
+    """Day of the month in UTC, 1 to 31."""
     dates = (t.values // _DAY).astype("datetime64[D]")
     first = dates.astype("datetime64[M]").astype("datetime64[D]")
     return _of_time((dates - first).astype(np.int64) + 1, t.valid)

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -100,13 +101,14 @@ class RedisStore:
         found: list[bytes | None] = []
         for start in range(0, len(keys), MAX_KEYS_PER_COMMAND):
             some = keys[start : start + MAX_KEYS_PER_COMMAND]
-            found += self._twice(lambda some=some: self._client.mget(some))  # type: ignore[misc]
+            answer = self._twice(partial(self._client.mget, some))
+            found += cast("list[bytes | None]", answer)  # nothing is decoded
         return found
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         remaining = iter(pairs)
         while some := dict(itertools.islice(remaining, PAIRS_PER_WRITE)):
-            self._twice(lambda some=some: self._client.mset(some))  # type: ignore[misc]
+            self._twice(partial(self._client.mset, some))
 
     def ping(self) -> None:
         with self._answers():
