@@ -1,0 +1,352 @@
+"""worker.yaml and the environment: what holds, what is refused and how, what is never shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigurationError
+from worker.settings import WorkerSettings, load_settings, read_secret
+from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
+from worker.settings.reference import groups, setting_names, variable_of
+
+KAFKA = {
+    "bootstrap_servers": "localhost:9092",
+    "group": "fraud",
+    "input_topic": "transactions",
+    "output_topic": "scores",
+    "dead_letter_topic": "dead-letters",
+    "start_from": "earliest",
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("FRAUD_WORKER_"):
+            monkeypatch.delenv(name)
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """What a small worker.yaml says; a mapping adds to a section, None removes a setting."""
+    values: dict[str, Any] = {"kafka": dict(KAFKA), "model": {"bundle": "model"}}
+    for name, change in changes.items():
+        if isinstance(change, dict):
+            change = {**values.get(name, {}), **change}  # noqa: PLW2901
+            change = {key: value for key, value in change.items() if value is not None}  # noqa: PLW2901
+        values[name] = change
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def load(folder: Path, text: str | None = None, **changes: Any) -> WorkerSettings:
+    (folder / "worker.yaml").write_text(text or yaml.safe_dump(content(**changes)))
+    return load_settings(folder)
+
+
+def refusal(folder: Path, text: str | None = None, **changes: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(folder, text, **changes)
+    return str(caught.value)
+
+
+def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        kafka={"password_file": "kafka-password", "options": {"sasl.username": "me"}},
+        store={"url": "redis://localhost", "username": "me", "password_file": "/run/store"},
+    )
+    assert settings.model.bundle == tmp_path / "model"
+    assert settings.features == tmp_path / "features.yaml"
+    assert settings.policy == tmp_path / "policy.yaml"
+    assert settings.kafka.password_file == tmp_path / "kafka-password"
+    assert settings.store is not None
+    assert settings.store.password_file == Path("/run/store")
+    assert settings.delivery.guarantee == "exactly_once"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "missing setting": (
+        {"kafka": {"group": None}},
+        "kafka.group is missing",
+        "FRAUD_WORKER_KAFKA__GROUP",
+    ),
+    "missing section": ({"model": None}, "model is missing", "FRAUD_WORKER_MODEL"),
+    "misspelt setting": (
+        {"delivery": {"max_batch_event": 1}},
+        "delivery.max_batch_event",
+        "did you mean 'delivery.max_batch_events'?",
+    ),
+    "misspelt section": ({"delivry": {}}, "'delivry'", "did you mean 'delivery'?"),
+    "wrong type": (
+        {"delivery": {"max_batch_events": "many"}},
+        "delivery.max_batch_events",
+        "found 'many'",
+    ),
+    "out of bounds": ({"http": {"port": 70_000}}, "http.port", "less than or equal to 65535"),
+    "unknown choice": ({"model": {"device": "tpu"}}, "model.device", "'cpu', 'cuda' or 'auto'"),
+    "blank": ({"kafka": {"group": " "}}, "kafka.group", "give it a value"),
+    "section without content": ({"wire": []}, "wire", "dictionary"),
+    "one topic twice": (
+        {"kafka": {"output_topic": "transactions"}},
+        "input_topic, output_topic and dead_letter_topic",
+        "name three topics",
+    ),
+    "password in the options": (
+        {"kafka": {"options": {"sasl.password": "hunter2"}}},
+        "sasl.password",
+        "kafka.password_file",
+    ),
+    "password without its user": (
+        {"kafka": {"password_file": "/secrets/p"}},
+        "sasl.username",
+        "add it",
+    ),
+    "option that is a list": (
+        {"kafka": {"options": {"client.rack": ["a"]}}},
+        "kafka.options.client.rack",
+        "text, a number, true or false",
+    ),
+    "password in the store's address": (
+        {"store": {"url": "redis://me:hunter2@localhost"}},
+        "store.url",
+        "password_file",
+    ),
+    "password with a slash": (
+        {"store": {"url": "redis://:hunt/er2@localhost"}},
+        "store.url",
+        "password_file",
+    ),
+    "password in the store's query": (
+        {"store": {"url": "redis://localhost?db=1&password=hunter2"}},
+        "store.url",
+        "password_file",
+    ),
+    "password in the registry's address": (
+        {"registry": {"url": "http://me:hunter2@localhost"}},
+        "registry.url",
+        "password_file",
+    ),
+    "password in the store's options": (
+        {"store": {"url": "redis://localhost", "options": {"password": "hunter2"}}},
+        "options: password",
+        "store.password_file",
+    ),
+    "user without a password": (
+        {"store": {"url": "redis://localhost", "username": "me"}},
+        "username is set",
+        "set both or neither",
+    ),
+    "address of another kind": (
+        {"store": {"url": "http://localhost"}},
+        "url is http://localhost",
+        "redis://",
+    ),
+    "registry's password without its user": (
+        {"registry": {"url": "http://localhost", "password_file": "/secrets/p"}},
+        "password_file is set and username is not",
+        "set both or neither",
+    ),
+    "registry and wire": (
+        {"registry": {"url": "http://localhost"}, "wire": {"schema_id": 7}},
+        "wire.schema_id and registry",
+        "remove one",
+    ),
+    "one id for two schemas": (
+        {"wire": {"schema_id": 7, "score_schema_id": 7}},
+        "schema_id and score_schema_id",
+        "two ids",
+    ),
+    "watchdog that barks too early": (
+        {"delivery": {"watchdog_s": 5, "broker_timeout_s": 10}},
+        "watchdog_s is 5",
+        "the longer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_names_file_setting_and_remedy_and_no_secret(name: str, tmp_path: Path) -> None:
+    changes, setting, remedy = REFUSED[name]
+    message = refusal(tmp_path, **changes)
+    assert str(tmp_path / "worker.yaml") in message
+    assert setting in message
+    assert remedy in message
+    assert "hunt" not in message
+
+
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [
+        *(("consumer", name) for name in OWNED_CONSUMER_OPTIONS),
+        *(("producer", name) for name in OWNED_PRODUCER_OPTIONS),
+        *(("options", name) for name in OWNED_CONSUMER_OPTIONS | OWNED_PRODUCER_OPTIONS),
+    ],
+)
+def test_options_that_are_the_workers_own_are_refused(
+    section: str, option: str, tmp_path: Path
+) -> None:
+    message = refusal(tmp_path, kafka={section: {option: "x"}})
+    assert f"{section}: {option} is the worker's own" in message
+    assert "remove it" in message
+
+
+def test_other_options_pass_through(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        kafka={"consumer": {"session.timeout.ms": 6000}, "options": {"enable.ssl": True}},
+    )
+    assert settings.kafka.consumer == {"session.timeout.ms": 6000}
+    assert settings.kafka.options == {"enable.ssl": True}
+
+
+def test_all_that_is_wrong_is_said_at_once_with_its_place(tmp_path: Path) -> None:
+    text = yaml.safe_dump(content(http={"port": -1}, logs={"level": "loud"}))
+    message = refusal(tmp_path, text)
+    lines = text.splitlines()
+    assert f"worker.yaml:{lines.index('  port: -1') + 1}:" in message
+    assert f"worker.yaml:{lines.index('  level: loud') + 1}:" in message
+
+
+def test_a_setting_given_twice_is_refused(tmp_path: Path) -> None:
+    text = yaml.safe_dump(content()) + "http: {port: 1}\nhttp: {port: 2}\n"
+    message = refusal(tmp_path, text)
+    assert "'http' appears twice" in message
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    """YAML 1.1 reads the country NO as false."""
+    text = yaml.safe_dump(content()).replace("group: fraud", "group: NO")
+    assert load(tmp_path, text).kafka.group == "NO"
+
+
+@pytest.mark.parametrize("text", ["kafka: [", "- a\n", "kafka: &a {}\nmodel: *a\n"])
+def test_what_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+    assert str(tmp_path / "worker.yaml") in refusal(tmp_path, text)
+
+
+def test_without_a_file_the_message_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"fraud-worker init .* or name the pipeline"):
+        load_settings(tmp_path)
+
+
+def test_the_environment_wins_and_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_WORKER_KAFKA__GROUP", "other")
+    monkeypatch.setenv("FRAUD_WORKER_DELIVERY__LATENCY_BUDGET_S", "0.5")
+    monkeypatch.setenv("FRAUD_WORKER_KAFKA__OPTIONS", '{"client.rack": "a"}')
+    monkeypatch.setenv("FRAUD_WORKER_STORE__URL", "redis://elsewhere")
+    monkeypatch.setenv("FRAUD_WORKER_PIPELINE", "/pipeline")
+    settings = load(tmp_path, kafka={"bootstrap_servers": "broker:9092"})
+    assert settings.kafka.group == "other"
+    assert settings.kafka.bootstrap_servers == "broker:9092"
+    assert settings.delivery.latency_budget_s == 0.5
+    assert settings.kafka.options == {"client.rack": "a"}
+    assert settings.store is not None
+    assert settings.store.url == "redis://elsewhere"
+
+
+@pytest.mark.parametrize("name", [*setting_names()])
+def test_each_setting_has_a_variable_that_is_known(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable_of(name), "\x01")
+    try:
+        load(tmp_path)
+    except ConfigurationError as error:
+        assert "unknown environment variable" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("FRAUD_WORKER_KAFKA__GRUOP", "x", "did you mean 'FRAUD_WORKER_KAFKA__GROUP'?"),
+        ("FRAUD_WORKER_KAFKA_GROUP", "x", "two underscores"),
+        ("fraud_worker_htttp__port", "1", "unset it or mend its name"),
+        ("FRAUD_WORKER_HTTP__PORT", "many", "FRAUD_WORKER_HTTP__PORT in the environment"),
+        ("FRAUD_WORKER_KAFKA__OPTIONS", "{hunter2", "in the environment"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_said_of_the_environment(
+    variable: str, value: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    message = refusal(tmp_path)
+    assert told in message
+    assert "hunter2" not in message
+
+
+SECRET_OPTIONS = [
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "ssl_password",
+]
+
+
+@given(
+    secret=st.text("abcdefghijkXYZ0123456789+/=-_.:@", min_size=12, max_size=30),
+    option=st.sampled_from(SECRET_OPTIONS),
+    section=st.sampled_from(["options", "consumer", "producer"]),
+)
+def test_no_secret_is_ever_shown(secret: str, option: str, section: str) -> None:
+    settings = WorkerSettings.model_validate(
+        content(
+            kafka={section: {option: secret}},
+            registry={
+                "url": "http://localhost",
+                "username": "me",
+                "password_file": "/secrets/registry",
+            },
+            store={"url": "redis://localhost", "options": {option: secret}},
+        )
+    )
+    shown = json.dumps(settings.masked())
+    assert secret not in shown
+    assert '"***"' in shown
+    assert "/secrets/registry" in shown, "where the secret is kept may be shown"
+
+
+@given(st.text("abcXYZ019.-_%", min_size=10), st.sampled_from(["http://", "redis://", "tls://"]))
+def test_users_in_addresses_are_not_shown(secret: str, scheme: str) -> None:
+    settings = WorkerSettings.model_validate(
+        content(kafka={"options": {"some.proxy": f"{scheme}{secret}:{secret}@host:1/path"}})
+    )
+    shown = json.dumps(settings.masked())
+    assert secret not in shown
+    assert f"{scheme}***@host:1/path" in shown
+
+
+def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("hunter2\n")
+    assert read_secret(path, "kafka.password_file").get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(read_secret(path, "kafka.password_file"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
+def test_a_secret_that_cannot_be_read_names_setting_and_file(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"kafka\.password_file: .*password") as caught:
+        read_secret(path, "kafka.password_file")
+    assert "the secret" in str(caught.value)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for group in groups():
+        assert group.name == "" or group.meaning.endswith(".")
+        for setting in group.settings:
+            assert setting.meaning.endswith("."), setting.name
+            shown = setting.default or setting.example
+            assert shown, f"{setting.name}: neither a default nor an example"

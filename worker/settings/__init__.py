@@ -1,0 +1,21 @@
+"""Settings of one worker: ``worker.yaml``, overridden by ``FRAUD_WORKER_…`` in the environment.
+
+Nested settings take two underscores: ``FRAUD_WORKER_KAFKA__GROUP=fraud``.
+"""
+
+from __future__ import annotations
+
+from worker.settings.connections import Kafka, Registry, Store
+from worker.settings.load import FILE_NAME, load_settings
+from worker.settings.secrets import read_secret
+from worker.settings.sections import WorkerSettings
+
+__all__ = [
+    "FILE_NAME",
+    "Kafka",
+    "Registry",
+    "Store",
+    "WorkerSettings",
+    "load_settings",
+    "read_secret",
+]

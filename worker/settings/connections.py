@@ -1,0 +1,148 @@
+"""Settings of what the worker connects to: Kafka, a schema registry, the online store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from worker.settings.options import (
+    OWNED_CONSUMER_OPTIONS,
+    OWNED_PRODUCER_OPTIONS,
+    Options,
+    Section,
+    Text,
+    Url,
+)
+from worker.settings.secrets import mask
+
+
+class Kafka(Section):
+    """Brokers, topics and the consumer group."""
+
+    bootstrap_servers: Text = Field(
+        description="Brokers, as host:port, comma-separated.", examples=["localhost:9092"]
+    )
+    group: Text = Field(
+        description="Consumer group; replicas of one worker share it.", examples=["fraud-worker"]
+    )
+    input_topic: Text = Field(description="Topic of transaction events.", examples=["transactions"])
+    output_topic: Text = Field(description="Topic of scores.", examples=["scores"])
+    dead_letter_topic: Text = Field(
+        description="Topic of records that cannot be scored.", examples=["dead-letters"]
+    )
+    start_from: Literal["earliest", "latest", "error"] = Field(
+        description="Where a partition starts that the group has no checkpoint for.",
+        examples=["earliest"],
+    )
+    password_file: Path | None = Field(
+        default=None,
+        description="File with the SASL password; the user is sasl.username in kafka.options.",
+        examples=["/secrets/kafka-password"],
+    )
+    options: Options = Field(
+        default_factory=dict,
+        description="librdkafka options for all clients, such as security.protocol.",
+        examples=[{"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker"}],
+    )
+    consumer: Options = Field(
+        default_factory=dict,
+        description="librdkafka options for the consumer.",
+        examples=[{"session.timeout.ms": 45000}],
+    )
+    producer: Options = Field(
+        default_factory=dict,
+        description="librdkafka options for the producer.",
+        examples=[{"compression.type": "zstd"}],
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        topics = [self.input_topic, self.output_topic, self.dead_letter_topic]
+        if len(set(topics)) < len(topics):
+            raise ValueError(
+                f"input_topic, output_topic and dead_letter_topic are {topics}; name three topics"
+            )
+        for section, owned in (
+            ("options", OWNED_CONSUMER_OPTIONS | OWNED_PRODUCER_OPTIONS),
+            ("consumer", OWNED_CONSUMER_OPTIONS),
+            ("producer", OWNED_PRODUCER_OPTIONS),
+        ):
+            for name in getattr(self, section):
+                if name in owned:
+                    raise ValueError(
+                        f"{section}: {name} is the worker's own ({owned[name]}); remove it"
+                    )
+        options = {**self.options, **self.consumer, **self.producer}
+        if "sasl.password" in options:
+            raise ValueError("options: sasl.password stands in the open; use kafka.password_file")
+        if self.password_file and "sasl.username" not in options:
+            raise ValueError("password_file is set, options has no sasl.username; add it")
+        return self
+
+
+class Registry(Section):
+    """Confluent-compatible schema registry."""
+
+    url: Url = Field(
+        description="Address of the registry, with its path if it has one; no password in it.",
+        examples=["http://localhost:8081"],
+    )
+    username: str | None = Field(
+        default=None, description="User, with password_file.", examples=["fraud-worker"]
+    )
+    password_file: Path | None = Field(
+        default=None,
+        description="File with the password, with username.",
+        examples=["/secrets/registry-password"],
+    )
+    timeout_s: float = Field(default=5.0, gt=0, description="Bound on one request, in seconds.")
+    register_score_schema: bool = Field(
+        default=False,
+        description="Register score.avsc at start; otherwise it must be there.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.username is None) != (self.password_file is None):
+            given, absent = "username", "password_file"
+            if self.username is None:
+                given, absent = absent, given
+            raise ValueError(f"{given} is set and {absent} is not; set both or neither")
+        return self
+
+
+class Store(Section):
+    """The online store: Redis or Valkey."""
+
+    url: Url = Field(
+        description="redis://, rediss:// or unix:// address; no password in it.",
+        examples=["redis://localhost:6379/0"],
+    )
+    username: str | None = Field(
+        default=None, description="ACL user, with password_file.", examples=["fraud-worker"]
+    )
+    password_file: Path | None = Field(
+        default=None,
+        description="File with the password; read again on each connection.",
+        examples=["/secrets/store-password"],
+    )
+    timeout_s: float = Field(default=2.0, gt=0, description="Bound on one answer, in seconds.")
+    options: Options = Field(
+        default_factory=dict,
+        description="redis-py's own connection options.",
+        examples=[{"ssl_ca_certs": "/secrets/ca.pem"}],
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                f"url is {mask(self.url)}; it begins with redis://, rediss:// (TLS) or unix://"
+            )
+        if "password" in self.options:
+            raise ValueError("options: password stands in the open; use store.password_file")
+        if self.username is not None and self.password_file is None:
+            raise ValueError("username is set and password_file is not; set both or neither")
+        return self

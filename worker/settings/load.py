@@ -1,0 +1,105 @@
+"""``worker.yaml`` and the environment, read strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
+
+from features.definition.document import Document, Location
+from features.suggest import unknown
+from schemas.errors import ConfigurationError
+from worker.settings.reference import setting_names, variable_of
+from worker.settings.secrets import mask
+from worker.settings.sections import ENV_PREFIX, WorkerSettings
+
+FILE_NAME = "worker.yaml"
+# Read by the command line, the embedded servers and the tests, not by the settings.
+_OTHER_ENVIRONMENT = ("PIPELINE", "CACHE", "DATA", "TEST_")
+_SHOWN_CHARACTERS = 80
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_settings(folder: Path) -> WorkerSettings:
+    """Read ``worker.yaml`` in ``folder``; its relative paths are taken from there.
+
+    Raises ConfigurationError naming every setting that does not hold.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{path}: no such file; run `fraud-worker init {folder} --schema FILE.avsc`, "
+            "or name the pipeline folder with --pipeline"
+        )
+    _refuse_unknown_environment()
+    document = Document.read(path)
+    try:
+        settings = WorkerSettings(**document.values)
+    except ValidationError as error:
+        refusals = [_explain(document, dict(item)) for item in error.errors()]
+        raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from None
+    except SettingsError as error:
+        raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {error}; mend it") from None
+    return _anchored(settings, folder)
+
+
+def _anchored(section: M, folder: Path) -> M:
+    """The settings with their relative paths taken from ``folder``."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            changes[name] = folder / value
+        elif isinstance(value, BaseModel):
+            changes[name] = _anchored(value, folder)
+    return section.model_copy(update=changes)
+
+
+def _refuse_unknown_environment() -> None:
+    known = {variable_of(name): name for name in setting_names()}
+    open_ended = tuple(f"{v}__" for v in known if v.endswith(("__OPTIONS", "CONSUMER", "PRODUCER")))
+    others = tuple(ENV_PREFIX + name for name in _OTHER_ENVIRONMENT)
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if not name.startswith(ENV_PREFIX) or name.startswith(others):
+            continue
+        if name not in known and not name.startswith(open_ended):
+            raise ConfigurationError(
+                f"{unknown('environment variable', variable, known)}; unset it or mend its name "
+                "(nested settings take two underscores)"
+            )
+
+
+def _explain(document: Document, error: Mapping[str, Any]) -> str:
+    """One refusal: the place in the file or the environment variable, what was found, what to do."""
+    location: Location = tuple(error["loc"])
+    name = ".".join(str(part) for part in location)
+    variable = _variable_in_use(location)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            message = f"{unknown('setting', name, setting_names())}; remove it or mend its name"
+        case "missing":
+            message = f"{name} is missing; add it, or set {variable_of(name)}"
+        case "value_error":
+            message = f"{name}: {message}" if name else message
+        case _:
+            shown = repr(mask(error["input"], name))[:_SHOWN_CHARACTERS]
+            message = f"{name}: {message}; found {shown}"
+    if variable is not None:
+        return f"{variable} in the environment: {message}"
+    return str(document.refuse_key(location, message))
+
+
+def _variable_in_use(location: Location) -> str | None:
+    """The environment variable that gives the value at ``location``, if one does."""
+    for end in range(len(location), 0, -1):
+        variable = variable_of(".".join(str(part) for part in location[:end]))
+        if any(name.upper() == variable for name in os.environ):
+            return variable
+    return None

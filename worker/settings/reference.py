@@ -1,0 +1,143 @@
+"""What can be set, read off the settings' own classes."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from worker.settings.sections import ENV_PREFIX, WorkerSettings
+
+_WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+_BOUNDS = {Gt: ("above", "gt"), Ge: ("from", "ge"), Lt: ("below", "lt"), Le: ("to", "le")}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. default, example: as YAML writes them, on one line; "" where there is none."""
+
+    name: str
+    kind: str
+    required: bool
+    default: str
+    example: str
+    meaning: str
+
+    @property
+    def key(self) -> str:
+        """Its name within its section."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return variable_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The settings of a section; those at the top level have the name ""."""
+
+    name: str
+    required: bool
+    meaning: str
+    settings: tuple[Setting, ...]
+
+
+def groups() -> tuple[Group, ...]:
+    """All settings, in the order in which the classes declare them."""
+    fields = WorkerSettings.model_fields
+    sections = {name: section_of(info.annotation) for name, info in fields.items()}
+    top = [_setting(name, fields[name]) for name, section in sections.items() if section is None]
+    found = [Group("", required=True, meaning="", settings=tuple(top))]
+    for name, section in sections.items():
+        if section is not None:
+            meaning = [section.__doc__ or "", fields[name].description or ""]
+            settings = (_setting(f"{name}.{key}", f) for key, f in section.model_fields.items())
+            found.append(
+                Group(
+                    name,
+                    fields[name].is_required(),
+                    " ".join(filter(None, meaning)),
+                    tuple(settings),
+                )
+            )
+    return tuple(found)
+
+
+def setting_names(model: type[BaseModel] = WorkerSettings, prefix: str = "") -> Iterator[str]:
+    """Every setting's dotted name, sections included."""
+    for name, info in model.model_fields.items():
+        yield prefix + name
+        section = section_of(info.annotation)
+        if section:
+            yield from setting_names(section, f"{prefix}{name}.")
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class in an annotation such as ``Store | None``, if it holds one."""
+    for candidate in _alternatives(annotation):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting's dotted name."""
+    return ENV_PREFIX + name.replace(".", "__").upper()
+
+
+def _setting(name: str, info: FieldInfo) -> Setting:
+    required = info.is_required()
+    default = None if required or info.default_factory is not None else info.default
+    if info.default_factory in (dict, list):
+        default = info.default_factory()
+    return Setting(
+        name,
+        _kind(info),
+        required,
+        _yaml(default),
+        _yaml((info.examples or [None])[0]),
+        info.description or "",
+    )
+
+
+def _kind(info: FieldInfo) -> str:
+    (annotation,) = _alternatives(info.annotation)
+    if typing.get_origin(annotation) is Literal:
+        *choices, last = map(str, typing.get_args(annotation))
+        return f"{', '.join(choices)} or {last}"
+    if typing.get_origin(annotation) is list:
+        return "list of text"
+    if typing.get_origin(annotation) is dict:
+        return "mapping"
+    bounds = [
+        f"{word} {getattr(bound, attribute)}"
+        for bound in info.metadata
+        for kind, (word, attribute) in _BOUNDS.items()
+        if isinstance(bound, kind)
+    ]
+    return " ".join([_WORDS[annotation], *bounds])
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union but None; the annotation itself where it is none."""
+    if not isinstance(annotation, types.UnionType):
+        return (annotation,)
+    return tuple(item for item in typing.get_args(annotation) if item is not types.NoneType)
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return ""
+    plain = str(value) if isinstance(value, Path) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=1000)
+    return text.strip().removesuffix("...").strip()

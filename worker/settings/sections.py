@@ -1,0 +1,186 @@
+"""The settings of one worker: what ``worker.yaml`` may say, with the meaning of each."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.settings.connections import Kafka, Registry, Store
+from worker.settings.options import Section, Text
+from worker.settings.secrets import mask
+
+ENV_PREFIX = "FRAUD_WORKER_"
+
+
+class Wire(Section):
+    """How records are framed where there is no registry."""
+
+    framing: Literal["confluent", "none"] = Field(
+        default="confluent",
+        description="confluent: magic byte and schema id before each body; none: bare bodies.",
+    )
+    schema_id: int = Field(
+        default=1, ge=0, lt=2**31, description="Id that stands for the schema in features.yaml."
+    )
+    score_schema_id: int = Field(
+        default=2, ge=0, lt=2**31, description="Id that the scores are framed with."
+    )
+    max_record_bytes: int = Field(
+        default=1_000_000, gt=0, description="A larger record is a dead letter, in bytes."
+    )
+    max_collection_items: int = Field(
+        default=10_000, gt=0, description="Longer arrays and maps make a dead letter."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.framing == "confluent" and self.schema_id == self.score_schema_id:
+            raise ValueError(
+                f"schema_id and score_schema_id are both {self.schema_id}; two schemas need two ids"
+            )
+        return self
+
+
+class Model(Section):
+    """The model bundle and where it runs."""
+
+    bundle: Path = Field(description="Folder of the model bundle.", examples=["model"])
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        default="auto", description="auto takes a GPU where one is usable, and says which."
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="XGBoost threads; default: the CPU quota of the process.",
+        examples=[2],
+    )
+
+
+class Delivery(Section):
+    """Guarantee, micro-batches and bounds on waiting."""
+
+    guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        default="exactly_once", description="at_least_once trades duplicates for latency."
+    )
+    max_batch_events: int = Field(
+        default=4000, ge=1, le=50_000, description="Most events of a micro-batch."
+    )
+    latency_budget_s: float = Field(
+        default=0.25, gt=0, description="A micro-batch is kept small enough to take less, seconds."
+    )
+    broker_timeout_s: float = Field(
+        default=10.0, gt=0, description="Bound on one call to the brokers, in seconds."
+    )
+    watchdog_s: float = Field(
+        default=120.0, gt=0, description="A call that overstays this ends the process, seconds."
+    )
+    drain_s: float = Field(
+        default=20.0, gt=0, description="Bound on finishing after SIGTERM, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.watchdog_s <= self.broker_timeout_s:
+            raise ValueError(
+                f"watchdog_s is {self.watchdog_s:g}, broker_timeout_s {self.broker_timeout_s:g}; "
+                "the watchdog must be the longer"
+            )
+        return self
+
+
+class Output(Section):
+    """What a score carries beyond the decision."""
+
+    carry: list[str] = Field(
+        default_factory=list,
+        description="Fields of the event to copy into `carried`.",
+        examples=[["amount"]],
+    )
+    vector: Literal["irreproducible", "all", "off"] = Field(
+        default="irreproducible",
+        description="Feature values on the score; irreproducible: those the log cannot give back.",
+    )
+    headers: list[str] = Field(
+        default_factory=list,
+        description="Headers of the event to copy; costs throughput.",
+        examples=[["traceparent"]],
+    )
+
+
+class Http(Section):
+    """Metrics and probes."""
+
+    host: str = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - probes come from outside the pod
+    port: int = Field(default=8080, ge=0, le=65535, description="Port; 0 takes a free one.")
+
+
+class Logs(Section):
+    """Structured logs, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is written."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else JSON."
+    )
+
+
+class WorkerSettings(BaseSettings):
+    """All settings of ``worker.yaml``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    replica: Text = Field(
+        default_factory=socket.gethostname,
+        description="Name of this replica, unique in the group; default: the host name.",
+        examples=["worker-1"],
+    )
+    features: Path = Field(default=Path("features.yaml"), description="The feature set.")
+    policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
+    kafka: Kafka
+    store: Store | None = Field(
+        default=None, description="Needed when features.yaml declares lookups."
+    )
+    registry: Registry | None = Field(
+        default=None, description="Without it, schemas come from files and wire."
+    )
+    wire: Wire = Wire()
+    model: Model
+    delivery: Delivery = Delivery()
+    output: Output = Output()
+    http: Http = Http()
+    logs: Logs = Logs()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.registry and "wire" in self.model_fields_set:
+            given = self.wire.model_fields_set & {"framing", "schema_id", "score_schema_id"}
+            if given:
+                raise ValueError(
+                    f"wire.{min(given)} and registry are both set; ids come from the registry: "
+                    "remove one"
+                )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings calls it so
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        # What is passed to the class is the file's content: the environment wins.
+        return (env_settings, init_settings)
+
+    def masked(self) -> dict[str, Any]:
+        """The settings as plain data, with every secret replaced by ``***``."""
+        return cast("dict[str, Any]", mask(self.model_dump(mode="json")))
