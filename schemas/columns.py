@@ -8,78 +8,20 @@ can neither read a neighbour's bytes nor be read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas import plan
+from schemas.cursor import OVERLONG, Bodies, Cursor, Longs, Mask, Rows
 from schemas.errors import ErrorCode
 from schemas.plan import Step
 from schemas.rows import BodyError, RowReader
 from schemas.sheet import Sheet
 
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
-
-# Behind the last body, so that a gather of a whole word at its end stays inside the buffer.
-PADDING: Final = 16
 # At or below as many records a plain loop over them is faster than numpy's calls (measured).
 FEW: Final = 24
-
-_OVERLONG: Final = np.int64(2**62)
-_ZIGZAG: Final = np.array([(n >> 1) ^ -(n & 1) for n in range(128)], dtype=np.int64)
-_STOP_BITS: Final = np.uint64(0x8080808080808080)
-_SWAR: Final = (
-    (np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00), np.uint64(1)),
-    (np.uint64(0x00003FFF00003FFF), np.uint64(0x3FFF00003FFF0000), np.uint64(2)),
-    (np.uint64(0x000000000FFFFFFF), np.uint64(0x0FFFFFFF00000000), np.uint64(4)),
-)
-_ONE: Final = np.uint64(1)
-
-
-class Bodies:
-    """The bodies of a micro-batch in one buffer, viewed as words that may begin at any byte."""
-
-    __slots__ = ("bytes", "data", "doubles", "floats", "words")
-
-    def __init__(self, data: bytes) -> None:
-        """data: the bodies end to end, with PADDING bytes behind the last."""
-        size = len(data)
-        self.data = data
-        self.bytes = np.frombuffer(data, np.uint8)
-        self.words = np.ndarray((size - 7,), "<u8", data, strides=(1,))
-        self.doubles = np.ndarray((size - 7,), "<f8", data, strides=(1,))
-        self.floats = np.ndarray((size - 3,), "<f4", data, strides=(1,))
-
-
-class _Cursor:
-    """M living records: pos and end are int64[M], positions in the buffer.
-
-    rows: intp[M], their rows in the micro-batch. local: intp[M], their places in the cursor that
-    this one was picked from.
-    """
-
-    __slots__ = ("end", "local", "pos", "rows")
-
-    def __init__(self, pos: Longs, end: Longs, rows: Rows, local: Rows) -> None:
-        self.pos = pos
-        self.end = end
-        self.rows = rows
-        self.local = local
-
-    def __len__(self) -> int:
-        return len(self.pos)
-
-    def pick(self, places: Rows) -> Self:
-        return type(self)(self.pos[places], self.end[places], self.rows[places], places)
-
-    def keep(self, places: Rows) -> None:
-        self.pos = self.pos[places]
-        self.end = self.end[places]
-        self.rows = self.rows[places]
-        self.local = self.local[places]
 
 
 class ColumnReader:
@@ -92,18 +34,18 @@ class ColumnReader:
 
     def read(self, steps: Sequence[Step], rows: Rows, start: Longs, end: Longs) -> None:
         """Reads data[start[i]:end[i]] as the body of ``rows[i]``."""
-        cursor = _Cursor(start, end, rows, rows)
+        cursor = Cursor(start, end, rows, rows)
         self._run(steps, cursor)
         self._drop(cursor, cursor.pos < cursor.end, ErrorCode.TRAILING_BYTES, "")
 
-    def _run(self, steps: Sequence[Step], cursor: _Cursor) -> None:
+    def _run(self, steps: Sequence[Step], cursor: Cursor) -> None:
         for step in steps:
             if not len(cursor):
                 return
             self._HANDLERS[type(step)](self, step, cursor)
 
     def _drop(
-        self, cursor: _Cursor, bad: Mask, code: ErrorCode, path: str, *arrays: npt.NDArray[Any]
+        self, cursor: Cursor, bad: Mask, code: ErrorCode, path: str, *arrays: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[Any], ...]:
         """Notes a fault for each bad record and lets it go; ``arrays`` without those records."""
         if not bad.any():
@@ -114,64 +56,27 @@ class ColumnReader:
         cursor.keep(kept)
         return tuple(array[kept] for array in arrays)
 
-    # Integers
-
-    def _varint(self, pos: Longs) -> tuple[Longs, Longs]:
-        """Zigzag integers at ``pos`` and the positions behind them.
-
-        Those of more than 64 bits end at _OVERLONG, beyond every body. No check against the end
-        of a body is made here.
-        """
-        first = self._bodies.bytes[pos]
-        if first.max() < 0x80:
-            return _ZIGZAG[first], pos + 1
-        word = self._bodies.words[pos]
-        # Of the stop bits only the lowest matters: one less is a mask of all bits below it.
-        stop = ~word & _STOP_BITS
-        below = (stop & (~stop + _ONE)) - _ONE
-        value = word & below & ~_STOP_BITS
-        for low, high, shift in _SWAR:
-            value = (value & low) | ((value & high) >> shift)
-        size = (np.bitwise_count(below) + np.uint8(1)) >> np.uint8(3)
-        behind = pos + size
-        if not stop.all():
-            self._long_varint(pos, np.flatnonzero(stop == 0), value, behind)
-        return ((value >> _ONE) ^ -(value & _ONE)).view(np.int64), behind
-
-    def _long_varint(
-        self, pos: Longs, places: Rows, value: npt.NDArray[np.uint64], behind: Longs
-    ) -> None:
-        """Completes in place the integers of nine and ten bytes."""
-        at = pos[places]
-        ninth = self._bodies.bytes[at + 8].astype(np.uint64)
-        tenth = self._bodies.bytes[at + 9].astype(np.uint64)
-        value[places] |= (ninth & np.uint64(0x7F)) << np.uint64(56)
-        of_ten = ninth >= 0x80
-        value[places[of_ten]] |= tenth[of_ten] << np.uint64(63)
-        ends = np.where(of_ten, np.where(tenth <= 1, at + 10, _OVERLONG), at + 9)
-        behind[places] = ends
-
-    def _checked_varint(self, cursor: _Cursor, path: str) -> tuple[Longs, Longs]:
+    def _checked_varint(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
         """Integers of the living records and the positions behind them, within their bodies."""
-        value, behind = self._varint(cursor.pos)
+        value, behind = self._bodies.varints(cursor.pos)
         return self._drop_overrun(cursor, path, value, behind)
 
     def _drop_overrun(
-        self, cursor: _Cursor, path: str, value: Longs, behind: Longs
+        self, cursor: Cursor, path: str, value: Longs, behind: Longs
     ) -> tuple[Longs, Longs]:
         bad = behind > cursor.end
         if not bad.any():
             return value, behind
-        overlong = (behind == _OVERLONG) & (cursor.pos + 10 <= cursor.end)
+        overlong = (behind == OVERLONG) & (cursor.pos + 10 <= cursor.end)
         value, behind = self._drop(cursor, overlong, ErrorCode.VARINT_TOO_LONG, path, value, behind)
         value, behind = self._drop(
             cursor, behind > cursor.end, ErrorCode.BODY_TRUNCATED, path, value, behind
         )
         return value, behind
 
-    def _sized(self, cursor: _Cursor, path: str) -> tuple[Longs, Longs]:
+    def _sized(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
         """Length-prefixed values: where their bytes begin, and their lengths."""
-        length, begin = self._varint(cursor.pos)
+        length, begin = self._bodies.varints(cursor.pos)
         # One test for the usual case; a varint that overran leaves less than no room.
         if ((length < 0) | (length > cursor.end - begin)).any():
             length, begin = self._drop_overrun(cursor, path, length, begin)
@@ -190,18 +95,18 @@ class ColumnReader:
 
     # What no path uses
 
-    def _skip_fixed(self, step: plan.SkipFixed, cursor: _Cursor) -> None:
+    def _skip_fixed(self, step: plan.SkipFixed, cursor: Cursor) -> None:
         self._drop(cursor, cursor.end - cursor.pos < step.size, ErrorCode.BODY_TRUNCATED, step.path)
         cursor.pos = cursor.pos + step.size
 
-    def _skip_long(self, step: plan.SkipLong, cursor: _Cursor) -> None:
+    def _skip_long(self, step: plan.SkipLong, cursor: Cursor) -> None:
         _, cursor.pos = self._checked_varint(cursor, step.path)
 
-    def _skip_bytes(self, step: plan.SkipBytes, cursor: _Cursor) -> None:
+    def _skip_bytes(self, step: plan.SkipBytes, cursor: Cursor) -> None:
         begin, length = self._sized(cursor, step.path)
         cursor.pos = begin + length
 
-    def _skip_collection(self, step: plan.SkipCollection, cursor: _Cursor) -> None:
+    def _skip_collection(self, step: plan.SkipCollection, cursor: Cursor) -> None:
         """Block by block, item by item for all records at once; the last few one by one."""
         total = np.zeros(len(cursor), np.int64)
         ends = np.full(len(cursor), -1, np.int64)
@@ -225,7 +130,7 @@ class ColumnReader:
     def _enter_blocks(
         self,
         step: plan.SkipCollection,
-        live: _Cursor,
+        live: Cursor,
         count: Longs,
         behind: Longs,
         total: Longs,
@@ -254,7 +159,7 @@ class ColumnReader:
         live.pos = behind
         return count
 
-    def _pass_items(self, item: Sequence[Step], live: _Cursor, count: Longs) -> None:
+    def _pass_items(self, item: Sequence[Step], live: Cursor, count: Longs) -> None:
         """Passes ``count`` items of each record; ``count`` is used up."""
         if not item or not len(live):
             return
@@ -281,7 +186,7 @@ class ColumnReader:
         live.pos = ends
         live.keep(np.flatnonzero(ends >= 0))
 
-    def _one_by_one(self, cursor: _Cursor, move: Callable[[RowReader, int, int, int], int]) -> None:
+    def _one_by_one(self, cursor: Cursor, move: Callable[[RowReader, int, int, int], int]) -> None:
         """Moves each record of a short cursor by itself: move(reader, place, position, end)."""
         reader = RowReader(self._bodies.data, self._max_items, [])
         places: list[int] = []
@@ -299,7 +204,7 @@ class ColumnReader:
 
     # What paths use
 
-    def _read_boolean(self, step: plan.ReadBoolean, cursor: _Cursor) -> None:
+    def _read_boolean(self, step: plan.ReadBoolean, cursor: Cursor) -> None:
         path = step.path
         self._drop(cursor, cursor.pos >= cursor.end, ErrorCode.BODY_TRUNCATED, path)
         byte = self._bodies.bytes[cursor.pos]
@@ -307,7 +212,7 @@ class ColumnReader:
         self._sheet.store(step.slot, cursor.rows, byte == 1)
         cursor.pos = cursor.pos + 1
 
-    def _read_long(self, step: plan.ReadLong, cursor: _Cursor) -> None:
+    def _read_long(self, step: plan.ReadLong, cursor: Cursor) -> None:
         value, behind = self._checked_varint(cursor, step.path)
         if step.low > plan.LONG_MIN:
             outside = (value < step.low) | (value > step.high)
@@ -322,18 +227,23 @@ class ColumnReader:
         self._sheet.store(step.slot, cursor.rows, kept)
         cursor.pos = behind
 
-    def _read_floating(self, step: plan.ReadFloating, cursor: _Cursor) -> None:
+    def _read_floating(self, step: plan.ReadFloating, cursor: Cursor) -> None:
         self._drop(cursor, cursor.end - cursor.pos < step.size, ErrorCode.BODY_TRUNCATED, step.path)
-        source = self._bodies.doubles if step.size == 8 else self._bodies.floats
-        self._sheet.store(step.slot, cursor.rows, source[cursor.pos].astype(np.float64, copy=False))
+        if step.size == 8:
+            value = self._bodies.doubles[cursor.pos]
+        else:
+            # A signalling NaN is a number like any other here, and widening it no event.
+            with np.errstate(invalid="ignore"):
+                value = self._bodies.floats[cursor.pos].astype(np.float64)
+        self._sheet.store(step.slot, cursor.rows, value)
         cursor.pos = cursor.pos + step.size
 
-    def _read_string(self, step: plan.ReadString, cursor: _Cursor) -> None:
+    def _read_string(self, step: plan.ReadString, cursor: Cursor) -> None:
         begin, length = self._sized(cursor, step.path)
         self._sheet.store_text(step.slot, cursor.rows, begin, length)
         cursor.pos = begin + length
 
-    def _read_enum(self, step: plan.ReadEnum, cursor: _Cursor) -> None:
+    def _read_enum(self, step: plan.ReadEnum, cursor: Cursor) -> None:
         number, behind = self._checked_varint(cursor, step.path)
         symbols = np.array([*step.symbols, -1], np.int64)
         symbol = symbols[np.minimum(number.view(np.uint64), np.uint64(len(step.symbols)))]
@@ -343,7 +253,7 @@ class ColumnReader:
         self._sheet.store(step.slot, cursor.rows, symbol)
         cursor.pos = behind
 
-    def _read_decimal(self, step: plan.ReadDecimal, cursor: _Cursor) -> None:
+    def _read_decimal(self, step: plan.ReadDecimal, cursor: Cursor) -> None:
         if step.size is None:
             begin, length = self._sized(cursor, step.path)
         else:
@@ -372,10 +282,10 @@ class ColumnReader:
                 outside[place] = True
         return outside
 
-    def _fill(self, step: plan.Fill, cursor: _Cursor) -> None:
+    def _fill(self, step: plan.Fill, cursor: Cursor) -> None:
         self._sheet.fill(step.slot, cursor.rows, step.value)
 
-    def _branch(self, step: plan.Branch, cursor: _Cursor) -> None:
+    def _branch(self, step: plan.Branch, cursor: Cursor) -> None:
         number, behind = self._checked_varint(cursor, step.path)
         unknown = number.view(np.uint64) >= len(step.branches)
         number, behind = self._drop(
@@ -395,7 +305,7 @@ class ColumnReader:
         cursor.pos = ends
         cursor.keep(np.flatnonzero(ends >= 0))
 
-    def _reject(self, step: plan.Reject, cursor: _Cursor) -> None:
+    def _reject(self, step: plan.Reject, cursor: Cursor) -> None:
         everything = np.ones(len(cursor), np.bool_)
         self._drop(cursor, everything, ErrorCode.SCHEMA_INCOMPATIBLE, step.path)
 

@@ -8,14 +8,16 @@ from typing import Any, Final, cast
 import numpy as np
 
 from schemas.batch import Decoded, Headers
-from schemas.columns import FEW, PADDING, Bodies, ColumnReader, Longs
+from schemas.columns import FEW, ColumnReader
+from schemas.cursor import PADDING, Bodies, Longs
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import Frame, Group, Layout, SchemaId, group, unframe
 from schemas.plan import Step
-from schemas.projection import IncompatibleError, PathType, project, targets
+from schemas.projection import IncompatibleError, project
 from schemas.rows import RowReader
 from schemas.sheet import Sheet, columns_of_rows
 from schemas.source import SchemaSource
+from schemas.targets import PathType, targets
 from schemas.types import SchemaRefusedError, parse_record_schema
 
 Plan = tuple[Step, ...]

@@ -71,13 +71,13 @@ def unframe(
             ErrorCode.RECORD_TOO_LARGE,
             f"the value has {len(value)} bytes; {max_bytes} are allowed",
         )
+    if not value:
+        return RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
     named = None if not headers else _schema_header(headers)
     if named is not None:
         return _from_header(named)
     if not framed:
         return Frame(None, 0)
-    if not value:
-        return RecordError(ErrorCode.EMPTY_VALUE, "the value is empty: not even a schema id")
     return _schema_id(value)
 
 
@@ -132,7 +132,8 @@ def group(
     size = len(values)
     lengths = layout.ends - layout.begins
     errors: dict[int, RecordError] = {}
-    if lengths.max() <= max_bytes and None not in values and not _any_schema_header(headers):
+    ordinary = lengths.min() > 0 and lengths.max() <= max_bytes
+    if ordinary and not _any_schema_header(headers):
         everything = np.arange(size)
         if not framed:
             return [Group(None, everything, layout.begins)], errors

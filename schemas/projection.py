@@ -1,31 +1,21 @@
 """From a writer schema to the steps that decode the paths in use, resolved to the reader schema.
 
 Resolution follows the Avro specification, per path in use: promotions, aliases, defaults, unions
-on either side. Names of records, enums and fixed types are not compared, so that a reader schema
-need not repeat the writer's namespace. What no path uses is skipped and need not resolve.
+on either side. Names of types are compared only to tell apart the records of a union, so that a
+reader schema need not repeat the writer's names. What no path uses is skipped and need not resolve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from schemas import plan
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
 from schemas.plan import Step
+from schemas.targets import MICROS, Target, describe, without_null
 from schemas.types import Field, Missing, Type
 
-_MICROS: Final = {
-    "timestamp-millis": (1_000, 1),
-    "timestamp-micros": (1, 1),
-    "timestamp-nanos": (1, 1_000),
-    "local-timestamp-millis": (1_000, 1),
-    "local-timestamp-micros": (1, 1),
-    "local-timestamp-nanos": (1, 1_000),
-}
-_MICROS_PER_DAY: Final = 86_400_000_000
 _FIXED_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
 _PROMOTIONS: Final = {
     "boolean": {"boolean"},
@@ -40,38 +30,12 @@ _PROMOTIONS: Final = {
 }
 
 
-class PathType(NamedTuple):
-    """What a path decodes to. scale: digits after the point, for decimals."""
-
-    kind: Kind
-    scale: int
-    nullable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A path in use: its place among the columns, its type, and its leaf in the reader schema."""
-
-    slot: int
-    path: str
-    type: PathType
-    leaf: Type
-
-
 _Wanted: TypeAlias = "Target | _Tree"
 _Tree: TypeAlias = dict[str, "_Wanted"]
 
 
 class IncompatibleError(Exception):
     """The writer's type at a path in use does not resolve to the reader's; says where and why."""
-
-
-def targets(reader: Type, paths: Iterable[str]) -> tuple[Target, ...]:
-    """The targets of ``paths`` in a reader schema, in the order of ``paths``.
-
-    Raises ConfigurationError for a path that does not exist or has no column kind.
-    """
-    return tuple(_target(slot, path, reader) for slot, path in enumerate(dict.fromkeys(paths)))
 
 
 def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step, ...]:
@@ -89,65 +53,10 @@ def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step,
     return tuple(_record(writer, reader, tree, ""))
 
 
-def _target(slot: int, path: str, reader: Type) -> Target:
-    here, nullable, passed = reader, False, ""
-    for name in path.split("."):
-        where = f"reader schema {reader.name}, path {path!r}"
-        if here.base != "record":
-            raise ConfigurationError(f"{where}: {passed!r} is {here.base}, which has no fields.")
-        found = next((item for item in here.fields if item.name == name), None)
-        if found is None:
-            known = ", ".join(item.name for item in here.fields)
-            raise ConfigurationError(
-                f"{where}: {here.name} has no field {name!r}. It has: {known}. Name one of these."
-            )
-        passed = _join(passed, name)
-        here, optional = _without_null(found.type)
-        nullable = nullable or optional
-    kind = _kind(here)
-    if kind is None:
-        raise ConfigurationError(
-            f"reader schema {reader.name}, path {path!r}: {_describe(here)} is not a value that a "
-            "column holds. Bind a boolean, number, string, enum, time or decimal, or a nullable "
-            "union of one with null; paths go through records."
-        )
-    scale = here.scale if kind is Kind.DECIMAL else 0
-    return Target(slot, path, PathType(kind, scale, nullable), here)
-
-
-def _without_null(declared: Type) -> tuple[Type, bool]:
-    """The one type of a nullable union, and whether null is allowed; other types as they are."""
-    if declared.base != "union":
-        return declared, False
-    others = [branch for branch in declared.branches if branch.base != "null"]
-    if len(others) != 1:
-        return declared, False
-    return others[0], len(others) < len(declared.branches)
-
-
-def _kind(leaf: Type) -> Kind | None:
-    match leaf.base:
-        case "boolean":
-            return Kind.BOOL
-        case "int":
-            return Kind.TIME if leaf.logical == "date" else Kind.LONG
-        case "long":
-            return Kind.TIME if leaf.logical in _MICROS else Kind.LONG
-        case "float" | "double":
-            return Kind.DOUBLE
-        case "string" | "enum":
-            return Kind.STRING
-        case "bytes" | "fixed" if leaf.logical == "decimal":
-            return Kind.DECIMAL
-        case _:
-            return None
-
-
 def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
     """The writer's fields in their order, then the defaults of what the writer lacks."""
-    fields = {item.name: item for item in reader.fields if item.name in tree}
     declared = {item.name for item in writer.fields}
-    by_writer_name = {_writer_name(item, declared): item for item in fields.values()}
+    by_writer_name = _matched(declared, reader, tree)
     steps: list[Step] = []
     for item in writer.fields:
         here = _join(path, item.name)
@@ -164,16 +73,27 @@ def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
     return steps
 
 
-def _writer_name(reader_field: Field, declared: set[str]) -> str:
-    """The name under which the writer has this field; the reader's own where it has none."""
-    names = (reader_field.name, *reader_field.aliases)
-    return next((name for name in names if name in declared), reader_field.name)
+def _matched(declared: set[str], reader: Type, tree: _Tree) -> dict[str, Field]:
+    """The reader's fields in use, by their names at the writer; by their own where it lacks them.
+
+    A name counts before an alias, and a writer's field is taken once.
+    """
+    free = declared - {item.name for item in reader.fields}
+    matched: dict[str, Field] = {}
+    for item in reader.fields:
+        name = item.name
+        if name not in declared:
+            name = next((alias for alias in item.aliases if alias in free), name)
+            free.discard(name)
+        if item.name in tree:
+            matched[name] = item
+    return matched
 
 
 def _value(writer: Type, reader: Type, wanted: _Wanted, path: str) -> list[Step]:
     if writer.base == "union":
         return [_branches(writer, reader, wanted, path)]
-    into, nullable = _without_null(reader)
+    into, nullable = without_null(reader)
     if writer.base == "null":
         if nullable:
             return []
@@ -181,16 +101,20 @@ def _value(writer: Type, reader: Type, wanted: _Wanted, path: str) -> list[Step]
     if isinstance(wanted, Target):
         return [_read(writer, into, wanted, path)]
     if writer.base != "record":
-        raise IncompatibleError(f"{path} is {_describe(writer)}, and the reader has a record")
+        raise IncompatibleError(f"{path} is {describe(writer)}, and the reader has a record")
     return _record(writer, into, wanted, path)
 
 
 def _branches(writer: Type, reader: Type, wanted: _Wanted, path: str) -> Step:
     """A union whose branches each resolve, or reject the records that take them."""
+    into, _ = without_null(reader)
+    several = sum(branch.base == "record" for branch in writer.branches) > 1
     branches: list[tuple[Step, ...]] = []
     reasons: list[str] = []
     for branch in writer.branches:
         try:
+            if several and branch.base == "record" and _short(branch) != _short(into):
+                raise IncompatibleError(f"{path} is {branch.name}, and the reader has {into.name}")
             branches.append(tuple(_value(branch, reader, wanted, path)))
         except IncompatibleError as error:
             reasons.append(str(error))
@@ -204,7 +128,7 @@ def _read(writer: Type, reader: Type, target: Target, path: str) -> Step:
     """The step that reads one leaf."""
     if writer.base not in _PROMOTIONS[reader.base]:
         raise IncompatibleError(
-            f"{path} is {_describe(writer)}, and the reader has {_describe(reader)}"
+            f"{path} is {describe(writer)}, and the reader has {describe(reader)}"
         )
     slot = target.slot
     match writer.base:
@@ -230,13 +154,10 @@ def _read_long(writer: Type, target: Target, path: str) -> Step:
     if target.type.kind is not Kind.TIME:
         double = target.type.kind is Kind.DOUBLE
         return plan.ReadLong(target.path, target.slot, low, high, as_double=double)
-    if writer.base == "int" and writer.logical not in (None, "date"):
-        raise IncompatibleError(f"{path} is {_describe(writer)}, and the reader has a time")
-    unit = writer.logical if writer.logical in _MICROS else target.leaf.logical
-    if writer.logical == "date" or unit == "date":
-        factor, divisor = _MICROS_PER_DAY, 1
-    else:
-        factor, divisor = _MICROS[unit or ""]
+    if writer.logical in ("time-millis", "time-micros"):
+        raise IncompatibleError(f"{path} is {describe(writer)}, and the reader has a time")
+    unit = writer.logical if writer.logical in MICROS else target.leaf.logical
+    factor, divisor = MICROS[unit or ""]
     if factor > 1:
         low, high = max(low, -(plan.LONG_MAX // factor)), min(high, plan.LONG_MAX // factor)
     return plan.ReadLong(target.path, target.slot, low, high, factor, divisor)
@@ -258,8 +179,8 @@ def _read_decimal(writer: Type, reader: Type, target: Target, path: str) -> Step
 
 
 def _symbol_numbers(writer: Type, reader: Type) -> tuple[int, ...]:
-    fallback = -1 if reader.default is None else reader.symbols.index(reader.default)
     numbers = {symbol: number for number, symbol in enumerate(reader.symbols)}
+    fallback = numbers.get(reader.default or "", -1)
     return tuple(numbers.get(symbol, fallback) for symbol in writer.symbols)
 
 
@@ -267,7 +188,7 @@ def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[
     """Steps that fill the targets under a reader's field with its default."""
     if value is None:
         return []
-    into, _ = _without_null(declared)
+    into, _ = without_null(declared)
     if isinstance(wanted, Target):
         return [plan.Fill(path, wanted.slot, _constant(value, into, wanted, path))]
     steps: list[Step] = []
@@ -286,26 +207,27 @@ def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[
 
 def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Constant:
     """A default as the column keeps it: micros for times, unscaled units for decimals."""
-    try:
-        match target.type.kind:
-            case Kind.BOOL if isinstance(value, bool):
-                return value
-            case Kind.DOUBLE if isinstance(value, int | float):
-                return float(value)
-            case Kind.LONG if isinstance(value, int):
-                return value
-            case Kind.TIME if isinstance(value, int):
-                if leaf.logical == "date":
-                    return value * _MICROS_PER_DAY
-                factor, divisor = _MICROS[leaf.logical or ""]
-                return value * factor // divisor
-            case Kind.DECIMAL if isinstance(value, str):
-                return int.from_bytes(value.encode("latin-1"), "big", signed=True)
-            case Kind.STRING if isinstance(value, str):
-                return leaf.symbols.index(value) if leaf.base == "enum" else value
-    except ValueError:
-        pass
-    raise IncompatibleError(f"the reader's default of {path} does not fit its type")
+    constant: plan.Constant | None = None
+    match target.type.kind:
+        case Kind.BOOL if isinstance(value, bool):
+            constant = value
+        case Kind.DOUBLE if isinstance(value, int | float):
+            constant = float(value)
+        case Kind.LONG if isinstance(value, int):
+            constant = value
+        case Kind.TIME if isinstance(value, int):
+            factor, divisor = MICROS[leaf.logical or ""]
+            constant = value * factor // divisor
+        case Kind.DECIMAL if isinstance(value, str):
+            constant = int.from_bytes(value.encode("latin-1", "replace"), "big", signed=True)
+        case Kind.STRING if isinstance(value, str) and leaf.base != "enum":
+            constant = value
+        case Kind.STRING if value in leaf.symbols:
+            constant = leaf.symbols.index(str(value))
+    fits = not isinstance(constant, int) or plan.LONG_MIN <= constant <= plan.LONG_MAX
+    if constant is None or not fits:
+        raise IncompatibleError(f"the reader's default of {path} does not fit its type")
+    return constant
 
 
 def _skip(declared: Type, path: str) -> list[Step]:
@@ -348,8 +270,8 @@ def _append(steps: list[Step], more: list[Step]) -> None:
             steps.append(step)
 
 
-def _describe(declared: Type) -> str:
-    return f"{declared.base} ({declared.logical})" if declared.logical else declared.base
+def _short(declared: Type) -> str:
+    return declared.name.rpartition(".")[2]
 
 
 def _join(path: str, name: str) -> str:

@@ -11,13 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.batch import Column, Kind
+from schemas.cursor import Longs, Mask, Rows
 from schemas.errors import ErrorCode
 from schemas.plan import Constant, Fault
-from schemas.projection import Target
-
-Rows = npt.NDArray[np.intp]
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from schemas.targets import Target
 
 _DTYPES: Final[Mapping[Kind, type[np.generic]]] = {
     Kind.BOOL: np.bool_,

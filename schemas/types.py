@@ -17,6 +17,19 @@ PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
 )
 
+_LOGICAL_BASES: Final = {
+    "date": ("int",),
+    "decimal": ("bytes", "fixed"),
+    "local-timestamp-micros": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-nanos": ("long",),
+    "time-micros": ("long",),
+    "time-millis": ("int",),
+    "timestamp-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-nanos": ("long",),
+}
+
 
 class Missing(Enum):
     """Stands for a default that the schema does not give (None is a default: null)."""
@@ -185,10 +198,12 @@ class _Expander:
             raise SchemaRefusedError(f"fixed {schema.get('name')} has the size {size!r}")
         scale = schema.get("scale", 0)
         logical = schema.get("logicalType")
+        # A logical type on a type that it is not defined for is to be ignored.
+        annotates = isinstance(logical, str) and base in _LOGICAL_BASES.get(logical, ())
         return Type(
             base,
             schema.get("name", ""),
-            logical=logical if isinstance(logical, str) else None,
+            logical=logical if annotates else None,
             scale=scale if isinstance(scale, int) else 0,
             size=size,
         )

@@ -1,0 +1,101 @@
+"""Columns, rows and fastavro agree on random schemas, on good bodies and on damaged ones."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from schemas.batch import Decoded
+from schemas.columns import FEW
+from schemas.decode import Decoder
+from schemas.errors import ErrorCode, RecordError
+from schemas.framing import SchemaId
+from schemas.types import Type, parse_record_schema
+from tests.unit.schemas import avro_cases as avro
+
+MAX_ITEMS = 50
+BATCH = 3 * FEW
+# Behind such a fault fastavro reads on: it checks no range, takes negative numbers as Python
+# indexes, and would fill the memory with the items of an absurd array.
+READ_ON = {
+    ErrorCode.BOOLEAN_INVALID,
+    ErrorCode.COLLECTION_TOO_LONG,
+    ErrorCode.EMPTY_VALUE,
+    ErrorCode.ENUM_SYMBOL_INVALID,
+    ErrorCode.LENGTH_NEGATIVE,
+    ErrorCode.UNION_BRANCH_INVALID,
+    ErrorCode.UTF8_INVALID,
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    ErrorCode.VARINT_TOO_LONG,
+}
+relaxed = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+class OneSchema:
+    framed = False
+
+    def __init__(self, schema: Any) -> None:
+        self._type = parse_record_schema(schema)
+
+    def get(self, schema_id: SchemaId) -> Type | RecordError:
+        return self._type
+
+
+def decoder(schema: Any, paths: list[str]) -> Decoder:
+    return Decoder(OneSchema(schema), schema, paths, 10_000, MAX_ITEMS)
+
+
+@given(avro.schemas(), st.integers(0, 2**32))
+@relaxed
+def test_columns_hold_what_fastavro_reads(schema: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    records = [avro.value_of(schema, rng) for _ in range(BATCH)]
+    bodies = [avro.encode(schema, record) for record in records]
+    assume(all(bodies))
+    paths = list(avro.leaves(schema))
+    decoded = decoder(schema, paths).decode(bodies)
+    for number, body in enumerate(bodies):
+        wanted = avro.expected(schema, avro.fastavro_reads(schema, body), paths)
+        fits = all(not isinstance(v, int) or -(2**63) <= v < 2**63 for v in wanted.values())
+        if fits and number not in decoded.errors:
+            assert avro.same(avro.row(decoded, number), wanted)
+        else:
+            assert not fits, decoded.errors[number]
+            assert decoded.errors[number].code is ErrorCode.VALUE_OUT_OF_RANGE
+
+
+@given(avro.schemas(), st.data(), st.integers(0, 2**32))
+@relaxed
+def test_damaged_bodies_are_judged_alike_alone_and_in_company(
+    schema: Any, data: st.DataObject, seed: int
+) -> None:
+    rng = random.Random(seed)
+    all_paths = list(avro.leaves(schema))
+    paths = [path for path in all_paths if data.draw(st.booleans())]
+    reader = decoder(schema, paths)
+    bodies = [avro.encode(schema, avro.value_of(schema, rng)) for _ in range(BATCH)]
+    bodies = [avro.mutated(body, rng) if rng.random() < 0.6 else body for body in bodies]
+    together = reader.decode(bodies)
+    for number, body in enumerate(bodies):
+        alone = reader.decode([body])
+        assert together.errors.get(number) == alone.errors.get(0)
+        assert avro.same(avro.row(together, number), avro.row(alone, 0))
+        _compare_with_fastavro(schema, body, alone, paths)
+
+
+def _compare_with_fastavro(schema: Any, body: bytes, alone: Decoded, paths: list[str]) -> None:
+    error = alone.errors.get(0)
+    if error is not None and error.code in READ_ON:
+        return
+    read = avro.fastavro_reads(schema, body)
+    if error is None:
+        assert read is not None
+        assert avro.same(avro.row(alone, 0), avro.expected(schema, read, paths))
+    else:
+        assert read is None, error

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.batch import Headers
+from schemas.cursor import PADDING, Bodies
+from schemas.errors import ErrorCode, RecordError
+from schemas.framing import VALUE_SCHEMA_HEADER, Frame, Group, Layout, SchemaId, group, unframe
+
+GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
+MAX_BYTES = 100
+
+
+def of_id(number: int, body: bytes = b"body") -> bytes:
+    return b"\0" + struct.pack(">I", number) + body
+
+
+def of_guid(guid: UUID, body: bytes = b"body") -> bytes:
+    return b"\1" + guid.bytes + body
+
+
+def grouped(
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers | None] | None = None,
+    *,
+    framed: bool = True,
+) -> tuple[list[Group], dict[int, RecordError]]:
+    given = [value or b"" for value in values]
+    lengths = np.array([len(value) for value in given])
+    ends = np.cumsum(lengths)
+    words = Bodies(b"".join([*given, bytes(PADDING)])).words
+    layout = Layout(words, ends - lengths, ends)
+    return group(values, headers, layout, framed=framed, max_bytes=MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, ErrorCode.NULL_VALUE),
+        (b"", ErrorCode.EMPTY_VALUE),
+        (b"\0", ErrorCode.FRAME_TRUNCATED),
+        (b"\0\0\0\1", ErrorCode.FRAME_TRUNCATED),
+        (b"\1" + GUID.bytes[:15], ErrorCode.FRAME_TRUNCATED),
+        (b"\2\0\0\0\1", ErrorCode.MAGIC_UNKNOWN),
+        (b"{}", ErrorCode.MAGIC_UNKNOWN),
+        (of_id(1, bytes(MAX_BYTES)), ErrorCode.RECORD_TOO_LARGE),
+    ],
+)
+def test_what_names_no_schema_is_an_error_of_its_record(
+    value: bytes | None, code: ErrorCode
+) -> None:
+    error = unframe(value, None, framed=True, max_bytes=MAX_BYTES)
+    assert isinstance(error, RecordError)
+    assert error.code is code
+
+
+def test_the_header_names_the_schema_of_a_value_that_is_all_body() -> None:
+    for header, schema_id in ((of_id(7, b""), 7), (of_guid(GUID, b""), GUID)):
+        headers = [("traceparent", b"00-1"), (VALUE_SCHEMA_HEADER, header)]
+        for framed in (True, False):
+            frame = unframe(b"\0body", headers, framed=framed, max_bytes=MAX_BYTES)
+            assert frame == Frame(schema_id, 0)
+
+
+def test_the_last_of_several_schema_headers_counts() -> None:
+    headers = [(VALUE_SCHEMA_HEADER, of_id(1, b"")), (VALUE_SCHEMA_HEADER, of_id(2, b""))]
+    assert unframe(b"body", headers, framed=True, max_bytes=MAX_BYTES) == Frame(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (None, ErrorCode.FRAME_TRUNCATED),
+        (b"", ErrorCode.FRAME_TRUNCATED),
+        (b"\0\0\0\7", ErrorCode.FRAME_TRUNCATED),
+        (b"\1" + GUID.bytes[:3], ErrorCode.FRAME_TRUNCATED),
+        (b"7", ErrorCode.MAGIC_UNKNOWN),
+        (of_id(7, b"x"), ErrorCode.TRAILING_BYTES),
+    ],
+)
+def test_a_broken_schema_header_is_not_passed_over(header: bytes | None, code: ErrorCode) -> None:
+    error = unframe(of_id(7), [(VALUE_SCHEMA_HEADER, header)], framed=True, max_bytes=MAX_BYTES)
+    assert isinstance(error, RecordError)
+    assert error.code is code
+    assert VALUE_SCHEMA_HEADER in error.message
+
+
+def test_without_framing_the_whole_value_is_the_body() -> None:
+    assert unframe(b"\0\0", None, framed=False, max_bytes=MAX_BYTES) == Frame(None, 0)
+    groups, errors = grouped([b"ab", b"c"], framed=False)
+    assert not errors
+    assert [item.schema_id for item in groups] == [None]
+    assert groups[0].starts.tolist() == [0, 2]
+
+
+def test_records_of_one_id_are_one_group() -> None:
+    groups, errors = grouped([of_id(258, b"ab"), of_id(258, b"")])
+    assert not errors
+    assert [item.schema_id for item in groups] == [258]
+    assert groups[0].rows.tolist() == [0, 1]
+    assert groups[0].starts.tolist() == [5, 12]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.binary(max_size=20),
+    st.builds(of_id, st.sampled_from([0, 1, 2**32 - 1]), st.binary(max_size=3)),
+    st.builds(of_guid, st.sampled_from([GUID, UUID(int=0)]), st.binary(max_size=3)),
+    st.just(of_id(1, bytes(MAX_BYTES))),
+)
+HEADERS = st.one_of(
+    st.none(),
+    st.just([("traceparent", b"x")]),
+    st.builds(lambda n: [(VALUE_SCHEMA_HEADER, of_id(n, b""))], st.integers(0, 2)),
+)
+
+
+@given(st.lists(st.tuples(VALUES, HEADERS), min_size=1, max_size=12), st.booleans())
+def test_grouping_says_of_each_record_what_it_says_alone(
+    records: list[tuple[bytes | None, Headers | None]], framed: bool
+) -> None:
+    values, headers = [value for value, _ in records], [own for _, own in records]
+    groups, errors = grouped(values, headers, framed=framed)
+    begins = np.cumsum([0, *(len(value or b"") for value in values)]).tolist()
+    found: dict[int, Frame | RecordError] = dict(errors)
+    seen: set[SchemaId] = set()
+    for item in groups:
+        assert item.schema_id not in seen
+        seen.add(item.schema_id)
+        for row, start in zip(item.rows.tolist(), item.starts.tolist(), strict=True):
+            found[row] = Frame(item.schema_id, start - begins[row])
+    alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
+    assert found == dict(enumerate(alone))
