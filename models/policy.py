@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from features.document import Document, Location
+from features.definition.document import Document, Location
 
 _LATER = {
     "where": "segments chosen by an expression",
