@@ -77,7 +77,8 @@ def minor_units(column: Column, path: str, scale: int) -> tuple[npt.NDArray[np.i
     if column.kind is not Kind.DOUBLE:
         raise _wrong_kind(column, path, "a number")
     doubles = np.asarray(column.values, dtype=np.float64)
-    scaled = np.rint(doubles * 10.0**scale)
+    with np.errstate(over="ignore"):  # infinity then tells of the overflow
+        scaled = np.rint(doubles * 10.0**scale)
     good = np.abs(scaled) < _INT64_BOUND
     if good.all():
         return scaled.astype(np.int64), never, never
