@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from features.definition import load_feature_set
 from worker.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "handbook"
 FILE = ROOT / "docker-compose.yml"
 # The package carries the schema of the specification.
 CHECK = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec")
@@ -76,12 +78,11 @@ def test_images_are_pinned_by_tag() -> None:
             assert re.search(r":\d+\.\d+", body["image"]), name
 
 
-def test_the_worker_starts_on_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_reads_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
     found = services()
     for name, value in found["worker"]["environment"].items():
         monkeypatch.setenv(name, value)
-    folder = found["worker"]["volumes"][0].split(":")[0]
-    settings = load_settings(ROOT / folder)
+    settings = load_settings(EXAMPLE)
     loop = re.search(r"for topic in (.*); do", found["topics"]["command"][0])
     assert loop
     kafka = settings.kafka
@@ -92,3 +93,18 @@ def test_the_worker_starts_on_the_example(monkeypatch: pytest.MonkeyPatch) -> No
     }
     grace_s = int(found["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace_s > settings.delivery.drain_s
+
+
+def test_whatever_the_example_points_to_is_mounted() -> None:
+    worker = services()["worker"]
+    inside = {}
+    for volume in worker["volumes"]:
+        source, target, mode = volume.split(":")
+        assert mode == "ro"
+        inside[(ROOT / source).resolve()] = Path(target)
+    assert str(inside[EXAMPLE]) == worker["environment"]["FRAUD_WORKER_PIPELINE"]
+    schema = load_feature_set(EXAMPLE / "features.yaml").schema_path.resolve()
+    assert schema.is_file()
+    # Both where they stand in the repository: features.yaml points there by a relative path.
+    assert inside[schema].relative_to("/repository") == schema.relative_to(ROOT)
+    assert inside[EXAMPLE].relative_to("/repository") == EXAMPLE.relative_to(ROOT)

@@ -12,12 +12,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from features.definition import load_feature_set
 from models.policy import load_policy
 from worker.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "k8s" / "base"
 OLDEST = "1.30"
+SCHEMA = "transaction.avsc"
 
 Manifest = dict[str, Any]
 
@@ -36,8 +38,7 @@ def manifests() -> dict[str, Manifest]:
         for document in yaml.safe_load_all((BASE / name).read_text()):
             assert document["kind"] not in found
             found[document["kind"]] = document
-    for kind in ("Deployment", "PodDisruptionBudget"):
-        found[kind]["spec"]["selector"] = {"matchLabels": labels}
+    found["Deployment"]["spec"]["selector"] = {"matchLabels": labels}
     found["Deployment"]["spec"]["template"]["metadata"] = {"labels": labels}
     return found
 
@@ -97,6 +98,13 @@ def test_it_builds() -> None:
     selector = found["Deployment"]["spec"]["selector"]
     assert found["PodDisruptionBudget"]["spec"]["selector"] == selector
     assert found["Service"]["spec"]["selector"] == selector["matchLabels"]
+
+
+def test_the_disruption_budget_covers_the_workers() -> None:
+    found = manifests()
+    assert (
+        found["PodDisruptionBudget"]["spec"]["selector"] == found["Deployment"]["spec"]["selector"]
+    )
 
 
 def test_the_namespace_enforces_restricted_pods() -> None:
@@ -165,6 +173,8 @@ def test_the_worker_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv(variable["name"], variable.get("value", "fraud-worker-0"))
     settings = load_settings(BASE / "pipeline")
     load_policy(settings.policy)
+    feature_set = load_feature_set(settings.features)
+    assert feature_set.schema_path.name == SCHEMA
     assert settings.replica == "fraud-worker-0"
     assert pod()["terminationGracePeriodSeconds"] > settings.delivery.drain_s
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
@@ -176,8 +186,15 @@ def test_the_worker_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         assert path.parent.as_posix() in mounts
 
 
-@pytest.mark.parametrize("name", ["features.yaml", "policy.yaml", "transaction.avsc"])
-def test_the_pipeline_is_the_example(name: str) -> None:
-    # kustomize reads no file outside its folder, so the base holds copies.
-    copy = BASE / "pipeline" / name
-    assert copy.read_bytes() == (ROOT / "examples" / "handbook" / name).read_bytes()
+@pytest.mark.parametrize(
+    ("name", "original"),
+    [
+        ("features.yaml", "examples/handbook/features.yaml"),
+        ("policy.yaml", "examples/handbook/policy.yaml"),
+        (SCHEMA, "schemas/transaction.avsc"),
+    ],
+)
+def test_the_pipeline_is_the_example(name: str, original: str) -> None:
+    # kustomize reads no file outside its folder, so the base holds copies, side by side.
+    expected = (ROOT / original).read_text().replace("../../schemas/transaction.avsc", SCHEMA)
+    assert (BASE / "pipeline" / name).read_text() == expected, f"copy {original} anew"
