@@ -125,7 +125,9 @@ class Kafka(Server):
 
     def _format(self, java: list[str], properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        # In one word: the id may begin with a dash.
+        arguments = [f"--cluster-id={cluster}", f"--config={properties}"]
+        tool = ["kafka.tools.StorageTool", "format", *arguments]
         with self.log.open("ab") as out:
             done = subprocess.run(
                 [*java, *tool], stdout=out, stderr=out, timeout=_FORMAT_TIMEOUT_S, check=False
