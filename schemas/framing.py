@@ -113,7 +113,8 @@ def _schema_id(prefix: bytes) -> Frame | RecordError:
     size = _GUID_BYTES if magic else _ID_BYTES
     if len(prefix) < size:
         return RecordError(
-            ErrorCode.FRAME_TRUNCATED, f"{len(prefix)} bytes; magic {magic} takes {size}"
+            ErrorCode.FRAME_TRUNCATED,
+            f"the schema id is cut off: {len(prefix)} bytes, and magic {magic} takes {size}",
         )
     if magic:
         return Frame(UUID(bytes=prefix[1:size]), size)

@@ -44,12 +44,17 @@ def read_schema_file(path: Path) -> Type:
 
     Raises ConfigurationError.
     """
+    found: object
     try:
+        # Read here first for its errors: load_schema does not say what is wrong with a file.
+        json.loads(path.read_text("utf-8"))
         return parse_record_schema(load_schema(str(path), _write_hint=False))
     except OSError as error:
         found = error.strerror
-    except (ValueError, SchemaRefusedError) as error:
-        found = str(error)
+    except json.JSONDecodeError as error:
+        found = f"it is not JSON: {error}"
+    except (ValueError, RecursionError, SchemaRefusedError) as error:
+        found = error
     except (SchemaParseException, SchemaRepositoryError) as error:
         found = f"it is not valid Avro: {error}"
     raise ConfigurationError(

@@ -1,0 +1,81 @@
+"""The decoder against Avro container files that other implementations wrote."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.columns import FEW
+from schemas.decode import Decoder
+from schemas.errors import RecordError
+from schemas.framing import SchemaId
+from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from tests.unit.schemas import avro_cases as avro
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))
+FILES = sorted((DATA / "conformance" / "fastavro" / "tests" / "avro-files").glob("*.avro"))
+# Codecs that need a package which the worker does not.
+CODECS = {"null", "deflate", "bzip2", "xz"}
+
+pytestmark = pytest.mark.skipif(not FILES, reason="the Avro files are not in the data folder")
+
+
+class OneSchema:
+    framed = False
+
+    def __init__(self, writer: Type) -> None:
+        self._writer = writer
+
+    def get(self, schema_id: SchemaId) -> Type | RecordError:
+        return self._writer
+
+
+def bodies_of(path: Path) -> tuple[Any, list[bytes]]:
+    """The writer schema of a container, and each of its records' bytes."""
+    with path.open("rb") as file:
+        blocks = fastavro.block_reader(file)
+        if blocks.codec not in CODECS:
+            pytest.skip(f"codec {blocks.codec} needs a package that the worker does not")
+        schema = blocks.writer_schema
+        stretches = [
+            (block.num_records, block.bytes_.read())  # type: ignore[attr-defined]
+            for block in blocks
+        ]
+    bodies = []
+    for count, stretch in stretches:
+        buffer = io.BytesIO(stretch)
+        for _ in range(count):
+            begin = buffer.tell()
+            fastavro.schemaless_reader(buffer, schema, None)
+            bodies.append(stretch[begin : buffer.tell()])
+    return schema, bodies
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_columns_of_a_file_written_elsewhere(path: Path) -> None:
+    try:
+        schema, bodies = bodies_of(path)
+    except (ValueError, EOFError, fastavro.schema.SchemaParseException) as error:
+        pytest.skip(f"fastavro does not read this file: {error}")
+    try:
+        writer = parse_record_schema(schema)
+    except SchemaRefusedError as error:
+        if "contains itself" in str(error) or "top level" in str(error):
+            return
+        raise
+    paths = list(avro.leaves(schema))
+    decoder = Decoder(OneSchema(writer), schema, paths, 10**6, 10**6)
+    filled = [body for body in bodies if body]
+    # Often enough that the columns are used, and few enough that the rows are.
+    for values in (filled * (FEW + 1), filled[:1]):
+        decoded = decoder.decode(values)
+        assert not decoded.errors
+        for number, body in enumerate(values[: len(filled)]):
+            wanted = avro.expected(schema, avro.fastavro_reads(schema, body), paths)
+            assert avro.same(avro.row(decoded, number), wanted)

@@ -1,0 +1,82 @@
+"""One record at a time: the law that the columns are held to, on bodies written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas import plan
+from schemas.errors import ErrorCode
+from schemas.plan import Fault, Step
+from schemas.rows import RowReader
+
+
+def read(steps: list[Step], body: bytes, slots: int = 1) -> tuple[Fault | None, list[Any]]:
+    out: list[Any] = [None] * slots
+    # The body lies amid other bytes, which count for nothing.
+    data = b"\xff" * 3 + body + b"\2" * 20
+    return RowReader(data, 10, out).read(steps, 3, 3 + len(body)), out
+
+
+ANY = (plan.LONG_MIN, plan.LONG_MAX)
+
+
+@pytest.mark.parametrize(
+    ("step", "body", "value"),
+    [
+        # Integers of the Avro specification's own table of zigzag codes.
+        (plan.ReadLong("f", 0, *ANY), b"\x00", 0),
+        (plan.ReadLong("f", 0, *ANY), b"\x01", -1),
+        (plan.ReadLong("f", 0, *ANY), b"\x02", 1),
+        (plan.ReadLong("f", 0, *ANY), b"\x7f", -64),
+        (plan.ReadLong("f", 0, *ANY), b"\x80\x01", 64),
+        (plan.ReadLong("f", 0, *ANY), b"\xff" * 9 + b"\x01", plan.LONG_MIN),
+        (plan.ReadLong("f", 0, *ANY), b"\xfe" + b"\xff" * 8 + b"\x01", plan.LONG_MAX),
+        (plan.ReadLong("f", 0, *ANY), b"\x82\x80\x00", 1),
+        (plan.ReadLong("f", 0, *ANY, 1_000, 1), b"\x01", -1_000),
+        (plan.ReadLong("f", 0, *ANY, 1, 1_000), b"\x01", -1),
+        (plan.ReadLong("f", 0, *ANY, as_double=True), b"\x02", 1.0),
+        (plan.ReadBoolean("f", 0), b"\x01", True),
+        (plan.ReadBoolean("f", 0), b"\x00", False),
+        (plan.ReadString("f", 0), b"\x06foo", "foo"),
+        (plan.ReadFloating("f", 0, 8), b"\0\0\0\0\0\0\xf8\x3f", 1.5),
+        (plan.ReadFloating("f", 0, 4), b"\0\0\xc0\x3f", 1.5),
+        (plan.ReadEnum("f", 0, (3, 1)), b"\x02", 1),
+        (plan.ReadDecimal("f", 0, None), b"\x04\xff\x85", -123),
+        (plan.ReadDecimal("f", 0, 2), b"\xff\x85", -123),
+        (plan.Branch("f", ((), (plan.ReadString("f", 0),))), b"\x02\x06foo", "foo"),
+        (plan.Branch("f", ((), (plan.ReadString("f", 0),))), b"\x00", None),
+    ],
+)
+def test_values_of_the_specification(step: Step, body: bytes, value: object) -> None:
+    fault, out = read([step], body)
+    assert fault is None
+    assert repr(out) == repr([value])
+
+
+def test_steps_follow_each_other_to_the_last_byte() -> None:
+    steps: list[Step] = [
+        plan.SkipFixed("a", 2),
+        plan.SkipBytes("b"),
+        plan.SkipLong("c"),
+        plan.SkipCollection("d", (plan.SkipBytes("d{}"), plan.SkipLong("d[]"))),
+        plan.Fill("e", 1, "default"),
+        plan.ReadString("f", 0),
+    ]
+    body = b"zz" + b"\x02x" + b"\x80\x01" + b"\x02\x02k\x08\x00" + b"\x02y"
+    assert read(steps, body, 2) == (None, ["y", "default"])
+    for length in range(len(body)):
+        fault, _ = read(steps, body[:length], 2)
+        assert fault is not None
+        assert fault.code is ErrorCode.BODY_TRUNCATED
+    over = Fault(ErrorCode.TRAILING_BYTES, "", len(body))
+    assert read(steps, body + b"\0", 2)[0] == over
+
+
+def test_items_of_all_blocks_count_together() -> None:
+    steps: list[Step] = [plan.SkipCollection("d", (plan.SkipLong("d[]"),))]
+    block = b"\x0c" + b"\0" * 6
+    assert read(steps, block + b"\0")[0] is None
+    fault, _ = read(steps, block + block + b"\0")
+    assert fault == Fault(ErrorCode.COLLECTION_TOO_LONG, "d", len(block))
