@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -26,10 +26,10 @@ SchemaId = int | UUID | None
 _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
 _PREFIX: Final = np.uint64(0xFF_FFFF_FFFF)
+_MAGIC: Final = np.uint64(0xFF)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """schema_id: the writer schema. start: where the body begins in the record's value."""
 
     schema_id: SchemaId
@@ -130,26 +130,24 @@ def group(
     max_bytes: int,
 ) -> tuple[list[Group], dict[int, RecordError]]:
     """The records of a micro-batch by their schema, and those that name none that is readable."""
-    size = len(values)
     lengths = layout.ends - layout.begins
+    ordinary = (lengths > 0) & (lengths <= max_bytes)
+    groups: list[Group] = []
+    rest: Sequence[int] = range(len(values))
+    if not _any_schema_header(headers):
+        if framed:
+            groups, rest = _by_id(layout, ordinary & (lengths >= _ID_BYTES))
+        elif ordinary.all():
+            return [Group(None, np.arange(len(values)), layout.begins)], {}
     errors: dict[int, RecordError] = {}
-    ordinary = lengths.min() > 0 and lengths.max() <= max_bytes
-    if ordinary and not _any_schema_header(headers):
-        everything = np.arange(size)
-        if not framed:
-            return [Group(None, everything, layout.begins)], errors
-        shared = _shared_id(layout, lengths)
-        if shared is not None:
-            return [Group(shared, everything, layout.begins + _ID_BYTES)], errors
     rows_of: dict[SchemaId, list[tuple[int, int]]] = {}
-    for row, value in enumerate(values):
+    for row in rest:
         own = None if headers is None else headers[row]
-        frame = unframe(value, own, framed=framed, max_bytes=max_bytes)
+        frame = unframe(values[row], own, framed=framed, max_bytes=max_bytes)
         if isinstance(frame, RecordError):
             errors[row] = frame
         else:
             rows_of.setdefault(frame.schema_id, []).append((row, frame.start))
-    groups = []
     for schema_id, members in rows_of.items():
         rows, starts = np.array(members, np.int64).T
         groups.append(Group(schema_id, rows, layout.begins[rows] + starts))
@@ -162,12 +160,20 @@ def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:
     )
 
 
-def _shared_id(layout: Layout, lengths: npt.NDArray[np.int64]) -> int | None:
-    """The id that all records name by magic 0 in front of their bodies; None where they do not."""
-    if lengths.min() < _ID_BYTES:
-        return None
+def _by_id(layout: Layout, whole: npt.NDArray[np.bool_]) -> tuple[list[Group], Sequence[int]]:
+    """The records with magic 0 by their ids, and the rows of all others.
+
+    whole: bool[N], which values are of a size that can hold an id.
+    """
     prefixes = layout.words[layout.begins] & _PREFIX
-    first = int(prefixes[0])
-    if first & 0xFF or (prefixes != prefixes[0]).any():
-        return None
-    return int.from_bytes(first.to_bytes(_ID_BYTES, "little")[1:], "big")
+    plain = whole & (prefixes & _MAGIC == 0)
+    if plain.all() and (prefixes == prefixes[0]).all():
+        named = [(prefixes[0], np.arange(len(prefixes)))]
+    else:
+        shared = np.unique(prefixes[plain])
+        named = [(prefix, np.flatnonzero(plain & (prefixes == prefix))) for prefix in shared]
+    groups = []
+    for prefix, rows in named:
+        schema_id = int.from_bytes(int(prefix).to_bytes(_ID_BYTES, "little")[1:], "big")
+        groups.append(Group(schema_id, rows, layout.begins[rows] + _ID_BYTES))
+    return groups, np.flatnonzero(~plain).tolist()
