@@ -165,28 +165,40 @@ def _bad() -> Iterator[tuple[str, ErrorCode, bytes | None]]:
     yield "boolean 7", code.BOOLEAN_INVALID, framed(body(present=b"\x07"))
     yield "broken UTF-8", code.UTF8_INVALID, framed(body(card=_some(varint(2) + b"\xc3\x28")))
     yield "array bomb", code.COLLECTION_TOO_LONG, framed(body(tags=varint(2**50) + text("x")))
-    yield "decimal beyond 64 bits", code.VALUE_OUT_OF_RANGE, framed(
-        body(fee=varint(12) + b"\x7f" * 12)
+    yield (
+        "decimal beyond 64 bits",
+        code.VALUE_OUT_OF_RANGE,
+        framed(body(fee=varint(12) + b"\x7f" * 12)),
     )
     yield "no id", code.EVENT_ID_MISSING, framed(body(id=b"\x00"))
     yield "empty id", code.EVENT_ID_MISSING, framed(body(id=_some(text(""))))
     yield "no time", code.EVENT_TIME_MISSING, framed(body(at=b"\x00"))
-    yield "seconds for milliseconds", code.EVENT_TIME_OUT_OF_RANGE, framed(
-        body(at=_some(varint(TIME_MS // 1000)))
+    yield (
+        "seconds for milliseconds",
+        code.EVENT_TIME_OUT_OF_RANGE,
+        framed(body(at=_some(varint(TIME_MS // 1000)))),
     )
-    yield "year 2150", code.EVENT_TIME_OUT_OF_RANGE, framed(
-        body(at=_some(varint(5_680_281_600_000)))
+    yield (
+        "year 2150",
+        code.EVENT_TIME_OUT_OF_RANGE,
+        framed(body(at=_some(varint(5_680_281_600_000)))),
     )
     yield "no amount", code.AMOUNT_MISSING, framed(body(amount=b"\x00"))
     for number in ("nan", "inf", "-inf"):
-        yield number, code.AMOUNT_NOT_FINITE, framed(
-            body(amount=_some(struct.pack("<d", float(number))))
+        yield (
+            number,
+            code.AMOUNT_NOT_FINITE,
+            framed(body(amount=_some(struct.pack("<d", float(number))))),
         )
-    yield "amount beyond 64 bits", code.AMOUNT_OVERFLOW, framed(
-        body(amount=_some(struct.pack("<d", 1e300)))
+    yield (
+        "amount beyond 64 bits",
+        code.AMOUNT_OVERFLOW,
+        framed(body(amount=_some(struct.pack("<d", 1e300)))),
     )
-    yield "amount below the minimum", code.AMOUNT_BELOW_MINIMUM, framed(
-        body(amount=_some(struct.pack("<d", -5000.0)))
+    yield (
+        "amount below the minimum",
+        code.AMOUNT_BELOW_MINIMUM,
+        framed(body(amount=_some(struct.pack("<d", -5000.0)))),
     )
     yield "no card", code.ENTITY_KEY_MISSING, framed(body(card=b"\x00"))
     yield "no customer", code.PARTITION_KEY_MISSING, framed(body(customer=b"\x00"))

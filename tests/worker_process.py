@@ -63,7 +63,7 @@ def read_until(
                 raise TimeoutError(f"{len(found)} of {count} records in {topics}")
             for message in consumer.consume(1000, 0.2):
                 error = message.error()
-                assert error is None or error.code() == KafkaError._PARTITION_EOF, error  # noqa: SLF001 - its public name
+                assert error is None or error.code() == KafkaError._PARTITION_EOF, error
                 found.append(message)
         return found
     finally:

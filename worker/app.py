@@ -27,7 +27,7 @@ from worker.batch_bound import BatchBound
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.decide import Decide
 from worker.decode import Decode
-from worker.encode import Encode, Provenance
+from worker.encode import Encode, Extras, Provenance
 from worker.enrich import Enrich
 from worker.health import Health, HealthServer
 from worker.kafka import TopicLimits, make_consumer, make_producer, transactional_id
@@ -121,11 +121,13 @@ def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -
             pipeline.backend.device,
             settings.kafka.input_topic,
         ),
-        flag_names=feature_set.flag_names,
-        vector={feature_set.names[i]: i for i in columns},
-        carry=settings.output.carry,
-        copied_headers=settings.output.headers,
-        now_us=now_us,
+        Extras(
+            {feature_set.names[i]: i for i in columns},
+            settings.output.carry,
+            settings.output.headers,
+        ),
+        feature_set.flag_names,
+        now_us,
     )
 
 
@@ -177,7 +179,7 @@ def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, healt
         settings.kafka.input_topic,
         start_from=settings.kafka.start_from,
         timeout_s=delivery.broker_timeout_s,
-        before_change=lambda: loops[0].before_change(),
+        before_change=lambda: loops[0].before_change(),  # noqa: PLW0108 - empty until then
     )
     loops.append(
         Loop(
@@ -186,7 +188,6 @@ def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, healt
             _make_checkpoint(settings, consumer, limits, watchdog),
             BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
             health,
-            refresh_limits=limits.refresh,
             settle_s=delivery.broker_timeout_s,
         )
     )
@@ -200,7 +201,7 @@ def _make_checkpoint(
     topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
-            lambda on_failure: make_producer(kafka, limits(), on_delivery=on_failure),
+            lambda on_failure: make_producer(kafka, limits.refresh(), on_delivery=on_failure),
             consumer,
             topics,
             limits,
@@ -209,7 +210,7 @@ def _make_checkpoint(
         )
     name = transactional_id(settings)
     return ExactlyOnce(
-        lambda: make_producer(kafka, limits(), **{"transactional.id": name}),
+        lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
         topics,
         limits,
         timeout_s=timeout_s,

@@ -94,31 +94,30 @@ class ExactlyOnce:
             with self._watchdog.guard("commit_transaction"):
                 self._producer.commit_transaction(self._timeout_s)
         except BatchAbortedError:
-            self._abort()
+            self._abort(self._producer)
             raise
         except KafkaException as error:
-            raise self._failed(error) from error
+            raise self._failed(self._producer, error) from error
 
     def close(self) -> None:
         _discard(self._producer)
         self._producer = self._publisher = None
 
-    def _failed(self, error: KafkaException) -> Exception:
+    def _failed(self, producer: Producer, error: KafkaException) -> Exception:
         reason: KafkaError = error.args[0]
         if reason.fatal() or reason.code() in _FENCED:
             return DeliveryFatalError(f"the transaction was refused for good: {reason}")
         if reason.txn_requires_abort() or reason.code() in _NOT_A_MEMBER:
-            self._abort()
+            self._abort(producer)
             if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 return OutputTooLargeError(str(reason))
             return BatchAbortedError(str(reason))
         return OutcomeUnknownError(str(reason))
 
-    def _abort(self) -> None:
-        assert self._producer is not None
+    def _abort(self, producer: Producer) -> None:
         try:
             with self._watchdog.guard("abort_transaction"):
-                self._producer.abort_transaction(self._timeout_s)
+                producer.abort_transaction(self._timeout_s)
         except KafkaException as error:
             if error.args[0].fatal():
                 raise DeliveryFatalError(f"abort_transaction: {error}") from error

@@ -29,12 +29,24 @@ class Provenance:
     topic: str
 
 
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a score carries besides.
+
+    vector: names of features whose values go on the score, with their columns in the matrix.
+    carry: paths of event fields to copy. headers: names of record headers to copy.
+    """
+
+    vector: Mapping[str, int]
+    carry: Sequence[str]
+    headers: Sequence[str]
+
+
 class Encode:
     """Writes scores after ``score.avsc``.
 
-    vector: names of the features whose values go on the score, with their columns in the matrix.
-    carry: paths of event fields to copy. copied_headers: names of record headers to copy.
-    now_us: gives `scored_at` in microseconds since 1970-01-01 UTC.
+    flag_names: the meaning of bit i of the flags. now_us: gives `scored_at` in microseconds since
+    1970-01-01 UTC.
     """
 
     def __init__(
@@ -42,11 +54,8 @@ class Encode:
         schema: Mapping[str, Any],
         prefix: bytes,
         provenance: Provenance,
-        *,
+        extras: Extras,
         flag_names: Sequence[str],
-        vector: Mapping[str, int],
-        carry: Sequence[str],
-        copied_headers: Sequence[str],
         now_us: Callable[[], int],
     ) -> None:
         self._encoder = RecordEncoder(schema, prefix)
@@ -62,9 +71,9 @@ class Encode:
         }
         self._no_flags = self._encoder.constant("flags", [])
         self._flag_names = tuple(flag_names)
-        self._vector = dict(vector)
-        self._carry = tuple(carry)
-        self._copied_headers = frozenset(copied_headers)
+        self._vector = dict(extras.vector)
+        self._carry = tuple(extras.carry)
+        self._copied_headers = frozenset(extras.headers)
         self._now_us = now_us
         self._policies: dict[tuple[str, ...], tuple[Options, dict[str, Field]]] = {}
 

@@ -89,7 +89,7 @@ def transactional_id(settings: WorkerSettings) -> str:
 
 
 class TopicLimits:
-    """The output topics' max.message.bytes, asked once and again on `refresh`."""
+    """The output topics' max.message.bytes, as of the last `refresh`."""
 
     def __init__(self, kafka: Kafka, timeout_s: float) -> None:
         self._kafka = kafka
@@ -99,8 +99,11 @@ class TopicLimits:
     def __call__(self) -> SizeLimits:
         return self._limits
 
-    def refresh(self) -> None:
-        """Ask the brokers; without the permission the brokers' default stands."""
+    def refresh(self) -> SizeLimits:
+        """Ask the brokers; without the permission the brokers' default stands.
+
+        Raises KafkaException while they do not answer.
+        """
         admin = make_admin(self._kafka)
         topics = (self._kafka.output_topic, self._kafka.dead_letter_topic)
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
@@ -115,6 +118,7 @@ class TopicLimits:
                     raise
                 sizes.append(_DEFAULT_MAX_MESSAGE_BYTES)
         self._limits = SizeLimits(*sizes)
+        return self._limits
 
 
 def make_admin(kafka: Kafka) -> AdminClient:

@@ -68,20 +68,16 @@ class Loop:
         bound: BatchBound,
         health: Health,
         *,
-        refresh_limits: Callable[[], None],
         settle_s: float,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._poller = poller
         self._process = process
         self._checkpoint = checkpoint
         self._bound = bound
         self._health = health
-        self._refresh_limits = refresh_limits
         self._settle_s = settle_s
         self._clock = clock
-        self._sleep = sleep
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._in_flight: _InFlight | None = None
         self._stopping = False
@@ -195,22 +191,22 @@ class Loop:
             raise error
         log.warning("not_committed", kind=type(error).__name__, error=str(error))
         if isinstance(error, OutputTooLargeError):
-            self._learn_limits(error)
-        if isinstance(error, BatchAbortedError | OutputTooLargeError):
+            self._refuse_twice(error)
+        if isinstance(error, BatchAbortedError):
             metrics.batches.labels("aborted").inc()
         else:
+            # A new producer settles the old one's transaction, and knows the topics' new limits.
             metrics.batches.labels("unknown").inc()
             self._open_checkpoint()
         self._rewind()
 
-    def _learn_limits(self, error: OutputTooLargeError) -> None:
+    def _refuse_twice(self, error: OutputTooLargeError) -> None:
         self._too_large_in_a_row += 1
         if self._too_large_in_a_row > 1:
             raise DeliveryFatalError(
                 f"a topic refuses a record that its max.message.bytes allows: {error}; set "
                 "max.message.bytes of the output and dead-letter topics, and of the broker"
-            )
-        self._refresh_limits()
+            ) from error
 
     def _open_checkpoint(self) -> None:
         self._until_kafka_answers(self._checkpoint.open)
@@ -230,7 +226,7 @@ class Loop:
                 self._health.away("kafka", str(error))
                 metrics.paused.labels("kafka").set(1)
                 self._health.tick()
-                self._sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                time.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1
             else:
                 if attempt:

@@ -163,7 +163,8 @@ def _leaves(tree: Type, in_use: frozenset[str]) -> tuple[dict[str, PathType], di
     """The readable paths of a schema: those a file must have, and those with a default."""
     required: dict[str, PathType] = {}
     optional: dict[str, PathType] = {}
-    for path, has_default in _paths(tree, "", False):
+    for path, defaults in _paths(tree, "", ()):
+        has_default = any(default is not Missing.DEFAULT for default in defaults)
         try:
             kind = targets(tree, [path])[0].type
         except ConfigurationError:
@@ -174,10 +175,13 @@ def _leaves(tree: Type, in_use: frozenset[str]) -> tuple[dict[str, PathType], di
     return required, optional
 
 
-def _paths(record: Type, prefix: str, has_default: bool) -> Iterator[tuple[str, bool]]:
+def _paths(
+    record: Type, prefix: str, outer: tuple[object, ...]
+) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Every leaf with the defaults of its field and of the records around it."""
     for field in record.fields:
-        given = has_default or field.default is not Missing.DEFAULT
+        defaults = (*outer, field.default)
         if field.type.base == "record":
-            yield from _paths(field.type, f"{prefix}{field.name}.", given)
+            yield from _paths(field.type, f"{prefix}{field.name}.", defaults)
         else:
-            yield prefix + field.name, given
+            yield prefix + field.name, defaults

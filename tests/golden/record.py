@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import struct
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +30,9 @@ from features.store.memory import MemoryStore
 from models.bundle import write_bundle
 from models.training.fit import fit
 from schemas.batch import Column, Kind, Records
+from schemas.decode import Decoder
 from schemas.encode import RecordEncoder
+from schemas.source import FileSchemaSource
 from tests.golden import replay
 from tests.worker_process import read_until
 from worker.demo.simulator import Simulated, simulate
@@ -123,7 +126,10 @@ def _produce(bootstrap: str, keys: Sequence[bytes], values: Sequence[bytes]) -> 
         np.array(partition, np.int32),
         np.zeros(n, np.int64),
         1_772_323_200_000 + np.arange(n, dtype=np.int64) * 250,
-        [[("traceparent", f"00-{i:032x}-{i:016x}-01".encode())] if i % 5 == 0 else None for i in range(n)],
+        [
+            [("traceparent", f"00-{i:032x}-{i:016x}-01".encode())] if i % 5 == 0 else None
+            for i in range(n)
+        ],
     )
     replay.produce(records, bootstrap, replay.TOPIC)
 
@@ -131,25 +137,23 @@ def _produce(bootstrap: str, keys: Sequence[bytes], values: Sequence[bytes]) -> 
 def _write_lookups(feature_set: FeatureSet, events: Simulated) -> None:
     """A value for most customers: some have none, some an old one."""
     random = np.random.default_rng(_SEED)
-    lookup = feature_set.lookups["customer_profile"]
-    pairs = {}
-    for customer in np.unique(events.customer_id).tolist():
-        if customer % 7 == 0:
-            continue
-        age = 90 if customer % 5 == 0 else 1
-        updated_at = int(events.tx_time[0]) - age * 86_400_000_000
-        numbers = random.uniform(1, 100, len(lookup.names)).round(2)
-        packed = struct.pack(f"<q{len(numbers)}d", updated_at, *numbers)
-        pairs[(lookup.prefix + str(customer).encode()).decode()] = packed.hex()
-    (replay.HERE / "lookups.json").write_text(json.dumps(pairs, indent=0) + "\n")
+    lookup = feature_set.lookups[replay.LOOKUP]
+    customers = np.unique(events.customer_id)
+    customers = customers[customers % 7 != 0]
+    age_days = np.where(customers % 5 == 0, 90, 1)
+    updated_at = events.tx_time[0] - age_days * 86_400_000_000
+    numbers = random.uniform(1, 100, (len(lookup.names), len(customers))).round(2)
+    table = pa.table(
+        {
+            "customer_id": customers,
+            **dict(zip(lookup.names, numbers, strict=True)),
+            "updated_at": pa.array(updated_at, pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(table, replay.LOOKUPS)
 
 
 def _write_model(feature_set: FeatureSet, events: Simulated) -> None:
-    import shutil
-
-    from schemas.decode import Decoder
-    from schemas.source import FileSchemaSource
-
     decoder = Decoder(
         FileSchemaSource({1: feature_set.schema_path}),
         feature_set.reader_schema,

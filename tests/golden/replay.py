@@ -17,7 +17,10 @@ import fastavro
 import numpy as np
 from confluent_kafka import Message, Producer
 
+from features.definition import load_feature_set
+from features.load import load_lookup
 from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from tests.worker_process import read_until, worker
 from worker.app import load_pipeline, make_decoder, make_stages
@@ -29,6 +32,8 @@ HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline"
 RECORDS = HERE / "records.jsonl"
 EXPECTED = HERE / "expected.jsonl"
+LOOKUPS = HERE / "customer_profile.parquet"
+LOOKUP = "customer_profile"
 TOPIC = "transactions"
 PARTITIONS = 3
 BATCH = 97
@@ -58,10 +63,9 @@ def load_expected() -> Outcomes:
     return {line.pop("position"): line for line in lines}
 
 
-def fill(store: Any) -> None:
+def fill(store: OnlineStore) -> None:
     """The lookups as they were when the stretch was scored."""
-    pairs = json.loads((HERE / "lookups.json").read_text())
-    store.write((key.encode(), bytes.fromhex(value)) for key, value in pairs.items())
+    load_lookup(load_feature_set(PIPELINE / "features.yaml"), LOOKUP, LOOKUPS, store)
 
 
 def play_stages(records: Records, batch: int = BATCH) -> Outcomes:
@@ -83,7 +87,9 @@ def play_stages(records: Records, batch: int = BATCH) -> Outcomes:
     return _sorted(outcomes)
 
 
-def play_kafka(records: Records, bootstrap: str, topics: tuple[str, str, str], run: Path) -> Outcomes:
+def play_kafka(
+    records: Records, bootstrap: str, topics: tuple[str, str, str], run: Path
+) -> Outcomes:
     """Through real Kafka and ``fraud-worker run`` on the pipeline folder ``run``."""
     produce(records, bootstrap, topics[0])
     with worker(run):
