@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -17,10 +16,6 @@ Exit codes: 0 done, nothing lost. 1 failed, or a dependency is away. 2 the confi
 call does not hold; the message says what to do. 3 delivery could not go on safely: start the
 worker again. 70 a call overstayed and the watchdog ended the process: start it again.
 """
-
-# Read by OpenMP when XGBoost is first imported. By default its threads spin while they wait: on
-# cores that are shared with anything else, training took 12 s in place of 0.5 s.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="fraud-worker",
