@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
 from worker.settings import WorkerSettings, load_settings, read_secret
+from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
 from worker.settings.reference import groups, setting_names, variable_of
 
+ROOT = Path(__file__).parents[3]
 KAFKA = {
     "bootstrap_servers": "localhost:9092",
     "group": "fraud",
@@ -350,3 +352,16 @@ def test_every_setting_says_what_it_means() -> None:
             assert setting.meaning.endswith("."), setting.name
             shown = setting.default or setting.example
             assert shown, f"{setting.name}: neither a default nor an example"
+
+
+def test_the_manual_is_up_to_date() -> None:
+    renewed = manual()
+    for name in setting_names():
+        assert f"`{variable_of(name)}`" in renewed or section_of_name(name), name
+    assert (ROOT / "docs" / "configuration.md").read_text() == renewed, (
+        "run: python -m worker.settings.manual > docs/configuration.md"
+    )
+
+
+def section_of_name(name: str) -> bool:
+    return any(group.name == name for group in groups())
