@@ -84,13 +84,12 @@ def test_another_shape_dtype_or_layout_is_refused(bundle: Bundle, matrix: np.nda
         open_backend(bundle, "cpu").margins(matrix)
 
 
-def test_two_backends_on_one_bundle_do_not_disturb_each_other(folder: Path) -> None:
+def test_a_backend_leaves_the_bundles_own_booster_alone(folder: Path) -> None:
+    # a second backend, of another model version or device, may be opened on the same bundle
     bundle = load_bundle(folder)
-    first = open_backend(bundle, "cpu", threads=1)
-    matrix = matrix_of(20, len(NAMES))
-    before = first.margins(matrix)
+    before = bundle.booster.save_config()
     open_backend(bundle, "cpu", threads=3)
-    np.testing.assert_array_equal(first.margins(matrix), before)
+    assert bundle.booster.save_config() == before
 
 
 def test_the_device_is_named(bundle: Bundle) -> None:

@@ -268,6 +268,17 @@ def test_a_model_without_one_margin_a_row_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_with_two_targets_is_not_written(tmp_path: Path) -> None:
+    matrix = matrix_of(200, len(NAMES))
+    labels = labels_of(matrix)
+    data = xgb.DMatrix(matrix, np.column_stack([labels, 1 - labels]))
+    model = xgb.train({"objective": "reg:squarederror", "base_score": 0.5}, data, 2)
+    with pytest.raises(BundleRefusedError, match=r"reg:squarederror with 2 output\(s\)"):
+        write_bundle(
+            tmp_path / "b", model, name="x", version="1", features=feature_set(*NAMES).features
+        )
+
+
 @pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw", "reg:squarederror"])
 def test_models_with_one_margin_a_row_are_written(tmp_path: Path, objective: str) -> None:
     matrix = matrix_of(500, len(NAMES))
