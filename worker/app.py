@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
@@ -160,8 +160,13 @@ def run(pipeline: Pipeline) -> None:
         store = open_store(settings)
         stack.callback(store.close)
         loop = _make_loop(pipeline, store, watchdog, health)
+
+        def drain(*_: object) -> None:
+            watchdog.bound("drain", settings.delivery.drain_s)
+            loop.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.stop())
+            signal.signal(number, drain)
         _announce(pipeline, server.port)
         loop.run()
         log.info("drained")
@@ -171,27 +176,31 @@ def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, healt
     settings = pipeline.settings
     delivery = settings.delivery
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
-    consumer = make_consumer(settings.kafka)
-    # The poller calls back into the loop, which is made after it.
-    loops: list[Loop] = []
+
+    # The clients call the loop back, which is made after them.
+    def on_error(error: KafkaError) -> None:
+        loop.on_client_error(error)
+
+    def before_change() -> None:
+        loop.before_change()
+
+    consumer = make_consumer(settings.kafka, on_error)
     poller = Poller(
         consumer,
         settings.kafka.input_topic,
         start_from=settings.kafka.start_from,
         timeout_s=delivery.broker_timeout_s,
-        before_change=lambda: loops[0].before_change(),  # noqa: PLW0108 - empty until then
+        before_change=before_change,
     )
-    loops.append(
-        Loop(
-            poller,
-            make_stages(pipeline, make_decoder(pipeline), store, score_prefix(settings), limits),
-            _make_checkpoint(settings, consumer, limits, watchdog),
-            BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
-            health,
-            settle_s=delivery.broker_timeout_s,
-        )
+    loop = Loop(
+        poller,
+        make_stages(pipeline, make_decoder(pipeline), store, score_prefix(settings), limits),
+        _make_checkpoint(settings, consumer, limits, watchdog),
+        BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
+        health,
+        settle_s=delivery.broker_timeout_s,
     )
-    return loops[0]
+    return loop
 
 
 def _make_checkpoint(

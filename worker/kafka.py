@@ -36,8 +36,11 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def make_consumer(kafka: Kafka) -> Consumer:
-    """A consumer whose offsets are the worker's own business."""
+def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """A consumer whose offsets are the worker's own business.
+
+    on_error: told, while polling, of what happens to the connections.
+    """
     return _make(
         Consumer,
         "kafka.consumer",
@@ -53,6 +56,7 @@ def make_consumer(kafka: Kafka) -> Consumer:
             "partition.assignment.strategy": "cooperative-sticky",
             # Starts are assigned explicitly; an offset out of range must not pass in silence.
             "auto.offset.reset": "error",
+            "error_cb": on_error,
         },
     )
 

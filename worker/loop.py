@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.batch import Records
 from schemas.errors import DependencyUnavailableError
@@ -37,6 +37,7 @@ from worker.stages import Processed
 log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.2
+_LOOK_EVERY_S = 2.0
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -82,10 +83,17 @@ class Loop:
         self._in_flight: _InFlight | None = None
         self._stopping = False
         self._too_large_in_a_row = 0
+        self._kafka_is_away = False
+        self._look_again = 0.0
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
         self._stopping = True
+
+    def on_client_error(self, error: KafkaError) -> None:
+        """The consumer tells of its connections: nobody else notices while there is no event."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
+            self._kafka_away(str(error))
 
     def before_change(self) -> None:
         """Partitions are about to move: let the transaction in flight end, for a bounded time."""
@@ -135,6 +143,14 @@ class Loop:
         if self._poller.joined:
             self._health.joined()
         metrics.partitions.set(len(self._poller.partitions))
+        if self._clock() < self._look_again:
+            return
+        self._look_again = self._clock() + _LOOK_EVERY_S
+        metrics.lag.clear()
+        for partition, behind in self._poller.lag().items():
+            metrics.lag.labels(str(partition)).set(behind)
+        if self._kafka_is_away and self._poller.brokers_answer():
+            self._kafka_back()
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
         """The stations' result; None when the partitions moved while a dependency was away."""
@@ -221,19 +237,27 @@ class Loop:
             try:
                 call()
             except KafkaException as error:
-                if attempt == 0:
-                    log.warning("kafka_away", error=str(error), remedy="see that brokers are up")
-                self._health.away("kafka", str(error))
-                metrics.paused.labels("kafka").set(1)
+                self._kafka_away(str(error))
                 self._health.tick()
                 time.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1
             else:
-                if attempt:
-                    log.info("kafka_back", attempts=attempt)
-                self._health.back("kafka")
-                metrics.paused.labels("kafka").set(0)
+                self._kafka_back()
                 return
+
+    def _kafka_away(self, error: str) -> None:
+        if not self._kafka_is_away:
+            log.warning("kafka_away", error=error, remedy="see that the brokers are up")
+        self._kafka_is_away = True
+        self._health.away("kafka", error)
+        metrics.paused.labels("kafka").set(1)
+
+    def _kafka_back(self) -> None:
+        if self._kafka_is_away:
+            log.info("kafka_back")
+        self._kafka_is_away = False
+        self._health.back("kafka")
+        metrics.paused.labels("kafka").set(0)
 
     def _close(self) -> None:
         self._committer.shutdown(wait=True)

@@ -133,6 +133,14 @@ class Poller:
                 lags[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
         return lags
 
+    def brokers_answer(self) -> bool:
+        """Whether the brokers answer within a second."""
+        try:
+            self._consumer.list_topics(self._topic, timeout=1.0)
+        except KafkaException:
+            return False
+        return True
+
     def close(self) -> None:
         self._consumer.close()
 

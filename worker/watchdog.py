@@ -38,7 +38,8 @@ class Watchdog:
         self._end = end
         self._guards: dict[int, tuple[str, float]] = {}
         self._next = 0
-        self._lock = threading.Lock()
+        # Reentrant: `bound` is called in signal handlers, which may interrupt a holder.
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -56,13 +57,18 @@ class Watchdog:
             with self._lock:
                 del self._guards[token]
 
+    def bound(self, call: str, limit_s: float) -> None:
+        """From now on the whole process has ``limit_s`` seconds left, for the reason ``call``."""
+        with self._lock:
+            self._guards[-1] = (call, self._clock() + limit_s)
+
     def check(self) -> None:
         """End the process if a guarded call is past its limit."""
         now = self._clock()
         with self._lock:
             late = [call for call, deadline in self._guards.values() if now > deadline]
         if late:
-            log.critical("call_overstayed", calls=late, limit_s=self._limit_s)
+            log.critical("call_overstayed", calls=late)
             self._end()
 
     def _watch(self) -> None:
