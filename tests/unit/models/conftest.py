@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import xgboost as xgb
 
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training import fit
 from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
+
+if TYPE_CHECKING:  # `models` must be first to import it: it says how OpenMP's threads wait
+    import xgboost as xgb
 
 
 @pytest.fixture(scope="session")
