@@ -1,0 +1,38 @@
+"""``python -m benchmarks [--json] [--suite NAME]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import spine
+from benchmarks.programs import RunError
+from schemas.errors import ConfigurationError, DependencyUnavailableError
+
+SUITES: dict[str, Callable[[], dict[str, Any]]] = {"spine": spine.run}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0 when all was measured and nothing lost, else 1; 2 for a wrong call."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--suite", default="spine", help="what to measure (default: spine)")
+    given = parser.parse_args(arguments)
+    if given.suite not in SUITES:
+        print(f"error: no suite {given.suite!r}; there is {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    try:
+        line = SUITES[given.suite]()
+    except (RunError, ConfigurationError, DependencyUnavailableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if given.json:
+        print(json.dumps(line))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What all programs are measured on: one Kafka, one Valkey, one model, one topic full of events."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from confluent_kafka import Producer
+
+from benchmarks import population
+from features.definition import FeatureSet, load_feature_set
+from features.load import load_lookup
+from features.store.redis import RedisStore
+from models.backend.threads import available_threads
+from models.bundle import Bundle, load_bundle, write_bundle
+from models.training.fit import fit
+from schemas.batch import Column, Records
+from schemas.decode import Decoder
+from schemas.encode import RecordEncoder
+from schemas.source import FileSchemaSource
+from worker.embedded.kafka import Kafka
+from worker.embedded.topics import create_topics
+from worker.embedded.valkey import Valkey
+from worker.wire import framed
+
+PIPELINE = Path(__file__).with_name("pipeline")
+INPUT_TOPIC = "transactions"
+PARTITIONS = 4
+EVENT_SCHEMA_ID, SCORE_SCHEMA_ID = 1, 2
+TRAINING_EVENTS = 60_000
+_CHUNK = 50_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """Servers that run, filled, and what runs on them. threads: of XGBoost, for each program."""
+
+    folder: Path
+    kafka: Kafka
+    valkey: Valkey
+    feature_set: FeatureSet
+    bundle: Bundle
+    threads: int
+    events: int
+
+
+def note(text: str) -> None:
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def ground(folder: Path, events: int) -> Iterator[Ground]:
+    """Start the servers, load both lookups, train the model, fill the input topic."""
+    feature_set = load_feature_set(PIPELINE / "features.yaml")
+    note("starting Apache Kafka and Valkey …")
+    with ExitStack() as stack:
+        kafka = stack.enter_context(Kafka(folder / "kafka"))
+        valkey = stack.enter_context(Valkey(folder / "valkey"))
+        create_topics(kafka.bootstrap, {INPUT_TOPIC: PARTITIONS, "dead-letters": 1})
+        started = time.monotonic()
+        note(f"loading {population.CARDS:,} cards, playing {events:,} events, training …")
+        with ThreadPoolExecutor(1) as pool:
+            filled = pool.submit(_fill, kafka.bootstrap, feature_set, events)
+            store = RedisStore(valkey.url)
+            _load(folder, feature_set, store)
+            bundle = _train(folder / "model", feature_set, store)
+            store.close()
+            filled.result()
+        note(f"ready after {time.monotonic() - started:.0f} s")
+        yield Ground(folder, kafka, valkey, feature_set, bundle, available_threads(), events)
+
+
+def encoder(feature_set: FeatureSet) -> RecordEncoder:
+    """Of events, framed."""
+    return RecordEncoder(feature_set.reader_schema, framed(EVENT_SCHEMA_ID))
+
+
+def event_keys(columns: Mapping[str, Column]) -> list[bytes]:
+    """The keys of the events' records: their cards."""
+    cards = cast("pa.StringArray", columns["customer_id"].values)
+    return cast("list[bytes]", cards.cast(pa.binary()).to_pylist())
+
+
+def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:
+    tables = {
+        "card_profile": population.card_profiles(population.CARDS),
+        "merchant_profile": population.merchant_profiles(population.MERCHANTS),
+    }
+    for name, table in tables.items():
+        path = folder / f"{name}.parquet"
+        pq.write_table(table, path)
+        load_lookup(feature_set, name, path, store)
+
+
+def _train(folder: Path, feature_set: FeatureSet, store: RedisStore) -> Bundle:
+    """100 trees of depth 6, from features that the feature set computed."""
+    columns = population.payments(0, TRAINING_EVENTS)
+    values = encoder(feature_set).encode(TRAINING_EVENTS, columns)
+    n = len(values)
+    zeros = np.zeros(n, np.int64)
+    records = Records(INPUT_TOPIC, [None] * n, values, zeros.astype(np.int32), zeros, zeros)
+    decoder = Decoder(
+        FileSchemaSource({EVENT_SCHEMA_ID: feature_set.schema_path}),
+        feature_set.reader_schema,
+        feature_set.paths,
+        max_record_bytes=1_000_000,
+        max_collection_items=10_000,
+    )
+    batch, _ = feature_set.bind(records, decoder.decode(values, None))
+    matrix = feature_set.enrich(batch, store).matrix
+    labels = population.labels(matrix, feature_set.names)
+    booster = fit(matrix, labels, threads=available_threads(), rounds=100, params={"max_depth": 6})
+    write_bundle(folder, booster, name="bench", version="1", features=feature_set.features)
+    return load_bundle(folder)
+
+
+def _fill(bootstrap: str, feature_set: FeatureSet, events: int) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 2 * _CHUNK,
+            "delivery.report.only.error": True,
+        }
+    )
+    encode = encoder(feature_set)
+    for first in range(0, events, _CHUNK):
+        count = min(_CHUNK, events - first)
+        columns = population.payments(first, count)
+        left = [
+            {"value": value, "key": key}
+            for value, key in zip(encode.encode(count, columns), event_keys(columns), strict=True)
+        ]
+        while left:
+            producer.produce_batch(INPUT_TOPIC, left)
+            left = [message for message in left if message.pop("_error", None)]
+            producer.poll(0.05 if left else 0)
+    if producer.flush(60):
+        raise RuntimeError("the events were not accepted in time")

@@ -1,0 +1,95 @@
+"""The worker's latency at a steady rate, in one mode of delivery."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.ground import PARTITIONS, Ground
+from benchmarks.latency.task import LatencyTask
+from benchmarks.programs import ROOT, Program, Run, RunError, Worker
+from worker.embedded.topics import create_topics
+
+RATE = 1000.0
+# Far from the numbers of the events of the common topic.
+_FIRST = 500_000_000
+_SLACK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from sending to seeing, of the events after the warm-up; their number.
+
+    lost, duplicates: of all events.
+    """
+
+    p50: float
+    p99: float
+    highest: float
+    events: int
+    lost: int
+    duplicates: int
+
+
+def measure_latency(ground: Ground, guarantee: str, warm_up_s: float, measured_s: float) -> Latency:
+    """Start the worker on topics of its own, play and watch. Raises RunError."""
+    topic = f"transactions-{guarantee}"
+    run = Run(f"latency-{guarantee}", topic, {"DELIVERY__GUARANTEE": guarantee})
+    create_topics(ground.kafka.bootstrap, dict.fromkeys((topic, run.output_topic), PARTITIONS))
+    events = int(RATE * (warm_up_s + measured_s))
+    files = {name: str(ground.folder / f"{guarantee}-{name}.npy") for name in _FILES}
+    play = LatencyTask(ground.kafka.bootstrap, topic, _FIRST, events, RATE, **files)
+    watch = replace(play, topic=run.output_topic)
+    with Worker(ground, run) as worker:
+        worker.wait_ready()
+        with _start(ground, "watcher", watch) as watcher, _start(ground, "player", play) as player:
+            _wait(worker, (player, watcher), events / RATE + _SLACK_S)
+        worker.stop()
+    return _latency(*(np.load(files[name]) for name in _FILES), first=int(RATE * warm_up_s))
+
+
+_FILES = ("sent", "seen", "counts")
+
+
+def _start(ground: Ground, module: str, task: LatencyTask) -> Program:
+    path = ground.folder / f"{module}-{task.topic}.json"
+    task.write(path)
+    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", f"benchmarks.latency.{module}"]
+    return Program(module, [*command, str(path)], path.with_suffix(".log"))
+
+
+def _wait(worker: Program, probes: tuple[Program, ...], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        ended = [probe.ended() for probe in probes]
+        if all(ended):
+            return
+        worker.require_running()
+        if time.monotonic() > deadline:
+            raise worker.error(f"did not score all events within {timeout_s:g} s")
+        time.sleep(0.1)
+
+
+def _latency(
+    sent: npt.NDArray[np.int64],
+    seen: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    *,
+    first: int,
+) -> Latency:
+    lost = int(np.count_nonzero(counts == 0))
+    if lost:
+        raise RunError(f"{lost} of {len(counts)} events had no score in time")
+    took = (seen - sent)[first:] / 1e6
+    return Latency(
+        p50=float(np.percentile(took, 50)),
+        p99=float(np.percentile(took, 99)),
+        highest=float(took.max()),
+        events=len(took),
+        lost=lost,
+        duplicates=int(np.sum(counts - 1)),
+    )

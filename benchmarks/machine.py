@@ -1,0 +1,46 @@
+"""What a measurement was made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from models.backend.threads import available_threads
+from worker.embedded import kafka
+from worker.embedded.java import find_java
+
+_PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redis", "xgboost-cpu")
+
+
+def machine(store_version: str) -> dict[str, Any]:
+    """Processor, memory and versions, as plain data; ``store_version`` is what the store says."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": available_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": {
+            "python": platform.python_version(),
+            "librdkafka": confluent_kafka.libversion()[0],
+            **{package: version(package) for package in _PACKAGES},
+            "kafka": kafka.VERSION,
+            "java": str(find_java(17).major),
+            "store": store_version,
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8"))
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()

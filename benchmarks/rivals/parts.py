@@ -1,0 +1,137 @@
+"""What the hand-written loops share: Avro record by record, the model, the meaning of categories."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+import xgboost as xgb
+
+from benchmarks.rivals.task import LookupTask, Task
+
+CHANNELS = {"pos": 0.0, "ecom": 1.0, "atm": 2.0, "other": 3.0}
+CURRENCIES = {"EUR": 0.0, "USD": 1.0, "GBP": 2.0, "CHF": 3.0}
+OTHER_CURRENCY = 4.0
+COUNTRIES = {"DE": 0.0, "FR": 1.0, "NL": 2.0, "GB": 3.0, "US": 4.0, "CH": 5.0}
+OTHER_COUNTRY = 6.0
+FEATURES = 32
+
+Event = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+class Scored(NamedTuple):
+    """What the model made of one event; missing: bit 0 no card profile, bit 1 no merchant's."""
+
+    margin: float
+    score: float
+    vector: Sequence[float]
+    missing: int
+
+
+class EventReader:
+    """Events from framed Avro bodies."""
+
+    def __init__(self, schema_file: str) -> None:
+        schema = json.loads(Path(schema_file).read_text())
+        for field in schema["fields"]:
+            # fastavro would make a datetime of each time; milliseconds are all that is needed.
+            if field["name"] == "tx_time":
+                field["type"] = "long"
+        self._schema = fastavro.parse_schema(schema)
+
+    def read(self, value: bytes | None) -> Event:
+        stream = io.BytesIO(value or b"")
+        stream.seek(5)
+        event: Any = fastavro.schemaless_reader(stream, self._schema, None)
+        return dict(event) if not isinstance(event, dict) else event
+
+
+class Profiles:
+    """Values of one lookup as the store holds them."""
+
+    def __init__(self, lookup: LookupTask) -> None:
+        names = len(lookup.names)
+        self._layout = np.dtype([("updated_at", "<i8"), ("values", "<f8", (names,))])
+        self._blank = np.array([(0, lookup.defaults)], self._layout).tobytes()
+
+    def table(self, found: list[bytes | None]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """float64[N, values], defaults where there is no profile; int64[N], 1 where there is none."""
+        present = [self._blank if value is None else value for value in found]
+        missing = np.array([value is None for value in found], dtype=np.int64)
+        return np.frombuffer(b"".join(present), self._layout)["values"], missing
+
+
+class Model:
+    """The model, with the threads of the task."""
+
+    def __init__(self, task: Task) -> None:
+        self._booster = xgb.Booster(model_file=task.model_file)
+        self._booster.set_param({"nthread": task.threads})
+
+    def margins(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """float32[N] of a matrix float32[N, 32]."""
+        margins: npt.NDArray[np.float32] = self._booster.inplace_predict(
+            matrix, predict_type="margin", validate_features=False
+        )
+        return margins
+
+
+class ScoreWriter:
+    """Framed Avro bodies of scores."""
+
+    def __init__(self, task: Task) -> None:
+        given = task.score
+        self._given = given
+        self._topic = task.input_topic
+        card, merchant = (f"lookup_missing:{k.name}" for k in (task.card, task.merchant))
+        self._flags: tuple[list[str], ...] = ([], [card], [merchant], [card, merchant])
+        self._schema = fastavro.parse_schema(json.loads(Path(given.schema_file).read_text()))
+        self._prefix = b"\x00" + given.schema_id.to_bytes(4, "big")
+        self._model = {"name": given.model_name, "version": given.model_version}
+        self._names = list(given.vector)
+        self._stream = io.BytesIO()
+
+    def write(
+        self, event: Event, partition: int | None, offset: int | None, scored: Scored, now_us: int
+    ) -> bytes:
+        """The score of the event that was read at this position."""
+        stream, given = self._stream, self._given
+        stream.seek(0)
+        stream.truncate()
+        stream.write(self._prefix)
+        fastavro.schemaless_writer(
+            stream,
+            self._schema,
+            {
+                "event_id": event["transaction_id"],
+                "event_time": event["tx_time"] * 1000,
+                "decision": self._decision(scored.score),
+                "score": scored.score,
+                "margin": scored.margin,
+                "reasons": [],
+                "segment": given.segment,
+                "model": self._model,
+                "policy_version": given.policy_version,
+                "feature_set": given.feature_set,
+                "device": given.device,
+                "flags": self._flags[scored.missing],
+                "source": {"topic": self._topic, "partition": partition, "offset": offset},
+                "scored_at": now_us,
+                "carried": {},
+                "vector": dict(zip(self._names, scored.vector, strict=True)),
+            },
+        )
+        return stream.getvalue()
+
+    def _decision(self, score: float) -> str:
+        for decision, threshold in self._given.bands:
+            if score >= threshold:
+                return decision
+        return self._given.default

@@ -1,0 +1,54 @@
+"""From single runs to what is reported: medians, spreads, ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.latency.measure import Latency
+from benchmarks.throughput import Measured
+
+BASE = "hand_written"
+"""The program that the others are compared with."""
+
+
+def summarise(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
+    """For each program: medians, the lowest and highest rate, ratios to BASE, and each run."""
+    rates = {name: _median([run.events_per_s for run in some]) for name, some in runs.items()}
+    return {
+        name: {
+            "events_per_s": rates[name],
+            "lowest": min(run.events_per_s for run in some),
+            "highest": max(run.events_per_s for run in some),
+            "cpu_us_per_event": _median([run.cpu_us_per_event for run in some]),
+            "peak_mib": _median([run.peak_bytes / 2**20 for run in some]),
+            "ratio": rates[name] / rates[BASE],
+            "stages_us_per_event": _stages(some),
+            "runs": [asdict(run) for run in some],
+        }
+        for name, some in runs.items()
+    }
+
+
+def last_line(programs: Mapping[str, Any], latency: Mapping[str, Latency]) -> dict[str, Any]:
+    """The result in one line: events a second, milliseconds."""
+    return {
+        **{name: round(found["events_per_s"]) for name, found in programs.items()},
+        "latency_ms": {
+            mode: {"1000": {"p50": round(found.p50, 2), "p99": round(found.p99, 2)}}
+            for mode, found in latency.items()
+        },
+    }
+
+
+def _stages(runs: Sequence[Measured]) -> dict[str, float]:
+    return {
+        stage: _median([run.stages[stage] * 1e6 / run.events for run in runs])
+        for stage in runs[0].stages
+    }
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))

@@ -1,0 +1,58 @@
+"""A result for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+
+_WIDTH = 110
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the tables of a result of the suite spine."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(Group(_programs(result), _stages(result), _latency(result)))
+
+
+def _programs(result: Mapping[str, Any]) -> Table:
+    machine = result["machine"]
+    table = Table(
+        title=f"{machine['processor']}, {machine['usable_cores']} cores, shared with broker, store"
+    )
+    table.add_column("program")
+    for title in ("events/s", "lowest-highest", "of hand_written", "CPU µs/event", "peak MiB"):
+        table.add_column(title, justify="right")
+    for name, found in result["programs"].items():
+        table.add_row(
+            name,
+            f"{found['events_per_s']:,.0f}",
+            f"{found['lowest']:,.0f}-{found['highest']:,.0f}",
+            f"{found['ratio']:.2f}",
+            f"{found['cpu_us_per_event']:.1f}",
+            f"{found['peak_mib']:.0f}",
+        )
+    return table
+
+
+def _stages(result: Mapping[str, Any]) -> Table:
+    stages = result["programs"]["worker"]["stages_us_per_event"]
+    table = Table(title="worker, µs/event in each station (wall clock)")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    table.add_row(*(f"{value:.2f}" for value in stages.values()))
+    return table
+
+
+def _latency(result: Mapping[str, Any]) -> Table:
+    table = Table(title="worker, ms from producer to read-committed consumer, 1,000 events/s")
+    table.add_column("guarantee")
+    for title in ("p50", "p99", "highest"):
+        table.add_column(title, justify="right")
+    for mode, found in result["latency"].items():
+        table.add_row(mode, *(f"{found[key]:.1f}" for key in ("p50", "p99", "highest")))
+    return table

@@ -1,0 +1,140 @@
+"""One run of one program, measured from outside: what it has committed, and what it has used."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from benchmarks.ground import Ground
+from benchmarks.programs import PROGRAMS, Program, Run
+
+_START_S = 60.0
+_LOOK_S = 0.2
+# A topic's partitions do not come to their ends together.
+_LEFT_SHARE = 0.1
+_SHORTEST_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long a program warms up after its first commit, and is then measured; seconds."""
+
+    warm_up: float = 3.0
+    measured: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """events committed within ``seconds``; CPU time of the process, user and system, in seconds.
+
+    peak_bytes: the most memory that was resident at once. stages: seconds by station, of the
+    worker alone. committed: all events that the run has committed, warm-up and drain included.
+    """
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    stages: Mapping[str, float]
+    committed: int
+
+    @property
+    def events_per_s(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def cpu_us_per_event(self) -> float:
+        return self.cpu_seconds * 1e6 / self.events
+
+
+def measure(ground: Ground, program: str, run: Run, span: Span) -> Measured:
+    """Start, warm up, measure, stop. Raises RunError when the program does not do its work."""
+    with (
+        AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin,
+        PROGRAMS[program](ground, run) as process,
+    ):
+        _wait_for_commit(admin, run, process)
+        time.sleep(span.warm_up)
+        first = _Look(admin, run, process)
+        last = _look_until(admin, run, process, first.at + span.measured, ground.events)
+        seconds = last.at - first.at
+        if seconds < min(_SHORTEST_S, span.measured):
+            raise process.error(f"had no events left after {seconds:.1f} s; play more events")
+        peak = peak_bytes(process.pid)
+        process.stop()
+        return Measured(
+            last.committed - first.committed,
+            seconds,
+            last.cpu_s - first.cpu_s,
+            peak,
+            _stages(first.metrics, last.metrics),
+            committed(admin, run.group),
+        )
+
+
+class _Look:
+    """What could be seen of a program at one moment."""
+
+    def __init__(self, admin: AdminClient, run: Run, process: Program) -> None:
+        times = psutil.Process(process.pid).cpu_times()
+        self.committed = committed(admin, run.group)
+        self.at = time.monotonic()
+        self.cpu_s = times.user + times.system
+        self.metrics = process.metrics()
+
+
+def committed(admin: AdminClient, group: str) -> int:
+    """Events that a group has committed: the input topic begins at 0 and has no gaps."""
+    asked = admin.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group)], request_timeout=10
+    )
+    try:
+        found = asked[group].result().topic_partitions
+    except KafkaException:  # not a group yet
+        return 0
+    return sum(at.offset for at in found if at.offset > 0)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process had resident at once."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:  # no Linux: what it has now is the best there is
+        return int(psutil.Process(pid).memory_info().rss)
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _wait_for_commit(admin: AdminClient, run: Run, process: Program) -> None:
+    deadline = time.monotonic() + _START_S
+    while not committed(admin, run.group):
+        process.require_running()
+        if time.monotonic() > deadline:
+            raise process.error(f"has committed nothing after {_START_S:g} s")
+        time.sleep(_LOOK_S)
+
+
+def _look_until(admin: AdminClient, run: Run, process: Program, until: float, events: int) -> _Look:
+    """The last look: at the time given, or before the topic comes to its end."""
+    while time.monotonic() < until:
+        process.require_running()
+        if committed(admin, run.group) > events * (1 - _LEFT_SHARE):
+            break
+        time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
+    return _Look(admin, run, process)
+
+
+def _stages(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:
+    prefix = "fraud_worker_stage_seconds_sum/"
+    return {
+        name.removeprefix(prefix): last[name] - first.get(name, 0.0)
+        for name in last
+        if name.startswith(prefix)
+    }
