@@ -46,13 +46,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What a server says of itself. maximum_memory: bytes, 0 for no limit; used_memory: bytes."""
+    """What a server says of itself. maximum_memory: bytes, 0 for no limit; used_memory: bytes.
+
+    append_only: whether what it acknowledged survives its restart.
+    """
 
     server: str
     version: str
     eviction_policy: str
     used_memory: int
     maximum_memory: int
+    append_only: bool
 
 
 class RedisStore:
@@ -128,6 +132,7 @@ class RedisStore:
             eviction_policy=str(found.get("maxmemory_policy", "unknown")),
             used_memory=int(found.get("used_memory", 0)),
             maximum_memory=int(found.get("maxmemory", 0)),
+            append_only=bool(found.get("aof_enabled", 0)),
         )
 
     def _twice(self, command: Callable[[], T]) -> T:
