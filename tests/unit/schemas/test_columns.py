@@ -60,11 +60,16 @@ def of(*types: Any) -> dict[str, Any]:
 
 
 def fault(schema: Any, body: bytes, paths: list[str], good: bytes) -> RecordError | None:
-    """The error of ``body``: the same alone, first, last and in the midst of good neighbours."""
+    """The error of ``body``: the same alone, amid good neighbours, and amid its like."""
     decoder = Decoder(OneSchema(schema), schema, paths, 10**6, MAX_ITEMS)
     alone = decoder.decode([body])
     assert not decoder.decode([good]).errors
     wanted = avro.row(decoder.decode([good]), 0)
+    alike = decoder.decode([body] * COMPANY)
+    assert alike.errors == dict.fromkeys(
+        range(COMPANY) if alone.errors else (), alone.errors.get(0)
+    )
+    assert repr(avro.row(alike, COMPANY - 1)) == repr(avro.row(alone, 0))
     for place in (0, COMPANY // 2, COMPANY):
         bodies = [good] * COMPANY
         bodies.insert(place, body)
@@ -200,7 +205,7 @@ BIG = {"type": "array", "items": {"type": "fixed", "name": "G", "size": 2**30}}
         (ARRAY, varint(LONG_MAX) + b"\2", ErrorCode.COLLECTION_TOO_LONG),
         (ARRAY, varint(MAX_ITEMS) + b"\2" * MAX_ITEMS + b"\0", None),
         (ARRAY, varint(MAX_ITEMS + 1) + b"\2" * MAX_ITEMS + b"\2\0", ErrorCode.COLLECTION_TOO_LONG),
-        (ARRAY, (varint(60) + b"\2" * 60) * 2 + b"\0", ErrorCode.COLLECTION_TOO_LONG),
+        (ARRAY, (varint(40) + b"\2" * 40) * 3 + b"\0", ErrorCode.COLLECTION_TOO_LONG),
         (NULLS, varint(2**60) + b"\0", ErrorCode.COLLECTION_TOO_LONG),
         (NULLS, varint(-(2**60)) + b"\0\0", ErrorCode.COLLECTION_TOO_LONG),
         (NULLS, varint(MAX_ITEMS) + b"\0", None),

@@ -120,6 +120,20 @@ def test_every_kind_of_record_in_one_micro_batch(times: int) -> None:
         assert len(column) == len(column.values) == len(cases)
 
 
+@pytest.mark.parametrize("size", [1, FEW + 1])
+def test_a_bad_row_is_null_in_the_columns_of_defaults_too(size: int) -> None:
+    fields = [{"name": "id", "type": "string"}, {"name": "currency", "type": "string"}]
+    reader = {"type": "record", "name": "E", "fields": fields}
+    fields[1] |= {"default": "EUR"}
+    decoded = Decoder(Source(), reader, ["id", "currency"], 1000, 10).decode(
+        [*[of_id(2, OLD_BODY)] * size, of_id(2, b"\2\xff"), of_id(2, OLD_BODY + b"\0")]
+    )
+    assert avro.row(decoded, 0) == {"id": "old", "currency": "EUR"}
+    for row in (size, size + 1):
+        assert row in decoded.errors
+        assert avro.row(decoded, row) == {"id": None, "currency": None}
+
+
 def test_columns_have_the_declared_layout_at_any_size() -> None:
     for size in (0, 1, FEW, FEW + 1):
         decoded = decoder().decode([of_id(1, NEW_BODY)] * size)

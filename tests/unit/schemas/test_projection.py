@@ -254,7 +254,7 @@ def test_a_writer_that_cannot_resolve_names_the_field(writer: Any, reader: Any) 
 
 def test_fields_are_found_by_name_before_alias() -> None:
     reader = record(
-        f={"type": "string", "aliases": ["old", "g"]}, g={"type": "string", "default": "-"}
+        f={"type": "string", "aliases": ["g", "old"]}, g={"type": "string", "default": "-"}
     )
     assert resolved(record(old="string"), reader, {"old": "x"}) == ["x"]
     assert resolved(record(old="string", f="string"), reader, {"old": "x", "f": "y"}) == ["y"]
