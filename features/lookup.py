@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,7 +43,7 @@ class Lookup:
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        layout = hashlib.sha256(json.dumps(self.names).encode()).hexdigest()[:8]
+        layout = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{layout}:"
         object.__setattr__(self, "prefix", prefix.encode())
 

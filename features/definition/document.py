@@ -71,7 +71,8 @@ class Document:
             root = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise self._refusal(mark, f"this is not valid YAML: {error.problem}") from error
+            hint = "; quote text that holds brackets" if "'['" in str(error.problem) else ""
+            raise self._refusal(mark, f"this is not valid YAML: {error.problem}{hint}") from error
         except yaml.YAMLError as error:
             raise ConfigurationError(f"{path}: this is not valid YAML: {error}") from error
         if not isinstance(root, yaml.MappingNode):
@@ -114,7 +115,9 @@ class Document:
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            refusals = [self._translate(model, dict(e)) for e in error.errors()]
+            # A misspelt key is also a missing one: the misspelling explains both.
+            found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            refusals = [self._translate(model, dict(e)) for e in found]
             raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from error
 
     def _translate(self, model: type[BaseModel], error: dict[str, Any]) -> str:
@@ -204,6 +207,8 @@ def _raw_index(text: str, node: yaml.Node, offset: int) -> int:
     side by side: a blank answers to any blank, another character to its next occurrence.
     """
     index, end = node.start_mark.index, node.end_mark.index
+    if "\\" in text[index:end]:
+        return index  # escapes: the place of the whole value has to do
     value = str(node.value)
     if text[index] in "|>":
         index = text.index("\n", index) + 1

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic import model_validator as validator
 
 MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+MAX_DURATION = 36_525 * MICROSECONDS["d"]
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 
@@ -21,7 +22,10 @@ def _duration(found: object) -> int:
     matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
     if matched is None:
         raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
-    return int(matched[1]) * MICROSECONDS[matched[2]]
+    duration = int(matched[1]) * MICROSECONDS[matched[2]]
+    if duration > MAX_DURATION:
+        raise ValueError(f"{found!r} is longer than a hundred years")
+    return duration
 
 
 def _number_or_missing(found: object) -> float:
@@ -42,13 +46,6 @@ def _decimal(found: object) -> Decimal:
         if number.is_finite():
             return number
     raise ValueError(f"{found!r} is no finite number")
-
-
-def _not_yet(what: str) -> BeforeValidator:
-    def refuse(_found: object) -> object:
-        raise ValueError(f"{what} are not supported yet by this version: remove this entry")
-
-    return BeforeValidator(refuse)
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
@@ -97,13 +94,19 @@ class EventsSpec(Strict):
     """``events:``, what the fields of an event mean."""
 
     schema_: str = Field(alias="schema", min_length=1)
-    subject: Annotated[None, _not_yet("registry subjects (use schema: FILE.avsc)")] = None
     id: FieldPath
     time: Annotated[TimeSpec, BeforeValidator(_time)]
     amount: AmountSpec | None = None
     partition_key: FieldPath | None = None
     label: LabelSpec | None = None
     aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = {}
+
+    @validator(mode="before")
+    @classmethod
+    def _schema_is_a_file(cls, found: Any) -> Any:
+        if isinstance(found, dict) and "subject" in found:
+            raise ValueError("subject is not supported yet by this version: use schema: FILE.avsc")
+        return found
 
     @validator(mode="after")
     def _aliases_are_distinct(self) -> Self:
@@ -171,6 +174,9 @@ class FeatureSpec(Strict):
         for key, what in (("window", "window features"), ("python", "python: features")):
             if key in found:
                 raise ValueError(f"{what} are not supported yet by this version: remove this entry")
+        expr = found.get("expr")
+        if isinstance(expr, str) and expr.count("(") > expr.count(")"):
+            raise ValueError(f"the expression is cut off after {expr!r}: put it in quotes")
         kinds = [k for k in ("field", "category", "expr", "lookup") if found.get(k) is not None]
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")

@@ -35,8 +35,11 @@ class Source:
         try:
             body = ast.parse(self._text, mode="eval").body
         except SyntaxError as error:
-            offset = self._indent + max((error.offset or 1) - 1, 0)
-            raise ExpressionError(offset, f"this is no expression: {error.msg}") from error
+            # The parser gives 0 where the text ends too early.
+            offset = min(error.offset - 1 if error.offset else len(self._text), len(self._text))
+            raise ExpressionError(
+                self._indent + offset, f"this is no expression: {error.msg}"
+            ) from error
         except (ValueError, MemoryError, RecursionError) as error:
             raise ExpressionError(0, "this is no expression, or nested too deeply") from error
         _check_size(body)
@@ -51,6 +54,8 @@ class Source:
 
 def describe(node: ast.AST) -> str:
     """A part of Python's grammar, as its author wrote it."""
+    if isinstance(node, ast.Constant):
+        return repr(node.value)
     return _WORDS.get(type(node), f"Python's {type(node).__name__}")
 
 

@@ -89,7 +89,6 @@ class RedisStore:
         settings = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
-            "client_name": "fraud-worker",
             **given,
             # redis-py's ten retries would multiply every bound; read() repeats by itself.
             "retry": Retry(NoBackoff(), 0),

@@ -1,0 +1,298 @@
+"""What every online store keeps, in memory and on a real server; then the server's own."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import redis
+
+from features.definition import load_feature_set
+from features.load import load_lookup
+from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
+from features.store.redis import RedisStore
+from schemas.errors import ConfigurationError, DependencyUnavailableError
+from tests.unit.features import making
+from worker.embedded.valkey import Valkey
+
+MakeValkey = Callable[..., Valkey]
+
+
+@pytest.fixture(params=["memory", "server"])
+def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:
+    made: OnlineStore
+    if request.param == "memory":
+        made = MemoryStore()
+    else:
+        made = RedisStore(request.getfixturevalue("redis_url"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def prefix() -> bytes:
+    """No other test has it: servers may be shared."""
+    return f"test:{uuid.uuid4().hex}:".encode()
+
+
+# --- every store
+
+
+def test_what_is_written_is_read_in_the_order_asked(store: OnlineStore, prefix: bytes) -> None:
+    pairs = [(prefix + b"%d" % i, bytes([i, 0, 255])) for i in range(5)]
+    store.write(pairs)
+    asked = [pairs[3][0], prefix + b"absent", pairs[0][0]]
+    assert store.read(asked) == [pairs[3][1], None, pairs[0][1]]
+
+
+def test_a_second_write_replaces_and_the_last_of_one_key_stands(
+    store: OnlineStore, prefix: bytes
+) -> None:
+    store.write([(prefix, b"one")])
+    store.write(iter([(prefix, b"two"), (prefix, b"three")]))
+    assert store.read([prefix]) == [b"three"]
+
+
+def test_any_bytes_are_a_key_and_a_value(store: OnlineStore, prefix: bytes) -> None:
+    key = prefix + bytes(range(256))
+    store.write([(key, bytes(range(256))), (prefix + b"empty", b"")])
+    assert store.read([key, prefix + b"empty"]) == [bytes(range(256)), b""]
+
+
+def test_nothing_is_read_and_written_at_no_cost(store: OnlineStore) -> None:
+    store.write([])
+    assert store.read([]) == []
+
+
+def test_many_keys_are_read_and_written_at_once(store: OnlineStore, prefix: bytes) -> None:
+    keys = [prefix + b"%d" % i for i in range(25_001)]
+    store.write((key, key[-8:]) for key in keys)
+    assert store.read(keys) == [key[-8:] for key in keys]
+
+
+def test_it_answers_and_is_usable_after_close(store: OnlineStore, prefix: bytes) -> None:
+    store.ping()
+    store.write([(prefix, b"1")])
+    store.close()
+    assert store.read([prefix]) == [b"1"]
+
+
+def test_a_lookup_that_is_loaded_is_enriched_from_any_store(
+    store: OnlineStore, tmp_path: Path
+) -> None:
+    text = f"""{making.EVENTS.replace("test", f"t{uuid.uuid4().hex}")}entities: {{card: card}}
+lookups: {{profile: {{by: card, values: {{mean: {{default: -1}}}}}}}}
+features: [{{name: MEAN, lookup: profile.mean}}]
+"""
+    made = load_feature_set(making.write_pipeline(tmp_path, text))
+    file = tmp_path / "profile.parquet"
+    pq.write_table(pa.table({"card": ["a", "b"], "mean": [1.5, 2.5]}), file)
+    assert load_lookup(made, "profile", file, store) == (2, 2)
+    batch = making.events(made, 3, card=making.strings(["b", "gone", "a"]))
+    enriched = made.enrich(batch, store)
+    np.testing.assert_array_equal(enriched.matrix, np.array([[2.5], [-1], [1.5]], np.float32))
+    assert enriched.flags.tolist() == [0, 1, 0]
+
+
+# --- the server's own
+
+
+def test_one_micro_batch_is_one_round_trip(private_valkey: MakeValkey, prefix: bytes) -> None:
+    server = private_valkey()
+    store = RedisStore(server.url)
+    store.read([prefix + b"%d" % i for i in range(8_000)])
+    with redis.Redis.from_url(server.url) as watcher:
+        assert watcher.info("commandstats")["cmdstat_mget"]["calls"] == 1
+    store.close()
+
+
+def test_a_server_that_is_away_is_unavailable_and_named(
+    private_valkey: MakeValkey, prefix: bytes
+) -> None:
+    server = private_valkey(append_only=True)
+    store = RedisStore(server.url, timeout_s=0.5)
+    store.write([(prefix, b"kept")])
+    server.kill()
+    for call in (
+        store.ping,
+        lambda: store.read([prefix]),
+        lambda: store.write([(prefix, b"new")]),
+        store.info,
+    ):
+        began = time.monotonic()
+        with pytest.raises(DependencyUnavailableError, match=rf"127\.0\.0\.1:{server.port}"):
+            call()
+        assert time.monotonic() - began < 2
+    server.start()
+    # The connections of before are dead; a read and a write take new ones by themselves.
+    assert store.read([prefix]) == [b"kept"]
+    store.close()
+
+
+def test_a_restart_between_two_reads_is_not_noticed(
+    private_valkey: MakeValkey, prefix: bytes
+) -> None:
+    server = private_valkey(append_only=True)
+    store = RedisStore(server.url)
+    store.write([(prefix, b"kept")])
+    server.kill()
+    server.start()
+    assert store.read([prefix]) == [b"kept"]
+    server.kill()
+    server.start()
+    store.write([(prefix, b"new")])
+    assert store.read([prefix]) == [b"new"]
+    store.close()
+
+
+def test_a_server_that_hangs_is_unavailable_within_the_bound(prefix: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        store = RedisStore(f"redis://127.0.0.1:{port}", timeout_s=0.3)
+        began = time.monotonic()
+        with pytest.raises(DependencyUnavailableError, match=f":{port} did not answer in time"):
+            store.read([prefix])
+        assert time.monotonic() - began < 2
+        store.close()
+
+
+def test_a_server_that_is_loading_or_broken_in_half_is_unavailable(prefix: bytes) -> None:
+    for answer, message in [
+        (b"-LOADING the dataset\r\n", "is loading its data"),
+        (b"-MASTERDOWN link is down\r\n", "answered: link is down"),
+        (b"-ERR unknown\r\n", "answered: unknown"),
+        (b"", "cannot be reached"),
+        (b"\x00\x01\x02", "cannot be reached"),
+    ]:
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _answering(answer)) as server:
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            url = f"redis://127.0.0.1:{server.server_address[1]}"
+            store = RedisStore(url, timeout_s=0.5, options={"protocol": 2})
+            with pytest.raises(DependencyUnavailableError, match=message):
+                store.read([prefix])
+            store.close()
+            server.shutdown()
+
+
+def _answering(answer: bytes) -> type[socketserver.BaseRequestHandler]:
+    """A server that greets a client as it should and gives everything else ``answer``."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                if b"MGET" in asked:
+                    self.request.sendall(answer)
+                    return
+                self.request.sendall(b"+OK\r\n" * asked.count(b"CLIENT"))
+
+    return Handler
+
+
+def test_a_replica_cannot_be_written(private_valkey: MakeValkey, prefix: bytes) -> None:
+    server = private_valkey()
+    store = RedisStore(server.url)
+    with redis.Redis.from_url(server.url) as other:
+        other.replicaof("127.0.0.1", 1)
+    with pytest.raises(DependencyUnavailableError, match="read-only replica"):
+        store.write([(prefix, b"1")])
+    store.close()
+
+
+def test_a_full_server_is_unavailable_for_writes(private_valkey: MakeValkey, prefix: bytes) -> None:
+    server = private_valkey()
+    store = RedisStore(server.url)
+    with redis.Redis.from_url(server.url) as other:
+        other.config_set("maxmemory", 1)
+    with pytest.raises(DependencyUnavailableError, match="out of memory"):
+        store.write([(prefix, b"1")])
+    store.close()
+
+
+def test_the_password_is_read_again_at_each_connection(
+    private_valkey: MakeValkey, prefix: bytes, tmp_path: Path
+) -> None:
+    server = private_valkey()
+    secret = tmp_path / "password"
+    secret.write_text("one\n")
+    store = RedisStore(server.url, username="worker", password_file=secret)
+    with redis.Redis.from_url(server.url) as admin:
+        admin.acl_setuser("worker", enabled=True, passwords="+one", keys="*", commands=["+@all"])
+        store.write([(prefix, b"1")])
+        admin.acl_setuser("worker", enabled=True, passwords=["-one", "+two"])
+        admin.execute_command("CLIENT", "KILL", "USER", "worker")
+        with pytest.raises(DependencyUnavailableError, match="refuses the password"):
+            store.read([prefix])
+        secret.write_text("two\n")
+        assert store.read([prefix]) == [b"1"]
+    store.close()
+    secret.unlink()
+    with pytest.raises(DependencyUnavailableError, match=r"store\.password_file .*cannot be read"):
+        store.read([prefix])
+
+
+def test_a_right_that_is_missing_is_a_configuration_error(
+    private_valkey: MakeValkey, prefix: bytes, tmp_path: Path
+) -> None:
+    server = private_valkey()
+    secret = tmp_path / "password"
+    secret.write_text("one")
+    store = RedisStore(server.url, username="reader", password_file=secret)
+    with redis.Redis.from_url(server.url) as admin:
+        admin.acl_setuser("reader", enabled=True, passwords="+one", keys="*", commands=["+@read"])
+    assert store.read([prefix]) == [None]
+    with pytest.raises(ConfigurationError, match=r"mset.*Give the user of store\.username"):
+        store.write([(prefix, b"1")])
+    store.close()
+
+
+def test_the_server_says_what_it_is(private_valkey: MakeValkey) -> None:
+    server = private_valkey()
+    store = RedisStore(server.url)
+    info = store.info()
+    assert info.server in ("valkey", "redis")
+    assert info.version[0].isdigit()
+    assert info.eviction_policy == "noeviction"
+    assert info.used_memory > 0
+    assert info.maximum_memory == 0
+    assert not info.append_only
+    store.close()
+    durable = RedisStore(private_valkey(append_only=True).url)
+    assert durable.info().append_only
+    durable.close()
+
+
+def test_options_are_redis_pys_own_and_checked_before_any_connection(tmp_path: Path) -> None:
+    url = "redis://127.0.0.1:1"
+    RedisStore(url, options={"health_check_interval": 5, "socket_keepalive": True})
+    RedisStore("rediss://127.0.0.1:1", options={"ssl_ca_certs": str(tmp_path / "ca.pem")})
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"sokcet_timeout": 1}, "sokcet_timeout"),
+        ({"decode_responses": True}, r"store\.options\.decode_responses: remove it"),
+        ({"password": "x"}, r"store\.options\.password: .*store\.password_file"),
+    ]
+    for options, message in refused:
+        with pytest.raises(ConfigurationError, match=message):
+            RedisStore(url, options=options)
+    with pytest.raises(ConfigurationError, match=r"store\.url"):
+        RedisStore("http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match=r"store\.username is set without"):
+        RedisStore(url, username="worker")
+
+
+def test_a_message_never_holds_a_password() -> None:
+    store = RedisStore("redis://user:hidden@127.0.0.1:1/0?socket_timeout=3")
+    with pytest.raises(DependencyUnavailableError) as refusal:
+        store.ping()
+    assert "hidden" not in str(refusal.value)
+    assert "127.0.0.1:1" in str(refusal.value)
