@@ -19,6 +19,7 @@ _LOGGER = logging.getLogger("librdkafka")
 # The broker's own default, where its settings may not be read.
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 _BATCH_BYTES = 1_000_000
+TRANSACTION_TIMEOUT_MS = 10_000
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
@@ -45,9 +46,9 @@ def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consu
         Consumer,
         "kafka.consumer",
         {
-            **client_options(kafka),
             "queued.max.messages.kbytes": 65536,
             "fetch.wait.max.ms": 100,
+            **client_options(kafka),
             **kafka.consumer,
             "group.id": kafka.group,
             "enable.auto.commit": False,
@@ -67,16 +68,16 @@ def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
         Producer,
         "kafka.producer",
         {
-            **client_options(kafka),
             # 100 ms by default, and every transaction that follows closely on another waits it.
             "retry.backoff.ms": 2,
             "retry.backoff.max.ms": 100,
-            "transaction.timeout.ms": 10_000,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": 0,
             "compression.type": "lz4",
             # A batch above a topic's max.message.bytes is refused whole.
             "batch.size": min(_BATCH_BYTES, limits.scores, limits.dead_letters),
             "message.max.bytes": max(1_000_000, limits.scores, limits.dead_letters),
+            **client_options(kafka),
             **kafka.producer,
             "acks": "all",
             "enable.idempotence": True,
