@@ -95,7 +95,7 @@ class Poller:
         messages = _without_errors(messages)
         if not messages:
             return None
-        return Polled(_records(self._topic, messages), group_metadata, epoch)
+        return Polled(records_of(self._topic, messages), group_metadata, epoch)
 
     def serve(self) -> None:
         """Keep the membership alive while reading is paused."""
@@ -243,7 +243,8 @@ def _without_errors(messages: list[Message]) -> list[Message]:
     return [m for m in messages if m.error() is None]
 
 
-def _records(topic: str, messages: list[Message]) -> Records:
+def records_of(topic: str, messages: list[Message]) -> Records:
+    """Consumed messages of one topic, none of them an error, as columns."""
     headers: list[Any] = [m.headers() for m in messages]
     return Records(
         topic,
