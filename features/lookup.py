@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.store.protocol import OnlineStore
 from schemas.batch import EventBatch
@@ -59,11 +58,9 @@ class Lookup:
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
         """The key in the store of each entity key."""
-        joined = pc.binary_join_element_wise(
-            pa.scalar(self.prefix, pa.binary()), entity_keys.cast(pa.binary()), b""
-        )
-        keys: list[bytes] = joined.to_numpy(zero_copy_only=False).tolist()
-        return keys
+        prefix = self.prefix
+        keys = entity_keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+        return [prefix + key for key in keys]
 
 
 class LookedUp(NamedTuple):
@@ -100,7 +97,7 @@ def read_lookups(lookups: Sequence[Lookup], batch: EventBatch, store: OnlineStor
         decoded = _decode(lookup, found[start : start + len(some)])
         start += len(some)
         stale = _stale(lookup, decoded, rows, batch.event_time)
-        table = decoded.values[:, rows]
+        table = decoded.values.take(rows, axis=1)
         if stale is not None:
             table = np.where(stale, np.array(lookup.defaults)[:, None], table)
         values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}

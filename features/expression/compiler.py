@@ -216,9 +216,9 @@ class _Compiler:
             a, b = b, a
         if isinstance(a.constant, str):
             self._fail(node, "two texts are compared that never change")
-        constant = b.constant
         equal: Evaluate
-        if isinstance(constant, str):
+        if isinstance(b.constant, str):
+            constant = pa.scalar(b.constant, pa.string())
             equal = _map(lambda x: op.text_is(x, constant), a)
         else:
             equal = _map(op.text_equal, a, b)

@@ -153,7 +153,7 @@ def text_equal(a: Text, b: Text) -> Floats:
     return _of_text(pc.equal(a.values, b.values), a.valid & b.valid)
 
 
-def text_is(a: Text, constant: str) -> Floats:
+def text_is(a: Text, constant: pa.StringScalar) -> Floats:
     """Whether a text is ``constant``."""
     return _of_text(pc.equal(a.values, constant), a.valid)
 

@@ -21,7 +21,6 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
-    ResponseError,
 )
 from redis.retry import Retry
 
@@ -168,7 +167,7 @@ class RedisStore:
             raise DependencyUnavailableError(f"{where} did not answer in time: {error}") from error
         except (redis.ConnectionError, OSError) as error:
             raise DependencyUnavailableError(f"{where} cannot be reached: {error}") from error
-        except ResponseError as error:
+        except RedisError as error:
             raise DependencyUnavailableError(f"{where} answered: {error}") from error
 
 

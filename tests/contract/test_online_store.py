@@ -173,7 +173,7 @@ def test_a_server_that_is_loading_or_broken_in_half_is_unavailable(prefix: bytes
         (b"-MASTERDOWN link is down\r\n", "answered: link is down"),
         (b"-ERR unknown\r\n", "answered: unknown"),
         (b"", "cannot be reached"),
-        (b"\x00\x01\x02", "cannot be reached"),
+        (b"\x00\x01\x02", "answered: Protocol error"),
     ]:
         with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _answering(answer)) as server:
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
