@@ -17,11 +17,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Servers, ask
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
+
+# A shared machine is slow at times: how long an example takes is nobody's fault.
+settings.register_profile(
+    "project",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
 
 _SEED = pytest.StashKey[int]()
 _ADDRESS = pytest.StashKey[str]()
