@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import (
+    NOT_A_MEMBER,
     BatchAbortedError,
     DeliveryFatalError,
     OutcomeUnknownError,
@@ -107,7 +108,7 @@ class ExactlyOnce:
         reason: KafkaError = error.args[0]
         if reason.fatal() or reason.code() in _FENCED:
             return DeliveryFatalError(f"the transaction was refused for good: {reason}")
-        if reason.txn_requires_abort() or reason.code() in _NOT_A_MEMBER:
+        if reason.txn_requires_abort() or reason.code() in NOT_A_MEMBER:
             self._abort(producer)
             if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 return OutputTooLargeError(str(reason))
@@ -178,7 +179,7 @@ class AtLeastOnce:
         try:
             answers = self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            if error.args[0].code() in _NOT_A_MEMBER:
+            if error.args[0].code() in NOT_A_MEMBER:
                 raise BatchAbortedError(str(error)) from error
             raise
         for answer in answers or ():
@@ -210,12 +211,6 @@ _FENCED = (
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-)
-_NOT_A_MEMBER = (
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import structlog
 from confluent_kafka import (
+    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -18,7 +19,7 @@ from confluent_kafka import (
 )
 
 from schemas.batch import Records
-from worker.errors import DeliveryFatalError
+from worker.errors import NOT_A_MEMBER, DeliveryFatalError
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,8 @@ class Poller:
         self._start_from = start_from
         self._timeout_s = timeout_s
         self._before_change = before_change
-        self._starts: dict[int, int] = {}
+        # None from the assignment to the first rewind.
+        self._starts: dict[int, int | None] = {}
         self.epoch = 0
         self.joined = False
         self.rewind_needed = False
@@ -105,16 +107,24 @@ class Poller:
             _without_errors(messages)
 
     def rewind(self) -> None:
-        """Go back to the checkpoint of every partition that is still assigned.
+        """Go back to the checkpoint of every partition that is assigned, or to its start.
 
         Cooperative rebalancing does not rewind retained partitions. Drops what was polled: the
-        epoch moves. Raises KafkaException while the brokers do not answer.
+        epoch moves. ``rewind_needed`` stays where the group has meanwhile gone on without this
+        member: the next poll tells what is assigned. Raises KafkaException while the brokers do not
+        answer, DeliveryFatalError where no place to start from is sound.
         """
         self.epoch += 1
-        for partition, offset in self._checkpoints(self.partitions).items():
-            start = self._starts[partition] if offset is None else offset
-            self._consumer.seek(TopicPartition(self._topic, partition, start))
+        self.rewind_needed = True
+        try:
+            for partition, committed in self._checkpoints(self.partitions).items():
+                self._seek(partition, committed)
+        except KafkaException as error:
+            if error.args[0].code() in NOT_A_MEMBER:
+                return
+            raise
         self.rewind_needed = False
+        log.info("reading", starts=self._starts, epoch=self.epoch)
 
     def pause(self) -> None:
         self._consumer.pause([TopicPartition(self._topic, p) for p in self.partitions])
@@ -128,9 +138,11 @@ class Poller:
         for at in self._consumer.position(
             [TopicPartition(self._topic, p) for p in self.partitions]
         ):
-            low, high = self._consumer.get_watermark_offsets(at, cached=True)
-            if high >= 0:
-                lags[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
+            _, high = self._consumer.get_watermark_offsets(at, cached=True)
+            # The position is unknown until a record was consumed from there.
+            following = at.offset if at.offset >= 0 else self._starts[at.partition]
+            if high >= 0 and following is not None:
+                lags[at.partition] = max(0, high - following)
         return lags
 
     def brokers_answer(self) -> bool:
@@ -160,17 +172,22 @@ class Poller:
             found[answer.partition] = answer.offset if answer.offset != OFFSET_INVALID else None
         return found
 
-    def _start(self, partition: int, committed: int | None) -> int:
+    def _seek(self, partition: int, committed: int | None) -> None:
+        start = self._starts[partition]
+        if start is None:
+            start = self._first(partition, committed)
+        elif committed is not None:
+            start = committed
+        self._consumer.seek(TopicPartition(self._topic, partition, start))
+        self._starts[partition] = start
+
+    def _first(self, partition: int, committed: int | None) -> int:
+        """Where reading of a partition starts that was assigned anew."""
         low, high = self._consumer.get_watermark_offsets(
             TopicPartition(self._topic, partition), timeout=self._timeout_s
         )
         if committed is None:
-            if self._start_from == "error":
-                raise DeliveryFatalError(
-                    f"kafka.start_from is error and partition {partition} of {self._topic} has no "
-                    "checkpoint; set earliest or latest, or commit an offset for the group"
-                )
-            return int(low if self._start_from == "earliest" else high)
+            return self._without_checkpoint(partition, low, high)
         if committed < low:
             raise DeliveryFatalError(
                 f"the checkpoint of partition {partition} of {self._topic} is {committed}, its "
@@ -184,28 +201,29 @@ class Poller:
             )
         return committed
 
+    def _without_checkpoint(self, partition: int, low: int, high: int) -> int:
+        if self._start_from == "error":
+            raise DeliveryFatalError(
+                f"kafka.start_from is error and partition {partition} of {self._topic} has no "
+                "checkpoint; set earliest or latest, or commit an offset for the group"
+            )
+        if self._start_from == "earliest":
+            return low
+        # Kept, or a crash before the first checkpoint would skip events.
+        self._consumer.commit(
+            offsets=[TopicPartition(self._topic, partition, high)], asynchronous=False
+        )
+        return high
+
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._change()
         self.joined = True
-        try:
-            committed = self._checkpoints(p.partition for p in assigned)
-            starts = {p: self._start(p, offset) for p, offset in committed.items()}
-        except KafkaException as error:
-            # Not assigned here, librdkafka would assign for us, from a place of its own.
-            raise DeliveryFatalError(
-                f"checkpoints of {self._topic} cannot be read: {error}; see that the brokers are up"
-            ) from error
-        at = [TopicPartition(self._topic, p, offset) for p, offset in starts.items()]
-        consumer.incremental_assign(at)
-        self._starts.update(starts)
-        if self._start_from == "latest":
-            self._fix_start([t for t in at if committed[t.partition] is None])
-        log.info("assigned", partitions=self.partitions, starts=starts, epoch=self.epoch)
-
-    def _fix_start(self, starts: list[TopicPartition]) -> None:
-        """Commit where ``latest`` was, or a crash before the first checkpoint would skip events."""
-        if starts:
-            self._consumer.commit(offsets=starts, asynchronous=False)
+        # Left to librdkafka, it would start from a place of its own: `rewind` seeks the right one.
+        consumer.incremental_assign(
+            [TopicPartition(self._topic, p.partition, OFFSET_END) for p in assigned]
+        )
+        self._starts.update(dict.fromkeys(p.partition for p in assigned))
+        log.info("assigned", partitions=self.partitions, epoch=self.epoch)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._change()

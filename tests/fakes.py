@@ -1,0 +1,335 @@
+"""Stand-ins for Kafka's clients, in one thread and without a broker.
+
+They keep a log, positions and checkpoints as the real ones do, so that a test says what happens
+("partition 1 is lost") and reads off what came of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+
+Happening = Callable[[], None]
+
+
+class Clock:
+    """Seconds that pass when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(slots=True)
+class FakeMessage:
+    """A record as a consumer hands it over, or an error."""
+
+    at: tuple[int, int] = (0, 0)
+    body: bytes | None = b"body"
+    name: bytes | None = b"key"
+    extra: list[tuple[str, bytes | None]] | None = None
+    millis: int = 1_700_000_000_000
+    fault: KafkaError | None = None
+
+    def partition(self) -> int:
+        return self.at[0]
+
+    def offset(self) -> int:
+        return self.at[1]
+
+    def key(self) -> bytes | None:
+        return self.name
+
+    def value(self) -> bytes | None:
+        return self.body
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self.extra
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self.millis)
+
+    def error(self) -> KafkaError | None:
+        return self.fault
+
+
+class FakeConsumer:
+    """A member of a group on one topic of ``records`` records a partition.
+
+    committed: the group's checkpoints. lows: first offset of partitions that lost older records.
+    What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
+    each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
+    on the clock, and calls ``when_idle`` unless the timeout was 0.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[int, int],
+        committed: Mapping[int, int] | None = None,
+        lows: Mapping[int, int] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.ends = dict(records)
+        self.checkpoints = dict(committed or {})
+        self.lows = dict(lows or {})
+        self.next: deque[Happening] = deque()
+        self.faults: dict[str, deque[BaseException]] = {}
+        self.when_idle: Happening = lambda: None
+        self.generation = 0
+        self.positions: dict[int, int] = {}
+        self.paused: set[int] = set()
+        self._consumed: set[int] = set()
+        self.closed = False
+        self.calls: list[str] = []
+        self.seeks: list[tuple[int, int]] = []
+        self.commits: list[dict[int, int]] = []
+        self.refused_commits: dict[int, int] = {}
+        self.messages: dict[tuple[int, int], FakeMessage] = {}
+        self.errors: deque[KafkaError] = deque()
+        self._clock = clock or Clock()
+        self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
+
+    # what happens to the group
+
+    def will_assign(self, *partitions: int) -> None:
+        self.next.append(lambda: self._rebalance("on_assign", partitions))
+
+    def will_revoke(self, *partitions: int) -> None:
+        self.next.append(lambda: self._rebalance("on_revoke", partitions))
+
+    def will_lose(self, *partitions: int) -> None:
+        self.next.append(lambda: self._rebalance("on_lost", partitions))
+
+    def fail(self, call: str, *errors: BaseException) -> None:
+        self.faults.setdefault(call, deque()).extend(errors)
+
+    def _rebalance(self, callback: str, partitions: Sequence[int]) -> None:
+        self.generation += 1
+        self._callbacks[callback](self, [TopicPartition("in", p) for p in partitions])
+
+    # the client's own calls
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        assert topics == ["in"]
+        self._callbacks = callbacks
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        self._called("consume")
+        if self.next:
+            self.next.popleft()()
+        if self.errors:
+            return [FakeMessage(fault=self.errors.popleft())]
+        found = []
+        for _ in range(count):
+            message = self._fetch()
+            if message is None:
+                break
+            found.append(message)
+        if not found:
+            self._clock.sleep(timeout)
+            if timeout > 0 and not self.next:
+                self.when_idle()
+        return found
+
+    def _fetch(self) -> FakeMessage | None:
+        for partition in sorted(self.positions.keys() - self.paused):
+            offset = self.positions[partition]
+            if offset < self.ends[partition]:
+                self.positions[partition] += 1
+                self._consumed.add(partition)
+                at = (partition, offset)
+                return self.messages.get(at) or FakeMessage(at)
+        return None
+
+    def consumer_group_metadata(self) -> str:
+        return f"generation {self.generation}"
+
+    def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self._called("committed")
+        assert timeout > 0
+        return [
+            TopicPartition("in", at.partition, self.checkpoints.get(at.partition, OFFSET_INVALID))
+            for at in asked
+        ]
+
+    def get_watermark_offsets(
+        self, at: TopicPartition, timeout: float | None = None, *, cached: bool = False
+    ) -> tuple[int, int]:
+        self._called("get_watermark_offsets")
+        assert cached or timeout
+        return self.lows.get(at.partition, 0), self.ends[at.partition]
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self._called("incremental_assign")
+        for at in partitions:
+            end = self.ends[at.partition]
+            self.positions[at.partition] = end if at.offset == OFFSET_END else at.offset
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        for at in partitions:
+            del self.positions[at.partition]
+            self._consumed.discard(at.partition)
+            self.paused.discard(at.partition)
+
+    def seek(self, at: TopicPartition) -> None:
+        self._called("seek")
+        assert at.partition in self.positions
+        self.positions[at.partition] = at.offset
+        self._consumed.discard(at.partition)
+        self.seeks.append((at.partition, at.offset))
+
+    def position(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """As the client has it: unknown until a record was consumed from there."""
+        return [
+            TopicPartition(
+                "in",
+                at.partition,
+                self.positions[at.partition] if at.partition in self._consumed else OFFSET_INVALID,
+            )
+            for at in asked
+        ]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {at.partition for at in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {at.partition for at in partitions}
+
+    def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> list[TopicPartition]:
+        self._called("commit")
+        assert not asynchronous
+        self.commits.append({at.partition: at.offset for at in offsets})
+        answers = []
+        for at in offsets:
+            refused = self.refused_commits.get(at.partition)
+            if refused is None:
+                self.checkpoints[at.partition] = at.offset
+            answers.append(_Answer(at.partition, None if refused is None else KafkaError(refused)))
+        return answers  # type: ignore[return-value]
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self._called("list_topics")
+
+    def close(self) -> None:
+        self.closed = True
+        self.calls.append("close")
+        if self.positions and self._callbacks:
+            self._rebalance("on_revoke", list(self.positions))
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].popleft()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    partition: int
+    error: KafkaError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was handed to a producer."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: list[tuple[str, bytes | None]] | None = None
+    timestamp: int = 0
+
+
+@dataclass(slots=True)
+class FakeProducer:
+    """Keeps what it is given and the names of the calls; ``faults`` as of `FakeConsumer`.
+
+    room: how many more records its queue takes. unacknowledged: what `flush` says is left.
+    """
+
+    room: int = 1_000_000
+    unacknowledged: int = 0
+    calls: list[str] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    offsets: list[tuple[dict[int, int], Any]] = field(default_factory=list)
+    faults: dict[str, deque[BaseException]] = field(default_factory=dict)
+    batch_fault: KafkaError | None = None
+
+    def fail(self, call: str, *errors: BaseException) -> None:
+        self.faults.setdefault(call, deque()).extend(errors)
+
+    def init_transactions(self, timeout: float) -> None:
+        self._called("init_transactions")
+
+    def begin_transaction(self) -> None:
+        self._called("begin_transaction")
+
+    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
+        self._called("produce_batch")
+        queued = 0
+        for message in messages:
+            if self.room == 0 or self.batch_fault is not None:
+                message["_error"] = self.batch_fault or KafkaError(KafkaError._QUEUE_FULL)
+                continue
+            self.room -= 1
+            queued += 1
+            self.sent.append(Sent(topic, message["value"], message["key"]))
+        return queued
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: list[tuple[str, bytes | None]],
+        timestamp: int = 0,
+    ) -> None:
+        self._called("produce")
+        if self.room == 0:
+            raise BufferError("Local: Queue full")
+        self.room -= 1
+        self.sent.append(Sent(topic, value, key, list(headers), timestamp))
+
+    def send_offsets_to_transaction(
+        self, offsets: list[TopicPartition], group_metadata: Any, timeout: float
+    ) -> None:
+        self._called("send_offsets_to_transaction")
+        self.offsets.append(({at.partition: at.offset for at in offsets}, group_metadata))
+
+    def commit_transaction(self, timeout: float) -> None:
+        self._called("commit_transaction")
+
+    def abort_transaction(self, timeout: float) -> None:
+        self._called("abort_transaction")
+
+    def flush(self, timeout: float) -> int:
+        self._called("flush")
+        return self.unacknowledged
+
+    def purge(self, *, in_queue: bool, in_flight: bool, blocking: bool) -> None:
+        assert not blocking
+        self._called("purge")
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.faults.get(name):
+            raise self.faults[name].popleft()
+
+
+def kafka_error(
+    code: int, *, fatal: bool = False, retriable: bool = False, txn_requires_abort: bool = False
+) -> KafkaException:
+    """What the clients raise."""
+    return KafkaException(
+        KafkaError(
+            code, None, fatal=fatal, retriable=retriable, txn_requires_abort=txn_requires_abort
+        )
+    )
