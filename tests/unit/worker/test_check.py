@@ -1,0 +1,664 @@
+"""``fraud-worker check`` without servers: files, model, schemas, and what facts of servers mean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from confluent_kafka import KafkaError, KafkaException
+from typer.testing import CliRunner
+
+from features.store.redis import StoreInfo
+from schemas.errors import (
+    ConfigurationError,
+    DependencyUnavailableError,
+    ErrorCode,
+    RecordError,
+)
+from tests.healthy import edit, healthy_pipeline
+from worker.checks import examine as examine_module
+from worker.checks import group, model, wire
+from worker.checks.brokers import Cluster, check_bounds, judge_cluster
+from worker.checks.examine import examine
+from worker.checks.files import Files, read_files
+from worker.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
+from worker.checks.group import Group, judge_group, judge_start
+from worker.checks.sample import judge_errors, judge_keys, judge_lookup
+from worker.checks.store import judge_store
+from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_topics
+from worker.checks.wire import check_scores, check_writers
+from worker.cli.check import check, lines
+from worker.settings import WorkerSettings
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return healthy_pipeline(tmp_path / "pipeline")
+
+
+def read(folder: Path) -> tuple[Files, WorkerSettings]:
+    files = read_files(folder)
+    assert files.settings is not None, files.findings
+    return files, files.settings
+
+
+def found_by(findings: list[Finding], check: str) -> Finding:
+    """The one finding of a check, or the one that is not ok."""
+    own = [finding for finding in findings if finding.check == check]
+    assert own, f"no {check} in {findings}"
+    return next((finding for finding in own if finding.state is not State.OK), own[0])
+
+
+def says(finding: Finding, state: State, found: str, remedy: str) -> None:
+    assert (finding.state, found in finding.found, remedy in finding.remedy) == (
+        state,
+        True,
+        True,
+    ), finding
+
+
+def test_nothing_is_wrong_with_a_healthy_folder(folder: Path) -> None:
+    files, settings = read(folder)
+    assert [finding.state for finding in files.findings] == [State.OK] * 4
+    findings = model.check_model(settings, files.feature_set)
+    assert [finding.check for finding in findings] == [model.BUNDLE, model.FITS, model.DEVICE]
+    assert all(finding.state is State.OK for finding in findings), findings
+    assert files.feature_set is not None
+    assert check_writers(settings, files.feature_set)[0].state is State.OK
+    assert check_scores(settings)[0].state is State.OK
+
+
+def _drop(*names: str) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        for name in names[:-1]:
+            values = values[name]
+        del values[names[-1]]
+
+    return change
+
+
+def _keep(*names: str) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        for name in values.keys() - set(names):
+            del values[name]
+
+    return change
+
+
+def _set(value: Any, *names: str) -> Change:
+    def change(values: dict[str, Any]) -> None:
+        for name in names[:-1]:
+            values = values.setdefault(name, {})
+        values[names[-1]] = value
+
+    return change
+
+
+BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
+    "missing setting": (
+        "worker.yaml",
+        _drop("kafka", "group"),
+        "worker.yaml",
+        "kafka.group is missing",
+        "FRAUD_WORKER_KAFKA__GROUP",
+    ),
+    "lookups without a store": (
+        "worker.yaml",
+        _drop("store"),
+        "worker.yaml",
+        "store is missing, and customer_profile",
+        "add store.url",
+    ),
+    "unknown field to carry": (
+        "worker.yaml",
+        _set(["amuont"], "output", "carry"),
+        "output.carry",
+        "has no field 'amuont'",
+        "output.carry",
+    ),
+    "unknown field in a binding": (
+        "features.yaml",
+        _set("tx_tiem", "events", "time"),
+        "features.yaml",
+        "unknown field 'tx_tiem'",
+        "did you mean 'tx_time'?",
+    ),
+    "binding that init left open": (
+        "features.yaml",
+        _set("<open>", "events", "id"),
+        "features.yaml",
+        "events.id is still open",
+        "fill in",
+    ),
+    "schema that is not there": (
+        "features.yaml",
+        _set("other.avsc", "events", "schema"),
+        "features.yaml",
+        "other.avsc",
+        "",
+    ),
+    "policy without bands": (
+        "policy.yaml",
+        _keep("version", "default"),
+        "policy.yaml",
+        "give either bands or segments",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_what_is_wrong_with_a_file_is_found(name: str, folder: Path) -> None:
+    file, change, check, found, remedy = BROKEN_FILES[name]
+    edit(folder / file, change)
+    says(found_by([*read_files(folder).findings], check), State.FAILED, found, remedy)
+
+
+def test_a_file_that_fails_does_not_hide_the_others(folder: Path) -> None:
+    (folder / "worker.yaml").unlink()
+    edit(folder / "policy.yaml", _set("", "version"))
+    findings = [*examine(folder)]
+    assert found_by(findings, "worker.yaml").state is State.FAILED
+    assert found_by(findings, "policy.yaml").state is State.FAILED
+    assert found_by(findings, "features.yaml").state is State.OK
+    skipped = found_by(findings, "brokers")
+    says(skipped, State.SKIPPED, "worker.yaml has to hold first", "")
+
+
+def test_without_a_model_the_remedy_says_how_to_get_one(folder: Path) -> None:
+    shutil.rmtree(folder / "model")
+    files, settings = read(folder)
+    findings = model.check_model(settings, files.feature_set)
+    says(findings[0], State.FAILED, f"no bundle at {folder / 'model'}", "fraud-worker demo")
+    assert [finding.state for finding in findings[1:]] == [State.SKIPPED] * 2
+
+
+def test_a_changed_model_is_refused(folder: Path) -> None:
+    path = next((folder / "model").glob("model.*"))
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    files, settings = read(folder)
+    (finding,) = model.check_model(settings, files.feature_set)
+    assert finding.check == model.BUNDLE
+    assert finding.state is State.FAILED
+    assert path.name in finding.found
+
+
+def test_a_model_of_other_features_is_refused(folder: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["features"][1]["expr"] = "hour(tx_time) <= 5"
+
+    edit(folder / "features.yaml", change)
+    files, settings = read(folder)
+    findings = model.check_model(settings, files.feature_set)
+    fits = found_by(findings, model.FITS)
+    says(fits, State.FAILED, "NIGHT", "train the model again")
+    assert found_by(findings, model.DEVICE).state is State.OK, (
+        "the device is looked at all the same"
+    )
+
+
+def test_a_device_that_is_not_there_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> None:
+        raise ConfigurationError("device: cuda found no GPU; set device: cpu")
+
+    monkeypatch.setattr(model, "open_backend", absent)
+    files, settings = read(folder)
+    device = found_by(model.check_model(settings, files.feature_set), model.DEVICE)
+    says(device, State.FAILED, "found no GPU", "set device: cpu")
+
+
+def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
+    schema = json.loads((folder / "transaction.avsc").read_text())
+    writers = folder / "writer-schemas"
+    writers.mkdir()
+    schema["fields"] = [field for field in schema["fields"] if field["name"] != "channel"]
+    (writers / "7.avsc").write_text(json.dumps(schema))
+    files, settings = read(folder)
+    assert files.feature_set is not None
+    (finding,) = check_writers(settings, files.feature_set)
+    assert finding.state is State.OK, "the reader has a default for channel"
+    assert "7.avsc" in finding.found
+
+    schema["fields"] = [field for field in schema["fields"] if field["name"] != "amount"]
+    (writers / "8.avsc").write_text(json.dumps(schema))
+    (finding,) = check_writers(settings, files.feature_set)
+    says(finding, State.FAILED, "8.avsc: the writer has no field amount", "a default")
+
+    (writers / "latest.avsc").write_text(json.dumps(schema))
+    findings = examined("w", lambda: check_writers(settings, files.feature_set))  # type: ignore[arg-type]
+    says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
+
+
+class Registry(ThreadingHTTPServer):
+    """Answers as a schema registry would, from ``answers``: status and body by method and path."""
+
+    answers: Mapping[str, tuple[int, Any]] = {}
+    asked: list[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/apis"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Registry)
+        asked = f"{self.command} {self.path.partition('?')[0]}"
+        self.server.asked.append(asked)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, body = self.server.answers.get(asked, (404, {"error_code": 40401, "message": "no"}))
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET  # noqa: N815 - the base class calls it so
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry(("127.0.0.1", 0), _Handler) as server:
+        server.asked = []
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def with_registry(folder: Path, url: str, **more: Any) -> tuple[Files, WorkerSettings]:
+    edit(
+        folder / "worker.yaml",
+        lambda values: values.update(registry={"url": url, "timeout_s": 1, **more}),
+    )
+    return read(folder)
+
+
+def registered(folder: Path, **changes: str) -> dict[str, Any]:
+    schema = json.loads((folder / "transaction.avsc").read_text())
+    for field in schema["fields"]:
+        field["type"] = changes.get(field["name"], field["type"])
+    return {
+        "subject": "transactions-value",
+        "id": 41,
+        "version": 3,
+        "schema": json.dumps(schema),
+        "schemaType": "AVRO",
+    }
+
+
+def test_the_newest_registered_writer_is_resolved(folder: Path, registry: Registry) -> None:
+    files, settings = with_registry(folder, registry.url)
+    assert files.feature_set is not None
+    newest = "GET /apis/subjects/transactions-value/versions/latest"
+
+    says(check_writers(settings, files.feature_set)[0], State.WARNING, "no subject", "nothing, if")
+
+    good, other = registered(folder), registered(folder, amount="string")
+    registry.answers = {newest: (200, good), "GET /apis/schemas/ids/41": (200, good)}
+    finding = check_writers(settings, files.feature_set)[0]
+    says(finding, State.OK, "transactions-value, version 3, id 41", "")
+
+    registry.answers = {newest: (200, other), "GET /apis/schemas/ids/41": (200, other)}
+    finding = check_writers(settings, files.feature_set)[0]
+    says(finding, State.FAILED, "amount is string", "give transaction.avsc")
+
+
+def test_a_registry_that_is_away_is_found_within_its_timeout(folder: Path) -> None:
+    files, settings = with_registry(folder, "http://127.0.0.1:1")
+    assert files.feature_set is not None
+    says(check_writers(settings, files.feature_set)[0], State.FAILED, "does not answer", "see that")
+    (finding,) = examined("scores", lambda: check_scores(settings))
+    says(finding, State.FAILED, "does not answer", "")
+
+
+def test_the_schema_of_scores_is_looked_up_and_never_registered(
+    folder: Path, registry: Registry
+) -> None:
+    _, settings = with_registry(folder, registry.url)
+    (finding,) = examined("scores", lambda: check_scores(settings))
+    says(finding, State.FAILED, "scores-value does not have score.avsc", "register")
+
+    _, settings = with_registry(folder, registry.url, register_score_schema=True)
+    says(check_scores(settings)[0], State.OK, "is new", "")
+    fits = "POST /apis/compatibility/subjects/scores-value/versions/latest"
+    registry.answers = {fits: (200, {"is_compatible": True})}
+    says(check_scores(settings)[0], State.OK, "fits subject scores-value", "")
+    registry.answers = {fits: (200, {"is_compatible": False})}
+    says(check_scores(settings)[0], State.FAILED, "not compatible", "another topic")
+    assert "POST /apis/subjects/scores-value/versions" not in registry.asked
+
+
+def test_the_version_of_the_brokers() -> None:
+    def judged(**settings: str) -> Finding:
+        return judge_cluster(
+            Cluster("c", 3, {name.replace("_", "."): value for name, value in settings.items()})
+        )
+
+    says(judged(), State.OK, "3 brokers of an unknown version", "")
+    says(judged(broker_id="1"), State.OK, "of version 4 or later", "")
+    says(judged(inter_broker_protocol_version="3.9-IV0"), State.OK, "of version 3.9", "")
+    says(judged(inter_broker_protocol_version="2.4-IV1"), State.FAILED, "of version 2.4", "upgrade")
+
+
+@pytest.mark.parametrize(
+    ("change", "limits", "state", "found"),
+    [
+        (_set(0.25, "delivery", "latency_budget_s"), {}, State.OK, "transaction.timeout.ms 10000"),
+        (_set(10, "delivery", "latency_budget_s"), {}, State.FAILED, "aborted before their commit"),
+        (_set(3, "delivery", "latency_budget_s"), {}, State.WARNING, "less than four times"),
+        (
+            _set(2_000, "kafka", "producer", "transaction.timeout.ms"),
+            {"transaction.max.timeout.ms": "1000"},
+            State.FAILED,
+            "transaction.timeout.ms is 2000, the brokers' transaction.max.timeout.ms 1000",
+        ),
+        (
+            _set(6_000, "kafka", "options", "session.timeout.ms"),
+            {"group.min.session.timeout.ms": "10000"},
+            State.FAILED,
+            "session.timeout.ms is 6000",
+        ),
+        (
+            _set(9_000, "kafka", "consumer", "session.timeout.ms"),
+            {"group.max.session.timeout.ms": "8000"},
+            State.FAILED,
+            "session.timeout.ms is 9000",
+        ),
+        (_set(300, "delivery", "watchdog_s"), {}, State.WARNING, "max.poll.interval.ms 300000"),
+    ],
+)
+def test_bounds_on_waiting_leave_room_for_each_other(
+    change: Change, limits: dict[str, str], state: State, found: str, folder: Path
+) -> None:
+    edit(folder / "worker.yaml", change)
+    _, settings = read(folder)
+    (finding,) = check_bounds(settings, Cluster("c", 1, limits))
+    says(finding, state, found, "")
+    assert finding.remedy or state is State.OK
+
+
+def test_a_bound_of_transactions_is_none_at_least_once(folder: Path) -> None:
+    edit(folder / "worker.yaml", _set(10, "delivery", "latency_budget_s"))
+    edit(folder / "worker.yaml", _set("at_least_once", "delivery", "guarantee"))
+    _, settings = read(folder)
+    assert check_bounds(settings, None)[0].state is State.OK
+    (finding,) = group.check_transactions(settings, None)
+    says(finding, State.SKIPPED, "at_least_once", "")
+
+
+TOPIC = Topic(
+    "t",
+    3,
+    3,
+    frozenset({"READ", "WRITE"}),
+    {
+        "cleanup.policy": "delete",
+        "retention.ms": "604800000",
+        "max.message.bytes": "1048588",
+        "min.insync.replicas": "2",
+    },
+)
+ROLES = {
+    INPUT: replace(TOPIC, name="in"),
+    OUTPUT: replace(TOPIC, name="out"),
+    DEAD_LETTERS: replace(TOPIC, name="dead"),
+}
+
+
+def other(topic: Topic, settings: Mapping[str, str] | None = None, **changes: Any) -> Topic:
+    return replace(topic, settings={**topic.settings, **(settings or {})}, **changes)
+
+
+def test_topics_that_fit_each_other() -> None:
+    findings = judge_topics(ROLES, 3)
+    assert {finding.state for finding in findings} == {State.OK}
+    says(findings[0], State.OK, "in: 3 partitions, kept 7 days, records up to 1,048,588 bytes", "")
+    unread = {check: replace(topic, rights=None, settings={}) for check, topic in ROLES.items()}
+    assert {finding.state for finding in judge_topics(unread, 3)} == {State.OK}
+
+
+@pytest.mark.parametrize(
+    ("check", "topic", "state", "found", "remedy"),
+    [
+        (INPUT, other(TOPIC, rights=frozenset()), State.FAILED, "may not read", "allow Read"),
+        (OUTPUT, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "allow Write"),
+        (DEAD_LETTERS, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "Write"),
+        (INPUT, other(TOPIC, {"cleanup.policy": "compact"}), State.WARNING, "compact", "delete"),
+        (INPUT, other(TOPIC, {"retention.ms": "3600000"}), State.WARNING, "kept 1 h only", "raise"),
+        (
+            OUTPUT,
+            other(TOPIC, partitions=2),
+            State.WARNING,
+            "has 2 partitions, in 3",
+            "same number",
+        ),
+        (
+            DEAD_LETTERS,
+            other(TOPIC, {"max.message.bytes": "1000"}),
+            State.WARNING,
+            "up to 1,000 bytes",
+            "raise its max.message.bytes",
+        ),
+        ("replication", other(TOPIC, replicas=1), State.WARNING, "kept once", "three brokers"),
+        (
+            "replication",
+            other(TOPIC, {"min.insync.replicas": "1"}),
+            State.WARNING,
+            "min.insync.replicas 1",
+            "set it to 2",
+        ),
+        (
+            "replication",
+            other(TOPIC, {"min.insync.replicas": "3"}),
+            State.WARNING,
+            "has 3 replicas, min.insync.replicas 3",
+            "stops all writes",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_topic_is_found(
+    check: str, topic: Topic, state: State, found: str, remedy: str
+) -> None:
+    role = check if check in ROLES else OUTPUT
+    findings = judge_topics({**ROLES, role: topic}, 3)
+    says(found_by(findings, check), state, found, remedy)
+    assert [finding for finding in findings if finding.state is not State.OK] == [
+        found_by(findings, check)
+    ]
+
+
+def test_one_broker_keeps_everything_once() -> None:
+    once = {check: replace(topic, replicas=1) for check, topic in ROLES.items()}
+    assert {finding.state for finding in judge_topics(once, 1)} == {State.OK}
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "found"),
+    [
+        (Group("g", "DEAD", 0, "", frozenset({"READ"})), State.OK, "g: new, 0 members"),
+        (Group("g", "STABLE", 2, "cooperative-sticky", None), State.OK, "g: stable, 2 members"),
+        (Group("g", "STABLE", 1, "range", None), State.FAILED, "1 member assigned by 'range'"),
+        (Group("g", "EMPTY", 0, "", frozenset({"DESCRIBE"})), State.FAILED, "may not join"),
+    ],
+)
+def test_groups(given: Group, state: State, found: str) -> None:
+    says(judge_group(given), state, found, "")
+
+
+@pytest.mark.parametrize(
+    ("start_from", "checkpoints", "state", "found"),
+    [
+        ("earliest", {0: None, 1: None}, State.OK, "start at the earliest; 20 records"),
+        ("latest", {0: None, 1: 15}, State.OK, "1 of 2 partitions have no checkpoint"),
+        ("error", {0: 10, 1: 20}, State.OK, "0 of 2 partitions have no checkpoint; 10 records"),
+        ("error", {0: None, 1: 20}, State.FAILED, "partitions 0 have no checkpoint"),
+        ("earliest", {0: 4, 1: 20}, State.FAILED, "deleted 6 unread records of partitions 0"),
+        ("earliest", {0: 10, 1: 21}, State.FAILED, "partitions 1 are beyond the end"),
+    ],
+)
+def test_where_partitions_start(
+    start_from: str,
+    checkpoints: dict[int, int | None],
+    state: State,
+    found: str,
+    folder: Path,
+) -> None:
+    edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
+    _, settings = read(folder)
+    (finding,) = judge_start(settings, checkpoints, {0: 10, 1: 10}, {0: 20, 1: 20})
+    says(finding, state, found, "")
+
+
+def test_running_workers_are_not_fenced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "make_producer", lambda *_, **__: pytest.fail("fenced"))
+    _, settings = read(folder)
+    busy = Group("g", "STABLE", 1, "cooperative-sticky", None)
+    (finding,) = group.check_transactions(settings, busy)
+    says(finding, State.SKIPPED, "workers are running", "")
+
+
+STORE = StoreInfo("valkey", "9.1", "noeviction", 2**20, 0, append_only=True)
+
+
+@pytest.mark.parametrize(
+    ("info", "check", "state", "found"),
+    [
+        (STORE, "online store", State.OK, "valkey 9.1, 1 MiB in use"),
+        (replace(STORE, eviction_policy="allkeys-lru"), "store eviction", State.FAILED, "vanish"),
+        (replace(STORE, append_only=False), "store durability", State.WARNING, "append-only"),
+        (replace(STORE, maximum_memory=2**20 + 9), "online store", State.WARNING, "100% of"),
+    ],
+)
+def test_stores(info: StoreInfo, check: str, state: State, found: str) -> None:
+    says(found_by(judge_store(info), check), state, found, "")
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "found"),
+    [
+        ([(b"c1", "c1", 0), (b"c2", "c2", 1)], State.OK, "the text of id in all 2 records"),
+        ([(b"c1", "c1", 0), (b"c1", "c1", 1)], State.WARNING, "1 of 1 values of id are in more"),
+        ([(None, "c1", 0), (b"c2", "c2", 1)], State.WARNING, "1 of 2 records have no key"),
+        ([(b"x", "c1", 0), (b"c2", "c2", 1)], State.WARNING, "the key of 1 of 2 records is not"),
+    ],
+)
+def test_record_keys(seen: list[tuple[bytes | None, str, int]], state: State, found: str) -> None:
+    says(judge_keys("id", seen), state, found, "" if state is State.OK else "key records by")
+    assert "c1" not in judge_keys("id", seen).found, "no key is ever shown"
+
+
+def test_records_that_would_be_dead_letters() -> None:
+    error = RecordError(ErrorCode.EVENT_ID_MISSING, "the event id (id) is null or empty")
+    assert judge_errors(9, {}).state is State.OK
+    says(judge_errors(9, {3: error}), State.WARNING, "1 of the last 9 would be", "look at")
+    says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "bindings")
+
+
+def test_lookups_that_find_nothing() -> None:
+    says(judge_lookup("p", 10, {"lookup_missing:p": 4}), State.OK, "6 of the last 10", "")
+    flags = {"lookup_missing:p": 7, "lookup_stale:p": 3, "lookup_missing:q": 0}
+    finding = judge_lookup("p", 10, flags)
+    says(finding, State.WARNING, "(7 missing, 3 stale)", "fraud-worker features load p")
+
+
+@pytest.mark.parametrize(
+    ("error", "found", "remedy"),
+    [
+        (ConfigurationError("a: is wrong; mend it"), "a: is wrong", "mend it"),
+        (ConfigurationError("a: is wrong; found 'x'"), "a: is wrong; found 'x'", "correct it"),
+        (ConfigurationError("a (b; c)"), "a (b; c)", "correct it"),
+        (DependencyUnavailableError("the store is away"), "the store is away", "it is up"),
+        (KafkaException(KafkaError(KafkaError._TRANSPORT)), "Host resolution", "brokers are up"),
+        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report it"),
+    ],
+)
+def test_whatever_a_check_raises_is_a_finding(error: Exception, found: str, remedy: str) -> None:
+    def look() -> list[Finding]:
+        raise error
+
+    (finding,) = examined("x", look)
+    assert finding.state is State.FAILED
+    assert finding.check == "x"
+    assert remedy in finding.remedy
+    assert found in finding.found or isinstance(error, KafkaException)
+
+
+def test_a_refusal_of_several_lines_is_several_findings() -> None:
+    findings = refused("x", ConfigurationError("a; b\nc; d"))
+    assert [(finding.found, finding.remedy) for finding in findings] == [("a", "b"), ("c", "d")]
+
+
+def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(wire, "check_writers", broken)
+    findings = [*examine(folder)]
+    says(found_by(findings, "writer schemas"), State.FAILED, "unforeseen", "report")
+    says(found_by(findings, "online store"), State.FAILED, "cannot be reached", "see that it is up")
+    brokers = found_by(findings, "brokers")
+    says(brokers, State.FAILED, "Connection refused", "kafka.bootstrap_servers")
+    assert "0.3 s" in brokers.found
+    for name in ("input topic", "consumer group", "transactions", "lookup customer_profile"):
+        says(found_by(findings, name), State.SKIPPED, "no broker answers", "")
+
+
+def test_options_that_librdkafka_refuses(folder: Path) -> None:
+    edit(folder / "worker.yaml", _set("x", "kafka", "options", "no.such.option"))
+    says(
+        found_by([*examine(folder)], "brokers"), State.FAILED, "no.such.option", "CONFIGURATION.md"
+    )
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(check)
+    result = CliRunner().invoke(app, ["--pipeline", str(folder), *arguments])
+    return result.exit_code, result.stdout
+
+
+def test_the_command_prints_plain_lines_or_json_and_its_exit_code_tells(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, printed = run(folder)
+    assert code == 2
+    assert printed.splitlines()[-1].endswith("skipped")
+    assert "\nfailed   brokers" in printed
+    code, printed = run(folder, "--json")
+    assert code == 2
+    said = json.loads(printed)
+    assert said["ok"] is False
+    assert {"check", "state", "found", "remedy"} == set(said["findings"][0])
+    assert "failed" in {finding["state"] for finding in said["findings"]}
+
+    good = [ok("a", "fine"), warning("b", "so so", "do this")]
+    monkeypatch.setattr(examine_module, "examine", lambda _: iter(good))
+    assert run(folder) == (
+        0,
+        "ok       a  fine\nwarning  b  so so\n            -> do this\n1 ok, 1 warning\n",
+    )
+    assert json.loads(run(folder, "--json")[1])["ok"] is True
+
+
+def test_only_failures_fail() -> None:
+    assert holds([ok("a", ""), warning("b", "", "")])
+    assert not holds([ok("a", ""), failed("b", "", "")])
+    assert lines([failed("a", "x", "y")])[-1] == "1 failed"

@@ -1,0 +1,128 @@
+"""All checks, in the order of what they depend on; each runs whatever the others find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka.admin import AdminClient
+
+from features.definition import FeatureSet
+from schemas.errors import ConfigurationError
+from worker.app import open_store
+from worker.checks import brokers, group, model, sample, store, topics, wire
+from worker.checks.files import read_files
+from worker.checks.finding import Finding, examined, holds, refused, skipped
+from worker.kafka import make_admin
+from worker.settings import WorkerSettings
+
+T = TypeVar("T")
+
+_NEEDS_SETTINGS = "worker.yaml has to hold first"
+_NEEDS_FEATURES = "features.yaml has to hold first"
+_NEEDS_BROKERS = "no broker answers"
+_NEEDS_INPUT = "the input topic could not be looked at"
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """The findings about a pipeline folder, one by one as they are made."""
+    files = read_files(folder)
+    yield from files.findings
+    settings, feature_set = files.settings, files.feature_set
+    if settings is None:
+        for check in (model.BUNDLE, wire.WRITERS, wire.SCORES, brokers.BROKERS, store.STORE):
+            yield skipped(check, _NEEDS_SETTINGS)
+        return
+    yield from model.check_model(settings, feature_set)
+    if feature_set is None:
+        yield skipped(wire.WRITERS, _NEEDS_FEATURES)
+    else:
+        yield from examined(wire.WRITERS, partial(wire.check_writers, settings, feature_set))
+    yield from examined(wire.SCORES, partial(wire.check_scores, settings))
+    stored = _store(settings)
+    yield from stored
+    with brokers.heard() as lines:
+        try:
+            admin = make_admin(settings.kafka)
+        except ConfigurationError as error:
+            yield from refused(brokers.BROKERS, error)
+            return
+        with admin:
+            yield from _kafka(admin, lines, settings, feature_set, store_holds=holds(stored))
+
+
+def _store(settings: WorkerSettings) -> list[Finding]:
+    if settings.store is None:
+        return [skipped(store.STORE, "none is named; features.yaml has to do without lookups")]
+    return examined(store.STORE, partial(store.check_store, settings))
+
+
+def _kafka(
+    admin: AdminClient,
+    lines: list[str],
+    settings: WorkerSettings,
+    feature_set: FeatureSet | None,
+    *,
+    store_holds: bool,
+) -> Iterator[Finding]:
+    cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
+    yield from findings
+    yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
+    if cluster is None:
+        in_group = (group.GROUP, group.START, group.TRANSACTIONS)
+        for check in (*topics.roles(settings.kafka), *in_group, *sample.checks(feature_set)):
+            yield skipped(check, _NEEDS_BROKERS)
+        return
+    found, findings = _kept(topics.TOPICS, partial(topics.look_up, admin, settings))
+    yield from findings
+    yield from topics.judge_topics(found or {}, cluster.brokers)
+    source = (found or {}).get(topics.INPUT)
+    yield from _group(admin, settings, source)
+    if source is None or feature_set is None:
+        why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
+        for check in sample.checks(feature_set):
+            yield skipped(check, why)
+        return
+    look = partial(_sample, settings, feature_set, source.partitions, store_holds=store_holds)
+    yield from examined(sample.RECORDS, look)
+
+
+def _group(
+    admin: AdminClient, settings: WorkerSettings, source: topics.Topic | None
+) -> Iterator[Finding]:
+    own, findings = _kept(group.GROUP, partial(group.look_up, admin, settings))
+    yield from findings
+    if source is None:
+        yield skipped(group.START, _NEEDS_INPUT)
+    else:
+        start = partial(group.check_start, admin, settings, source.partitions)
+        yield from examined(group.START, start)
+    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings, own))
+
+
+def _sample(
+    settings: WorkerSettings, feature_set: FeatureSet, partitions: int, *, store_holds: bool
+) -> list[Finding]:
+    records = sample.read_sample(settings, partitions)
+    if settings.store is not None and not store_holds:
+        return sample.check_sample(settings, feature_set, records, None)
+    with closing(open_store(settings)) as opened:
+        return sample.check_sample(settings, feature_set, records, opened)
+
+
+def _kept(
+    check: str, look: Callable[[], tuple[T, list[Finding]]]
+) -> tuple[T | None, list[Finding]]:
+    """As ``examined``, for what later checks need; None where it could not be had."""
+    kept: list[T] = []
+
+    def looked() -> list[Finding]:
+        value, findings = look()
+        kept.append(value)
+        return findings
+
+    findings = examined(check, looked)
+    return kept[0] if kept else None, findings

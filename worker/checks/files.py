@@ -1,0 +1,101 @@
+"""worker.yaml, features.yaml and policy.yaml, each for itself and against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.definition import FeatureSet, load_feature_set
+from features.definition.document import Document
+from models.policy import Policy, load_policy
+from schemas.errors import ConfigurationError
+from schemas.targets import targets
+from schemas.types import parse_record_schema
+from worker.checks.finding import Finding, failed, many, ok, refused, skipped
+from worker.init.openings import open_places
+from worker.settings import FILE_NAME, WorkerSettings, load_settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Files:
+    """A pipeline folder as far as it could be read: None for a file that does not hold."""
+
+    settings: WorkerSettings | None
+    feature_set: FeatureSet | None
+    policy: Policy | None
+    findings: tuple[Finding, ...]
+
+
+def read_files(folder: Path) -> Files:
+    """Read the three files; one that fails does not keep the others from being read."""
+    findings: list[Finding] = []
+    settings: WorkerSettings | None = None
+    try:
+        settings = load_settings(folder)
+        findings.append(ok(FILE_NAME, _settings_in_words(settings)))
+    except ConfigurationError as error:
+        findings += refused(FILE_NAME, error)
+    feature_set, found = _read_features(settings.features if settings else folder / "features.yaml")
+    findings += found
+    policy, found = _read_policy(settings.policy if settings else folder / "policy.yaml")
+    findings += found
+    findings += _against_each_other(settings, feature_set)
+    return Files(settings, feature_set, policy, tuple(findings))
+
+
+def _settings_in_words(settings: WorkerSettings) -> str:
+    kafka = settings.kafka
+    return (
+        f"{kafka.input_topic} to {kafka.output_topic}, group {kafka.group}, "
+        f"{settings.delivery.guarantee}"
+    )
+
+
+def _read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
+    name = path.name
+    try:
+        still_open = [*open_places(Document.read(path).values)]
+        if still_open:
+            return None, [
+                failed(name, f"{path}: {place} is still open", "fill in what belongs there")
+                for place in still_open
+            ]
+        feature_set = load_feature_set(path)
+    except ConfigurationError as error:
+        return None, refused(name, error)
+    return feature_set, [
+        ok(
+            name,
+            f"{many(len(feature_set.names), 'feature')}, {many(len(feature_set.lookups), 'lookup')}, "
+            f"fingerprint {feature_set.fingerprint[:12]}",
+        )
+    ]
+
+
+def _read_policy(path: Path) -> tuple[Policy | None, list[Finding]]:
+    try:
+        policy = load_policy(path)
+    except ConfigurationError as error:
+        return None, refused(path.name, error)
+    decisions = ", ".join(policy.decisions)
+    return policy, [ok(path.name, f"version {policy.version}: {decisions}")]
+
+
+def _against_each_other(
+    settings: WorkerSettings | None, feature_set: FeatureSet | None
+) -> list[Finding]:
+    if settings is None or feature_set is None:
+        return [skipped("output.carry", "worker.yaml and features.yaml have to hold first")]
+    findings = []
+    if feature_set.lookups and settings.store is None:
+        names = ", ".join(feature_set.lookups)
+        findings.append(
+            failed(FILE_NAME, f"store is missing, and {names} are looked up", "add store.url")
+        )
+    carried = settings.output.carry
+    try:
+        targets(parse_record_schema(feature_set.reader_schema), carried)
+    except ConfigurationError as error:
+        remedy = "name fields of the schema in output.carry"
+        return [*findings, failed("output.carry", str(error), remedy)]
+    return [*findings, ok("output.carry", ", ".join(carried) or "nothing is carried")]

@@ -1,0 +1,186 @@
+"""The topics: that they are there, may be used, and fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+
+from worker.checks.finding import Finding, failed, many, ok, skipped, warning
+from worker.settings import Kafka, WorkerSettings
+
+INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
+TOPICS, REPLICATION = "topics", "replication"
+_SHORT_RETENTION_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What the brokers say of a topic.
+
+    replicas: the fewest of a partition. rights: names of operations, None where not told.
+    settings: empty where they may not be read.
+    """
+
+    name: str
+    partitions: int
+    replicas: int
+    rights: frozenset[str] | None
+    settings: Mapping[str, str]
+
+    def number(self, setting: str) -> int | None:
+        """A setting as a whole number; None where it could not be read."""
+        return int(self.settings[setting]) if setting in self.settings else None
+
+
+def roles(kafka: Kafka) -> dict[str, str]:
+    """The topic of each check."""
+    return {
+        INPUT: kafka.input_topic,
+        OUTPUT: kafka.output_topic,
+        DEAD_LETTERS: kafka.dead_letter_topic,
+    }
+
+
+def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
+    """The topics that are there, by check, and a failed finding for each that is not."""
+    timeout_s = settings.delivery.broker_timeout_s
+    names = roles(settings.kafka)
+    answers = admin.describe_topics(
+        TopicCollection([*names.values()]),
+        include_authorized_operations=True,
+        request_timeout=timeout_s,
+    )
+    topics, findings = dict[str, Topic](), list[Finding]()
+    for check, name in names.items():
+        try:
+            described = answers[name].result()
+        except KafkaException as error:
+            findings.append(_absent(check, name, error.args[0]))
+            continue
+        rights = described.authorized_operations
+        topics[check] = Topic(
+            name,
+            len(described.partitions),
+            min(len(partition.replicas) for partition in described.partitions),
+            None if rights is None else frozenset(right.name for right in rights),
+            _settings(admin, name, timeout_s),
+        )
+    return topics, findings
+
+
+def _absent(check: str, name: str, error: KafkaError) -> Finding:
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        remedy = f"create it: kafka-topics.sh --create --topic {name} --partitions N"
+        return failed(check, f"{name} does not exist, or this user may not see it", remedy)
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return failed(check, f"{name}: this user may not describe it", "allow Describe on it")
+    return failed(check, f"{name}: {error.str()}", "see that the brokers are up")
+
+
+def _settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise
+        return {}
+    return {setting: entry.value for setting, entry in entries.items() if entry.value is not None}
+
+
+def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
+    """What the topics that are there mean for the worker."""
+    findings = []
+    for check, topic in topics.items():
+        found = [*_rights(check, topic)]
+        if check == INPUT:
+            found += _input(topic)
+        else:
+            found += _written(check, topic, topics.get(INPUT))
+        findings += found or [ok(check, _in_words(check, topic))]
+    return [*findings, *_replication(topics.values(), brokers)]
+
+
+def _in_words(check: str, topic: Topic) -> str:
+    words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
+    retention_ms = topic.number("retention.ms")
+    if retention_ms is not None:
+        kept = "kept for ever" if retention_ms < 0 else f"kept {_days(retention_ms)}"
+        words.append(kept)
+    size = topic.number("max.message.bytes")
+    if size is not None:
+        words.append(f"records up to {size:,} bytes")
+    if topic.rights is not None:
+        words.append("may be read" if check == INPUT else "may be written")
+    return ", ".join(words)
+
+
+def _days(milliseconds: int) -> str:
+    hours = milliseconds / 3_600_000
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
+
+
+def _rights(check: str, topic: Topic) -> Iterator[Finding]:
+    needed = "READ" if check == INPUT else "WRITE"
+    if topic.rights is not None and needed not in topic.rights:
+        remedy = f"allow {needed.title()} on it for the user of this worker"
+        yield failed(check, f"{topic.name}: this user may not {needed.lower()} it", remedy)
+
+
+def _input(topic: Topic) -> Iterator[Finding]:
+    if "compact" in topic.settings.get("cleanup.policy", ""):
+        found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
+        remedy = "set it to delete: compaction takes away events that were not scored yet"
+        yield warning(INPUT, found, remedy)
+    retention_ms = topic.number("retention.ms")
+    if retention_ms is not None and 0 <= retention_ms < _SHORT_RETENTION_MS:
+        found = f"{topic.name}: events are kept {_days(retention_ms)} only"
+        remedy = "raise retention.ms: a worker that is away for longer loses events"
+        yield warning(INPUT, found, remedy)
+
+
+def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding]:
+    if source is None:
+        return
+    if check == OUTPUT and topic.partitions != source.partitions:
+        found = (
+            f"{topic.name} has {topic.partitions} partitions, {source.name} {source.partitions}: "
+            "an event and its score are in partitions of different number"
+        )
+        remedy = "give both the same number, so that order and joins by partition hold"
+        yield warning(check, found, remedy)
+    own, largest = topic.number("max.message.bytes"), source.number("max.message.bytes")
+    if check != DEAD_LETTERS or own is None or largest is None:
+        return
+    if own < largest:
+        found = f"{topic.name} takes records up to {own:,} bytes, {source.name} up to {largest:,}"
+        remedy = "raise its max.message.bytes: a larger dead letter keeps only its hash and size"
+        yield warning(check, found, remedy)
+
+
+def _replication(topics: Collection[Topic], brokers: int) -> list[Finding]:
+    """Whether the loss of a broker loses records, or stops the writing of them."""
+    if not topics:
+        return [skipped(REPLICATION, "there are no topics")]
+    if brokers == 1:
+        return [ok(REPLICATION, "one broker: every record is kept once")]
+    findings = []
+    for topic in topics:
+        in_sync = topic.number("min.insync.replicas")
+        found = f"{topic.name} has {topic.replicas} replicas, min.insync.replicas {in_sync}"
+        if topic.replicas == 1:
+            remedy = "reassign its partitions to three brokers: the loss of one loses records"
+            findings.append(warning(REPLICATION, f"{topic.name} is kept once", remedy))
+        elif in_sync == 1:
+            remedy = "set it to 2: a record that only one broker has may be lost with it"
+            findings.append(warning(REPLICATION, found, remedy))
+        elif in_sync is not None and in_sync >= topic.replicas:
+            remedy = "have more replicas than that: one broker that is down stops all writes"
+            findings.append(warning(REPLICATION, found, remedy))
+    names = ", ".join(f"{topic.name} {topic.replicas}" for topic in topics)
+    return findings or [ok(REPLICATION, f"replicas: {names}")]
