@@ -73,12 +73,12 @@ def registry_options(registry: Registry) -> dict[str, Any]:
 
 
 def _registered_score_id(registry: Registry, topic: str) -> int:
-    client = SchemaRegistryClient({"url": registry.url, **registry_options(registry)})
     schema, subject = Schema(json.dumps(score_schema()), "AVRO"), f"{topic}-value"
     try:
-        if registry.register_score_schema:
-            return client.register_schema(subject, schema)
-        return cast("int", client.lookup_schema(subject, schema).schema_id)
+        with SchemaRegistryClient({"url": registry.url, **registry_options(registry)}) as client:
+            if registry.register_score_schema:
+                return client.register_schema(subject, schema)
+            return cast("int", client.lookup_schema(subject, schema).schema_id)
     except SchemaRegistryError as error:
         raise ConfigurationError(
             f"registry.url: subject {subject} does not have score.avsc ({error}); register it, or "
