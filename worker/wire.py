@@ -77,7 +77,7 @@ def _registered_score_id(registry: Registry, topic: str) -> int:
     try:
         with SchemaRegistryClient({"url": registry.url, **registry_options(registry)}) as client:
             if registry.register_score_schema:
-                return client.register_schema(subject, schema)
+                return cast("int", client.register_schema(subject, schema))
             return cast("int", client.lookup_schema(subject, schema).schema_id)
     except SchemaRegistryError as error:
         raise ConfigurationError(
