@@ -7,7 +7,7 @@ import sys
 import typer
 
 from schemas.errors import ConfigurationError, DependencyUnavailableError
-from worker.cli import demo, dev, features, init, run, score
+from worker.cli import check, demo, dev, features, init, run, score
 from worker.errors import DeliveryFatalError
 from worker.exit_codes import ExitCode
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(init.init)
+app.command("check")(check.check)
 app.command("score")(score.score)
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
