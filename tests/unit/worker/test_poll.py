@@ -253,6 +253,17 @@ def test_rewind_says_when_the_brokers_do_not_answer_and_can_be_repeated() -> Non
     assert consumer.positions == {0: 0}
 
 
+def test_rewind_is_still_due_when_the_group_went_on_without_this_member() -> None:
+    consumer = FakeConsumer({0: 8})
+    poller = assigned(consumer, 0)
+    polled = poller.poll(100, 0.1)
+    consumer.fail("committed", kafka_error(KafkaError.UNKNOWN_MEMBER_ID))
+    poller.rewind()
+    assert must_rewind(poller)
+    assert polled is not None
+    assert polled.epoch != poller.epoch
+
+
 def test_an_error_between_records_is_no_record() -> None:
     consumer = FakeConsumer({0: 1})
     poller = assigned(consumer, 0)
