@@ -185,14 +185,32 @@ def test_a_server_that_is_loading_or_broken_in_half_is_unavailable(prefix: bytes
             server.shutdown()
 
 
-def _answering(answer: bytes) -> type[socketserver.BaseRequestHandler]:
-    """A server that greets a client as it should and gives everything else ``answer``."""
+def test_a_read_is_repeated_once_when_its_connection_breaks(prefix: bytes) -> None:
+    answers = [b"", b"*1\r\n$3\r\nyes\r\n", b"", b"", b"*1\r\n$3\r\nyes\r\n"]
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _answering(*answers)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}"
+        store = RedisStore(url, timeout_s=0.5, options={"protocol": 2})
+        assert store.read([prefix]) == [b"yes"]
+        with pytest.raises(DependencyUnavailableError):
+            store.read([prefix])
+        assert store.read([prefix]) == [b"yes"]
+        store.close()
+        server.shutdown()
+
+
+def _answering(*answers: bytes) -> type[socketserver.BaseRequestHandler]:
+    """A server that greets clients as it should; each MGET gets the next of ``answers``.
+
+    It ends the connection after each; the last answer is given for ever.
+    """
+    remaining = list(answers)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             while asked := self.request.recv(65536):
                 if b"MGET" in asked:
-                    self.request.sendall(answer)
+                    self.request.sendall(remaining.pop(0) if remaining[1:] else remaining[0])
                     return
                 self.request.sendall(b"+OK\r\n" * asked.count(b"CLIENT"))
 

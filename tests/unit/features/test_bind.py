@@ -74,6 +74,7 @@ BAD: list[tuple[str, Column, ErrorCode]] = [
     ("amount", doubles([math.nan]), ErrorCode.AMOUNT_NOT_FINITE),
     ("amount", doubles([math.inf]), ErrorCode.AMOUNT_NOT_FINITE),
     ("amount", doubles([-math.inf]), ErrorCode.AMOUNT_NOT_FINITE),
+    ("amount", doubles([2.0**63 / 100]), ErrorCode.AMOUNT_OVERFLOW),
     ("amount", doubles([1e17]), ErrorCode.AMOUNT_OVERFLOW),
     ("amount", doubles([1.7e308]), ErrorCode.AMOUNT_OVERFLOW),
     ("amount", doubles([-100.01]), ErrorCode.AMOUNT_BELOW_MINIMUM),

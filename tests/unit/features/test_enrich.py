@@ -165,6 +165,32 @@ def test_a_value_that_is_not_in_the_layout_is_flagged_and_replaced(made: Feature
     assert found == [set(), *[{"lookup_invalid:profile"}] * 5]
 
 
+def test_lengths_that_make_up_for_each_other_are_seen(made: FeatureSet) -> None:
+    store = MemoryStore()
+    prefix = made.lookups["place"].prefix
+    store.write([(prefix + b"1", b"x" * 15), (prefix + b"2", b"x" * 17)])
+    batch = events(made, 2, shop=longs([1, 2]), z=doubles([1.0] * 2))
+    enriched = made.enrich(batch, store)
+    assert enriched.matrix[:, 2].tolist() == [0.25, 0.25]
+    assert all("lookup_invalid:place" in names for names in flags(made, enriched.flags))
+
+
+def test_each_of_many_lookups_gets_its_own_part_of_the_answer(tmp_path: Path) -> None:
+    names = ["one", "two", "three", "four"]
+    lookups = "".join(f"  {name}: {{by: card, values: {{v: }}}}\n" for name in names)
+    features = "".join(f"  - {{name: {name}, lookup: {name}.v}}\n" for name in names)
+    made = feature_set(
+        tmp_path, f"{EVENTS}entities: {{card: card}}\nlookups:\n{lookups}features:\n{features}"
+    )
+    store = MemoryStore()
+    for place, name in enumerate(names):
+        put(made, store, name, "a", NEVER, place)
+        put(made, store, name, "b", NEVER, 10 + place)
+    batch = events(made, 3, card=strings(["b", "a", "b"]))
+    found = made.enrich(batch, store).matrix
+    assert found.tolist() == [[10, 11, 12, 13], [0, 1, 2, 3], [10, 11, 12, 13]]
+
+
 def test_an_empty_batch_asks_nothing(made: FeatureSet) -> None:
     store = CountingStore()
     enriched = made.enrich(events(made, 0, shop=longs([]), z=doubles([])), store)
@@ -227,9 +253,12 @@ def test_an_amount_is_the_same_number_from_every_kind_of_source(tmp_path: Path) 
         made = feature_set(
             tmp_path,
             f"{EVENTS}  amount: {{field: {path}, scale: 2}}\n"
-            f"features: [{{name: A, field: {path}}}, {{name: B, expr: '{path} / 3'}}]\n",
+            f"features: [{{name: A, field: {path}}}, {{name: B, expr: '{path} / 3'}},\n"
+            f"  {{name: C, expr: '{path} in [0.29, 1234.56, -3]'}}]\n",
         )
-        seen.append(matrix(made, 3, **{path: column}).tobytes())
+        found = matrix(made, 3, **{path: column})
+        assert found[:, 2].tolist() == [1, 1, 1]
+        seen.append(found.tobytes())
     assert len(set(seen)) == 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fastavro
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -99,3 +100,9 @@ def test_request_features_are_those_that_the_handbook_published(
     )
     assert len(ours) == 201_295
     np.testing.assert_array_equal(ours, theirs.astype(np.float32))
+
+
+def test_the_documented_key_is_the_key(made: FeatureSet) -> None:
+    documented = (EXAMPLE.parents[2] / "docs" / "features.md").read_text()
+    (key,) = made.lookups["customer_profile"].keys(pa.array(["4961"]))
+    assert f"    {key.decode()}\n" in documented
