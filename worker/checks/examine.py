@@ -11,11 +11,10 @@ from typing import TypeVar
 from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
-from schemas.errors import ConfigurationError
 from worker.app import open_store
 from worker.checks import brokers, group, model, sample, store, topics, wire
 from worker.checks.files import read_files
-from worker.checks.finding import Finding, examined, holds, refused, skipped
+from worker.checks.finding import Finding, examined, holds, skipped
 from worker.kafka import make_admin
 from worker.settings import WorkerSettings
 
@@ -23,7 +22,6 @@ T = TypeVar("T")
 
 _NEEDS_SETTINGS = "worker.yaml has to hold first"
 _NEEDS_FEATURES = "features.yaml has to hold first"
-_NEEDS_BROKERS = "no broker answers"
 _NEEDS_INPUT = "the input topic could not be looked at"
 
 
@@ -33,8 +31,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from files.findings
     settings, feature_set = files.settings, files.feature_set
     if settings is None:
-        for check in (model.BUNDLE, wire.WRITERS, wire.SCORES, brokers.BROKERS, store.STORE):
+        for check in (model.BUNDLE, wire.WRITERS, wire.SCORES, store.STORE, brokers.BROKERS):
             yield skipped(check, _NEEDS_SETTINGS)
+        yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
     if feature_set is None:
@@ -45,13 +44,19 @@ def examine(folder: Path) -> Iterator[Finding]:
     stored = _store(settings)
     yield from stored
     with brokers.heard() as lines:
-        try:
-            admin = make_admin(settings.kafka)
-        except ConfigurationError as error:
-            yield from refused(brokers.BROKERS, error)
+        admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
+        yield from findings
+        if admin is None:
+            yield from _without_brokers(feature_set, "there is no client")
             return
         with admin:
             yield from _kafka(admin, lines, settings, feature_set, store_holds=holds(stored))
+
+
+def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
+    in_group = (group.GROUP, group.START, group.TRANSACTIONS)
+    for check in (*topics.ROLES, *in_group, *sample.checks(feature_set)):
+        yield skipped(check, why)
 
 
 def _store(settings: WorkerSettings) -> list[Finding]:
@@ -72,9 +77,7 @@ def _kafka(
     yield from findings
     yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
     if cluster is None:
-        in_group = (group.GROUP, group.START, group.TRANSACTIONS)
-        for check in (*topics.roles(settings.kafka), *in_group, *sample.checks(feature_set)):
-            yield skipped(check, _NEEDS_BROKERS)
+        yield from _without_brokers(feature_set, "no broker answers")
         return
     found, findings = _kept(topics.TOPICS, partial(topics.look_up, admin, settings))
     yield from findings

@@ -28,6 +28,10 @@ _SOON = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
+_REFUSED = (
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 _LIMITS = SizeLimits(1_000_000, 1_000_000)
 _LISTED = 5
 
@@ -155,7 +159,6 @@ def check_transactions(settings: WorkerSettings, group: Group | None) -> list[Fi
     try:
         producer.init_transactions(settings.delivery.broker_timeout_s)
     except KafkaException as error:
-        producer.poll(0)
         if error.args[0].code() not in _REFUSED:
             raise
         remedy = (
@@ -163,12 +166,6 @@ def check_transactions(settings: WorkerSettings, group: Group | None) -> list[Fi
         )
         return [failed(TRANSACTIONS, f"{name}: {error.args[0].str()}", remedy)]
     return [ok(TRANSACTIONS, f"transactional.id {name}")]
-
-
-_REFUSED = (
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 
 
 def _listed(partitions: list[int]) -> str:

@@ -11,9 +11,9 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from worker.checks.finding import Finding, failed, many, ok, skipped, warning
-from worker.settings import Kafka, WorkerSettings
+from worker.settings import WorkerSettings
 
-INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
+ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
 TOPICS, REPLICATION = "topics", "replication"
 _SHORT_RETENTION_MS = 24 * 3_600_000
 
@@ -37,19 +37,13 @@ class Topic:
         return int(self.settings[setting]) if setting in self.settings else None
 
 
-def roles(kafka: Kafka) -> dict[str, str]:
-    """The topic of each check."""
-    return {
-        INPUT: kafka.input_topic,
-        OUTPUT: kafka.output_topic,
-        DEAD_LETTERS: kafka.dead_letter_topic,
-    }
-
-
 def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
     """The topics that are there, by check, and a failed finding for each that is not."""
     timeout_s = settings.delivery.broker_timeout_s
-    names = roles(settings.kafka)
+    kafka = settings.kafka
+    names = dict(
+        zip(ROLES, (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic), strict=True)
+    )
     answers = admin.describe_topics(
         TopicCollection([*names.values()]),
         include_authorized_operations=True,

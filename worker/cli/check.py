@@ -23,11 +23,13 @@ def check(
     pipeline: PipelineOption = HERE,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")] = False,
 ) -> None:
-    """Say what holds of a pipeline before it starts, and what to do about what does not.
+    """Say what holds before the start, and what to do about what does not.
 
-    Looks at the files, the model, the schemas, the online store, the brokers, the topics, and the
-    last records of the input topic. Nothing is written. Exit code 0: nothing failed; 2: something
-    did.
+    Looks at the files, the model, the schemas, the online store, the
+    brokers, the topics and the last records of the input topic. Writes no
+    record, and leaves running workers alone.
+
+    Exit code 0: nothing failed; 2: something did.
     """
     from rich.console import Console
 

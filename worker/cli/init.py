@@ -15,9 +15,10 @@ def init(
     ],
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
 ) -> None:
-    """Write worker.yaml, features.yaml and policy.yaml for your events, with a comment on each line.
+    """Write worker.yaml, features.yaml and policy.yaml for your events.
 
-    What can be guessed from the schema is filled in and marked; the rest is marked as open.
+    What can be guessed from the schema is filled in and marked as guessed;
+    what cannot is marked as open.
     """
     from worker.init.write import write_pipeline
 

@@ -628,6 +628,14 @@ def test_options_that_librdkafka_refuses(folder: Path) -> None:
     )
 
 
+def test_a_password_that_is_not_there(folder: Path) -> None:
+    edit(folder / "worker.yaml", _set("me", "kafka", "options", "sasl.username"))
+    edit(folder / "worker.yaml", _set("not-there", "kafka", "password_file"))
+    findings = [*examine(folder)]
+    says(found_by(findings, "brokers"), State.FAILED, "kafka.password_file: ", "mount the secret")
+    says(found_by(findings, "transactions"), State.SKIPPED, "no client", "")
+
+
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     app = typer.Typer()
     app.command()(check)
