@@ -252,7 +252,8 @@ class Sent:
 class FakeProducer:
     """Keeps what it is given and the names of the calls; ``faults`` as of `FakeConsumer`.
 
-    room: how many more records its queue takes. unacknowledged: what `flush` says is left.
+    room: how many more records its queue takes. unacknowledged: what `flush` says is left, after
+    ``when_flushed``.
     """
 
     room: int = 1_000_000
@@ -262,6 +263,7 @@ class FakeProducer:
     offsets: list[tuple[dict[int, int], Any]] = field(default_factory=list)
     faults: dict[str, deque[BaseException]] = field(default_factory=dict)
     batch_fault: KafkaError | None = None
+    when_flushed: Happening = lambda: None
 
     def fail(self, call: str, *errors: BaseException) -> None:
         self.faults.setdefault(call, deque()).extend(errors)
@@ -312,6 +314,7 @@ class FakeProducer:
 
     def flush(self, timeout: float) -> int:
         self._called("flush")
+        self.when_flushed()
         return self.unacknowledged
 
     def purge(self, *, in_queue: bool, in_flight: bool, blocking: bool) -> None:

@@ -210,18 +210,18 @@ def _make_checkpoint(
     topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
-            lambda on_failure: make_producer(kafka, limits.refresh(), on_delivery=on_failure),
-            consumer,
-            topics,
-            limits,
+            make_producer=lambda told: make_producer(kafka, limits.refresh(), on_delivery=told),
+            consumer=consumer,
+            topics=topics,
+            limits=limits,
             timeout_s=timeout_s,
             watchdog=watchdog,
         )
     name = transactional_id(settings)
     return ExactlyOnce(
-        lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
-        topics,
-        limits,
+        make_producer=lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
+        topics=topics,
+        limits=limits,
         timeout_s=timeout_s,
         watchdog=watchdog,
     )

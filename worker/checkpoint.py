@@ -6,7 +6,8 @@ The protocol is Kafka's transactions for consume-process-produce loops (KIP-98, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from worker.errors import (
     NOT_A_MEMBER,
     BatchAbortedError,
+    DeliveryError,
     DeliveryFatalError,
     OutcomeUnknownError,
     OutputTooLargeError,
@@ -24,7 +26,7 @@ from worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
-MakeProducer = Callable[[], Producer]
+OnFailure = Callable[["KafkaError | None", Any], None]
 
 
 class Checkpoint(Protocol):
@@ -41,143 +43,144 @@ class Checkpoint(Protocol):
     def close(self) -> None: ...
 
 
-class ExactlyOnce:
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Delivery:
+    """What both guarantees have in common: a producer that `open` replaces.
+
+    topics: input, scores, dead letters. timeout_s: bound on one call to the brokers.
+    """
+
+    topics: tuple[str, str, str]
+    limits: Callable[[], SizeLimits]
+    timeout_s: float
+    watchdog: Watchdog
+    _producer: Producer | None = field(default=None, init=False)
+    _publisher: Publisher | None = field(default=None, init=False)
+
+    def close(self) -> None:
+        """Let go of the producer, and of what it has queued: it was not committed."""
+        _discard(self._producer)
+        self._producer = self._publisher = None
+
+    def _use(self, producer: Producer) -> None:
+        self._producer = producer
+        self._publisher = Publisher(producer, *self.topics[1:])
+
+    def _opened(self) -> tuple[Producer, Publisher]:
+        if self._producer is None or self._publisher is None:
+            raise OutcomeUnknownError("no producer is open")
+        return self._producer, self._publisher
+
+    def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
+        return [
+            TopicPartition(self.topics[0], partition, offset)
+            for partition, offset in outbox.next_offsets.items()
+        ]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ExactlyOnce(_Delivery):
     """One transaction per micro-batch, fenced by the group metadata of its own poll."""
 
-    def __init__(
-        self,
-        make_producer: MakeProducer,
-        topics: tuple[str, str, str],
-        limits: Callable[[], SizeLimits],
-        *,
-        timeout_s: float,
-        watchdog: Watchdog,
-    ) -> None:
-        self._make_producer = make_producer
-        self._input_topic, self._score_topic, self._dead_letter_topic = topics
-        self._limits = limits
-        self._timeout_s = timeout_s
-        self._watchdog = watchdog
-        self._producer: Producer | None = None
-        self._publisher: Publisher | None = None
+    make_producer: Callable[[], Producer]
 
     def open(self) -> None:
         """Replace the producer: the brokers end or abort what its predecessor left open.
 
         Raises KafkaException while the brokers do not answer, DeliveryFatalError when fenced.
         """
-        _discard(self._producer)
-        self._producer = self._publisher = None
-        producer = self._make_producer()
+        self.close()
+        producer = self.make_producer()
         try:
-            with self._watchdog.guard("init_transactions"):
-                producer.init_transactions(self._timeout_s)
+            with self.watchdog.guard("init_transactions"):
+                producer.init_transactions(self.timeout_s)
         except KafkaException as error:
             _discard(producer)
             if error.args[0].fatal():
                 raise DeliveryFatalError(f"init_transactions: {error}") from error
             raise
-        self._producer = producer
-        self._publisher = Publisher(producer, self._score_topic, self._dead_letter_topic)
+        self._use(producer)
 
     def deliver(self, outbox: Outbox) -> None:
-        if self._producer is None or self._publisher is None:
-            raise OutcomeUnknownError("no producer is open")
+        producer, publisher = self._opened()
         try:
-            self._producer.begin_transaction()
-            self._publisher.publish(outbox, self._limits())
-            with self._watchdog.guard("send_offsets_to_transaction"):
-                self._producer.send_offsets_to_transaction(
-                    _offsets(self._input_topic, outbox.next_offsets),
+            producer.begin_transaction()
+            publisher.publish(outbox, self.limits())
+            with self.watchdog.guard("send_offsets_to_transaction"):
+                producer.send_offsets_to_transaction(
+                    self._offsets(outbox),
                     outbox.group_metadata,
-                    self._timeout_s,
+                    self.timeout_s,
                 )
-            with self._watchdog.guard("commit_transaction"):
-                self._producer.commit_transaction(self._timeout_s)
+            with self.watchdog.guard("commit_transaction"):
+                producer.commit_transaction(self.timeout_s)
         except BatchAbortedError:
-            self._abort(self._producer)
+            self._abort(producer)
             raise
         except KafkaException as error:
-            raise self._failed(self._producer, error) from error
+            raise self._failed(producer, error) from error
 
-    def close(self) -> None:
-        _discard(self._producer)
-        self._producer = self._publisher = None
-
-    def _failed(self, producer: Producer, error: KafkaException) -> Exception:
+    def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         if reason.fatal() or reason.code() in _FENCED:
             return DeliveryFatalError(f"the transaction was refused for good: {reason}")
-        if reason.txn_requires_abort() or reason.code() in NOT_A_MEMBER:
+        # The client itself may refuse a record's size, and the transaction goes on without it.
+        if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._abort(producer)
-            if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                return OutputTooLargeError(str(reason))
+            return OutputTooLargeError(str(reason))
+        if reason.code() in NOT_A_MEMBER:
+            self._abort(producer)
             return BatchAbortedError(str(reason))
+        # Abortable or not: a producer that lost its brokers may hang for good in its next
+        # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
         return OutcomeUnknownError(str(reason))
 
     def _abort(self, producer: Producer) -> None:
         try:
-            with self._watchdog.guard("abort_transaction"):
-                producer.abort_transaction(self._timeout_s)
+            with self.watchdog.guard("abort_transaction"):
+                producer.abort_transaction(self.timeout_s)
         except KafkaException as error:
             if error.args[0].fatal():
                 raise DeliveryFatalError(f"abort_transaction: {error}") from error
             raise OutcomeUnknownError(f"abort_transaction: {error}") from error
 
 
-class AtLeastOnce:
-    """Scores first, then the offsets: a crash between the two repeats scores, and loses none."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class AtLeastOnce(_Delivery):
+    """Scores first, then the offsets: a crash between the two repeats scores, and loses none.
 
-    def __init__(
-        self,
-        make_producer: Callable[[Callable[[KafkaError, Any], None]], Producer],
-        consumer: Consumer,
-        topics: tuple[str, str, str],
-        limits: Callable[[], SizeLimits],
-        *,
-        timeout_s: float,
-        watchdog: Watchdog,
-    ) -> None:
-        self._make_producer = make_producer
-        self._consumer = consumer
-        self._input_topic, self._score_topic, self._dead_letter_topic = topics
-        self._limits = limits
-        self._timeout_s = timeout_s
-        self._watchdog = watchdog
-        self._failures: list[KafkaError] = []
-        self._lock = threading.Lock()
-        self._producer: Producer | None = None
-        self._publisher: Publisher | None = None
+    make_producer is given a function to tell of each record that was not accepted.
+    """
+
+    make_producer: Callable[[OnFailure], Producer]
+    consumer: Consumer
+    _failures: list[KafkaError] = field(default_factory=list, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def open(self) -> None:
-        _discard(self._producer)
-        self._producer = self._make_producer(self._on_failure)
-        self._publisher = Publisher(self._producer, self._score_topic, self._dead_letter_topic)
+        """Replace the producer. Raises KafkaException while the brokers do not answer."""
+        self.close()
+        self._use(self.make_producer(self._on_failure))
 
     def deliver(self, outbox: Outbox) -> None:
-        if self._producer is None or self._publisher is None:
-            raise OutcomeUnknownError("no producer is open")
+        producer, publisher = self._opened()
         self._failures.clear()
         try:
-            self._publisher.publish(outbox, self._limits())
-            with self._watchdog.guard("flush"):
-                left = self._producer.flush(self._timeout_s)
+            publisher.publish(outbox, self.limits())
+            with self.watchdog.guard("flush"):
+                left = producer.flush(self.timeout_s)
             if left:
                 raise OutcomeUnknownError(f"{left} records were not acknowledged in time")
             self._raise_failures()
-            with self._watchdog.guard("commit"):
+            with self.watchdog.guard("commit"):
                 self._commit(outbox)
         except KafkaException as error:
-            raise OutcomeUnknownError(str(error)) from error
-
-    def close(self) -> None:
-        _discard(self._producer)
-        self._producer = self._publisher = None
+            raise _not_delivered(error.args[0]) from error
 
     def _commit(self, outbox: Outbox) -> None:
-        offsets = _offsets(self._input_topic, outbox.next_offsets)
+        offsets = self._offsets(outbox)
         try:
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+            answers = self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             if error.args[0].code() in NOT_A_MEMBER:
                 raise BatchAbortedError(str(error)) from error
@@ -188,22 +191,22 @@ class AtLeastOnce:
 
     def _raise_failures(self) -> None:
         with self._lock:
-            failures = list(self._failures)
-        for failure in failures:
-            if failure.fatal():
-                raise DeliveryFatalError(str(failure))
+            failures = sorted(self._failures, key=lambda failure: not failure.fatal())
         if failures:
-            kind = (
-                OutputTooLargeError
-                if failures[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
-                else OutcomeUnknownError
-            )
-            raise kind(str(failures[0]))
+            raise _not_delivered(failures[0])
 
     def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
         if error is not None:
             with self._lock:
                 self._failures.append(error)
+
+
+def _not_delivered(reason: KafkaError) -> DeliveryError:
+    if reason.fatal():
+        return DeliveryFatalError(str(reason))
+    if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return OutputTooLargeError(str(reason))
+    return OutcomeUnknownError(str(reason))
 
 
 _FENCED = (
@@ -214,14 +217,10 @@ _FENCED = (
 )
 
 
-def _offsets(topic: str, next_offsets: Mapping[int, int]) -> list[TopicPartition]:
-    return [TopicPartition(topic, partition, offset) for partition, offset in next_offsets.items()]
-
-
 def _discard(producer: Producer | None) -> None:
-    """Let go of a producer without waiting for what it has queued: it was not committed."""
     if producer is not None:
         try:
+            # Without waiting: destroying it would try to deliver what is queued.
             producer.purge(in_queue=True, in_flight=True, blocking=False)
         except KafkaException as error:
             log.warning("purge_failed", error=str(error))

@@ -13,8 +13,10 @@ from schemas.batch import Headers, Position, Records
 from schemas.errors import ErrorCode, RecordError
 
 HEADER_PREFIX = "__worker.errors."
-# What Kafka adds to key, value and headers of a single-record batch, at most.
+# What Kafka adds at most to the key, value and headers of a batch of one record; and to a header.
 RECORD_OVERHEAD_BYTES = 128
+_HEADER_OVERHEAD_BYTES = 10
+_LONGEST_KEY_KEPT = 1024
 
 
 class Stage(StrEnum):
@@ -37,19 +39,28 @@ class DeadLetter:
 
     def size(self) -> int:
         """Upper bound of the bytes it takes in Kafka."""
-        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers + RECORD_OVERHEAD_BYTES
+        return record_size(self.key, self.value, self.headers)
 
     def oversize(self) -> DeadLetter:
-        """The form that fits any topic: no value, no key, no foreign headers; hash and size."""
+        """The form that fits any topic: no value, no long key, no foreign headers; hash and size."""
         value = self.value or b""
         own = [item for item in self.headers if item[0].startswith(HEADER_PREFIX)]
         own += [
             (f"{HEADER_PREFIX}value.sha256", hashlib.sha256(value).hexdigest().encode()),
             (f"{HEADER_PREFIX}value.bytes", str(len(value)).encode()),
         ]
-        key = self.key if len(self.key or b"") <= 1024 else None
+        key = self.key if len(self.key or b"") <= _LONGEST_KEY_KEPT else None
         return DeadLetter(self.position, self.code, key, None, own, self.timestamp)
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Upper bound of the bytes that a record takes in Kafka."""
+    return (
+        len(key or b"")
+        + len(value or b"")
+        + sum(len(n.encode()) + len(v or b"") + _HEADER_OVERHEAD_BYTES for n, v in headers)
+        + RECORD_OVERHEAD_BYTES
+    )
 
 
 def dead_letter(

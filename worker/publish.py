@@ -9,7 +9,7 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.batch import Headers
-from worker.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter
+from worker.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_size
 from worker.errors import BatchAbortedError
 
 
@@ -90,18 +90,18 @@ class Publisher:
 
 
 def too_large(
-    values: Sequence[bytes], keys: Sequence[bytes | None], limits: SizeLimits
+    values: Sequence[bytes],
+    keys: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    limits: SizeLimits,
 ) -> list[int]:
     """Rows whose score would not fit the output topic."""
-    bound = limits.scores - RECORD_OVERHEAD_BYTES
-    longest_key = max((len(key) for key in keys if key), default=0)
-    if max(map(len, values), default=0) + longest_key <= bound:
-        return []
-    return [
-        row
-        for row, (value, key) in enumerate(zip(values, keys, strict=True))
-        if len(value) + len(key or b"") > bound
-    ]
+    if headers is None:
+        longest = max(map(len, values), default=0) + max((len(k) for k in keys if k), default=0)
+        if longest + RECORD_OVERHEAD_BYTES <= limits.scores:
+            return []
+    rows = zip(keys, values, headers or [()] * len(values), strict=True)
+    return [row for row, record in enumerate(rows) if record_size(*record) > limits.scores]
 
 
 def _raise_queueing(error: KafkaError | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -74,12 +74,15 @@ class Stages:
         with timer.stage("encode"):
             values = self.encode(batch, enriched, scored, decided)
         keys, headers = batch.records.keys, self.encode.headers(batch)
-        refused = too_large(values, keys, self.limits())
+        refused = too_large(values, keys, headers, self.limits())
         if refused:
             letters += [_output_too_large(batch.records, row, len(values[row])) for row in refused]
-            kept = np.setdiff1d(np.arange(len(values)), refused).tolist()
-            keys, values = [keys[i] for i in kept], [values[i] for i in kept]
-            headers = None if headers is None else [headers[i] for i in kept]
+            kept = np.setdiff1d(np.arange(len(values)), refused)
+            rows = kept.tolist()
+            keys, values = [keys[i] for i in rows], [values[i] for i in rows]
+            headers = None if headers is None else [headers[i] for i in rows]
+            decided = replace(decided, codes=decided.codes[kept])
+            enriched = replace(enriched, flags=enriched.flags[kept])
         return Processed(
             keys,
             values,
@@ -95,7 +98,7 @@ class Stages:
 def _output_too_large(records: Records, row: int, size: int) -> DeadLetter:
     error = RecordError(
         ErrorCode.OUTPUT_TOO_LARGE,
-        f"its score takes {size} bytes, more than the output topic allows; carry less "
-        "(output.carry, output.vector) or raise max.message.bytes",
+        f"its score takes {size} bytes, more than the output topic allows with key and headers; "
+        "carry less (output.carry, output.vector, output.headers) or raise max.message.bytes",
     )
     return dead_letter(records, row, error, Stage.PUBLISH, None)
