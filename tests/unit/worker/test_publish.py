@@ -65,6 +65,7 @@ def test_a_dead_letter_is_the_record_as_it_came_with_its_own_time() -> None:
     producer = FakeProducer()
     publish(producer, outbox(0, None, [LETTER]))
     assert producer.sent == [Sent("dead", b"\x00bad", b"k", LETTER.headers, 1_600_000_000_000)]
+    assert producer.calls == ["produce"]
 
 
 def test_a_record_without_a_time_gets_the_time_of_its_dead_letter() -> None:
