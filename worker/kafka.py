@@ -34,6 +34,8 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     if kafka.password_file is not None:
         secret = read_secret(kafka.password_file, "kafka.password_file")
         options["sasl.password"] = secret.get_secret_value()
+    for name, path in kafka.secret_files.items():
+        options[name] = read_secret(path, f"kafka.secret_files: {name}").get_secret_value()
     return options
 
 

@@ -41,6 +41,11 @@ class Kafka(Section):
         description="File with the SASL password; the user is sasl.username in kafka.options.",
         examples=["/secrets/kafka-password"],
     )
+    secret_files: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Files with the values of further secret librdkafka options, by option.",
+        examples=[{"ssl.key.password": "/secrets/key-password"}],
+    )
     options: Options = Field(
         default_factory=dict,
         description="librdkafka options for all clients, such as security.protocol.",
@@ -77,6 +82,10 @@ class Kafka(Section):
         options = {**self.options, **self.consumer, **self.producer}
         if "sasl.password" in options:
             raise ValueError("options: sasl.password stands in the open; use kafka.password_file")
+        for name in self.secret_files:
+            if name in options or name == "sasl.password":
+                other = "password_file" if name == "sasl.password" else "options"
+                raise ValueError(f"secret_files: {name} has its place in {other}; name it once")
         if self.password_file and "sasl.username" not in options:
             raise ValueError("password_file is set, options has no sasl.username; add it")
         return self

@@ -55,6 +55,8 @@ def _anchored(section: M, folder: Path) -> M:
         value = getattr(section, name)
         if isinstance(value, Path):
             changes[name] = folder / value
+        elif isinstance(value, dict) and any(isinstance(item, Path) for item in value.values()):
+            changes[name] = {key: folder / item for key, item in value.items()}
         elif isinstance(value, BaseModel):
             changes[name] = _anchored(value, folder)
     return section.model_copy(update=changes)

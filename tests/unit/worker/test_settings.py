@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
+from worker.kafka import client_options
 from worker.settings import WorkerSettings, load_settings, read_secret
 from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
@@ -365,3 +366,24 @@ def test_the_manual_is_up_to_date() -> None:
 
 def section_of_name(name: str) -> bool:
     return any(group.name == name for group in groups())
+
+
+def test_any_kafka_secret_can_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("hush\n")
+    settings = load(tmp_path, kafka={"secret_files": {"ssl.key.password": "key"}})
+    assert client_options(settings.kafka)["ssl.key.password"] == "hush"
+    assert "hush" not in str(settings.masked())
+
+
+@pytest.mark.parametrize(
+    ("option", "options", "place"),
+    [
+        ("sasl.password", {}, "password_file"),
+        ("ssl.key.password", {"ssl.key.password": "x"}, "options"),
+    ],
+)
+def test_a_secret_named_twice_is_refused(
+    option: str, options: dict[str, str], place: str, tmp_path: Path
+) -> None:
+    told = refusal(tmp_path, kafka={"secret_files": {option: "key"}, "options": options})
+    assert f"secret_files: {option} has its place in {place}" in told
