@@ -11,16 +11,18 @@ from worker.cli import check, demo, dev, features, init, run, score
 from worker.errors import DeliveryFatalError
 from worker.exit_codes import ExitCode
 
-EXIT_CODES = "\n\n".join(
-    (
-        "Exit codes:",
-        "0  done, nothing lost",
-        "1  failed, or a dependency is away",
-        "2  the configuration or the call does not hold; the message says what to do",
-        "3  delivery could not go on safely: start the worker again",
-        "70 a call overstayed and the watchdog ended the process: start it again",
-    )
-)
+EXIT_CODES = """Exit codes:
+
+0  done, nothing lost
+
+1  failed, or a dependency is away
+
+2  the configuration or the call does not hold; the message says what to do
+
+3  delivery could not go on safely: start the worker again
+
+70 a call overstayed and the watchdog ended the process: start it again
+"""
 
 app = typer.Typer(
     name="fraud-worker",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -109,23 +110,38 @@ class TopicLimits:
     def refresh(self) -> SizeLimits:
         """Ask the brokers; without the permission the brokers' default stands.
 
-        Raises KafkaException while they do not answer.
+        Raises KafkaException while they do not answer, ConfigurationError for a topic that is not
+        there.
         """
-        admin = make_admin(self._kafka)
-        topics = (self._kafka.output_topic, self._kafka.dead_letter_topic)
-        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-        answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
-        sizes = []
-        for resource in resources:
-            try:
-                config = answers[resource].result()
-                sizes.append(int(config["max.message.bytes"].value))
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    raise
-                sizes.append(_DEFAULT_MAX_MESSAGE_BYTES)
-        self._limits = SizeLimits(*sizes)
+        topics = {
+            "kafka.input_topic": self._kafka.input_topic,
+            "kafka.output_topic": self._kafka.output_topic,
+            "kafka.dead_letter_topic": self._kafka.dead_letter_topic,
+        }
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics.values()]
+        with make_admin(self._kafka) as admin:
+            answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
+            _, scores, dead_letters = (
+                _max_message_bytes(setting, answers[resource])
+                for setting, resource in zip(topics, resources, strict=True)
+            )
+        self._limits = SizeLimits(scores, dead_letters)
         return self._limits
+
+
+def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
+    try:
+        return int(answer.result()["max.message.bytes"].value)
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise ConfigurationError(
+                f"{setting}: the brokers have no such topic ({error.args[0].str()}); create it, or "
+                "name another"
+            ) from error
+        if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise
+        return _DEFAULT_MAX_MESSAGE_BYTES
 
 
 def make_admin(kafka: Kafka) -> AdminClient:

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import time
 from typing import Literal
 
 import structlog
+
+_REPEAT_S = 10.0
+
+
+class _Repeats(logging.Filter):
+    """Lets a message through once in 10 s: librdkafka repeats itself for every broken connection.
+
+    Numbers do not tell messages apart: they count clients and milliseconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = re.sub(r"\d+", "0", record.getMessage())
+        now = time.monotonic()
+        if now - self._said.get(said, -_REPEAT_S) < _REPEAT_S:
+            return False
+        self._said[said] = now
+        return True
 
 
 def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> None:
@@ -35,6 +58,7 @@ def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> Non
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))

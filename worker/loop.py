@@ -37,6 +37,8 @@ from worker.stages import Processed
 log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.2
+# What the stations can wait for; the error names which.
+_SERVICE = "store or registry"
 _LOOK_EVERY_S = 2.0
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -174,14 +176,14 @@ class Loop:
 
     def _pause(self, reason: str) -> None:
         log.warning("paused", reason=reason, remedy="reading goes on when it answers again")
-        self._health.away("dependency", reason)
-        metrics.paused.labels("dependency").set(1)
+        self._health.away(_SERVICE, reason)
+        metrics.paused.labels(_SERVICE).set(1)
         self._poller.pause()
 
     def _resume(self) -> None:
         self._poller.resume()
-        metrics.paused.labels("dependency").set(0)
-        self._health.back("dependency")
+        metrics.paused.labels(_SERVICE).set(0)
+        self._health.back(_SERVICE)
         log.info("resumed")
 
     def _wait(self, attempt: int) -> None:

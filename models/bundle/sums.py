@@ -93,7 +93,8 @@ def _plain_files(folder: Path) -> set[str]:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise BundleRefusedError(
-            f"{folder}: cannot be read as a model bundle folder ({error.strerror})"
+            f"{folder}: cannot be read as a model bundle folder ({error.strerror}); put a "
+            "bundle there, or name another with model.bundle"
         ) from error
     for entry in entries:
         if not entry.is_file(follow_symlinks=False):

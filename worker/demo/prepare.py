@@ -73,14 +73,16 @@ def load_lookups(feature_set: FeatureSet, files: dict[str, Path], store: OnlineS
             load_lookup(feature_set, name, files[name], store)
 
 
-def train(pipeline: Path, history: Path, store: OnlineStore, out: Path) -> int:
-    """Fit a small model on the first labelled events of a file; returns how many.
+def train(
+    pipeline: Path, history: Path, store: OnlineStore, out: Path, limit: int = TRAINING_EVENTS
+) -> int:
+    """Fit a small model on the first ``limit`` events of a labelled file; returns how many.
 
     The features are computed by the code that serves them. Raises ConfigurationError when the file
     has no labels.
     """
     feature_set = load_feature_set(pipeline / "features.yaml")
-    matrices, labels, left = [], [], TRAINING_EVENTS
+    matrices, labels, left = [], [], limit
     for matrix, known in _labelled(feature_set, history, store):
         matrices.append(matrix[:left])
         labels.append(known[:left])

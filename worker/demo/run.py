@@ -18,7 +18,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailableError
 from schemas.files import count_rows
 from worker.demo.audit import Verdict, audit
 from worker.demo.player import Player
-from worker.demo.prepare import Prepared, load_lookups, simulate_files, train
+from worker.demo.prepare import TRAINING_EVENTS, Prepared, load_lookups, simulate_files, train
 from worker.demo.screen import note, screen
 from worker.demo.watch import Snapshot, Watch
 from worker.demo.worker_process import WorkerProcess
@@ -87,7 +87,10 @@ def _play(
     store = RedisStore(valkey.url)
     load_lookups(feature_set, prepared.lookups, store)
     started = time.monotonic()
-    trained = train(pipeline, prepared.history, store, folder / "model")
+    rows = count_rows(prepared.history)
+    # A file is played too: the half that the model has not seen is for the verdict.
+    limit = min(rows, TRAINING_EVENTS) if play.file is None else min(rows // 2, TRAINING_EVENTS)
+    trained = train(pipeline, prepared.history, store, folder / "model", limit)
     store.close()
     note(f"trained a model on {trained:,} events in {time.monotonic() - started:.1f} s")
     create_topics(kafka.bootstrap, dict.fromkeys(_TOPICS, _PARTITIONS))

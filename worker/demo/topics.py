@@ -18,6 +18,7 @@ def reader(bootstrap: str, topics: Sequence[str]) -> Consumer:
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
+            "log_level": 0,
             "group.id": f"demo-{uuid4()}",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
