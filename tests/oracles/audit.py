@@ -1,0 +1,206 @@
+"""Reads a pipeline's topics to their ends, runs the log serially, prints the verdict as JSON.
+
+``python -m tests.oracles.audit DIR``, from the root of the repository: a process of its own, as the
+system tests import nothing of the worker. The serial run takes the pipeline's own stations, one
+partition after the other, and the online store as it is.
+
+The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
+verdict, and ``shown``: the first cases of each, in words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+from confluent_kafka import Message
+
+from schemas.batch import Position, Records
+from tests.oracles.delivery import Answer, Verdict, judge
+from tests.oracles.topics import await_ended_transactions, read_to_end
+from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
+from worker.dead_letter import HEADER_PREFIX
+from worker.publish import SizeLimits
+from worker.stages import Processed
+from worker.wire import score_prefix, score_schema
+
+_OPEN_TRANSACTIONS_S = 60.0
+_SHOWN = 10
+_FRAME_BYTES = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_LIMIT = SizeLimits(2**31, 2**31)
+
+
+class Scores:
+    """Reads score records, and makes them comparable: without ``scored_at``, as bytes."""
+
+    def __init__(self) -> None:
+        self._schema = fastavro.parse_schema(score_schema())
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        record = fastavro.schemaless_reader(io.BytesIO(value[_FRAME_BYTES:]), self._schema, None)
+        assert isinstance(record, dict)
+        return record
+
+    def content(self, key: bytes | None, value: bytes) -> tuple[Position, Hashable]:
+        """The input position that a score names, and all that a serial run determines of it."""
+        record = self.read(value)
+        source = Position(**record["source"])
+        out = io.BytesIO(value[:_FRAME_BYTES])
+        out.seek(_FRAME_BYTES)
+        fastavro.schemaless_writer(out, self._schema, record | {"scored_at": _EPOCH})
+        return source, ("score", key, out.getvalue())
+
+    def difference(self, seen: Any, serial: Any) -> str:
+        """What differs, in words: a field's values, or all there is."""
+        if serial is None or {seen[0], serial[0]} != {"score"}:
+            return f"{seen!r}; serial: {serial!r}"
+        left, right = self.read(seen[2]), self.read(serial[2])
+        fields = [name for name in left if repr(left[name]) != repr(right[name])]
+        return "; ".join(f"{n} is {left[n]!r}, serial: {right[n]!r}" for n in fields) or "bytes"
+
+
+def audit(folder: Path) -> dict[str, Any]:
+    """The verdict on the pipeline in ``folder``, by its topics as they are now."""
+    pipeline = load_pipeline(folder)
+    kafka = pipeline.settings.kafka
+    outputs = (kafka.output_topic, kafka.dead_letter_topic)
+    await_ended_transactions(kafka.bootstrap_servers, outputs, _OPEN_TRANSACTIONS_S)
+    scores = Scores()
+    answers = [
+        *_scored(kafka.bootstrap_servers, kafka.output_topic, scores),
+        *_dead_letters(kafka.bootstrap_servers, kafka.dead_letter_topic),
+    ]
+    serial = dict(_serial(pipeline, scores))
+    verdict = judge(serial.keys(), answers, serial)
+    letters = sum(answer.at.topic == kafka.dead_letter_topic for answer in answers)
+    return {
+        "events": len(serial),
+        "scores": len(answers) - letters,
+        "dead_letters": letters,
+        **verdict.counts(),
+        "shown": _shown(verdict, answers, serial, scores),
+    }
+
+
+def _scored(bootstrap: str, topic: str, scores: Scores) -> Iterator[Answer]:
+    for messages in read_to_end(bootstrap, topic):
+        for message in messages:
+            source, content = scores.content(message.key(), message.value() or b"")
+            yield Answer(source, _place(message), content)
+
+
+def _dead_letters(bootstrap: str, topic: str) -> Iterator[Answer]:
+    for messages in read_to_end(bootstrap, topic):
+        for m in messages:
+            headers: list[tuple[str, bytes | None]] = list(m.headers() or [])
+            content = _letter(m.key(), m.value(), headers, m.timestamp()[1])
+            yield Answer(_source(dict(headers)), _place(m), content)
+
+
+def _letter(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]], timestamp: int
+) -> Hashable:
+    return ("dead letter", key, value, tuple(headers), timestamp)
+
+
+def _source(headers: Mapping[str, Any]) -> Position:
+    topic, partition, offset = (
+        headers[HEADER_PREFIX + name].decode() for name in ("topic", "partition", "offset")
+    )
+    return Position(topic, int(partition), int(offset))
+
+
+def _place(message: Message) -> Position:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return Position(topic, partition, offset)
+
+
+def _serial(pipeline: Pipeline, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+    """Each input position with what the stations make of it, one after the other."""
+    settings = pipeline.settings
+    store = open_store(settings)
+    stages = make_stages(
+        pipeline, make_decoder(pipeline), store, score_prefix(settings), lambda: _NO_LIMIT
+    )
+    try:
+        for messages in read_to_end(settings.kafka.bootstrap_servers, settings.kafka.input_topic):
+            if messages:
+                records = _records(settings.kafka.input_topic, messages)
+                made = dict(_made(stages(records), scores))
+                # A position that the stations forget stays in: with no content, nothing equals it.
+                for row in range(len(records)):
+                    position = records.position(row)
+                    yield position, made.get(position)
+    finally:
+        store.close()
+
+
+def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+    for key, value in zip(processed.keys, processed.values, strict=True):
+        yield scores.content(key, value)
+    for letter in processed.dead_letters:
+        content = _letter(letter.key, letter.value, letter.headers, max(letter.timestamp, 0))
+        yield letter.position, content
+
+
+def _records(topic: str, messages: Sequence[Message]) -> Records:
+    return Records(
+        topic,
+        [m.key() for m in messages],
+        [m.value() for m in messages],
+        np.array([m.partition() for m in messages], np.int32),
+        np.array([m.offset() for m in messages], np.int64),
+        np.array([m.timestamp()[1] for m in messages], np.int64),
+        [m.headers() for m in messages],
+    )
+
+
+def _shown(
+    verdict: Verdict,
+    answers: Sequence[Answer],
+    serial: Mapping[Position, Hashable],
+    scores: Scores,
+) -> dict[str, list[str]]:
+    """The first cases of each fault, in words."""
+    by_source: dict[Position, list[Answer]] = {}
+    if not verdict.clean:
+        for answer in answers:
+            by_source.setdefault(answer.source, []).append(answer)
+    return {
+        "lost": [_at(position) for position in verdict.lost[:_SHOWN]],
+        "duplicated": [
+            f"{_at(a.source)} stands at {', '.join(_at(b.at) for b in by_source[a.source])}"
+            for a in verdict.duplicated[:_SHOWN]
+        ],
+        "out_of_order": [f"{_at(a.source)} at {_at(a.at)}" for a in verdict.out_of_order[:_SHOWN]],
+        "scores_different": [
+            f"{_at(a.source)} at {_at(a.at)}: {scores.difference(a.content, serial.get(a.source))}"
+            for a in verdict.scores_different[:_SHOWN]
+        ],
+    }
+
+
+def _at(position: Position) -> str:
+    return f"{position.topic}[{position.partition}]@{position.offset}"
+
+
+def main() -> None:
+    """Print the verdict; the exit status is 0 whatever it is."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    print(json.dumps(audit(parser.parse_args().folder)))  # noqa: T201 - its result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Kills workers and brokers under load, then holds what is left against a serial run of the log.
+
+    .venv/bin/python tests/system/chaos.py --kills 20 --seed 7
+
+Progress goes to stderr, one line of JSON to stdout. Exit status 0: nothing lost, nothing twice, all
+in order, every score as in the serial run. The faults and their order follow the seed; when exactly
+they strike depends on the machine as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.system.fleet import Fleet
+from tests.system.load import Load
+from tests.system.rig import SESSION_TIMEOUT_S, Rig, await_that, train
+from worker.embedded.kafka import Kafka
+from worker.embedded.valkey import Valkey
+
+PARTITIONS = 6
+RATE = 1_000.0
+RECOVERY_S = 15.0
+DRAIN_S = 120.0
+STARTUP_S = 60.0
+FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
+
+
+class Chaos:
+    """Faults on one rig, one after the other, in an order that the seed gives."""
+
+    def __init__(self, rig: Rig, kafka: Kafka, kills: int, seed: int) -> None:
+        self._kafka = kafka
+        self._random = random.Random(seed)
+        self._started = time.monotonic()
+        self._rig = rig
+        self._load = Load(rig, seed, RATE)
+        self._fleet = Fleet(rig, self.say)
+        rounds = max(1, kills // 10)
+        self._schedule = [self._kill] * kills + [
+            self._zombie,
+            self._restart_broker,
+            self._third,
+            self._third,
+        ] * rounds
+        self._random.shuffle(self._schedule)
+        self.counts = {"kills": 0, "zombies": 0, "broker_restarts": 0}
+
+    def say(self, line: str) -> None:
+        print(f"{time.monotonic() - self._started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    def run(self) -> None:
+        """All faults, then the drain. Raises TimeoutError or RuntimeError with the state seen."""
+        try:
+            for name in ("one", "two"):
+                self._fleet.join(name)
+            self._load.start()
+            self._recover(STARTUP_S)
+            for fault in self._schedule:
+                self._tend_for(self._random.uniform(0.0, 1.5))
+                fault()
+                self._recover(RECOVERY_S)
+            self._drain()
+        finally:
+            self._load.stop()
+            self._fleet.end()
+
+    def _drain(self) -> None:
+        self._load.stop()
+        self.say(f"the last fault has healed; draining {self._load.sent:,} records")
+        until = time.monotonic() + DRAIN_S
+        while True:
+            self._fleet.tend()
+            try:
+                self._rig.await_all_answered(1.0)
+                break
+            except TimeoutError as error:
+                if time.monotonic() > until:
+                    raise
+                self.say(str(error))
+        for name in self._fleet.names:
+            self._fleet.leave(name)
+
+    def _kill(self) -> None:
+        self.counts["kills"] += 1
+        victim = self._random.choice(self._fleet.names)
+        self.say(f"kill {self.counts['kills']}: {victim}")
+        self._fleet.kill(victim)
+
+    def _zombie(self) -> None:
+        """Stop a worker until the others have its partitions, and wake it again."""
+        self.counts["zombies"] += 1
+        victim = self._random.choice(self._fleet.names)
+        held = SESSION_TIMEOUT_S + self._random.uniform(0.5, 4.0)
+        self.say(f"zombie: {victim} sleeps for {held:.1f} s")
+        self._fleet.freeze(victim)
+        self._tend_for(held)
+        self._recover(RECOVERY_S)
+        self._fleet.thaw(victim)
+
+    def _restart_broker(self) -> None:
+        self.counts["broker_restarts"] += 1
+        end = self._random.choice((self._kafka.stop, self._kafka.kill))
+        self.say(f"broker: {end.__name__}")
+        end()
+        self._tend_for(self._random.uniform(0.0, 3.0))
+        self._kafka.start()
+
+    def _third(self) -> None:
+        if "three" in self._fleet.names:
+            self.say("the third worker leaves")
+            self._fleet.leave("three")
+        else:
+            self.say("a third worker joins")
+            self._fleet.join("three")
+
+    def _recover(self, deadline_s: float) -> None:
+        """Wait until every worker that is awake has committed again, or the time has passed."""
+        marks = self._fleet.marks()
+        try:
+            await_that(
+                lambda: self._fleet.committed_since(marks),
+                deadline_s,
+                "every worker committed again",
+                lambda: {"before": marks, "now": self._fleet.marks()},
+            )
+        except TimeoutError as error:
+            self.say(str(error))
+
+    def _tend_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._fleet.tend()
+            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+
+
+def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
+    """The result, and whether everything held."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        kafka = stack.enter_context(Kafka(folder / "kafka"))
+        valkey = stack.enter_context(Valkey(folder / "valkey", append_only=True))
+        train(folder)
+        rig = Rig(folder / "chaos", folder, (kafka.bootstrap, valkey.url), partitions=PARTITIONS)
+        chaos = Chaos(rig, kafka, kills, seed)
+        ended = True
+        try:
+            chaos.run()
+        except (TimeoutError, RuntimeError) as error:
+            ended = False
+            chaos.say(f"FAILED: {error}")
+        chaos.say("the oracle reads")
+        verdict = rig.audit()
+        for name in FAULTS:
+            for case in verdict["shown"][name]:
+                chaos.say(f"{name}: {case}")
+    result = {
+        "kills": chaos.counts["kills"],
+        "events": verdict["events"],
+        **{name: verdict[name] for name in FAULTS},
+        "dead_letters": verdict["dead_letters"],
+        "zombies": chaos.counts["zombies"],
+        "broker_restarts": chaos.counts["broker_restarts"],
+        "seed": seed,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    return result, ended and not any(verdict[name] for name in FAULTS)
+
+
+def main() -> int:
+    """Parse, play, print; the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs of workers")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}: --seed {arguments.seed} repeats it", file=sys.stderr)
+    folder = Path(tempfile.mkdtemp(prefix="fraud-worker-chaos."))
+    try:
+        result, held = play(folder, arguments.kills, arguments.seed)
+    except BaseException:
+        print(f"logs and data are kept in {folder}", file=sys.stderr)
+        raise
+    if held:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"logs and data are kept in {folder}", file=sys.stderr)
+    print(json.dumps(result))
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Transactions at a steady rate, some of them broken, from a thread of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import threading
+import time
+from typing import Any
+
+import fastavro
+from confluent_kafka import Producer
+
+from tests.system.rig import ROOT, Rig
+
+_SCHEMA_ID = 1
+_TICK_S = 0.01
+_FLUSH_S = 120.0
+_CUSTOMERS, _TERMINALS = 2_000, 4_000
+_FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
+_BAD_SHARE = 0.01
+_HEADERS_SHARE = 0.02
+
+
+class Load:
+    """``rate`` records a second into the rig's input topic, the same ones for the same ``seed``."""
+
+    def __init__(self, rig: Rig, seed: int, rate: float) -> None:
+        self._topic = rig.topics["input"]
+        self._random = random.Random(seed)
+        self._rate = rate
+        schema = json.loads((ROOT / "schemas" / "transaction.avsc").read_text())
+        self._schema = fastavro.parse_schema(schema)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": rig.bootstrap,
+                "partitioner": "murmur2_random",
+                "acks": "all",
+                "linger.ms": 5,
+                "message.timeout.ms": 120_000,
+                "queue.buffering.max.messages": 1_000_000,
+                "log_level": 0,
+            }
+        )
+        self.sent = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and see all of it acknowledged. Raises TimeoutError if it is not."""
+        self._stopping.set()
+        self._thread.join()
+        if left := self._producer.flush(_FLUSH_S):
+            raise TimeoutError(f"{left} records of the load were not acknowledged")
+
+    def send(self, count: int) -> None:
+        """``count`` records at once, acknowledged; without `start`."""
+        for _ in range(count):
+            self._send_one()
+        if left := self._producer.flush(_FLUSH_S):
+            raise TimeoutError(f"{left} records of the load were not acknowledged")
+
+    def _run(self) -> None:
+        started, before = time.monotonic(), self.sent
+        while not self._stopping.wait(_TICK_S):
+            due = before + int((time.monotonic() - started) * self._rate)
+            while self.sent < due:
+                self._send_one()
+            self._producer.poll(0)
+
+    def _send_one(self) -> None:
+        event = self._event()
+        value: bytes | None = self._framed(event)
+        if self._random.random() < _BAD_SHARE:
+            value = self._broken(event)
+        headers = [("trace", str(self.sent).encode())]
+        self._producer.produce(
+            self._topic,
+            value,
+            event["customer_id"].encode(),
+            headers=headers if self._random.random() < _HEADERS_SHARE else None,
+        )
+        self.sent += 1
+
+    def _event(self) -> dict[str, Any]:
+        draw = self._random
+        return {
+            "transaction_id": f"tx-{self.sent}",
+            "tx_time": _FIRST_TIME_MS + self.sent,
+            "customer_id": str(draw.randrange(_CUSTOMERS)),
+            "terminal_id": str(draw.randrange(_TERMINALS)),
+            "amount": round(draw.lognormvariate(3.5, 1.0), 2),
+        }
+
+    def _framed(self, event: dict[str, Any]) -> bytes:
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, self._schema, event)
+        return b"\x00" + _SCHEMA_ID.to_bytes(4, "big") + body.getvalue()
+
+    def _broken(self, event: dict[str, Any]) -> bytes | None:
+        """One of several ways in which a record is no event."""
+        good = self._framed(event)
+        return self._random.choice(
+            (
+                None,
+                b"",
+                good[:3],
+                good[:-4],
+                good + b"\x00",
+                b"\x07" + good[1:],
+                b"\x00\x00\x00\x03\xe7" + good[5:],
+                self._framed(event | {"amount": float("nan")}),
+                self._framed(event | {"transaction_id": ""}),
+            )
+        )

@@ -1,0 +1,169 @@
+"""One pipeline on real servers, driven and judged from outside: processes, topics and HTTP only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from worker.embedded.process import LOOPBACK
+from worker.embedded.topics import create_topics
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "handbook"
+LOOKUPS = ("customer_profile", "terminal_profile")
+SESSION_TIMEOUT_S = 6.0
+_LOOK_S = 0.1
+_COMMAND_S = 120.0
+_AUDIT_S = 240.0
+
+
+def await_that(
+    condition: Callable[[], bool], deadline_s: float, what: str, state: Callable[[], object]
+) -> None:
+    """Return when ``condition`` holds. Raises TimeoutError that says what was seen instead."""
+    until = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {deadline_s:g} s; state: {state()}")
+        time.sleep(_LOOK_S)
+
+
+def train(folder: Path) -> None:
+    """A model and the lookups' files, in ``folder``: of use to any number of rigs."""
+    run([sys.executable, "-m", "tests.oracles.train", str(folder)], _COMMAND_S)
+
+
+class Rig:
+    """A pipeline folder with topics and lookups of its own.
+
+    trained: a folder that `train` has filled. partitions: of the input topic. settings: sections of
+    worker.yaml, merged over the rig's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trained: Path,
+        servers: tuple[str, str],
+        *,
+        partitions: int = 3,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.bootstrap, redis_url = servers
+        name = folder.name
+        self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
+        self.group = name
+        self._partitions = partitions
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        folder.mkdir(parents=True)
+        sections = _settings(self, redis_url, trained)
+        for section, own in (settings or {}).items():
+            sections[section] = {**sections.get(section, {}), **own}
+        (folder / "worker.yaml").write_text(yaml.safe_dump(sections))
+        # Another number of partitions than the input's: its order must survive the mixing.
+        sizes = dict(zip(self.topics.values(), (partitions, partitions + 1, 1), strict=True))
+        create_topics(self.bootstrap, sizes)
+        for lookup in LOOKUPS:
+            self.command("features", "load", lookup, str(trained / f"{lookup}.parquet"))
+
+    def command(self, *words: str) -> None:
+        """Run ``fraud-worker`` with these words on this pipeline, and wait."""
+        command = [sys.executable, "-m", "worker", *words, "--pipeline", str(self.folder)]
+        run(command, _COMMAND_S)
+
+    def audit(self) -> dict[str, Any]:
+        """The oracle's verdict on the topics as they are now."""
+        output = run([sys.executable, "-m", "tests.oracles.audit", str(self.folder)], _AUDIT_S)
+        verdict = json.loads(output)
+        assert isinstance(verdict, dict)
+        return verdict
+
+    def ends(self) -> dict[int, int]:
+        """The end offset of each input partition."""
+        asked = {at: OffsetSpec.latest() for at in self._inputs()}
+        answers = self._admin.list_offsets(asked, request_timeout=10)
+        return {at.partition: answer.result().offset for at, answer in answers.items()}
+
+    def checkpoints(self) -> dict[int, int]:
+        """The group's committed offset of each input partition that has one."""
+        asked = ConsumerGroupTopicPartitions(self.group, self._inputs())
+        (answer,) = self._admin.list_consumer_group_offsets([asked], request_timeout=10).values()
+        found = answer.result().topic_partitions
+        return {at.partition: at.offset for at in found if at.offset >= 0}
+
+    def members(self) -> int:
+        """How many members the group has, once all agree on the assignment; 0 until then."""
+        (answer,) = self._admin.describe_consumer_groups([self.group], request_timeout=10).values()
+        found = answer.result()
+        return len(found.members) if found.state.name == "STABLE" else 0
+
+    def await_all_answered(self, deadline_s: float) -> None:
+        """Return when the group has committed the whole input, as it ends now."""
+        ends = {partition: end for partition, end in self.ends().items() if end}
+        await_that(
+            lambda: _quietly(self.checkpoints) == ends,
+            deadline_s,
+            "all records answered",
+            lambda: {"committed": _quietly(self.checkpoints), "ends": ends},
+        )
+
+    def _inputs(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topics["input"], p) for p in range(self._partitions)]
+
+
+def run(command: Sequence[str], timeout_s: float) -> str:
+    """The output of a command that succeeds. Raises RuntimeError with what it said if not."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def _quietly(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+    """What the brokers say; nothing while they do not answer."""
+    try:
+        return ask()
+    except KafkaException:
+        return {}
+
+
+def _settings(rig: Rig, redis_url: str, trained: Path) -> dict[str, Any]:
+    return {
+        "features": str(EXAMPLE / "features.yaml"),
+        "policy": str(EXAMPLE / "policy.yaml"),
+        "kafka": {
+            "bootstrap_servers": rig.bootstrap,
+            "group": rig.group,
+            **{f"{name}_topic": topic for name, topic in rig.topics.items()},
+            "start_from": "earliest",
+            "consumer": {
+                "session.timeout.ms": int(SESSION_TIMEOUT_S * 1000),
+                "heartbeat.interval.ms": 1500,
+            },
+            "producer": {"transaction.timeout.ms": 5000},
+        },
+        "store": {"url": redis_url},
+        "model": {"bundle": str(trained / "model"), "device": "cpu", "threads": 1},
+        "output": {"vector": "all", "carry": ["amount"]},
+        "http": {"host": LOOPBACK},
+        "logs": {"format": "json"},
+    }
