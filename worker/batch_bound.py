@@ -18,9 +18,11 @@ class BatchBound:
 
     @property
     def events(self) -> int:
-        if self._cost_s is None:
+        cost_s = self._cost_s
+        # Multiplied, not divided: a clock of coarse ticks may measure nothing at all.
+        if cost_s is None or cost_s * self._max_events <= self._budget_s:
             return self._max_events
-        return max(1, min(self._max_events, int(self._budget_s / self._cost_s)))
+        return max(1, int(self._budget_s / cost_s))
 
     def observe(self, events: int, took_s: float) -> None:
         """Learn from one committed micro-batch.
