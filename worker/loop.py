@@ -40,6 +40,10 @@ _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
 _LOOK_EVERY_S = 2.0
+_CONNECTION_LOST = (
+    KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
+)
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -86,6 +90,7 @@ class Loop:
         self._stopping = False
         self._too_large_in_a_row = 0
         self._kafka_is_away = False
+        self._producer_is_suspect = False
         self._look_again = 0.0
 
     def stop(self) -> None:
@@ -94,6 +99,9 @@ class Loop:
 
     def on_client_error(self, error: KafkaError) -> None:
         """The consumer tells of its connections: nobody else notices while there is no event."""
+        # A producer that lives through a broken connection may hang in its next transaction
+        # (measured: send_offsets_to_transaction; librdkafka issue 5456).
+        self._producer_is_suspect |= error.code() in _CONNECTION_LOST
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
             self._kafka_away(str(error))
 
@@ -135,6 +143,8 @@ class Loop:
         if processed is None or polled.epoch != self._poller.epoch:
             metrics.batches.labels("dropped").inc()
             return
+        if self._producer_is_suspect:
+            self._open_checkpoint()
         outbox = _outbox(polled, processed)
         self._in_flight = _InFlight(
             polled, processed, started, self._committer.submit(self._checkpoint.deliver, outbox)
@@ -227,6 +237,7 @@ class Loop:
             ) from error
 
     def _open_checkpoint(self) -> None:
+        self._producer_is_suspect = False
         self._until_kafka_answers(self._checkpoint.open)
 
     def _rewind(self) -> None:
