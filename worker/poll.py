@@ -60,6 +60,7 @@ class Poller:
         self._before_change = before_change
         # None from the assignment to the first rewind.
         self._starts: dict[int, int | None] = {}
+        self._outside_the_group: Any = None
         self.epoch = 0
         self.joined = False
         self.rewind_needed = False
@@ -70,6 +71,7 @@ class Poller:
         return sorted(self._starts)
 
     def subscribe(self) -> None:
+        self._outside_the_group = self._consumer.consumer_group_metadata()
         self._consumer.subscribe(
             [self._topic],
             on_assign=self._on_assign,
@@ -91,7 +93,9 @@ class Poller:
         # Taken here, on the polling thread, right after the records: a fresh object at commit
         # time would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
-        if self.epoch != epoch:
+        # A member that the group has just thrown out has the metadata of one that never joined, and
+        # with it the brokers take offsets unchecked, for any partition (measured: Kafka 4.3).
+        if self.epoch != epoch or group_metadata == self._outside_the_group:
             self.rewind_needed = True
             return None
         messages = _without_errors(messages)

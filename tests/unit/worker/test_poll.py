@@ -330,3 +330,11 @@ def test_brokers_that_do_not_answer_are_no_error_but_an_answer() -> None:
     consumer.fail("list_topics", kafka_error(KafkaError._TRANSPORT))
     assert not poller.brokers_answer()
     assert poller.brokers_answer()
+
+
+def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped() -> None:
+    consumer = FakeConsumer({0: 5})
+    poller = assigned(consumer, 0)
+    consumer.generation = 0
+    assert poller.poll(9, 0.1) is None
+    assert must_rewind(poller)
