@@ -44,6 +44,8 @@ _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
 )
+# A rejoin is a few calls to the brokers, each of which has its bound.
+_REJOIN_CALLS = 4
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -92,6 +94,8 @@ class Loop:
         self._kafka_is_away = False
         self._producer_is_suspect = False
         self._look_again = 0.0
+        self._rejoin_s = _REJOIN_CALLS * settle_s
+        self._member_at = clock()
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
@@ -155,6 +159,7 @@ class Loop:
         if self._poller.joined:
             self._health.joined()
         metrics.partitions.set(len(self._poller.partitions))
+        self._require_membership()
         if self._clock() < self._look_again:
             return
         self._look_again = self._clock() + _LOOK_EVERY_S
@@ -163,6 +168,19 @@ class Loop:
             metrics.lag.labels(str(partition)).set(behind)
         if self._kafka_is_away and self._poller.brokers_answer():
             self._kafka_back()
+
+    def _require_membership(self) -> None:
+        """A member that lost its partitions is to be back soon, while brokers answer.
+
+        librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
+        the group then waits for it as long as its heartbeats go on.
+        """
+        if not self._poller.expelled or self._kafka_is_away:
+            self._member_at = self._clock()
+        elif self._clock() - self._member_at > self._rejoin_s:
+            raise DeliveryFatalError(
+                f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
+            )
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
         """The stations' result; None when the partitions moved while a dependency was away."""

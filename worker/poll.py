@@ -63,6 +63,7 @@ class Poller:
         self._outside_the_group: Any = None
         self.epoch = 0
         self.joined = False
+        self.expelled = False
         self.rewind_needed = False
 
     @property
@@ -222,6 +223,7 @@ class Poller:
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._change()
         self.joined = True
+        self.expelled = False
         # Left to librdkafka, it would start from a place of its own: `rewind` seeks the right one.
         consumer.incremental_assign(
             [TopicPartition(self._topic, p.partition, OFFSET_END) for p in assigned]
@@ -236,6 +238,7 @@ class Poller:
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
         self._change()
+        self.expelled = True
         consumer.incremental_unassign(lost)
         self._forget("lost", lost)
 
