@@ -36,7 +36,7 @@ def mask(value: Any, name: str = "") -> Any:
 
     A secret is what stands under the name of one, and the user and password in an address.
     """
-    if value is not None and _SECRET_NAME.search(name) and not name.endswith("_file"):
+    if value is not None and _SECRET_NAME.search(name) and not name.endswith(("_file", "_files")):
         return MASK
     if isinstance(value, dict):
         return {key: mask(item, str(key)) for key, item in value.items()}
