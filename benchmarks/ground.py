@@ -134,6 +134,7 @@ def _fill(bootstrap: str, feature_set: FeatureSet, events: int) -> None:
             "linger.ms": 5,
             "queue.buffering.max.messages": 2 * _CHUNK,
             "delivery.report.only.error": True,
+            "log_level": 3,
         }
     )
     encode = encoder(feature_set)

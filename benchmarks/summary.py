@@ -24,6 +24,7 @@ def summarise(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
             "highest": max(run.events_per_s for run in some),
             "cpu_us_per_event": _median([run.cpu_us_per_event for run in some]),
             "peak_mib": _median([run.peak_bytes / 2**20 for run in some]),
+            "other_cores": max(run.other_cores for run in some),
             "ratio": rates[name] / rates[BASE],
             "stages_us_per_event": _stages(some),
             "runs": [asdict(run) for run in some],

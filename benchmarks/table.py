@@ -22,10 +22,18 @@ def show(result: Mapping[str, Any]) -> None:
 def _programs(result: Mapping[str, Any]) -> Table:
     machine = result["machine"]
     table = Table(
-        title=f"{machine['processor']}, {machine['usable_cores']} cores, shared with broker, store"
+        title=f"{machine['processor']}, {machine['usable_cores']} cores, shared with broker, store",
+        caption="others: cores kept busy by what does not belong to the benchmark, at most",
     )
     table.add_column("program")
-    for title in ("events/s", "lowest-highest", "of hand_written", "CPU µs/event", "peak MiB"):
+    for title in (
+        "events/s",
+        "lowest-highest",
+        "of hand_written",
+        "CPU µs/event",
+        "peak MiB",
+        "others",
+    ):
         table.add_column(title, justify="right")
     for name, found in result["programs"].items():
         table.add_row(
@@ -35,6 +43,7 @@ def _programs(result: Mapping[str, Any]) -> Table:
             f"{found['ratio']:.2f}",
             f"{found['cpu_us_per_event']:.1f}",
             f"{found['peak_mib']:.0f}",
+            f"{found['other_cores']:.1f}",
         )
     return table
 

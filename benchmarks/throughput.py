@@ -36,6 +36,7 @@ class Measured:
 
     peak_bytes: the most memory that was resident at once. stages: seconds by station, of the
     worker alone. committed: all events that the run has committed, warm-up and drain included.
+    other_cores: cores kept busy by what does not belong to the benchmark.
     """
 
     events: int
@@ -44,6 +45,7 @@ class Measured:
     peak_bytes: int
     stages: Mapping[str, float]
     committed: int
+    other_cores: float
 
     @property
     def events_per_s(self) -> float:
@@ -76,6 +78,7 @@ def measure(ground: Ground, program: str, run: Run, span: Span) -> Measured:
             peak,
             _stages(first.metrics, last.metrics),
             committed(admin, run.group),
+            max(0.0, last.others_s - first.others_s) / seconds,
         )
 
 
@@ -87,6 +90,7 @@ class _Look:
         self.committed = committed(admin, run.group)
         self.at = time.monotonic()
         self.cpu_s = times.user + times.system
+        self.others_s = _machine_cpu_s() - _own_cpu_s()
         self.metrics = process.metrics()
 
 
@@ -110,6 +114,20 @@ def peak_bytes(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     return int(found[1]) * 1024 if found else 0
+
+
+def _machine_cpu_s() -> float:
+    times = psutil.cpu_times()
+    # Linux counts guests in `user` already.
+    idle = sum(getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
+    return float(sum(times) - idle)
+
+
+def _own_cpu_s() -> float:
+    """Of this process and all that it has started and that runs: broker, store, program."""
+    this = psutil.Process()
+    every = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return float(sum(times.user + times.system for times in every))
 
 
 def _wait_for_commit(admin: AdminClient, run: Run, process: Program) -> None:

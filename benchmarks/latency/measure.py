@@ -18,6 +18,7 @@ RATE = 1000.0
 # Far from the numbers of the events of the common topic.
 _FIRST = 500_000_000
 _SLACK_S = 60.0
+_FILES = ("sent", "seen", "counts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,7 @@ def measure_latency(ground: Ground, guarantee: str, warm_up_s: float, measured_s
         with _start(ground, "watcher", watch) as watcher, _start(ground, "player", play) as player:
             _wait(worker, (player, watcher), events / RATE + _SLACK_S)
         worker.stop()
-    return _latency(*(np.load(files[name]) for name in _FILES), first=int(RATE * warm_up_s))
-
-
-_FILES = ("sent", "seen", "counts")
+    return latency_of(*(np.load(files[name]) for name in _FILES), first=int(RATE * warm_up_s))
 
 
 def _start(ground: Ground, module: str, task: LatencyTask) -> Program:
@@ -74,13 +72,17 @@ def _wait(worker: Program, probes: tuple[Program, ...], timeout_s: float) -> Non
         time.sleep(0.1)
 
 
-def _latency(
+def latency_of(
     sent: npt.NDArray[np.int64],
     seen: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
     *,
     first: int,
 ) -> Latency:
+    """Of events that were sent and seen at these nanoseconds, and seen so often.
+
+    first: the first that counts, after the warm-up. Raises RunError where one was never seen.
+    """
     lost = int(np.count_nonzero(counts == 0))
     if lost:
         raise RunError(f"{lost} of {len(counts)} events had no score in time")

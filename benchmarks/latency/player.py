@@ -25,6 +25,7 @@ def play(task: LatencyTask) -> None:
             "partitioner": "murmur2_random",
             "linger.ms": 0,
             "delivery.report.only.error": True,
+            "log_level": 3,
         }
     )
     # The first record of a producer waits for its connections: none of the measured ones shall.

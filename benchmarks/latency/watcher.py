@@ -40,7 +40,7 @@ def watch(task: LatencyTask) -> None:
         now = time.monotonic_ns()
         for message in messages:
             if message.error() is None:
-                number = _number(message.value() or b"") - task.first
+                number = number_of(message.value() or b"") - task.first
                 if not counts[number]:
                     seen[number] = now
                     missing -= 1
@@ -51,8 +51,8 @@ def watch(task: LatencyTask) -> None:
     np.save(task.counts, counts)
 
 
-def _number(score: bytes) -> int:
-    """The event's number, from its id ``tx000000000123``."""
+def number_of(score: bytes) -> int:
+    """The number of the event that a framed score is of, from its id ``tx000000000123``."""
     length = score[_LENGTH_AT] // 2
     return int(score[_LENGTH_AT + 3 : _LENGTH_AT + 1 + length])
 

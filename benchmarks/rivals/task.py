@@ -121,7 +121,7 @@ def make_producer(task: Task) -> Producer:
             "transaction.timeout.ms": 10_000,
             "retry.backoff.ms": 2,
             "retry.backoff.max.ms": 100,
-            "linger.ms": 0,
+            "linger.ms": 5,
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
         }
