@@ -68,7 +68,7 @@ class FakeConsumer:
     committed: the group's checkpoints. lows: first offset of partitions that lost older records.
     What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
     each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
-    on the clock, and calls ``when_idle`` unless the timeout was 0.
+    on the clock, and calls ``when_idle`` if it had a timeout and nothing else happened.
     """
 
     def __init__(
@@ -124,7 +124,8 @@ class FakeConsumer:
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         self._called("consume")
-        if self.next:
+        happened = bool(self.next)
+        if happened:
             self.next.popleft()()
         if self.errors:
             return [FakeMessage(fault=self.errors.popleft())]
@@ -136,7 +137,7 @@ class FakeConsumer:
             found.append(message)
         if not found:
             self._clock.sleep(timeout)
-            if timeout > 0 and not self.next:
+            if timeout > 0 and not happened:
                 self.when_idle()
         return found
 

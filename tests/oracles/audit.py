@@ -16,7 +16,7 @@ import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import numpy as np
@@ -100,7 +100,7 @@ def _scored(bootstrap: str, topic: str, scores: Scores) -> Iterator[Answer]:
 def _dead_letters(bootstrap: str, topic: str) -> Iterator[Answer]:
     for messages in read_to_end(bootstrap, topic):
         for m in messages:
-            headers: list[tuple[str, bytes | None]] = list(m.headers() or [])
+            headers = cast("list[tuple[str, bytes | None]]", m.headers() or [])
             content = _letter(m.key(), m.value(), headers, m.timestamp()[1])
             yield Answer(_source(dict(headers)), _place(m), content)
 
@@ -162,7 +162,7 @@ def _records(topic: str, messages: Sequence[Message]) -> Records:
         np.array([m.partition() for m in messages], np.int32),
         np.array([m.offset() for m in messages], np.int64),
         np.array([m.timestamp()[1] for m in messages], np.int64),
-        [m.headers() for m in messages],
+        cast("Any", [m.headers() for m in messages]),
     )
 
 

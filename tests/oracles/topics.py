@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -14,9 +15,11 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 _CHUNK = 10_000
+_latest: Callable[[], Any] = OffsetSpec.latest
 _LOOK_S = 0.1
 
 
@@ -87,6 +90,6 @@ def _ends(
     admin: AdminClient, asked: Sequence[TopicPartition], isolation: IsolationLevel
 ) -> dict[str, int]:
     answers = admin.list_offsets(
-        {at: OffsetSpec.latest() for at in asked}, isolation_level=isolation, request_timeout=10
+        {at: _latest() for at in asked}, isolation_level=isolation, request_timeout=10
     )
     return {f"{at.topic}[{at.partition}]": answer.result().offset for at, answer in answers.items()}

@@ -20,7 +20,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from worker import app
+from worker import app, kafka
 from worker.checkpoint import ExactlyOnce
 from worker.logs import configure_logs
 from worker.poll import Polled, Poller
@@ -35,7 +35,7 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 _deliver = ExactlyOnce.deliver
 _poll = Poller.poll
 _guard = Watchdog.guard
-_make_consumer = app.make_consumer
+_make_consumer = kafka.make_consumer
 
 
 class Planted:

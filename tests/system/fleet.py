@@ -16,7 +16,7 @@ from worker.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
 # Delivery could not go on safely; the watchdog ended it.
 _RESTARTABLE = (3, 70)
-_COMMITTED = re.compile(r'^fraud_worker_batches_total\{outcome="committed"\} (\S+)$', re.MULTILINE)
+_BATCHES = re.compile(r'^fraud_worker_batches_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _HTTP_S = 1.0
 READY_S = 60.0
 DRAIN_S = 30.0
@@ -71,8 +71,15 @@ class Worker:
 
     def committed(self) -> float:
         """Micro-batches that this process has committed; 0 while it does not say."""
-        found = _COMMITTED.search(self._get("/metrics")[1])
-        return float(found[1]) if found else 0.0
+        return self._batches().get("committed", 0.0)
+
+    def attempts(self) -> float:
+        """Micro-batches that it has committed, or tried to."""
+        return sum(self._batches().values())
+
+    def _batches(self) -> dict[str, float]:
+        found = _BATCHES.findall(self._get("/metrics")[1])
+        return {outcome: float(count) for outcome, count in found}
 
     def not_ready(self) -> list[str]:
         """Why it is not ready; empty when it is."""

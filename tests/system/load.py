@@ -77,7 +77,7 @@ class Load:
         value: bytes | None = self._framed(event)
         if self._random.random() < _BAD_SHARE:
             value = self._broken(event)
-        headers = [("trace", str(self.sent).encode())]
+        headers: Any = [("trace", str(self.sent).encode())]
         self._producer.produce(
             self._topic,
             value,

@@ -114,7 +114,7 @@ def _cut(value: bytes, random: np.random.Generator) -> bytes:
 
 def _insert(value: bytes, random: np.random.Generator) -> bytes:
     at = random.integers(len(value) + 1)
-    return value[:at] + random.bytes(random.integers(1, 12)) + value[at:]
+    return value[:at] + random.bytes(int(random.integers(1, 12))) + value[at:]
 
 
 def _delete(value: bytes, random: np.random.Generator) -> bytes:
@@ -123,7 +123,7 @@ def _delete(value: bytes, random: np.random.Generator) -> bytes:
 
 
 def _noise(value: bytes, random: np.random.Generator) -> bytes:
-    return value[:5] + random.bytes(random.integers(0, 200))
+    return value[:5] + random.bytes(int(random.integers(0, 200)))
 
 
 Mutation = Callable[[bytes, np.random.Generator], bytes]

@@ -1,0 +1,114 @@
+"""The oracle fails on seeded bugs: a worker with a bug, on real Kafka, and the same without it."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.fleet import Worker
+from tests.system.load import Load
+from tests.system.rig import Rig, await_that
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+PROGRAM = ("-m", "tests.system.buggy_worker")
+FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
+# Small micro-batches, so that there are several before the crash.
+SMALL = {"delivery": {"max_batch_events": 50, "broker_timeout_s": 3.0, "watchdog_s": 30.0}}
+NOTHING = dict.fromkeys(FAULTS, 0)
+_DEADLINE_S = 60.0
+
+MakeRig = Callable[[], Rig]
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path, trained: Path, kafka: Any, redis_url: str) -> MakeRig:
+    def make() -> Rig:
+        folder = tmp_path / f"seeded-{uuid.uuid4().hex[:8]}"
+        return Rig(folder, trained, (kafka.bootstrap, redis_url), settings=SMALL)
+
+    return make
+
+
+def faults(rig: Rig) -> dict[str, int]:
+    verdict = rig.audit()
+    assert verdict["events"] > 0
+    return {name: verdict[name] for name in FAULTS}
+
+
+def crash_and_restart(rig: Rig, bug: str, point: str) -> dict[str, int]:
+    """A worker with the bug dies at the point; the next one finishes. What the oracle says."""
+    load = Load(rig, seed=1, rate=0.0)
+    load.send(400)
+    program = (*PROGRAM, "--bug", bug, "--at", point)
+    first = Worker(rig, "one", program=program)
+    assert first.wait(_DEADLINE_S) == 128 + signal.SIGKILL
+    second = Worker(rig, "one", program=program)
+    load.send(100)
+    finish(rig, second)
+    return faults(rig)
+
+
+def finish(rig: Rig, *workers: Worker) -> None:
+    """Wait until all is read, and drain."""
+    rig.await_checkpoints_near_the_end(_DEADLINE_S)
+    for worker in workers:
+        assert worker.drain() == 0, worker.tail()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before_send_offsets_to_transaction",
+        "before_commit_transaction",
+        "after_commit",
+    ],
+)
+def test_a_crash_between_any_two_calls_loses_and_repeats_nothing(
+    make_rig: MakeRig, point: str
+) -> None:
+    assert crash_and_restart(make_rig(), "", point) == NOTHING
+
+
+def test_commit_before_produce_loses(make_rig: MakeRig) -> None:
+    found = crash_and_restart(make_rig(), "commit_before_produce", "between")
+    assert found["lost"] > 0
+    assert found["duplicated"] == 0
+
+
+def test_an_offset_one_short_repeats(make_rig: MakeRig) -> None:
+    found = crash_and_restart(make_rig(), "offset_one_short", "after_commit")
+    assert found["duplicated"] > 0
+    assert found["lost"] == 0
+
+
+@pytest.mark.parametrize("bug", ["", "fresh_group_metadata"])
+def test_fresh_group_metadata_lets_a_zombie_repeat(make_rig: MakeRig, bug: str) -> None:
+    """The zombie sleeps between poll and commit, and joins again in an overlapped poll."""
+    rig = make_rig()
+    load = Load(rig, seed=2, rate=0.0)
+    load.send(200)
+    zombie = Worker(rig, "zombie", program=(*PROGRAM, "--bug", bug, "--at", "pause"))
+    paused = rig.folder / "paused"
+    await_that(paused.exists, _DEADLINE_S, "a first micro-batch polled", zombie.tail)
+    zombie.signal(signal.SIGSTOP)
+    other = Worker(rig, "other")
+    rig.await_all_answered(_DEADLINE_S)
+    zombie.signal(signal.SIGCONT)
+    await_that(lambda: rig.members() == 2, _DEADLINE_S, "the zombie joined again", zombie.tail)
+    (rig.folder / "go").touch()
+    await_that(
+        lambda: zombie.attempts() > 0, _DEADLINE_S, "the zombie tried to commit", zombie.tail
+    )
+    load.send(200)
+    finish(rig, zombie, other)
+    found = faults(rig)
+    if bug:
+        assert found["duplicated"] > 0
+    else:
+        assert found == NOTHING

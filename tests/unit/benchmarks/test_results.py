@@ -1,0 +1,118 @@
+"""From measurements to what is reported of them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import SUITES, main
+from benchmarks.agreement import same
+from benchmarks.latency.measure import Latency, latency_of
+from benchmarks.latency.watcher import number_of
+from benchmarks.programs import RunError
+from benchmarks.summary import last_line, summarise
+from benchmarks.throughput import Measured
+from schemas.batch import Column, Kind
+from schemas.encode import RecordEncoder
+
+
+def measured(events_per_s: float, stages: dict[str, float] | None = None) -> Measured:
+    return Measured(
+        events=int(events_per_s * 10),
+        seconds=10.0,
+        cpu_seconds=5.0,
+        peak_bytes=100 * 2**20,
+        stages=stages or {},
+        committed=10**6,
+        other_cores=0.1,
+    )
+
+
+def test_the_median_run_counts_and_the_spread_shows() -> None:
+    worker = [measured(rate, {"decode": rate * 10e-6}) for rate in (50_000, 90_000, 80_000)]
+    found = summarise({"worker": worker, "hand_written": [measured(20_000)] * 3})
+    assert found["worker"]["events_per_s"] == 80_000
+    assert (found["worker"]["lowest"], found["worker"]["highest"]) == (50_000, 90_000)
+    assert found["worker"]["ratio"] == 4.0
+    assert found["worker"]["cpu_us_per_event"] == pytest.approx(5e6 / 800_000)
+    assert found["worker"]["stages_us_per_event"]["decode"] == pytest.approx(1.0)
+    assert len(found["worker"]["runs"]) == 3
+
+
+def test_the_last_line_is_what_was_promised() -> None:
+    programs = summarise({"worker": [measured(75_000)], "hand_written": [measured(25_000)]})
+    latency = Latency(p50=6.123, p99=20.5, highest=40.0, events=9, lost=0, duplicates=0)
+    line = json.loads(json.dumps(last_line(programs, {"exactly_once": latency})))
+    assert line == {
+        "worker": 75_000,
+        "hand_written": 25_000,
+        "latency_ms": {"exactly_once": {"1000": {"p50": 6.12, "p99": 20.5}}},
+    }
+
+
+def test_latency_is_of_the_events_after_the_warm_up() -> None:
+    sent = np.arange(10, dtype=np.int64) * 1_000_000
+    seen = sent + np.array([9] * 5 + [2, 2, 3, 4, 5]) * 1_000_000
+    counts = np.ones(10, np.int64)
+    counts[7] = 2
+    found = latency_of(sent, seen, counts, first=5)
+    assert (found.p50, found.highest, found.events, found.duplicates) == (3.0, 5.0, 5, 1)
+
+
+def test_a_lost_event_is_no_result() -> None:
+    times = np.ones(3, np.int64)
+    with pytest.raises(RunError, match="1 of 3"):
+        latency_of(times, times, np.array([1, 0, 1]), first=0)
+
+
+def test_a_score_tells_the_number_of_its_event() -> None:
+    schema = {
+        "type": "record",
+        "name": "S",
+        "fields": [{"name": "event_id", "type": "string"}],
+    }
+    encoder = RecordEncoder(schema, b"\x00\x00\x00\x00\x02")
+    ids = Column(Kind.STRING, pa.array(["tx000500000123"]), np.ones(1, np.bool_))
+    assert number_of(encoder.encode(1, {"event_id": ids})[0]) == 500_000_123
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [
+        ({"score": 0.5, "flags": []}, {"score": 0.5 + 5e-7, "flags": []}, True),
+        ({"score": 0.5}, {"score": 0.5 + 5e-6}, False),
+        ({"vector": {"A": float("nan")}}, {"vector": {"A": float("nan")}}, True),
+        ({"vector": {"A": float("nan")}}, {"vector": {"A": 0.0}}, False),
+        ({"vector": {"A": 1.0}}, {"vector": {}}, False),
+        ({"decision": "approve"}, {"decision": "review"}, False),
+    ],
+)
+def test_scores_agree_within_the_tolerance(a: object, b: object, equal: bool) -> None:
+    assert same(a, b) is equal
+
+
+def test_an_unknown_suite_is_refused_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--suite", "spline"]) == 2
+    error = capsys.readouterr().err
+    assert "spline" in error
+    assert all(name in error for name in SUITES)
+
+
+def test_a_page_keeps_what_is_around_the_tables() -> None:
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.put(page, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    with pytest.raises(ValueError, match="lacks"):
+        report.put("no marks", "new\n")
+
+
+def test_the_page_shows_the_newest_result() -> None:
+    page = report.PAGE.read_text("utf-8")
+    assert report.put(page, report.render(report.newest())) == page, (
+        "docs/performance.md is behind: run python -m benchmarks.report"
+    )

@@ -1,0 +1,684 @@
+"""The loop: what it does when something goes well, fails, moves, or is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError
+
+from schemas.batch import Records
+from schemas.errors import DependencyUnavailableError, ErrorCode, RecordError
+from tests.fakes import Clock, FakeConsumer, FakeMessage, kafka_error
+from worker.batch_bound import BatchBound
+from worker.dead_letter import Stage, dead_letter
+from worker.errors import (
+    BatchAbortedError,
+    DeliveryFatalError,
+    OutcomeUnknownError,
+    OutputTooLargeError,
+)
+from worker.health import Health
+from worker.loop import Loop
+from worker.metrics import REGISTRY
+from worker.poll import Poller
+from worker.publish import Outbox
+from worker.stages import Processed
+
+Place = tuple[int, int]
+_PATIENCE_S = 20.0
+AWAY = DependencyUnavailableError("redis does not answer")
+SERVICE = "store or registry"
+REASON = f"{SERVICE} is away: redis does not answer"
+
+
+class Process:
+    """The stations: a score for each record but the ``bad`` ones.
+
+    ``then``: what happens in each call, in turn; what it raises is raised.
+    """
+
+    def __init__(self, journal: list[str]) -> None:
+        self.seen: list[list[Place]] = []
+        self.bad: set[Place] = set()
+        self.then: deque[Callable[[], None]] = deque()
+        self._journal = journal
+
+    def __call__(self, records: Records) -> Processed:
+        places = list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+        self.seen.append(places)
+        self._journal.append(f"process {places[0]}")
+        if self.then:
+            self.then.popleft()()
+        error = RecordError(ErrorCode.BODY_TRUNCATED, "cut")
+        letters = [
+            dead_letter(records, row, error, Stage.DECODE, None)
+            for row, place in enumerate(places)
+            if place in self.bad
+        ]
+        good = [f"{p}/{o}".encode() for p, o in places if (p, o) not in self.bad]
+        decisions, flags = {"approve": len(good)}, {"late": 1}
+        return Processed(good, good, None, letters, "m", decisions, flags, {"decode": 0.001})
+
+
+class Checkpoint:
+    """Commits to the consumer's group, unless an outcome says otherwise.
+
+    ``outcomes``: what happens in each delivery, in turn; what it raises is raised.
+    """
+
+    def __init__(self, consumer: FakeConsumer, journal: list[str]) -> None:
+        self.outcomes: deque[Callable[[], None]] = deque()
+        self.openings: deque[BaseException] = deque()
+        self.delivered: list[Outbox] = []
+        self.committed: list[Outbox] = []
+        self.closed = False
+        self._consumer = consumer
+        self._journal = journal
+
+    def open(self) -> None:
+        self._journal.append("open")
+        if self.openings:
+            raise self.openings.popleft()
+
+    def deliver(self, outbox: Outbox) -> None:
+        self._journal.append(f"deliver {outbox.next_offsets}")
+        self.delivered.append(outbox)
+        if self.outcomes:
+            self.outcomes.popleft()()
+        self.committed.append(outbox)
+        self._consumer.checkpoints |= outbox.next_offsets
+
+    def close(self) -> None:
+        self._journal.append("close checkpoint")
+        self.closed = True
+
+
+class Bench:
+    """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
+
+    def __init__(self, records: dict[int, int], batch: int = 2) -> None:
+        self.clock = Clock()
+        self.journal: list[str] = []
+        self.consumer = FakeConsumer(records, clock=self.clock)
+        self.process = Process(self.journal)
+        self.checkpoint = Checkpoint(self.consumer, self.journal)
+        self.health = Health(60.0, self.clock)
+        self.poller = Poller(
+            cast("Any", self.consumer),
+            "in",
+            start_from="earliest",
+            timeout_s=5.0,
+            before_change=lambda: self.loop.before_change(),  # noqa: PLW0108 - made below
+        )
+        self.loop = Loop(
+            self.poller,
+            self.process,
+            self.checkpoint,
+            BatchBound(batch, 1000.0),
+            self.health,
+            settle_s=0.2,
+            clock=self.clock,
+        )
+        self.consumer.will_assign(0)
+        self.consumer.when_idle = self.idle
+
+    def idle(self) -> None:
+        if not self.consumer.paused:
+            self.loop.stop()
+
+    def run(self) -> None:
+        self.loop.run()
+
+    @property
+    def answered(self) -> list[str]:
+        """What was committed, in its order."""
+        return [value.decode() for outbox in self.checkpoint.committed for value in outbox.values]
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits for the brokers take no time; the test may look how long they would have been."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"fraud_worker_{name}", labels) or 0.0
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def then() -> None:
+        raise error
+
+    return then
+
+
+def first_batches(count: int, size: int = 2) -> list[list[Place]]:
+    return [[(0, i) for i in range(first, first + size)] for first in range(0, count * size, size)]
+
+
+# in peace
+
+
+def test_every_record_is_answered_once_in_its_order_and_the_loop_ends_in_order() -> None:
+    bench = Bench({0: 5})
+    bench.run()
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3", "0/4"]
+    assert bench.consumer.checkpoints == {0: 5}
+    assert bench.journal[0] == "open"
+    assert bench.journal[-1] == "close checkpoint"
+    assert bench.consumer.calls[-1] == "close"
+
+
+def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_it() -> None:
+    bench = Bench({0: 4})
+    second_is_prepared = threading.Event()
+    bench.process.then.extend([lambda: None, second_is_prepared.set])
+    prepared: list[bool] = []
+    bench.checkpoint.outcomes.append(lambda: prepared.append(second_is_prepared.wait(_PATIENCE_S)))
+    bench.run()
+    assert prepared == [True]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    deliveries = [entry for entry in bench.journal if entry.startswith("deliver")]
+    assert deliveries == ["deliver {0: 2}", "deliver {0: 4}"]
+
+
+def test_an_outbox_commits_each_partition_after_its_last_record_under_its_own_membership() -> None:
+    bench = Bench({0: 3, 2: 4}, batch=100)
+    bench.consumer.next.clear()
+    bench.consumer.will_assign(0, 2)
+    bench.process.bad = {(2, 3), (0, 1)}
+    bench.run()
+    (outbox,) = bench.checkpoint.committed
+    assert outbox.next_offsets == {0: 3, 2: 4}
+    assert [letter.position.offset for letter in outbox.dead_letters] == [1, 3]
+    assert len(outbox.values) == 5
+    assert (outbox.group_metadata, outbox.epoch) == ("generation 1", 2)
+
+
+def test_a_batch_of_bad_records_alone_commits_its_offsets() -> None:
+    bench = Bench({0: 2})
+    bench.process.bad = {(0, 0), (0, 1)}
+    bench.run()
+    (outbox,) = bench.checkpoint.committed
+    assert (outbox.values, len(outbox.dead_letters)) == ([], 2)
+    assert bench.consumer.checkpoints == {0: 2}
+
+
+def test_what_was_committed_is_counted_and_nothing_else() -> None:
+    names = [
+        ("batches_total", {"outcome": "committed"}),
+        ("batches_total", {"outcome": "aborted"}),
+        ("events_total", {"model": "m"}),
+        ("decisions_total", {"decision": "approve"}),
+        ("flags_total", {"flag": "late"}),
+        ("dead_letters_total", {"code": "body_truncated"}),
+        ("stage_seconds_count", {"stage": "decode"}),
+        ("batch_events_count", {}),
+        ("batch_events_sum", {}),
+        ("record_age_seconds_count", {}),
+    ]
+    before = [sample(name, **labels) for name, labels in names]
+    bench = Bench({0: 4})
+    bench.process.bad = {(0, 1)}
+    bench.checkpoint.outcomes.append(raising(BatchAbortedError("once")))
+    bench.run()
+    after = [sample(name, **labels) for name, labels in names]
+    counted = [round(a - b) for a, b in zip(after, before, strict=True)]
+    assert counted == [2, 1, 3, 3, 2, 1, 2, 2, 4, 2]
+    assert sample("assigned_partitions") == 1
+
+
+def test_the_age_of_a_record_without_a_time_is_not_counted() -> None:
+    before = sample("record_age_seconds_count")
+    bench = Bench({0: 2})
+    bench.consumer.messages[0, 1] = FakeMessage((0, 1), millis=-1)
+    bench.run()
+    assert sample("record_age_seconds_count") == before
+
+
+# deliveries that fail
+
+
+def test_when_a_delivery_is_aborted_the_batch_behind_it_is_dropped_and_both_are_read_again() -> (
+    None
+):
+    bench = Bench({0: 6})
+    second_is_prepared = threading.Event()
+    bench.process.then.extend([lambda: None, second_is_prepared.set])
+    dropped = sample("batches_total", outcome="dropped")
+
+    def abort() -> None:
+        assert second_is_prepared.wait(_PATIENCE_S)
+        raise BatchAbortedError("not a member")
+
+    bench.checkpoint.outcomes.append(abort)
+    bench.run()
+    first, second, third = first_batches(3)
+    assert bench.process.seen == [first, second, first, second, third]
+    assert [outbox.next_offsets for outbox in bench.checkpoint.delivered] == [
+        {0: 2},
+        {0: 2},
+        {0: 4},
+        {0: 6},
+    ]
+    assert bench.answered == [f"0/{i}" for i in range(6)]
+    assert sample("batches_total", outcome="dropped") == dropped + 1
+    # An abort is certain: the producer stays.
+    assert bench.journal.count("open") == 1
+
+
+def test_an_aborted_batch_is_read_again_from_the_checkpoint_and_not_from_the_start() -> None:
+    bench = Bench({0: 6})
+    bench.checkpoint.outcomes.extend([lambda: None, raising(BatchAbortedError("once"))])
+    bench.run()
+    assert bench.consumer.seeks == [(0, 0), (0, 2)]
+    assert bench.answered == [f"0/{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["it was committed", "it was not"])
+def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoint_is_read(
+    committed: bool,
+) -> None:
+    bench = Bench({0: 4})
+
+    def lose_the_answer() -> None:
+        if committed:
+            bench.checkpoint.committed.append(bench.checkpoint.delivered[-1])
+            bench.consumer.checkpoints[0] = 2
+        raise OutcomeUnknownError("timed out")
+
+    bench.checkpoint.outcomes.append(lose_the_answer)
+    opened_before_rewinding: list[tuple[int, int]] = []
+    opening = bench.checkpoint.open
+
+    def opened() -> None:
+        opened_before_rewinding.append((len(bench.consumer.seeks), len(bench.checkpoint.delivered)))
+        opening()
+
+    bench.checkpoint.open = opened  # type: ignore[method-assign]
+    before = sample("batches_total", outcome="unknown")
+    bench.run()
+    assert opened_before_rewinding == [(0, 0), (1, 1)]
+    assert bench.consumer.seeks == [(0, 0), (0, 2 if committed else 0)]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert sample("batches_total", outcome="unknown") == before + 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DeliveryFatalError("fenced"), ValueError("a bug")],
+    ids=["fatal", "not a delivery error"],
+)
+def test_what_cannot_go_on_ends_the_loop_with_everything_closed(error: Exception) -> None:
+    bench = Bench({0: 4})
+    bench.checkpoint.outcomes.append(raising(error))
+    with pytest.raises(type(error), match=str(error)):
+        bench.run()
+    assert bench.checkpoint.closed
+    assert bench.consumer.closed
+    assert bench.answered == []
+    assert bench.consumer.checkpoints == {}
+
+
+def test_an_error_of_the_stations_ends_the_loop_after_the_delivery_in_flight() -> None:
+    bench = Bench({0: 4})
+    bench.process.then.extend([lambda: None, raising(ZeroDivisionError("a bug"))])
+    with pytest.raises(ZeroDivisionError):
+        bench.run()
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.checkpoint.closed
+    assert bench.consumer.closed
+
+
+def test_output_too_large_gets_a_new_producer_that_knows_the_topics_limits() -> None:
+    bench = Bench({0: 4})
+    bench.checkpoint.outcomes.append(raising(OutputTooLargeError("10 MB")))
+    bench.run()
+    assert bench.journal.count("open") == 2
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
+def test_output_too_large_twice_in_a_row_ends_the_worker_instead_of_a_loop() -> None:
+    bench = Bench({0: 4})
+    bench.checkpoint.outcomes.extend([raising(OutputTooLargeError("10 MB"))] * 2)
+    with pytest.raises(DeliveryFatalError, match=r"max\.message\.bytes"):
+        bench.run()
+
+
+def test_output_too_large_again_after_a_commit_is_no_second_time() -> None:
+    bench = Bench({0: 6})
+    too_large = raising(OutputTooLargeError("10 MB"))
+    bench.checkpoint.outcomes.extend([too_large, lambda: None, too_large])
+    bench.run()
+    assert bench.answered == [f"0/{i}" for i in range(6)]
+
+
+# partitions that move
+
+
+def test_records_polled_while_the_assignment_changed_are_dropped_and_read_again() -> None:
+    bench = Bench({0: 4, 1: 2})
+    bench.consumer.next.append(lambda: None)
+    bench.consumer.will_assign(1)
+    bench.run()
+    assert bench.process.seen[0] == [(0, 0), (0, 1)]
+    assert sorted(bench.answered) == ["0/0", "0/1", "0/2", "0/3", "1/0", "1/1"]
+    assert bench.consumer.checkpoints == {0: 4, 1: 2}
+
+
+def test_before_partitions_move_the_delivery_in_flight_ends() -> None:
+    bench = Bench({0: 2, 1: 2})
+    release = threading.Event()
+    order: list[str] = []
+
+    def slowly() -> None:
+        assert release.wait(_PATIENCE_S)
+        order.append("committed")
+
+    bench.checkpoint.outcomes.append(slowly)
+
+    def revoke() -> None:
+        threading.Timer(0.02, release.set).start()
+        bench.consumer._rebalance("on_revoke", [0])
+        order.append("moved")
+
+    bench.consumer.next.extend([lambda: None] * 2)
+    bench.consumer.next.append(revoke)
+    bench.run()
+    assert order == ["committed", "moved"]
+    assert bench.answered == ["0/0", "0/1"]
+
+
+def test_a_delivery_that_does_not_end_holds_up_partitions_for_a_bounded_time_only() -> None:
+    bench = Bench({0: 2})
+    release, moved = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        assert moved.wait(_PATIENCE_S)
+        release.wait(_PATIENCE_S)
+        raise BatchAbortedError("not a member")
+
+    def lose() -> None:
+        bench.consumer._rebalance("on_lost", [0])
+        moved.set()
+        release.set()
+
+    bench.checkpoint.outcomes.append(stuck)
+    bench.consumer.next.extend([lambda: None] * 2)
+    bench.consumer.next.append(lose)
+    bench.run()
+    assert moved.is_set()
+    assert bench.answered == []
+    assert bench.consumer.positions == {}
+
+
+# dependencies that are away
+
+
+def test_while_a_dependency_is_away_the_worker_pauses_and_resumes_with_the_same_batch() -> None:
+    bench = Bench({0: 4})
+    told: list[tuple[list[str], set[int], float]] = []
+
+    def away() -> None:
+        paused = sample("paused", dependency=SERVICE)
+        told.append((bench.health.ready(), set(bench.consumer.paused), paused))
+        raise AWAY
+
+    bench.process.then.extend([away, away, away])
+    served = bench.consumer.calls.count("consume")
+    bench.run()
+    reasons = [REASON]
+    assert told == [([], set(), 0.0), (reasons, {0}, 1.0), (reasons, {0}, 1.0)]
+    assert bench.process.seen == [[(0, 0), (0, 1)]] * 4 + [[(0, 2), (0, 3)]]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert bench.consumer.seeks == [(0, 0)]
+    assert bench.consumer.paused == set()
+    assert sample("paused", dependency=SERVICE) == 0.0
+    assert REASON not in bench.health.ready()
+    # It stayed a member: polls, more than the batches need.
+    assert bench.consumer.calls.count("consume") - served > 10
+
+
+def test_the_waits_for_a_dependency_grow_to_a_bound() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.when_idle = lambda: None
+    at: list[float] = []
+
+    def away() -> None:
+        at.append(bench.clock.now)
+        raise AWAY
+
+    bench.process.then.extend([away] * 10)
+    bench.process.then.append(lambda: setattr(bench.consumer, "when_idle", bench.loop.stop))
+    bench.run()
+    waits = np.diff(at)
+    assert waits[0] < 0.2
+    assert (np.diff(waits) >= -1e-9).all()
+    assert waits[-1] == pytest.approx(2.0, abs=0.2)
+    assert bench.answered == ["0/0", "0/1"]
+
+
+def test_a_batch_whose_partitions_moved_while_a_dependency_was_away_is_dropped() -> None:
+    bench = Bench({0: 2, 1: 2})
+
+    def away() -> None:
+        bench.consumer.will_revoke(0)
+        bench.consumer.will_assign(1)
+        raise AWAY
+
+    bench.process.then.append(away)
+    bench.run()
+    assert bench.process.seen == [[(0, 0), (0, 1)], [(1, 0), (1, 1)]]
+    assert bench.answered == ["1/0", "1/1"]
+    assert bench.consumer.checkpoints == {1: 2}
+    assert bench.consumer.paused == set()
+
+
+def test_a_delivery_in_flight_is_settled_before_the_pause_and_if_it_failed_both_are_read_again() -> (
+    None
+):
+    bench = Bench({0: 4})
+    bench.checkpoint.outcomes.append(raising(BatchAbortedError("once")))
+    bench.process.then.extend([lambda: None, raising(AWAY)])
+    bench.run()
+    first, second = first_batches(2)
+    assert bench.process.seen == [first, second, first, second]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert REASON not in bench.health.ready()
+
+
+def test_a_stop_while_a_dependency_is_away_ends_the_wait_and_commits_nothing_more() -> None:
+    bench = Bench({0: 4})
+
+    def away() -> None:
+        bench.loop.stop()
+        raise AWAY
+
+    bench.process.then.extend([lambda: None, away])
+    bench.run()
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.consumer.checkpoints == {0: 2}
+    assert bench.consumer.closed
+
+
+def test_the_loop_ticks_while_a_dependency_is_away() -> None:
+    bench = Bench({0: 2})
+    live: list[list[str]] = []
+
+    def away() -> None:
+        live.append(bench.health.live())
+        raise AWAY
+
+    bench.process.then.extend([away] * 100)
+    bench.run()
+    assert live == [[]] * 100
+    assert bench.clock.now - 1000 > 60
+
+
+# the brokers are away
+
+
+def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None:
+    bench = Bench({0: 2})
+    bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 8)
+    reasons: list[list[str]] = []
+    opening = bench.checkpoint.open
+
+    def opened() -> None:
+        reasons.append(bench.health.ready())
+        opening()
+
+    bench.checkpoint.open = opened  # type: ignore[method-assign]
+    bench.run()
+    assert reasons[0] == ["has not joined the consumer group yet"]
+    assert all("kafka is away" in told[0] and "_TRANSPORT" in told[0] for told in reasons[1:])
+    assert waits == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
+    assert bench.answered == ["0/0", "0/1"]
+    assert sample("paused", dependency="kafka") == 0.0
+
+
+def test_a_rewind_is_repeated_until_the_brokers_answer_and_the_loop_ticks_meanwhile() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.fail("committed", *[kafka_error(KafkaError._TIMED_OUT)] * 3)
+    bench.run()
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.consumer.seeks == [(0, 0)]
+
+
+def test_a_stop_while_the_brokers_are_away_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench({0: 2})
+    bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 100)
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            bench.loop.stop()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    bench.run()
+    assert len(waits) == 3
+    assert bench.consumer.closed
+
+
+def test_idle_brokers_that_are_away_are_noticed_and_their_return_too() -> None:
+    bench = Bench({0: 0})
+    seen: list[tuple[bool, float]] = []
+    polls = iter(range(200))
+
+    def idle() -> None:
+        number = next(polls)
+        if number == 3:
+            bench.consumer.fail("list_topics", *[kafka_error(KafkaError._TRANSPORT)] * 2)
+            bench.loop.on_client_error(KafkaError(KafkaError._TRANSPORT))
+            assert bench.health.ready() == []
+            bench.loop.on_client_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        seen.append((bench.health.ready() == [], bench.clock.now))
+        if number == 60:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    bench.run()
+    ready = [is_ready for is_ready, _ in seen]
+    away = [now for is_ready, now in seen if not is_ready]
+    assert (ready[2], ready[3], ready[-1]) == (True, False, True)
+    # Two looks found them away, the third found them back; a look every two seconds.
+    assert 4.0 <= away[-1] - away[0] <= 6.5
+    assert bench.consumer.calls.count("list_topics") == 3
+
+
+def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
+    bench = Bench({0: 4})
+    lost = KafkaError(KafkaError._TRANSPORT)
+    bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
+    bench.run()
+    assert [entry for entry in bench.journal if not entry.startswith("process")] == [
+        "open",
+        "deliver {0: 2}",
+        "open",
+        "deliver {0: 4}",
+        "close checkpoint",
+    ]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
+# signals and probes
+
+
+def test_a_stop_drains_what_is_in_flight_and_takes_no_more() -> None:
+    bench = Bench({0: 100})
+    bench.process.then.extend([lambda: None, lambda: None, bench.loop.stop])
+    told: list[list[str]] = []
+    bench.checkpoint.outcomes.extend(
+        [lambda: None, lambda: None, lambda: told.append(bench.health.ready())]
+    )
+    bench.run()
+    assert bench.answered == [f"0/{i}" for i in range(6)]
+    assert bench.consumer.checkpoints == {0: 6}
+    assert "draining" in bench.health.ready()
+    assert bench.consumer.closed
+
+
+def test_a_delivery_that_fails_in_the_drain_leaves_the_checkpoint_as_it_is() -> None:
+    bench = Bench({0: 100})
+    bench.process.then.append(bench.loop.stop)
+    bench.checkpoint.outcomes.append(raising(OutcomeUnknownError("timed out")))
+    bench.run()
+    assert bench.consumer.checkpoints == {}
+    assert bench.consumer.closed
+
+
+def test_a_fatal_delivery_in_the_drain_is_told() -> None:
+    bench = Bench({0: 100})
+    bench.process.then.append(bench.loop.stop)
+    bench.checkpoint.outcomes.append(raising(DeliveryFatalError("fenced")))
+    with pytest.raises(DeliveryFatalError):
+        bench.run()
+    assert bench.consumer.closed
+
+
+def test_ready_from_the_assignment_on_and_the_lag_is_shown() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.next.appendleft(lambda: None)
+    told: list[list[str]] = []
+    bench.process.then.append(lambda: told.append(bench.health.ready()))
+    assert bench.health.ready() == ["has not joined the consumer group yet"]
+    bench.run()
+    assert told == [[]]
+
+
+def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went() -> None:
+    bench = Bench({0: 2, 1: 7})
+    seen: list[tuple[float, float | None, float | None]] = []
+    polls = iter(range(200))
+
+    def idle() -> None:
+        number = next(polls)
+        if number == 5:
+            bench.consumer.ends[0] = 0
+            bench.consumer.will_assign(1)
+            bench.consumer.next.append(lambda: bench.consumer.paused.update({1}))
+        if number == 30:
+            bench.consumer.will_revoke(1)
+        if number == 60:
+            bench.loop.stop()
+        seen.append(
+            (
+                bench.clock.now,
+                REGISTRY.get_sample_value("fraud_worker_lag_records", {"partition": "0"}),
+                REGISTRY.get_sample_value("fraud_worker_lag_records", {"partition": "1"}),
+            )
+        )
+
+    bench.consumer.when_idle = idle
+    bench.run()
+    assert seen[20][1:] == (0.0, 7.0)
+    assert seen[-1][1:] == (0.0, None)
