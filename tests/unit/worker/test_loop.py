@@ -420,6 +420,42 @@ def test_a_delivery_that_does_not_end_holds_up_partitions_for_a_bounded_time_onl
     assert bench.consumer.positions == {}
 
 
+def test_a_member_that_is_not_taken_back_ends_the_worker() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.when_idle = lambda: None
+    bench.consumer.next.extend([lambda: None] * 4)
+    bench.consumer.will_lose(0)
+    with pytest.raises(DeliveryFatalError, match="not taken this member back"):
+        bench.run()
+    assert bench.consumer.checkpoints == {0: 2}
+    assert bench.consumer.closed
+
+
+@pytest.mark.parametrize("why", ["taken back", "revoked", "brokers away"])
+def test_a_member_that_may_yet_come_back_is_waited_for(why: str) -> None:
+    bench = Bench({0: 2})
+    polls = iter(range(60))
+
+    def idle() -> None:
+        if next(polls) == 50:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    bench.consumer.next.extend([lambda: None] * 4)
+    if why == "revoked":
+        bench.consumer.will_revoke(0)
+    else:
+        bench.consumer.will_lose(0)
+    if why == "taken back":
+        bench.consumer.will_assign(0)
+    if why == "brokers away":
+        bench.consumer.fail("list_topics", *[kafka_error(KafkaError._TRANSPORT)] * 100)
+        down = KafkaError(KafkaError._ALL_BROKERS_DOWN)
+        bench.consumer.next.append(lambda: bench.loop.on_client_error(down))
+    bench.run()
+    assert bench.consumer.closed
+
+
 # dependencies that are away
 
 

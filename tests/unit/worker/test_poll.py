@@ -114,6 +114,34 @@ def test_records_are_dropped_when_the_assignment_changed_while_they_were_polled(
     )
 
 
+def test_records_of_a_member_that_was_just_thrown_out_are_dropped() -> None:
+    consumer = FakeConsumer({0: 5})
+    poller = assigned(consumer, 0)
+    # The client knows before the callback tells: its metadata is that of no member.
+    consumer.next.append(lambda: setattr(consumer, "generation", 0))
+    assert poller.poll(3, 0.1) is None
+    assert must_rewind(poller)
+    consumer.will_lose(0)
+    poller.poll(3, 0.1)
+    consumer.will_assign(0)
+    poller.poll(3, 0.1)
+    poller.rewind()
+    assert len(positions(poller.poll(9, 0.1))) == 5
+
+
+def test_expelled_from_the_loss_of_partitions_to_the_next_assignment() -> None:
+    consumer = FakeConsumer({0: 5})
+    poller = assigned(consumer, 0)
+    expelled = [poller.expelled]
+    for happening in (consumer.will_revoke, consumer.will_assign, consumer.will_lose):
+        happening(0)
+        poller.poll(1, 0.1)
+        expelled.append(poller.expelled)
+    consumer.will_assign()
+    poller.poll(1, 0.1)
+    assert [*expelled, poller.expelled] == [False, False, False, True, False]
+
+
 def test_before_partitions_move_the_caller_is_told_and_only_then_the_epoch_moves() -> None:
     consumer = FakeConsumer({0: 1, 1: 1})
     seen: list[tuple[int, list[int]]] = []
