@@ -40,6 +40,7 @@ _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
 _LOOK_EVERY_S = 2.0
+_SLOW_S = 1.0
 _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
@@ -230,7 +231,10 @@ class Loop:
         self._in_flight = None
         if error is None:
             self._too_large_in_a_row = 0
-            self._bound.observe(len(flight.polled.records), self._clock() - flight.started)
+            took_s = self._clock() - flight.started
+            self._bound.observe(len(flight.polled.records), took_s)
+            # It may have lived through a broken connection that nobody has told of yet.
+            self._producer_is_suspect |= took_s > _SLOW_S
             _count(flight)
             return
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):

@@ -175,6 +175,8 @@ def _settings(rig: Rig, redis_url: str, trained: Path) -> dict[str, Any]:
         },
         "store": {"url": redis_url},
         "model": {"bundle": str(trained / "model"), "device": "cpu", "threads": 1},
+        # What hangs in librdkafka is to be over before the next fault.
+        "delivery": {"watchdog_s": 20.0},
         "output": {"vector": "all", "carry": ["amount"]},
         "http": {"host": LOOPBACK},
         "logs": {"format": "json"},
