@@ -1,0 +1,133 @@
+"""Kafka and the online store stop and come back while a worker works: it waits, says so, goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.fleet import Worker
+from tests.system.load import Load
+from tests.system.rig import Rig, await_that
+from worker.embedded.kafka import Kafka
+from worker.embedded.valkey import Valkey
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+RATE = 500.0
+FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
+_DEADLINE_S = 60.0
+
+
+class Scene:
+    """One worker at work on servers of its own."""
+
+    def __init__(self, rig: Rig, kafka: Kafka, valkey: Valkey) -> None:
+        self.rig, self.kafka, self.valkey = rig, kafka, valkey
+        self.load = Load(rig, seed=3, rate=RATE)
+        self.worker = Worker(rig, "one")
+
+    def await_progress(self) -> None:
+        """Until the worker has committed more than it has now."""
+        before = self.worker.committed()
+        await_that(
+            lambda: self.worker.committed() > before + 2,
+            _DEADLINE_S,
+            "the worker commits",
+            self.worker.tail,
+        )
+
+    def await_unready(self, word: str) -> None:
+        """Until the worker says that it is not ready, and names what it waits for."""
+        await_that(
+            lambda: any(word in reason for reason in self.worker.not_ready()),
+            _DEADLINE_S,
+            f"not ready because of {word}",
+            lambda: (self.worker.not_ready(), self.worker.tail()),
+        )
+
+    def await_logged(self, event: str) -> None:
+        await_that(
+            lambda: event in self.worker.events_logged(), _DEADLINE_S, event, self.worker.tail
+        )
+
+    def finish(self) -> None:
+        """Stop the load, let the worker finish and drain, and ask the oracle."""
+        self.load.stop()
+        self.rig.await_all_answered(_DEADLINE_S)
+        assert self.worker.drain() == 0, self.worker.tail()
+        verdict = self.rig.audit()
+        assert verdict["events"] == self.load.sent
+        assert {name: verdict[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0), verdict
+
+
+@pytest.fixture
+def scene(
+    tmp_path: Path,
+    trained: Path,
+    private_kafka: Callable[..., Kafka],
+    private_valkey: Callable[..., Valkey],
+) -> Iterator[Scene]:
+    kafka, valkey = private_kafka(), private_valkey(append_only=True)
+    made = Scene(Rig(tmp_path / "away", trained, (kafka.bootstrap, valkey.url)), kafka, valkey)
+    made.worker.await_ready()
+    made.load.start()
+    made.await_progress()
+    yield made
+    made.load.stop()
+    if made.worker.status() is None:
+        made.worker.kill()
+
+
+@contextmanager
+def away(server: Any) -> Iterator[None]:
+    server.stop()
+    yield
+    server.start()
+
+
+def test_kafka_stops_and_comes_back(scene: Scene) -> None:
+    with away(scene.kafka):
+        scene.await_unready("kafka")
+        scene.await_logged("kafka_away")
+    scene.worker.await_ready()
+    scene.await_logged("kafka_back")
+    scene.await_progress()
+    assert scene.worker.status() is None
+    scene.finish()
+
+
+def test_the_store_stops_and_comes_back(scene: Scene) -> None:
+    with away(scene.valkey):
+        scene.await_unready("store")
+        scene.await_logged("paused")
+        stalled = scene.worker.committed()
+    scene.worker.await_ready()
+    scene.await_logged("resumed")
+    assert scene.worker.committed() >= stalled
+    scene.await_progress()
+    scene.finish()
+
+
+def test_sigterm_drains_under_load_and_the_next_worker_goes_on(scene: Scene) -> None:
+    assert scene.worker.drain() == 0, scene.worker.tail()
+    assert "drained" in scene.worker.events_logged()
+    scene.worker = Worker(scene.rig, "two")
+    scene.worker.await_ready()
+    scene.await_progress()
+    scene.finish()
+
+
+@pytest.mark.parametrize("server", ["kafka", "valkey"])
+def test_sigterm_is_obeyed_in_time_while_a_server_is_away(scene: Scene, server: str) -> None:
+    gone: Kafka | Valkey = getattr(scene, server)
+    with away(gone):
+        scene.await_unready("kafka" if server == "kafka" else "store")
+        scene.worker.drain()  # raises after 30 s
+    scene.worker = Worker(scene.rig, "two")
+    scene.worker.await_ready()
+    scene.await_progress()
+    scene.finish()
