@@ -90,6 +90,7 @@ class FakeConsumer:
         self._consumed: set[int] = set()
         self.closed = False
         self.calls: list[str] = []
+        self.timeouts: list[float] = []
         self.seeks: list[tuple[int, int]] = []
         self.commits: list[dict[int, int]] = []
         self.refused_commits: dict[int, int] = {}
@@ -124,6 +125,7 @@ class FakeConsumer:
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         self._called("consume")
+        self.timeouts.append(timeout)
         happened = bool(self.next)
         if happened:
             self.next.popleft()()

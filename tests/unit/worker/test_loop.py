@@ -102,7 +102,7 @@ class Checkpoint:
 class Bench:
     """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
 
-    def __init__(self, records: dict[int, int], batch: int = 2) -> None:
+    def __init__(self, records: dict[int, int], batch: int = 2, budget_s: float = 1000.0) -> None:
         self.clock = Clock()
         self.journal: list[str] = []
         self.consumer = FakeConsumer(records, clock=self.clock)
@@ -120,7 +120,7 @@ class Bench:
             self.poller,
             self.process,
             self.checkpoint,
-            BatchBound(batch, 1000.0),
+            BatchBound(batch, budget_s),
             self.health,
             settle_s=0.2,
             clock=self.clock,
@@ -188,6 +188,21 @@ def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_i
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
     deliveries = [entry for entry in bench.journal if entry.startswith("deliver")]
     assert deliveries == ["deliver {0: 2}", "deliver {0: 4}"]
+
+
+def test_with_a_delivery_in_flight_no_time_is_spent_waiting_for_records() -> None:
+    bench = Bench({0: 2})
+    bench.run()
+    # The assignment; the first record, the others; nothing while in flight; the idle poll.
+    assert bench.consumer.timeouts == [0.2, 0.2, 0, 0, 0.2]
+
+
+def test_micro_batches_shrink_when_they_take_longer_than_the_budget() -> None:
+    bench = Bench({0: 12}, batch=4, budget_s=2.0)
+    bench.process.then.extend([lambda: bench.clock.sleep(4.0), lambda: None])
+    bench.run()
+    assert [len(batch) for batch in bench.process.seen[:4]] == [4, 4, 2, 2]
+    assert len(bench.answered) == 12
 
 
 def test_an_outbox_commits_each_partition_after_its_last_record_under_its_own_membership() -> None:
@@ -581,6 +596,21 @@ def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None
     assert sample("paused", dependency="kafka") == 0.0
 
 
+def test_a_worker_that_waits_for_the_brokers_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench({0: 2})
+    bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 60)
+    live: list[list[str]] = []
+
+    def sleep(seconds: float) -> None:
+        bench.clock.sleep(seconds)
+        live.append(bench.health.live())
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    bench.run()
+    assert live == [[]] * 60
+    assert bench.clock.now - 1000 > 100
+
+
 def test_a_rewind_is_repeated_until_the_brokers_answer_and_the_loop_ticks_meanwhile() -> None:
     bench = Bench({0: 2})
     bench.consumer.fail("committed", *[kafka_error(KafkaError._TIMED_OUT)] * 3)
@@ -632,7 +662,7 @@ def test_idle_brokers_that_are_away_are_noticed_and_their_return_too() -> None:
 
 
 def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
-    bench = Bench({0: 4})
+    bench = Bench({0: 6})
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
     bench.run()
@@ -641,9 +671,10 @@ def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
         "deliver {0: 2}",
         "open",
         "deliver {0: 4}",
+        "deliver {0: 6}",
         "close checkpoint",
     ]
-    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert bench.answered == [f"0/{i}" for i in range(6)]
 
 
 # signals and probes
