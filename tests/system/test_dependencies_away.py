@@ -60,7 +60,8 @@ class Scene:
         self.rig.await_all_answered(_DEADLINE_S)
         assert self.worker.drain() == 0, self.worker.tail()
         verdict = self.rig.audit()
-        assert verdict["events"] == self.load.sent
+        # The load itself repeats an event whose acknowledgement was lost.
+        assert verdict["events"] >= self.load.sent
         assert {name: verdict[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0), verdict
 
 
