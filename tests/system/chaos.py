@@ -159,6 +159,7 @@ def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
         valkey = stack.enter_context(Valkey(folder / "valkey", append_only=True))
         train(folder)
         rig = Rig(folder / "chaos", folder, (kafka.bootstrap, valkey.url), partitions=PARTITIONS)
+        rig.load_lookups()
         chaos = Chaos(rig, kafka, kills, seed)
         ended = True
         try:

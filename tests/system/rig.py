@@ -46,7 +46,7 @@ def train(folder: Path) -> None:
 
 
 class Rig:
-    """A pipeline folder with topics and lookups of its own.
+    """A pipeline folder with topics of its own.
 
     trained: a folder that `train` has filled. partitions: of the input topic. settings: sections of
     worker.yaml, merged over the rig's own.
@@ -66,6 +66,7 @@ class Rig:
         name = folder.name
         self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
         self.group = name
+        self._trained = trained
         self._partitions = partitions
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         folder.mkdir(parents=True)
@@ -76,8 +77,11 @@ class Rig:
         # Another number of partitions than the input's: its order must survive the mixing.
         sizes = dict(zip(self.topics.values(), (partitions, partitions + 1, 1), strict=True))
         create_topics(self.bootstrap, sizes)
+
+    def load_lookups(self) -> None:
+        """Fill the store. Without it every lookup takes its defaults, which is a score as well."""
         for lookup in LOOKUPS:
-            self.command("features", "load", lookup, str(trained / f"{lookup}.parquet"))
+            self.command("features", "load", lookup, str(self._trained / f"{lookup}.parquet"))
 
     def command(self, *words: str) -> None:
         """Run ``fraud-worker`` with these words on this pipeline, and wait."""

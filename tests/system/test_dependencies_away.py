@@ -73,7 +73,9 @@ def scene(
     private_valkey: Callable[..., Valkey],
 ) -> Iterator[Scene]:
     kafka, valkey = private_kafka(), private_valkey(append_only=True)
-    made = Scene(Rig(tmp_path / "away", trained, (kafka.bootstrap, valkey.url)), kafka, valkey)
+    rig = Rig(tmp_path / "away", trained, (kafka.bootstrap, valkey.url))
+    rig.load_lookups()
+    made = Scene(rig, kafka, valkey)
     made.worker.await_ready()
     made.load.start()
     made.await_progress()
