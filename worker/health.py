@@ -97,8 +97,8 @@ class HealthServer:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
             raise ConfigurationError(
-                f"http.port: cannot listen on {host}:{port} ({error.strerror}); "
-                "choose another port, or 0 for a free one"
+                f"http: cannot listen on {host}:{port} ({error.strerror}); choose another http.host "
+                "or http.port, which may be 0 for a free one"
             ) from None
         self.port: int = self._server.server_address[1]
 
