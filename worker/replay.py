@@ -131,17 +131,19 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
     )
     left = limit
     for chunk in source.read(path):
-        records = chunk.records
-        if left is not None:
-            records = records.take(np.arange(min(left, len(records))))
-            left -= len(records)
+        records, refused = chunk.records, chunk.refused
+        if left is not None and left <= len(records):
+            records = records.take(np.arange(left))
+            refused = [row for row in refused if row.row < records.offsets[-1]]
         processed = stages(records)
         yield Replayed(
             [_decoded(schema, value) for value in processed.values],
-            sorted([*chunk.refused, *(_refused(letter) for letter in processed.dead_letters)]),
+            sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
         )
-        if left == 0:
-            return
+        if left is not None:
+            left -= len(records)
+            if left == 0:
+                return
 
 
 def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
