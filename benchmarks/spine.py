@@ -39,6 +39,7 @@ def run() -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder))
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{result['date']}-spine.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     show(result)
