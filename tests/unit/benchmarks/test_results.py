@@ -14,6 +14,7 @@ from benchmarks.agreement import same
 from benchmarks.latency.measure import Latency, latency_of
 from benchmarks.latency.watcher import number_of
 from benchmarks.programs import RunError
+from benchmarks.spine import RESULTS
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
 from schemas.batch import Column, Kind
@@ -113,6 +114,7 @@ def test_a_page_keeps_what_is_around_the_tables() -> None:
 
 def test_the_page_shows_the_newest_result() -> None:
     page = report.PAGE.read_text("utf-8")
-    assert report.put(page, report.render(report.newest())) == page, (
+    shown = report.render(report.newest()) if any(RESULTS.glob("*-spine.json")) else ""
+    assert report.put(page, shown) == page, (
         "docs/performance.md is behind: run python -m benchmarks.report"
     )
