@@ -82,8 +82,6 @@ class Encode:
     ) -> list[bytes]:
         """The framed records, in the order of the events."""
         n = len(batch)
-        if n == 0:
-            return []
         decisions, fixed = self._policy(decided)
         fields: dict[str, Field] = {
             **self._fixed,

@@ -68,7 +68,7 @@ def events(n: int = 3, headers: list[Headers | None] | None = None) -> EventBatc
 
 def enriched(n: int = 3, flags: list[int] | None = None) -> Enriched:
     matrix = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
-    matrix[0, 1] = np.nan
+    matrix[:1, 1] = np.nan
     return Enriched(matrix, np.array(flags or [0] * n, np.uint32))
 
 
@@ -175,14 +175,13 @@ def test_a_new_policy_shows_on_the_scores_that_it_decided() -> None:
     assert policy_of(decided(1)) == ("v1", "default", "review")
 
 
-@pytest.mark.parametrize("n", [1, 2, 257])
+@pytest.mark.parametrize("n", [2, 257])
 def test_a_record_is_the_same_alone_and_in_company(n: int) -> None:
-    encode = encoder(vector={"A": 0}, carry=("amount", "channel"))
-    together = encode(events(n), enriched(n), scored(n), decided(*([1] * n)))
-    alone = encode(events(1), enriched(1), scored(n), decided(1)) if n == 1 else None
+    encode = encoder(vector={"A": 0, "B": 1}, carry=("amount", "channel"))
+    together = encode(events(n), enriched(n, [1] * n), scored(n), decided(*([1] * n)))
+    (alone,) = encode(events(1), enriched(1, [1]), scored(1), decided(1))
     assert len(together) == n
-    assert read(together)[0]["event_id"] == "tx-0"
-    assert alone is None or alone == together
+    assert together[0] == alone
 
 
 def test_headers_that_are_asked_for_are_copied_in_their_order() -> None:
