@@ -1,0 +1,167 @@
+"""The stations in their order, as one step over records."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+import yaml
+
+from features.store.memory import MemoryStore
+from schemas.batch import Headers, Records
+from schemas.errors import DependencyUnavailableError, ErrorCode
+from tests.golden import replay
+from tests.payments import bad_records, body, framed, good_record, text, write_pipeline
+from worker.app import load_pipeline, make_decoder, make_stages
+from worker.dead_letter import HEADER_PREFIX
+from worker.publish import SizeLimits
+from worker.stages import Stages
+from worker.wire import score_schema
+
+ROOMY = SizeLimits(2**20, 2**20)
+STATIONS = {"decode", "enrich", "score", "decide", "encode"}
+_SCHEMA = fastavro.parse_schema(score_schema())
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """Stations that copy the header `trace`."""
+    folder = write_pipeline(tmp_path_factory.mktemp("stages") / "pipeline", {})
+    settings = yaml.safe_load((folder / "worker.yaml").read_text())
+    settings["output"]["headers"] = ["trace"]
+    (folder / "worker.yaml").write_text(yaml.safe_dump(settings))
+    pipeline = load_pipeline(folder)
+    return make_stages(
+        pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY, now_us=lambda: 1
+    )
+
+
+def records(
+    values: Sequence[bytes | None], headers: Sequence[Headers | None] | None = None
+) -> Records:
+    n = len(values)
+    return Records(
+        "payments",
+        [f"k{i}".encode() for i in range(n)],
+        values,
+        np.zeros(n, np.int32),
+        np.arange(n, dtype=np.int64),
+        np.full(n, 1_700_000_000_000, np.int64),
+        headers,
+    )
+
+
+def scores(values: Sequence[bytes]) -> list[Any]:
+    return [fastavro.schemaless_reader(io.BytesIO(value), _SCHEMA, None) for value in values]
+
+
+def with_note(number: int, length: int) -> bytes:
+    """A good record that carries a note of this length onto its score."""
+    return framed(body(id=b"\x02" + text(f"p-{number}"), note=text("n" * length)))
+
+
+def test_scores_are_in_the_order_of_their_records_with_key_and_headers_beside_them(
+    stages: Stages,
+) -> None:
+    headers: list[Headers | None] = [[("trace", b"0")], None, [("other", b"1")], [("trace", b"3")]]
+    values = [good_record(0), b"broken", good_record(2), good_record(3)]
+    processed = stages(records(values, headers))
+    assert [score["event_id"] for score in scores(processed.values)] == ["p-0", "p-2", "p-3"]
+    assert [score["source"]["offset"] for score in scores(processed.values)] == [0, 2, 3]
+    assert processed.keys == [b"k0", b"k2", b"k3"]
+    assert processed.headers == [[("trace", b"0")], [], [("trace", b"3")]]
+    assert [letter.position.offset for letter in processed.dead_letters] == [1]
+    assert processed.model == "payments"
+
+
+def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> None:
+    processed = stages(records([good_record(i) for i in range(300)]))
+    assert set(processed.seconds) == STATIONS
+    assert all(seconds >= 0 for seconds in processed.seconds.values())
+    decisions = [score["decision"] for score in scores(processed.values)]
+    assert processed.decisions == {name: decisions.count(name) for name in set(decisions)}
+    assert len(processed.decisions) > 1
+
+
+@pytest.mark.parametrize("bad", [0, 1, 3], ids=["no record", "one", "three"])
+def test_a_batch_without_any_event_goes_through_all_stations(stages: Stages, bad: int) -> None:
+    processed = stages(records([record.value for record in bad_records()[:bad]]))
+    assert (list(processed.values), list(processed.keys)) == ([], [])
+    assert len(processed.dead_letters) == bad
+    assert processed.decisions == processed.flags == {}
+    assert set(processed.seconds) == STATIONS
+
+
+def test_dead_letters_name_the_station_and_the_schema(stages: Stages) -> None:
+    processed = stages(records([framed(body(), 999), good_record(1)[:-3], None]))
+    headers = [dict(letter.headers) for letter in processed.dead_letters]
+    assert [own[f"{HEADER_PREFIX}stage"] for own in headers] == [b"decode"] * 3
+    assert [own.get(f"{HEADER_PREFIX}schema.id") for own in headers] == [b"999", b"1", None]
+
+
+def test_a_score_too_large_for_its_topic_is_a_dead_letter_and_counts_as_none(
+    stages: Stages,
+) -> None:
+    values = [with_note(0, 10), with_note(1, 3000), with_note(2, 10), with_note(3, 3000)]
+    trace: list[Headers | None] = [[("trace", str(i).encode())] for i in range(4)]
+    small = replace(stages, limits=lambda: SizeLimits(2000, 2**20))
+    processed = small(records(values, trace))
+    assert [score["event_id"] for score in scores(processed.values)] == ["p-0", "p-2"]
+    assert processed.keys == [b"k0", b"k2"]
+    assert processed.headers == [[("trace", b"0")], [("trace", b"2")]]
+    assert [letter.position.offset for letter in processed.dead_letters] == [1, 3]
+    assert {letter.code for letter in processed.dead_letters} == {ErrorCode.OUTPUT_TOO_LARGE}
+    own = dict(processed.dead_letters[0].headers)
+    assert own[f"{HEADER_PREFIX}stage"] == b"publish"
+    assert processed.dead_letters[0].value == values[1]
+    assert sum(processed.decisions.values()) == 2
+
+
+def test_a_score_is_too_large_with_its_headers(stages: Stages) -> None:
+    """The broker would refuse it, twice, and then the worker would end."""
+    headers: list[Headers | None] = [None, [("trace", b"x" * 3000)], [("trace", b"x")]]
+    small = replace(stages, limits=lambda: SizeLimits(2000, 2**20))
+    processed = small(records([b"broken", good_record(1), good_record(2)], headers))
+    letters = processed.dead_letters
+    assert [letter.position.offset for letter in letters] == [0, 1]
+    assert letters[1].code is ErrorCode.OUTPUT_TOO_LARGE
+    assert letters[1].value == good_record(1)
+    assert processed.headers == [[("trace", b"x")]]
+
+
+def test_flags_are_counted_on_scored_events_alone() -> None:
+    pipeline = load_pipeline(replay.PIPELINE)
+    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY)
+    processed = stages(replay.load_records())
+    assert processed.flags["lookup_missing:customer_profile"] == len(processed.values)
+    assert len(processed.dead_letters) > 0
+    # No score of these fits.
+    none = replace(stages, limits=lambda: SizeLimits(1, 2**20))(replay.load_records())
+    assert sum(none.flags.values()) == sum(none.decisions.values()) == 0
+    assert len(none.dead_letters) == len(replay.load_records())
+
+
+class Away(MemoryStore):
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        raise DependencyUnavailableError(f"no answer for {len(keys)} keys")
+
+
+def test_a_store_that_is_away_is_the_callers_business() -> None:
+    pipeline = load_pipeline(replay.PIPELINE)
+    stages = make_stages(pipeline, make_decoder(pipeline), Away(), b"", lambda: ROOMY)
+    with pytest.raises(DependencyUnavailableError):
+        stages(replay.load_records())
+
+
+def test_headers_that_are_not_asked_for_are_not_copied(tmp_path: Path) -> None:
+    pipeline = load_pipeline(write_pipeline(tmp_path / "pipeline", {}))
+    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY)
+    processed = stages(records([good_record(0)], [[("trace", b"0")]]))
+    assert processed.headers is None
+    assert len(processed.values) == 1
