@@ -1,4 +1,4 @@
-"""``fraud-worker features``."""
+"""``fraud-worker features load``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ import typer
 
 from worker.cli.options import HERE, PipelineOption
 
-app = typer.Typer(help="Work with the feature set and the online store.", no_args_is_help=True)
 
-
-@app.callback()
-def _group() -> None:
-    pass
-
-
-@app.command("load")
 def load(
     lookup: Annotated[str, typer.Argument(help="Name of the lookup in features.yaml.")],
     file: Annotated[
