@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Producer
 
+from features.event_file import EventFile
 from schemas.batch import Column, Kind, Records
 from schemas.targets import PathType
-from worker.replay import EventFile
 
 _TICK_S = 0.01
 _UNLIMITED_SLICE = 5_000

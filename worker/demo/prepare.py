@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.definition import FeatureSet, load_feature_set
+from features.event_file import EventFile
 from features.load import load_lookup
 from features.store.protocol import OnlineStore
 from models.backend.threads import available_threads
@@ -24,7 +25,6 @@ from schemas.errors import ConfigurationError
 from schemas.source import FileSchemaSource
 from schemas.targets import PathType
 from worker.demo.simulator import Simulated, customer_profiles, simulate, terminal_profiles
-from worker.replay import EventFile
 
 TRAINING_EVENTS = 200_000
 _LABEL = PathType(Kind.LONG, scale=0, nullable=True)

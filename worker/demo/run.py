@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition import FeatureSet, load_feature_set
+from features.event_file import EventFile
 from features.store.redis import RedisStore
 from models.policy import load_policy
 from schemas.errors import ConfigurationError, DependencyUnavailableError
@@ -25,7 +26,6 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
-from worker.replay import EventFile
 from worker.settings import load_settings
 from worker.wire import framed
 
