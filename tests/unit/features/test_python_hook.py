@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+from features.python_file import HookError, PythonFiles
+from features.python_hook import PythonHook
+
+HEADER = "import numpy as np\n\n\n"
+
+
+def hook(folder: Path, code: str, *arguments: str, name: str = "f") -> PythonHook:
+    (folder / "own.py").write_text(HEADER + dedent(code), encoding="utf-8")
+    path, function, _ = PythonFiles(folder).function(f"./own.py:{name}", arguments)
+    return PythonHook(name, path, function, arguments)
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
+
+
+def test_a_function_of_columns_gives_a_column(tmp_path: Path) -> None:
+    made = hook(tmp_path, "def f(a, b):\n    return a / b", "a", "b")
+    made.prove()
+    called = made.call([column(1, np.nan, 3), column(2, 1, 4)])
+    np.testing.assert_array_equal(called.values, [0.5, np.nan, 0.75])
+    assert called.values.dtype == np.float64
+    assert not called.failed.any()
+
+
+def test_no_rows_do_not_call_it(tmp_path: Path) -> None:
+    made = hook(tmp_path, "def f(a):\n    raise RuntimeError", "a")
+    assert made.call([column()]).values.shape == (0,)
+
+
+PURE = {
+    "plain": "return a * 2.0 - b",
+    "functions of numpy": "return np.sin(np.radians(a)) * np.arcsin(np.sqrt(np.abs(b)))",
+    "an argument itself": "return a",
+    "a strided result": "return np.column_stack([a, b])[:, 1]",
+    "row by row": "return np.array([min(x, y) for x, y in zip(a.tolist(), b.tolist())])",
+}
+
+
+@pytest.mark.parametrize("body", PURE.values(), ids=PURE.keys())
+def test_a_function_of_each_row_is_proven(body: str, tmp_path: Path) -> None:
+    hook(tmp_path, f"def f(a, b):\n    {body}", "a", "b").prove()
+
+
+IMPURE = {
+    "the mean of its neighbours": ("return a - np.mean(a)", "among others"),
+    "a running sum": ("return np.cumsum(np.nan_to_num(a))", "among others"),
+    "the row above": ("return np.roll(a, 1)", "among others"),
+    "a rank": ("return np.argsort(np.argsort(a)).astype(np.float64)", "among others"),
+    "the number of rows": ("return a + len(a)", "among others"),
+    "the first row": ("return np.full(len(a), a[0])", "among others"),
+    "whether any is missing": ("return np.where(np.isnan(a).any(), np.nan, a)", "among others"),
+    "a sum that rounds otherwise": (
+        "m = np.nan_to_num(a, posinf=0, neginf=0).max(); return (a + m) - m",
+        "among others",
+    ),
+    "only its sign of zero": (
+        "z = np.zeros(len(a)); z[len(a) // 2 :] = -0.0; return z",
+        "alone",
+    ),
+    "chance": ("return a + np.random.random(len(a))", "alone"),
+    "what it remembers": ("SEEN.append(1); return a + len(SEEN)", "alone"),
+}
+
+
+@pytest.mark.parametrize(("body", "company"), IMPURE.values(), ids=IMPURE.keys())
+def test_a_function_of_more_than_the_row_is_refused(
+    body: str, company: str, tmp_path: Path
+) -> None:
+    made = hook(tmp_path, f"SEEN = []\n\n\ndef f(a, b):\n    {body}", "lat", "x + 1")
+    with pytest.raises(
+        HookError, match=r"f gives .* for a row alone and .* for the same row"
+    ) as no:
+        made.prove()
+    assert company in str(no.value)
+    assert "lat = " in str(no.value)
+    assert "x + 1 = " in str(no.value)
+    assert str(no.value).endswith(
+        "; compute each row from its own values only, and remember nothing"
+    )
+
+
+def test_a_function_that_alternates_is_refused(tmp_path: Path) -> None:
+    """It gives the rows alone what it gives them together, the first time."""
+    code = """\
+        CALLS = []
+
+
+        def f(a):
+            if len(a) > 1:
+                CALLS.append(1)
+            return a + (len(CALLS) > 1)
+    """
+    with pytest.raises(HookError, match="for the same row when called again"):
+        hook(tmp_path, code, "a").prove()
+
+
+WRONG = {
+    "float32": ("return a.astype(np.float32)", r"returns float32\[1\] where it has to return"),
+    "whole numbers": ("return a > 0", r"returns bool\[1\]"),
+    "a sum": ("return a.sum()", "returns float64 where"),
+    "nothing": ("pass", "returns NoneType"),
+    "a list": ("return list(a)", "returns list"),
+    "a table": ("return np.stack([a, a])", r"returns float64\[2, 1\]"),
+    "fewer rows": ("return a[~np.isnan(a)]", r"returns float64\[0\] where .* float64\[1\]"),
+    "a masked array": ("return np.ma.masked_invalid(a)", "returns MaskedArray"),
+    "an error for some rows": (
+        "if a[0] < 0: raise ValueError('negative')\n    return a",
+        r"raises ValueError: negative \(own.py, line 5\) for a = -1.0; give nan where there is no",
+    ),
+    "an error without words": (
+        "assert a[0] == a[0]\n    return a",
+        r"raises AssertionError \(own.py, line 5\) for a = nan",
+    ),
+    "a test of a whole column": (
+        "return a if a > 0 else -a",
+        r"raises ValueError: The truth value .* \(own.py, line 5\); it is called with a column",
+    ),
+    "a write to its argument": ("a[0] = 0.0\n    return a", "raises .*; arguments are not to be"),
+    "an end of the process": ("raise SystemExit(3)", "raises SystemExit: 3"),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_column_of_float64_is_refused(body: str, message: str, tmp_path: Path) -> None:
+    made = hook(tmp_path, f"def f(a):\n    {body}", "a")
+    with pytest.raises(HookError, match="^f " + message):
+        made.prove()
+
+
+def test_a_row_that_raises_is_missing_and_told_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    code = """\
+        def f(a):
+            if (a == 13).any():
+                raise ValueError
+            return a * 2.0
+    """
+    made = hook(tmp_path, code, "a")
+    values = np.arange(100.0)
+    values[70] = 13.0
+    called = made.call([values])
+    wrong = values == 13
+    np.testing.assert_array_equal(called.failed, wrong)
+    np.testing.assert_array_equal(called.values, np.where(wrong, np.nan, values * 2))
+
+
+def test_a_column_that_raises_as_a_whole_gives_its_rows_alone(tmp_path: Path) -> None:
+    code = """\
+        def f(a):
+            if len(a) > 1:
+                raise MemoryError
+            return a + 1.0
+    """
+    called = hook(tmp_path, code, "a").call([column(1, 2, 3)])
+    np.testing.assert_array_equal(called.values, [2, 3, 4])
+    assert not called.failed.any()
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(1)", "return a[:0]", "return None"])
+def test_what_fails_at_run_time_is_missing(body: str, tmp_path: Path) -> None:
+    called = hook(tmp_path, f"def f(a):\n    {body}", "a").call([column(1, 2, 3)])
+    assert np.isnan(called.values).all()
+    assert called.failed.all()
+
+
+def test_one_who_asks_to_stop_is_not_held_up(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        hook(tmp_path, "def f(a):\n    raise KeyboardInterrupt", "a").call([column(1)])
+
+
+def test_a_result_is_not_overwritten_by_the_next_call(tmp_path: Path) -> None:
+    code = """\
+        BUFFER = np.empty(3)
+
+
+        def f(a):
+            return np.multiply(a, 2.0, out=BUFFER)
+    """
+    made = hook(tmp_path, code, "a")
+    first = made.call([column(1, 2, 3)]).values
+    made.call([column(4, 5, 6)])
+    np.testing.assert_array_equal(first, [2, 4, 6])
+
+
+def test_arguments_keep_their_values(tmp_path: Path) -> None:
+    given = column(1, 2, 3)
+    called = hook(tmp_path, "def f(a):\n    a += 1.0\n    return a", "a").call([given])
+    np.testing.assert_array_equal(given, [1, 2, 3])
+    assert called.failed.all()
+    given[0] = 9.0  # still the caller's own to write to
+
+
+FILES = {
+    "no function": ("def g(a): ...", "./own.py", "names no function; write its file and name"),
+    "not a Python file": ("", "./own.txt:f", "names no function"),
+    "not a name": ("", "./own.py:a.b", "names no function"),
+    "no file": ("", "./other.py:f", "other.py cannot be read: No such file or directory; put the"),
+    "a misspelt name": ("def haversine(a): ...", "./own.py:havresine", "did you mean 'haversine'?"),
+    "no such name": ("def g(a): ...", "./own.py:f", "own.py: unknown function 'f'; known are: g"),
+    "a number": ("f = 3", "./own.py:f", r"unknown function 'f' \(f is an int\)"),
+    "no Python": ("def f(a:\n    pass", "./own.py:f", r"own.py:4:6: this is not Python: '\(' was"),
+    "null bytes": ("x = '\0'", "./own.py:f", "own.py.*: this is not Python"),
+    "raises": ("x = 1 / 0", "./own.py:f", r"raises ZeroDivisionError: .* \(own.py, line 4\)"),
+    "exits": ("raise SystemExit", "./own.py:f", "cannot be loaded: it raises SystemExit"),
+    "a missing package": ("import nosuchpackage", "./own.py:f", "ModuleNotFoundError: No module"),
+    "its neighbour": ("import beside", "./own.py:f", "own.py:4:1: imports a file beside it, which"),
+    "later": ("def f(a):\n    from beside import x", "./own.py:f", "own.py:5:5: imports a file"),
+    "a package": ("import parts.one", "./own.py:f", "own.py:4:1: imports a file beside it"),
+    "a relative one": ("from . import beside", "./own.py:f", "own.py:4:1: imports a file beside"),
+}
+
+
+@pytest.mark.parametrize(("code", "reference", "message"), FILES.values(), ids=FILES.keys())
+def test_a_file_that_does_not_hold_is_refused(
+    code: str, reference: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(HEADER + code, encoding="utf-8")
+    (tmp_path / "beside.py").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").touch()
+    with pytest.raises(HookError, match=message) as refusal:
+        PythonFiles(tmp_path).function(reference, ["a"])
+    assert not refusal.value.of_arguments
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments", "message"),
+    [
+        ("a, b", 1, r"f\(a, b\) does not take 1 argument: missing a required argument: 'b'; corr"),
+        ("a", 3, r"f\(a\) does not take 3 arguments: too many"),
+        ("a, *, b", 2, "does not take 2 arguments"),
+    ],
+)
+def test_the_number_of_arguments_is_that_of_the_function(
+    parameters: str, arguments: int, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(HookError, match=message) as refusal:
+        hook(tmp_path, f"def f({parameters}): ...", *"abcdef"[:arguments])
+    assert refusal.value.of_arguments
+
+
+@pytest.mark.parametrize("parameters", ["a, b", "a, b=1", "*all", "a, b, c=0, *, d=0"])
+def test_defaults_and_stars_may_take_them(parameters: str, tmp_path: Path) -> None:
+    hook(tmp_path, f"def f({parameters}): ...", "a", "b")
+
+
+def test_a_function_that_the_file_imports_will_do(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("from numpy import hypot\n", encoding="utf-8")
+    path, function, _ = PythonFiles(tmp_path).function("./own.py:hypot", ["a", "b"])
+    made = PythonHook("hypot", path, function, ("a", "b"))
+    made.prove()
+    assert made.call([column(3), column(4)]).values == 5
+
+
+def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
+    code = """\
+        from dataclasses import dataclass
+
+
+        @dataclass
+        class Place:
+            lat: "float"
+
+
+        def f(a):
+            return a + Place(1.0).lat
+    """
+    assert hook(tmp_path, code, "a").call([column(1)]).values == 2
+
+
+def test_a_file_is_run_once_and_as_it_was_read(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from pathlib import Path\n"
+        "with (Path(__file__).parent / 'runs').open('a') as runs:\n    runs.write('.')\n"
+        "def f(a): return a\n"
+        "def g(a): return a\n",
+        encoding="utf-8",
+    )
+    files = PythonFiles(tmp_path)
+    _, _, first = files.function("./own.py:f", ["a"])
+    _, _, second = files.function("./own.py:g", ["a"])
+    assert first == second
+    assert (tmp_path / "runs").read_text() == "."
+    assert not (tmp_path / "__pycache__").exists()
