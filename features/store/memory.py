@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
+
+from features.store.protocol import Compaction
 
 
 class MemoryStore:
-    """Keeps what is written until the process ends."""
+    """Keeps what is written until the process ends.
+
+    Expiry is not kept: it only bounds the memory of a server, and readers never rely on it. Here
+    a compaction of which nothing is kept gives memory back.
+    """
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
+        self._writing = threading.Lock()
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self._values.get, keys))
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values.update(pairs)
+        with self._writing:
+            self._values.update(pairs)
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,  # noqa: ARG002 - see the class
+    ) -> None:
+        values = self._values
+        with self._writing:
+            for key, prefix, kept in compactions:
+                value = values.get(key, b"")
+                if prefix and value.startswith(prefix):
+                    values[key] = kept + value[len(prefix) :]
+                    if not values[key]:
+                        del values[key]
+            for key, added in appends:
+                values[key] = values.get(key, b"") + added
 
     def ping(self) -> None:
         pass

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Compaction(NamedTuple):
+    """Of the value at ``key``: the first bytes, as they were read, and those to stand for them.
+
+    prefix is not empty; kept may be.
+    """
+
+    key: bytes
+    prefix: bytes
+    kept: bytes
 
 
 class OnlineStore(Protocol):
     """Binary values by binary keys.
 
     Every method raises DependencyUnavailableError where the store does not answer now; the same
-    call may succeed later.
+    call may succeed later. It raises ConfigurationError where somebody has to act first: a right
+    that is missing, a key that holds something else than a binary value.
     """
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -19,6 +31,25 @@ class OnlineStore(Protocol):
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Sets each key to its value. Idempotent: a write that failed may be repeated."""
+        ...
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        """Appends to each key its bytes, after doing the compactions; one round trip.
+
+        A compaction whose key begins with exactly its prefix gets ``kept`` in its place; another
+        is left undone: the value has changed since it was read. A key of which nothing is kept,
+        and to which nothing has been appended since, is removed. A key that is written expires
+        ``expire_ms`` milliseconds from now; with None, never.
+
+        Not idempotent, and never repeated by itself. After DependencyUnavailableError any part of
+        it may have been done; the caller may repeat all of it where its readers drop what is there
+        twice.
+        """
         ...
 
     def ping(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -17,18 +17,25 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
+    NoScriptError,
     RedisError,
 )
 from redis.retry import Retry
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError
+from features.store import scripts
+from features.store.answers import Command, raise_first, translated
+from features.store.protocol import Compaction
+from schemas.errors import ConfigurationError
 
-MAX_KEYS_PER_COMMAND = 10_000
-"""One command holds up a server for as long as it takes, so large ones are cut."""
+MAX_KEYS_PER_COMMAND = 1_000
+"""One command holds up a server for as long as it takes, so large ones are cut.
+
+Nothing is sent back before a command is done, and the bound on an answer is that on its next
+bytes: short commands also keep long values from looking like a server that hangs.
+"""
 PAIRS_PER_WRITE = 5_000
+
+_LOADS: list[Command] = [("SCRIPT LOAD", script.text) for script in scripts.ALL]
 
 _OWNED = {
     "credential_provider": "store.username and store.password_file",
@@ -100,17 +107,30 @@ class RedisStore:
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        found: list[bytes | None] = []
-        for start in range(0, len(keys), MAX_KEYS_PER_COMMAND):
-            some = keys[start : start + MAX_KEYS_PER_COMMAND]
-            answer = self._twice(partial(self._client.mget, some))
-            found += cast("list[bytes | None]", answer)  # nothing is decoded
-        return found
+        commands: list[Command] = [
+            ("MGET", *keys[start : start + MAX_KEYS_PER_COMMAND])
+            for start in range(0, len(keys), MAX_KEYS_PER_COMMAND)
+        ]
+        answers = self._twice(partial(self._trip, commands))
+        return list(itertools.chain.from_iterable(answers))
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         remaining = iter(pairs)
         while some := dict(itertools.islice(remaining, PAIRS_PER_WRITE)):
             self._twice(partial(self._client.mset, some))
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        calls = [
+            *scripts.compact_calls(compactions, expire_ms),
+            *scripts.append_calls(appends, expire_ms),
+        ]
+        with self._answers():
+            self._trip(calls)
 
     def ping(self) -> None:
         with self._answers():
@@ -133,6 +153,27 @@ class RedisStore:
             append_only=bool(found.get("aof_enabled", 0)),
         )
 
+    def _trip(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to the commands, sent together; raises the first that is an error."""
+        answers = self._send(commands)
+        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # The server has restarted, or somebody flushed its scripts. None of these was run.
+            again = [*_LOADS, *(commands[i] for i in unknown)]
+            later = self._send(again)
+            raise_first(again, later)
+            for i, answer in zip(unknown, later[len(_LOADS) :], strict=True):
+                answers[i] = answer
+        raise_first(commands, answers)
+        return answers
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
+
     def _twice(self, command: Callable[[], T]) -> T:
         """Runs an idempotent command, once more where its connection was broken."""
         with self._answers():
@@ -145,30 +186,8 @@ class RedisStore:
                 self._client.connection_pool.disconnect()
                 return command()
 
-    @contextmanager
-    def _answers(self) -> Iterator[None]:
-        """Turns redis-py's errors into this project's, which name the address."""
-        where = f"the online store at {self._address}"
-        try:
-            yield
-        except NoPermissionError as error:
-            raise ConfigurationError(
-                f"{where} refuses: {error}. Give the user of store.username this right"
-            ) from error
-        except AuthenticationError as error:
-            raise DependencyUnavailableError(f"{where} refuses the password: {error}") from error
-        except ReadOnlyError as error:
-            raise DependencyUnavailableError(f"{where} is a read-only replica: {error}") from error
-        except OutOfMemoryError as error:
-            raise DependencyUnavailableError(f"{where} is out of memory: {error}") from error
-        except BusyLoadingError as error:
-            raise DependencyUnavailableError(f"{where} is loading its data: {error}") from error
-        except redis.TimeoutError as error:
-            raise DependencyUnavailableError(f"{where} did not answer in time: {error}") from error
-        except (redis.ConnectionError, OSError) as error:
-            raise DependencyUnavailableError(f"{where} cannot be reached: {error}") from error
-        except RedisError as error:
-            raise DependencyUnavailableError(f"{where} answered: {error}") from error
+    def _answers(self) -> AbstractContextManager[None]:
+        return translated(f"the online store at {self._address}")
 
 
 class _PasswordFile(CredentialProvider):

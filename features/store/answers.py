@@ -1,0 +1,76 @@
+"""What a Redis or Valkey server answers when it does not do what it is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from schemas.errors import ConfigurationError, DependencyUnavailableError
+
+Command = tuple[str | bytes | int, ...]
+"""The words of a command as they are sent."""
+
+_WRONG_KIND = re.compile(r"WRONGTYPE.* key=(\d+)")
+_KEYS_OF_EVALSHA = 3
+_NO_RIGHT = re.compile(r"ACL failure in script: |The user executing the script can't run")
+_PLACE_IN_SCRIPT = re.compile(r" script:( [0-9a-f]+,)? on @user_script.*")
+
+
+class WrongKindError(ResponseError):
+    """The key named holds a list, hash or the like."""
+
+
+def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:
+    """Raises the first of the answers that is an error."""
+    for command, answer in zip(commands, answers, strict=True):
+        if isinstance(answer, ResponseError):
+            message = _PLACE_IN_SCRIPT.sub("", str(answer))
+            if _NO_RIGHT.search(message):
+                raise NoPermissionError(message)
+            wrong = _WRONG_KIND.search(message)
+            if wrong is not None:
+                raise WrongKindError(repr(command[_KEYS_OF_EVALSHA - 1 + int(wrong[1])]))
+            raise answer
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turns redis-py's errors into this project's; ``where`` names the server."""
+    try:
+        yield
+    except NoPermissionError as error:
+        raise ConfigurationError(
+            f"{where} refuses: {error}. Give the user of store.username this right"
+        ) from error
+    except WrongKindError as error:
+        raise ConfigurationError(
+            f"{where} holds at the key {error} something that this worker has not written (no "
+            "string): delete the key, and find out who writes it"
+        ) from error
+    except AuthenticationError as error:
+        raise DependencyUnavailableError(f"{where} refuses the password: {error}") from error
+    except ReadOnlyError as error:
+        raise DependencyUnavailableError(f"{where} is a read-only replica: {error}") from error
+    except OutOfMemoryError as error:
+        raise DependencyUnavailableError(f"{where} is out of memory: {error}") from error
+    except BusyLoadingError as error:
+        raise DependencyUnavailableError(f"{where} is loading its data: {error}") from error
+    except redis.TimeoutError as error:
+        raise DependencyUnavailableError(f"{where} did not answer in time: {error}") from error
+    except (redis.ConnectionError, OSError) as error:
+        raise DependencyUnavailableError(f"{where} cannot be reached: {error}") from error
+    except RedisError as error:
+        raise DependencyUnavailableError(f"{where} answered: {error}") from error

@@ -1,0 +1,121 @@
+"""What runs on a Redis or Valkey server: scripts that write many keys per call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from features.store.answers import Command
+from features.store.protocol import Compaction
+
+MAX_KEYS_PER_CALL = 1_000
+"""One call holds up a server for as long as it takes: some 2 ms for so many keys."""
+MAX_BYTES_PER_CALL = 1 << 20
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script in Lua. sha: what a server that has loaded it knows it by."""
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False)
+        object.__setattr__(self, "sha", digest.hexdigest())
+
+    def call(self, keys: Sequence[bytes], expire: bytes, arguments: Sequence[bytes]) -> Command:
+        """The command that runs it."""
+        return ("EVALSHA", self.sha, len(keys), *keys, expire, *arguments)
+
+
+APPEND = Script("""\
+local pcall, call, expire = redis.pcall, redis.call, ARGV[1]
+for i, key in ipairs(KEYS) do
+  local answer = pcall('APPEND', key, ARGV[i + 1])
+  if type(answer) == 'table' then
+    return {err = answer.err .. ' key=' .. i}
+  elseif expire == '' then
+    call('PERSIST', key)
+  else
+    call('PEXPIRE', key, expire)
+  end
+end
+""")
+"""Keys; milliseconds or nothing, then what to append to each."""
+
+COMPACT = Script("""\
+local pcall, call, expire = redis.pcall, redis.call, ARGV[1]
+for i, key in ipairs(KEYS) do
+  local length, digest, kept = tonumber(ARGV[3 * i - 1]), ARGV[3 * i], ARGV[3 * i + 1]
+  local prefix = pcall('GETRANGE', key, 0, length - 1)
+  if type(prefix) == 'table' then
+    return {err = prefix.err .. ' key=' .. i}
+  elseif #prefix == length and redis.sha1hex(prefix) == digest then
+    local value = kept .. call('GETRANGE', key, length, -1)
+    if value == '' then
+      call('DEL', key)
+    elseif expire == '' then
+      call('SET', key, value)
+    else
+      call('SET', key, value, 'PX', expire)
+    end
+  end
+end
+""")
+"""Keys; milliseconds or nothing, then of each: the length and SHA-1 of a prefix, and what is kept.
+
+The SHA-1 is of what was read: a value of the same length may be another.
+"""
+
+
+ALL = (APPEND, COMPACT)
+
+
+def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
+    """What appends to each key its bytes."""
+    joined = dict(appends)
+    if len(joined) < len(appends):
+        # Each key once: of two calls for one key, the first may have to be repeated.
+        joined = dict.fromkeys(joined, b"")
+        for key, added in appends:
+            joined[key] += added
+    keys, values = list(joined), list(joined.values())
+    expire = _expire(expire_ms)
+    return [APPEND.call(keys[some], expire, values[some]) for some in _cut(list(map(len, values)))]
+
+
+def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> list[Command]:
+    """What does the compactions."""
+    held = [compaction for compaction in compactions if compaction.prefix]
+    expire = _expire(expire_ms)
+    return [
+        COMPACT.call(
+            [one.key for one in held[some]],
+            expire,
+            [argument for one in held[some] for argument in _arguments(one)],
+        )
+        for some in _cut([len(one.prefix) + len(one.kept) for one in held])
+    ]
+
+
+def _arguments(compaction: Compaction) -> tuple[bytes, bytes, bytes]:
+    digest = hashlib.sha1(compaction.prefix, usedforsecurity=False).hexdigest()
+    return b"%d" % len(compaction.prefix), digest.encode(), compaction.kept
+
+
+def _expire(expire_ms: int | None) -> bytes:
+    return b"" if expire_ms is None else b"%d" % expire_ms
+
+
+def _cut(sizes: Sequence[int]) -> Iterator[slice]:
+    """Where to cut items of these sizes in bytes into calls."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        total += size
+        if place > start and (place - start == MAX_KEYS_PER_CALL or total > MAX_BYTES_PER_CALL):
+            yield slice(start, place)
+            start, total = place, size
+    if sizes:
+        yield slice(start, len(sizes))
