@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--suite NAME]``."""
+"""``python -m benchmarks [--json] [--suite NAME] [--events N] [--out FOLDER]``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks import spine
+from benchmarks.options import RESULTS, Options
 from benchmarks.programs import RunError
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
-SUITES: dict[str, Callable[[], dict[str, Any]]] = {"spine": spine.run}
+SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {"spine": spine.run}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,12 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--suite", default="spine", help="what to measure (default: spine)")
+    parser.add_argument("--events", type=int, help="play so many events, for a quick look")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result files")
     given = parser.parse_args(arguments)
     if given.suite not in SUITES:
         print(f"error: no suite {given.suite!r}; there is {', '.join(SUITES)}", file=sys.stderr)
         return 2
     try:
-        line = SUITES[given.suite]()
+        line = SUITES[given.suite](Options(given.events, given.out))
     except (RunError, ConfigurationError, DependencyUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

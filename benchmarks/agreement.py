@@ -29,7 +29,8 @@ Place = tuple[int, int]
 class Agreement:
     """What was read so far, by place in the output: partition, and number within it.
 
-    Events keep their key and their order, so a score's place is its event's position.
+    Events keep their key and their order, so a score's place, counted from where the run began, is
+    its event's position.
     """
 
     _scores: dict[Place, dict[str, Any]] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Agreement:
         self._sample(ground, run, committed)
 
     def _sample(self, ground: Ground, run: Run, committed: int) -> list[tuple[Place, Message]]:
-        seen: dict[int, int] = defaultdict(int)
+        seen: dict[int, int] = defaultdict(lambda: run.first)
         sample = []
         for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
             for message in messages:
@@ -65,7 +66,7 @@ class Agreement:
                 if seen[partition] % EVERY == 0:
                     sample.append(((partition, seen[partition]), message))
                 seen[partition] += 1
-        found = sum(seen.values())
+        found = sum(number - run.first for number in seen.values())
         if found != committed:
             raise RunError(f"{run.name}: {committed} events were committed, {found} records read")
         return sample

@@ -42,15 +42,21 @@ _CHUNK = 50_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ground:
-    """Servers that run, filled, and what runs on them. threads: of XGBoost, for each program."""
+    """Servers that run, filled, and what runs on them.
+
+    pipeline: the folder that the worker runs. events: how many the input topic holds. threads: of
+    XGBoost, for each program.
+    """
 
     folder: Path
+    pipeline: Path
     kafka: Kafka
     valkey: Valkey
     feature_set: FeatureSet
     bundle: Bundle
     threads: int
     events: int
+    partitions: int
 
 
 def note(text: str) -> None:
@@ -77,7 +83,17 @@ def ground(folder: Path, events: int) -> Iterator[Ground]:
             store.close()
             filled.result()
         note(f"ready after {time.monotonic() - started:.0f} s")
-        yield Ground(folder, kafka, valkey, feature_set, bundle, available_threads(), events)
+        yield Ground(
+            folder=folder,
+            pipeline=PIPELINE,
+            kafka=kafka,
+            valkey=valkey,
+            feature_set=feature_set,
+            bundle=bundle,
+            threads=available_threads(),
+            events=events,
+            partitions=PARTITIONS,
+        )
 
 
 def encoder(feature_set: FeatureSet) -> RecordEncoder:

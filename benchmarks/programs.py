@@ -15,7 +15,7 @@ from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.ground import INPUT_TOPIC, PIPELINE, SCORE_SCHEMA_ID, Ground
+from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID, Ground
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
 from features.lookup import Lookup
 from models.policy import load_policy
@@ -28,11 +28,19 @@ _DRAIN_S = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one program. settings: further environment of the worker."""
+    """One run of one program.
+
+    settings: further environment of the worker. first: the offset that the program begins at;
+    others than 0 are for topics of one partition. history: so many events are committed before the
+    warm-up begins. whole_vector: all features stand on the scores, else the irreproducible ones.
+    """
 
     name: str
     input_topic: str = INPUT_TOPIC
     settings: Mapping[str, str] = field(default_factory=dict)
+    first: int = 0
+    history: int = 0
+    whole_vector: bool = False
 
     @property
     def group(self) -> str:
@@ -103,7 +111,7 @@ class Program:
 
 
 class Worker(Program):
-    """``fraud-worker run``, with the settings of the pipeline folder beside this file."""
+    """``fraud-worker run`` on the pipeline folder of the ground."""
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._port = free_port()
@@ -118,13 +126,15 @@ class Worker(Program):
             "MODEL__DEVICE": "cpu",
             "MODEL__THREADS": str(ground.threads),
             "WIRE__SCORE_SCHEMA_ID": str(SCORE_SCHEMA_ID),
+            "HTTP__HOST": LOOPBACK,
             "HTTP__PORT": str(self._port),
+            "OUTPUT__VECTOR": "all" if run.whole_vector else "irreproducible",
             **run.settings,
         }
         command = [
             "env",
             *(f"FRAUD_WORKER_{name}={value}" for name, value in environment.items()),
-            *(sys.executable, "-m", "worker", "run", "--pipeline", str(PIPELINE)),
+            *(sys.executable, "-m", "worker", "run", "--pipeline", str(ground.pipeline)),
         ]
         super().__init__("the worker", command, ground.folder / f"{run.name}.log")
 
@@ -155,7 +165,10 @@ class Worker(Program):
         return body
 
 
-def rival(module: str) -> Callable[[Ground, Run], Program]:
+Start = Callable[[Ground, Run], Program]
+
+
+def rival(module: str) -> Start:
     """Starts a module of ``benchmarks.rivals`` on the task of a run."""
 
     def start(ground: Ground, run: Run) -> Program:
@@ -169,19 +182,12 @@ def rival(module: str) -> Callable[[Ground, Run], Program]:
     return start
 
 
-PROGRAMS: dict[str, Callable[[Ground, Run], Program]] = {
-    "worker": Worker,
-    "hand_written": rival("hand_written"),
-    "per_event": rival("per_event"),
-    "pass_through": rival("pass_through"),
-}
-
-
 def make_task(ground: Ground, run: Run) -> Task:
     """What a rival has to know to do the same work as the worker."""
     feature_set, bundle = ground.feature_set, ground.bundle
-    policy = load_policy(PIPELINE / "policy.yaml")
+    policy = load_policy(ground.pipeline / "policy.yaml")
     segment = policy.segments[0]
+    on_score = range(len(feature_set.names)) if run.whole_vector else feature_set.irreproducible
     return Task(
         bootstrap=ground.kafka.bootstrap,
         group=run.group,
@@ -191,8 +197,7 @@ def make_task(ground: Ground, run: Run) -> Task:
         event_schema_file=str(feature_set.schema_path),
         model_file=str(bundle.path / "model.ubj"),
         threads=ground.threads,
-        card=_lookup(feature_set.lookups["card_profile"]),
-        merchant=_lookup(feature_set.lookups["merchant_profile"]),
+        lookups=[_lookup(lookup) for lookup in feature_set.lookups.values()],
         score=ScoreTask(
             schema_file=str(ROOT / "schemas" / "score.avsc"),
             schema_id=SCORE_SCHEMA_ID,
@@ -204,7 +209,7 @@ def make_task(ground: Ground, run: Run) -> Task:
             bands=[(band.decision, band.threshold) for band in segment.bands],
             feature_set=feature_set.fingerprint,
             device="cpu",
-            vector={feature_set.names[i]: i for i in feature_set.irreproducible},
+            vector={feature_set.names[i]: i for i in on_score},
         ),
     )
 

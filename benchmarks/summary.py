@@ -10,12 +10,9 @@ from typing import Any
 from benchmarks.latency.measure import Latency
 from benchmarks.throughput import Measured
 
-BASE = "hand_written"
-"""The program that the others are compared with."""
 
-
-def summarise(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
-    """For each program: medians, the lowest and highest rate, ratios to BASE, and each run."""
+def summarise(runs: Mapping[str, Sequence[Measured]], base: str) -> dict[str, Any]:
+    """For each program: medians, the lowest and highest rate, ratio to ``base``, and each run."""
     rates = {name: _median([run.events_per_s for run in some]) for name, some in runs.items()}
     return {
         name: {
@@ -25,7 +22,7 @@ def summarise(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
             "cpu_us_per_event": _median([run.cpu_us_per_event for run in some]),
             "peak_mib": _median([run.peak_bytes / 2**20 for run in some]),
             "other_cores": max(run.other_cores for run in some),
-            "ratio": rates[name] / rates[BASE],
+            "ratio": rates[name] / rates[base],
             "stages_us_per_event": _stages(some),
             "runs": [asdict(run) for run in some],
         }

@@ -13,9 +13,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.ground import Ground
-from benchmarks.programs import PROGRAMS, Program, Run
+from benchmarks.programs import Program, Run, Start
 
-_START_S = 60.0
+_STALL_S = 60.0
 _LOOK_S = 0.2
 # A topic's partitions do not come to their ends together.
 _LEFT_SHARE = 0.1
@@ -35,7 +35,8 @@ class Measured:
     """events committed within ``seconds``; CPU time of the process, user and system, in seconds.
 
     peak_bytes: the most memory that was resident at once. stages: seconds by station, of the
-    worker alone. committed: all events that the run has committed, warm-up and drain included.
+    worker alone. committed: all events that the run has committed, history, warm-up and drain
+    included.
     other_cores: cores kept busy by what does not belong to the benchmark.
     """
 
@@ -56,16 +57,16 @@ class Measured:
         return self.cpu_seconds * 1e6 / self.events
 
 
-def measure(ground: Ground, program: str, run: Run, span: Span) -> Measured:
+def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
     """Start, warm up, measure, stop. Raises RunError when the program does not do its work."""
     with (
         AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin,
-        PROGRAMS[program](ground, run) as process,
+        start(ground, run) as process,
     ):
         _wait_for_commit(admin, run, process)
         time.sleep(span.warm_up)
         first = _Look(admin, run, process)
-        last = _look_until(admin, run, process, first.at + span.measured, ground.events)
+        last = _look_until(admin, run, process, first.at + span.measured, ground.events - run.first)
         seconds = last.at - first.at
         if seconds < min(_SHORTEST_S, span.measured):
             raise process.error(f"had no events left after {seconds:.1f} s; play more events")
@@ -77,7 +78,7 @@ def measure(ground: Ground, program: str, run: Run, span: Span) -> Measured:
             last.cpu_s - first.cpu_s,
             peak,
             _stages(first.metrics, last.metrics),
-            committed(admin, run.group),
+            committed(admin, run),
             max(0.0, last.others_s - first.others_s) / seconds,
         )
 
@@ -87,23 +88,24 @@ class _Look:
 
     def __init__(self, admin: AdminClient, run: Run, process: Program) -> None:
         times = psutil.Process(process.pid).cpu_times()
-        self.committed = committed(admin, run.group)
+        self.committed = committed(admin, run)
         self.at = time.monotonic()
         self.cpu_s = times.user + times.system
         self.others_s = _machine_cpu_s() - _own_cpu_s()
         self.metrics = process.metrics()
 
 
-def committed(admin: AdminClient, group: str) -> int:
-    """Events that a group has committed: the input topic begins at 0 and has no gaps."""
+def committed(admin: AdminClient, run: Run) -> int:
+    """Events that a run has committed: the input topic begins at 0 and has no gaps."""
     asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=10
+        [ConsumerGroupTopicPartitions(run.group)], request_timeout=10
     )
     try:
-        found = asked[group].result().topic_partitions
+        found = asked[run.group].result().topic_partitions
     except KafkaException:  # not a group yet
         return 0
-    return sum(at.offset for at in found if at.offset > 0)
+    reached: int = sum(at.offset for at in found if at.offset > 0)
+    return max(0, reached - run.first)
 
 
 def peak_bytes(pid: int) -> int:
@@ -131,11 +133,14 @@ def _own_cpu_s() -> float:
 
 
 def _wait_for_commit(admin: AdminClient, run: Run, process: Program) -> None:
-    deadline = time.monotonic() + _START_S
-    while not committed(admin, run.group):
+    """Until there is one, and the run's history is played."""
+    known, deadline = 0, time.monotonic() + _STALL_S
+    while (found := committed(admin, run)) <= run.history:
         process.require_running()
+        if found > known:
+            known, deadline = found, time.monotonic() + _STALL_S
         if time.monotonic() > deadline:
-            raise process.error(f"has committed nothing after {_START_S:g} s")
+            raise process.error(f"has committed nothing for {_STALL_S:g} s, after {known} events")
         time.sleep(_LOOK_S)
 
 
@@ -143,7 +148,7 @@ def _look_until(admin: AdminClient, run: Run, process: Program, until: float, ev
     """The last look: at the time given, or before the topic comes to its end."""
     while time.monotonic() < until:
         process.require_running()
-        if committed(admin, run.group) > events * (1 - _LEFT_SHARE):
+        if committed(admin, run) > events * (1 - _LEFT_SHARE):
             break
         time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
     return _Look(admin, run, process)

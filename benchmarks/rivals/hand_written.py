@@ -6,12 +6,13 @@ one transaction for a batch.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import redis
+from confluent_kafka import Message
 
 from benchmarks.rivals.parts import (
     CHANNELS,
@@ -20,24 +21,13 @@ from benchmarks.rivals.parts import (
     FEATURES,
     OTHER_COUNTRY,
     OTHER_CURRENCY,
+    BatchScorer,
     Event,
     EventReader,
     Floats,
-    Model,
     Profiles,
-    Scored,
-    ScoreWriter,
 )
-from benchmarks.rivals.task import (
-    BATCH_EVENTS,
-    Stop,
-    Task,
-    commit,
-    given_task,
-    make_consumer,
-    make_producer,
-    records,
-)
+from benchmarks.rivals.task import Task, given_task, in_batches
 
 
 class Lookups:
@@ -45,8 +35,9 @@ class Lookups:
 
     def __init__(self, task: Task) -> None:
         self._client = redis.Redis.from_url(task.redis_url)
-        self._prefixes = task.card.prefix, task.merchant.prefix
-        self._card, self._merchant = Profiles(task.card), Profiles(task.merchant)
+        card, merchant = task.lookups
+        self._prefixes = card.prefix, merchant.prefix
+        self._card, self._merchant = Profiles(card), Profiles(merchant)
 
     def read(self, events: list[Event]) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
         """float64[values, N] of cards and of merchants; int64[N], which of them are missing."""
@@ -110,35 +101,24 @@ def features(events: list[Event], card: Floats, merchant: Floats) -> npt.NDArray
     return matrix
 
 
+class Scorer:
+    """From the bytes of a batch of events to those of its scores."""
+
+    def __init__(self, task: Task) -> None:
+        self._reader, self._lookups = EventReader(task.event_schema_file), Lookups(task)
+        self._batch = BatchScorer(task)
+
+    def score(self, messages: list[Message]) -> Iterator[bytes]:
+        """One score for each message."""
+        events = [self._reader.read(message.value()) for message in messages]
+        card, merchant, missing = self._lookups.read(events)
+        matrix = features(events, card, merchant)
+        return self._batch.score(messages, events, matrix, missing.tolist())
+
+
 def run(task: Task) -> None:
     """Work until asked to stop."""
-    reader, lookups = EventReader(task.event_schema_file), Lookups(task)
-    model, writer = Model(task), ScoreWriter(task)
-    columns = list(task.score.vector.values())
-    consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
-    while not stop:
-        messages = records(consumer.consume(BATCH_EVENTS, 0.1))
-        if not messages:
-            continue
-        events = [reader.read(message.value()) for message in messages]
-        card, merchant, missing = lookups.read(events)
-        matrix = features(events, card, merchant)
-        margins = model.margins(matrix)
-        scores = 1.0 / (1.0 + np.exp(-margins.astype(np.float64)))
-        scored = map(
-            Scored,
-            margins.tolist(),
-            scores.tolist(),
-            matrix[:, columns].tolist(),
-            missing.tolist(),
-        )
-        now_us = time.time_ns() // 1000
-        producer.begin_transaction()
-        for message, event, one in zip(messages, events, scored, strict=True):
-            value = writer.write(event, message.partition(), message.offset(), one, now_us)
-            producer.produce(task.output_topic, value, message.key())
-        commit(producer, consumer)
-    consumer.close()
+    in_batches(task, Scorer(task).score)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
+from confluent_kafka import Message
 
 from benchmarks.rivals.task import LookupTask, Task
 
@@ -27,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Scored(NamedTuple):
-    """What the model made of one event; missing: bit 0 no card profile, bit 1 no merchant's."""
+    """What the model made of one event; missing: bit i, no value of lookup i of the task."""
 
     margin: float
     score: float
@@ -76,7 +79,7 @@ class Model:
         self._booster.set_param({"nthread": task.threads})
 
     def margins(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """float32[N] of a matrix float32[N, 32]."""
+        """float32[N] of a matrix float32[N, F]."""
         margins: npt.NDArray[np.float32] = self._booster.inplace_predict(
             matrix, predict_type="margin", validate_features=False
         )
@@ -90,8 +93,11 @@ class ScoreWriter:
         given = task.score
         self._given = given
         self._topic = task.input_topic
-        card, merchant = (f"lookup_missing:{k.name}" for k in (task.card, task.merchant))
-        self._flags: tuple[list[str], ...] = ([], [card], [merchant], [card, merchant])
+        flags = [f"lookup_missing:{lookup.name}" for lookup in task.lookups]
+        self._flags = [
+            [flag for bit, flag in enumerate(flags) if missing >> bit & 1]
+            for missing in range(1 << len(flags))
+        ]
         self._schema = fastavro.parse_schema(json.loads(Path(given.schema_file).read_text()))
         self._prefix = b"\x00" + given.schema_id.to_bytes(4, "big")
         self._model = {"name": given.model_name, "version": given.model_version}
@@ -135,3 +141,44 @@ class ScoreWriter:
             if score >= threshold:
                 return decision
         return self._given.default
+
+
+class BatchScorer:
+    """From features to scores, a batch at a time: one predict."""
+
+    def __init__(self, task: Task) -> None:
+        self._model, self._writer = Model(task), ScoreWriter(task)
+        self._vector = list(task.score.vector.values())
+
+    def score(
+        self,
+        messages: list[Message],
+        events: list[Event],
+        matrix: npt.NDArray[np.float32],
+        missing: Sequence[int],
+    ) -> Iterator[bytes]:
+        """The scores of N events whose features are float32[N, F]."""
+        margins = self._model.margins(matrix)
+        scores = 1.0 / (1.0 + np.exp(-margins.astype(np.float64)))
+        vectors = matrix[:, self._vector].tolist()
+        scored = map(Scored, margins.tolist(), scores.tolist(), vectors, missing)
+        now_us = time.time_ns() // 1000
+        for message, event, one in zip(messages, events, scored, strict=True):
+            yield self._writer.write(event, message.partition(), message.offset(), one, now_us)
+
+
+class OneScorer:
+    """From features to a score, one event at a time."""
+
+    def __init__(self, task: Task) -> None:
+        self._model, self._writer = Model(task), ScoreWriter(task)
+        self._vector = list(task.score.vector.values())
+
+    def score(self, message: Message, event: Event, row: list[float], missing: int) -> bytes:
+        """The score of an event with these features."""
+        matrix = np.array([row], np.float32)
+        margin = float(self._model.margins(matrix)[0])
+        vector = matrix[0, self._vector].tolist()
+        scored = Scored(margin, 1.0 / (1.0 + math.exp(-margin)), vector, missing)
+        now_us = time.time_ns() // 1000
+        return self._writer.write(event, message.partition(), message.offset(), scored, now_us)

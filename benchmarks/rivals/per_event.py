@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import redis
 from confluent_kafka import Message
 
@@ -19,39 +17,25 @@ from benchmarks.rivals.parts import (
     OTHER_CURRENCY,
     Event,
     EventReader,
-    Model,
+    OneScorer,
     Profiles,
-    Scored,
-    ScoreWriter,
 )
-from benchmarks.rivals.task import (
-    Stop,
-    Task,
-    commit,
-    given_task,
-    make_consumer,
-    make_producer,
-    records,
-)
-
-TRANSACTION_EVENTS = 1000
-TRANSACTION_S = 0.1
+from benchmarks.rivals.task import Task, given_task, one_by_one
 
 
 class Scorer:
     """From the bytes of one event to the bytes of its score."""
 
     def __init__(self, task: Task) -> None:
-        self._reader, self._writer = EventReader(task.event_schema_file), ScoreWriter(task)
+        self._reader = EventReader(task.event_schema_file)
         self._client = redis.Redis.from_url(task.redis_url)
-        self._prefixes = task.card.prefix, task.merchant.prefix
-        self._card, self._merchant = Profiles(task.card), Profiles(task.merchant)
-        self._model = Model(task)
-        self._vector = list(task.score.vector.values())
+        card, merchant = task.lookups
+        self._prefixes = card.prefix, merchant.prefix
+        self._card, self._merchant = Profiles(card), Profiles(merchant)
+        self._one = OneScorer(task)
 
     def score(self, message: Message) -> bytes:
-        """Raises KafkaException for a message that is an error."""
-        records([message])
+        """One score."""
         event = self._reader.read(message.value())
         for_card, for_merchant = self._prefixes
         # Both keys in one round trip: two would cost twice as much.
@@ -61,16 +45,7 @@ class Scorer:
         card, no_card = self._card.table(found[:1])
         merchant, no_merchant = self._merchant.table(found[1:])
         row = features(event, card[0].tolist(), merchant[0].tolist())
-        matrix = np.array([row], np.float32)
-        margin = float(self._model.margins(matrix)[0])
-        scored = Scored(
-            margin,
-            1.0 / (1.0 + math.exp(-margin)),
-            matrix[0, self._vector].tolist(),
-            int(no_card[0] + 2 * no_merchant[0]),
-        )
-        now_us = time.time_ns() // 1000
-        return self._writer.write(event, message.partition(), message.offset(), scored, now_us)
+        return self._one.score(message, event, row, int(no_card[0] + 2 * no_merchant[0]))
 
 
 def features(event: Event, card: list[float], merchant: list[float]) -> list[float]:
@@ -110,22 +85,7 @@ def features(event: Event, card: list[float], merchant: list[float]) -> list[flo
 
 def run(task: Task) -> None:
     """Work until asked to stop."""
-    scorer = Scorer(task)
-    consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
-    while not stop:
-        message = consumer.poll(0.1)
-        if message is None:
-            continue
-        producer.begin_transaction()
-        until, events = time.monotonic() + TRANSACTION_S, 0
-        while message is not None:
-            producer.produce(task.output_topic, scorer.score(message), message.key())
-            events += 1
-            if events == TRANSACTION_EVENTS or time.monotonic() > until:
-                break
-            message = consumer.poll(0.01)
-        commit(producer, consumer)
-    consumer.close()
+    one_by_one(task, Scorer(task).score)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,6 +15,8 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaException, Message, Producer
 
 BATCH_EVENTS = 4000
+TRANSACTION_EVENTS = 1000
+TRANSACTION_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ class Task:
     event_schema_file: str
     model_file: str
     threads: int
-    card: LookupTask
-    merchant: LookupTask
+    lookups: list[LookupTask]
     score: ScoreTask
 
     def write(self, path: Path) -> None:
@@ -71,8 +74,7 @@ class Task:
     @classmethod
     def read(cls, path: Path) -> Self:
         found: dict[str, Any] = json.loads(path.read_text())
-        found["card"] = LookupTask(**found["card"])
-        found["merchant"] = LookupTask(**found["merchant"])
+        found["lookups"] = [LookupTask(**lookup) for lookup in found["lookups"]]
         found["score"] = ScoreTask(**found["score"])
         return cls(**found)
 
@@ -136,6 +138,44 @@ def records(messages: list[Message]) -> list[Message]:
         if (error := message.error()) is not None:
             raise KafkaException(error)
     return messages
+
+
+def in_batches(task: Task, score: Callable[[list[Message]], Iterable[bytes]]) -> None:
+    """Until asked to stop: as many events as there are, one transaction for them.
+
+    score: gives the bytes of one score for each message.
+    """
+    consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
+    while not stop:
+        messages = records(consumer.consume(BATCH_EVENTS, 0.1))
+        if not messages:
+            continue
+        values = score(messages)
+        producer.begin_transaction()
+        for message, value in zip(messages, values, strict=True):
+            producer.produce(task.output_topic, value, message.key())
+        commit(producer, consumer)
+    consumer.close()
+
+
+def one_by_one(task: Task, score: Callable[[Message], bytes]) -> None:
+    """Until asked to stop: an event at a time, a transaction for all of 100 ms but 1,000 at most."""
+    consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
+    while not stop:
+        message = consumer.poll(0.1)
+        if message is None:
+            continue
+        producer.begin_transaction()
+        until, events = time.monotonic() + TRANSACTION_S, 0
+        while message is not None:
+            records([message])
+            producer.produce(task.output_topic, score(message), message.key())
+            events += 1
+            if events == TRANSACTION_EVENTS or time.monotonic() > until:
+                break
+            message = consumer.poll(0.01)
+        commit(producer, consumer)
+    consumer.close()
 
 
 def commit(producer: Producer, consumer: Consumer) -> None:

@@ -13,8 +13,8 @@ from benchmarks.__main__ import SUITES, main
 from benchmarks.agreement import same
 from benchmarks.latency.measure import Latency, latency_of
 from benchmarks.latency.watcher import number_of
+from benchmarks.options import RESULTS
 from benchmarks.programs import RunError
-from benchmarks.spine import RESULTS
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
 from schemas.batch import Column, Kind
@@ -35,7 +35,7 @@ def measured(events_per_s: float, stages: dict[str, float] | None = None) -> Mea
 
 def test_the_median_run_counts_and_the_spread_shows() -> None:
     worker = [measured(rate, {"decode": rate * 10e-6}) for rate in (50_000, 90_000, 80_000)]
-    found = summarise({"worker": worker, "hand_written": [measured(20_000)] * 3})
+    found = summarise({"worker": worker, "other": [measured(20_000)] * 3}, "other")
     assert found["worker"]["events_per_s"] == 80_000
     assert (found["worker"]["lowest"], found["worker"]["highest"]) == (50_000, 90_000)
     assert found["worker"]["ratio"] == 4.0
@@ -45,7 +45,8 @@ def test_the_median_run_counts_and_the_spread_shows() -> None:
 
 
 def test_the_last_line_is_what_was_promised() -> None:
-    programs = summarise({"worker": [measured(75_000)], "hand_written": [measured(25_000)]})
+    runs = {"worker": [measured(75_000)], "hand_written": [measured(25_000)]}
+    programs = summarise(runs, "hand_written")
     latency = Latency(p50=6.123, p99=20.5, highest=40.0, events=9, lost=0, duplicates=0)
     line = json.loads(json.dumps(last_line(programs, {"exactly_once": latency})))
     assert line == {

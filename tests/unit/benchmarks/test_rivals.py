@@ -143,7 +143,7 @@ def test_the_same_numbers_give_the_same_events() -> None:
 def test_a_task_survives_its_file(tmp_path_factory: pytest.TempPathFactory) -> None:
     lookup = LookupTask("card", "p:", ["a", "b"], [0.0, 1.5])
     score = ScoreTask("s", 2, "m", "1", "p1", "default", "approve", [], "f", "cpu", {"A": 3})
-    task = Task("b:1", "g", "in", "out", "r", "e", "m", 2, lookup, lookup, score)
+    task = Task("b:1", "g", "in", "out", "r", "e", "m", 2, [lookup, lookup], score)
     path = tmp_path_factory.mktemp("task") / "task.json"
     task.write(path)
     assert Task.read(path) == dataclasses.replace(task)
