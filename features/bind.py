@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -40,13 +44,24 @@ class _Errors:
         self.bad |= wrong
 
 
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Fields whose values windows keep as whole numbers: none may be larger, either way.
+
+    fields: by path, the decimal digits that are kept of a DOUBLE.
+    """
+
+    fields: Mapping[str, int | None]
+    largest: int
+
+
 def bind(
-    bindings: Bindings, records: Records, decoded: Decoded
+    bindings: Bindings, records: Records, decoded: Decoded, bounded: Bounded
 ) -> tuple[EventBatch, dict[int, RecordError]]:
     """The events of N records, and the error of each row that is no event.
 
     A row keeps its decoding error where it has one, else the first of: event id, event time,
-    amount, entity keys, partition key. Raises ConfigurationError where a column has a kind that
+    amount, entity keys, partition key, values that windows keep. Raises ConfigurationError where a column has a kind that
     the bindings cannot read (a file whose columns are not those of the schema).
     """
     errors = _Errors(len(records), decoded)
@@ -60,6 +75,10 @@ def bind(
     partition_key = bindings.partition_key
     if partition_key and partition_key not in bindings.entities.values():
         _key(partition_key, "partition key", ErrorCode.PARTITION_KEY_MISSING, decoded, errors)
+    for path, digits in bounded.fields.items():
+        is_amount = bindings.amount is not None and path == bindings.amount.source.path
+        values = amount if is_amount else decoded.columns[path].values
+        _bound(path, values, digits or 0, bounded.largest, errors, is_amount=is_amount)
     batch = EventBatch(records, decoded.columns, event_id, event_time, amount, keys)
     return (_without(batch, errors.bad) if errors.by_row else batch), errors.by_row
 
@@ -116,6 +135,18 @@ def _amount(binding: AmountBinding, decoded: Decoded, errors: _Errors) -> npt.ND
             f"the amount ({path}) is below amount.min",
         )
     return minor
+
+
+def _bound(
+    path: str, values: Any, digits: int, largest: int, errors: _Errors, *, is_amount: bool
+) -> None:
+    if values.dtype == np.int64:
+        beyond = (values > largest) | (values < -largest)
+    else:
+        with np.errstate(over="ignore"):
+            beyond = np.abs(values) * 10.0**digits > largest
+    code = ErrorCode.AMOUNT_OVERFLOW if is_amount else ErrorCode.VALUE_OUT_OF_RANGE
+    errors.add(beyond, code, f"{path} is too large for a window to sum it exactly")
 
 
 def _without(batch: EventBatch, bad: Mask) -> EventBatch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,15 +18,20 @@ class Frame:
     """Columns of a batch in the forms that features read, each made once.
 
     features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
-        missing. lookups: float64[N] of each looked-up value, by "lookup.value".
+        missing. lookups: float64[N] of each looked-up value, by "lookup.value". windows: float64[N]
+        of each window feature, by name.
     """
 
-    def __init__(self, batch: EventBatch, lookups: dict[str, Floats]) -> None:
+    def __init__(self, batch: EventBatch) -> None:
         self.features: dict[str, Floats] = {}
-        self.lookups = lookups
+        self.lookups: Mapping[str, Floats] = {}
+        self.windows: Mapping[str, Floats] = {}
         self._batch = batch
         self._numbers: dict[str, Floats] = {}
         self._amount: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self._batch)
 
     def number(self, path: str) -> Floats:
         """float64[N], NaN where null."""
@@ -36,10 +43,17 @@ class Frame:
     def amount(self, scale: int) -> Floats:
         """float64[N] in major units: the same from a double, a decimal or minor units."""
         if self._amount is None:
-            self._amount = self._minor_units() / 10.0**scale
+            self._amount = self.minor_units() / 10.0**scale
         return self._amount
 
-    def _minor_units(self) -> npt.NDArray[np.int64]:
+    def whole(self, path: str, missing: int) -> npt.NDArray[np.int64]:
+        """int64[N] of a LONG, BOOL or DECIMAL (its units), ``missing`` where null."""
+        column = self._batch.columns[path]
+        values = np.asarray(column.values, np.int64)
+        return values if column.valid.all() else np.where(column.valid, values, missing)
+
+    def minor_units(self) -> npt.NDArray[np.int64]:
+        """int64[N] of the amount."""
         if self._batch.amount_minor is None:
             raise ValueError("the batch was bound without an amount")
         return self._batch.amount_minor

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from features.frame import Floats
+from features.history.log_state import LogState
+from features.store.protocol import Compaction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Writes:
+    """What the online store has to take before a micro-batch is committed.
+
+    appends: a key and the members that its history gains. compactions: histories that hold members
+    which no event from here on can see.
+    """
+
+    appends: Sequence[tuple[bytes, bytes]] = ()
+    compactions: Sequence[Compaction] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.appends or self.compactions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enriched:
     """matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
 
-    flags: uint32[N]; bit i is ``flag_names[i]`` of the feature set.
+    flags: uint32[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
+    the batch.
     """
 
     matrix: npt.NDArray[np.float32]
     flags: npt.NDArray[np.uint32]
+    writes: Writes = field(default_factory=Writes)
+    after: LogState = field(default_factory=LogState)
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:

@@ -15,11 +15,13 @@ from features.definition.document import Document, Location
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number, fingerprint
 from features.definition.spec import CategorySpec, FeatureSpec
+from features.definition.window_feature import WindowCompiler
 from features.expression import ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
 from features.frame import Floats, Frame
 from features.lookup import Lookup
 from features.suggest import unknown
+from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import Kind
 
 
@@ -29,7 +31,8 @@ class Feature:
 
     compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
     term: how later expressions see it. paths: the fields that it reads, itself or through others.
-    irreproducible: its values need a lookup, which the log alone cannot give back.
+    of_event: made of the event alone, without lookups and windows. irreproducible: its values need
+    a lookup or a window of best effort, which the log alone cannot give back.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Feature:
     compute: Callable[[Frame], Floats]
     term: Term
     paths: frozenset[str]
+    of_event: bool
     irreproducible: bool
 
 
@@ -48,11 +52,16 @@ class _Part:
     compute: Callable[[Frame], Floats]
     paths: frozenset[str] = frozenset()
     sort: Sort = Sort.NUMBER
+    of_event: bool = True
     irreproducible: bool = False
 
 
 class FeatureCompiler:
-    """Compiles features in their order; an expression may use those before it."""
+    """Compiles features in their order; an expression may use those before it.
+
+    windows: of the features compiled so far. bounded: fields whose values windows keep, with the
+    decimal digits of those that have none of their own.
+    """
 
     def __init__(
         self,
@@ -60,6 +69,7 @@ class FeatureCompiler:
         fields: SchemaFields,
         bindings: Bindings,
         lookups: Mapping[str, Lookup],
+        rules: HistoryRules,
     ) -> None:
         self._document = document
         self._fields = fields
@@ -67,6 +77,12 @@ class FeatureCompiler:
         self._lookups = lookups
         self._features: dict[str, Feature] = {}
         self._leaves = {path: self._leaf(path) for path in fields.known}
+        self._compiler = WindowCompiler(document, fields, bindings, rules, self._leaves)
+        self.windows: list[Window] = []
+
+    @property
+    def bounded(self) -> Mapping[str, int | None]:
+        return self._compiler.bounded
 
     def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
         """The features; ConfigurationError that points at what does not hold."""
@@ -81,6 +97,7 @@ class FeatureCompiler:
                 part.compute,
                 Term(part.sort, ["feature", digest], _earlier(spec.name)),
                 part.paths,
+                part.of_event,
                 part.irreproducible,
             )
         return tuple(self._features.values())
@@ -101,6 +118,8 @@ class FeatureCompiler:
             return self._category(spec.category, (*location, "category"))
         if spec.lookup is not None:
             return self._lookup(spec.lookup, (*location, "lookup"))
+        if spec.window is not None:
+            return self._window(spec, location)
         return self._expression(spec.expr or "", (*location, "expr"))
 
     def _field(self, path: str, location: Location) -> _Part:
@@ -156,7 +175,25 @@ class FeatureCompiler:
             definition,
             lambda frame: frame.lookups[name],
             frozenset({self._bindings.entities[lookup.entity].path}),
+            of_event=False,
             irreproducible=True,
+        )
+
+    def _window(self, spec: FeatureSpec, location: Location) -> _Part:
+        alone = {name: f.term for name, f in self._features.items() if f.of_event}
+        window, definition = self._compiler.compile(
+            spec, location, alone, frozenset(self._features.keys() - alone.keys())
+        )
+        self.windows.append(window)
+        paths = {self._bindings.entities[window.entity].path}
+        for used in window.uses:
+            paths |= self._features[used].paths if used in self._features else {used}
+        return _Part(
+            definition,
+            lambda frame: frame.windows[window.name],
+            frozenset(paths),
+            of_event=False,
+            irreproducible=window.across is Across.BEST_EFFORT,
         )
 
     def _expression(self, source: str, location: Location) -> _Part:
@@ -176,7 +213,8 @@ class FeatureCompiler:
             compiled.term.evaluate,
             paths.union(*(feature.paths for feature in earlier)),
             compiled.term.sort,
-            any(feature.irreproducible for feature in earlier),
+            of_event=all(feature.of_event for feature in earlier),
+            irreproducible=any(feature.irreproducible for feature in earlier),
         )
 
     def _leaf(self, path: str) -> Term:

@@ -17,14 +17,20 @@ from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
 from features.definition.spec import FeaturesFile
 from features.frame import Frame
+from features.history.labels import LabelBatch, label_appends
+from features.history.log_state import LogState
+from features.history.namespace import Namespace
 from features.lookup import STATES, Lookup, flag_names, read_lookups
-from features.matrix import Enriched, assemble
+from features.matrix import Enriched, Writes, assemble
 from features.store.protocol import OnlineStore
 from features.suggest import unknown
+from features.windows.plan import WindowPlan
+from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Records
 from schemas.errors import ConfigurationError, RecordError
 
 _FLAG_BITS = 32
+_EMPTY_LOG = LogState()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +46,9 @@ class FeatureSet:
     fingerprint: str
     features: tuple[Feature, ...]
     bindings: Bindings
+    bounded: bind.Bounded
     lookups: Mapping[str, Lookup]
+    histories: WindowPlan
     aliases: Mapping[str, str]
     schema_path: Path
     reader_schema: dict[str, Any]
@@ -49,27 +57,74 @@ class FeatureSet:
     flag_names: tuple[str, ...]
     irreproducible: tuple[int, ...]
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        return self.histories.windows
+
+    @property
+    def horizons(self) -> Mapping[str, int]:
+        return self.histories.horizons
+
+    @property
+    def allowed_lateness(self) -> int:
+        return self.histories.rules.allowed_lateness
+
+    @property
+    def has_histories(self) -> bool:
+        return bool(self.histories.windows)
+
     def bind(self, records: Records, decoded: Decoded) -> tuple[EventBatch, dict[int, RecordError]]:
         """The events among N records, in order, and the errors of the others by row.
 
         Raises ConfigurationError where a column is of a kind that no binding reads.
         """
-        return bind.bind(self.bindings, records, decoded)
+        return bind.bind(self.bindings, records, decoded, self.bounded)
 
-    def enrich(self, batch: EventBatch, store: OnlineStore) -> Enriched:
-        """The matrix of N events: a function of the batch and of what the store holds.
+    def enrich(
+        self,
+        batch: EventBatch,
+        store: OnlineStore,
+        log: LogState = _EMPTY_LOG,
+        namespace: Namespace | None = None,
+    ) -> Enriched:
+        """The matrix of N events: a function of the batch, the log before it and the store.
 
-        A row's values are the same bits alone and in any batch. Raises
-        DependencyUnavailableError.
+        A row's values are the same bits alone and in any batch. namespace: of the histories; that of
+        a store of this run alone by default. Reads the store only: what it has to take before the
+        next batch is in ``writes``. Raises DependencyUnavailableError, and ConfigurationError where
+        the store holds something else than histories.
         """
         looked_up = read_lookups(tuple(self.lookups.values()), batch, store)
-        frame = Frame(batch, looked_up.values)
+        frame = Frame(batch)
+        frame.lookups = looked_up.values
         # Division by zero, overflow and the like have a meaning here: missing.
         with np.errstate(all="ignore"):
-            for feature in self.features:
+            self._compute(frame, of_event=True)
+            windowed = self.histories.compute(
+                batch, frame, store, log, namespace or Namespace.local(self.name)
+            )
+            frame.windows = windowed.values
+            self._compute(frame, of_event=False)
+            matrix = assemble(len(batch), [frame.features[name] for name in self.names])
+        flags = looked_up.flags | windowed.flags << np.uint32(len(STATES) * len(self.lookups))
+        return Enriched(
+            matrix, flags, Writes(windowed.appends, windowed.compactions), windowed.after
+        )
+
+    def label_appends(
+        self, labels: LabelBatch, namespace: Namespace | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """What the online store has to append so that windows know of N labels."""
+        where = namespace or Namespace.local(self.name)
+        return label_appends(
+            labels,
+            {e.entity: where.label_prefix(e.entity) for e in self.histories.entities if e.labelled},
+        )
+
+    def _compute(self, frame: Frame, *, of_event: bool) -> None:
+        for feature in self.features:
+            if feature.of_event is of_event:
                 frame.features[feature.name] = feature.compute(frame)
-            matrix = assemble(len(batch), list(frame.features.values()))
-        return Enriched(matrix, looked_up.flags)
 
 
 def load_feature_set(path: Path) -> FeatureSet:
@@ -86,28 +141,36 @@ def load_feature_set(path: Path) -> FeatureSet:
         raise document.refuse(("events", "schema"), str(error)) from error
     bindings = resolve_bindings(document, file, fields)
     lookups = _lookups(document, file)
-    compiler = FeatureCompiler(document, fields, bindings, lookups)
+    history = file.history
+    rules = HistoryRules(history.allowed_lateness, history.duplicates, history.cap)
+    compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
+    plan = WindowPlan(compiler.windows, rules)
+    flags = (*flag_names(tuple(lookups.values())), *plan.flag_names)
+    if len(flags) > _FLAG_BITS:
+        raise document.refuse(
+            ("lookups",),
+            f"lookups and windows have {len(flags)} flags, {_FLAG_BITS} at most: merge some lookups",
+        )
     return FeatureSet(
         name=file.name,
         fingerprint=set_fingerprint((feature.name, feature.fingerprint) for feature in features),
         features=features,
         bindings=bindings,
+        bounded=bind.Bounded(compiler.bounded, rules.largest_value),
         lookups=lookups,
+        histories=plan,
         aliases=file.events.aliases,
         schema_path=schema_path,
         reader_schema=fields.schema,
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
-        flag_names=flag_names(tuple(lookups.values())),
+        flag_names=flags,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
     )
 
 
 def _lookups(document: Document, file: FeaturesFile) -> dict[str, Lookup]:
-    most = _FLAG_BITS // len(STATES)
-    if len(file.lookups) > most:
-        raise document.refuse(("lookups",), f"more than {most} lookups: merge some")
     for name, spec in file.lookups.items():
         if spec.by not in file.entities:
             where = ("lookups", name, "by")

@@ -14,6 +14,11 @@ MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400
 MAX_DURATION = 36_525 * MICROSECONDS["d"]
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
+MAX_CAP = 100_000
+KINDS = ("field", "category", "expr", "lookup", "window")
+WINDOW_KEYS = frozenset(
+    ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
+)
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*([smhd])")
 
@@ -56,6 +61,18 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$
 """A name of the user's choice: letters, digits and underscores, at most 128."""
 Default = Annotated[float, BeforeValidator(_number_or_missing)]
 TimeUnit = Literal["s", "ms", "us", "ns"]
+Aggregate = Literal[
+    "count",
+    "sum",
+    "mean",
+    "std",
+    "min",
+    "max",
+    "last",
+    "distinct",
+    "time_since_last",
+    "fraud_share",
+]
 
 
 class Strict(BaseModel):
@@ -157,31 +174,54 @@ class CategorySpec(Strict):
         return self
 
 
+class HistorySpec(Strict):
+    """``history:``, what holds for all windows."""
+
+    allowed_lateness: Duration = MICROSECONDS["h"]
+    duplicates: Duration = MICROSECONDS["d"]
+    cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
+
+
 class FeatureSpec(Strict):
-    """An entry of ``features:``: a name, and one of the kinds."""
+    """An entry of ``features:``: a name, and one of the kinds; below ``window``, what it takes."""
 
     name: Word
     field: FieldPath | None = None
     category: CategorySpec | None = None
     expr: str | None = None
     lookup: str | None = None
+    window: Aggregate | None = None
+    by: str | None = None
+    over: Duration | None = None
+    delay: Duration | None = None
+    of: str | None = None
+    scale: Annotated[int, Field(ge=0, le=9)] | None = None
+    where: str | None = None
+    include_current: bool | None = None
+    across: Literal["aligned", "best_effort"] | None = None
+    default: Default | None = None
 
     @validator(mode="before")
     @classmethod
     def _one_kind(cls, found: Any) -> Any:
         if not isinstance(found, dict):
             raise ValueError("a feature is a mapping such as {name: AMOUNT, field: amount}")  # noqa: TRY004  (pydantic wants ValueError)
-        for key, what in (("window", "window features"), ("python", "python: features")):
-            if key in found:
-                raise ValueError(f"{what} are not supported yet by this version: remove this entry")
-        expr = found.get("expr")
-        if isinstance(expr, str) and expr.count("(") > expr.count(")"):
-            raise ValueError(f"the expression is cut off after {expr!r}: put it in quotes")
-        kinds = [k for k in ("field", "category", "expr", "lookup") if found.get(k) is not None]
+        if "python" in found:
+            raise ValueError("python: features are not supported yet: remove this entry")
+        for key in ("expr", "where"):
+            text = found.get(key)
+            if isinstance(text, str) and text.count("(") > text.count(")"):
+                raise ValueError(f"the expression is cut off after {text!r}: put it in quotes")
+        kinds = [kind for kind in KINDS if found.get(kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")
-        if not kinds and found.keys() <= {"name", "field", "category", "expr", "lookup"}:
-            raise ValueError("says nothing of its value: add field, category, expr or lookup")
+        of_windows = found.keys() & WINDOW_KEYS
+        if kinds and kinds != ["window"] and of_windows:
+            raise ValueError(f"{min(of_windows)} belongs to a window: remove it, or say window: …")
+        if not kinds and found.keys() <= {"name", *KINDS, *WINDOW_KEYS}:
+            raise ValueError(
+                f"says nothing of its value: add {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+            )
         return found
 
 
@@ -192,4 +232,5 @@ class FeaturesFile(Strict):
     events: EventsSpec
     entities: dict[Word, FieldPath] = {}
     lookups: dict[Word, LookupSpec] = {}
+    history: HistorySpec = HistorySpec()
     features: list[FeatureSpec] = Field(min_length=1, max_length=MAX_FEATURES)

@@ -1,0 +1,73 @@
+"""Compaction: histories lose what no event from here on can see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from features.history.merge import Mask, Stored
+from features.store.protocol import Compaction
+
+Longs = npt.NDArray[np.int64]
+
+WORTH = 16
+"""Members to be gained, at least; and no fewer than stay."""
+
+
+def compactions(
+    keys: Sequence[bytes], stored: Stored, oldest: Longs, committed: Mask | None, cap: int | None
+) -> list[Compaction]:
+    """What is worth replacing, of U histories.
+
+    oldest: int64[U]; what is not after it is out of reach. committed: bool[M], which members are
+    of before the batch (None: all); others may come again and stay. cap: an event sees so many, and
+    needs one more to know of the others; None for labels, which have none.
+    """
+    if not len(stored.members):
+        return []
+    needed = stored.members["time"] > oldest[stored.owner]
+    if committed is not None:
+        needed |= ~committed
+    histories = len(stored.values)
+    all_of = np.bincount(stored.owner, minlength=histories)
+    kept_of = np.bincount(stored.owner[needed], minlength=histories)
+    if cap is not None:
+        large = np.flatnonzero(kept_of > 2 * cap)
+        for history in large.tolist():
+            _apply_cap(needed, stored, history, committed, cap + 1)
+        kept_of[large] = np.bincount(stored.owner[needed], minlength=histories)[large]
+    chosen = np.flatnonzero(all_of - kept_of >= np.maximum(kept_of, WORTH))
+    if not len(chosen):
+        return []
+    take = np.zeros(histories, np.bool_)
+    take[chosen] = True
+    data = stored.members[needed & take[stored.owner]].tobytes()
+    size = stored.members.dtype.itemsize
+    ends = (np.cumsum(kept_of[chosen]) * size).tolist()
+    found = []
+    begin = 0
+    for history, end in zip(chosen.tolist(), ends, strict=True):
+        found.append(Compaction(keys[history], stored.values[history] or b"", data[begin:end]))
+        begin = end
+    return found
+
+
+def _apply_cap(
+    needed: Mask, stored: Stored, history: int, committed: Mask | None, most: int
+) -> None:
+    """Marks all but the newest ``most`` of one history as not needed; each member once."""
+    places = np.flatnonzero(stored.owner == history)
+    places = places[needed[places]]
+    if committed is not None:
+        places = places[committed[places]]
+    members = stored.members[places]
+    order = np.lexsort((members["offset"], members["partition"], members["time"]))
+    places, members = places[order], members[order]
+    again = np.zeros(len(places), np.bool_)
+    again[1:] = (members["offset"][1:] == members["offset"][:-1]) & (
+        members["partition"][1:] == members["partition"][:-1]
+    )
+    needed[places[again]] = False
+    needed[places[~again][:-most]] = False

@@ -1,0 +1,79 @@
+"""Labels: what is known of an event later, kept beside the histories of its entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.history.identity import names
+from features.history.keys import grouped
+
+LABEL = np.dtype(
+    [
+        ("partition", "<i4"),
+        ("offset", "<i8"),
+        ("time", "<i8"),
+        ("event_id", "<u8"),
+        ("label_time", "<i8"),
+        ("fraud", "?"),
+    ]
+)
+"""Of one label in the store; ``time`` is that of its event."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelBatch:
+    """N labels, each named by its own position in the labels topic or file.
+
+    event_id: StringArray[N]. event_time, label_time: int64[N], microseconds since 1970-01-01 UTC.
+    entity_keys: for each entity StringArray[N]. fraud: bool[N]. partitions: int32[N]; offsets:
+    int64[N].
+    """
+
+    event_id: pa.StringArray
+    event_time: npt.NDArray[np.int64]
+    entity_keys: Mapping[str, pa.StringArray]
+    fraud: npt.NDArray[np.bool_]
+    label_time: npt.NDArray[np.int64]
+    partitions: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.event_time)
+
+
+def label_appends(labels: LabelBatch, prefixes: Mapping[str, bytes]) -> list[tuple[bytes, bytes]]:
+    """What an online store has to append; prefixes: of the keys, for each entity that needs it."""
+    packed = np.empty(len(labels), LABEL)
+    packed["partition"] = labels.partitions
+    packed["offset"] = labels.offsets
+    packed["time"] = labels.event_time
+    packed["event_id"] = names(labels.event_id)
+    packed["label_time"] = labels.label_time
+    packed["fraud"] = labels.fraud
+    appends: list[tuple[bytes, bytes]] = []
+    for entity, prefix in prefixes.items():
+        keys, codes = grouped(labels.entity_keys[entity], prefix)
+        appends += appended(keys, codes, packed)
+    return appends
+
+
+def appended(
+    keys: list[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
+) -> list[tuple[bytes, bytes]]:
+    """Each key that has members, with their bytes in their order. codes: int64[N] into ``keys``."""
+    order = np.argsort(codes, kind="stable")
+    size = members.dtype.itemsize
+    ends = np.cumsum(np.bincount(codes, minlength=len(keys))) * size
+    data = members[order].tobytes()
+    begin = 0
+    found = []
+    for key, end in zip(keys, ends.tolist(), strict=True):
+        if end > begin:
+            found.append((key, data[begin:end]))
+            begin = end
+    return found

@@ -1,0 +1,1 @@
+"""Windows: counts, sums and the like over the recent members of a history, exact."""

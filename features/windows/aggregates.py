@@ -1,0 +1,241 @@
+"""The aggregates of one entity's windows, for all events of a micro-batch at once.
+
+Counts and sums are differences of running sums of whole numbers, exact whatever stands beside an
+event. The others are computed from the members of each window laid end to end, in member order.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.history.layout import MISSING, Keeps
+from features.windows import reduce
+from features.windows.frauds import Labels
+from features.windows.ragged import Longs, Mask, Pairs, expand, portions
+from features.windows.view import View
+from features.windows.window import Aggregate, Window
+
+Floats = npt.NDArray[np.float64]
+SECOND = 1e6
+
+
+class Bounds(NamedTuple):
+    """int64[Q] each: the window's members lie within [first, end), itself not counted."""
+
+    first: Longs
+    end: Longs
+
+
+class Aggregates:
+    """Computes windows over one view. labels: of its members."""
+
+    def __init__(self, view: View, labels: Labels) -> None:
+        self._view = view
+        self._labels = labels
+        self._bounds: dict[tuple[int, int], Bounds] = {}
+        self._hidden: dict[tuple[int, int], Pairs] = {}
+        self._counting: dict[_Kept, Mask] = {}
+        self._running: dict[tuple[_Kept, bool], Longs] = {}
+
+    def compute(self, window: Window) -> Floats:
+        """float64[Q], by query."""
+        match window.aggregate:
+            case Aggregate.COUNT:
+                return self._count(window).astype(np.float64)
+            case Aggregate.SUM | Aggregate.MEAN:
+                return self._sum_or_mean(window)
+            case Aggregate.LAST | Aggregate.TIME_SINCE_LAST:
+                return self._latest(window)
+            case Aggregate.FRAUD_SHARE:
+                return self._fraud_share(window)
+            case _:
+                return self._over_members(window)
+
+    def members(self, window: Window, queries: Longs) -> Pairs:
+        """The members that each of ``queries`` (rising) counts, in member order.
+
+        The pairs' queries are indexes into ``queries``; with the event itself where it counts.
+        """
+        pairs = expand(*self._stretch(window, queries))
+        return pairs.where(self._counted(window, pairs, queries))
+
+    def _stretch(self, window: Window, queries: Longs) -> Bounds:
+        """The bounds of some queries, widened by the event itself where it counts."""
+        bounds, place = self._bound(window), self._view.place[queries]
+        first, end = bounds.first[queries], bounds.end[queries]
+        itself = self._counts_itself(window)[queries]
+        return Bounds(
+            np.where(itself, np.minimum(first, place), first),
+            np.where(itself, np.maximum(end, place + 1), end),
+        )
+
+    def _counted(self, window: Window, pairs: Pairs, queries: Longs) -> Mask:
+        """Which pairs (index into ``queries``, member of its stretch) count."""
+        itself = self._counts_itself(window)[queries][pairs.query]
+        own = itself & (pairs.item == self._view.place[queries][pairs.query])
+        within = pairs.item >= self._bound(window).first[queries][pairs.query]
+        seen = self._view.seen(pairs, queries) & within
+        counted: Mask = (seen | own) & self._counts(window)[pairs.item]
+        return counted
+
+    def _bound(self, window: Window) -> Bounds:
+        found = self._bounds.get((window.over, window.delay))
+        if found is None:
+            view = self._view
+            first = np.maximum(view.search.behind(view.owner, view.base - window.reach), view.floor)
+            if window.delay:
+                end = view.search.behind(view.owner, view.time - window.delay)
+            else:
+                end = np.where(view.tie_end > view.place + 1, view.tie_end, view.place)
+            found = Bounds(first, np.maximum(end, first))
+            self._bounds[window.over, window.delay] = found
+        return found
+
+    def _hides(self, window: Window) -> Pairs:
+        """Members within the bounds that a query does not see: later in the log, or itself."""
+        found = self._hidden.get((window.over, window.delay))
+        if found is None:
+            bounds, some = self._bound(window), self._disordered
+            pairs = self._view.later(bounds.first[some], bounds.end[some], some)
+            found = Pairs(some[pairs.query], pairs.item)
+            self._hidden[window.over, window.delay] = found
+        return found
+
+    @cached_property
+    def _disordered(self) -> Longs:
+        return np.flatnonzero(self._view.disordered())
+
+    def _counts_itself(self, window: Window) -> Mask:
+        if not window.include_current:
+            return np.zeros(len(self._view.row), np.bool_)
+        return ~self._view.duplicate
+
+    def _counts(self, window: Window) -> Mask:
+        """bool[M]: members that pass the filter and have the value that is aggregated."""
+        key = _kept(window)
+        found = self._counting.get(key)
+        if found is None:
+            columns = self._view.merged.columns
+            found = np.ones(len(self._view.alive), np.bool_)
+            if window.where is not None:
+                found &= columns[window.where.key]
+            if window.value is not None:
+                found &= columns[window.value.key] != MISSING
+            self._counting[key] = found
+        return found
+
+    def _run(self, window: Window, *, values: bool) -> Longs:
+        """int64[M + 1]: how many members count before each place, or the sum of their values."""
+        key = (_kept(window), values)
+        found = self._running.get(key)
+        if found is None:
+            counted: npt.NDArray[np.generic] = self._counts(window) & self._view.alive
+            if values:
+                counted = np.where(counted, self._values(window), 0)
+            found = np.zeros(len(counted) + 1, np.int64)
+            np.cumsum(counted, out=found[1:])
+            self._running[key] = found
+        return found
+
+    def _values(self, window: Window) -> Longs:
+        assert window.value is not None  # noqa: S101 - the language asks for it
+        return self._view.merged.columns[window.value.key]
+
+    def _count(self, window: Window) -> Longs:
+        bounds, run, counts = (
+            self._bound(window),
+            self._run(window, values=False),
+            self._counts(window),
+        )
+        found = run[bounds.end] - run[bounds.first]
+        hidden = self._hides(window)
+        if len(hidden.query):
+            found -= np.bincount(hidden.query[counts[hidden.item]], minlength=len(found))
+        return found + (self._counts_itself(window) & counts[self._view.place])
+
+    def _sum(self, window: Window) -> Longs:
+        bounds, run, values = (
+            self._bound(window),
+            self._run(window, values=True),
+            self._values(window),
+        )
+        found = run[bounds.end] - run[bounds.first]
+        counts = self._counts(window)
+        hidden = self._hides(window)
+        if len(hidden.query):
+            hidden = hidden.where(counts[hidden.item])
+            np.subtract.at(found, hidden.query, values[hidden.item])
+        place = self._view.place
+        return found + np.where(self._counts_itself(window) & counts[place], values[place], 0)
+
+    def _sum_or_mean(self, window: Window) -> Floats:
+        count, total = self._count(window), self._sum(window)
+        unit = _unit(window)
+        divisor = unit if window.aggregate is Aggregate.SUM else np.maximum(count, 1) * unit
+        return np.where(count > 0, total / divisor, window.default)
+
+    def _latest(self, window: Window) -> Floats:
+        """The value of the latest member, or the seconds since its time."""
+        bounds = self._bound(window)
+        counted = self._counts(window) & self._view.alive
+        through = np.maximum.accumulate(np.where(counted, np.arange(len(counted)), -1))
+        latest = np.where(bounds.end > bounds.first, through[bounds.end - 1], -1)
+        latest[latest < bounds.first] = -1
+        itself = self._counts_itself(window) & self._counts(window)[self._view.place]
+        latest = np.where(itself, self._view.place, latest)
+        if len(self._disordered):
+            pairs = self.members(window, self._disordered)
+            latest[self._disordered] = reduce.last(pairs, len(self._disordered))
+        there = latest >= 0
+        if window.aggregate is Aggregate.LAST:
+            found = self._values(window)[latest] / _unit(window)
+        else:
+            found = (self._view.time - self._view.merged.time[latest]) / SECOND
+        return np.where(there, found, window.default)
+
+    def _fraud_share(self, window: Window) -> Floats:
+        count = self._count(window)
+        frauds = np.zeros(len(count), np.int64)
+        labels = self._labels
+        if len(labels.item):
+            first, end = self._stretch(window, np.arange(len(count)))
+            pairs = expand(np.searchsorted(labels.item, first), np.searchsorted(labels.item, end))
+            of = Pairs(pairs.query, labels.item[pairs.item])
+            known = labels.known(pairs, self._view.time, self._view.base - window.reach)
+            pairs = pairs.where(known & self._counted(window, of, np.arange(len(count))))
+            frauds = np.bincount(labels.frauds(pairs), minlength=len(count))
+        return np.where(count > 0, frauds / np.maximum(count, 1), window.default)
+
+    def _over_members(self, window: Window) -> Floats:
+        """Standard deviation, least, greatest and distinct values."""
+        bounds = self._bound(window)
+        found = np.full(len(self._view.row), window.default)
+        values, unit = self._values(window), _unit(window)
+        for part in portions(bounds.first, bounds.end + 1):
+            queries = np.arange(part.start, min(part.stop, len(found)))
+            pairs = self.members(window, queries)
+            result, there = reduce.REDUCERS[window.aggregate](
+                pairs.query, values[pairs.item], len(queries)
+            )
+            found[queries[there]] = result[there] / unit
+        return found
+
+
+_Kept = tuple[str | None, str | None]
+
+
+def _kept(window: Window) -> _Kept:
+    """Windows with the same count the same members."""
+    value, where = window.value, window.where
+    return (value.key if value else None, where.key if where else None)
+
+
+def _unit(window: Window) -> float:
+    """What one of the value's unit counts, as a divisor."""
+    if window.value is None or window.value.keeps is not Keeps.VALUE:
+        return 1.0
+    return float(10**window.value.scale) if window.aggregate is not Aggregate.DISTINCT else 1.0

@@ -1,0 +1,82 @@
+"""Events whose id is in their history already."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import numpy.typing as npt
+
+from features.history.merge import STORED, Merged
+from features.windows.ids import having
+from features.windows.view import Events
+from features.windows.window import HistoryRules
+
+Longs = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def find_duplicates(
+    merged: Merged, codes: Longs, events: Events, rules: HistoryRules
+) -> tuple[Mask, Mask]:
+    """bool[N], which events are duplicates, and bool[M], which members count for later events.
+
+    The events with an id that stands elsewhere are few; they are judged one after the other, in
+    the order of the log, as whether one is a duplicate depends on those before it.
+    """
+    duplicate = np.zeros(len(codes), np.bool_)
+    alive = np.ones(len(merged.row), np.bool_)
+    alive[merged.place[events.late]] = False
+    suspects = _suspects(merged)
+    if not len(suspects):
+        return duplicate, alive
+    named: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    in_batch: list[tuple[int, int, tuple[int, int]]] = []
+    for place, row, owner, name in zip(
+        suspects.tolist(),
+        merged.row[suspects].tolist(),
+        merged.owner[suspects].tolist(),
+        merged.columns["event_id"][suspects].tolist(),
+        strict=True,
+    ):
+        key = (owner, name)
+        if row == STORED:
+            named[key].append(place)
+        else:
+            in_batch.append((row, place, key))
+    for row, place, key in sorted(in_batch):
+        oldest = events.base[row] - rules.duplicates
+        if any(
+            merged.time[other] > oldest and _within_cap(merged, alive, other, row, rules.cap)
+            for other in named[key]
+        ):
+            duplicate[row] = True
+            alive[place] = False
+        elif not events.late[row]:
+            named[key].append(place)
+    return duplicate, alive
+
+
+def _suspects(merged: Merged) -> Longs:
+    """Places of all members whose id an event of the batch has, and another member too."""
+    ids = merged.columns["event_id"]
+    own = ids[merged.place]
+    ordered = np.sort(own)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    stored = having(ids, own)
+    stored = stored[merged.row[stored] == STORED]
+    stored = stored[np.isin(ids[stored], own)]
+    if not len(stored) and not len(repeated):
+        return stored
+    wanted = np.concatenate((repeated, ids[stored]))
+    places = having(ids, wanted)
+    return places[np.isin(ids[places], wanted)]
+
+
+def _within_cap(merged: Merged, alive: Mask, place: int, row: int, cap: int) -> bool:
+    """Whether the member at ``place`` is among the newest ``cap`` that the event ``row`` sees."""
+    end = int(merged.starts[merged.owner[place] + 1])
+    if end - place <= cap:
+        return True
+    newer = alive[place + 1 : end] & (merged.row[place + 1 : end] < row)
+    return int(np.count_nonzero(newer)) < cap

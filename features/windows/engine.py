@@ -1,0 +1,167 @@
+"""All windows of a micro-batch: one read of the store, then columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.frame import Floats, Frame
+from features.history.compact import compactions
+from features.history.keys import grouped
+from features.history.labels import LABEL, appended
+from features.history.layout import Layout, Members
+from features.history.log_state import LogState
+from features.history.merge import before_batch, merge, read_members
+from features.history.namespace import Namespace
+from features.store.protocol import Compaction
+from features.windows.aggregates import Aggregates
+from features.windows.cap import apply_cap
+from features.windows.duplicates import find_duplicates
+from features.windows.frauds import find_labels
+from features.windows.ragged import Longs, Mask
+from features.windows.view import Events, View, make_view
+from features.windows.window import Aggregate, HistoryRules, Window
+from schemas.batch import EventBatch
+
+UNKNOWN = np.iinfo(np.int64).min
+"""The highest event time of a partition that has none."""
+
+
+class EntityWindows:
+    """The windows of one entity over one history. own: its events are all in one partition."""
+
+    def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
+        self.entity = entity
+        self.windows = tuple(windows)
+        self.rules = rules
+        kept = [column for w in windows for column in (w.value, w.where) if column is not None]
+        self.layout = Layout.of(kept)
+        self.horizon = max(rules.duplicates, *(window.reach for window in windows))
+        self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
+
+    def request(self, batch: EventBatch, namespace: Namespace) -> Request:
+        """The keys that a batch needs."""
+        keys = batch.entity_keys[self.entity]
+        histories, codes = grouped(keys, namespace.history_prefix(self.entity, self.layout.digest))
+        labels: list[bytes] = []
+        if self.labelled:
+            labels, _ = grouped(keys, namespace.label_prefix(self.entity))
+        return Request(histories, labels, codes)
+
+
+class Request(NamedTuple):
+    """Keys of U histories and of their labels (none where no window needs them).
+
+    codes: int64[N], the history of each event.
+    """
+
+    histories: list[bytes]
+    labels: list[bytes]
+    codes: Longs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position:
+    """Where a batch's events stand in the log: int32[N], int64[N], and as events of windows.
+
+    reached: int64[N], the highest event time before the batch in each event's partition.
+    """
+
+    partitions: npt.NDArray[np.int32]
+    offsets: Longs
+    events: Events
+    reached: Longs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Computed:
+    """Of one entity: float64[N] by window; bool[N]; what the store has to take."""
+
+    values: Mapping[str, Floats]
+    duplicate: Mask
+    capped: Mask
+    appends: list[tuple[bytes, bytes]]
+    compactions: list[Compaction]
+
+
+def locate(batch: EventBatch, log: LogState, rules: HistoryRules) -> tuple[Position, LogState]:
+    """How late each event is, by the highest event time before it in its own partition."""
+    partitions, time = batch.records.partitions, batch.event_time
+    reached = np.empty(len(batch), np.int64)
+    before = np.empty(len(batch), np.int64)
+    highest = dict(log.highest)
+    for partition in np.unique(partitions).tolist():
+        rows = np.flatnonzero(partitions == partition)
+        known = highest.get(partition, UNKNOWN)
+        running = np.maximum(np.maximum.accumulate(time[rows]), known)
+        reached[rows] = known
+        before[rows] = np.concatenate(([known], running[:-1]))
+        highest[partition] = int(running[-1])
+    least = np.where(before == UNKNOWN, UNKNOWN, before - rules.allowed_lateness)
+    events = Events(time, np.maximum(time, least), time < least)
+    return Position(partitions, batch.records.offsets, events, reached), LogState(highest)
+
+
+def pack(layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame) -> Members:
+    """The batch's events as members."""
+    members = np.empty(len(batch), layout.dtype)
+    members["partition"] = batch.records.partitions
+    members["offset"] = batch.records.offsets
+    members["time"] = batch.event_time
+    members["event_id"] = ids
+    for column in layout.kept:
+        members[column.key] = column.read(frame)
+    return members
+
+
+def compute_entity(
+    plan: EntityWindows,
+    request: Request,
+    found: Sequence[bytes | None],
+    new: Members,
+    at: Position,
+) -> Computed:
+    """The windows of one entity for N events. found: values of the request's keys, in order.
+
+    Raises ConfigurationError where the store holds something else than members.
+    """
+    rules, codes = plan.rules, request.codes
+    size = len(request.histories)
+    stored = read_members(found[:size], plan.layout.dtype, "a history")
+    labels = read_members(found[size:], LABEL, "labels")
+    before = before_batch(stored, at.partitions, at.offsets)
+    merged = merge(plan.layout, stored, before, codes, new)
+    duplicate, alive = find_duplicates(merged, codes, at.events, rules)
+    view = make_view(merged, codes, at.events, duplicate, alive)
+    view, capped = apply_cap(view, rules.cap, plan.horizon)
+    aggregates = Aggregates(view, find_labels(labels, merged))
+    joins = alive[merged.place]
+    oldest = _oldest(plan, at, codes, size)
+    return Computed(
+        {window.name: _by_row(view, aggregates.compute(window)) for window in plan.windows},
+        duplicate,
+        _by_row(view, capped),
+        appended(request.histories, codes[joins], new[joins]),
+        [
+            *compactions(request.histories, stored, oldest, before, rules.cap),
+            *compactions(request.labels, labels, oldest, None, None),
+        ],
+    )
+
+
+def _oldest(plan: EntityWindows, at: Position, codes: Longs, histories: int) -> Longs:
+    """int64[U]: no event from the batch on sees a member of this time or before."""
+    back = plan.rules.allowed_lateness + plan.horizon
+    found = np.full(histories, np.iinfo(np.int64).max)
+    np.minimum.at(found, codes, np.maximum(at.reached, UNKNOWN + back) - back)
+    return found
+
+
+def _by_row(view: View, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    found = np.empty_like(values)
+    found[view.row] = values
+    return found

@@ -1,0 +1,70 @@
+"""What labels say of the members of histories, and from when on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.history.merge import Merged, Stored
+from features.windows.ids import having
+from features.windows.ragged import Longs, Mask, Pairs, expand
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """L labels of members that are a fraud by one of them, in the order of the members' places.
+
+    item: int64[L], the member's place; those of one member in the order in which a later one
+    counts. label_time: int64[L], when it was known. event_time: int64[L], as the label has it.
+    fraud: bool[L].
+    """
+
+    item: Longs
+    label_time: Longs
+    event_time: Longs
+    fraud: Mask
+
+    def known(self, pairs: Pairs, time: Longs, after: Longs) -> Mask:
+        """Which pairs (query, label) are known at the query's ``time``.
+
+        ``after`` bounds what a window reaches, of labels as of members: whether the store still
+        holds an older one must not matter.
+        """
+        known = self.label_time[pairs.item] <= time[pairs.query]
+        return known & (self.event_time[pairs.item] > after[pairs.query])
+
+    def frauds(self, pairs: Pairs) -> Longs:
+        """The query of each (query, member) whose last label in ``pairs`` says fraud."""
+        last = np.ones(len(pairs.query), np.bool_)
+        item = self.item[pairs.item]
+        last[:-1] = (pairs.query[1:] != pairs.query[:-1]) | (item[1:] != item[:-1])
+        return pairs.query[last & self.fraud[pairs.item]]
+
+
+def find_labels(labels: Stored, merged: Merged) -> Labels:
+    """The labels of the merged members, of those stored for the same histories in any order.
+
+    Of the labels of one event the latest counts: by label time, then by position.
+    """
+    members, owner = labels.members, labels.owner
+    frauds = np.unique(members["event_id"][members["fraud"]])
+    # What nobody ever called a fraud needs no further look.
+    some = np.flatnonzero(np.isin(members["event_id"], frauds))
+    members, owner = members[some], owner[some]
+    order = np.argsort(members["event_id"], kind="stable")
+    members, owner = members[order], owner[order]
+    ids = merged.columns["event_id"]
+    places = having(ids, members["event_id"])
+    pairs = expand(
+        np.searchsorted(members["event_id"], ids[places]),
+        np.searchsorted(members["event_id"], ids[places], "right"),
+    )
+    item = places[pairs.query]
+    own = merged.owner[item] == owner[pairs.item]
+    item, found = item[own], members[pairs.item[own]]
+    rank = np.lexsort(
+        (found["fraud"], found["offset"], found["partition"], found["label_time"], item)
+    )
+    item, found = item[rank], found[rank]
+    return Labels(item, found["label_time"].copy(), found["time"].copy(), found["fraud"].copy())
