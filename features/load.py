@@ -52,6 +52,12 @@ def load_lookup(
     """
     if lookup not in feature_set.lookups:
         raise ConfigurationError(unknown("lookup", lookup, feature_set.lookups))
+    feast = feature_set.lookups[lookup].feast
+    if feast is not None:
+        raise ConfigurationError(
+            f"lookup {lookup} reads the feature view {feast.feature_view} as Feast keeps it: fill "
+            "it with feast materialize, or remove feast: from the lookup to load it from here"
+        )
     try:
         with pq.ParquetFile(path) as file:
             source = _Source(feature_set, feature_set.lookups[lookup], path, file)

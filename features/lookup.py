@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.store.protocol import OnlineStore
+from features.lookup_values import NEVER, decode, decode_feast, layout
+from features.store.feast import FeastView
+from features.store.protocol import Found, Hashes, OnlineStore, Row
 from schemas.batch import EventBatch
+
+__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names", "read_lookups"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-NEVER = np.iinfo(np.int64).min
-"""updated_at of a value whose time nobody gave."""
 STATES = ("missing", "stale", "invalid")
 """Why a lookup gave its defaults: no value, one too old, one that is not in the layout."""
 
@@ -30,7 +32,8 @@ class Lookup:
 
     names: of its values, in the order of the layout; defaults: one for each.
     max_age: microseconds of event time that a value may be older than the event, or None.
-    prefix: what the keys of its values begin with.
+    feast: where its values are, if Feast has written them.
+    prefix: what the keys of its values begin with, if this worker has.
     """
 
     name: str
@@ -39,28 +42,23 @@ class Lookup:
     names: tuple[str, ...]
     defaults: tuple[float, ...]
     max_age: int | None
+    feast: FeastView | None = None
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        layout = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
-        prefix = f"fw:{self.feature_set}:lookup:{self.name}:{layout}:"
+        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
+        prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 
     @cached_property
     def layout(self) -> np.dtype[np.void]:
         """Of one stored value: int64 updated_at in microseconds UTC, float64 of each value."""
-        return np.dtype([("updated_at", "<i8"), ("values", "<f8", (len(self.names),))])
-
-    @cached_property
-    def blank(self) -> bytes:
-        """A stored value that stands for one that is not there: the defaults, never updated."""
-        return np.array([(NEVER, self.defaults)], dtype=self.layout).tobytes()
+        return layout(len(self.names))
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
-        """The key in the store of each entity key."""
+        """The key of each entity key's value."""
         prefix = self.prefix
-        keys = entity_keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
-        return [prefix + key for key in keys]
+        return [prefix + key for key in _binary(entity_keys)]
 
 
 class LookedUp(NamedTuple):
@@ -76,80 +74,107 @@ def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
 
 
 def read_lookups(lookups: Sequence[Lookup], batch: EventBatch, store: OnlineStore) -> LookedUp:
-    """The values of all lookups for N events: unique keys, one read of the store.
+    """The values of all lookups for N events, by one read of the store.
 
-    Where a value is missing, older than ``max_age`` at the event's own time, or not in the layout,
-    the defaults stand for it and a flag says so. Raises DependencyUnavailableError.
+    Raises DependencyUnavailableError.
     """
-    flags = np.zeros(len(batch), dtype=np.uint32)
-    values: dict[str, Floats] = {}
-    if not lookups or not len(batch):
-        return LookedUp({f"{k.name}.{n}": np.empty(0) for k in lookups for n in k.names}, flags)
-    encoded = {
-        entity: batch.entity_keys[entity].dictionary_encode()
-        for entity in dict.fromkeys(lookup.entity for lookup in lookups)
-    }
-    keys = [lookup.keys(encoded[lookup.entity].dictionary) for lookup in lookups]
-    found = store.read([key for some in keys for key in some])
-    start = 0
-    for place, (lookup, some) in enumerate(zip(lookups, keys, strict=True)):
-        rows = encoded[lookup.entity].indices.to_numpy()
-        decoded = _decode(lookup, found[start : start + len(some)])
-        start += len(some)
-        stale = _stale(lookup, decoded, rows, batch.event_time)
-        table = decoded.values.take(rows, axis=1)
-        if stale is not None:
-            table = np.where(stale, np.array(lookup.defaults)[:, None], table)
-        values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
-        for bit, mask in enumerate((decoded.missing, None, decoded.invalid), len(STATES) * place):
-            if mask is not None:
-                flags |= mask[rows].astype(np.uint32) << np.uint32(bit)
-        if stale is not None:
-            flags |= stale.astype(np.uint32) << np.uint32(len(STATES) * place + 1)
-    return LookedUp(values, flags)
+    reading = LookupReading(lookups, batch)
+    if not (reading.keys or reading.hashes):
+        return reading.looked_up(Found([], []))
+    return reading.looked_up(store.read_all(reading.keys, reading.hashes))
 
 
-class _Decoded(NamedTuple):
-    """U unique values: float64[V, U], int64[U], and bool[U] or None where none is so."""
+class LookupReading:
+    """What all lookups of N events read, each key once, and what they make of it.
 
-    values: Floats
-    updated_at: npt.NDArray[np.int64]
-    missing: Mask | None
-    invalid: Mask | None
+    keys, hashes: to be read in one trip; a caller may append what else it has to read.
+    """
+
+    def __init__(self, lookups: Sequence[Lookup], batch: EventBatch) -> None:
+        self.keys: list[bytes] = []
+        self.hashes: list[Hashes] = []
+        self._event_time = batch.event_time
+        self._parts: list[_Part] = []
+        encoded: dict[str, pa.DictionaryArray] = {}
+        for lookup in lookups if len(batch) else ():
+            entity = lookup.entity
+            if entity not in encoded:
+                encoded[entity] = batch.entity_keys[entity].dictionary_encode()
+            self._parts.append(self._part(lookup, encoded[entity]))
+        self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
+
+    def _part(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _Part:
+        rows = encoded.indices.to_numpy()
+        unique = encoded.dictionary
+        if lookup.feast is None:
+            start = len(self.keys)
+            self.keys += lookup.keys(unique)
+            return _Part(lookup, rows, slice(start, len(self.keys)))
+        keys = lookup.feast.keys(_binary(unique))
+        known = [key for key in keys if key is not None]
+        self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
+        asked = None if len(known) == len(keys) else [key is not None for key in keys]
+        return _Part(lookup, rows, len(self.hashes) - 1, asked)
+
+    def looked_up(self, found: Found) -> LookedUp:
+        """The values, from what was found for ``keys`` and ``hashes``, and maybe more behind it.
+
+        Where a value is missing, older than ``max_age`` at the event's own time, or not in the
+        layout, a default stands for it and a flag says so.
+        """
+        flags = np.zeros(len(self._event_time), dtype=np.uint32)
+        values = dict.fromkeys(self._names, np.empty(0))
+        for place, (lookup, rows, where, asked) in enumerate(self._parts):
+            if isinstance(where, slice):
+                decoded = decode(found.values[where], lookup.defaults)
+            else:
+                decoded = decode_feast(_spread(found.hashes[where], asked, lookup), lookup.defaults)
+            table = decoded.values.take(rows, axis=1)
+            stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
+            if stale is not None:
+                table = np.where(stale, np.array(lookup.defaults)[:, None], table)
+            values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
+            masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
+            for bit, mask in enumerate(masks, len(STATES) * place):
+                if mask is not None:
+                    flags |= mask.astype(np.uint32) << np.uint32(bit)
+        return LookedUp(values, flags)
 
 
-def _decode(lookup: Lookup, found: list[bytes | None]) -> _Decoded:
-    missing = invalid = None
-    blank = lookup.blank
-    present = [blank if value is None else value for value in found]
-    if None in found:
-        missing = np.array([value is None for value in found])
-    width = len(blank)
-    if set(map(len, present)) != {width}:
-        invalid = np.array([len(value) != width for value in present])
-        present = [value if len(value) == width else blank for value in present]
-    table = np.frombuffer(b"".join(present), dtype=lookup.layout)
-    values = np.ascontiguousarray(table["values"].T)
-    infinite = np.isinf(values)
-    if infinite.any():
-        damaged = infinite.any(axis=0)
-        invalid = damaged if invalid is None else invalid | damaged
-        values = np.where(damaged, np.array(lookup.defaults)[:, None], values)
-    return _Decoded(values, table["updated_at"], missing, invalid)
+class _Part(NamedTuple):
+    """One lookup. rows: int32[N], each event's unique key; where: what is its of what was found.
+
+    asked: of each unique key, whether it was read; None where all were.
+    """
+
+    lookup: Lookup
+    rows: npt.NDArray[np.int32]
+    where: slice | int
+    asked: list[bool] | None = None
+
+
+def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
+    """The rows with those of keys that nobody can have written."""
+    if asked is None:
+        return found
+    rows = iter(found)
+    return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
 
 
 def _stale(
-    lookup: Lookup,
-    decoded: _Decoded,
-    rows: npt.NDArray[np.int32],
-    event_time: npt.NDArray[np.int64],
+    lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
 ) -> Mask | None:
     """bool[N]: too old at the event's time, or of no known time; None where none can be."""
     if lookup.max_age is None:
         return None
     # The oldest time allowed: no underflow, as event times lie within 2000 and 2100.
-    stale: Mask = decoded.updated_at[rows] < event_time - lookup.max_age
-    for absent in (decoded.missing, decoded.invalid):
-        if absent is not None:
-            stale &= ~absent[rows]
-    return stale
+    return updated_at < event_time - lookup.max_age
+
+
+def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
+    return None if mask is None else mask[rows]
+
+
+def _binary(keys: pa.StringArray) -> list[bytes]:
+    found: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+    return found

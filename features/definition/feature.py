@@ -14,9 +14,10 @@ from features.definition.binding import Bindings, path_type
 from features.definition.document import Document, Location
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number, fingerprint
+from features.definition.python_feature import PythonCompiler
 from features.definition.spec import CategorySpec, FeatureSpec
 from features.definition.window_feature import WindowCompiler
-from features.expression import ExpressionError, compile_expression
+from features.expression import Expression, ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
 from features.frame import Floats, Frame
 from features.lookup import Lookup
@@ -78,6 +79,7 @@ class FeatureCompiler:
         self._features: dict[str, Feature] = {}
         self._leaves = {path: self._leaf(path) for path in fields.known}
         self._compiler = WindowCompiler(document, fields, bindings, rules, self._leaves)
+        self._python_compiler = PythonCompiler(document)
         self.windows: list[Window] = []
 
     @property
@@ -120,6 +122,8 @@ class FeatureCompiler:
             return self._lookup(spec.lookup, (*location, "lookup"))
         if spec.window is not None:
             return self._window(spec, location)
+        if spec.python is not None:
+            return self._python(spec, location)
         return self._expression(spec.expr or "", (*location, "expr"))
 
     def _field(self, path: str, location: Location) -> _Part:
@@ -171,6 +175,8 @@ class FeatureCompiler:
             "max_age": lookup.max_age,
             "by": self._bindings.entities[lookup.entity].canonical(),
         }
+        if lookup.feast is not None:
+            definition["feast"] = lookup.feast.canonical()
         return _Part(
             definition,
             lambda frame: frame.lookups[name],
@@ -196,23 +202,42 @@ class FeatureCompiler:
             irreproducible=window.across is Across.BEST_EFFORT,
         )
 
+    def _python(self, spec: FeatureSpec, location: Location) -> _Part:
+        arguments = [
+            self._compiled(str(source), (*location, "args", place))
+            for place, source in enumerate(spec.args or ())
+        ]
+        compute, definition = self._python_compiler.compile(spec, location, arguments)
+        names = frozenset().union(*(argument.names for argument in arguments))
+        return self._made_of(names, definition, compute, Sort.NUMBER)
+
     def _expression(self, source: str, location: Location) -> _Part:
+        compiled = self._compiled(source, location)
+        term = compiled.term
+        return self._made_of(compiled.names, {"expr": term.canonical}, term.evaluate, term.sort)
+
+    def _compiled(self, source: str, location: Location) -> Expression:
         scope = {**{k: f.term for k, f in self._features.items()}, **self._leaves}
         try:
-            compiled = compile_expression(source, scope)
+            return compile_expression(source, scope)
         except ExpressionError as error:
             raise self._document.refuse_within(location, error.offset, str(error)) from error
+
+    def _made_of(
+        self, names: frozenset[str], definition: Any, compute: Callable[[Frame], Floats], sort: Sort
+    ) -> _Part:
+        """What is computed of the fields and earlier features called ``names``."""
         earlier = [
             self._features[name]
-            for name in compiled.names
+            for name in names
             if name in self._features and name not in self._leaves
         ]
-        paths = frozenset(compiled.names & self._leaves.keys())
+        paths = names & self._leaves.keys()
         return _Part(
-            {"expr": compiled.term.canonical},
-            compiled.term.evaluate,
+            definition,
+            compute,
             paths.union(*(feature.paths for feature in earlier)),
-            compiled.term.sort,
+            sort,
             of_event=all(feature.of_event for feature in earlier),
             irreproducible=any(feature.irreproducible for feature in earlier),
         )

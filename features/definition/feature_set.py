@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 
 from features import bind
-from features.definition.binding import Bindings, resolve_bindings
-from features.definition.document import Document
+from features.definition.binding import Bindings, FieldBinding, resolve_bindings
+from features.definition.document import Document, Location
 from features.definition.feature import Feature, FeatureCompiler
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
-from features.definition.spec import FeaturesFile
+from features.definition.spec import FeaturesFile, LookupSpec
 from features.frame import Frame
 from features.history.labels import LabelBatch, label_appends
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.lookup import STATES, Lookup, flag_names, read_lookups
 from features.matrix import Enriched, Writes, assemble
+from features.store.feast import FeastView, KeyType
 from features.store.protocol import OnlineStore
 from features.suggest import unknown
 from features.windows.plan import WindowPlan
 from features.windows.window import HistoryRules, Window
-from schemas.batch import Decoded, EventBatch, Records
+from schemas.batch import Decoded, EventBatch, Kind, Records
 from schemas.errors import ConfigurationError, RecordError
 
 _FLAG_BITS = 32
@@ -39,6 +40,7 @@ class FeatureSet:
 
     paths: the fields that decoding must give, of bindings and features (not the label's, which
         only files carry). flag_names: the meaning of bit i of ``Enriched.flags``.
+    hooks: the python features, each with a flag of its own behind all others.
     irreproducible: indexes of the columns that the log alone cannot give back.
     """
 
@@ -55,6 +57,7 @@ class FeatureSet:
     paths: frozenset[str]
     names: tuple[str, ...]
     flag_names: tuple[str, ...]
+    hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
 
     @property
@@ -107,6 +110,10 @@ class FeatureSet:
             self._compute(frame, of_event=False)
             matrix = assemble(len(batch), [frame.features[name] for name in self.names])
         flags = looked_up.flags | windowed.flags << np.uint32(len(STATES) * len(self.lookups))
+        first = len(self.flag_names) - len(self.hooks)
+        for bit, name in enumerate(self.hooks, first):
+            if name in frame.failed:
+                flags |= frame.failed[name].astype(np.uint32) << np.uint32(bit)
         return Enriched(
             matrix, flags, Writes(windowed.appends, windowed.compactions), windowed.after
         )
@@ -140,18 +147,14 @@ def load_feature_set(path: Path) -> FeatureSet:
     except ConfigurationError as error:
         raise document.refuse(("events", "schema"), str(error)) from error
     bindings = resolve_bindings(document, file, fields)
-    lookups = _lookups(document, file)
+    lookups = _lookups(document, file, bindings)
     history = file.history
     rules = HistoryRules(history.allowed_lateness, history.duplicates, history.cap)
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     plan = WindowPlan(compiler.windows, rules)
-    flags = (*flag_names(tuple(lookups.values())), *plan.flag_names)
-    if len(flags) > _FLAG_BITS:
-        raise document.refuse(
-            ("lookups",),
-            f"lookups and windows have {len(flags)} flags, {_FLAG_BITS} at most: merge some lookups",
-        )
+    hooks = tuple(spec.name for spec in file.features if spec.python is not None)
+    flags = _flags(document, lookups, plan, hooks)
     return FeatureSet(
         name=file.name,
         fingerprint=set_fingerprint((feature.name, feature.fingerprint) for feature in features),
@@ -166,11 +169,30 @@ def load_feature_set(path: Path) -> FeatureSet:
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
         flag_names=flags,
+        hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
     )
 
 
-def _lookups(document: Document, file: FeaturesFile) -> dict[str, Lookup]:
+def _flags(
+    document: Document, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
+) -> tuple[str, ...]:
+    found = (
+        *flag_names(tuple(lookups.values())),
+        *plan.flag_names,
+        *(f"python_failed:{name}" for name in hooks),
+    )
+    if len(found) > _FLAG_BITS:
+        where: Location = ("lookups",) if lookups else ("features",)
+        raise document.refuse(
+            where,
+            f"lookups, windows and python features have {len(found)} flags, {_FLAG_BITS} at most: "
+            "merge some lookups, or functions",
+        )
+    return found
+
+
+def _lookups(document: Document, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:
     for name, spec in file.lookups.items():
         if spec.by not in file.entities:
             where = ("lookups", name, "by")
@@ -183,6 +205,20 @@ def _lookups(document: Document, file: FeaturesFile) -> dict[str, Lookup]:
             names=tuple(spec.values),
             defaults=tuple(value.default for value in spec.values.values()),
             max_age=spec.max_age,
+            feast=_feast_view(spec, bindings.entities[spec.by]),
         )
         for name, spec in file.lookups.items()
     }
+
+
+def _feast_view(spec: LookupSpec, key: FieldBinding) -> FeastView | None:
+    if spec.feast is None:
+        return None
+    feast = spec.feast
+    own = "int64" if key.kind is Kind.LONG else "string"
+    return FeastView(
+        project=feast.project,
+        feature_view=feast.feature_view,
+        join_key=feast.join_key,
+        key_type=KeyType[(feast.key_type or own).upper()],
+    )

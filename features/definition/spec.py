@@ -14,8 +14,9 @@ MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400
 MAX_DURATION = 36_525 * MICROSECONDS["d"]
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
+MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
-KINDS = ("field", "category", "expr", "lookup", "window")
+KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
 )
@@ -147,14 +148,27 @@ def _lookup_value(found: object) -> object:
     return {} if found is None else found
 
 
+class FeastSpec(Strict):
+    """``feast: {project, feature_view, join_key, key_type}``, in Feast's own words.
+
+    key_type: by default that of the entity's field.
+    """
+
+    project: str = Field(min_length=1)
+    feature_view: str = Field(min_length=1)
+    join_key: str = Field(min_length=1)
+    key_type: Literal["string", "int32", "int64"] | None = None
+
+
 class LookupSpec(Strict):
-    """``lookups: {name: {by, values, max_age}}``."""
+    """``lookups: {name: {by, values, max_age, feast}}``."""
 
     by: str
     values: dict[Word, Annotated[LookupValueSpec, BeforeValidator(_lookup_value)]] = Field(
         min_length=1, max_length=256
     )
     max_age: Duration | None = None
+    feast: FeastSpec | None = None
 
 
 class CategorySpec(Strict):
@@ -189,6 +203,10 @@ class FeatureSpec(Strict):
     field: FieldPath | None = None
     category: CategorySpec | None = None
     expr: str | None = None
+    python: str | None = None
+    args: list[str | int | float] | None = Field(
+        default=None, min_length=1, max_length=MAX_ARGUMENTS
+    )
     lookup: str | None = None
     window: Aggregate | None = None
     by: str | None = None
@@ -206,8 +224,6 @@ class FeatureSpec(Strict):
     def _one_kind(cls, found: Any) -> Any:
         if not isinstance(found, dict):
             raise ValueError("a feature is a mapping such as {name: AMOUNT, field: amount}")  # noqa: TRY004  (pydantic wants ValueError)
-        if "python" in found:
-            raise ValueError("python: features are not supported yet: remove this entry")
         for key in ("expr", "where"):
             text = found.get(key)
             if isinstance(text, str) and text.count("(") > text.count(")"):
@@ -218,7 +234,13 @@ class FeatureSpec(Strict):
         of_windows = found.keys() & WINDOW_KEYS
         if kinds and kinds != ["window"] and of_windows:
             raise ValueError(f"{min(of_windows)} belongs to a window: remove it, or say window: …")
-        if not kinds and found.keys() <= {"name", *KINDS, *WINDOW_KEYS}:
+        if kinds and ("args" in found) is not (kinds == ["python"]):
+            raise ValueError(
+                "a python feature needs args: add what its function takes (args: [amount])"
+                if kinds == ["python"]
+                else "args belongs to a python feature: remove it, or say python: …"
+            )
+        if not kinds and found.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
             raise ValueError(
                 f"says nothing of its value: add {', '.join(KINDS[:-1])} or {KINDS[-1]}"
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, Found, Hashes, Row
 
 
 class MemoryStore:
@@ -17,10 +17,15 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
+        self._hashes: dict[bytes, dict[bytes, bytes]] = {}
         self._writing = threading.Lock()
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self._values.get, keys))
+
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+        rows = [[self._row(key, fields) for key in asked] for asked, fields in hashes]
+        return Found(self.read(keys), rows)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with self._writing:
@@ -43,8 +48,18 @@ class MemoryStore:
             for key, added in appends:
                 values[key] = values.get(key, b"") + added
 
+    def write_hash(self, key: bytes, fields: Mapping[bytes, bytes]) -> None:
+        """Sets fields of a hash, as something else than this worker does on a server."""
+        with self._writing:
+            self._hashes.setdefault(key, {}).update(fields)
+
     def ping(self) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+    def _row(self, key: bytes, fields: Sequence[bytes]) -> Row | None:
+        if key in self._values:
+            return None
+        return list(map(self._hashes.get(key, {}).get, fields))

@@ -5,6 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+Row = list[bytes | None]
+"""What a hash has at each of the fields asked for."""
+
+
+class Hashes(NamedTuple):
+    """Hashes to read, and the fields of each."""
+
+    keys: Sequence[bytes]
+    fields: Sequence[bytes]
+
+
+class Found(NamedTuple):
+    """What was read.
+
+    values: of each key, None where there is none. hashes: of each key of each ``Hashes`` its
+    fields, all None where there is no such hash; None where the key holds something else.
+    """
+
+    values: list[bytes | None]
+    hashes: list[list[Row | None]]
+
 
 class Compaction(NamedTuple):
     """Of the value at ``key``: the first bytes, as they were read, and those to stand for them.
@@ -18,7 +39,7 @@ class Compaction(NamedTuple):
 
 
 class OnlineStore(Protocol):
-    """Binary values by binary keys.
+    """Binary values by binary keys, and hashes that others write.
 
     Every method raises DependencyUnavailableError where the store does not answer now; the same
     call may succeed later. It raises ConfigurationError where somebody has to act first: a right
@@ -26,7 +47,11 @@ class OnlineStore(Protocol):
     """
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The value of each key, None where there is none; one round trip for a micro-batch."""
+        """The value of each key, None where there is none; in one round trip."""
+        ...
+
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+        """Values and hashes together, in one round trip."""
         ...
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from features.store import scripts
 from features.store.answers import Command, raise_first, translated
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, Found, Hashes
 from schemas.errors import ConfigurationError
 
 MAX_KEYS_PER_COMMAND = 1_000
@@ -107,16 +107,21 @@ class RedisStore:
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.read_all(keys).values
+
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
         commands: list[Command] = [
             ("MGET", *keys[start : start + MAX_KEYS_PER_COMMAND])
             for start in range(0, len(keys), MAX_KEYS_PER_COMMAND)
         ]
-        answers = self._twice(partial(self._trip, commands))
-        return list(itertools.chain.from_iterable(answers))
+        of_hashes = [scripts.hash_calls(asked) for asked in hashes]
+        answers = iter(self._twice(partial(self._trip, [*commands, *chain(*of_hashes)])))
+        values = list(chain(*islice(answers, len(commands))))
+        return Found(values, [list(chain(*islice(answers, len(calls)))) for calls in of_hashes])
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         remaining = iter(pairs)
-        while some := dict(itertools.islice(remaining, PAIRS_PER_WRITE)):
+        while some := dict(islice(remaining, PAIRS_PER_WRITE)):
             self._twice(partial(self._client.mset, some))
 
     def append(

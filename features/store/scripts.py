@@ -1,13 +1,13 @@
-"""What runs on a Redis or Valkey server: scripts that write many keys per call."""
+"""What runs on a Redis or Valkey server: scripts that do many keys per call."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from features.store.answers import Command
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, Hashes
 
 MAX_KEYS_PER_CALL = 1_000
 """One call holds up a server for as long as it takes: some 2 ms for so many keys."""
@@ -25,9 +25,9 @@ class Script:
         digest = hashlib.sha1(self.text.encode(), usedforsecurity=False)
         object.__setattr__(self, "sha", digest.hexdigest())
 
-    def call(self, keys: Sequence[bytes], expire: bytes, arguments: Sequence[bytes]) -> Command:
+    def call(self, keys: Sequence[bytes], arguments: Iterable[bytes]) -> Command:
         """The command that runs it."""
-        return ("EVALSHA", self.sha, len(keys), *keys, expire, *arguments)
+        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
 APPEND = Script("""\
@@ -70,7 +70,20 @@ The SHA-1 is of what was read: a value of the same length may be another.
 """
 
 
-ALL = (APPEND, COMPACT)
+READ_HASHES = Script("""\
+local pcall, rows = redis.pcall, {}
+for i, key in ipairs(KEYS) do
+  local row = pcall('HMGET', key, unpack(ARGV))
+  if row.err and string.sub(row.err, 1, 9) ~= 'WRONGTYPE' then
+    return row
+  end
+  rows[i] = not row.err and row
+end
+return rows
+""")
+"""Keys; the fields to read of each. Its row is nothing where the key holds no hash."""
+
+ALL = (APPEND, COMPACT, READ_HASHES)
 
 
 def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
@@ -83,7 +96,9 @@ def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) 
             joined[key] += added
     keys, values = list(joined), list(joined.values())
     expire = _expire(expire_ms)
-    return [APPEND.call(keys[some], expire, values[some]) for some in _cut(list(map(len, values)))]
+    return [
+        APPEND.call(keys[some], [expire, *values[some]]) for some in _cut(list(map(len, values)))
+    ]
 
 
 def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> list[Command]:
@@ -93,10 +108,17 @@ def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> l
     return [
         COMPACT.call(
             [one.key for one in held[some]],
-            expire,
-            [argument for one in held[some] for argument in _arguments(one)],
+            [expire, *(argument for one in held[some] for argument in _arguments(one))],
         )
         for some in _cut([len(one.prefix) + len(one.kept) for one in held])
+    ]
+
+
+def hash_calls(hashes: Hashes) -> list[Command]:
+    """What reads the fields of each hash."""
+    return [
+        READ_HASHES.call(hashes.keys[start : start + MAX_KEYS_PER_CALL], hashes.fields)
+        for start in range(0, len(hashes.keys), MAX_KEYS_PER_CALL)
     ]
 
 

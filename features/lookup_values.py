@@ -1,0 +1,91 @@
+"""Looked-up values as they are found in the store, decoded by the column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.store.feast import numbers, timestamps
+from features.store.protocol import Row
+
+Floats = npt.NDArray[np.float64]
+Longs = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NEVER = np.iinfo(np.int64).min
+"""The time of values whose time nobody gave: stale wherever there is a ``max_age``."""
+AGELESS = np.iinfo(np.int64).max
+"""The time of defaults: never stale."""
+
+
+class Decoded(NamedTuple):
+    """V values of U unique keys: float64[V, U], int64[U], and bool[U] or None where none is so."""
+
+    values: Floats
+    updated_at: Longs
+    missing: Mask | None
+    invalid: Mask | None
+
+
+def layout(values: int) -> np.dtype[np.void]:
+    """Of one stored value: int64 updated_at in microseconds UTC, float64 of each value."""
+    return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
+
+
+def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decoded:
+    """U values in this worker's own layout; all defaults where one is missing or invalid."""
+    missing = invalid = None
+    form = layout(len(defaults))
+    blank = np.array([(AGELESS, defaults)], dtype=form).tobytes()
+    present = [blank if value is None else value for value in found]
+    if None in found:
+        missing = np.array([value is None for value in found])
+    if set(map(len, present)) - {form.itemsize}:
+        invalid = np.array([len(value) != form.itemsize for value in present])
+        present = [value if len(value) == form.itemsize else blank for value in present]
+    table = np.frombuffer(b"".join(present), dtype=form)
+    values = np.ascontiguousarray(table["values"].T)
+    updated_at = table["updated_at"]
+    infinite = np.isinf(values)
+    if infinite.any():
+        damaged = infinite.any(axis=0)
+        invalid = damaged if invalid is None else invalid | damaged
+        values = np.where(damaged, np.array(defaults)[:, None], values)
+        updated_at = np.where(damaged, AGELESS, updated_at)
+    return Decoded(values, updated_at, missing, invalid)
+
+
+def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> Decoded:
+    """U hashes of Feast: each value's default where it is missing or invalid; a null is NaN.
+
+    Nothing of a hash counts whose time cannot be read, or that is none (None).
+    """
+    nothing: Row = [None] * (len(defaults) + 1)
+    unreadable = np.fromiter((row is None for row in found), np.bool_, len(found))
+    *columns, times = zip(*(nothing if row is None else row for row in found), strict=True)
+    updated = timestamps(times)
+    unreadable |= updated.invalid
+    values = np.empty((len(defaults), len(found)))
+    missing, invalid = np.zeros((2, len(found)), np.bool_)
+    gone = ~unreadable
+    for place, (column, default) in enumerate(zip(columns, defaults, strict=True)):
+        read = numbers(column)
+        bad = read.absent | read.invalid | unreadable
+        values[place] = np.where(bad, default, read.values)
+        missing |= read.absent
+        invalid |= read.invalid
+        gone &= read.absent
+    ageless = gone | unreadable
+    return Decoded(
+        values,
+        np.where(ageless, AGELESS, np.where(updated.absent, NEVER, updated.micros)),
+        _or_none(missing & ~unreadable),
+        _or_none(invalid | unreadable),
+    )
+
+
+def _or_none(mask: Mask) -> Mask | None:
+    return mask if mask.any() else None

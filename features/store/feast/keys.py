@@ -1,0 +1,97 @@
+"""The names under which Feast keeps entities and features in Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+_INTEGER = re.compile(rb"-?[0-9]+")
+_MASK = 0xFFFFFFFF
+
+
+class KeyType(Enum):
+    """The kinds of an entity key, by their numbers in Feast's ``ValueType``."""
+
+    BYTES = 1
+    STRING = 2
+    INT32 = 3
+    INT64 = 4
+    UNIX_TIMESTAMP = 8
+
+
+_INTEGER_WIDTHS = {KeyType.INT32: 4, KeyType.INT64: 8, KeyType.UNIX_TIMESTAMP: 8}
+
+
+def redis_keys(
+    join: Mapping[str, tuple[KeyType, Sequence[bytes]]], project: str
+) -> list[bytes | None]:
+    """The key of each entity's hash.
+
+    join: by join key, its type and N values, whole numbers in decimal digits. None where a value
+    is no number of its type: Feast can have no such entity.
+    """
+    names = sorted(join)
+    head = _u32(len(names)) + b"".join(_u32(KeyType.STRING.value) + _sized(n) for n in names)
+    tail = project.encode()
+    columns = [_serialized(*join[name]) for name in names]
+    if len(columns) == 1:
+        return [None if part is None else head + part + tail for part in columns[0]]
+    return [
+        None if None in parts else head + b"".join(filter(None, parts)) + tail
+        for parts in zip(*columns, strict=True)
+    ]
+
+
+def hash_field(feature_view: str, feature: str) -> bytes:
+    """The field of an entity's hash that has a feature's value."""
+    return murmur3(f"{feature_view}:{feature}".encode()).to_bytes(4, "little")
+
+
+def timestamp_field(feature_view: str) -> bytes:
+    """The field of an entity's hash that has the event time of a view's values."""
+    return f"_ts:{feature_view}".encode()
+
+
+def murmur3(data: bytes) -> int:
+    """MurmurHash3 of 32 bits, x86, seed 0."""
+    whole = len(data) // 4 * 4
+    state = 0
+    for start in range(0, whole, 4):
+        state ^= _scrambled(int.from_bytes(data[start : start + 4], "little"))
+        state = (_rotated(state, 13) * 5 + 0xE6546B64) & _MASK
+    state ^= _scrambled(int.from_bytes(data[whole:], "little")) ^ len(data)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        state = (state ^ state >> shift) * factor & _MASK
+    return state ^ state >> 16
+
+
+def _scrambled(block: int) -> int:
+    return _rotated(block * 0xCC9E2D51 & _MASK, 15) * 0x1B873593 & _MASK
+
+
+def _rotated(value: int, bits: int) -> int:
+    return (value << bits | value >> (32 - bits)) & _MASK
+
+
+def _serialized(kind: KeyType, values: Sequence[bytes]) -> list[bytes | None]:
+    width = _INTEGER_WIDTHS.get(kind)
+    if width is None:
+        return [_u32(kind.value) + _sized(value) for value in values]
+    head = _u32(kind.value) + _u32(width)
+    limit = 1 << (8 * width - 1)
+    found: list[bytes | None] = []
+    for value in values:
+        number = int(value) if _INTEGER.fullmatch(value) else limit
+        fits = -limit <= number < limit
+        found.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
+    return found
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def _sized(value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return _u32(len(data)) + data

@@ -1,0 +1,181 @@
+"""What Feast keeps in Redis: protobuf messages ``feast.types.Value`` and ``Timestamp``."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Longs = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5
+_WIDTHS = {_FIXED64: 8, _FIXED32: 4}
+_MAX_VARINT_BYTES = 10
+_NULL = 19
+_DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
+_DOUBLE_TAG = 5 << 3 | _FIXED64
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""0001-01-01 and the end of 9999, which a Timestamp may not leave."""
+
+
+class MalformedError(ValueError):
+    """Bytes that are not the message."""
+
+
+class Numbers(NamedTuple):
+    """values: float64[N], NaN for a null; absent, invalid: bool[N]."""
+
+    values: Floats
+    absent: Mask
+    invalid: Mask
+
+
+class Times(NamedTuple):
+    """micros: int64[N] since 1970, in UTC, 0 where there is none; absent, invalid: bool[N]."""
+
+    micros: Longs
+    absent: Mask
+    invalid: Mask
+
+
+def numbers(found: Sequence[bytes | None]) -> Numbers:
+    """N values, None where the hash lacks the field.
+
+    Invalid is what is no finite number or NaN: text, a list, infinity, damaged bytes.
+    """
+    rows = len(found)
+    values = np.full(rows, np.nan)
+    invalid = np.zeros(rows, np.bool_)
+    absent = np.fromiter((value is None for value in found), np.bool_, rows)
+    double = np.fromiter((value is not None and _is_double(value) for value in found), bool, rows)
+    joined = b"".join(value for value in compress(found, double) if value is not None)
+    values[double] = np.frombuffer(joined, _DOUBLE)["value"]
+    other = ~double & ~absent
+    if other.any():
+        # Counts and the like: few distinct ones.
+        rest = [value for value in compress(found, other) if value is not None]
+        read = {value: _number_or_infinite(value) for value in set(rest)}
+        values[other] = [read[value] for value in rest]
+    infinite = np.isinf(values)
+    if infinite.any():
+        invalid |= infinite
+        values[infinite] = np.nan
+    return Numbers(values, absent, invalid)
+
+
+def timestamps(found: Sequence[bytes | None]) -> Times:
+    """N times, None where the hash lacks the field."""
+    read = {value: _timestamp_or_none(value) for value in set(found) if value is not None}
+    times = [None if value is None else read[value] for value in found]
+    rows = len(times)
+    absent = np.fromiter((value is None for value in found), np.bool_, rows)
+    none = np.fromiter((time is None for time in times), np.bool_, rows)
+    micros = np.fromiter((time or 0 for time in times), np.int64, rows)
+    return Times(micros, absent, none & ~absent)
+
+
+def number(message: bytes) -> float:
+    """The number that a ``Value`` holds, NaN for a null; MalformedError where it is none."""
+    found = math.nan
+    for field, wire, value in _fields(message):
+        reader = _READERS.get((field, wire))
+        if reader is None:
+            raise MalformedError(f"field {field} is no number")
+        found = reader(value)
+    return found
+
+
+def timestamp(message: bytes) -> int:
+    """The microseconds since 1970 that a ``Timestamp`` holds; MalformedError where it is none."""
+    parts = {1: 0, 2: 0}
+    for field, wire, value in _fields(message):
+        if wire != _VARINT or field not in parts:
+            raise MalformedError(f"field {field} is none of a Timestamp")
+        parts[field] = _signed(value, 64)
+    seconds, nanos = parts[1], parts[2]
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
+        raise MalformedError("beyond what a Timestamp may hold")
+    return seconds * 1_000_000 + nanos // 1000
+
+
+def _is_double(value: bytes) -> bool:
+    return len(value) == _DOUBLE.itemsize and value[0] == _DOUBLE_TAG
+
+
+def _number_or_infinite(value: bytes) -> float:
+    try:
+        return number(value)
+    except MalformedError:
+        return math.inf
+
+
+def _timestamp_or_none(value: bytes) -> int | None:
+    try:
+        return timestamp(value)
+    except MalformedError:
+        return None
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
+    """Number, wire type and content of each field; of a fixed one its bits, of text none."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        field, wire = tag >> 3, tag & 7
+        value = 0
+        if wire == _VARINT:
+            value, place = _varint(message, place)
+        elif wire == _SIZED:
+            length, place = _varint(message, place)
+            place += length
+        elif wire in _WIDTHS:
+            start, place = place, place + _WIDTHS[wire]
+            value = int.from_bytes(message[start:place], "little")
+        else:
+            raise MalformedError(f"wire type {wire}")
+        if place > len(message):
+            raise MalformedError("it is cut off")
+        yield field, wire, value
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """A number of up to 64 bits, and the place behind it."""
+    found = 0
+    for count, byte in enumerate(message[place : place + _MAX_VARINT_BYTES]):
+        found |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return found & (1 << 64) - 1, place + count + 1
+    raise MalformedError("a number does not end")
+
+
+def _signed(value: int, bits: int) -> int:
+    """``value``'s low bits in two's complement."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _float(value: int) -> float:
+    return float(struct.unpack("<f", value.to_bytes(4, "little"))[0])
+
+
+def _double(value: int) -> float:
+    return float(struct.unpack("<d", value.to_bytes(8, "little"))[0])
+
+
+_READERS: dict[tuple[int, int], Callable[[int], float]] = {
+    (3, _VARINT): lambda value: float(_signed(value, 32)),
+    (4, _VARINT): lambda value: float(_signed(value, 64)),
+    (5, _FIXED64): _double,
+    (6, _FIXED32): _float,
+    (7, _VARINT): lambda value: float(value != 0),
+    (8, _VARINT): lambda value: float(_signed(value, 64)),
+    (_NULL, _VARINT): lambda _value: math.nan,
+}
+"""By number and wire type: int32, int64, double, float, bool, unix_timestamp, null."""
