@@ -26,6 +26,7 @@ from features.store.feast import FeastView, KeyType
 from features.store.protocol import OnlineStore
 from features.suggest import unknown
 from features.windows.plan import WindowPlan
+from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from schemas.errors import ConfigurationError, RecordError
@@ -117,6 +118,23 @@ class FeatureSet:
         return Enriched(
             matrix, flags, Writes(windowed.appends, windowed.compactions), windowed.after
         )
+
+    def trace(
+        self,
+        feature: str,
+        row: int,
+        batch: EventBatch,
+        stored: tuple[OnlineStore, LogState, Namespace],
+    ) -> Traced:
+        """What the window feature counts for the event at ``row``. Raises as ``enrich``.
+
+        stored: the store, the state of the log before the batch, and the namespace.
+        """
+        frame = Frame(batch)
+        with np.errstate(all="ignore"):
+            self._compute(frame, of_event=True)
+        window = next(window for window in self.windows if window.name == feature)
+        return trace(self.histories, window, row, batch, frame, stored)
 
     def label_appends(
         self, labels: LabelBatch, namespace: Namespace | None = None

@@ -197,17 +197,26 @@ class Aggregates:
             found = (self._view.time - self._view.merged.time[latest]) / SECOND
         return np.where(there, found, window.default)
 
+    def frauds_of(self, window: Window, query: int) -> frozenset[int]:
+        """The places of the members that one query counts and knows to be frauds."""
+        pairs = self._frauds(window, np.array([query]))
+        return frozenset(pairs.item.tolist())
+
+    def _frauds(self, window: Window, queries: Longs) -> Pairs:
+        """Index into ``queries``, member: those that count and are known to be frauds."""
+        view, labels = self._view, self._labels
+        first, end = self._stretch(window, queries)
+        pairs = expand(np.searchsorted(labels.item, first), np.searchsorted(labels.item, end))
+        of = Pairs(pairs.query, labels.item[pairs.item])
+        known = labels.known(pairs, view.time[queries], (view.base - window.reach)[queries])
+        return labels.frauds(pairs.where(known & self._counted(window, of, queries)))
+
     def _fraud_share(self, window: Window) -> Floats:
         count = self._count(window)
         frauds = np.zeros(len(count), np.int64)
-        labels = self._labels
-        if len(labels.item):
-            first, end = self._stretch(window, np.arange(len(count)))
-            pairs = expand(np.searchsorted(labels.item, first), np.searchsorted(labels.item, end))
-            of = Pairs(pairs.query, labels.item[pairs.item])
-            known = labels.known(pairs, self._view.time, self._view.base - window.reach)
-            pairs = pairs.where(known & self._counted(window, of, np.arange(len(count))))
-            frauds = np.bincount(labels.frauds(pairs), minlength=len(count))
+        if len(self._labels.item):
+            found = self._frauds(window, np.arange(len(count)))
+            frauds = np.bincount(found.query, minlength=len(count))
         return np.where(count > 0, frauds / np.maximum(count, 1), window.default)
 
     def _over_members(self, window: Window) -> Floats:

@@ -70,7 +70,8 @@ def _suspects(merged: Merged) -> Longs:
         return stored
     wanted = np.concatenate((repeated, ids[stored]))
     places = having(ids, wanted)
-    return places[np.isin(ids[places], wanted)]
+    found: Longs = places[np.isin(ids[places], wanted)]
+    return found
 
 
 def _within_cap(merged: Merged, alive: Mask, place: int, row: int, cap: int) -> bool:

@@ -15,7 +15,7 @@ from features.history.keys import grouped
 from features.history.labels import LABEL, appended
 from features.history.layout import Layout, Members
 from features.history.log_state import LogState
-from features.history.merge import before_batch, merge, read_members
+from features.history.merge import Stored, before_batch, merge, read_members
 from features.history.namespace import Namespace
 from features.store.protocol import Compaction
 from features.windows.aggregates import Aggregates
@@ -118,37 +118,55 @@ def pack(layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: 
     return members
 
 
-def compute_entity(
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Of one entity: what was stored, and what the batch's events see of it."""
+
+    stored: Stored
+    before: Mask | None
+    labels: Stored
+    view: View
+    capped: Mask
+    aggregates: Aggregates
+
+
+def look(
     plan: EntityWindows,
     request: Request,
     found: Sequence[bytes | None],
     new: Members,
     at: Position,
-) -> Computed:
-    """The windows of one entity for N events. found: values of the request's keys, in order.
+) -> Seen:
+    """What N events see. found: the values of the request's keys, in order; new: the events.
 
     Raises ConfigurationError where the store holds something else than members.
     """
-    rules, codes = plan.rules, request.codes
-    size = len(request.histories)
+    codes, size = request.codes, len(request.histories)
     stored = read_members(found[:size], plan.layout.dtype, "a history")
     labels = read_members(found[size:], LABEL, "labels")
     before = before_batch(stored, at.partitions, at.offsets)
     merged = merge(plan.layout, stored, before, codes, new)
-    duplicate, alive = find_duplicates(merged, codes, at.events, rules)
+    duplicate, alive = find_duplicates(merged, codes, at.events, plan.rules)
     view = make_view(merged, codes, at.events, duplicate, alive)
-    view, capped = apply_cap(view, rules.cap, plan.horizon)
-    aggregates = Aggregates(view, find_labels(labels, merged))
-    joins = alive[merged.place]
-    oldest = _oldest(plan, at, codes, size)
+    view, capped = apply_cap(view, plan.rules.cap, plan.horizon)
+    return Seen(stored, before, labels, view, capped, Aggregates(view, find_labels(labels, merged)))
+
+
+def compute_entity(
+    plan: EntityWindows, request: Request, new: Members, at: Position, seen: Seen
+) -> Computed:
+    """The windows of one entity for N events, and what its histories have to take."""
+    codes, view = request.codes, seen.view
+    joins = view.alive[view.merged.place]
+    oldest = _oldest(plan, at, codes, len(request.histories))
     return Computed(
-        {window.name: _by_row(view, aggregates.compute(window)) for window in plan.windows},
-        duplicate,
-        _by_row(view, capped),
+        {w.name: _by_row(view, seen.aggregates.compute(w)) for w in plan.windows},
+        _by_row(view, view.duplicate),
+        _by_row(view, seen.capped),
         appended(request.histories, codes[joins], new[joins]),
         [
-            *compactions(request.histories, stored, oldest, before, rules.cap),
-            *compactions(request.labels, labels, oldest, None, None),
+            *compactions(request.histories, seen.stored, oldest, seen.before, plan.rules.cap),
+            *compactions(request.labels, seen.labels, oldest, None, None),
         ],
     )
 

@@ -34,12 +34,12 @@ class Labels:
         known = self.label_time[pairs.item] <= time[pairs.query]
         return known & (self.event_time[pairs.item] > after[pairs.query])
 
-    def frauds(self, pairs: Pairs) -> Longs:
-        """The query of each (query, member) whose last label in ``pairs`` says fraud."""
+    def frauds(self, pairs: Pairs) -> Pairs:
+        """(query, member) where the last of its labels in ``pairs`` (query, label) says fraud."""
         last = np.ones(len(pairs.query), np.bool_)
         item = self.item[pairs.item]
         last[:-1] = (pairs.query[1:] != pairs.query[:-1]) | (item[1:] != item[:-1])
-        return pairs.query[last & self.fraud[pairs.item]]
+        return Pairs(pairs.query, item).where(last & self.fraud[pairs.item])
 
 
 def find_labels(labels: Stored, merged: Merged) -> Labels:

@@ -13,7 +13,7 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.protocol import Compaction, OnlineStore
-from features.windows.engine import Computed, EntityWindows, compute_entity, locate, pack
+from features.windows.engine import Computed, EntityWindows, compute_entity, locate, look, pack
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -73,7 +73,8 @@ class WindowPlan:
         for plan, request in zip(self.entities, requests, strict=True):
             end = start + len(request.histories) + len(request.labels)
             new = pack(plan.layout, batch, ids, frame)
-            computed.append(compute_entity(plan, request, found[start:end], new, at))
+            seen = look(plan, request, found[start:end], new, at)
+            computed.append(compute_entity(plan, request, new, at, seen))
             start = end
         flags |= at.events.late.astype(np.uint32)
         for bit, entity in enumerate(computed, 2):

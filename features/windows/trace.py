@@ -1,0 +1,90 @@
+"""The members that one window's value was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.frame import Frame
+from features.history.identity import names
+from features.history.layout import MISSING, Keeps
+from features.history.log_state import LogState
+from features.history.namespace import Namespace
+from features.store.protocol import OnlineStore
+from features.windows.engine import locate, look, pack
+from features.windows.plan import WindowPlan
+from features.windows.window import Window
+from schemas.batch import EventBatch
+
+
+@dataclass(frozen=True, slots=True)
+class TracedMember:
+    """event_time: microseconds. value: what is aggregated, None where the window has no value.
+
+    fraud: as labels say by the event's time. current: it is the event itself.
+    """
+
+    partition: int
+    offset: int
+    event_time: int
+    value: float | None
+    fraud: bool
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The window's value; it counts members with after < event time <= until (microseconds)."""
+
+    value: float
+    after: int
+    until: int
+    members: list[TracedMember]
+
+
+def trace(
+    windows: WindowPlan,
+    window: Window,
+    row: int,
+    batch: EventBatch,
+    frame: Frame,
+    stored: tuple[OnlineStore, LogState, Namespace],
+) -> Traced:
+    """What ``window`` counts for the event at ``row`` of the batch, in member order.
+
+    frame: with the batch's features of the event alone. stored: where, and after what, histories are
+    read. Raises as ``FeatureSet.enrich``.
+    """
+    store, log, namespace = stored
+    plan = next(p for p in windows.entities if p.entity == window.entity)
+    at, _ = locate(batch, log, windows.rules)
+    request = plan.request(batch, namespace)
+    new = pack(plan.layout, batch, names(batch.event_id), frame)
+    seen = look(plan, request, store.read([*request.histories, *request.labels]), new, at)
+    view = seen.view
+    query = int(np.flatnonzero(view.row == row)[0])
+    places = seen.aggregates.members(window, np.array([query])).item
+    frauds = seen.aggregates.frauds_of(window, query)
+    columns = view.merged.columns
+    members = [
+        TracedMember(
+            int(columns["partition"][place]),
+            int(columns["offset"][place]),
+            int(columns["time"][place]),
+            _value(window, int(columns[window.value.key][place])) if window.value else None,
+            place in frauds,
+            place == view.place[query],
+        )
+        for place in places.tolist()
+    ]
+    value = float(seen.aggregates.compute(window)[query])
+    base, time = int(view.base[query]), int(view.time[query])
+    return Traced(value, base - window.reach, time - window.delay, members)
+
+
+def _value(window: Window, kept: int) -> float | None:
+    """None too for a text, of which the history keeps a name only."""
+    if window.value is None or window.value.keeps is not Keeps.VALUE or kept == MISSING:
+        return None
+    return int(kept) / 10**window.value.scale
