@@ -19,13 +19,15 @@ class Frame:
 
     features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
         missing. lookups: float64[N] of each looked-up value, by "lookup.value". windows: float64[N]
-        of each window feature, by name.
+        of each window feature, by name. failed: bool[N] of each python feature whose function
+        refused a row.
     """
 
     def __init__(self, batch: EventBatch) -> None:
         self.features: dict[str, Floats] = {}
         self.lookups: Mapping[str, Floats] = {}
         self.windows: Mapping[str, Floats] = {}
+        self.failed: dict[str, npt.NDArray[np.bool_]] = {}
         self._batch = batch
         self._numbers: dict[str, Floats] = {}
         self._amount: Floats | None = None

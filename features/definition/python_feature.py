@@ -1,0 +1,64 @@
+"""Python features: entries with ``python:`` compiled to calls of a user's function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from features.definition.document import Document, Location
+from features.definition.spec import FeatureSpec
+from features.expression import Expression
+from features.frame import Floats, Frame
+from features.python_file import HookError, PythonFiles
+from features.python_hook import PythonHook
+
+
+class PythonCompiler:
+    """Compiles python features; each function is proven once for each number of arguments."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._files = PythonFiles(document.path.parent)
+        self._proven: set[tuple[str, int]] = set()
+
+    def compile(
+        self, spec: FeatureSpec, location: Location, arguments: Sequence[Expression]
+    ) -> tuple[Callable[[Frame], Floats], Any]:
+        """What computes the feature, and its definition.
+
+        Raises ConfigurationError that points at what does not hold.
+        """
+        reference, written = str(spec.python), tuple(map(str, spec.args or ()))
+        try:
+            path, function, digest = self._files.function(reference, written)
+            name = reference.rpartition(":")[2]
+            hook = PythonHook(name, path, function, written)
+            if (reference, len(written)) not in self._proven:
+                hook.prove()
+                self._proven.add((reference, len(written)))
+        except HookError as error:
+            key = "args" if error.of_arguments else "python"
+            raise self._document.refuse((*location, key), str(error)) from error
+        definition = {
+            "python": digest,
+            "function": name,
+            "args": [argument.term.canonical for argument in arguments],
+        }
+        return _compute(spec.name, hook, arguments), definition
+
+
+def _compute(
+    feature: str, hook: PythonHook, arguments: Sequence[Expression]
+) -> Callable[[Frame], Floats]:
+    evaluate = [argument.term.evaluate for argument in arguments]
+
+    def compute(frame: Frame) -> Floats:
+        rows = (len(frame),)
+        called = hook.call([np.broadcast_to(value(frame), rows) for value in evaluate])
+        if called.failed.any():
+            frame.failed[feature] = called.failed
+        return called.values
+
+    return compute
