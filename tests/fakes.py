@@ -65,7 +65,7 @@ class FakeMessage:
 class FakeConsumer:
     """A member of a group on one topic of ``records`` records a partition.
 
-    committed: the group's checkpoints. lows: first offset of partitions that lost older records.
+    committed: the group's checkpoints; ``notes``: their metadata. lows: first offset of partitions that lost older records.
     What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
     each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
     on the clock, and calls ``when_idle`` if it had a timeout and nothing else happened.
@@ -80,6 +80,7 @@ class FakeConsumer:
     ) -> None:
         self.ends = dict(records)
         self.checkpoints = dict(committed or {})
+        self.notes: dict[int, str] = {}
         self.lows = dict(lows or {})
         self.next: deque[Happening] = deque()
         self.faults: dict[str, deque[BaseException]] = {}
@@ -160,7 +161,12 @@ class FakeConsumer:
         self._called("committed")
         assert timeout > 0
         return [
-            TopicPartition("in", at.partition, self.checkpoints.get(at.partition, OFFSET_INVALID))
+            TopicPartition(
+                "in",
+                at.partition,
+                self.checkpoints.get(at.partition, OFFSET_INVALID),
+                metadata=self.notes.get(at.partition, ""),
+            )
             for at in asked
         ]
 
@@ -216,6 +222,7 @@ class FakeConsumer:
             refused = self.refused_commits.get(at.partition)
             if refused is None:
                 self.checkpoints[at.partition] = at.offset
+                self.notes[at.partition] = at.metadata or ""
             answers.append(_Answer(at.partition, None if refused is None else KafkaError(refused)))
         return answers  # type: ignore[return-value]
 
@@ -256,7 +263,7 @@ class FakeProducer:
     """Keeps what it is given and the names of the calls; ``faults`` as of `FakeConsumer`.
 
     room: how many more records its queue takes. unacknowledged: what `flush` says is left, after
-    ``when_flushed``.
+    ``when_flushed``. ``notes``: the metadata of each set of offsets.
     """
 
     room: int = 1_000_000
@@ -264,6 +271,7 @@ class FakeProducer:
     calls: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     offsets: list[tuple[dict[int, int], Any]] = field(default_factory=list)
+    notes: list[dict[int, str | None]] = field(default_factory=list)
     faults: dict[str, deque[BaseException]] = field(default_factory=dict)
     batch_fault: KafkaError | None = None
     when_flushed: Happening = lambda: None
@@ -308,6 +316,7 @@ class FakeProducer:
     ) -> None:
         self._called("send_offsets_to_transaction")
         self.offsets.append(({at.partition: at.offset for at in offsets}, group_metadata))
+        self.notes.append({at.partition: at.metadata for at in offsets})
 
     def commit_transaction(self, timeout: float) -> None:
         self._called("commit_transaction")

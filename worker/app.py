@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,9 +28,12 @@ from worker.batch_bound import BatchBound
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.decide import Decide
 from worker.decode import Decode
+from worker.delivery import Delivery
 from worker.encode import Encode, Extras, Provenance
 from worker.enrich import Enrich
 from worker.health import Health, HealthServer
+from worker.histories import Histories, NoHistories, StoredHistories
+from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_consumer, make_producer, transactional_id
 from worker.loop import Loop
 from worker.poll import Poller
@@ -58,10 +62,11 @@ def load_pipeline(folder: Path) -> Pipeline:
     """Raises ConfigurationError naming what in the folder does not hold."""
     settings = load_settings(folder)
     feature_set = load_feature_set(settings.features)
-    if feature_set.lookups and settings.store is None:
+    stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
+    if stored and settings.store is None:
         raise ConfigurationError(
-            f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups "
-            f"({', '.join(feature_set.lookups)}); add store.url"
+            f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
+            f"windows ({', '.join(stored)}); add store.url"
         )
     policy = load_policy(settings.policy)
     bundle = load_bundle(settings.model.bundle)
@@ -90,13 +95,18 @@ def make_stages(
     prefix: bytes,
     limits: Callable[[], SizeLimits],
     *,
+    histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """The stations, wired. ``now_us`` gives `scored_at`, microseconds since 1970-01-01 UTC."""
+    """The stations, wired.
+
+    histories: of a store that others use as well, None for one that serves this run alone.
+    now_us: gives `scored_at`, microseconds since 1970-01-01 UTC.
+    """
     feature_set = pipeline.feature_set
     return Stages(
         Decode(decoder, feature_set),
-        Enrich(feature_set, store),
+        Enrich(feature_set, store, histories or NoHistories()),
         Score(pipeline.bundle, pipeline.backend, feature_set),
         Decide(pipeline.policy),
         _make_encode(pipeline, prefix, now_us),
@@ -191,16 +201,26 @@ def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, healt
         start_from=settings.kafka.start_from,
         timeout_s=delivery.broker_timeout_s,
         before_change=before_change,
+        needs_log_state=pipeline.feature_set.has_histories,
     )
+    histories = _make_histories(pipeline, store, watchdog)
+    decoder, prefix = make_decoder(pipeline), score_prefix(settings)
     loop = Loop(
         poller,
-        make_stages(pipeline, make_decoder(pipeline), store, score_prefix(settings), limits),
-        _make_checkpoint(settings, consumer, limits, watchdog),
+        make_stages(pipeline, decoder, store, prefix, limits, histories=histories),
+        Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog)),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
         settle_s=delivery.broker_timeout_s,
     )
     return loop
+
+
+def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
+    if not pipeline.feature_set.has_histories:
+        return NoHistories()
+    find = partial(find_place, pipeline.settings, pipeline.feature_set, store)
+    return StoredHistories(store, find, watchdog)
 
 
 def _make_checkpoint(

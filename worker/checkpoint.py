@@ -73,7 +73,9 @@ class _Delivery:
 
     def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
         return [
-            TopicPartition(self.topics[0], partition, offset)
+            TopicPartition(
+                self.topics[0], partition, offset, metadata=outbox.notes.get(partition, "")
+            )
             for partition, offset in outbox.next_offsets.items()
         ]
 

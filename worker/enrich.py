@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.definition import FeatureSet
+from features.history.log_state import LogState
 from features.matrix import Enriched
 from features.store.protocol import OnlineStore
 from schemas.batch import EventBatch
+from worker.histories import Histories
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,10 +20,16 @@ class Enrich:
 
     feature_set: FeatureSet
     store: OnlineStore
+    histories: Histories
 
-    def __call__(self, batch: EventBatch) -> Enriched:
-        """Raises DependencyUnavailableError while the store is away."""
-        return self.feature_set.enrich(batch, self.store)
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """The features, and what they leave to be written; ``log``: the log's state before.
+
+        Waits for the writes of the micro-batch before. Raises DependencyUnavailableError while the
+        store is away.
+        """
+        self.histories.await_written()
+        return self.feature_set.enrich(batch, self.store, log, self.histories.namespace())
 
     def counts(self, enriched: Enriched) -> dict[str, int]:
         """Events by flag."""

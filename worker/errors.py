@@ -21,6 +21,10 @@ class BatchAbortedError(DeliveryError):
     """The transaction was aborted for certain: rewind, and read the records again."""
 
 
+class StoreAwayError(BatchAbortedError):
+    """Nothing was sent to the brokers, as the online store did not take the histories."""
+
+
 class OutcomeUnknownError(DeliveryError):
     """The brokers did not say whether the transaction was committed: ask them anew."""
 

@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
+from features.history.log_state import LogState
 from schemas.batch import Records
 from schemas.errors import DependencyUnavailableError
 from worker import metrics
 from worker.batch_bound import BatchBound
-from worker.checkpoint import Checkpoint
+from worker.delivery import Delivery, Flight, count
 from worker.errors import (
     BatchAbortedError,
     DeliveryError,
     DeliveryFatalError,
     OutputTooLargeError,
+    StoreAwayError,
 )
 from worker.health import Health
+from worker.outage import Outage, backoff_s
 from worker.poll import Polled, Poller
-from worker.publish import Outbox
 from worker.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -39,6 +38,7 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
+_STORE_REMEDY = "it has to take writes; the same events come again when it does"
 _LOOK_EVERY_S = 2.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
@@ -47,7 +47,6 @@ _CONNECTION_LOST = (
 )
 # A rejoin is a few calls to the brokers, each of which has its bound.
 _REJOIN_CALLS = 4
-_BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
 class Process(Protocol):
@@ -56,15 +55,7 @@ class Process(Protocol):
     Raises DependencyUnavailableError while the online store or the registry is away.
     """
 
-    def __call__(self, records: Records) -> Processed: ...
-
-
-@dataclass(slots=True)
-class _InFlight:
-    polled: Polled
-    processed: Processed
-    started: float
-    outcome: Future[None]
+    def __call__(self, records: Records, log: LogState) -> Processed: ...
 
 
 class Loop:
@@ -74,7 +65,7 @@ class Loop:
         self,
         poller: Poller,
         process: Process,
-        checkpoint: Checkpoint,
+        delivery: Delivery,
         bound: BatchBound,
         health: Health,
         *,
@@ -83,16 +74,19 @@ class Loop:
     ) -> None:
         self._poller = poller
         self._process = process
-        self._checkpoint = checkpoint
+        self._delivery = delivery
         self._bound = bound
         self._health = health
         self._settle_s = settle_s
         self._clock = clock
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._in_flight: _InFlight | None = None
+        self._in_flight: Flight | None = None
+        # Behind what was handed over last: what the stations know of the log before a micro-batch.
+        self._log_state = LogState()
         self._stopping = False
         self._too_large_in_a_row = 0
-        self._kafka_is_away = False
+        self._unwritten_in_a_row = 0
+        self._kafka = self._outage("kafka", KafkaException, "see that the brokers are up")
+        self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
         self._producer_is_suspect = False
         self._look_again = 0.0
         self._rejoin_s = _REJOIN_CALLS * settle_s
@@ -108,7 +102,7 @@ class Loop:
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
         self._producer_is_suspect |= error.code() in _CONNECTION_LOST
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
-            self._kafka_away(str(error))
+            self._kafka.begins(str(error))
 
     def before_change(self) -> None:
         """Partitions are about to move: let the transaction in flight end, for a bounded time."""
@@ -120,6 +114,7 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
+        self._open_histories()
         self._open_checkpoint()
         self._poller.subscribe()
         try:
@@ -150,10 +145,8 @@ class Loop:
             return
         if self._producer_is_suspect:
             self._open_checkpoint()
-        outbox = _outbox(polled, processed)
-        self._in_flight = _InFlight(
-            polled, processed, started, self._committer.submit(self._checkpoint.deliver, outbox)
-        )
+        self._log_state = processed.after
+        self._in_flight = self._delivery.begin(polled, processed, started)
 
     def _tick(self) -> None:
         self._health.tick()
@@ -167,8 +160,8 @@ class Loop:
         metrics.lag.clear()
         for partition, behind in self._poller.lag().items():
             metrics.lag.labels(str(partition)).set(behind)
-        if self._kafka_is_away and self._poller.brokers_answer():
-            self._kafka_back()
+        if self._kafka.lasts and self._poller.brokers_answer():
+            self._kafka.ends()
 
     def _require_membership(self) -> None:
         """A member that lost its partitions is to be back soon, while brokers answer.
@@ -176,7 +169,7 @@ class Loop:
         librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
         the group then waits for it as long as its heartbeats go on.
         """
-        if not self._poller.expelled or self._kafka_is_away:
+        if not self._poller.expelled or self._kafka.lasts:
             self._member_at = self._clock()
         elif self._clock() - self._member_at > self._rejoin_s:
             raise DeliveryFatalError(
@@ -188,7 +181,7 @@ class Loop:
         attempt = 0
         while True:
             try:
-                processed = self._process(polled.records)
+                processed = self._process(polled.records, self._log_state)
             except DependencyUnavailableError as error:
                 self._settle()
                 if attempt == 0:
@@ -217,7 +210,7 @@ class Loop:
 
     def _wait(self, attempt: int) -> None:
         """Back off, and stay a member of the group meanwhile."""
-        until = self._clock() + _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
+        until = self._clock() + backoff_s(attempt)
         while not self._stopping and self._clock() < until:
             self._tick()
             self._poller.serve()
@@ -230,12 +223,7 @@ class Loop:
         error = flight.outcome.exception()
         self._in_flight = None
         if error is None:
-            self._too_large_in_a_row = 0
-            took_s = self._clock() - flight.started
-            self._bound.observe(len(flight.polled.records), took_s)
-            # It may have lived through a broken connection that nobody has told of yet.
-            self._producer_is_suspect |= took_s > _SLOW_S
-            _count(flight)
+            self._committed(flight)
             return
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
@@ -249,6 +237,25 @@ class Loop:
             metrics.batches.labels("unknown").inc()
             self._open_checkpoint()
         self._rewind()
+        if isinstance(error, StoreAwayError):
+            self._let_the_store_recover(error)
+
+    def _committed(self, flight: Flight) -> None:
+        self._too_large_in_a_row = self._unwritten_in_a_row = 0
+        self._store.ends()
+        took_s = self._clock() - flight.started
+        self._bound.observe(len(flight.polled.records), took_s)
+        # It may have lived through a broken connection that nobody has told of yet.
+        self._producer_is_suspect |= took_s > _SLOW_S
+        count(flight)
+
+    def _let_the_store_recover(self, error: StoreAwayError) -> None:
+        """It may still answer reads, as one without memory does: nothing else slows the loop."""
+        self._store.begins(str(error))
+        self._poller.pause()
+        self._wait(self._unwritten_in_a_row)
+        self._poller.resume()
+        self._unwritten_in_a_row += 1
 
     def _refuse_twice(self, error: OutputTooLargeError) -> None:
         self._too_large_in_a_row += 1
@@ -260,75 +267,21 @@ class Loop:
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False
-        self._until_kafka_answers(self._checkpoint.open)
+        self._kafka.outlast(self._delivery.checkpoint.open)
 
     def _rewind(self) -> None:
         metrics.rebalances.inc()
-        self._until_kafka_answers(self._poller.rewind)
+        self._kafka.outlast(self._poller.rewind)
+        self._delivery.histories.assigned(self._poller.partitions)
+        self._log_state = self._poller.log_state
 
-    def _until_kafka_answers(self, call: Callable[[], None]) -> None:
-        attempt = 0
-        while not self._stopping:
-            try:
-                call()
-            except KafkaException as error:
-                self._kafka_away(str(error))
-                self._health.tick()
-                time.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-                attempt += 1
-            else:
-                self._kafka_back()
-                return
+    def _open_histories(self) -> None:
+        """Find the histories, however long the brokers or the store are away."""
+        self._store.outlast(lambda: self._kafka.outlast(self._delivery.histories.open))
 
-    def _kafka_away(self, error: str) -> None:
-        if not self._kafka_is_away:
-            log.warning("kafka_away", error=error, remedy="see that the brokers are up")
-        self._kafka_is_away = True
-        self._health.away("kafka", error)
-        metrics.paused.labels("kafka").set(1)
-
-    def _kafka_back(self) -> None:
-        if self._kafka_is_away:
-            log.info("kafka_back")
-        self._kafka_is_away = False
-        self._health.back("kafka")
-        metrics.paused.labels("kafka").set(0)
+    def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:
+        return Outage(dependency, error, remedy, self._health, lambda: self._stopping)
 
     def _close(self) -> None:
-        self._committer.shutdown(wait=True)
-        self._checkpoint.close()
+        self._delivery.close()
         self._poller.close()
-
-
-def _outbox(polled: Polled, processed: Processed) -> Outbox:
-    records = polled.records
-    # Offsets rise within a partition, so the last write for each partition is its highest.
-    last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-    return Outbox(
-        processed.keys,
-        processed.values,
-        processed.headers,
-        processed.dead_letters,
-        {partition: offset + 1 for partition, offset in last.items()},
-        polled.group_metadata,
-        polled.epoch,
-    )
-
-
-def _count(flight: _InFlight) -> None:
-    processed = flight.processed
-    metrics.batches.labels("committed").inc()
-    metrics.batch_events.observe(len(flight.polled.records))
-    metrics.events.labels(processed.model).inc(len(processed.values))
-    for name, count in processed.decisions.items():
-        metrics.decisions.labels(name).inc(count)
-    for name, count in processed.flags.items():
-        metrics.flags.labels(name).inc(count)
-    for letter in processed.dead_letters:
-        metrics.dead_letters.labels(letter.code.value).inc()
-    for stage, seconds in processed.seconds.items():
-        metrics.stage_seconds.labels(stage).observe(seconds)
-    timestamps = flight.polled.records.timestamps
-    oldest = float(np.min(timestamps)) / 1000
-    if oldest > 0:
-        metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))

@@ -62,6 +62,16 @@ rebalances = Counter(
     "Changes of the assignment and rewinds to the checkpoint.",
     registry=REGISTRY,
 )
+history_bytes = Counter(
+    "fraud_worker_history_bytes",
+    "Bytes of members appended to histories in the online store.",
+    registry=REGISTRY,
+)
+compactions = Counter(
+    "fraud_worker_history_compactions",
+    "Histories from which members were cut that no event can see any more.",
+    registry=REGISTRY,
+)
 paused = Gauge(
     "fraud_worker_paused",
     "1 while reading is paused because a dependency is away.",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import structlog
 from confluent_kafka import (
     OFFSET_END,
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -18,8 +17,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from features.history.log_state import LogState
 from schemas.batch import Records
 from worker.errors import NOT_A_MEMBER, DeliveryFatalError
+from worker.starts import Committed, StartFrom, Starts
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,8 @@ class Poller:
 
     before_change is called whenever partitions are about to move, so that a transaction in
     flight can end first. ``rewind_needed`` says that partitions moved: the caller settles what is
-    in flight, then calls `rewind`.
+    in flight, then calls `rewind`. ``log_state`` is the log's state where the last `rewind` went;
+    needs_log_state: a checkpoint that does not tell it is worth a warning.
     """
 
     def __init__(
@@ -49,15 +51,16 @@ class Poller:
         consumer: Consumer,
         topic: str,
         *,
-        start_from: Literal["earliest", "latest", "error"],
+        start_from: StartFrom,
         timeout_s: float,
         before_change: Callable[[], None],
+        needs_log_state: bool = False,
     ) -> None:
         self._consumer = consumer
         self._topic = topic
-        self._start_from = start_from
-        self._timeout_s = timeout_s
+        self._places = Starts(consumer, topic, start_from, timeout_s)
         self._before_change = before_change
+        self._warns_without_note = needs_log_state
         # None from the assignment to the first rewind.
         self._starts: dict[int, int | None] = {}
         self._outside_the_group: Any = None
@@ -65,6 +68,7 @@ class Poller:
         self.joined = False
         self.expelled = False
         self.rewind_needed = False
+        self.log_state = LogState()
 
     @property
     def partitions(self) -> list[int]:
@@ -122,13 +126,16 @@ class Poller:
         self.epoch += 1
         self.rewind_needed = True
         try:
-            for partition, committed in self._checkpoints(self.partitions).items():
-                self._seek(partition, committed)
+            checkpoints = self._places.committed(self.partitions)
+            for partition, checkpoint in checkpoints.items():
+                self._seek(partition, checkpoint.offset)
         except KafkaException as error:
             if error.args[0].code() in NOT_A_MEMBER:
                 return
             raise
         self.rewind_needed = False
+        self._warn_without_note(checkpoints)
+        self.log_state = LogState.of_notes({p: at.note for p, at in checkpoints.items()})
         log.info("reading", starts=self._starts, epoch=self.epoch)
 
     def pause(self) -> None:
@@ -161,64 +168,25 @@ class Poller:
     def close(self) -> None:
         self._consumer.close()
 
-    def _checkpoints(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """The group's committed offset of each partition, None where there is none.
-
-        Waits for transactions that still hold offsets of these partitions: the consumer asks for
-        stable offsets, as it is read_committed.
-        """
-        asked = [TopicPartition(self._topic, p) for p in partitions]
-        if not asked:
-            return {}
-        found = {}
-        for answer in self._consumer.committed(asked, timeout=self._timeout_s):
-            if answer.error:
-                raise KafkaException(answer.error)
-            found[answer.partition] = answer.offset if answer.offset != OFFSET_INVALID else None
-        return found
+    def _warn_without_note(self, checkpoints: Mapping[int, Committed]) -> None:
+        """Tell, once, of checkpoints that do not say how far event time had come."""
+        silent = [p for p, at in checkpoints.items() if at.offset is not None and not at.note]
+        if silent and self._warns_without_note:
+            self._warns_without_note = False
+            log.warning(
+                "checkpoint_without_event_time",
+                partitions=silent,
+                meaning="until event time passes where it was, no event of theirs counts as late",
+            )
 
     def _seek(self, partition: int, committed: int | None) -> None:
         start = self._starts[partition]
         if start is None:
-            start = self._first(partition, committed)
+            start = self._places.first(partition, committed)
         elif committed is not None:
             start = committed
         self._consumer.seek(TopicPartition(self._topic, partition, start))
         self._starts[partition] = start
-
-    def _first(self, partition: int, committed: int | None) -> int:
-        """Where reading of a partition starts that was assigned anew."""
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=self._timeout_s
-        )
-        if committed is None:
-            return self._without_checkpoint(partition, low, high)
-        if committed < low:
-            raise DeliveryFatalError(
-                f"the checkpoint of partition {partition} of {self._topic} is {committed}, its "
-                f"first record is {low}: retention deleted {low - committed} unread records; "
-                "lengthen the retention, and reset the group's offset to accept the loss"
-            )
-        if committed > high:
-            raise DeliveryFatalError(
-                f"the checkpoint of partition {partition} of {self._topic} is {committed}, the "
-                f"partition ends at {high}: the topic was made anew; use another kafka.group"
-            )
-        return committed
-
-    def _without_checkpoint(self, partition: int, low: int, high: int) -> int:
-        if self._start_from == "error":
-            raise DeliveryFatalError(
-                f"kafka.start_from is error and partition {partition} of {self._topic} has no "
-                "checkpoint; set earliest or latest, or commit an offset for the group"
-            )
-        if self._start_from == "earliest":
-            return low
-        # Kept, or a crash before the first checkpoint would skip events.
-        self._consumer.commit(
-            offsets=[TopicPartition(self._topic, partition, high)], asynchronous=False
-        )
-        return high
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._change()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from features.matrix import Writes
 from schemas.batch import Headers
 from worker.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_size
 from worker.errors import BatchAbortedError
@@ -18,7 +19,8 @@ class Outbox:
     """All that one micro-batch leaves behind, and the membership that may commit it.
 
     keys, values and headers are parallel: one score each. next_offsets: for each input partition
-    the offset after its last record.
+    the offset after its last record; notes: what is committed with that offset, as its metadata.
+    writes: what the online store has to hold before.
     """
 
     keys: Sequence[bytes | None]
@@ -28,6 +30,8 @@ class Outbox:
     next_offsets: dict[int, int]
     group_metadata: Any
     epoch: int
+    notes: Mapping[int, str] = field(default_factory=dict)
+    writes: Writes = field(default_factory=Writes)
 
 
 @dataclass(frozen=True, slots=True)

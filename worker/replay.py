@@ -13,11 +13,15 @@ import fastavro
 import numpy as np
 
 from features.event_file import EventFile, Refused
+from features.history.log_state import LogState
 from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
+from schemas.batch import Records
 from schemas.errors import ConfigurationError
 from worker.app import Pipeline, make_decoder, make_stages
 from worker.dead_letter import HEADER_PREFIX, DeadLetter
 from worker.publish import SizeLimits
+from worker.stages import Processed, Stages
 from worker.wire import framed, score_schema
 
 _NO_LIMIT = SizeLimits(2**31, 2**31)
@@ -31,6 +35,23 @@ class Replayed:
     refused: list[Refused]
 
 
+class Serial:
+    """The stations over a log, one chunk after the other: each is in the store before the next."""
+
+    def __init__(self, stages: Stages, store: OnlineStore) -> None:
+        self._stages = stages
+        self._store = store
+        self._log_state = LogState()
+
+    def __call__(self, records: Records) -> Processed:
+        """What becomes of the records that follow on those before."""
+        processed = self._stages(records, self._log_state)
+        self._log_state = processed.after
+        if processed.writes:
+            self._store.append(processed.writes.appends, processed.writes.compactions)
+        return processed
+
+
 def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[Replayed]:
     """The scores of a file's events, by the worker's own stations and an in-memory store."""
     wire = pipeline.settings.wire
@@ -39,7 +60,9 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
             "registry: a file is scored with the schema of features.yaml alone; leave registry "
             "out of the pipeline folder that you score with"
         )
-    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: _NO_LIMIT)
+    store = MemoryStore()
+    stages = make_stages(pipeline, make_decoder(pipeline), store, b"", lambda: _NO_LIMIT)
+    run = Serial(stages, store)
     schema = fastavro.parse_schema(score_schema())
     source = EventFile(
         pipeline.feature_set,
@@ -52,7 +75,7 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
         if left is not None and left <= len(records):
             records = records.take(np.arange(left))
             refused = [row for row in refused if row.row < records.offsets[-1]]
-        processed = stages(records)
+        processed = run(records)
         yield Replayed(
             [_decoded(schema, value) for value in processed.values],
             sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from features.history.log_state import LogState
+from features.matrix import Writes
 from schemas.batch import Headers, Records
 from schemas.errors import ErrorCode, RecordError
 from worker.dead_letter import DeadLetter, Stage, dead_letter
@@ -19,13 +21,16 @@ from worker.enrich import Enrich
 from worker.publish import SizeLimits, too_large
 from worker.score import Score
 
+_BEGINNING = LogState()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Processed:
     """What a micro-batch of records became.
 
     keys, values and headers are parallel: one framed score each, in the order of the records.
-    decisions, flags: events by name. seconds: time spent in each station.
+    decisions, flags: events by name. seconds: time spent in each station. writes: what the online
+    store takes before the micro-batch is committed; after: the log's state behind it.
     """
 
     keys: Sequence[bytes | None]
@@ -36,6 +41,8 @@ class Processed:
     decisions: Mapping[str, int]
     flags: Mapping[str, int]
     seconds: Mapping[str, float]
+    writes: Writes = field(default_factory=Writes)
+    after: LogState = field(default_factory=LogState)
 
 
 @dataclass(slots=True)
@@ -60,13 +67,16 @@ class Stages:
     encode: Encode
     limits: Callable[[], SizeLimits]
 
-    def __call__(self, records: Records) -> Processed:
-        """Raises DependencyUnavailableError while the online store or the registry is away."""
+    def __call__(self, records: Records, log: LogState = _BEGINNING) -> Processed:
+        """What becomes of ``records``; ``log``: the log's state before them.
+
+        Raises DependencyUnavailableError while the online store or the registry is away.
+        """
         timer = _Timer()
         with timer.stage("decode"):
             batch, letters = self.decode(records)
         with timer.stage("enrich"):
-            enriched = self.enrich(batch)
+            enriched = self.enrich(batch, log)
         with timer.stage("score"):
             scored = self.score(enriched)
         with timer.stage("decide"):
@@ -92,6 +102,9 @@ class Stages:
             decided.counts(),
             self.enrich.counts(enriched),
             timer.seconds,
+            # An event whose score is too large happened all the same: later events see it.
+            enriched.writes,
+            enriched.after,
         )
 
 

@@ -12,9 +12,10 @@ from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
 from worker.app import open_store
-from worker.checks import brokers, group, model, sample, store, topics, wire
+from worker.checks import brokers, group, histories, model, sample, store, topics, wire
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, examined, holds, skipped
+from worker.histories.topic import InputTopic, retention_of
 from worker.kafka import make_admin
 from worker.settings import WorkerSettings
 
@@ -55,13 +56,18 @@ def examine(folder: Path) -> Iterator[Finding]:
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
     in_group = (group.GROUP, group.START, group.TRANSACTIONS)
-    for check in (*topics.ROLES, *in_group, *sample.checks(feature_set)):
+    of_windows = histories.checks(feature_set)
+    for check in (*topics.ROLES, *of_windows, *in_group, *sample.checks(feature_set)):
         yield skipped(check, why)
 
 
 def _store(settings: WorkerSettings) -> list[Finding]:
     if settings.store is None:
-        return [skipped(store.STORE, "none is named; features.yaml has to do without lookups")]
+        return [
+            skipped(
+                store.STORE, "none is named; features.yaml has to do without lookups and windows"
+            )
+        ]
     return examined(store.STORE, partial(store.check_store, settings))
 
 
@@ -83,6 +89,7 @@ def _kafka(
     yield from findings
     yield from topics.judge_topics(found or {}, cluster.brokers)
     source = (found or {}).get(topics.INPUT)
+    yield from _histories(settings, feature_set, source, store_holds=store_holds)
     yield from _group(admin, settings, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -91,6 +98,30 @@ def _kafka(
         return
     look = partial(_sample, settings, feature_set, source.partitions, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
+
+
+def _histories(
+    settings: WorkerSettings,
+    feature_set: FeatureSet | None,
+    source: topics.Topic | None,
+    *,
+    store_holds: bool,
+) -> Iterator[Finding]:
+    if feature_set is None or not feature_set.has_histories:
+        return
+    if source is None:
+        for check in histories.checks(feature_set):
+            yield skipped(check, _NEEDS_INPUT)
+        return
+    topic = InputTopic(
+        source.name, source.topic_id, source.partitions, retention_of(source.settings)
+    )
+    yield from histories.judge_windows(feature_set, topic)
+    if store_holds and settings.store is not None:
+        look = partial(histories.check_state, settings, feature_set, topic)
+        yield from examined(histories.STATE, look)
+    else:
+        yield skipped(histories.STATE, "the online store does not hold")
 
 
 def _group(

@@ -87,11 +87,10 @@ def _against_each_other(
     if settings is None or feature_set is None:
         return [skipped("output.carry", "worker.yaml and features.yaml have to hold first")]
     findings = []
-    if feature_set.lookups and settings.store is None:
-        names = ", ".join(feature_set.lookups)
-        findings.append(
-            failed(FILE_NAME, f"store is missing, and {names} are looked up", "add store.url")
-        )
+    stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
+    if stored and settings.store is None:
+        found = f"store is missing, and {', '.join(stored)} are lookups or windows"
+        findings.append(failed(FILE_NAME, found, "add store.url"))
     carried = settings.output.carry
     try:
         targets(parse_record_schema(feature_set.reader_schema), carried)

@@ -50,8 +50,10 @@ def judge_store(info: StoreInfo) -> list[Finding]:
     if info.append_only:
         findings.append(ok(DURABILITY, "append-only file on"))
     else:
-        remedy = "set appendonly yes, or load the lookups again after each restart of the store"
-        findings.append(
-            warning(DURABILITY, "the append-only file is off: a restart may lose data", remedy)
+        found = "the append-only file is off: a restart may lose lookups and histories"
+        remedy = (
+            "set appendonly yes, or load the lookups again after each restart of the store; "
+            "windows would be wrong until their histories are full again"
         )
+        findings.append(warning(DURABILITY, found, remedy))
     return findings

@@ -27,6 +27,7 @@ class Topic:
     """
 
     name: str
+    topic_id: str
     partitions: int
     replicas: int
     rights: frozenset[str] | None
@@ -59,6 +60,7 @@ def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Top
         rights = described.authorized_operations
         topics[check] = Topic(
             name,
+            str(described.topic_id),
             len(described.partitions),
             min(len(partition.replicas) for partition in described.partitions),
             None if rights is None else frozenset(right.name for right in rights),
@@ -104,7 +106,7 @@ def _in_words(check: str, topic: Topic) -> str:
     words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None:
-        kept = "kept for ever" if retention_ms < 0 else f"kept {_days(retention_ms)}"
+        kept = "kept for ever" if retention_ms < 0 else f"kept {days(retention_ms)}"
         words.append(kept)
     size = topic.number("max.message.bytes")
     if size is not None:
@@ -114,7 +116,8 @@ def _in_words(check: str, topic: Topic) -> str:
     return ", ".join(words)
 
 
-def _days(milliseconds: int) -> str:
+def days(milliseconds: int) -> str:
+    """``36 h``, ``7 days``."""
     hours = milliseconds / 3_600_000
     return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
 
@@ -133,7 +136,7 @@ def _input(topic: Topic) -> Iterator[Finding]:
         yield warning(INPUT, found, remedy)
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None and 0 <= retention_ms < _SHORT_RETENTION_MS:
-        found = f"{topic.name}: events are kept {_days(retention_ms)} only"
+        found = f"{topic.name}: events are kept {days(retention_ms)} only"
         remedy = "raise retention.ms: a worker that is away for longer loses events"
         yield warning(INPUT, found, remedy)
 

@@ -123,7 +123,7 @@ class Registry(Section):
 
 
 class Store(Section):
-    """The online store: Redis or Valkey."""
+    """The online store, for lookups and the histories of windows: Redis or Valkey."""
 
     url: Url = Field(
         description="redis://, rediss:// or unix:// address; no password in it.",
@@ -138,6 +138,20 @@ class Store(Section):
         examples=["/secrets/store-password"],
     )
     timeout_s: float = Field(default=2.0, gt=0, description="Bound on one answer, in seconds.")
+    state: Text | None = Field(
+        default=None,
+        description="Name of the histories that windows see; default: kafka.group.",
+        examples=["fraud-worker-2"],
+    )
+    max_lag_s: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "How far behind real time events may be read; histories are kept for that much longer, "
+            "in seconds. Default: the input topic's retention; without either, for ever."
+        ),
+        examples=[604800],
+    )
     options: Options = Field(
         default_factory=dict,
         description="redis-py's own connection options.",

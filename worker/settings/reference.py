@@ -129,10 +129,14 @@ def _kind(info: FieldInfo) -> str:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union but None; the annotation itself where it is none."""
-    if not isinstance(annotation, types.UnionType):
+    """The members of a union but None, without what annotates them; itself where it is none."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
         return (annotation,)
-    return tuple(item for item in typing.get_args(annotation) if item is not types.NoneType)
+    members = (item for item in typing.get_args(annotation) if item is not types.NoneType)
+    return tuple(
+        typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+        for item in members
+    )
 
 
 def _yaml(value: Any) -> str:

@@ -145,7 +145,7 @@ class WorkerSettings(BaseSettings):
     policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
     kafka: Kafka
     store: Store | None = Field(
-        default=None, description="Needed when features.yaml declares lookups."
+        default=None, description="Needed when features.yaml declares lookups or windows."
     )
     registry: Registry | None = Field(
         default=None, description="Without it, schemas come from files and wire."
@@ -180,6 +180,16 @@ class WorkerSettings(BaseSettings):
         del dotenv_settings, file_secret_settings
         # What is passed to the class is the file's content: the environment wins.
         return (env_settings, init_settings)
+
+    @property
+    def state_name(self) -> str:
+        """What the histories in the online store are named by."""
+        return (self.store and self.store.state) or self.kafka.group
+
+    @property
+    def max_lag_s(self) -> float | None:
+        """How far behind real time events may be read; None: as long as the topic keeps them."""
+        return self.store.max_lag_s if self.store else None
 
     def masked(self) -> dict[str, Any]:
         """The settings as plain data, with every secret replaced by ``***``."""

@@ -406,6 +406,7 @@ def test_a_bound_of_transactions_is_none_at_least_once(folder: Path) -> None:
 
 TOPIC = Topic(
     "t",
+    "id-1",
     3,
     3,
     frozenset({"READ", "WRITE"}),

@@ -21,7 +21,8 @@ from worker.errors import (
 from worker.publish import Outbox, SizeLimits
 from worker.watchdog import Watchdog
 
-OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3)
+NOTES = {0: "note of 0", 2: "note of 2"}
+OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, NOTES)
 TOPICS = ("in", "scores", "dead")
 LIMITS = SizeLimits(1_000_000, 1_000_000)
 COMMITTED = [
@@ -83,6 +84,7 @@ def test_one_transaction_holds_the_scores_and_the_offsets_under_the_batchs_own_m
     assert producer.calls == COMMITTED
     assert producer.sent == [Sent("scores", b"v", b"k")]
     assert producer.offsets == [({0: 5, 2: 9}, "metadata")]
+    assert producer.notes == [NOTES]
     # Those that may not honour their timeout.
     assert watchdog.guarded == [COMMITTED[0], *COMMITTED[3:]]
 
@@ -273,6 +275,7 @@ def test_at_least_once_commits_offsets_when_all_scores_are_acknowledged() -> Non
     at_least.checkpoint.deliver(OUTBOX)
     assert at_least.producer.calls == ["produce_batch", "flush"]
     assert at_least.consumer.commits == [{0: 5, 2: 9}]
+    assert at_least.consumer.notes == NOTES
     assert watchdog.guarded == ["flush", "commit"]
 
 

@@ -4,141 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
 
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
-from schemas.batch import Records
-from schemas.errors import DependencyUnavailableError, ErrorCode, RecordError
-from tests.fakes import Clock, FakeConsumer, FakeMessage, kafka_error
-from worker.batch_bound import BatchBound
-from worker.dead_letter import Stage, dead_letter
+from tests.fakes import FakeMessage, kafka_error
+from tests.loop_bench import (
+    AWAY,
+    PATIENCE_S,
+    REASON,
+    SERVICE,
+    Bench,
+    first_batches,
+    raising,
+    sample,
+)
 from worker.errors import (
     BatchAbortedError,
     DeliveryFatalError,
     OutcomeUnknownError,
     OutputTooLargeError,
 )
-from worker.health import Health
-from worker.loop import Loop
 from worker.metrics import REGISTRY
-from worker.poll import Poller
-from worker.publish import Outbox
-from worker.stages import Processed
-
-Place = tuple[int, int]
-_PATIENCE_S = 20.0
-AWAY = DependencyUnavailableError("redis does not answer")
-SERVICE = "store or registry"
-REASON = f"{SERVICE} is away: redis does not answer"
-
-
-class Process:
-    """The stations: a score for each record but the ``bad`` ones.
-
-    ``then``: what happens in each call, in turn; what it raises is raised.
-    """
-
-    def __init__(self, journal: list[str]) -> None:
-        self.seen: list[list[Place]] = []
-        self.bad: set[Place] = set()
-        self.then: deque[Callable[[], None]] = deque()
-        self._journal = journal
-
-    def __call__(self, records: Records) -> Processed:
-        places = list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-        self.seen.append(places)
-        self._journal.append(f"process {places[0]}")
-        if self.then:
-            self.then.popleft()()
-        error = RecordError(ErrorCode.BODY_TRUNCATED, "cut")
-        letters = [
-            dead_letter(records, row, error, Stage.DECODE, None)
-            for row, place in enumerate(places)
-            if place in self.bad
-        ]
-        good = [f"{p}/{o}".encode() for p, o in places if (p, o) not in self.bad]
-        decisions, flags = {"approve": len(good)}, {"late": 1}
-        return Processed(good, good, None, letters, "m", decisions, flags, {"decode": 0.001})
-
-
-class Checkpoint:
-    """Commits to the consumer's group, unless an outcome says otherwise.
-
-    ``outcomes``: what happens in each delivery, in turn; what it raises is raised.
-    """
-
-    def __init__(self, consumer: FakeConsumer, journal: list[str]) -> None:
-        self.outcomes: deque[Callable[[], None]] = deque()
-        self.openings: deque[BaseException] = deque()
-        self.delivered: list[Outbox] = []
-        self.committed: list[Outbox] = []
-        self.closed = False
-        self._consumer = consumer
-        self._journal = journal
-
-    def open(self) -> None:
-        self._journal.append("open")
-        if self.openings:
-            raise self.openings.popleft()
-
-    def deliver(self, outbox: Outbox) -> None:
-        self._journal.append(f"deliver {outbox.next_offsets}")
-        self.delivered.append(outbox)
-        if self.outcomes:
-            self.outcomes.popleft()()
-        self.committed.append(outbox)
-        self._consumer.checkpoints |= outbox.next_offsets
-
-    def close(self) -> None:
-        self._journal.append("close checkpoint")
-        self.closed = True
-
-
-class Bench:
-    """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
-
-    def __init__(self, records: dict[int, int], batch: int = 2, budget_s: float = 1000.0) -> None:
-        self.clock = Clock()
-        self.journal: list[str] = []
-        self.consumer = FakeConsumer(records, clock=self.clock)
-        self.process = Process(self.journal)
-        self.checkpoint = Checkpoint(self.consumer, self.journal)
-        self.health = Health(60.0, self.clock)
-        self.poller = Poller(
-            cast("Any", self.consumer),
-            "in",
-            start_from="earliest",
-            timeout_s=5.0,
-            before_change=lambda: self.loop.before_change(),  # noqa: PLW0108 - made below
-        )
-        self.loop = Loop(
-            self.poller,
-            self.process,
-            self.checkpoint,
-            BatchBound(batch, budget_s),
-            self.health,
-            settle_s=0.2,
-            clock=self.clock,
-        )
-        self.consumer.will_assign(0)
-        self.consumer.when_idle = self.idle
-
-    def idle(self) -> None:
-        if not self.consumer.paused:
-            self.loop.stop()
-
-    def run(self) -> None:
-        self.loop.run()
-
-    @property
-    def answered(self) -> list[str]:
-        """What was committed, in its order."""
-        return [value.decode() for outbox in self.checkpoint.committed for value in outbox.values]
 
 
 @pytest.fixture(autouse=True)
@@ -149,21 +37,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def sample(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"fraud_worker_{name}", labels) or 0.0
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def then() -> None:
-        raise error
-
-    return then
-
-
-def first_batches(count: int, size: int = 2) -> list[list[Place]]:
-    return [[(0, i) for i in range(first, first + size)] for first in range(0, count * size, size)]
-
-
 # in peace
 
 
@@ -172,7 +45,7 @@ def test_every_record_is_answered_once_in_its_order_and_the_loop_ends_in_order()
     bench.run()
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3", "0/4"]
     assert bench.consumer.checkpoints == {0: 5}
-    assert bench.journal[0] == "open"
+    assert bench.journal[:2] == ["find histories", "open"]
     assert bench.journal[-1] == "close checkpoint"
     assert bench.consumer.calls[-1] == "close"
 
@@ -182,7 +55,7 @@ def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_i
     second_is_prepared = threading.Event()
     bench.process.then.extend([lambda: None, second_is_prepared.set])
     prepared: list[bool] = []
-    bench.checkpoint.outcomes.append(lambda: prepared.append(second_is_prepared.wait(_PATIENCE_S)))
+    bench.checkpoint.outcomes.append(lambda: prepared.append(second_is_prepared.wait(PATIENCE_S)))
     bench.run()
     assert prepared == [True]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
@@ -271,7 +144,7 @@ def test_when_a_delivery_is_aborted_the_batch_behind_it_is_dropped_and_both_are_
     dropped = sample("batches_total", outcome="dropped")
 
     def abort() -> None:
-        assert second_is_prepared.wait(_PATIENCE_S)
+        assert second_is_prepared.wait(PATIENCE_S)
         raise BatchAbortedError("not a member")
 
     bench.checkpoint.outcomes.append(abort)
@@ -395,7 +268,7 @@ def test_before_partitions_move_the_delivery_in_flight_ends() -> None:
     order: list[str] = []
 
     def slowly() -> None:
-        assert release.wait(_PATIENCE_S)
+        assert release.wait(PATIENCE_S)
         order.append("committed")
 
     bench.checkpoint.outcomes.append(slowly)
@@ -417,8 +290,8 @@ def test_a_delivery_that_does_not_end_holds_up_partitions_for_a_bounded_time_onl
     release, moved = threading.Event(), threading.Event()
 
     def stuck() -> None:
-        assert moved.wait(_PATIENCE_S)
-        release.wait(_PATIENCE_S)
+        assert moved.wait(PATIENCE_S)
+        release.wait(PATIENCE_S)
         raise BatchAbortedError("not a member")
 
     def lose() -> None:
@@ -666,7 +539,8 @@ def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
     bench.run()
-    assert [entry for entry in bench.journal if not entry.startswith("process")] == [
+    about = ("process", "write", "find")
+    assert [entry for entry in bench.journal if not entry.startswith(about)] == [
         "open",
         "deliver {0: 2}",
         "open",

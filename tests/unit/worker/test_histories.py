@@ -1,0 +1,273 @@
+"""Histories of a worker: written before they are read, where they are, and whose they are."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from features.history.namespace import Namespace
+from features.matrix import Writes
+from features.store.memory import MemoryStore
+from features.store.protocol import Compaction
+from schemas.errors import ConfigurationError, DependencyUnavailableError
+from worker.errors import BatchAbortedError, StoreAwayError
+from worker.histories import NoHistories, StoredHistories
+from worker.histories.place import Place
+from worker.histories.state import StateRecord, claim, find_namespace, read_record, refuse_other
+from worker.histories.topic import InputTopic, retention_of
+from worker.metrics import REGISTRY
+from worker.watchdog import Watchdog
+
+NAMESPACE = Namespace("cards", "fraud", "id-1", 3)
+TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
+COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
+WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
+_PATIENCE_S = 20.0
+
+
+class Store(MemoryStore):
+    """Appends as ``then`` lets it."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.then = then
+        self.appended: list[tuple[object, object, int | None]] = []
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        self.appended.append((appends, compactions, expire_ms))
+        self.then()
+
+
+class Guards(Watchdog):
+    """Names the calls that were guarded."""
+
+    def __init__(self) -> None:
+        super().__init__(100.0)
+        self.guarded: list[str] = []
+
+    @contextmanager
+    def guard(self, call: str) -> Iterator[None]:
+        self.guarded.append(call)
+        with super().guard(call):
+            yield
+
+
+def histories_on(
+    store: Store, watchdog: Watchdog | None = None, expire_ms: int | None = 5
+) -> StoredHistories:
+    histories = StoredHistories(store, lambda: Place(NAMESPACE, expire_ms), watchdog or Guards())
+    histories.open()
+    return histories
+
+
+def sample(name: str) -> float:
+    return REGISTRY.get_sample_value(f"fraud_worker_{name}") or 0.0
+
+
+# read your writes
+
+
+def test_what_was_announced_is_waited_for_until_it_is_written() -> None:
+    go, order = threading.Event(), list[str]()
+
+    def slowly() -> None:
+        assert go.wait(_PATIENCE_S)
+        order.append("written")
+
+    watchdog = Guards()
+    histories = histories_on(Store(slowly), watchdog)
+    histories.announce(WRITES)
+    writing = threading.Thread(target=histories.write, args=(WRITES,))
+
+    def read() -> None:
+        histories.await_written()
+        order.append("read")
+
+    reading = threading.Thread(target=read)
+    # The reader comes first: between the announcement and the write nothing may be read.
+    reading.start()
+    until = time.monotonic() + _PATIENCE_S
+    while watchdog.guarded != ["await_histories"]:
+        assert time.monotonic() < until
+    writing.start()
+    go.set()
+    for thread in (reading, writing):
+        thread.join(_PATIENCE_S)
+    assert order == ["written", "read"]
+    assert watchdog.guarded == ["await_histories", "write_histories"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (DependencyUnavailableError("out of memory"), StoreAwayError),
+        (ConfigurationError("no right"), ConfigurationError),
+        (ZeroDivisionError("a bug"), ZeroDivisionError),
+    ],
+    ids=lambda value: value.__class__.__name__ if isinstance(value, Exception) else None,
+)
+def test_a_write_that_fails_is_told_and_no_reader_waits_for_it(
+    error: Exception, told: type[Exception]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    histories = histories_on(Store(fail))
+    histories.announce(WRITES)
+    before = sample("history_bytes_total")
+    with pytest.raises(told, match=str(error)):
+        histories.write(WRITES)
+    histories.await_written()
+    assert sample("history_bytes_total") == before
+
+
+def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
+    assert issubclass(StoreAwayError, BatchAbortedError)
+
+
+def test_with_nothing_to_write_nobody_waits_and_the_store_is_left_alone() -> None:
+    store, watchdog = Store(), Guards()
+    histories = histories_on(store, watchdog)
+    histories.announce(Writes())
+    histories.await_written()
+    histories.write(Writes())
+    assert store.appended == []
+    assert watchdog.guarded == []
+
+
+def test_a_write_has_its_expiry_and_is_counted() -> None:
+    store = Store()
+    names = ("history_bytes_total", "history_compactions_total")
+    before = [sample(name) for name in names]
+    histories = histories_on(store, expire_ms=1234)
+    histories.write(WRITES)
+    assert store.appended == [(WRITES.appends, WRITES.compactions, 1234)]
+    assert [sample(n) - b for n, b in zip(names, before, strict=True)] == [12.0, 1.0]
+
+
+# where they are
+
+
+def test_their_place_is_known_once_they_are_open() -> None:
+    places = iter([Place(NAMESPACE, None)])
+    histories = StoredHistories(Store(), lambda: next(places), Guards())
+    assert histories.namespace() is None
+    histories.assigned([99])
+    histories.open()
+    assert histories.namespace() == NAMESPACE
+
+
+def test_partitions_that_came_later_are_refused() -> None:
+    histories = histories_on(Store())
+    histories.assigned([])
+    histories.assigned([0, 2])
+    with pytest.raises(ConfigurationError, match=r"partition 3 is new.*fraud is of 3.*another"):
+        histories.assigned([1, 3])
+
+
+def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
+    histories = NoHistories()
+    histories.open()
+    histories.announce(Writes())
+    histories.await_written()
+    histories.write(Writes())
+    histories.assigned([99])
+    assert histories.namespace() is None
+
+
+# whose they are
+
+
+def test_a_new_state_is_claimed_for_the_topic_and_found_again_from_the_store_alone() -> None:
+    store = MemoryStore()
+    assert find_namespace(store, "cards", "fraud") is None
+    assert claim(store, "cards", "fraud", TOPIC) == NAMESPACE
+    assert find_namespace(store, "cards", "fraud") == NAMESPACE
+    assert claim(store, "cards", "fraud", TOPIC) == NAMESPACE
+    (value,) = store.read([NAMESPACE.record_key])
+    assert json.loads(value or b"") == {"topic": "payments", "topic_id": "id-1", "partitions": 3}
+
+
+def test_states_and_feature_sets_are_apart() -> None:
+    store = MemoryStore()
+    claim(store, "cards", "fraud", TOPIC)
+    other = InputTopic("payments", "id-2", 8, None)
+    assert claim(store, "cards", "challenger", other).topic_id == "id-2"
+    assert claim(store, "merchants", "fraud", other).partitions == 8
+    assert find_namespace(store, "cards", "fraud") == NAMESPACE
+
+
+@pytest.mark.parametrize(
+    ("topic", "why", "remedy"),
+    [
+        (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
+        (InputTopic("payments", "id-9", 3, None), "made anew", "or restore the topic"),
+        (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
+    ],
+    ids=["another", "anew", "more partitions"],
+)
+def test_a_state_of_another_log_is_refused_with_both_remedies(
+    topic: InputTopic, why: str, remedy: str
+) -> None:
+    store = MemoryStore()
+    claim(store, "cards", "fraud", TOPIC)
+    with pytest.raises(ConfigurationError) as refused:
+        claim(store, "cards", "fraud", topic)
+    message = str(refused.value)
+    assert why in message
+    assert remedy in message
+    assert "name another store.state, whose histories start empty" in message
+    assert f"(id {topic.topic_id}, partitions {topic.partitions})" in message
+    assert find_namespace(store, "cards", "fraud") == NAMESPACE
+
+
+def test_of_two_workers_that_claim_a_state_at_once_for_different_topics_one_gives_way() -> None:
+    class Racing(MemoryStore):
+        """Another worker's claim comes right after the first look."""
+
+        def write(self, pairs: object) -> None:
+            del pairs
+            other = {"topic": "others", "topic_id": "id-9", "partitions": 1}
+            super().write([(NAMESPACE.record_key, json.dumps(other).encode())])
+
+    with pytest.raises(ConfigurationError, match="another topic"):
+        claim(Racing(), "cards", "fraud", TOPIC)
+
+
+@pytest.mark.parametrize("value", [b"no JSON", b"[1]", b'{"topic": "x"}', b"3", b"\xff"])
+def test_a_damaged_record_is_no_state_of_ours(value: bytes) -> None:
+    store = MemoryStore()
+    store.write([(NAMESPACE.record_key, value)])
+    with pytest.raises(
+        ConfigurationError, match=r"store\.state: the value at fw:cards:fraud:topic"
+    ):
+        find_namespace(store, "cards", "fraud")
+
+
+def test_no_record_refuses_nothing() -> None:
+    assert read_record(MemoryStore(), "cards", "fraud") is None
+    refuse_other("fraud", None, TOPIC)
+    refuse_other("fraud", StateRecord("renamed", "id-1", 3), TOPIC)
+
+
+# how long they stay
+
+
+@pytest.mark.parametrize(
+    ("settings", "retention_ms"),
+    [({"retention.ms": "1000"}, 1000), ({"retention.ms": "-1"}, None), ({}, None)],
+)
+def test_retention_is_the_topics_and_unknown_where_it_may_not_be_read(
+    settings: dict[str, str], retention_ms: int | None
+) -> None:
+    assert retention_of(settings) == retention_ms

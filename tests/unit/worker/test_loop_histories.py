@@ -1,0 +1,252 @@
+"""The loop and histories: what it knows of the log, what is written when, and a store that fails."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+
+import pytest
+from confluent_kafka import KafkaError
+
+from schemas.errors import ConfigurationError, DependencyUnavailableError
+from tests.fakes import kafka_error
+from tests.loop_bench import AWAY, PATIENCE_S, Bench, first_batches, raising, sample
+from worker.errors import BatchAbortedError, OutcomeUnknownError, StoreAwayError
+
+FULL = "the online store at redis://x is out of memory"
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits for the brokers and the store take no time."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def note(event_time: int) -> str:
+    return json.dumps({"highest_event_time": event_time})
+
+
+# what is known of the log
+
+
+def test_each_batch_is_given_the_state_behind_the_one_before_and_the_checkpoint_keeps_it() -> None:
+    bench = Bench({0: 6})
+    bench.run()
+    assert bench.process.logs == [{}, {0: 1}, {0: 3}]
+    assert [outbox.notes for outbox in bench.checkpoint.committed] == [
+        {0: note(1)},
+        {0: note(3)},
+        {0: note(5)},
+    ]
+
+
+def test_a_restart_begins_with_the_state_that_the_checkpoint_tells() -> None:
+    bench = Bench({0: 6})
+    bench.consumer.checkpoints, bench.consumer.notes = {0: 4}, {0: note(77)}
+    bench.run()
+    assert bench.process.logs == [{0: 77}]
+    assert bench.process.seen == [[(0, 4), (0, 5)]]
+
+
+def test_a_note_names_only_the_partitions_whose_offsets_it_goes_with() -> None:
+    bench = Bench({0: 2, 1: 0})
+    bench.consumer.next.clear()
+    bench.consumer.will_assign(0, 1)
+    bench.consumer.checkpoints, bench.consumer.notes = {1: 0}, {1: note(9)}
+    bench.run()
+    assert bench.process.logs == [{1: 9}]
+    assert bench.checkpoint.committed[0].notes == {0: note(1)}
+
+
+@pytest.mark.parametrize("error", [BatchAbortedError("once"), OutcomeUnknownError("once")])
+def test_after_a_failed_delivery_the_state_is_that_of_the_checkpoint_again(
+    error: Exception,
+) -> None:
+    bench = Bench({0: 6})
+    second_is_prepared = threading.Event()
+    bench.process.then.extend([lambda: None, lambda: None, second_is_prepared.set])
+
+    def fail() -> None:
+        assert second_is_prepared.wait(PATIENCE_S)
+        raise error
+
+    bench.checkpoint.outcomes.extend([lambda: None, fail])
+    bench.run()
+    first, second, third = first_batches(3)
+    assert bench.process.seen == [first, second, third, second, third]
+    assert bench.process.logs == [{}, {0: 1}, {0: 3}, {0: 1}, {0: 3}]
+
+
+def test_after_an_unknown_outcome_that_was_a_commit_the_state_is_that_of_the_commit() -> None:
+    bench = Bench({0: 4})
+
+    def lose_the_answer() -> None:
+        bench.consumer.checkpoints[0], bench.consumer.notes[0] = 2, note(1)
+        raise OutcomeUnknownError("timed out")
+
+    bench.checkpoint.outcomes.append(lose_the_answer)
+    bench.run()
+    assert bench.process.seen[-1] == [(0, 2), (0, 3)]
+    assert bench.process.logs[-1] == {0: 1}
+
+
+def test_when_partitions_move_the_state_is_that_of_their_checkpoints() -> None:
+    bench = Bench({0: 4, 1: 9})
+    bench.consumer.checkpoints, bench.consumer.notes = {1: 7}, {1: note(700)}
+    bench.consumer.next.extend([lambda: None] * 2)
+    bench.consumer.will_assign(1)
+    bench.run()
+    assert bench.process.logs[-1] == {0: 3, 1: 700}
+    assert bench.process.seen[-1] == [(1, 7), (1, 8)]
+
+
+def test_a_batch_that_waited_for_a_dependency_keeps_its_state() -> None:
+    bench = Bench({0: 4})
+    bench.process.then.extend([lambda: None, raising(AWAY), raising(AWAY)])
+    bench.run()
+    assert bench.process.logs == [{}, {0: 1}, {0: 1}, {0: 1}]
+
+
+# what is written when
+
+
+def test_a_batch_is_announced_on_the_loops_thread_and_written_before_its_transaction() -> None:
+    bench = Bench({0: 4})
+    threads: list[str] = []
+    bench.histories.outcomes.append(lambda: threads.append(threading.current_thread().name))
+    bench.run()
+    assert threads == ["commit_0"]
+    assert bench.histories.written == [b"0/0", b"0/1", b"0/2", b"0/3"]
+    assert len(bench.histories.announced) == 2
+    order = [entry for entry in bench.journal if entry.startswith(("write", "deliver"))]
+    assert order == ["write 2", "deliver {0: 2}", "write 2", "deliver {0: 4}"]
+
+
+def test_while_the_store_takes_no_writes_nothing_is_committed_and_the_worker_says_so() -> None:
+    bench = Bench({0: 4})
+    told: list[list[str]] = []
+
+    def refuse() -> None:
+        told.append(bench.health.ready())
+        raise StoreAwayError(FULL)
+
+    bench.histories.outcomes.extend([refuse, refuse, refuse])
+    aborted = sample("batches_total", outcome="aborted")
+    bench.run()
+    assert told == [[], [f"store is away: {FULL}"], [f"store is away: {FULL}"]]
+    assert bench.checkpoint.delivered == bench.checkpoint.committed
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert bench.consumer.seeks == [(0, 0)] * 4
+    assert sample("batches_total", outcome="aborted") == aborted + 3
+    # A store that is away says nothing of the producer.
+    assert bench.journal.count("open") == 1
+    assert not [reason for reason in bench.health.ready() if "store" in reason]
+    assert sample("paused", dependency="store") == 0.0
+    assert bench.consumer.paused == set()
+
+
+def test_the_waits_for_a_store_that_takes_no_writes_grow_to_a_bound() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.when_idle = lambda: None
+    at: list[float] = []
+
+    def refuse() -> None:
+        at.append(bench.clock.now)
+        raise StoreAwayError(FULL)
+
+    bench.histories.outcomes.extend([refuse] * 10)
+    bench.histories.outcomes.append(bench.loop.stop)
+    bench.run()
+    waited = [after - before for before, after in itertools.pairwise(at)]
+    assert waited[0] < 0.2
+    assert waited == sorted(waited)
+    assert 2.0 <= waited[-1] <= 2.4
+    assert bench.answered == ["0/0", "0/1"]
+
+
+def test_the_waits_begin_anew_after_a_commit() -> None:
+    bench = Bench({0: 4})
+    at: list[float] = []
+
+    def refuse() -> None:
+        at.append(bench.clock.now)
+        raise StoreAwayError(FULL)
+
+    bench.histories.outcomes.extend([*[refuse] * 5, lambda: None, refuse])
+    after: list[float] = []
+    bench.histories.outcomes.append(lambda: after.append(bench.clock.now))
+    bench.run()
+    assert after[0] - at[5] < at[4] - at[3]
+
+
+def test_a_stop_while_the_store_takes_no_writes_ends_the_wait() -> None:
+    bench = Bench({0: 4})
+
+    def refuse() -> None:
+        bench.loop.stop()
+        raise StoreAwayError(FULL)
+
+    bench.histories.outcomes.append(refuse)
+    bench.run()
+    assert bench.answered == []
+    assert bench.consumer.checkpoints == {}
+    assert bench.consumer.closed
+
+
+def test_a_store_that_must_not_be_written_to_ends_the_worker() -> None:
+    bench = Bench({0: 4})
+    bench.histories.outcomes.append(raising(ConfigurationError("no right to EVALSHA")))
+    with pytest.raises(ConfigurationError, match="EVALSHA"):
+        bench.run()
+    assert bench.checkpoint.delivered == []
+    assert bench.consumer.closed
+
+
+# the start, and partitions that come
+
+
+def test_the_start_waits_for_the_store_and_for_the_brokers_and_says_which(
+    waits: list[float],
+) -> None:
+    bench = Bench({0: 2})
+    away = DependencyUnavailableError("no answer")
+    broken = kafka_error(KafkaError._TRANSPORT)
+    bench.histories.openings.extend([away, away, broken, away])
+    reasons: list[list[str]] = []
+    opening = bench.histories.open
+
+    def opened() -> None:
+        reasons.append([r for r in bench.health.ready() if "is away" in r])
+        opening()
+
+    bench.histories.open = opened  # type: ignore[method-assign]
+    bench.run()
+    assert reasons[:3] == [[], ["store is away: no answer"], ["store is away: no answer"]]
+    assert "kafka is away" in "".join(reasons[3])
+    assert waits == [0.05, 0.1, 0.05, 0.25]
+    assert bench.journal[:6] == ["find histories"] * 5 + ["open"]
+    assert bench.answered == ["0/0", "0/1"]
+    assert not [reason for reason in bench.health.ready() if "is away" in reason]
+
+
+def test_a_state_of_another_topic_ends_the_start() -> None:
+    bench = Bench({0: 2})
+    bench.histories.openings.append(ConfigurationError("histories of another topic"))
+    with pytest.raises(ConfigurationError, match="another topic"):
+        bench.run()
+    assert bench.process.seen == []
+
+
+def test_a_partition_that_was_not_there_when_the_histories_began_ends_the_worker() -> None:
+    bench = Bench({0: 2, 1: 2})
+    bench.histories.partitions = 1
+    bench.consumer.next.extend([lambda: None] * 2)
+    bench.consumer.will_assign(1)
+    with pytest.raises(ConfigurationError, match="partitions are new"):
+        bench.run()
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.consumer.closed

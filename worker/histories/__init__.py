@@ -1,0 +1,7 @@
+"""The worker's side of histories: where they are, and when they are written and read."""
+
+from __future__ import annotations
+
+from worker.histories.histories import Histories, NoHistories, StoredHistories
+
+__all__ = ["Histories", "NoHistories", "StoredHistories"]

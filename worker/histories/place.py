@@ -1,0 +1,70 @@
+"""Where a worker's histories are, and how long they stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from features.definition import FeatureSet
+from features.history.namespace import Namespace
+from features.store.protocol import OnlineStore
+from features.windows.window import Across, Window
+from schemas.errors import ConfigurationError
+from worker.histories.state import claim
+from worker.histories.topic import InputTopic, describe_input
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """namespace: of the keys. expire_ms: from its last write to the end of a history; None: never."""
+
+    namespace: Namespace
+    expire_ms: int | None
+
+
+def find_place(settings: WorkerSettings, feature_set: FeatureSet, store: OnlineStore) -> Place:
+    """Look the input topic up, and claim the state in the store for it.
+
+    Raises KafkaException and DependencyUnavailableError while brokers or store do not answer, and
+    ConfigurationError where windows, topic and state do not fit.
+    """
+    topic = describe_input(settings.kafka, settings.delivery.broker_timeout_s)
+    refuse_split(feature_set.windows, topic)
+    namespace = claim(store, feature_set.name, settings.state_name, topic)
+    expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
+    log.info(
+        "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
+    )
+    return Place(namespace, expire_ms)
+
+
+def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
+    """Raises ConfigurationError for aligned windows over several partitions."""
+    names = [window.name for window in windows if window.across is Across.ALIGNED]
+    if names and topic.partitions > 1:
+        raise ConfigurationError(
+            f"kafka.input_topic: {topic.name} has {topic.partitions} partitions, and "
+            f"{', '.join(names)} {'sees' if len(names) == 1 else 'see'} events of all of them in "
+            "order of time (across: aligned), which this version does for one partition only; give "
+            "the topic one partition, or say across: best_effort"
+        )
+
+
+def expiry_ms(
+    feature_set: FeatureSet, retention_ms: int | None, max_lag_s: float | None
+) -> int | None:
+    """How long after its last write an event may still come that sees a history.
+
+    The horizon is in event time: a worker that lags, or reads the topic again from its first
+    record, may need a history for that much longer. None where nothing bounds the lag.
+    """
+    lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
+    if lag_ms is None:
+        return None
+    horizon = max(feature_set.horizons.values(), default=0) + feature_set.allowed_lateness
+    return horizon // 1000 + lag_ms

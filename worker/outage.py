@@ -1,0 +1,78 @@
+"""Outages of what the worker depends on, as the log, the probes and a metric tell them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from worker import metrics
+from worker.health import Health
+
+log = structlog.get_logger(__name__)
+
+_BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+def backoff_s(attempt: int) -> float:
+    """Seconds to wait after a failed attempt, counted from 0."""
+    return _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
+
+
+class Outage:
+    """One dependency that may be away.
+
+    error: what calls raise while it is. remedy: what the log says to do then. give_up: whether
+    there is no use in waiting any more.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        error: type[Exception],
+        remedy: str,
+        health: Health,
+        give_up: Callable[[], bool],
+    ) -> None:
+        self._dependency = dependency
+        self._begun, self._ended = f"{dependency}_away", f"{dependency}_back"
+        self._error = error
+        self._remedy = remedy
+        self._health = health
+        self._give_up = give_up
+        self.lasts = False
+
+    def begins(self, reason: str) -> None:
+        """It is away, or away still, now for this reason."""
+        if not self.lasts:
+            log.warning(self._begun, reason=reason, remedy=self._remedy)
+        self.lasts = True
+        self._health.away(self._dependency, reason)
+        metrics.paused.labels(self._dependency).set(1)
+
+    def ends(self) -> None:
+        """It answers."""
+        if self.lasts:
+            log.info(self._ended)
+        self.lasts = False
+        self._health.back(self._dependency)
+        metrics.paused.labels(self._dependency).set(0)
+
+    def outlast(self, call: Callable[[], None]) -> None:
+        """Repeat the call until it answers; the wait between two grows to 2 s.
+
+        For calls where there is no membership of a group to keep up, or no broker to do it with.
+        """
+        attempt = 0
+        while not self._give_up():
+            try:
+                call()
+            except self._error as error:
+                self.begins(str(error))
+                self._health.tick()
+                time.sleep(backoff_s(attempt))
+                attempt += 1
+            else:
+                self.ends()
+                return
