@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from features.lookup_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
-from features.store.protocol import Found, Hashes, OnlineStore, Row
+from features.store.protocol import Found, Hashes, Row
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names", "read_lookups"]
+__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -71,17 +71,6 @@ class LookedUp(NamedTuple):
 def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
     """The meaning of each bit of the flags, from the lowest."""
     return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
-
-
-def read_lookups(lookups: Sequence[Lookup], batch: EventBatch, store: OnlineStore) -> LookedUp:
-    """The values of all lookups for N events, by one read of the store.
-
-    Raises DependencyUnavailableError.
-    """
-    reading = LookupReading(lookups, batch)
-    if not (reading.keys or reading.hashes):
-        return reading.looked_up(Found([], []))
-    return reading.looked_up(store.read_all(reading.keys, reading.hashes))
 
 
 class LookupReading:

@@ -20,12 +20,12 @@ from features.frame import Frame
 from features.history.labels import LabelBatch, label_appends
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.lookup import STATES, Lookup, flag_names, read_lookups
+from features.lookup import STATES, Lookup, LookupReading, flag_names
 from features.matrix import Enriched, Writes, assemble
 from features.store.feast import FeastView, KeyType
-from features.store.protocol import OnlineStore
+from features.store.protocol import Found, OnlineStore
 from features.suggest import unknown
-from features.windows.plan import WindowPlan
+from features.windows.plan import WindowPlan, WindowReading
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
@@ -98,15 +98,18 @@ class FeatureSet:
         next batch is in ``writes``. Raises DependencyUnavailableError, and ConfigurationError where
         the store holds something else than histories.
         """
-        looked_up = read_lookups(tuple(self.lookups.values()), batch, store)
+        lookups = LookupReading(tuple(self.lookups.values()), batch)
+        windows = WindowReading(self.histories, batch, namespace or Namespace.local(self.name))
+        keys = [*lookups.keys, *windows.keys]
+        asks = bool(keys or lookups.hashes)
+        found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
+        looked_up = lookups.looked_up(found)
         frame = Frame(batch)
         frame.lookups = looked_up.values
         # Division by zero, overflow and the like have a meaning here: missing.
         with np.errstate(all="ignore"):
             self._compute(frame, of_event=True)
-            windowed = self.histories.compute(
-                batch, frame, store, log, namespace or Namespace.local(self.name)
-            )
+            windowed = windows.windowed(found.values[len(lookups.keys) :], frame, log)
             frame.windows = windowed.values
             self._compute(frame, of_event=False)
             matrix = assemble(len(batch), [frame.features[name] for name in self.names])

@@ -67,7 +67,7 @@ def _suspects(merged: Merged) -> Longs:
     stored = stored[merged.row[stored] == STORED]
     stored = stored[np.isin(ids[stored], own)]
     if not len(stored) and not len(repeated):
-        return stored
+        return np.empty(0, np.int64)
     wanted = np.concatenate((repeated, ids[stored]))
     places = having(ids, wanted)
     found: Longs = places[np.isin(ids[places], wanted)]

@@ -12,7 +12,7 @@ from features.frame import Floats, Frame
 from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction
 from features.windows.engine import Computed, EntityWindows, compute_entity, locate, look, pack
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
@@ -52,38 +52,47 @@ class WindowPlan:
         """For each entity how far back its windows see, in microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}
 
-    def compute(
-        self,
-        batch: EventBatch,
-        frame: Frame,
-        store: OnlineStore,
-        log: LogState,
-        namespace: Namespace,
-    ) -> Windowed:
-        """The windows of N events, with one read of the store. Raises as ``FeatureSet.enrich``."""
+
+class WindowReading:
+    """What the windows of N events read, each key once, and what they make of it.
+
+    keys: to be read in one trip. Empty where there are no windows, or no events.
+    """
+
+    def __init__(self, plan: WindowPlan, batch: EventBatch, namespace: Namespace) -> None:
+        self._plan = plan
+        self._batch = batch
+        entities = plan.entities if len(batch) else ()
+        self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
+        self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
+
+    def windowed(self, found: Sequence[bytes | None], frame: Frame, log: LogState) -> Windowed:
+        """The windows, from what was found for ``keys``. frame: with the features of the event alone.
+
+        Raises ConfigurationError where the store holds something else than histories.
+        """
+        plan, batch = self._plan, self._batch
         flags = np.zeros(len(batch), np.uint32)
-        if not self.entities or not len(batch):
-            return Windowed({w.name: np.empty(len(batch)) for w in self.windows}, flags, after=log)
-        at, after = locate(batch, log, self.rules)
-        requests = [plan.request(batch, namespace) for plan in self.entities]
-        found = store.read([key for r in requests for key in (*r.histories, *r.labels)])
+        if not self._requests:
+            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
+        at, after = locate(batch, log, plan.rules)
         ids = names(batch.event_id)
         computed: list[Computed] = []
         start = 0
-        for plan, request in zip(self.entities, requests, strict=True):
+        for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
-            new = pack(plan.layout, batch, ids, frame)
-            seen = look(plan, request, found[start:end], new, at)
-            computed.append(compute_entity(plan, request, new, at, seen))
+            new = pack(entity.layout, batch, ids, frame)
+            seen = look(entity, request, found[start:end], new, at)
+            computed.append(compute_entity(entity, request, new, at, seen))
             start = end
         flags |= at.events.late.astype(np.uint32)
-        for bit, entity in enumerate(computed, 2):
-            flags |= entity.duplicate.astype(np.uint32) << np.uint32(1)
-            flags |= entity.capped.astype(np.uint32) << np.uint32(bit)
+        for bit, one in enumerate(computed, 2):
+            flags |= one.duplicate.astype(np.uint32) << np.uint32(1)
+            flags |= one.capped.astype(np.uint32) << np.uint32(bit)
         return Windowed(
-            {name: column for entity in computed for name, column in entity.values.items()},
+            {name: column for one in computed for name, column in one.values.items()},
             flags,
-            [item for entity in computed for item in entity.appends],
-            [item for entity in computed for item in entity.compactions],
+            [item for one in computed for item in one.appends],
+            [item for one in computed for item in one.compactions],
             after,
         )

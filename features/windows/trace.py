@@ -87,4 +87,4 @@ def _value(window: Window, kept: int) -> float | None:
     """None too for a text, of which the history keeps a name only."""
     if window.value is None or window.value.keeps is not Keeps.VALUE or kept == MISSING:
         return None
-    return int(kept) / 10**window.value.scale
+    return kept / 10.0**window.value.scale
