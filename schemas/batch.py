@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.errors import RecordError
 
@@ -59,6 +60,14 @@ class Column:
         """The same column at ``rows``, in their order."""
         values = self.values.take(pa.array(rows)) if self.kind is Kind.STRING else self.values[rows]
         return type(self)(self.kind, values, self.valid[rows], self.scale)
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """The same column, null where not ``kept``."""
+        if self.kind is Kind.STRING:
+            values = pc.if_else(pa.array(kept), self.values, "")
+        else:
+            values = np.where(kept, self.values, self.values.dtype.type(0))
+        return type(self)(self.kind, values, self.valid & kept, self.scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

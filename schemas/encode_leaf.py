@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.batch import Column, Kind
-from schemas.encode_body import Body, Present, where_present
+from schemas.encode_body import Body, Mask, Present, where_present
 from schemas.errors import ConfigurationError
 
 _DAY = 86_400_000_000
@@ -26,6 +26,9 @@ _TIME_UNITS = {
 }
 _NANOSECOND_TIMES = {"timestamp-nanos", "local-timestamp-nanos"}
 _INT = np.iinfo(np.int32)
+_NANOSECOND_BOUND = np.iinfo(np.int64).max // 1_000
+
+Held: TypeAlias = Callable[[Column], tuple[Any, Mask | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,13 @@ class LeafWriter:
 
     write: (body, path, column, present); raises ValueError, naming the path, for a value that
         does not fit. Values where ``present`` is False are not written and not looked at.
+    held: the column's values as they are read back from what ``write`` wrote, and bool[N], False
+        for a value that does not fit (None where all do); what stands in place of nulls stays.
     """
 
     kinds: tuple[Kind, ...]
     write: Callable[[Body, str, Column, Present], None]
+    held: Held
 
 
 def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
@@ -49,12 +55,12 @@ def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
         return _PRIMITIVES.get(schema)
     avro_type, logical = schema["type"], schema.get("logicalType")
     if avro_type == "enum":
-        return _enum(schema["symbols"])
+        return _enum(schema["symbols"], schema.get("default"))
     if logical == "decimal" and avro_type in ("bytes", "fixed"):
         return _decimal(schema)
     if avro_type in ("int", "long"):
         if logical in _NANOSECOND_TIMES:
-            return LeafWriter((Kind.TIME,), _write_nanoseconds)
+            return LeafWriter((Kind.TIME,), _write_nanoseconds, _held_nanoseconds)
         if logical in _TIME_UNITS:
             return _time(_TIME_UNITS[logical], avro_type)
     # An unknown logical type is to be ignored, says the specification.
@@ -85,13 +91,35 @@ def _write_string(body: Body, _: str, column: Column, present: Present) -> None:
     body.string(column.values, present)
 
 
+def _all(column: Column) -> tuple[Any, Mask | None]:
+    return column.values, None
+
+
+def _held_int(column: Column) -> tuple[Any, Mask | None]:
+    return column.values, (column.values >= _INT.min) & (column.values <= _INT.max)
+
+
+def _held_float(column: Column) -> tuple[Any, Mask | None]:
+    with np.errstate(over="ignore"):  # infinite, as a float of 32 bits has it
+        return column.values.astype(np.float32).astype(np.float64), None
+
+
+def _held_double(column: Column) -> tuple[Any, Mask | None]:
+    return column.values.astype(np.float64), None
+
+
+def _held_nanoseconds(column: Column) -> tuple[Any, Mask | None]:
+    fits = (column.values >= -_NANOSECOND_BOUND) & (column.values <= _NANOSECOND_BOUND)
+    return column.values, fits
+
+
 _PRIMITIVES = {
-    "boolean": LeafWriter((Kind.BOOL,), _write_boolean),
-    "int": LeafWriter((Kind.LONG,), _write_int),
-    "long": LeafWriter((Kind.LONG,), _write_long),
-    "float": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_float),
-    "double": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_double),
-    "string": LeafWriter((Kind.STRING,), _write_string),
+    "boolean": LeafWriter((Kind.BOOL,), _write_boolean, _all),
+    "int": LeafWriter((Kind.LONG,), _write_int, _held_int),
+    "long": LeafWriter((Kind.LONG,), _write_long, _all),
+    "float": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_float, _held_float),
+    "double": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_double, _held_double),
+    "string": LeafWriter((Kind.STRING,), _write_string, _all),
 }
 
 
@@ -112,17 +140,25 @@ def _time(unit: int, avro_type: str) -> LeafWriter:
         else:
             body.varint(values, present)
 
-    return LeafWriter((Kind.TIME,), write)
+    bound = min(np.iinfo(np.int64).max // unit, _INT.max if avro_type == "int" else 2**63)
+
+    def held(column: Column) -> tuple[Any, Mask | None]:
+        if unit == 1:
+            return column.values, None
+        values = column.values // unit
+        return values * unit, (values >= -bound) & (values <= bound)
+
+    return LeafWriter((Kind.TIME,), write, held)
 
 
 def _write_nanoseconds(body: Body, path: str, column: Column, present: Present) -> None:
     values = where_present(column.values, present)
-    if np.abs(values).max() > np.iinfo(np.int64).max // 1_000:
+    if max(-int(values.min()), int(values.max())) > _NANOSECOND_BOUND:
         raise ValueError(f"field {path!r} counts nanoseconds, and a time is out of its range")
     body.varint(values * 1_000, present)
 
 
-def _enum(symbols: list[str]) -> LeafWriter:
+def _enum(symbols: list[str], default: str | None) -> LeafWriter:
     known = pa.array(symbols, pa.string())
 
     def write(body: Body, path: str, column: Column, present: Present) -> None:
@@ -133,7 +169,14 @@ def _enum(symbols: list[str]) -> LeafWriter:
             )
         body.varint(codes, present)
 
-    return LeafWriter((Kind.STRING,), write)
+    def held(column: Column) -> tuple[Any, Mask | None]:
+        # The default is what a reader makes of the symbols of a newer writer.
+        fits = pc.is_in(column.values, known).to_numpy(zero_copy_only=False) | ~column.valid
+        if default is None:
+            return column.values, fits
+        return pc.if_else(pa.array(fits), column.values, default), None
+
+    return LeafWriter((Kind.STRING,), write, held)
 
 
 def _decimal(schema: Mapping[str, Any]) -> LeafWriter:
@@ -158,4 +201,9 @@ def _decimal(schema: Mapping[str, Any]) -> LeafWriter:
         else:
             body.decimal_fixed(values * factor, size, present)
 
-    return LeafWriter((Kind.DECIMAL,), write)
+    def held(column: Column) -> tuple[Any, Mask | None]:
+        factor = 10 ** (scale - column.scale)
+        bound = (limit - 1) // factor
+        return column.values * factor, (column.values >= -bound) & (column.values <= bound)
+
+    return LeafWriter((Kind.DECIMAL,), write, held)

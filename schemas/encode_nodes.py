@@ -133,7 +133,7 @@ class LeafNode(Node):
         if self.union is not None:
             self.union.write(body, valid, present)
         if self.union is not None and self.union.null is not None:
-            present = _both(present, valid)
+            present = both(present, valid)
         elif valid is not None and (present is None or not valid[present].all()):
             raise ValueError(f"field {self.path!r} has nulls, and its schema allows none")
         if present is None or present.any():
@@ -164,7 +164,7 @@ class MapNode(Node):
         }
         _write_count(body, list(held.values()), present)
         for name, column in columns.items():
-            here = _both(present, held[name])
+            here = both(present, held[name])
             key = name.encode()
             body.constant(encode_long(len(key)) + key, here)
             self.values.write_column(body, column, here)
@@ -188,17 +188,19 @@ class RecordNode(Node):
             Node.write(self, body, fields, present)
             return
         if self.union is not None:
-            valid = self._valid(fields) if self.union.null is not None else None
+            valid = self.valid(fields)
             self.union.write(body, valid, present)
-            present = _both(present, valid)
+            present = both(present, valid)
         for node, default in self.fields:
             if default is not None and not node.given(fields):
                 body.constant(default, present)
             else:
                 node.write(body, fields, present)
 
-    def _valid(self, fields: Fields) -> Present:
+    def valid(self, fields: Fields) -> Present:
         """True where a column inside has a value; None where every record is to be written."""
+        if self.union is None or self.union.null is None:
+            return None
         valid: Mask | None = None
         for path in self.paths & fields.keys():
             value = fields[path]
@@ -214,12 +216,13 @@ def _write_count(body: Body, held: list[Present], present: Present) -> None:
     always = len(held) - len(masks)
     if masks:
         counts = np.sum(masks, axis=0) + always
-        body.varint(counts, present if always else _both(present, counts > 0))
+        body.varint(counts, present if always else both(present, counts > 0))
     elif always:
         body.constant(encode_long(always), present)
 
 
-def _both(one: Present, other: Present) -> Present:
+def both(one: Present, other: Present) -> Present:
+    """Where both are; None stands for everywhere."""
     if one is None:
         return other
     return one if other is None else one & other

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas.batch import Column, Decoded, Kind
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
@@ -27,9 +27,25 @@ from schemas.file_values import Mask, to_column
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
 """For each path its kind, its scale (of a decimal) and whether it may be null."""
 
+Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
+"""For a path other names that a file may use."""
+
 CHUNK_ROWS = 50_000
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileChunk:
+    """Some rows of a file: decoded, and as the file holds them.
+
+    arrays: for each path that the file has, its values as they stand there; names: of its column.
+    """
+
+    rows: int
+    decoded: Decoded
+    arrays: Mapping[str, pa.Array]
+    names: Mapping[str, str]
 
 
 class _Format(NamedTuple):
@@ -49,13 +65,13 @@ _FORMATS = {
 def read_events(
     path: Path,
     wanted: PathTypes,
-    aliases: Mapping[str, str],
+    aliases: Aliases,
     chunk_rows: int = CHUNK_ROWS,
     optional: PathTypes | None = None,
 ) -> Iterator[Decoded]:
     """The events of a file in its order, in chunks of at most ``chunk_rows`` rows.
 
-    A path is looked for under its own name, then under its alias. One of ``wanted`` that the file
+    A path is looked for under its own name, then under its aliases. One of ``wanted`` that the file
     lacks is all null where it may be null; one of ``optional`` is left out of the columns. How
     values are read: ``file_values.to_column``. A row with a value that cannot be read, or with a
     null that may not be, is in ``errors``.
@@ -63,15 +79,35 @@ def read_events(
     Raises ConfigurationError for a file that is absent, broken or of an unknown suffix, for a
     column that is missing, and for one of a type that cannot be read.
     """
+    for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional):
+        yield chunk.decoded
+
+
+def read_chunks(
+    path: Path,
+    wanted: PathTypes,
+    aliases: Aliases,
+    chunk_rows: int = CHUNK_ROWS,
+    optional: PathTypes | None = None,
+    raw: Collection[str] = (),
+) -> Iterator[FileChunk]:
+    """As ``read_events``, with the file's own arrays.
+
+    Those of ``raw`` come along where the file has them, and are not decoded.
+    """
     extra = optional or {}
     types = {**wanted, **extra}
+    needed = [
+        name for name, (_, _, nullable) in wanted.items() if not nullable and name not in extra
+    ]
 
     def pick(names: Iterable[str]) -> dict[str, str]:
-        return _pick(path, list(names), types, aliases, extra)
+        return _pick(path, list(names), [*types, *raw], aliases, needed)
 
     chunks = _format(path).chunks(path, chunk_rows, pick)
     while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
-        yield _decoded(path, chunk, types, extra)
+        decoded = _decoded(path, chunk, types, extra)
+        yield FileChunk(chunk.rows, decoded, chunk.arrays, chunk.names)
 
 
 def count_rows(path: Path) -> int:
@@ -108,20 +144,17 @@ def _attempt(path: Path, read: Callable[[], T]) -> T:
 
 
 def _pick(
-    path: Path,
-    names: list[str],
-    types: PathTypes,
-    aliases: Mapping[str, str],
-    optional: PathTypes,
+    path: Path, names: list[str], paths: Iterable[str], aliases: Aliases, needed: Collection[str]
 ) -> dict[str, str]:
     """The name in the file for each path that it has."""
     picked: dict[str, str] = {}
-    for event_path, (_, _, nullable) in types.items():
-        candidates = [event_path, *filter(None, [aliases.get(event_path)])]
+    for event_path in paths:
+        others = aliases.get(event_path, ())
+        candidates = [event_path, *([others] if isinstance(others, str) else others)]
         found = next((name for name in candidates if name in names), None)
         if found is not None:
             picked[event_path] = found
-        elif not nullable and event_path not in optional:
+        elif event_path in needed:
             raise ConfigurationError(
                 f"event file {path} has no column for {event_path!r} (looked for "
                 f"{' and '.join(candidates)}); it has {', '.join(names)}: name the column in "
@@ -148,7 +181,7 @@ def _decoded(path: Path, chunk: Chunk, types: PathTypes, optional: PathTypes) ->
     if errors:
         good = np.ones(chunk.rows, np.bool_)
         good[list(errors)] = False
-        columns = {name: _blanked(column, good) for name, column in columns.items()}
+        columns = {name: column.where(good) for name, column in columns.items()}
     return Decoded(columns, errors)
 
 
@@ -156,12 +189,3 @@ def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:
     """Adds the error to the rows that have none yet."""
     for row in np.flatnonzero(rows).tolist():
         errors.setdefault(row, RecordError(ErrorCode.BODY_INVALID, message))
-
-
-def _blanked(column: Column, good: Mask) -> Column:
-    """The same column, null where not good."""
-    if column.kind is Kind.STRING:
-        values = pc.if_else(pa.array(good), column.values, "")
-    else:
-        values = np.where(good, column.values, column.values.dtype.type(0))
-    return Column(column.kind, values, column.valid & good, column.scale)
