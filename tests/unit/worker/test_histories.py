@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
+from features.definition import FeatureSet, load_feature_set
 from features.history.namespace import Namespace
 from features.matrix import Writes
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.errors import ConfigurationError, DependencyUnavailableError
+from tests.windowed import NUMBER, RISK, windowed_pipeline
 from worker.errors import BatchAbortedError, StoreAwayError
 from worker.histories import NoHistories, StoredHistories
-from worker.histories.place import Place
+from worker.histories.place import Place, expiry_ms, refuse_split
 from worker.histories.state import StateRecord, claim, find_namespace, read_record, refuse_other
 from worker.histories.topic import InputTopic, retention_of
 from worker.metrics import REGISTRY
@@ -28,6 +31,7 @@ TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
 WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
 _PATIENCE_S = 20.0
+_DAY_MS = 86_400_000
 
 
 class Store(MemoryStore):
@@ -260,7 +264,34 @@ def test_no_record_refuses_nothing() -> None:
     refuse_other("fraud", StateRecord("renamed", "id-1", 3), TOPIC)
 
 
-# how long they stay
+# how long they stay, and what they fit
+
+
+@pytest.fixture(scope="module")
+def feature_set(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    """Windows of an hour by customer, and of seven days, seven days ago, by card; lateness 10 min."""
+    folder = windowed_pipeline(tmp_path_factory.mktemp("windowed") / "pipeline", RISK)
+    return load_feature_set(folder / "features.yaml")
+
+
+def test_histories_stay_for_the_longest_horizon_the_lateness_and_the_lag(
+    feature_set: FeatureSet,
+) -> None:
+    within = 14 * _DAY_MS + 600_000
+    assert expiry_ms(feature_set, 7 * _DAY_MS, None) == within + 7 * _DAY_MS
+    assert expiry_ms(feature_set, 7 * _DAY_MS, 3600.0) == within + 3_600_000
+    assert expiry_ms(feature_set, None, 3600.0) == within + 3_600_000
+    assert expiry_ms(feature_set, None, None) is None
+
+
+def test_aligned_windows_are_refused_over_several_partitions(feature_set: FeatureSet) -> None:
+    refuse_split(feature_set.windows, replace(TOPIC, partitions=1))
+    with pytest.raises(ConfigurationError) as refused:
+        refuse_split(feature_set.windows, TOPIC)
+    message = str(refused.value)
+    assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
+    assert NUMBER not in message
+    assert "give the topic one partition, or say across: best_effort" in message
 
 
 @pytest.mark.parametrize(

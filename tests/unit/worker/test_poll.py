@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from structlog.testing import capture_logs
 
 from tests.fakes import FakeConsumer, FakeMessage, kafka_error
 from worker.errors import DeliveryFatalError
@@ -366,3 +368,55 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
     consumer.generation = 0
     assert poller.poll(9, 0.1) is None
     assert must_rewind(poller)
+
+
+# the log's state
+
+
+def note(event_time: int) -> str:
+    return json.dumps({"highest_event_time": event_time})
+
+
+def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
+    consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
+    consumer.notes = {0: note(70), 1: note(80)}
+    poller = assigned(consumer, 0, 1, 2)
+    assert poller.log_state.highest == {0: 70, 1: 80}
+    consumer.notes[0] = note(90)
+    consumer.will_lose(1)
+    poller.poll(1, 0.1)
+    poller.rewind()
+    assert poller.log_state.highest == {0: 90}
+
+
+def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None:
+    consumer = FakeConsumer({0: 5}, committed={0: 2})
+    consumer.notes = {0: note(70)}
+    poller = assigned(consumer, 0)
+    consumer.notes = {0: note(80)}
+    consumer.fail("committed", kafka_error(KafkaError.ILLEGAL_GENERATION))
+    poller.rewind()
+    assert poller.log_state.highest == {0: 70}
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool) -> None:
+    consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
+    consumer.notes = {0: note(70)}
+    poller = Poller(
+        cast("Any", consumer),
+        "in",
+        start_from="earliest",
+        timeout_s=5.0,
+        before_change=lambda: None,
+        needs_log_state=needed,
+    )
+    poller.subscribe()
+    consumer.will_assign(0, 1, 2)
+    poller.poll(1, 0.1)
+    with capture_logs() as logs:
+        poller.rewind()
+        poller.rewind()
+    warned = [entry for entry in logs if entry["event"] == "checkpoint_without_event_time"]
+    assert [entry["partitions"] for entry in warned] == ([[1]] if needed else [])
+    assert poller.log_state.highest == {0: 70}

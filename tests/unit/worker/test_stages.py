@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,19 @@ import numpy as np
 import pytest
 import yaml
 
+from features.history.log_state import LogState
+from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
 from schemas.batch import Headers, Records
-from schemas.errors import DependencyUnavailableError, ErrorCode
+from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
 from tests.golden import replay
-from tests.payments import bad_records, body, framed, good_record, text, write_pipeline
+from tests.payments import TIME_MS, bad_records, body, framed, good_record, text, write_pipeline
+from tests.windowed import NUMBER, windowed_pipeline
 from worker.app import load_pipeline, make_decoder, make_stages
 from worker.dead_letter import HEADER_PREFIX
+from worker.histories import NoHistories
 from worker.publish import SizeLimits
+from worker.replay import Serial
 from worker.stages import Stages
 from worker.wire import score_schema
 
@@ -165,3 +171,88 @@ def test_headers_that_are_not_asked_for_are_not_copied(tmp_path: Path) -> None:
     processed = stages(records([good_record(0)], [[("trace", b"0")]]))
     assert processed.headers is None
     assert len(processed.values) == 1
+
+
+# windows
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return windowed_pipeline(tmp_path_factory.mktemp("windowed") / "pipeline")
+
+
+def windowed_stages(folder: Path, store: MemoryStore, limits: SizeLimits = ROOMY) -> Stages:
+    pipeline = load_pipeline(folder)
+    return make_stages(
+        pipeline, make_decoder(pipeline), store, b"", lambda: limits, now_us=lambda: 1
+    )
+
+
+def numbers(values: Sequence[bytes]) -> list[float]:
+    return [score["vector"][NUMBER] for score in scores(values)]
+
+
+def test_events_see_those_before_them_in_whatever_batches(windowed: Path) -> None:
+    # Two events a customer: seven customers, a minute between two events.
+    values = [good_record(i) for i in range(14)]
+    whole = windowed_stages(windowed, MemoryStore())(records(values))
+    assert numbers(whole.values) == [1.0] * 7 + [2.0] * 7
+    store = MemoryStore()
+    serial = Serial(windowed_stages(windowed, store), store)
+    parts = [serial(records(values).take(np.arange(i, i + 2))) for i in range(0, 14, 2)]
+    assert [value for part in parts for value in part.values] == list(whole.values)
+    assert whole.after == LogState({0: (TIME_MS + 13 * 60_000) * 1000})
+
+
+def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
+    stages = windowed_stages(windowed, MemoryStore())
+    hour_later = LogState({0: (TIME_MS + 3_600_000) * 1000})
+    processed = stages(records([good_record(0)]), hour_later)
+    assert processed.flags["late"] == 1
+    assert (processed.writes.appends, processed.after) == ([], hour_later)
+    assert stages(records([good_record(0)])).flags.get("late", 0) == 0
+
+
+def test_an_event_whose_score_is_too_large_is_seen_by_later_ones(windowed: Path) -> None:
+    store = MemoryStore()
+    values = [with_note(0, 3000), with_note(1, 10)]
+    serial = Serial(windowed_stages(windowed, store, SizeLimits(2000, 2**20)), store)
+    first = serial(records(values[:1]))
+    assert [letter.code for letter in first.dead_letters] == [ErrorCode.OUTPUT_TOO_LARGE]
+    second = serial(records(values).take(np.array([1])))
+    assert numbers(second.values) == [2.0]
+
+
+def test_reads_wait_for_writes_and_go_to_the_namespace_of_the_worker(windowed: Path) -> None:
+    class Waited(NoHistories):
+        """Notes what was asked."""
+
+        def namespace(self) -> Namespace:
+            return Namespace("payments", "state-9", "topic-id", 3)
+
+        def await_written(self) -> None:
+            order.append("waited")
+
+    class Store(MemoryStore):
+        def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+            order.extend(key.split(b":")[2].decode() for key in keys)
+            return super().read(keys)
+
+    order: list[str] = []
+    pipeline = load_pipeline(windowed)
+    stages = make_stages(
+        pipeline, make_decoder(pipeline), Store(), b"", lambda: ROOMY, histories=Waited()
+    )
+    processed = stages(records([good_record(0)]))
+    assert order == ["waited", "state-9"]
+    assert all(key.startswith(b"fw:payments:state-9:") for key, _ in processed.writes.appends)
+
+
+def test_a_pipeline_with_windows_needs_a_store(windowed: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load((windowed / "worker.yaml").read_text())
+    del settings["store"]
+    folder = tmp_path / "pipeline"
+    shutil.copytree(windowed, folder)
+    (folder / "worker.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigurationError, match=f"store is missing.*windows.*{NUMBER}.*store.url"):
+        load_pipeline(folder)

@@ -1,0 +1,117 @@
+"""What ``check`` says of windows and histories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.definition import load_feature_set
+from features.store.memory import MemoryStore
+from schemas.errors import ConfigurationError
+from tests.healthy import edit, healthy_pipeline
+from tests.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
+from worker.checks import histories
+from worker.checks.examine import examine
+from worker.checks.files import read_files
+from worker.checks.finding import Finding, State
+from worker.checks.histories import REBUILD, STATE, WINDOWS, check_state, judge_windows
+from worker.histories.state import claim
+from worker.histories.topic import InputTopic
+from worker.settings import load_settings
+
+_DAY_MS = 86_400_000
+TOPIC = InputTopic("in", "id-1", 1, 30 * _DAY_MS)
+COUNT: dict[str, Any] = {"name": "NB_7D", "window": "count", "by": "customer", "over": "7d"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return windowed_pipeline(tmp_path_factory.mktemp("windowed") / "pipeline", RISK)
+
+
+def judged(folder: Path, topic: InputTopic) -> dict[str, Finding]:
+    feature_set = load_feature_set(folder / "features.yaml")
+    return {finding.check: finding for finding in judge_windows(feature_set, topic)}
+
+
+def test_windows_over_one_partition_hold(folder: Path) -> None:
+    found = judged(folder, TOPIC)
+    assert [finding.state for finding in found.values()] == [State.OK, State.OK]
+    assert found[WINDOWS].found == "3 windows over 1 partition"
+    assert found[REBUILD].found == "up to 14 days, within the topic's 30 days"
+
+
+def test_aligned_windows_over_several_partitions_fail_and_are_named(folder: Path) -> None:
+    finding = judged(folder, replace(TOPIC, partitions=6))[WINDOWS]
+    assert finding.state is State.FAILED
+    assert "in has 6 partitions, and CARD_RISK_7D sees" in finding.found
+    assert finding.remedy == "give the topic one partition, or say across: best_effort"
+    assert NUMBER not in finding.found
+
+
+def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: Path) -> None:
+    finding = judged(folder, replace(TOPIC, retention_ms=14 * _DAY_MS - 1))[REBUILD]
+    assert finding.state is State.WARNING
+    assert "CARD_RISK_7D (14 days)" in finding.found
+    assert NUMBER not in finding.found
+    assert "retention.ms" in finding.remedy
+    all_of_them = judged(folder, replace(TOPIC, retention_ms=60_000))[REBUILD].found
+    assert f"{NUMBER} (1 h), {TOTAL} (1 h), CARD_RISK_7D (14 days)" in all_of_them
+    assert judged(folder, replace(TOPIC, retention_ms=14 * _DAY_MS))[REBUILD].state is State.OK
+    assert "for ever" in judged(folder, replace(TOPIC, retention_ms=None))[REBUILD].found
+
+
+def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    for _ in range(2):
+        (finding,) = check_state(settings, feature_set, TOPIC)
+        assert (finding.check, finding.state) == (STATE, State.OK)
+        assert finding.found == (
+            "payments: new; histories are kept for 44 days after their last event"
+        )
+    claim(store, "payments", "payments", TOPIC)
+    (finding,) = check_state(settings, feature_set, replace(TOPIC, retention_ms=None))
+    assert finding.found == "payments: of in as it is; histories are kept for ever"
+    with pytest.raises(ConfigurationError, match="made anew"):
+        check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"))
+
+
+def test_the_state_has_the_name_that_the_settings_give_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_WORKER_STORE__STATE", "second")
+    monkeypatch.setenv("FRAUD_WORKER_STORE__MAX_LAG_S", "86400")
+    settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    (finding,) = check_state(settings, feature_set, TOPIC)
+    assert finding.found == "second: new; histories are kept for 15 days after their last event"
+
+
+def test_windows_without_a_store_fail(folder: Path, tmp_path: Path) -> None:
+    broken = windowed_pipeline(tmp_path / "pipeline")
+    edit(broken / "worker.yaml", lambda values: values.pop("store"))
+    finding = next(f for f in read_files(broken).findings if f.state is State.FAILED)
+    assert f"store is missing, and {NUMBER}, {TOTAL} are lookups or windows" in finding.found
+    assert finding.remedy == "add store.url"
+    assert all(f.state is State.OK for f in read_files(folder).findings)
+
+
+def test_without_brokers_histories_are_skipped_and_without_windows_not_spoken_of(
+    tmp_path: Path,
+) -> None:
+    plain = healthy_pipeline(tmp_path / "pipeline")
+    spoken = {finding.check for finding in examine(plain)}
+    assert not spoken & {WINDOWS, REBUILD, STATE}
+    edit(plain / "features.yaml", lambda values: values["features"].append(COUNT))
+    found = {finding.check: finding for finding in examine(plain)}
+    for check in (WINDOWS, REBUILD, STATE):
+        assert found[check].state is State.SKIPPED
+        assert found[check].found == "no broker answers"
