@@ -45,7 +45,8 @@ class Aggregates:
         """float64[Q], by query."""
         match window.aggregate:
             case Aggregate.COUNT:
-                return self._count(window).astype(np.float64)
+                count = self._count(window)
+                return np.where(count > 0, count.astype(np.float64), window.default)
             case Aggregate.SUM | Aggregate.MEAN:
                 return self._sum_or_mean(window)
             case Aggregate.LAST | Aggregate.TIME_SINCE_LAST:
