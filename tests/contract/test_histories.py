@@ -11,9 +11,10 @@ import pytest
 import redis
 
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, Hashes, OnlineStore
 from features.store.redis import RedisStore
 from schemas.errors import ConfigurationError, DependencyUnavailableError
+from tests.contract.answering import gathering
 from worker.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
@@ -198,7 +199,16 @@ def test_a_key_that_expired_is_gone(server: RedisStore, watcher: Any, prefix: by
     assert server.read([prefix]) == [None]
 
 
-def test_a_write_of_a_micro_batch_is_one_round_trip_and_few_calls(
+def test_a_write_of_a_micro_batch_is_one_round_trip(prefix: bytes) -> None:
+    """The server answers nothing before it has been told all."""
+    appends = [(prefix + b"%d" % i, b"x") for i in range(2_500)]
+    with gathering(b"EVALSHA", [b"$-1\r\n"] * 4) as url:
+        store = RedisStore(url, timeout_s=5, options={"protocol": 2})
+        store.append(appends, [Compaction(prefix, b"a", b"")])
+        store.close()
+
+
+def test_a_write_of_a_micro_batch_is_few_calls_and_no_transaction(
     private_valkey: MakeValkey, prefix: bytes
 ) -> None:
     valkey = private_valkey()
@@ -279,7 +289,17 @@ def test_a_replica_cannot_be_appended_to(private_valkey: MakeValkey, prefix: byt
     store.close()
 
 
-RIGHTS = ("evalsha", "script|load", "append", "persist", "pexpire", "getrange", "set", "del")
+RIGHTS = (
+    "evalsha",
+    "script|load",
+    "append",
+    "persist",
+    "pexpire",
+    "getrange",
+    "set",
+    "del",
+    "hmget",
+)
 
 
 @pytest.mark.parametrize("without", [None, *RIGHTS])
@@ -301,6 +321,7 @@ def test_the_rights_that_it_needs(
             store.append([(prefix, b"abab")], expire_ms=expire_ms)
             store.append([], [Compaction(prefix, b"a", b"")], expire_ms)
             store.append([], [Compaction(prefix, b"bab", b"")], expire_ms)
+        store.read_all([], [Hashes([prefix], [b"field"])])
 
     if without is None:
         use()

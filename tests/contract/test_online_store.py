@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import socketserver
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,15 @@ import redis
 from features.definition import load_feature_set
 from features.load import load_lookup
 from features.store.memory import MemoryStore
-from features.store.protocol import OnlineStore
+from features.store.protocol import Hashes, OnlineStore
 from features.store.redis import RedisStore
 from schemas.errors import ConfigurationError, DependencyUnavailableError
+from tests.contract.answering import gathering, serving
 from tests.unit.features import making
 from worker.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
+WriteHash = Callable[[bytes, dict[bytes, bytes]], None]
 
 
 @pytest.fixture(params=["memory", "server"])
@@ -38,6 +39,20 @@ def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:
         made = RedisStore(request.getfixturevalue("redis_url"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def write_hash(request: pytest.FixtureRequest, store: OnlineStore) -> WriteHash:
+    """Sets fields of a hash in the store, as something else than this worker would."""
+    if isinstance(store, MemoryStore):
+        return store.write_hash
+    url = request.getfixturevalue("redis_url")
+
+    def write(key: bytes, fields: dict[bytes, bytes]) -> None:
+        with redis.Redis.from_url(url) as client:
+            client.hset(key, mapping=cast("Any", fields))
+
+    return write
 
 
 @pytest.fixture
@@ -105,37 +120,124 @@ features: [{{name: MEAN, lookup: profile.mean}}]
     assert enriched.flags.tolist() == [0, 1, 0]
 
 
+def test_hashes_are_read_field_by_field(
+    store: OnlineStore, write_hash: WriteHash, prefix: bytes
+) -> None:
+    every = bytes(range(256))
+    one, other, absent = prefix + every, prefix + b"other", prefix + b"absent"
+    write_hash(one, {every: every, b"": b"", b"unasked": b"x"})
+    write_hash(other, {b"b": b"2"})
+    store.write([(prefix + b"plain", b"value")])
+    found = store.read_all(
+        [prefix + b"plain", absent],
+        [
+            Hashes([other, one, absent, one], [every, b"b", b""]),
+            Hashes([], [b"b"]),
+            Hashes([other], [b"b"]),
+        ],
+    )
+    assert found.values == [b"value", None]
+    of_one = [every, None, b""]
+    assert found.hashes == [
+        [[None, b"2", None], of_one, [None, None, None], of_one],
+        [],
+        [[b"2"]],
+    ]
+
+
+def test_what_is_no_hash_gives_no_row_and_what_is_no_value_none(
+    store: OnlineStore, write_hash: WriteHash, prefix: bytes
+) -> None:
+    text, good = prefix + b"text", prefix + b"good"
+    store.append([(text, b"text")])
+    write_hash(good, {b"a": b"1"})
+    found = store.read_all([good, text], [Hashes([text, good, text], [b"a"])])
+    assert found.values == [None, b"text"]
+    assert found.hashes == [[None, [b"1"], None]]
+
+
+def test_nothing_at_all_is_read_at_no_cost(store: OnlineStore) -> None:
+    assert store.read_all([]) == ([], [])
+    assert store.read_all([], [Hashes([], [b"a"])]) == ([], [[]])
+
+
+def test_many_hashes_of_many_fields_are_read_at_once(
+    store: OnlineStore, write_hash: WriteHash, prefix: bytes
+) -> None:
+    fields = [b"%d" % i for i in range(257)]
+    for i in range(0, 2_500, 100):
+        write_hash(prefix + b"%d" % i, {b"3": b"%d" % i})
+    keys = [prefix + b"%d" % i for i in range(2_500)]
+    ((*rows,),) = store.read_all([], [Hashes(keys, fields)]).hashes
+    assert len(rows) == len(keys)
+    for i, row in enumerate(rows):
+        assert row is not None
+        assert len(row) == len(fields)
+        assert row[3] == (None if i % 100 else b"%d" % i)
+        assert row.count(None) == len(fields) - (i % 100 == 0)
+
+
+def test_a_feature_view_of_feast_is_enriched_from_any_store(
+    store: OnlineStore, write_hash: WriteHash, tmp_path: Path
+) -> None:
+    project = uuid.uuid4().hex
+    text = f"""{making.EVENTS}entities: {{customer: shop, card: card}}
+lookups:
+  velocity:
+    by: customer
+    feast: {{project: {project}, feature_view: customer_velocity, join_key: customer_id}}
+    values: {{nb_tx_1d: {{default: -1}}, avg_amount_7d: {{default: -1}}}}
+  profile: {{by: card, values: {{mean: {{default: -2}}}}}}
+features:
+  - {{name: COUNT, lookup: velocity.nb_tx_1d}}
+  - {{name: MEAN, lookup: velocity.avg_amount_7d}}
+  - {{name: OWN, lookup: profile.mean}}
+"""
+    made = load_feature_set(making.write_pipeline(tmp_path, text))
+    key = bytes.fromhex("01000000020000000b") + b"\0\0\0customer_id" + b"\4\0\0\0\x08\0\0\0"
+    count, mean = bytes.fromhex("171e9e62"), bytes.fromhex("0e9af02c")
+    fields = {count: b"\x20\3", mean: b"\x29" + np.float64(57.16).tobytes()}
+    write_hash(key + (596).to_bytes(8, "little") + project.encode(), fields)
+    store.write([(key + (7).to_bytes(8, "little") + project.encode(), b"no hash")])
+    batch = making.events(made, 3, shop=making.longs([596, 7, 8]))
+    enriched = made.enrich(batch, store)
+    wanted = [[3, 57.16, -2], [-1, -1, -2], [-1, -1, -2]]
+    np.testing.assert_array_equal(enriched.matrix, np.array(wanted, np.float32))
+    names = [
+        {name for bit, name in enumerate(made.flag_names) if flags >> bit & 1}
+        for flags in enriched.flags.tolist()
+    ]
+    own = {"lookup_missing:profile"}
+    assert names == [own, {"lookup_invalid:velocity"} | own, {"lookup_missing:velocity"} | own]
+
+
 # --- the server's own
 
 
 def test_one_micro_batch_is_one_round_trip(prefix: bytes) -> None:
     """The server answers nothing before it has been asked for all."""
-    value = b"$3\r\nyes\r\n"
-    commands = [b"*1000\r\n" + value * 1000] * 8
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _gathering(b"MGET", commands)) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"redis://127.0.0.1:{server.server_address[1]}"
+    values = b"*1000\r\n" + b"$3\r\nyes\r\n" * 1000
+    with gathering(b"MGET", [values] * 8) as url:
         store = RedisStore(url, timeout_s=5, options={"protocol": 2})
         assert store.read([prefix + b"%d" % i for i in range(8_000)]) == [b"yes"] * 8_000
         store.close()
-        server.shutdown()
 
 
-def _gathering(word: bytes, answers: list[bytes]) -> type[socketserver.BaseRequestHandler]:
-    """A server that gives its answers together, once it has seen ``word`` as often."""
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            asked = b""
-            while asked.count(word) < len(answers):
-                more = self.request.recv(1 << 20)
-                if not more:
-                    return
-                self.request.sendall(b"+OK\r\n" * more.count(b"CLIENT"))
-                asked += more
-            self.request.sendall(b"".join(answers))
-
-    return Handler
+def test_values_and_hashes_are_one_round_trip(prefix: bytes) -> None:
+    row = b"*2\r\n$1\r\na\r\n$-1\r\n"
+    answers = [
+        b"*1\r\n$3\r\nyes\r\n",
+        b"*1000\r\n" + row * 1000,
+        b"*2\r\n$-1\r\n" + row,
+        b"*1\r\n" + row,
+    ]
+    keys = [prefix + b"%d" % i for i in range(1_002)]
+    with gathering(b"MGET|EVALSHA", answers) as url:
+        store = RedisStore(url, timeout_s=5, options={"protocol": 2})
+        found = store.read_all(keys[:1], [Hashes(keys, [b"x", b"y"]), Hashes(keys[:1], [b"z"])])
+        store.close()
+    assert found.values == [b"yes"]
+    assert found.hashes == [[[b"a", None]] * 1000 + [None, [b"a", None]], [[b"a", None]]]
 
 
 def test_a_server_that_is_away_is_unavailable_and_named(
@@ -196,28 +298,22 @@ def test_a_server_that_is_loading_or_broken_in_half_is_unavailable(prefix: bytes
         (b"", "cannot be reached"),
         (b"\x00\x01\x02", "answered: Protocol error"),
     ]:
-        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _answering(answer)) as server:
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            url = f"redis://127.0.0.1:{server.server_address[1]}"
+        with serving(_answering(answer)) as url:
             store = RedisStore(url, timeout_s=0.5, options={"protocol": 2})
             with pytest.raises(DependencyUnavailableError, match=message):
                 store.read([prefix])
             store.close()
-            server.shutdown()
 
 
 def test_a_read_is_repeated_once_when_its_connection_breaks(prefix: bytes) -> None:
     answers = [b"", b"*1\r\n$3\r\nyes\r\n", b"", b"", b"*1\r\n$3\r\nyes\r\n"]
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _answering(*answers)) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"redis://127.0.0.1:{server.server_address[1]}"
+    with serving(_answering(*answers)) as url:
         store = RedisStore(url, timeout_s=0.5, options={"protocol": 2})
         assert store.read([prefix]) == [b"yes"]
         with pytest.raises(DependencyUnavailableError):
             store.read([prefix])
         assert store.read([prefix]) == [b"yes"]
         store.close()
-        server.shutdown()
 
 
 def _answering(*answers: bytes) -> type[socketserver.BaseRequestHandler]:
