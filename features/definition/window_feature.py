@@ -216,7 +216,7 @@ class WindowCompiler:
             )
         if kind is Kind.DOUBLE:
             digits = self._needed_scale(spec, location, f"{path} is a floating-point number")
-            self.bounded[path] = digits
+            self.bounded[path] = max(digits, self.bounded.get(path) or 0)
             return Kept(
                 Keeps.VALUE,
                 leaf.canonical,

@@ -102,7 +102,7 @@ def test_the_whole_file_resolves(tmp_path: Path) -> None:
             "name: A, field: amount",
             "name: A",
             "14:5",
-            "add field, category, expr, lookup, window or python",
+            "add field, category, expr, python, lookup or window",
         ),
         ("{name: A, field", "{name: A, expr: x, field", "14:5", "field and expr exclude"),
         ("name: B", "name: A", "15:12", "feature A appears twice"),
