@@ -1,0 +1,225 @@
+"""Histories of a worker on real Kafka and a real store: what a restart knows, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+import redis
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+
+from features.history.namespace import Namespace
+from features.store.redis import RedisStore
+from tests.conftest import MakeTopic, SharedKafka
+from tests.healthy import edit
+from tests.payments import TIME_MS, good_record
+from tests.windowed import NUMBER, RISK, windowed_pipeline
+from tests.worker_process import read_until, worker
+from worker.checks.examine import examine
+from worker.checks.finding import State
+from worker.embedded.topics import create_topics
+from worker.histories.state import find_namespace
+from worker.wire import score_schema
+
+BOUND_S = 30
+_MINUTE_MS = 60_000
+_RETENTION_MS = 604_800_000
+# Horizon and lateness: an hour (a day, for duplicates) and ten minutes.
+_HORIZON_MS = 24 * 60 * _MINUTE_MS + 10 * _MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A pipeline with windows whose topics and store are really there."""
+
+    folder: Path
+    bootstrap: str
+    topics: dict[str, str]
+    store: str
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "worker", "run", "--pipeline", str(self.folder)]
+
+    def set(self, section: str, **values: Any) -> None:
+        edit(
+            self.folder / "worker.yaml",
+            lambda settings: settings.setdefault(section, {}).update(values),
+        )
+
+    def send(self, *numbers: int) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        for number in numbers:
+            producer.produce(self.topics["input_topic"], good_record(number), b"key", partition=0)
+        assert producer.flush(BOUND_S) == 0
+
+    def scores(self, count: int) -> list[dict[str, Any]]:
+        """All ``count`` scores so far, in their order."""
+        messages = read_until(self.bootstrap, [self.topics["output_topic"]], count)
+        return [_score(message.value()) for message in messages]
+
+    def checkpoint(self) -> tuple[int, str | None]:
+        """The committed offset of partition 0, and its metadata."""
+        with AdminClient({"bootstrap.servers": self.bootstrap}) as admin:
+            at = [TopicPartition(self.topics["input_topic"], 0)]
+            asked = [ConsumerGroupTopicPartitions(self.topics["input_topic"], at)]
+            (answer,) = admin.list_consumer_group_offsets(asked).values()
+            (found,) = answer.result(BOUND_S).topic_partitions
+        return found.offset, found.metadata
+
+    def namespace(self) -> Namespace | None:
+        store = RedisStore(self.store)
+        try:
+            return find_namespace(store, "payments", self.topics["input_topic"])
+        finally:
+            store.close()
+
+    def refusal(self) -> str:
+        """What a start that is refused says."""
+        done = subprocess.run(self.command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2, done
+        return done.stderr.splitlines()[-1]
+
+
+MakeGround = Callable[..., Ground]
+
+
+@pytest.fixture
+def make_ground(
+    kafka: SharedKafka, make_topic: MakeTopic, redis_url: str, tmp_path: Path
+) -> MakeGround:
+    def make(*more: dict[str, Any], partitions: int = 1) -> Ground:
+        topics = {
+            "input_topic": make_topic("in", partitions, {"retention.ms": str(_RETENTION_MS)}),
+            "output_topic": make_topic("out"),
+            "dead_letter_topic": make_topic("dead"),
+        }
+        folder = windowed_pipeline(
+            tmp_path / "pipeline",
+            *more,
+            bootstrap_servers=kafka.bootstrap,
+            group=topics["input_topic"],
+            **topics,
+        )
+        ground = Ground(folder, kafka.bootstrap, topics, redis_url)
+        ground.set("store", url=redis_url)
+        return ground
+
+    return make
+
+
+def _score(value: bytes | None) -> dict[str, Any]:
+    record = fastavro.schemaless_reader(io.BytesIO((value or b"")[5:]), score_schema(), None)
+    assert isinstance(record, dict)
+    return record
+
+
+def numbers(scores: list[dict[str, Any]]) -> list[float]:
+    return [score["vector"][NUMBER] for score in scores]
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
+    make_ground: MakeGround, guarantee: str
+) -> None:
+    ground = make_ground()
+    ground.set("delivery", guarantee=guarantee)
+    # One customer's events, seven minutes apart.
+    ground.send(0, 7, 14)
+    with worker(ground.folder):
+        assert numbers(ground.scores(3)) == [1.0, 2.0, 3.0]
+    highest = (TIME_MS + 14 * _MINUTE_MS) * 1000
+    offset, note = ground.checkpoint()
+    assert offset >= 3
+    assert json.loads(note or "") == {"highest_event_time": highest}
+    # A customer's event of 14 minutes before, and the first one's of a minute before.
+    ground.send(0, 13, 21)
+    with worker(ground.folder):
+        scores = ground.scores(6)[3:]
+    assert [score["flags"] for score in scores] == [["late", "duplicate"], [], []]
+    assert numbers(scores)[1:] == [1.0, 4.0]
+
+
+def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeGround) -> None:
+    ground = make_ground()
+    assert ground.namespace() is None
+    ground.send(0)
+    with worker(ground.folder):
+        ground.scores(1)
+    namespace = ground.namespace()
+    assert namespace is not None
+    assert (namespace.state, namespace.partitions) == (ground.topics["input_topic"], 1)
+    with redis.Redis.from_url(ground.store) as client:
+        record = json.loads(client.get(namespace.record_key) or b"")
+        (expiry_ms,) = [client.pttl(key) for key in client.scan_iter("*:history:*")]
+        assert client.pttl(namespace.record_key) == -1
+    assert record == {
+        "topic": ground.topics["input_topic"],
+        "topic_id": namespace.topic_id,
+        "partitions": 1,
+    }
+    longest = _HORIZON_MS + _RETENTION_MS
+    assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
+    found = {finding.check: finding for finding in examine(ground.folder)}
+    assert found["history state"].state is State.OK
+    assert "as it is" in found["history state"].found
+
+
+def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
+    ground = make_ground()
+    ground.send(0)
+    with worker(ground.folder):
+        ground.scores(1)
+    before = ground.namespace()
+    topic = ground.topics["input_topic"]
+    with AdminClient({"bootstrap.servers": ground.bootstrap}) as admin:
+        admin.delete_topics([topic])[topic].result(BOUND_S)
+    create_topics(ground.bootstrap, {topic: 1})
+    message = ground.refusal()
+    assert "the topic was made anew" in message
+    assert "name another store.state, whose histories start empty, or restore the topic" in message
+    found = {finding.check: finding for finding in examine(ground.folder)}
+    assert found["history state"].state is State.FAILED
+    assert ground.namespace() == before
+
+
+def test_partitions_that_come_are_refused_while_running_and_at_the_start(
+    make_ground: MakeGround,
+) -> None:
+    ground = make_ground()
+    ground.set("kafka", consumer={"topic.metadata.refresh.interval.ms": 500})
+    ground.send(0)
+    topic = ground.topics["input_topic"]
+    with subprocess.Popen(ground.command, stderr=subprocess.PIPE, text=True) as process:
+        ground.scores(1)
+        with AdminClient({"bootstrap.servers": ground.bootstrap}) as admin:
+            admin.create_partitions([NewPartitions(topic, 2)])[topic].result(BOUND_S)
+        _, said = process.communicate(timeout=BOUND_S)
+    assert process.returncode == 2, said
+    assert "partition 1 is new" in said.splitlines()[-1]
+    message = ground.refusal()
+    assert "its partitions changed" in message
+    assert "restore a topic of 1" in message
+
+
+def test_aligned_windows_over_several_partitions_are_refused_by_start_and_check(
+    make_ground: MakeGround,
+) -> None:
+    ground = make_ground(RISK, partitions=2)
+    message = ground.refusal()
+    assert "has 2 partitions, and CARD_RISK_7D sees" in message
+    assert "give the topic one partition, or say across: best_effort" in message
+    found = {finding.check: finding for finding in examine(ground.folder)}
+    assert found["windows"].state is State.FAILED
+    assert found["history state"].state is State.OK
+    assert ground.namespace() is None
