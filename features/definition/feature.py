@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from features.definition.binding import Bindings, path_type
+from features.definition.category import category_codes
 from features.definition.document import Document, Location
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number, fingerprint
@@ -24,6 +22,7 @@ from features.lookup import Lookup
 from features.suggest import unknown
 from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import Kind
+from schemas.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +86,34 @@ class FeatureCompiler:
         return self._compiler.bounded
 
     def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
-        """The features; ConfigurationError that points at what does not hold."""
+        """The features; ConfigurationError that points at each thing that does not hold."""
+        refusals: list[str] = []
+        refused: set[str] = set()
         for index, spec in enumerate(specs):
-            location: Location = ("features", index)
-            self._check_name(spec, location)
-            part = self._part(spec, location)
-            digest = fingerprint(part.definition)
-            self._features[spec.name] = Feature(
-                spec.name,
-                digest,
-                part.compute,
-                Term(part.sort, ["feature", digest], _earlier(spec.name)),
-                part.paths,
-                part.of_event,
-                part.irreproducible,
-            )
+            try:
+                self._features[spec.name] = self._feature(spec, ("features", index))
+            except ConfigurationError as error:
+                # What names a feature that does not hold cannot be judged.
+                if not refused & _words(spec):
+                    refusals.append(str(error))
+                refused.add(spec.name)
+        if refusals:
+            raise ConfigurationError("\n".join(refusals))
         return tuple(self._features.values())
+
+    def _feature(self, spec: FeatureSpec, location: Location) -> Feature:
+        self._check_name(spec, location)
+        part = self._part(spec, location)
+        digest = fingerprint(part.definition)
+        return Feature(
+            spec.name,
+            digest,
+            part.compute,
+            Term(part.sort, ["feature", digest], _earlier(spec.name)),
+            part.paths,
+            part.of_event,
+            part.irreproducible,
+        )
 
     def _check_name(self, spec: FeatureSpec, location: Location) -> None:
         where = (*location, "name")
@@ -159,7 +170,7 @@ class FeatureCompiler:
             "values": list(spec.values),
             "other": spec.other,
         }
-        compute = _category_codes(path, [str(value) for value in spec.values], other=spec.other)
+        compute = category_codes(path, [str(value) for value in spec.values], other=spec.other)
         return _Part(definition, compute, frozenset({path}))
 
     def _lookup(self, name: str, location: Location) -> _Part:
@@ -269,16 +280,7 @@ def _earlier(name: str) -> Callable[[Frame], Floats]:
     return lambda frame: frame.features[name]
 
 
-def _category_codes(path: str, values: list[str], *, other: bool) -> Callable[[Frame], Floats]:
-    """Codes 0, 1, 2 ... in the order of ``values``; NaN where missing."""
-    members = pa.array(values, pa.string())
-    unlisted = float(len(values)) if other else np.nan
-
-    def compute(frame: Frame) -> Floats:
-        text = frame.text(path)
-        codes = pc.fill_null(pc.index_in(text.values, value_set=members), -1)
-        found = codes.to_numpy(zero_copy_only=False).astype(np.float64)
-        found = np.where(found < 0, unlisted, found)
-        return found if text.valid.all() else np.where(text.valid, found, np.nan)
-
-    return compute
+def _words(spec: FeatureSpec) -> set[str]:
+    """The names that it may use of earlier features."""
+    texts = [spec.expr, spec.of, spec.where, *map(str, spec.args or ())]
+    return {word for text in texts if text for word in re.findall(r"\w+", text)}

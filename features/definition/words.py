@@ -10,7 +10,7 @@ from features.definition.document import Document
 from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet, load_feature_set
 from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
-from features.windows.window import Across, Window
+from features.windows.window import Across, Aggregate, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,16 @@ def _definition(spec: FeatureSpec, file: FeaturesFile) -> str:
 def _window(spec: FeatureSpec, window: Window) -> str:
     words = window.aggregate.value.replace("_", " ")
     if spec.of is not None:
-        words += f" of {spec.of}"
+        words += f"{' values' if window.aggregate is Aggregate.DISTINCT else ''} of {spec.of}"
+    if spec.scale is not None:
+        words += f" to {spec.scale} digits"
     words += f" by {window.entity} over {duration(window.over)}"
     if window.delay:
         words += f", delay {duration(window.delay)}"
     if spec.where is not None:
         words += f", where {' '.join(spec.where.split())}"
-    if not window.include_current and not window.delay:
-        words += ", before the event"
+    if spec.include_current is not None and not window.delay:
+        words += f", {'with' if window.include_current else 'without'} the event itself"
     return words
 
 

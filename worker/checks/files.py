@@ -35,7 +35,7 @@ def read_files(folder: Path) -> Files:
         findings.append(ok(FILE_NAME, _settings_in_words(settings)))
     except ConfigurationError as error:
         findings += refused(FILE_NAME, error)
-    feature_set, found = _read_features(settings.features if settings else folder / "features.yaml")
+    feature_set, found = read_features(settings.features if settings else folder / "features.yaml")
     findings += found
     policy, found = _read_policy(settings.policy if settings else folder / "policy.yaml")
     findings += found
@@ -51,7 +51,8 @@ def _settings_in_words(settings: WorkerSettings) -> str:
     )
 
 
-def _read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
+def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
+    """The feature set of the features.yaml at ``path``, where it holds."""
     name = path.name
     try:
         still_open = [*open_places(Document.read(path).values)]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker.cli.findings import report
 from worker.cli.options import HERE, PipelineOption
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.checks.finding import Finding
-
-_COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
 
 def check(
@@ -34,52 +25,10 @@ def check(
     from rich.console import Console
 
     from worker.checks.examine import examine
-    from worker.checks.finding import holds
-    from worker.exit_codes import ExitCode
 
     with Console(stderr=True).status("checking …") as status:
         findings = []
         for finding in examine(pipeline):
             findings.append(finding)
             status.update(f"checking … {finding.check}: {finding.state}")
-    if as_json:
-        summary = {"ok": holds(findings), "findings": [asdict(finding) for finding in findings]}
-        typer.echo(json.dumps(summary))
-    elif sys.stdout.isatty():
-        _table(findings)
-    else:
-        typer.echo("\n".join(lines(findings)))
-    if not holds(findings):
-        raise typer.Exit(ExitCode.CONFIGURATION)
-
-
-def lines(findings: Sequence[Finding]) -> list[str]:
-    """Plain lines: state and check in columns, then what was found; what to do on its own line."""
-    width = max(len(finding.check) for finding in findings)
-    result = []
-    for finding in findings:
-        result.append(f"{finding.state:<8} {finding.check:<{width}}  {finding.found}")
-        if finding.remedy:
-            result.append(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
-    return [*result, _summary(findings)]
-
-
-def _table(findings: Sequence[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for name in ("check", "state", "what was found", "what to do"):
-        table.add_column(name, overflow="fold")
-    for finding in findings:
-        state = Text(finding.state, style=_COLOURS[finding.state])
-        table.add_row(finding.check, state, Text(finding.found), Text(finding.remedy))
-    console = Console()
-    console.print(table)
-    console.print(_summary(findings), highlight=False)
-
-
-def _summary(findings: Sequence[Finding]) -> str:
-    counts = {state: sum(f.state == state for f in findings) for state in _COLOURS}
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    report(findings, as_json=as_json)

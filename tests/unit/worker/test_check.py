@@ -35,7 +35,8 @@ from worker.checks.sample import judge_errors, judge_keys, judge_lookup
 from worker.checks.store import judge_store
 from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_topics
 from worker.checks.wire import check_scores, check_writers
-from worker.cli.check import check, lines
+from worker.cli.check import check
+from worker.cli.findings import lines
 from worker.settings import WorkerSettings
 
 Change = Callable[[dict[str, Any]], None]
