@@ -57,8 +57,9 @@ format: install ## let ruff put files into shape
 chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
-bench: install ## measure against the rivals: JSON=1 SUITE=name
-	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE))
+bench: install ## measure against the rivals: JSON=1 SUITE=spine|features EVENTS=(all) OUT=folder
+	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
+		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
 
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/golden/record.py

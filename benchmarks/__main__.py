@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import spine
+from benchmarks.features import suite as features
 from benchmarks.options import RESULTS, Options
 from benchmarks.programs import RunError
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
-SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {"spine": spine.run}
+SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "spine": spine.run,
+    "features": features.run,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

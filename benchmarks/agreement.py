@@ -30,9 +30,10 @@ class Agreement:
     """What was read so far, by place in the output: partition, and number within it.
 
     Events keep their key and their order, so a score's place, counted from where the run began, is
-    its event's position.
+    its event's position. every: one record in so many is compared.
     """
 
+    every: int = EVERY
     _scores: dict[Place, dict[str, Any]] = field(default_factory=dict)
     _schema: Any = None
     compared: int = 0
@@ -63,7 +64,7 @@ class Agreement:
         for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
             for message in messages:
                 partition = message.partition() or 0
-                if seen[partition] % EVERY == 0:
+                if seen[partition] % self.every == 0:
                     sample.append(((partition, seen[partition]), message))
                 seen[partition] += 1
         found = sum(number - run.first for number in seen.values())

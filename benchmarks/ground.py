@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from confluent_kafka import Producer
 
 from benchmarks import population
+from benchmarks.play import CHUNK, Messages, play
 from features.definition import FeatureSet, load_feature_set
 from features.load import load_lookup
 from features.store.redis import RedisStore
@@ -37,7 +37,6 @@ INPUT_TOPIC = "transactions"
 PARTITIONS = 4
 EVENT_SCHEMA_ID, SCORE_SCHEMA_ID = 1, 2
 TRAINING_EVENTS = 60_000
-_CHUNK = 50_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +53,9 @@ class Ground:
     valkey: Valkey
     feature_set: FeatureSet
     bundle: Bundle
-    threads: int
     events: int
     partitions: int
+    threads: int = field(default_factory=available_threads)
 
 
 def note(text: str) -> None:
@@ -76,7 +75,7 @@ def ground(folder: Path, events: int) -> Iterator[Ground]:
         started = time.monotonic()
         note(f"loading {population.CARDS:,} cards, playing {events:,} events, training …")
         with ThreadPoolExecutor(1) as pool:
-            filled = pool.submit(_fill, kafka.bootstrap, feature_set, events)
+            filled = pool.submit(play, kafka.bootstrap, INPUT_TOPIC, _payments(feature_set, events))
             store = RedisStore(valkey.url)
             _load(folder, feature_set, store)
             bundle = _train(folder / "model", feature_set, store)
@@ -90,7 +89,6 @@ def ground(folder: Path, events: int) -> Iterator[Ground]:
             valkey=valkey,
             feature_set=feature_set,
             bundle=bundle,
-            threads=available_threads(),
             events=events,
             partitions=PARTITIONS,
         )
@@ -140,30 +138,9 @@ def _train(folder: Path, feature_set: FeatureSet, store: RedisStore) -> Bundle:
     return load_bundle(folder)
 
 
-def _fill(bootstrap: str, feature_set: FeatureSet, events: int) -> None:
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            "linger.ms": 5,
-            "queue.buffering.max.messages": 2 * _CHUNK,
-            "delivery.report.only.error": True,
-            "log_level": 3,
-        }
-    )
+def _payments(feature_set: FeatureSet, events: int) -> Iterator[Messages]:
     encode = encoder(feature_set)
-    for first in range(0, events, _CHUNK):
-        count = min(_CHUNK, events - first)
+    for first in range(0, events, CHUNK):
+        count = min(CHUNK, events - first)
         columns = population.payments(first, count)
-        left = [
-            {"value": value, "key": key}
-            for value, key in zip(encode.encode(count, columns), event_keys(columns), strict=True)
-        ]
-        while left:
-            producer.produce_batch(INPUT_TOPIC, left)
-            left = [message for message in left if message.pop("_error", None)]
-            producer.poll(0.05 if left else 0)
-    if producer.flush(60):
-        raise RuntimeError("the events were not accepted in time")
+        yield encode.encode(count, columns), event_keys(columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from worker.embedded.java import find_java
 _PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redis", "xgboost-cpu")
 
 
-def machine(store_version: str) -> dict[str, Any]:
-    """Processor, memory and versions, as plain data; ``store_version`` is what the store says."""
+def machine(store_version: str, further: Sequence[str] = ()) -> dict[str, Any]:
+    """Processor, memory and versions, as plain data.
+
+    store_version: what the store says. further: packages to name besides the common ones.
+    """
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -30,7 +34,7 @@ def machine(store_version: str) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "librdkafka": confluent_kafka.libversion()[0],
-            **{package: version(package) for package in _PACKAGES},
+            **{package: version(package) for package in (*_PACKAGES, *further)},
             "kafka": kafka.VERSION,
             "java": str(find_java(17).major),
             "store": store_version,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from benchmarks.columns import numbered, text, without_nulls
 from schemas.batch import Column, Kind
 
 CARDS = 1_000_000
@@ -29,12 +28,12 @@ Ints = npt.NDArray[np.int64]
 
 def card_ids(numbers: Ints) -> pa.StringArray:
     """Sixteen digits each."""
-    return _named("4", numbers, 15)
+    return numbered("4", numbers, 15)
 
 
 def merchant_ids(numbers: Ints) -> pa.StringArray:
     """M and seven digits each."""
-    return _named("M", numbers, 7)
+    return numbered("M", numbers, 7)
 
 
 def card_profiles(cards: int) -> pa.Table:
@@ -83,14 +82,14 @@ def payments(first: int, count: int) -> Mapping[str, Column]:
     unknown = rng.integers(MERCHANTS, MERCHANTS + UNKNOWN_MERCHANTS, count)
     merchant = np.where(rng.random(count) < 0.02, unknown, known)
     return {
-        "transaction_id": _text(_named("tx", numbers, 12)),
-        "tx_time": _all(Kind.TIME, (_START_MS + numbers // _EVENTS_PER_MS) * 1000),
-        "customer_id": _text(card_ids(rng.integers(0, CARDS, count))),
-        "terminal_id": _text(_named("T", merchant * 4 + rng.integers(0, 4, count), 8)),
-        "amount": _all(Kind.DOUBLE, cents / 100.0),
+        "transaction_id": text(numbered("tx", numbers, 12)),
+        "tx_time": without_nulls(Kind.TIME, (_START_MS + numbers // _EVENTS_PER_MS) * 1000),
+        "customer_id": text(card_ids(rng.integers(0, CARDS, count))),
+        "terminal_id": text(numbered("T", merchant * 4 + rng.integers(0, 4, count), 8)),
+        "amount": without_nulls(Kind.DOUBLE, cents / 100.0),
         "currency": _drawn(rng, _CURRENCIES, (0.80, 0.08, 0.06, 0.04, 0.02), count),
         "channel": _drawn(rng, _CHANNELS, (0.55, 0.35, 0.08, 0.02), count),
-        "merchant_id": _text(merchant_ids(merchant)),
+        "merchant_id": text(merchant_ids(merchant)),
         "country": _drawn(rng, _COUNTRIES, (0.70, 0.08, 0.06, 0.04, 0.04, 0.03, 0.02, 0.03), count),
     }
 
@@ -114,23 +113,10 @@ def labels(matrix: npt.NDArray[np.float32], names: tuple[str, ...]) -> Ints:
     return fraud
 
 
-def _named(prefix: str, numbers: Ints, digits: int) -> pa.StringArray:
-    padded = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), digits, "0")
-    return pc.binary_join_element_wise(prefix, padded, "")
-
-
 def _drawn(
     rng: np.random.Generator, values: tuple[str | None, ...], shares: tuple[float, ...], count: int
 ) -> Column:
     codes = rng.choice(len(values), count, p=shares)
-    text = pa.array(["" if value is None else value for value in values]).take(pa.array(codes))
+    names = pa.array(["" if value is None else value for value in values]).take(pa.array(codes))
     valid = np.array([value is not None for value in values])[codes]
-    return Column(Kind.STRING, text, valid)
-
-
-def _text(values: pa.StringArray) -> Column:
-    return _all(Kind.STRING, values)
-
-
-def _all(kind: Kind, values: npt.NDArray[Any] | pa.StringArray) -> Column:
-    return Column(kind, values, np.ones(len(values), np.bool_))
+    return Column(Kind.STRING, names, valid)

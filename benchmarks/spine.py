@@ -44,7 +44,7 @@ def run(options: Options) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options.events or EVENTS)
-    show(result)
+    show(result, BASE)
     write_result(options.out, result)
     line: dict[str, Any] = result["last_line"]
     return line

@@ -11,15 +11,21 @@ from rich.table import Table
 _WIDTH = 110
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """Print the tables of a result of the suite spine."""
+def show(result: Mapping[str, Any], base: str) -> None:
+    """Print the tables of a result of the suite spine. base: the program of its ratios."""
+    print_tables(programs_table(result, base), stages_table(result), _latency(result))
+
+
+def print_tables(*tables: Table) -> None:
+    """To a terminal, or for a file as wide as they need."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    console.print(Group(_programs(result), _stages(result), _latency(result)))
+    console.print(Group(*tables))
 
 
-def _programs(result: Mapping[str, Any]) -> Table:
+def programs_table(result: Mapping[str, Any], base: str) -> Table:
+    """Rates, ratios to ``base``, CPU and memory of the programs of a result."""
     machine = result["machine"]
     table = Table(
         title=f"{machine['processor']}, {machine['usable_cores']} cores, shared with broker, store",
@@ -29,7 +35,7 @@ def _programs(result: Mapping[str, Any]) -> Table:
     for title in (
         "events/s",
         "lowest-highest",
-        "of hand_written",
+        f"of {base}",
         "CPU µs/event",
         "peak MiB",
         "others",
@@ -48,7 +54,8 @@ def _programs(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def _stages(result: Mapping[str, Any]) -> Table:
+def stages_table(result: Mapping[str, Any]) -> Table:
+    """Time in the worker's stations."""
     stages = result["programs"]["worker"]["stages_us_per_event"]
     table = Table(title="worker, µs/event in each station (wall clock)")
     for stage in stages:

@@ -70,6 +70,8 @@ def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
         seconds = last.at - first.at
         if seconds < min(_SHORTEST_S, span.measured):
             raise process.error(f"had no events left after {seconds:.1f} s; play more events")
+        if last.committed == first.committed:
+            raise process.error(f"has committed nothing within {seconds:.1f} s")
         peak = peak_bytes(process.pid)
         process.stop()
         return Measured(

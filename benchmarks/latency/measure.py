@@ -40,7 +40,9 @@ def measure_latency(ground: Ground, guarantee: str, warm_up_s: float, measured_s
     """Start the worker on topics of its own, play and watch. Raises RunError."""
     topic = f"transactions-{guarantee}"
     run = Run(f"latency-{guarantee}", topic, {"DELIVERY__GUARANTEE": guarantee})
-    create_topics(ground.kafka.bootstrap, dict.fromkeys((topic, run.output_topic), ground.partitions))
+    create_topics(
+        ground.kafka.bootstrap, dict.fromkeys((topic, run.output_topic), ground.partitions)
+    )
     events = int(RATE * (warm_up_s + measured_s))
     files = {name: str(ground.folder / f"{guarantee}-{name}.npy") for name in _FILES}
     play = LatencyTask(ground.kafka.bootstrap, topic, _FIRST, events, RATE, **files)

@@ -13,7 +13,6 @@ from benchmarks.__main__ import SUITES, main
 from benchmarks.agreement import same
 from benchmarks.latency.measure import Latency, latency_of
 from benchmarks.latency.watcher import number_of
-from benchmarks.options import RESULTS
 from benchmarks.programs import RunError
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
@@ -107,15 +106,17 @@ def test_an_unknown_suite_is_refused_with_those_there_are(
 
 
 def test_a_page_keeps_what_is_around_the_tables() -> None:
-    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    assert report.put(page, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    begin = report.BEGIN["features"]
+    page = f"{report.BEGIN['spine']}\nother\n{report.END}\n{begin}\nold\n{report.END}\nafter\n"
+    put = report.put(page, "features", "new\n")
+    assert put == page.replace("old", "new")
     with pytest.raises(ValueError, match="lacks"):
-        report.put("no marks", "new\n")
+        report.put("no marks", "spine", "new\n")
 
 
-def test_the_page_shows_the_newest_result() -> None:
+@pytest.mark.parametrize("suite", report.BEGIN)
+def test_the_page_shows_the_newest_result(suite: str) -> None:
     page = report.PAGE.read_text("utf-8")
-    shown = report.render(report.newest()) if any(RESULTS.glob("*-spine.json")) else ""
-    assert report.put(page, shown) == page, (
+    assert report.put(page, suite, report.render(suite)) == page, (
         "docs/performance.md is behind: run python -m benchmarks.report"
     )

@@ -1,0 +1,1 @@
+"""The suite ``features``: the Handbook's window features, online and built, beside other ways."""

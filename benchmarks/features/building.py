@@ -1,0 +1,141 @@
+"""The training table: ``fraud-worker features build`` beside the Handbook's own pandas method."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.features.ground import PIPELINE
+from benchmarks.features.source import Source
+from benchmarks.ground import note
+from benchmarks.programs import ROOT, RunError
+from worker.embedded.process import last_lines
+
+ROUNDS = 3
+RELATIVE = 1e-6
+DIFFERENT_SHARE = 1e-4
+"""Rows that may differ: simultaneous payments of one customer stand in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One run of a process and its children; peak_bytes: of the largest of them."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """runs: of the build over all events; start: the same command over one event.
+
+    pandas: the Handbook's method, once; pandas_inside_s: of that, computing alone. different: rows
+    that are not the same in both tables. columns: how many were compared.
+    """
+
+    events: int
+    runs: Sequence[Timed]
+    start: Timed
+    pandas: Timed
+    pandas_inside_s: float
+    columns: int
+    different: int
+
+    def figures(self) -> dict[str, Any]:
+        """For the result file: whole processes, and what is inside them."""
+        whole = statistics.median(run.seconds for run in self.runs)
+        inside = whole - self.start.seconds
+        return {
+            "events": self.events,
+            "build": {
+                "seconds": whole,
+                "seconds_inside": inside,
+                "events_per_s": self.events / whole,
+                "events_per_s_inside": self.events / inside,
+                "peak_mib": max(run.peak_bytes for run in self.runs) / 2**20,
+                "runs": [asdict(run) for run in self.runs],
+                "start": asdict(self.start),
+            },
+            "pandas": {
+                "seconds": self.pandas.seconds,
+                "seconds_inside": self.pandas_inside_s,
+                "events_per_s": self.events / self.pandas.seconds,
+                "peak_mib": self.pandas.peak_bytes / 2**20,
+            },
+            "ratio": self.pandas.seconds / whole,
+            "ratio_inside": self.pandas_inside_s / inside,
+            "columns_compared": self.columns,
+            "rows_different": self.different,
+        }
+
+
+def measure_building(folder: Path, source: Source, out: Path) -> Building:
+    """Build the table ``out`` of all events, and the same by pandas.
+
+    Raises RunError where a process fails, or the two tables differ.
+    """
+    one = folder / "one.parquet"
+    pq.write_table(source.table.slice(0, 1), one)
+    start = timed(_build(one, folder / "of_one.parquet"), folder / "build.log")
+    runs = [timed(_build(source.path, out), folder / "build.log") for _ in range(ROUNDS)]
+    note(f"built {source.rows:,} rows in {min(run.seconds for run in runs):.1f} s")
+    by_pandas, log = folder / "by_pandas.parquet", folder / "pandas.log"
+    module = "benchmarks.rivals.pandas_rolling"
+    pandas = timed([sys.executable, "-m", module, str(source.path), str(by_pandas)], log)
+    inside: float = json.loads(log.read_text().splitlines()[-1])["compute_s"]
+    note(f"pandas took {pandas.seconds:.1f} s")
+    columns, different = compare(out, by_pandas)
+    return Building(source.rows, runs, start, pandas, inside, columns, different)
+
+
+def timed(command: Sequence[str], log: Path) -> Timed:
+    """Run to the end. Raises RunError, with the end of the log, unless it ends well."""
+    began = time.perf_counter()
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RunError(
+            f"{' '.join(command)} ended with status {process.returncode}; {log} ends with:\n"
+            f"{last_lines(log)}"
+        )
+    return Timed(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
+    """How many columns both tables have, and how many rows differ in any of them.
+
+    Raises RunError where more rows differ than may.
+    """
+    ours, theirs = pq.read_table(built), pq.read_table(by_pandas)
+    names = [name for name in theirs.column_names if "_WINDOW" in name or "_DURING_" in name]
+    different = np.zeros(ours.num_rows, np.bool_)
+    for name in names:
+        a, b = (t[name].cast(pa.float64()).to_numpy() for t in (ours, theirs))
+        different |= ~np.isclose(a, b, rtol=RELATIVE, atol=0, equal_nan=True)
+    found = int(np.count_nonzero(different))
+    if found > DIFFERENT_SHARE * ours.num_rows:
+        raise RunError(f"{found} of {ours.num_rows} rows differ from those of pandas")
+    note(f"{len(names)} columns compared with those of pandas: {found} rows differ")
+    return len(names), found
+
+
+def _build(events: Path, out: Path) -> list[str]:
+    command = [sys.executable, "-m", "worker", "features", "build"]
+    named = {"--set": PIPELINE / "features.yaml", "--events": events, "--out": out}
+    return [*command, *(word for name, path in named.items() for word in (name, str(path)))]

@@ -1,0 +1,216 @@
+"""What an event costs by the length of its histories: the engine with its store, and sorted sets.
+
+In this process, on one Valkey: histories of ``length`` payments in 30 days, KEYS customers with a
+terminal each, then one micro-batch of an event for each of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import redis
+
+from benchmarks.columns import numbered, text, without_nulls
+from benchmarks.features.states import empty
+from benchmarks.ground import note
+from benchmarks.programs import RunError
+from benchmarks.rivals import sorted_sets
+from benchmarks.rivals.parts import Event
+from features.definition import FeatureSet
+from features.history.log_state import LogState
+from features.history.namespace import Namespace
+from features.store.memory import MemoryStore
+from features.store.redis import RedisStore
+from schemas.batch import Decoded, EventBatch, Kind, Records
+
+LENGTHS = (10, 100, 1_000, 10_000)
+KEYS = 250
+"""Events of a micro-batch, each with a customer and a terminal of its own."""
+_END_MS = 1_530_000_000_000
+_SPAN_MS = 30 * sorted_sets.DAY
+_FILL_EVENTS = 50_000
+_AT_LEAST_S, _AT_LEAST = 2.0, 3
+_APPENDS = 3
+_SCORES_AT_ONCE = 1_000
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Microseconds of wall clock an event, medians. length: members in each of its two histories.
+
+    read: in the store's read. compute: in the engine. append: in the store's append.
+    sorted_sets, sorted_sets_batched: the rivals' whole way to the features, an event at a time and
+    all events in one pipeline.
+    """
+
+    length: int
+    read: float
+    compute: float
+    append: float
+    sorted_sets: float
+    sorted_sets_batched: float
+
+    @property
+    def worker(self) -> float:
+        """All of the worker's way to the features."""
+        return self.read + self.compute + self.append
+
+
+class TimedStore(RedisStore):
+    """Counts the seconds in ``read``."""
+
+    seconds = 0.0
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        began = time.perf_counter()
+        found = super().read(keys)
+        self.seconds += time.perf_counter() - began
+        return found
+
+
+def measure_lengths(feature_set: FeatureSet, url: str) -> list[Cost]:
+    """All lengths. Empties the store. Raises RunError where the two do not agree."""
+    costs = []
+    for length in LENGTHS:
+        cost = measure_length(feature_set, url, length)
+        note(
+            f"{length:,} members: {cost.worker:.1f} µs an event, sorted sets {cost.sorted_sets:.1f}"
+        )
+        costs.append(cost)
+    empty(url)
+    return costs
+
+
+def measure_length(feature_set: FeatureSet, url: str, length: int) -> Cost:
+    """One length. Empties the store. Raises RunError where the two do not agree."""
+    empty(url)
+    matrix, *of_worker = _worker(feature_set, url, length)
+    empty(url)
+    _load_sets(url, length)
+    sets, some = sorted_sets.SortedSets(url), events(length)
+    rows = np.array(sets.rows(some), np.float32)
+    if not np.allclose(rows, matrix, rtol=1e-6):
+        raise RunError(f"histories of {length}: the engine and the sorted sets do not agree")
+    one = _median_s(lambda: [sets.rows([event]) for event in some])
+    together = _median_s(lambda: sets.rows(some))
+    empty(url)
+    return Cost(length, *(seconds / KEYS * 1e6 for seconds in (*of_worker, one, together)))
+
+
+def batch_of(feature_set: FeatureSet, first: int, rounds: range, length: int) -> EventBatch:
+    """One event of every key in each of the rounds; round ``length`` is at the end of the span."""
+    n = len(rounds) * KEYS
+    keys = np.tile(np.arange(KEYS, dtype=np.int64), len(rounds))
+    at = np.repeat(np.array([round_ms(i, length) for i in rounds], np.int64), KEYS)
+    numbers = np.arange(first, first + n)
+    columns = {
+        "transaction_id": text(numbered("tx", numbers, 9)),
+        "tx_time": without_nulls(Kind.TIME, at * 1000),
+        "customer_id": text(numbered("", keys, 4)),
+        "terminal_id": text(numbered("", keys, 4)),
+        "amount": without_nulls(Kind.DOUBLE, cents_of(numbers) / 100),
+    }
+    zeros = np.zeros(n, np.int32)
+    nothing: list[bytes | None] = [None] * n
+    records = Records("bench", nothing, nothing, zeros, numbers, numbers)
+    batch, errors = feature_set.bind(records, Decoded(columns, {}))
+    if errors:
+        raise RunError(f"made-up events are refused: {next(iter(errors.values()))}")
+    return batch
+
+
+def events(length: int) -> list[Event]:
+    """The events of round ``length``, as the rivals read them."""
+    numbers = np.arange(length * KEYS, (length + 1) * KEYS)
+    return [
+        {
+            "transaction_id": f"tx{number:09}",
+            "tx_time": round_ms(length, length),
+            "customer_id": f"{key:04}",
+            "terminal_id": f"{key:04}",
+            "amount": cents / 100,
+        }
+        for key, (number, cents) in enumerate(
+            zip(numbers.tolist(), cents_of(numbers).tolist(), strict=True)
+        )
+    ]
+
+
+def round_ms(number: int, length: int) -> int:
+    """When the events of a round take place: evenly over the span, none at a window's bounds."""
+    return _END_MS - _SPAN_MS + (2 * number + 1) * _SPAN_MS // (2 * length + 2)
+
+
+def cents_of(numbers: Ints) -> Ints:
+    """Some amount for each event."""
+    return 100 + numbers * 7919 % 19_901
+
+
+def _worker(
+    feature_set: FeatureSet, url: str, length: int
+) -> tuple[npt.NDArray[np.float32], float, float, float]:
+    """The features; seconds to read, compute and append."""
+    namespace = replace(Namespace.local(feature_set.name), state="bench")
+    store = TimedStore(url, timeout_s=60.0)
+    log, first = LogState(), 0
+    step = max(1, _FILL_EVENTS // KEYS)
+    for start in range(0, length, step):
+        # What a batch appends does not depend on what the store holds.
+        batch = batch_of(feature_set, first, range(start, min(start + step, length)), length)
+        enriched = feature_set.enrich(batch, MemoryStore(), log, namespace)
+        store.append(enriched.writes.appends)
+        log, first = enriched.after, first + len(batch)
+    batch = batch_of(feature_set, first, range(length, length + 1), length)
+    enriched = feature_set.enrich(batch, store, log, namespace)
+    reads: list[float] = []
+
+    def once() -> None:
+        store.seconds = 0.0
+        feature_set.enrich(batch, store, log, namespace)
+        reads.append(store.seconds)
+
+    total = _median_s(once)
+    read = statistics.median(reads)
+    writes = enriched.writes
+    append = _median_s(lambda: store.append(writes.appends, writes.compactions), times=_APPENDS)
+    store.close()
+    return enriched.matrix, read, total - read, append
+
+
+def _load_sets(url: str, length: int) -> None:
+    numbers = np.arange(length * KEYS).reshape(length, KEYS)
+    cents = cents_of(numbers)
+    at = [round_ms(i, length) for i in range(length)]
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        for key in range(KEYS):
+            name = f"{key:04}"
+            ids = [f"tx{number:09}" for number in numbers[:, key].tolist()]
+            payments = map(sorted_sets.payment, ids, cents[:, key].tolist())
+            pipeline = client.pipeline(transaction=False)
+            for first in range(0, length, _SCORES_AT_ONCE):
+                some = slice(first, first + _SCORES_AT_ONCE)
+                times = at[some]
+                pipeline.zadd(
+                    sorted_sets.customer_key(name), dict(zip(payments, times, strict=False))
+                )
+                pipeline.zadd(
+                    sorted_sets.terminal_key(name), dict(zip(ids[some], times, strict=True))
+                )
+            pipeline.execute()
+
+
+def _median_s(work: Callable[[], object], times: int | None = None) -> float:
+    """Of so many runs; by default of those that fit into two seconds, three at least."""
+    took: list[float] = []
+    while len(took) < (times or _AT_LEAST) or (times is None and sum(took) < _AT_LEAST_S):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)

@@ -1,0 +1,130 @@
+"""What a run finds in the store when it begins: labels, and for the rivals their history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from benchmarks.features.source import Source, times_us
+from benchmarks.ground import Ground
+from benchmarks.programs import Run
+from benchmarks.rivals import sorted_sets
+from features.definition import FeatureSet
+from features.history.labels import LabelBatch
+from features.store.redis import RedisStore
+from worker.histories.state import claim
+from worker.histories.topic import describe_input
+from worker.settings import load_settings
+
+_APPENDS_AT_ONCE = 5_000
+
+Ints = npt.NDArray[np.int64]
+
+
+def empty(url: str) -> None:
+    """Delete all that the store holds."""
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.execute_command("FLUSHALL", "SYNC")
+
+
+def apply_labels(ground: Ground, run: Run, source: Source) -> None:
+    """Put all labels where the worker of this run looks for them."""
+    kafka = load_settings(ground.pipeline).kafka.model_copy(
+        update={"bootstrap_servers": ground.kafka.bootstrap, "input_topic": run.input_topic}
+    )
+    topic = describe_input(kafka, 30.0)
+    store = RedisStore(ground.valkey.url, timeout_s=30.0)
+    namespace = claim(store, ground.feature_set.name, run.group, topic)
+    appends = ground.feature_set.label_appends(labels_of(source, ground.feature_set), namespace)
+    for first in range(0, len(appends), _APPENDS_AT_ONCE):
+        store.append(appends[first : first + _APPENDS_AT_ONCE])
+    store.close()
+
+
+def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
+    """The frauds among the events, known as much later as features.yaml says."""
+    binding = feature_set.bindings.label
+    if binding is None:
+        raise ValueError(f"features.yaml of {feature_set.name}: events.label is missing")
+    frauds = source.table.filter(pc.equal(source.table["TX_FRAUD"], 1))
+    at = times_us(frauds)
+    n = len(at)
+    return LabelBatch(
+        event_id=_text(frauds, "TRANSACTION_ID"),
+        event_time=at,
+        entity_keys={
+            "customer": _text(frauds, "CUSTOMER_ID"),
+            "terminal": _text(frauds, "TERMINAL_ID"),
+        },
+        fraud=np.ones(n, np.bool_),
+        label_time=at + binding.delay,
+        partitions=np.zeros(n, np.int32),
+        offsets=np.arange(n, dtype=np.int64),
+    )
+
+
+def begin_at(ground: Ground, run: Run) -> None:
+    """Commit the first offset of a run for its group, as if it had played all before."""
+    place = TopicPartition(run.input_topic, 0, run.first)
+    with AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin:
+        asked = admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(run.group, [place])], request_timeout=30
+        )
+        asked[run.group].result()
+
+
+def load_sorted_sets(url: str, source: Source) -> None:
+    """The history as the rivals would have it after playing it, and all frauds."""
+    played = source.table.slice(0, source.history)
+    frauds = source.table.filter(pc.equal(source.table["TX_FRAUD"], 1))
+    ids = played["TRANSACTION_ID"].cast(pa.string()).to_pylist()
+    cents = np.rint(played["TX_AMOUNT"].to_numpy() * 100).astype(np.int64).tolist()
+    payments = list(map(sorted_sets.payment, ids, cents))
+    customer_kept, terminal_kept = sorted_sets.CUSTOMER_KEPT, sorted_sets.TERMINAL_KEPT
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        _load(client, sorted_sets.customer_key, played, "CUSTOMER_ID", payments, customer_kept)
+        _load(client, sorted_sets.terminal_key, played, "TERMINAL_ID", ids, terminal_kept)
+        known = frauds["TRANSACTION_ID"].cast(pa.string()).to_pylist()
+        _load(client, sorted_sets.fraud_key, frauds, "TERMINAL_ID", known, None)
+
+
+def _load(
+    client: redis.Redis,
+    key: Callable[[str], str],
+    table: pa.Table,
+    entity: str,
+    members: list[str],
+    kept: int | None,
+) -> None:
+    times = times_us(table) // 1000
+    pipeline = client.pipeline(transaction=False)
+    for number, rows in by_key(table[entity].to_numpy().astype(np.int64), times, kept):
+        scores = times[rows].tolist()
+        pipeline.zadd(
+            key(str(number)), {members[i]: at for i, at in zip(rows, scores, strict=True)}
+        )
+    pipeline.execute()
+
+
+def by_key(keys: Ints, times: Ints, kept: int | None) -> list[tuple[int, list[int]]]:
+    """Each key with its rows in their order; of ``kept``: those less than it before its last."""
+    last = np.zeros(int(keys.max(initial=0)) + 1, np.int64)
+    np.maximum.at(last, keys, times)
+    rows = np.arange(len(keys)) if kept is None else np.flatnonzero(times > last[keys] - kept)
+    order = rows[np.argsort(keys[rows], kind="stable")]
+    distinct, begins = np.unique(keys[order], return_index=True)
+    parts = np.split(order, begins[1:])
+    return [
+        (key, part.tolist()) for key, part in zip(distinct.tolist(), parts, strict=bool(len(keys)))
+    ]
+
+
+def _text(table: pa.Table, column: str) -> pa.StringArray:
+    return table[column].cast(pa.string()).combine_chunks()

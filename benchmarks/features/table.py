@@ -1,0 +1,76 @@
+"""A result of the suite ``features`` for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.table import print_tables, programs_table, stages_table
+
+
+def show(result: Mapping[str, Any], base: str) -> None:
+    """Print the tables of a result. base: the program of its ratios."""
+    print_tables(
+        programs_table(result, base),
+        stages_table(result),
+        _lengths(result["lengths"]),
+        _building(result["building"]),
+        _memory(result["memory"]),
+    )
+
+
+def _lengths(costs: list[Mapping[str, Any]]) -> Table:
+    table = Table(title="µs an event, by members in each of its two histories (wall clock)")
+    names = ("worker", "read", "compute", "append", "sorted_sets", "sorted_sets_batched")
+    for title in ("members", *names):
+        table.add_column(title, justify="right")
+    for cost in costs:
+        table.add_row(f"{cost['length']:,}", *(f"{cost[name]:,.1f}" for name in names))
+    return table
+
+
+def _building(building: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=f"training table of {building['events']:,} events, ratio {building['ratio']:.1f}",
+        caption="inside: without the start of the process; of pandas without reading and writing",
+    )
+    table.add_column("method")
+    for title in ("s", "s inside", "events/s", "peak MiB"):
+        table.add_column(title, justify="right")
+    for name in ("build", "pandas"):
+        found = building[name]
+        table.add_row(
+            name,
+            f"{found['seconds']:.1f}",
+            f"{found['seconds_inside']:.1f}",
+            f"{found['events_per_s']:,.0f}",
+            f"{found['peak_mib']:,.0f}",
+        )
+    return table
+
+
+def _memory(memory: Mapping[str, Any]) -> Table:
+    needs = "\n".join(
+        f"a million cards, {name}: {found['calculation']}"
+        for name, found in memory["million_cards"].items()
+    )
+    table = Table(title="what the store holds", caption=needs)
+    for title in ("program", "keys of"):
+        table.add_column(title)
+    for title in ("keys", "members", "a key", "bytes a key", "bytes a member"):
+        table.add_column(title, justify="right")
+    for program, state in memory["states"].items():
+        for kind, found in state["kinds"].items():
+            if found["members"]:
+                table.add_row(
+                    program,
+                    kind,
+                    f"{found['keys']:,}",
+                    f"{found['members']:,}",
+                    f"{found['members_per_key']:.1f}",
+                    f"{found['bytes_per_key']:,.0f}",
+                    f"{found['bytes_per_member']:.1f}",
+                )
+    return table

@@ -1,0 +1,61 @@
+"""What the reports of suites share, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 0) -> Iterator[str]:
+    """A table and the empty line behind it; its first ``texts`` columns hold no numbers."""
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{'---|' * texts}{'---:|' * (len(titles) - texts)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def measured_on(result: Mapping[str, Any], name: str) -> Iterator[str]:
+    """When and on what; ``name`` is the file of the result."""
+    machine, setting = result["machine"], result["setting"]
+    versions = ", ".join(f"{what} {number}" for what, number in machine["versions"].items())
+    others = max(found["other_cores"] for found in result["programs"].values())
+    partitions = setting["partitions"]
+    yield ""
+    yield (
+        f"Measured on {result['date']} ([the whole result](../benchmarks/results/{name})): "
+        f"{machine['processor']}, {machine['usable_cores']} cores for program, broker and store "
+        f"together, {machine['memory_gib']} GiB, {machine['system']}; {versions}. "
+        f"{setting['trees']} trees, {setting['features']} features, {partitions} "
+        f"{'partition' if partitions == 1 else 'partitions'}, {setting['xgboost_threads']} XGBoost "
+        f"threads, batches of {setting['batch_events']:,}; medians of {setting['rounds']} runs. "
+        f"Other processes kept up to {others:.1f} cores busy meanwhile."
+    )
+    yield ""
+
+
+def programs(result: Mapping[str, Any], names: Mapping[str, str], ratio: str) -> Iterator[str]:
+    """Rates of the programs. names: what each is called. ratio: what its ratio is called."""
+    yield from table(
+        ("program", "events/s", "lowest to highest", ratio, "CPU µs/event", "peak MiB"),
+        (
+            (
+                names[program],
+                f"{found['events_per_s']:,.0f}",
+                f"{found['lowest']:,.0f} to {found['highest']:,.0f}",
+                f"{found['ratio']:.2f}",
+                f"{found['cpu_us_per_event']:.1f}",
+                f"{found['peak_mib']:.0f}",
+            )
+            for program, found in result["programs"].items()
+        ),
+        texts=1,
+    )
+
+
+def stations(result: Mapping[str, Any]) -> Iterator[str]:
+    """Time in the worker's stations."""
+    stages = result["programs"]["worker"]["stages_us_per_event"]
+    yield "Time in the worker's stations, µs of wall clock an event; the commit runs beside them:"
+    yield ""
+    yield from table(tuple(stages), [[f"{value:.2f}" for value in stages.values()]])

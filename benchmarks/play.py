@@ -1,0 +1,37 @@
+"""Plays records into a topic, as fast as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from confluent_kafka import Producer
+
+CHUNK = 50_000
+"""Records at once, at most."""
+
+Messages = tuple[Sequence[bytes | None], Sequence[bytes | None]]
+"""Values and keys of some records."""
+
+
+def play(bootstrap: str, topic: str, chunks: Iterable[Messages]) -> None:
+    """Send all; returns when the broker has them. Raises RuntimeError when it does not take them."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 2 * CHUNK,
+            "delivery.report.only.error": True,
+            "log_level": 3,
+        }
+    )
+    for values, keys in chunks:
+        left = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
+        while left:
+            producer.produce_batch(topic, left)
+            left = [message for message in left if message.pop("_error", None)]
+            producer.poll(0.05 if left else 0)
+    if producer.flush(60):
+        raise RuntimeError("the events were not accepted in time")

@@ -1,0 +1,80 @@
+"""The Handbook's features by the Handbook's own method: a rolling window of pandas for each key.
+
+After the functions that chapter 3 of the Fraud Detection Handbook publishes (Le Borgne, Siblini,
+Lebichot, Bontempi, 2022), get_customer_spending_behaviour_features and
+get_count_risk_rolling_window, in our words. ``python -m benchmarks.rivals.pandas_rolling EVENTS OUT``
+reads and writes Parquet and ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+WINDOWS_DAYS = (1, 7, 30)
+DELAY_DAYS = 7
+
+
+def customer_features(payments: pd.DataFrame) -> pd.DataFrame:
+    """Count and mean amount of one customer's payments over each window, the payment included."""
+    payments = payments.sort_values("TX_DATETIME", kind="stable")
+    by_time = payments.set_index("TX_DATETIME")["TX_AMOUNT"]
+    for days in WINDOWS_DAYS:
+        window = by_time.rolling(f"{days}D")
+        total, count = window.sum(), window.count()
+        payments[f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW"] = count.to_numpy()
+        payments[f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW"] = (total / count).to_numpy()
+    return payments
+
+
+def terminal_features(payments: pd.DataFrame) -> pd.DataFrame:
+    """Count and risk of one terminal over each window, which ends before the delay of labels.
+
+    A window before the delay is what delay and window hold together, less what the delay holds.
+    """
+    payments = payments.sort_values("TX_DATETIME", kind="stable")
+    by_time = payments.set_index("TX_DATETIME")["TX_FRAUD"]
+    recent = by_time.rolling(f"{DELAY_DAYS}D")
+    recent_frauds, recent_count = recent.sum(), recent.count()
+    for days in WINDOWS_DAYS:
+        window = by_time.rolling(f"{DELAY_DAYS + days}D")
+        frauds, count = window.sum() - recent_frauds, window.count() - recent_count
+        payments[f"TERMINAL_ID_NB_TX_{days}DAY_WINDOW"] = count.to_numpy()
+        risk = (frauds / count).fillna(0)
+        payments[f"TERMINAL_ID_RISK_{days}DAY_WINDOW"] = risk.to_numpy()
+    return payments
+
+
+def add_features(payments: pd.DataFrame) -> pd.DataFrame:
+    """The payments with their 14 computed features, in the order of the payments."""
+    at = payments["TX_DATETIME"]
+    payments = payments.assign(
+        TX_DURING_WEEKEND=at.apply(lambda moment: int(moment.weekday() >= 5)),
+        TX_DURING_NIGHT=at.apply(lambda moment: int(moment.hour <= 6)),
+    )
+    for key, of_one in (("CUSTOMER_ID", customer_features), ("TERMINAL_ID", terminal_features)):
+        names = payments.columns.drop(key).to_list()
+        payments = payments.groupby(key)[names].apply(of_one).reset_index(level=0)
+    return payments.sort_index()
+
+
+def main(events: Path, out: Path) -> None:
+    """Read, compute, write, and say how long each took."""
+    moments = [time.perf_counter()]
+    payments = pd.read_parquet(events)
+    moments.append(time.perf_counter())
+    table = add_features(payments)
+    moments.append(time.perf_counter())
+    table.to_parquet(out, index=False)
+    moments.append(time.perf_counter())
+    took = [after - before for before, after in pairwise(moments)]
+    print(json.dumps(dict(zip(("read_s", "compute_s", "write_s"), took, strict=True))))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
