@@ -21,6 +21,13 @@ _MAX_VARINT_BYTES = 10
 _NULL = 19
 _DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
 _DOUBLE_TAG = 5 << 3 | _FIXED64
+_MORE = 0x80
+"""The bit of a varint's byte that says that more follow."""
+_USUAL_BYTES = 12
+_SECONDS, _NANOS = slice(1, 6), slice(7, 12)
+"""Where a usual ``Timestamp`` has its varints, each behind its tag."""
+_SEVENS = 1 << 7 * np.arange(5, dtype=np.int64)
+_NANOS_PER_SECOND = 1_000_000_000
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """0001-01-01 and the end of 9999, which a Timestamp may not leave."""
 
@@ -72,13 +79,17 @@ def numbers(found: Sequence[bytes | None]) -> Numbers:
 
 def timestamps(found: Sequence[bytes | None]) -> Times:
     """N times, None where the hash lacks the field."""
-    read = {value: _timestamp_or_none(value) for value in set(found) if value is not None}
-    times = [None if value is None else read[value] for value in found]
-    rows = len(times)
+    rows = len(found)
     absent = np.fromiter((value is None for value in found), np.bool_, rows)
-    none = np.fromiter((time is None for time in times), np.bool_, rows)
-    micros = np.fromiter((time or 0 for time in times), np.int64, rows)
-    return Times(micros, absent, none & ~absent)
+    micros, read = _usual_timestamps(found)
+    micros[~read] = 0
+    invalid = np.zeros(rows, np.bool_)
+    for row in np.flatnonzero(~read & ~absent).tolist():
+        try:
+            micros[row] = timestamp(found[row] or b"")
+        except MalformedError:
+            invalid[row] = True
+    return Times(micros, absent, invalid)
 
 
 def number(message: bytes) -> float:
@@ -100,7 +111,7 @@ def timestamp(message: bytes) -> int:
             raise MalformedError(f"field {field} is none of a Timestamp")
         parts[field] = _signed(value, 64)
     seconds, nanos = parts[1], parts[2]
-    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS_PER_SECOND):
         raise MalformedError("beyond what a Timestamp may hold")
     return seconds * 1_000_000 + nanos // 1000
 
@@ -116,11 +127,27 @@ def _number_or_infinite(value: bytes) -> float:
         return math.inf
 
 
-def _timestamp_or_none(value: bytes) -> int | None:
-    try:
-        return timestamp(value)
-    except MalformedError:
-        return None
+def _usual_timestamps(found: Sequence[bytes | None]) -> tuple[Longs, Mask]:
+    """int64[N] in microseconds, and bool[N]: read; what is written otherwise is not.
+
+    Read are seconds in five bytes (1978 to 3058), alone or with nanoseconds behind them.
+    """
+    usual = [b"" if value is None or len(value) > _USUAL_BYTES else value for value in found]
+    last = np.fromiter(map(len, usual), np.int64, len(usual)) - 1
+    joined = b"".join(value.ljust(_USUAL_BYTES, b"\0") for value in usual)
+    table = np.frombuffer(joined, np.uint8).reshape(-1, _USUAL_BYTES)
+    ends = table < _MORE
+    seconds, nanos = ((table[:, part] & 0x7F) @ _SEVENS for part in (_SECONDS, _NANOS))
+    alone = last == _SECONDS.stop - 1
+    followed = (table[:, _SECONDS.stop] == 2 << 3) & (last >= _NANOS.start)
+    read = (
+        (table[:, 0] == 1 << 3)
+        & (ends[:, _SECONDS] == (np.arange(5) == 4)).all(axis=1)
+        & (alone | followed)
+        & (ends[:, _NANOS] == (np.arange(_NANOS.start, _NANOS.stop) >= last[:, None])).all(axis=1)
+        & (nanos < _NANOS_PER_SECOND)
+    )
+    return seconds * 1_000_000 + nanos // 1000, read
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:

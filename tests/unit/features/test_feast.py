@@ -154,6 +154,9 @@ def test_a_message_that_is_no_number_is_invalid(message: bytes) -> None:
         b"\x10" + varint(1_000_000_000),
         b"\x10" + varint((1 << 64) - 1),
         b"\x08" + varint(253_402_300_800),
+        b"\x08" + varint(1_522_540_831) + b"\x10",
+        b"\x08" + varint(1_522_540_831) + b"\x10" + varint(1_000_000_000),
+        b"\x00" + varint(1_522_540_831),
         b"\x08" + varint((1 << 64) - 62_135_596_801),
     ],
 )
@@ -193,6 +196,34 @@ def test_what_is_written_is_read(integer: int, real: float, micros: int) -> None
     assert number(whole(integer)) == float(integer)
     np.testing.assert_array_equal(number(double(real)), real)
     assert timestamp(stamp(micros)) == micros
+
+
+TIMES = st.integers(-(10**17), 253_402_300_799_999_999).map(stamp)
+
+
+@given(
+    st.one_of(TIMES, st.integers(0, 2**36).map(lambda seconds: b"\x08" + varint(seconds))),
+    st.integers(0, 16),
+    st.one_of(st.none(), st.integers(0, 255)),
+    st.binary(max_size=2),
+)
+def test_times_together_are_read_as_alone(
+    message: bytes, place: int, byte: int | None, more: bytes
+) -> None:
+    """Also one that is damaged in a byte, cut off or too long."""
+    if byte is not None:
+        message = message[:place] + bytes([byte]) + message[place + 1 :]
+    else:
+        message = message[: len(message) - place % 3]
+    found = timestamps([stamp(T0), message + more, None])
+    try:
+        micros = timestamp(message + more)
+    except MalformedError:
+        assert found.invalid.tolist() == [False, True, False]
+        micros = 0
+    else:
+        assert not found.invalid.any()
+    assert found.micros.tolist() == [T0, micros, 0]
 
 
 # --- lookups
