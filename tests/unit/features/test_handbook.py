@@ -8,13 +8,11 @@ from pathlib import Path
 
 import fastavro
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from features.definition import FeatureSet, load_feature_set
-from features.lookup import Lookup
 from features.store.memory import MemoryStore
 from schemas.batch import Decoded, EventBatch, Kind
 from schemas.decode import Decoder
@@ -101,11 +99,3 @@ def test_request_features_are_those_that_the_handbook_published(
     )
     assert len(ours) == 201_295
     np.testing.assert_array_equal(ours, theirs.astype(np.float32))
-
-
-def test_the_documented_key_is_the_key() -> None:
-    documented = (EXAMPLE.parents[2] / "docs" / "features.md").read_text()
-    names = ("avg_amount", "std_amount", "nb_tx_per_day")
-    lookup = Lookup("customer_profile", "handbook", "customer", names, (0.0, 0.0, 0.0), None)
-    (key,) = lookup.keys(pa.array(["4961"]))
-    assert f"    {key.decode()}\n" in documented

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,9 +20,12 @@ from features.history.log_state import LogState
 from features.store.memory import MemoryStore
 from features.windows.window import Across, Aggregate
 from schemas.batch import Decoded, EventBatch, Kind
+from schemas.errors import ConfigurationError
 from tests.unit.features.making import T0, longs, records, strings
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "sparkov" / "features.yaml"
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "sparkov" / "features.yaml"
+DOCUMENTED = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
 HOUR = 3_600_000_000
 
 
@@ -167,3 +171,19 @@ def test_its_pipeline_folder_is_whole() -> None:
 def test_every_field_of_a_spec_is_known_here() -> None:
     """A new key of the language needs its place in the example."""
     assert {*FeatureSpec.model_fields} == {"name", "args", *KINDS, *WINDOW_KEYS}
+
+
+def test_the_documented_key_is_the_key(made: FeatureSet) -> None:
+    (key,) = made.lookups["card_holder"].keys(pa.array(["4827286956139057"]))
+    assert f"    {key.decode()}\n" in DOCUMENTED
+
+
+def test_the_documented_refusal_is_what_is_said(tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLE.parent, tmp_path / "sparkov")
+    path = folder / "features.yaml"
+    text = path.read_text()
+    assert text.count("AMOUNT / CARD_MEAN_30D") == 1
+    path.write_text(text.replace("AMOUNT / CARD_MEAN_30D", "AMOUNT / CARD_MEAN"))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).replace(f"{tmp_path}", "examples") in DOCUMENTED
