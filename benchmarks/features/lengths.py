@@ -192,17 +192,15 @@ def _load_sets(url: str, length: int) -> None:
         for key in range(KEYS):
             name = f"{key:04}"
             ids = [f"tx{number:09}" for number in numbers[:, key].tolist()]
-            payments = map(sorted_sets.payment, ids, cents[:, key].tolist())
+            payments = list(map(sorted_sets.payment, ids, cents[:, key].tolist()))
             pipeline = client.pipeline(transaction=False)
             for first in range(0, length, _SCORES_AT_ONCE):
                 some = slice(first, first + _SCORES_AT_ONCE)
-                times = at[some]
-                pipeline.zadd(
-                    sorted_sets.customer_key(name), dict(zip(payments, times, strict=False))
-                )
-                pipeline.zadd(
-                    sorted_sets.terminal_key(name), dict(zip(ids[some], times, strict=True))
-                )
+                for set_key, members in (
+                    (sorted_sets.customer_key(name), payments),
+                    (sorted_sets.terminal_key(name), ids),
+                ):
+                    pipeline.zadd(set_key, dict(zip(members[some], at[some], strict=True)))
             pipeline.execute()
 
 
