@@ -2,7 +2,9 @@
 
 ``python -m tests.oracles.audit DIR``, from the root of the repository: a process of its own, as the
 system tests import nothing of the worker. The serial run takes the pipeline's own stations, one
-partition after the other, and the online store as it is.
+partition after the other, histories of its own, which begin empty, and the lookups and labels of
+the online store as they are. Windows that no serial run gives back (across: best_effort) are left
+out; the model must not use them.
 
 The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
 verdict, and ``shown``: the first cases of each, in words.
@@ -22,12 +24,18 @@ import fastavro
 import numpy as np
 from confluent_kafka import Message
 
+from features.history.namespace import Namespace
+from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
 from schemas.batch import Position, Records
 from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.topics import await_ended_transactions, read_to_end
+from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
+from worker.histories import NoHistories
 from worker.publish import SizeLimits
+from worker.replay import Serial
 from worker.stages import Processed
 from worker.wire import score_prefix, score_schema
 
@@ -39,14 +47,20 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 
 class Scores:
-    """Reads score records, and makes them comparable: without ``scored_at``, as bytes."""
+    """Reads score records, and makes them comparable: without ``scored_at``, as bytes.
 
-    def __init__(self) -> None:
+    ignored: names in the vector that no serial run determines.
+    """
+
+    def __init__(self, ignored: frozenset[str]) -> None:
         self._schema = fastavro.parse_schema(score_schema())
+        self._ignored = ignored
 
     def read(self, value: bytes) -> dict[str, Any]:
         record = fastavro.schemaless_reader(io.BytesIO(value[_FRAME_BYTES:]), self._schema, None)
         assert isinstance(record, dict)
+        for name in self._ignored:
+            record["vector"].pop(name, None)
         return record
 
     def content(self, key: bytes | None, value: bytes) -> tuple[Position, Hashable]:
@@ -67,13 +81,38 @@ class Scores:
         return "; ".join(f"{n} is {left[n]!r}, serial: {right[n]!r}" for n in fields) or "bytes"
 
 
+class Apart(MemoryStore):
+    """Takes what is written; what it was not given is read from the ``shared`` store."""
+
+    def __init__(self, shared: OnlineStore) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        own = super().read(keys)
+        return [
+            value if mine is None else mine
+            for mine, value in zip(own, self._shared.read(keys), strict=True)
+        ]
+
+
+class Named(NoHistories):
+    """Histories that nobody else has, beside labels that all have."""
+
+    def __init__(self, state: Namespace) -> None:
+        self._state = state
+
+    def namespace(self) -> Namespace:
+        return self._state
+
+
 def audit(folder: Path) -> dict[str, Any]:
     """The verdict on the pipeline in ``folder``, by its topics as they are now."""
     pipeline = load_pipeline(folder)
     kafka = pipeline.settings.kafka
     outputs = (kafka.output_topic, kafka.dead_letter_topic)
     await_ended_transactions(kafka.bootstrap_servers, outputs, _OPEN_TRANSACTIONS_S)
-    scores = Scores()
+    scores = Scores(best_effort(pipeline.feature_set))
     answers = [
         *_scored(kafka.bootstrap_servers, kafka.output_topic, scores),
         *_dead_letters(kafka.bootstrap_servers, kafka.dead_letter_topic),
@@ -129,21 +168,31 @@ def _place(message: Message) -> Position:
 def _serial(pipeline: Pipeline, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
     """Each input position with what the stations make of it, one after the other."""
     settings = pipeline.settings
-    store = open_store(settings)
-    stages = make_stages(
-        pipeline, make_decoder(pipeline), store, score_prefix(settings), lambda: _NO_LIMIT
+    shared = open_store(settings)
+    store = Apart(shared)
+    state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
+    serial = Serial(
+        make_stages(
+            pipeline,
+            make_decoder(pipeline),
+            store,
+            score_prefix(settings),
+            lambda: _NO_LIMIT,
+            histories=Named(state),
+        ),
+        store,
     )
     try:
         for messages in read_to_end(settings.kafka.bootstrap_servers, settings.kafka.input_topic):
             if messages:
                 records = _records(settings.kafka.input_topic, messages)
-                made = dict(_made(stages(records), scores))
+                made = dict(_made(serial(records), scores))
                 # A position that the stations forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
                     position = records.position(row)
                     yield position, made.get(position)
     finally:
-        store.close()
+        shared.close()
 
 
 def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:

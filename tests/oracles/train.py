@@ -1,7 +1,7 @@
-"""Makes what the handbook pipeline needs to run: a small model, and its lookups as files.
+"""Makes what the pipeline of the system tests needs to run: a small model, its lookups as files.
 
-``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``, from a
-simulated history; the same every time.
+``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``; the same
+every time. The model is of no use but that it depends on each feature that a serial run determines.
 """
 
 from __future__ import annotations
@@ -9,22 +9,108 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from features.definition import load_feature_set
-from features.store.memory import MemoryStore
-from worker.demo.prepare import load_lookups, simulate_files, train
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-_PIPELINE = Path(__file__).parents[2] / "examples" / "handbook"
+from features.definition import FeatureSet, load_feature_set
+from features.event_file import EventFile
+from features.history.log_state import LogState
+from features.load import load_lookup
+from features.store.memory import MemoryStore
+from features.windows.window import Across
+from models.bundle import write_bundle
+from models.training.fit import fit
+from schemas.decode import Decoder
+from schemas.source import FileSchemaSource
+
+PIPELINE = Path(__file__).parents[1] / "system" / "pipeline"
+_SEED = 20181001
+_EVENTS, _CUSTOMERS, _TERMINALS = 5_000, 200, 400
+_FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
+
+
+def best_effort(feature_set: FeatureSet) -> frozenset[str]:
+    """The windows that no serial run gives back."""
+    return frozenset(w.name for w in feature_set.windows if w.across is Across.BEST_EFFORT)
 
 
 def main() -> None:
-    """Simulate, load the lookups into memory, train."""
+    """Simulate lookups and events, compute the features as the worker does, train."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder: Path = parser.parse_args().folder
+    random = np.random.default_rng(_SEED)
+    feature_set = load_feature_set(PIPELINE / "features.yaml")
     store = MemoryStore()
-    prepared = simulate_files(folder, 1)
-    load_lookups(load_feature_set(_PIPELINE / "features.yaml"), prepared.lookups, store)
-    train(_PIPELINE, prepared.history, store, folder / "model")
+    for name, table in _lookups(random).items():
+        path = folder / f"{name}.parquet"
+        pq.write_table(table, path)
+        load_lookup(feature_set, name, path, store)
+    pq.write_table(_events(random), folder / "events.parquet")
+    matrix = _matrix(feature_set, folder / "events.parquet", store)
+    left_out = best_effort(feature_set)
+    kept = [i for i, name in enumerate(feature_set.names) if name not in left_out]
+    used = np.ascontiguousarray(matrix[:, kept])
+    booster = fit(used, _labels(used, random), threads=1, rounds=50)
+    features = [feature_set.features[i] for i in kept]
+    write_bundle(folder / "model", booster, name="system", version="1", features=features)
+
+
+def _lookups(random: np.random.Generator) -> dict[str, pa.Table]:
+    return {
+        "customer_profile": pa.table(
+            {
+                "customer_id": np.arange(_CUSTOMERS),
+                "avg_amount": random.lognormal(3.5, 0.5, _CUSTOMERS),
+                "nb_tx_per_day": random.gamma(2.0, 1.0, _CUSTOMERS),
+            }
+        ),
+        "terminal_profile": pa.table(
+            {"terminal_id": np.arange(_TERMINALS), "risk": random.random(_TERMINALS)}
+        ),
+    }
+
+
+def _events(random: np.random.Generator) -> pa.Table:
+    times = _FIRST_TIME_MS + 4_000 * np.arange(_EVENTS)
+    return pa.table(
+        {
+            "transaction_id": [f"tx-{i}" for i in range(_EVENTS)],
+            "tx_time": pa.array(times, pa.timestamp("ms", "UTC")),
+            "customer_id": random.integers(0, _CUSTOMERS, _EVENTS).astype(str),
+            "terminal_id": random.integers(0, _TERMINALS, _EVENTS).astype(str),
+            "amount": random.lognormal(3.5, 1.0, _EVENTS).round(2),
+        }
+    )
+
+
+def _matrix(feature_set: FeatureSet, events: Path, store: MemoryStore) -> npt.NDArray[np.float32]:
+    decoder = Decoder(
+        FileSchemaSource({}, default=feature_set.schema_path),
+        feature_set.reader_schema,
+        feature_set.paths,
+        max_record_bytes=1_000_000,
+        max_collection_items=10_000,
+    )
+    rows, log = [], LogState()
+    for chunk in EventFile(feature_set, "history", b"").read(events):
+        batch, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
+        enriched = feature_set.enrich(batch, store, log)
+        store.append(enriched.writes.appends, enriched.writes.compactions)
+        log = enriched.after
+        rows.append(enriched.matrix)
+    return np.concatenate(rows)
+
+
+def _labels(matrix: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """The tenth of the events that stands out most, all features taken together."""
+    known = np.nan_to_num(matrix).astype(np.float64)
+    shares = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-9)
+    margin = shares @ random.normal(1.0, 0.5, matrix.shape[1])
+    labels: npt.NDArray[np.int64] = (margin > np.quantile(margin, 0.9)).astype(np.int64)
+    return labels
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from features.matrix import Writes
 from worker import app, kafka
 from worker.checkpoint import ExactlyOnce
+from worker.histories import StoredHistories
 from worker.logs import configure_logs
 from worker.poll import Polled, Poller
 from worker.publish import Outbox, SizeLimits
@@ -30,12 +32,15 @@ from worker.watchdog import Watchdog
 _CRASH_IN_DELIVERY = 3
 _PAUSE_DEADLINE_S = 60.0
 _TIMEOUT_S = 10.0
+_SLOW_WRITE_S = 0.2
 _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 _deliver = ExactlyOnce.deliver
 _poll = Poller.poll
 _guard = Watchdog.guard
 _make_consumer = kafka.make_consumer
+_write = StoredHistories.write
+_await_written = StoredHistories.await_written
 
 
 class Planted:
@@ -48,6 +53,7 @@ class Planted:
         self.deliveries = 0
         self.polled = False
         self.consumer: Consumer | None = None
+        self.unwritten: list[tuple[StoredHistories, Writes]] = []
 
     def plant(self) -> None:
         planted = self
@@ -74,11 +80,20 @@ class Planted:
             planted.consumer = _make_consumer(*arguments)
             return planted.consumer
 
+        def write(histories: StoredHistories, writes: Writes) -> None:
+            planted.write(histories, writes)
+
+        def await_written(histories: StoredHistories) -> None:
+            if planted.bug != "no_read_your_writes":
+                _await_written(histories)
+
         for owner, name, own in (
             (ExactlyOnce, "deliver", deliver),
             (Poller, "poll", poll),
             (Watchdog, "guard", guard),
             (app, "make_consumer", make_consumer),
+            (StoredHistories, "write", write),
+            (StoredHistories, "await_written", await_written),
         ):
             setattr(owner, name, own)
 
@@ -101,6 +116,18 @@ class Planted:
             assert self.consumer is not None
             outbox = replace(outbox, group_metadata=self.consumer.consumer_group_metadata())
         _deliver(checkpoint, outbox)
+        while self.unwritten:
+            self.reached("between")
+            _write(*self.unwritten.pop())
+
+    def write(self, histories: StoredHistories, writes: Writes) -> None:
+        """Write to the store, with the bug."""
+        if self.bug == "write_after_commit":
+            self.unwritten.append((histories, writes))
+            return
+        if self.bug == "no_read_your_writes":
+            time.sleep(_SLOW_WRITE_S)
+        _write(histories, writes)
 
     def _commit_before_produce(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
         producer, publisher = checkpoint._producer, checkpoint._publisher

@@ -1,4 +1,4 @@
-"""Kills workers and brokers under load, then holds what is left against a serial run of the log.
+"""Kills workers and servers under load, then holds what is left against a serial run of the log.
 
     .venv/bin/python tests/system/chaos.py --kills 20 --seed 7
 
@@ -40,8 +40,8 @@ FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 class Chaos:
     """Faults on one rig, one after the other, in an order that the seed gives."""
 
-    def __init__(self, rig: Rig, kafka: Kafka, kills: int, seed: int) -> None:
-        self._kafka = kafka
+    def __init__(self, rig: Rig, servers: tuple[Kafka, Valkey], kills: int, seed: int) -> None:
+        self._kafka, self._valkey = servers
         self._random = random.Random(seed)
         self._started = time.monotonic()
         self._rig = rig
@@ -51,11 +51,12 @@ class Chaos:
         self._schedule = [self._kill] * kills + [
             self._zombie,
             self._restart_broker,
+            self._kill_store,
             self._third,
             self._third,
         ] * rounds
         self._random.shuffle(self._schedule)
-        self.counts = {"kills": 0, "zombies": 0, "broker_restarts": 0}
+        self.counts = {"kills": 0, "zombies": 0, "broker_restarts": 0, "store_kills": 0}
 
     def say(self, line: str) -> None:
         print(f"{time.monotonic() - self._started:6.1f} s  {line}", file=sys.stderr, flush=True)
@@ -123,6 +124,14 @@ class Chaos:
         self._tend_for(self._random.uniform(0.0, 3.0))
         self._kafka.start()
 
+    def _kill_store(self) -> None:
+        """Kill the store, and start it again: what it acknowledged is in its file."""
+        self.counts["store_kills"] += 1
+        self.say("the store is killed")
+        self._valkey.kill()
+        self._tend_for(self._random.uniform(0.0, 3.0))
+        self._valkey.start()
+
     def _third(self) -> None:
         if "three" in self._fleet.names:
             self.say("the third worker leaves")
@@ -160,7 +169,7 @@ def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
         train(folder)
         rig = Rig(folder / "chaos", folder, (kafka.bootstrap, valkey.url), partitions=PARTITIONS)
         rig.load_lookups()
-        chaos = Chaos(rig, kafka, kills, seed)
+        chaos = Chaos(rig, (kafka, valkey), kills, seed)
         ended = True
         try:
             chaos.run()
@@ -179,6 +188,7 @@ def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
         "dead_letters": verdict["dead_letters"],
         "zombies": chaos.counts["zombies"],
         "broker_restarts": chaos.counts["broker_restarts"],
+        "store_kills": chaos.counts["store_kills"],
         "seed": seed,
         "seconds": round(time.monotonic() - started, 1),
     }

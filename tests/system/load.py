@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import fastavro
@@ -17,14 +18,21 @@ from tests.system.rig import ROOT, Rig
 _SCHEMA_ID = 1
 _TICK_S = 0.01
 _FLUSH_S = 120.0
-_CUSTOMERS, _TERMINALS = 2_000, 4_000
+_CUSTOMERS, _TERMINALS = 200, 400
 _FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
+_STEP_MS = 1_000
 _BAD_SHARE = 0.01
 _HEADERS_SHARE = 0.02
+_DELAYED_SHARE, _LONGEST_DELAY_MS = 0.05, 600_000
+_AGAIN_SHARE, _REMEMBERED = 0.02, 50
 
 
 class Load:
-    """``rate`` records a second into the rig's input topic, the same ones for the same ``seed``."""
+    """``rate`` records a second into the rig's input topic, the same ones for the same ``seed``.
+
+    A second of event time passes from one to the next. A few customers have most of the events.
+    Some events come up to ten minutes late, and some a second time.
+    """
 
     def __init__(self, rig: Rig, seed: int, rate: float) -> None:
         self._topic = rig.topics["input"]
@@ -44,6 +52,7 @@ class Load:
             }
         )
         self.sent = 0
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
@@ -88,13 +97,21 @@ class Load:
 
     def _event(self) -> dict[str, Any]:
         draw = self._random
-        return {
+        now_ms = _FIRST_TIME_MS + _STEP_MS * self.sent
+        if self._recent and draw.random() < _AGAIN_SHARE:
+            again: dict[str, Any] = draw.choice(self._recent) | {"tx_time": now_ms}
+            return again
+        delay_ms = draw.randrange(_LONGEST_DELAY_MS) if draw.random() < _DELAYED_SHARE else 0
+        event = {
             "transaction_id": f"tx-{self.sent}",
-            "tx_time": _FIRST_TIME_MS + self.sent,
-            "customer_id": str(draw.randrange(_CUSTOMERS)),
+            # Whole seconds: many events are at the very time of another.
+            "tx_time": now_ms - delay_ms // 1000 * 1000,
+            "customer_id": str(int(_CUSTOMERS * draw.random() ** 3)),
             "terminal_id": str(draw.randrange(_TERMINALS)),
             "amount": round(draw.lognormvariate(3.5, 1.0), 2),
         }
+        self._recent.append(event)
+        return event
 
     def _framed(self, event: dict[str, Any]) -> bytes:
         body = io.BytesIO()

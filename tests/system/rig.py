@@ -21,7 +21,7 @@ from worker.embedded.topics import create_topics
 
 _latest: Callable[[], Any] = OffsetSpec.latest
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "handbook"
+PIPELINE = ROOT / "tests" / "system" / "pipeline"
 LOOKUPS = ("customer_profile", "terminal_profile")
 SESSION_TIMEOUT_S = 6.0
 _LOOK_S = 0.1
@@ -164,8 +164,8 @@ def _quietly(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
 
 def _settings(rig: Rig, redis_url: str, trained: Path) -> dict[str, Any]:
     return {
-        "features": str(EXAMPLE / "features.yaml"),
-        "policy": str(EXAMPLE / "policy.yaml"),
+        "features": str(PIPELINE / "features.yaml"),
+        "policy": str(PIPELINE / "policy.yaml"),
         "kafka": {
             "bootstrap_servers": rig.bootstrap,
             "group": rig.group,

@@ -64,6 +64,7 @@ def finish(rig: Rig, *workers: Worker) -> None:
 @pytest.mark.parametrize(
     "point",
     [
+        "before_write_histories",
         "before_send_offsets_to_transaction",
         "before_commit_transaction",
         "after_commit",
@@ -85,6 +86,24 @@ def test_an_offset_one_short_repeats(make_rig: MakeRig) -> None:
     found = crash_and_restart(make_rig(), "offset_one_short", "after_commit")
     assert found["duplicated"] > 0
     assert found["lost"] == 0
+
+
+def test_histories_that_are_written_after_the_commit_miss_events(make_rig: MakeRig) -> None:
+    found = crash_and_restart(make_rig(), "write_after_commit", "between")
+    assert found["scores_different"] > 0
+    assert (found["lost"], found["duplicated"]) == (0, 0)
+
+
+@pytest.mark.parametrize("bug", ["", "no_read_your_writes"])
+def test_reads_that_do_not_wait_for_writes_miss_events(make_rig: MakeRig, bug: str) -> None:
+    rig = make_rig()
+    Load(rig, seed=4, rate=0.0).send(400)
+    finish(rig, Worker(rig, "one", program=(*PROGRAM, "--bug", bug)))
+    found = faults(rig)
+    if bug:
+        assert found["scores_different"] > 0
+    else:
+        assert found == NOTHING
 
 
 @pytest.mark.parametrize("bug", ["", "fresh_group_metadata"])
