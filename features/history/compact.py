@@ -17,17 +17,20 @@ WORTH = 16
 
 
 def compactions(
-    keys: Sequence[bytes], stored: Stored, oldest: Longs, committed: Mask | None, cap: int | None
+    keys: Sequence[bytes],
+    stored: Stored,
+    needed: Mask,
+    committed: Mask | None = None,
+    cap: int | None = None,
 ) -> list[Compaction]:
     """What is worth replacing, of U histories.
 
-    oldest: int64[U]; what is not after it is out of reach. committed: bool[M], which members are
-    of before the batch (None: all); others may come again and stay. cap: an event sees so many, and
-    needs one more to know of the others; None for labels, which have none.
+    needed: bool[M], the members that an event to come may reach; changed here. committed: bool[M],
+    which members are of before the batch (None: all); others may come again and stay. cap: an event
+    sees so many, and needs one more to know of the others; None for labels, which have none.
     """
     if not len(stored.members):
         return []
-    needed = stored.members["time"] > oldest[stored.owner]
     if committed is not None:
         needed |= ~committed
     histories = len(stored.values)

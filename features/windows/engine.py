@@ -24,7 +24,7 @@ from features.windows.duplicates import find_duplicates
 from features.windows.frauds import find_labels
 from features.windows.ragged import Longs, Mask
 from features.windows.view import Events, View, make_view
-from features.windows.window import Aggregate, HistoryRules, Window
+from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
 UNKNOWN = np.iinfo(np.int64).min
@@ -32,7 +32,11 @@ UNKNOWN = np.iinfo(np.int64).min
 
 
 class EntityWindows:
-    """The windows of one entity over one history. own: its events are all in one partition."""
+    """The windows of one entity over one history.
+
+    back: how far before the highest event time so far an event to come may see, in microseconds.
+    own: each key's events are all in one partition.
+    """
 
     def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
         self.entity = entity
@@ -41,6 +45,8 @@ class EntityWindows:
         kept = [column for w in windows for column in (w.value, w.where) if column is not None]
         self.layout = Layout.of(kept)
         self.horizon = max(rules.duplicates, *(window.reach for window in windows))
+        self.back = rules.allowed_lateness + self.horizon
+        self.own = all(window.across is Across.OWN for window in windows)
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
 
     def request(self, batch: EventBatch, namespace: Namespace) -> Request:
@@ -68,13 +74,15 @@ class Request(NamedTuple):
 class Position:
     """Where a batch's events stand in the log: int32[N], int64[N], and as events of windows.
 
-    reached: int64[N], the highest event time before the batch in each event's partition.
+    reached: the highest event time before the batch in each of its partitions, where there is one.
+    least: the least such time of all partitions of the topic, None where one is not known.
     """
 
     partitions: npt.NDArray[np.int32]
     offsets: Longs
     events: Events
-    reached: Longs
+    reached: Mapping[int, int]
+    least: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,22 +96,27 @@ class Computed:
     compactions: list[Compaction]
 
 
-def locate(batch: EventBatch, log: LogState, rules: HistoryRules) -> tuple[Position, LogState]:
-    """How late each event is, by the highest event time before it in its own partition."""
-    partitions, time = batch.records.partitions, batch.event_time
-    reached = np.empty(len(batch), np.int64)
+def locate(
+    batch: EventBatch, log: LogState, rules: HistoryRules, partitions: int
+) -> tuple[Position, LogState]:
+    """How late each event is, by the highest event time before it in its own partition.
+
+    partitions: how many the topic has.
+    """
+    of, time = batch.records.partitions, batch.event_time
     before = np.empty(len(batch), np.int64)
     highest = dict(log.highest)
-    for partition in np.unique(partitions).tolist():
-        rows = np.flatnonzero(partitions == partition)
+    for partition in np.unique(of).tolist():
+        rows = np.flatnonzero(of == partition)
         known = highest.get(partition, UNKNOWN)
         running = np.maximum(np.maximum.accumulate(time[rows]), known)
-        reached[rows] = known
         before[rows] = np.concatenate(([known], running[:-1]))
         highest[partition] = int(running[-1])
     least = np.where(before == UNKNOWN, UNKNOWN, before - rules.allowed_lateness)
     events = Events(time, np.maximum(time, least), time < least)
-    return Position(partitions, batch.records.offsets, events, reached), LogState(highest)
+    reached = {p: log.highest[p] for p in highest if p in log.highest and (of == p).any()}
+    slowest = min(log.highest.values(), default=None) if len(log.highest) == partitions else None
+    return Position(of, batch.records.offsets, events, reached, slowest), LogState(highest)
 
 
 def pack(layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame) -> Members:
@@ -158,25 +171,48 @@ def compute_entity(
     """The windows of one entity for N events, and what its histories have to take."""
     codes, view = request.codes, seen.view
     joins = view.alive[view.merged.place]
-    oldest = _oldest(plan, at, codes, len(request.histories))
     return Computed(
         {w.name: _by_row(view, seen.aggregates.compute(w)) for w in plan.windows},
         _by_row(view, view.duplicate),
         _by_row(view, seen.capped),
         appended(request.histories, codes[joins], new[joins]),
         [
-            *compactions(request.histories, seen.stored, oldest, seen.before, plan.rules.cap),
-            *compactions(request.labels, seen.labels, oldest, None, None),
+            *compactions(
+                request.histories,
+                seen.stored,
+                _members_needed(plan, seen.stored, at),
+                seen.before,
+                plan.rules.cap,
+            ),
+            *compactions(request.labels, seen.labels, _labels_needed(plan, seen.labels, at, codes)),
         ],
     )
 
 
-def _oldest(plan: EntityWindows, at: Position, codes: Longs, histories: int) -> Longs:
-    """int64[U]: no event from the batch on sees a member of this time or before."""
-    back = plan.rules.allowed_lateness + plan.horizon
-    found = np.full(histories, np.iinfo(np.int64).max)
-    np.minimum.at(found, codes, np.maximum(at.reached, UNKNOWN + back) - back)
-    return found
+def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
+    """bool[M]: what an event at or after the batch may reach.
+
+    Of partitions that are not in the batch all members: how far these have come is not known here.
+    """
+    partitions = stored.members["partition"]
+    oldest = np.full(int(partitions.max(initial=0)) + 1, UNKNOWN)
+    for partition, reached in at.reached.items():
+        if partition < len(oldest):
+            oldest[partition] = reached - plan.back
+    needed: Mask = stored.members["time"] > oldest[partitions]
+    return needed
+
+
+def _labels_needed(plan: EntityWindows, labels: Stored, at: Position, codes: Longs) -> Mask:
+    """bool[L]: likewise. A label's entity may have events in any partition, unless it is its own."""
+    oldest = np.full(len(labels.values), UNKNOWN if at.least is None else at.least - plan.back)
+    if plan.own and plan.labelled:
+        for partition in np.unique(at.partitions).tolist():
+            reached = at.reached.get(partition)
+            own = codes[at.partitions == partition]
+            oldest[own] = UNKNOWN if reached is None else reached - plan.back
+    needed: Mask = labels.members["time"] > oldest[labels.owner]
+    return needed
 
 
 def _by_row(view: View, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

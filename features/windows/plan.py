@@ -62,6 +62,7 @@ class WindowReading:
     def __init__(self, plan: WindowPlan, batch: EventBatch, namespace: Namespace) -> None:
         self._plan = plan
         self._batch = batch
+        self._partitions = namespace.partitions
         entities = plan.entities if len(batch) else ()
         self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
         self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
@@ -75,7 +76,7 @@ class WindowReading:
         flags = np.zeros(len(batch), np.uint32)
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
-        at, after = locate(batch, log, plan.rules)
+        at, after = locate(batch, log, plan.rules, self._partitions)
         ids = names(batch.event_id)
         computed: list[Computed] = []
         start = 0

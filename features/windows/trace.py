@@ -58,7 +58,7 @@ def trace(
     """
     store, log, namespace = stored
     plan = next(p for p in windows.entities if p.entity == window.entity)
-    at, _ = locate(batch, log, windows.rules)
+    at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
     new = pack(plan.layout, batch, names(batch.event_id), frame)
     seen = look(plan, request, store.read([*request.histories, *request.labels]), new, at)
