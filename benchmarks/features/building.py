@@ -31,54 +31,54 @@ DIFFERENT_SHARE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One run of a process and its children; peak_bytes: of the largest of them."""
+    """One run of a process and its children.
+
+    inside_s: seconds of its work, by its own account: without its start, and of pandas without
+    reading and writing. peak_bytes: of the largest of the processes.
+    """
 
     seconds: float
+    inside_s: float
     cpu_seconds: float
     peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """runs: of the build over all events; start: the same command over one event.
+    """runs: of the build. pandas: the Handbook's method, once.
 
-    pandas: the Handbook's method, once; pandas_inside_s: of that, computing alone. different: rows
-    that are not the same in both tables. columns: how many were compared.
+    different: rows that are not the same in both tables. columns: how many were compared.
     """
 
     events: int
     runs: Sequence[Timed]
-    start: Timed
     pandas: Timed
-    pandas_inside_s: float
     columns: int
     different: int
 
     def figures(self) -> dict[str, Any]:
-        """For the result file: whole processes, and what is inside them."""
-        whole = statistics.median(run.seconds for run in self.runs)
-        inside = whole - self.start.seconds
+        """For the result file: medians of whole processes, and of what is inside them."""
+        build, pandas = self._of(self.runs), self._of([self.pandas])
         return {
             "events": self.events,
-            "build": {
-                "seconds": whole,
-                "seconds_inside": inside,
-                "events_per_s": self.events / whole,
-                "events_per_s_inside": self.events / inside,
-                "peak_mib": max(run.peak_bytes for run in self.runs) / 2**20,
-                "runs": [asdict(run) for run in self.runs],
-                "start": asdict(self.start),
-            },
-            "pandas": {
-                "seconds": self.pandas.seconds,
-                "seconds_inside": self.pandas_inside_s,
-                "events_per_s": self.events / self.pandas.seconds,
-                "peak_mib": self.pandas.peak_bytes / 2**20,
-            },
-            "ratio": self.pandas.seconds / whole,
-            "ratio_inside": self.pandas_inside_s / inside,
+            "build": build,
+            "pandas": pandas,
+            "ratio": pandas["seconds"] / build["seconds"],
+            "ratio_inside": pandas["seconds_inside"] / build["seconds_inside"],
             "columns_compared": self.columns,
             "rows_different": self.different,
+        }
+
+    def _of(self, runs: Sequence[Timed]) -> dict[str, Any]:
+        whole = statistics.median(run.seconds for run in runs)
+        inside = statistics.median(run.inside_s for run in runs)
+        return {
+            "seconds": whole,
+            "seconds_inside": inside,
+            "events_per_s": self.events / whole,
+            "events_per_s_inside": self.events / inside,
+            "peak_mib": max(run.peak_bytes for run in runs) / 2**20,
+            "runs": [asdict(run) for run in runs],
         }
 
 
@@ -87,22 +87,19 @@ def measure_building(folder: Path, source: Source, out: Path) -> Building:
 
     Raises RunError where a process fails, or the two tables differ.
     """
-    one = folder / "one.parquet"
-    pq.write_table(source.table.slice(0, 1), one)
-    start = timed(_build(one, folder / "of_one.parquet"), folder / "build.log")
     runs = [timed(_build(source.path, out), folder / "build.log") for _ in range(ROUNDS)]
     note(f"built {source.rows:,} rows in {min(run.seconds for run in runs):.1f} s")
-    by_pandas, log = folder / "by_pandas.parquet", folder / "pandas.log"
-    module = "benchmarks.rivals.pandas_rolling"
-    pandas = timed([sys.executable, "-m", module, str(source.path), str(by_pandas)], log)
-    inside: float = json.loads(log.read_text().splitlines()[-1])["compute_s"]
+    by_pandas = folder / "by_pandas.parquet"
+    pandas = timed(_pandas(source.path, by_pandas), folder / "pandas.log")
     note(f"pandas took {pandas.seconds:.1f} s")
-    columns, different = compare(out, by_pandas)
-    return Building(source.rows, runs, start, pandas, inside, columns, different)
+    return Building(source.rows, runs, pandas, *compare(out, by_pandas))
 
 
 def timed(command: Sequence[str], log: Path) -> Timed:
-    """Run to the end. Raises RunError, with the end of the log, unless it ends well."""
+    """Run to the end; the last line that it writes is JSON with its own ``seconds``.
+
+    Raises RunError, with the end of the log, unless it ends well.
+    """
     began = time.perf_counter()
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
@@ -114,7 +111,8 @@ def timed(command: Sequence[str], log: Path) -> Timed:
             f"{' '.join(command)} ended with status {process.returncode}; {log} ends with:\n"
             f"{last_lines(log)}"
         )
-    return Timed(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    inside: float = json.loads(log.read_text("utf-8").splitlines()[-1])["seconds"]
+    return Timed(seconds, inside, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
@@ -136,6 +134,11 @@ def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
 
 
 def _build(events: Path, out: Path) -> list[str]:
-    command = [sys.executable, "-m", "worker", "features", "build"]
     named = {"--set": PIPELINE / "features.yaml", "--events": events, "--out": out}
-    return [*command, *(word for name, path in named.items() for word in (name, str(path)))]
+    words = [word for name, path in named.items() for word in (name, str(path))]
+    return [sys.executable, "-m", "worker", "features", "build", *words]
+
+
+def _pandas(events: Path, out: Path) -> list[str]:
+    module = "benchmarks.rivals.pandas_rolling"
+    return [sys.executable, "-m", module, str(events), str(out)]

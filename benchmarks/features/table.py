@@ -34,7 +34,7 @@ def _lengths(costs: list[Mapping[str, Any]]) -> Table:
 def _building(building: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"training table of {building['events']:,} events, ratio {building['ratio']:.1f}",
-        caption="inside: without the start of the process; of pandas without reading and writing",
+        caption="inside: without start; of pandas without reading and writing",
     )
     table.add_column("method")
     for title in ("s", "s inside", "events/s", "peak MiB"):
