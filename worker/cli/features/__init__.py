@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.features.build import build
 from worker.cli.features.check import check
 from worker.cli.features.load import load
 from worker.cli.features.show import show
@@ -19,3 +20,4 @@ def _group() -> None:
 app.command("check")(check)
 app.command("show")(show)
 app.command("load")(load)
+app.command("build")(build)

@@ -1,0 +1,9 @@
+"""Training tables: the same features over event files, or over a log, in bounded memory."""
+
+from __future__ import annotations
+
+from features.build.events import Events, Refusal
+from features.build.files import FileEvents, Partitioning
+from features.build.run import Built, HistoryRun, build
+
+__all__ = ["Built", "Events", "FileEvents", "HistoryRun", "Partitioning", "Refusal", "build"]

@@ -1,0 +1,167 @@
+"""Building a training table: the online path over an input, a large batch at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.build.events import Events, Refusal
+from features.build.swept import SweptStore
+from features.build.table import Table
+from features.build.threads import Behind, ahead
+from features.definition import FeatureSet
+from features.history.labels import LabelBatch
+from features.history.log_state import LogState
+from features.history.namespace import Namespace
+from features.labels import KnownLabels
+from features.labels.rows import FILE_PARTITION
+from features.matrix import Enriched
+
+Longs = npt.NDArray[np.int64]
+
+_AHEAD = 2
+_SHOWN = 5
+
+
+class HistoryRun:
+    """Histories in memory while an input passes.
+
+    labels: of all events; None leaves those that the events carry. partitions: of the input.
+    """
+
+    def __init__(
+        self, feature_set: FeatureSet, labels: KnownLabels | None, partitions: int
+    ) -> None:
+        self.store = SweptStore()
+        self.log = LogState()
+        self.namespace = Namespace.local(feature_set.name)
+        self._feature_set = feature_set
+        self._labels = labels
+        self._partitions = partitions
+        if labels is not None and labels.ahead is not None and len(labels):
+            self.store.now = int(labels.ahead.event_time.max())
+            self._learn(labels.ahead)
+            self.store.now = 0
+
+    def label(self, events: Events) -> dict[str, pa.Array]:
+        """``label`` and ``label_time`` of the events; from now on windows know of them."""
+        batch = events.batch
+        if len(batch):
+            self.store.now = max(self.store.now, int(batch.event_time.max()))
+        if self._labels is not None:
+            of = self._labels.of(batch)
+            if self._labels.ahead is None:
+                self._learn(of.labels)
+            return _labels(len(batch), of.rows, of.fraud, of.label_time)
+        label = self._feature_set.bindings.label
+        if events.fraud is None or label is None:
+            nothing = np.empty(0, np.int64)
+            return _labels(len(batch), nothing, nothing > 0, nothing)
+        rows = np.flatnonzero(events.fraud.is_valid())
+        fraud = pc.is_in(events.fraud, pa.array([True])).to_numpy(zero_copy_only=False)
+        known = batch.event_time + label.delay
+        # Who is not labelled counts as no fraud: the others need not be told.
+        self._learn(_of_column(events, np.flatnonzero(fraud), known))
+        return _labels(len(batch), rows, fraud[rows], known[rows])
+
+    def enrich(self, events: Events) -> Enriched:
+        """The features of the next events, which ``label`` has seen. The run stands as it was."""
+        return self._feature_set.enrich(events.batch, self.store, self.log, self.namespace)
+
+    def keep(self, enriched: Enriched) -> None:
+        """The events are history from now on."""
+        self.store.append(enriched.writes.appends, enriched.writes.compactions)
+        self.log = enriched.after
+        if len(self.log.highest) == self._partitions:
+            reach = max(self._feature_set.horizons.values(), default=0)
+            oldest = min(self.log.highest.values()) - reach - self._feature_set.allowed_lateness
+            self.store.sweep(oldest)
+
+    def _learn(self, labels: LabelBatch) -> None:
+        self.store.append(self._feature_set.label_appends(labels, self.namespace))
+
+
+@dataclass(slots=True)
+class Built:
+    """rows of the table. refused: by code, how many rows of the input are no events; some first."""
+
+    rows: int = 0
+    labelled: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: list[Refusal] = field(default_factory=list)
+
+    def note(self, events: Events, labels: Mapping[str, pa.Array]) -> None:
+        self.rows += len(events.batch)
+        self.labelled += len(labels["label"]) - labels["label"].null_count
+        self.refused.update(refusal.code for refusal in events.refused)
+        self.examples += events.refused[: _SHOWN - len(self.examples)]
+
+
+def build(
+    feature_set: FeatureSet,
+    source: Iterable[Events],
+    out: Path,
+    labels: KnownLabels | None = None,
+    *,
+    partitions: int = 1,
+    by_partition: bool = False,
+    advance: Callable[[int], None] = lambda _rows: None,
+) -> Built:
+    """Writes the table of all events of ``source``, in their order, to ``out``.
+
+    labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
+    many rows of the input have been done. Raises ConfigurationError; then ``out`` is as it was.
+    """
+    run, built, done = HistoryRun(feature_set, labels, partitions), Built(), 0
+    with (
+        Table(out, feature_set, by_partition=by_partition) as table,
+        Behind(_AHEAD) as behind,
+        closing(ahead(source, _AHEAD)) as chunks,
+    ):
+        for events in chunks:
+            known = run.label(events)
+            enriched = run.enrich(events)
+            behind.call(table.write, events, enriched.matrix, known)
+            run.keep(enriched)
+            built.note(events, known)
+            done += events.rows
+            advance(done)
+        behind.finish()
+        table.finish()
+    return built
+
+
+def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
+    """The labels of the events at ``rows``, all of them frauds."""
+    batch, places = events.batch, pa.array(rows)
+    return LabelBatch(
+        batch.event_id.take(places),
+        batch.event_time[rows],
+        {entity: keys.take(places) for entity, keys in batch.entity_keys.items()},
+        np.ones(len(rows), np.bool_),
+        known[rows],
+        np.full(len(rows), FILE_PARTITION, np.int32),
+        events.numbers[rows],
+    )
+
+
+def _labels(
+    size: int, rows: npt.NDArray[np.intp], fraud: npt.NDArray[np.bool_], known: Longs
+) -> dict[str, pa.Array]:
+    """Of N events, null but at ``rows``."""
+    missing = np.ones(size, np.bool_)
+    missing[rows] = False
+    label, time = np.zeros(size, np.int8), np.zeros(size, np.int64)
+    label[rows], time[rows] = fraud, known
+    return {
+        "label": pa.array(label, mask=missing),
+        "label_time": pa.array(time, pa.timestamp("us", "UTC"), mask=missing),
+    }

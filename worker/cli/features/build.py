@@ -1,0 +1,108 @@
+"""``fraud-worker features build``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.features.inputs import (
+    EventsOption,
+    LabelsOption,
+    MoreEvents,
+    known_labels,
+    tell_refused,
+    tell_unknown,
+)
+from worker.cli.features.which import SetOption, features_file
+from worker.cli.options import HERE, PipelineOption
+
+if TYPE_CHECKING:
+    from features.build import Built, FileEvents
+    from features.definition import FeatureSet
+
+
+def build(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="The table.")],
+    events: EventsOption = None,
+    more_events: MoreEvents = None,
+    feature_set: SetOption = None,
+    labels: LabelsOption = None,
+    partition_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Take the rows as records that this field keys, of several partitions",
+            show_default=False,
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="and of so many, as Kafka's producer deals them out.",
+            show_default=False,
+        ),
+    ] = None,
+    pipeline: PipelineOption = HERE,
+) -> None:
+    """Build a training table: features, who is who, labels, by the code that serves them.
+
+    Reads event files or, without --events, the pipeline's input topic up to
+    its end as of now. Rows come in the order of the files, or by partition
+    and offset. Ends with one line of JSON on stdout.
+    """
+    from features.build import build as build_table
+    from features.definition import load_feature_set
+    from worker.cli.progress import progress
+
+    started = time.perf_counter()
+    files = [*(events or []), *(more_events or [])]
+    made = load_feature_set(features_file(feature_set, pipeline))
+    source = _file_events(made, files, partition_by, partitions)
+    known = known_labels(made, labels)
+    tell_unknown(made, labelled=known is not None or made.bindings.label is not None)
+    total = source.count()
+    with progress("building") as advance:
+        built = build_table(
+            made,
+            source,
+            out,
+            known,
+            partitions=source.partitions,
+            advance=lambda done: advance(done, total),
+        )
+    tell_refused("events", built.refused.total(), built.examples, built.refused)
+    print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
+
+
+def _file_events(
+    feature_set: FeatureSet, files: list[Path], partition_by: str | None, partitions: int | None
+) -> FileEvents:
+    from features.build import FileEvents, Partitioning
+    from schemas.errors import ConfigurationError
+
+    if (partition_by is None) != (partitions is None):
+        raise ConfigurationError("--partition-by FIELD and --partitions N go together: give both")
+    partitioning = None
+    if partition_by is not None and partitions is not None:
+        partitioning = Partitioning.by(feature_set, partition_by, partitions)
+    return FileEvents(feature_set, files, partitioning)
+
+
+def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "rows": built.rows,
+        "labelled": built.labelled,
+        "refused": built.refused.total(),
+        "seconds": round(seconds, 3),
+        "events_per_s": round(built.rows / seconds),
+        "features": len(feature_set.names),
+        "fingerprint": feature_set.fingerprint,
+    }
