@@ -46,7 +46,8 @@ def compactions(
         return []
     take = np.zeros(histories, np.bool_)
     take[chosen] = True
-    data = stored.members[needed & take[stored.owner]].tobytes()
+    kept = np.flatnonzero(needed & take[stored.owner])
+    data = stored.members.take(kept).tobytes()
     size = stored.members.dtype.itemsize
     ends = (np.cumsum(kept_of[chosen]) * size).tolist()
     found = []
@@ -65,9 +66,9 @@ def _apply_cap(
     places = places[needed[places]]
     if committed is not None:
         places = places[committed[places]]
-    members = stored.members[places]
+    members = stored.members.take(places)
     order = np.lexsort((members["offset"], members["partition"], members["time"]))
-    places, members = places[order], members[order]
+    places, members = places[order], members.take(order)
     again = np.zeros(len(places), np.bool_)
     again[1:] = (members["offset"][1:] == members["offset"][:-1]) & (
         members["partition"][1:] == members["partition"][:-1]

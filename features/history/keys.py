@@ -14,3 +14,10 @@ def grouped(
     encoded = entity_keys.dictionary_encode()
     keys = [prefix + key for key in encoded.dictionary.cast(pa.binary()).to_pylist()]
     return keys, encoded.indices.to_numpy().astype(np.int64)
+
+
+def order_of(codes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """The rows by code, those of one code in their order; codes lie in [0, count)."""
+    # numpy sorts 16 bits by radix, several times as fast.
+    narrow = codes.astype(np.uint16) if count <= 2**16 else codes
+    return np.argsort(narrow, kind="stable")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.history.identity import names
-from features.history.keys import grouped
+from features.history.keys import grouped, order_of
 
 LABEL = np.dtype(
     [
@@ -66,10 +66,10 @@ def appended(
     keys: list[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
 ) -> list[tuple[bytes, bytes]]:
     """Each key that has members, with their bytes in their order. codes: int64[N] into ``keys``."""
-    order = np.argsort(codes, kind="stable")
+    order = order_of(codes, len(keys))
     size = members.dtype.itemsize
     ends = np.cumsum(np.bincount(codes, minlength=len(keys))) * size
-    data = members[order].tobytes()
+    data = members.take(order).tobytes()
     begin = 0
     found = []
     for key, end in zip(keys, ends.tolist(), strict=True):

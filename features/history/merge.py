@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from features.history.keys import order_of
 from features.history.layout import Layout, Members
 from schemas.errors import ConfigurationError
 
@@ -50,14 +51,15 @@ class Merged:
 
 def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what: str) -> Stored:
     """The members of U histories. Raises ConfigurationError where a value holds something else."""
-    sizes = np.fromiter((len(value) if value else 0 for value in values), np.int64, len(values))
+    present = [value or b"" for value in values]
+    sizes = np.fromiter(map(len, present), np.int64, len(values))
     counts, rest = np.divmod(sizes, dtype.itemsize)
     if rest.any():
         raise ConfigurationError(
             f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which are no "
             f"members of {dtype.itemsize} bytes: something else wrote there; use another store.state"
         )
-    members = np.frombuffer(b"".join(value for value in values if value), dtype)
+    members = np.frombuffer(b"".join(present), dtype)
     return Stored(values, members, np.repeat(np.arange(len(values)), counts))
 
 
@@ -87,22 +89,26 @@ def merge(
     twice are taken once.
     """
     histories = len(stored.values)
-    members = stored.members if before is None else stored.members[before]
-    owner = stored.owner if before is None else stored.owner[before]
+    members, owner = stored.members, stored.owner
+    if before is not None:
+        kept = np.flatnonzero(before)
+        members, owner = members.take(kept), owner[kept]
     old_counts = np.bincount(owner, minlength=histories)
     new_counts = np.bincount(codes, minlength=histories)
     total = len(owner) + len(codes)
-    order = np.argsort(codes, kind="stable")
+    order = order_of(codes, histories)
+    new = new.take(order)
     place = np.arange(len(codes)) + np.cumsum(old_counts)[codes[order]]
     is_old = np.ones(total, np.bool_)
     is_old[place] = False
+    old = np.flatnonzero(is_old)
     row = np.full(total, STORED)
     row[place] = order
     columns: dict[str, npt.NDArray[Any]] = {}
     for name in layout.dtype.names or ():
         column = np.empty(total, layout.dtype[name])
-        column[is_old] = members[name]
-        column[place] = new[name][order]
+        column[old] = members[name]
+        column[place] = new[name]
         columns[name] = column
     owners = np.repeat(np.arange(histories), old_counts + new_counts)
     owners, row = _in_member_order(owners, row, columns)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.history.merge import STORED, Merged
-from features.windows.ids import having
+from features.windows.ids import among, having
 from features.windows.view import Events
 from features.windows.window import HistoryRules
 
@@ -65,13 +65,12 @@ def _suspects(merged: Merged) -> Longs:
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     stored = having(ids, own)
     stored = stored[merged.row[stored] == STORED]
-    stored = stored[np.isin(ids[stored], own)]
+    stored = stored[among(ids[stored], ordered)]
     if not len(stored) and not len(repeated):
         return np.empty(0, np.int64)
-    wanted = np.concatenate((repeated, ids[stored]))
+    wanted = np.sort(np.concatenate((repeated, ids[stored])))
     places = having(ids, wanted)
-    found: Longs = places[np.isin(ids[places], wanted)]
-    return found
+    return places[among(ids[places], wanted)]
 
 
 def _within_cap(merged: Merged, alive: Mask, place: int, row: int, cap: int) -> bool:

@@ -170,12 +170,12 @@ def compute_entity(
 ) -> Computed:
     """The windows of one entity for N events, and what its histories have to take."""
     codes, view = request.codes, seen.view
-    joins = view.alive[view.merged.place]
+    joins = np.flatnonzero(view.alive[view.merged.place])
     return Computed(
         {w.name: _by_row(view, seen.aggregates.compute(w)) for w in plan.windows},
         _by_row(view, view.duplicate),
         _by_row(view, seen.capped),
-        appended(request.histories, codes[joins], new[joins]),
+        appended(request.histories, codes[joins], new.take(joins)),
         [
             *compactions(
                 request.histories,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.history.merge import Merged, Stored
-from features.windows.ids import having
+from features.windows.ids import among, having
 from features.windows.ragged import Longs, Mask, Pairs, expand
 
 
@@ -48,23 +48,21 @@ def find_labels(labels: Stored, merged: Merged) -> Labels:
     Of the labels of one event the latest counts: by label time, then by position.
     """
     members, owner = labels.members, labels.owner
-    frauds = np.unique(members["event_id"][members["fraud"]])
+    about = members["event_id"].copy()
     # What nobody ever called a fraud needs no further look.
-    some = np.flatnonzero(np.isin(members["event_id"], frauds))
-    members, owner = members[some], owner[some]
-    order = np.argsort(members["event_id"], kind="stable")
-    members, owner = members[order], owner[order]
+    some = np.flatnonzero(among(about, np.sort(about[members["fraud"]])))
+    some = some[np.argsort(about[some], kind="stable")]
+    members, owner, about = members.take(some), owner[some], about[some]
     ids = merged.columns["event_id"]
-    places = having(ids, members["event_id"])
+    places = having(ids, about)
     pairs = expand(
-        np.searchsorted(members["event_id"], ids[places]),
-        np.searchsorted(members["event_id"], ids[places], "right"),
+        np.searchsorted(about, ids[places]), np.searchsorted(about, ids[places], "right")
     )
     item = places[pairs.query]
-    own = merged.owner[item] == owner[pairs.item]
-    item, found = item[own], members[pairs.item[own]]
+    own = np.flatnonzero(merged.owner[item] == owner[pairs.item])
+    item, found = item[own], members.take(pairs.item[own])
     rank = np.lexsort(
         (found["fraud"], found["offset"], found["partition"], found["label_time"], item)
     )
-    item, found = item[rank], found[rank]
+    item, found = item[rank], found.take(rank)
     return Labels(item, found["label_time"].copy(), found["time"].copy(), found["fraud"].copy())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from features.windows.ragged import Longs
+from features.windows.ragged import Longs, Mask
 
 Names = npt.NDArray[np.uint64]
 
-_SLOTS_PER_NAME = 32
+_SLOTS_PER_NAME = 16
 _FEWEST_SLOTS = 2**12
 
 
@@ -23,3 +23,12 @@ def having(names: Names, wanted: Names) -> Longs:
     mask = np.uint64(size - 1)
     taken[wanted & mask] = True
     return np.flatnonzero(taken[names & mask])
+
+
+def among(names: Names, ordered: Names) -> Mask:
+    """bool[N]: which names are in ``ordered``, which rises."""
+    if not len(ordered):
+        return np.zeros(len(names), np.bool_)
+    places = np.minimum(np.searchsorted(ordered, names), len(ordered) - 1)
+    found: Mask = ordered[places] == names
+    return found
