@@ -25,7 +25,7 @@ from features.matrix import Enriched, Writes, assemble
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import Found, OnlineStore
 from features.suggest import unknown
-from features.windows.plan import WindowPlan, WindowReading
+from features.windows.plan import Each, WindowPlan, WindowReading
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
@@ -90,16 +90,19 @@ class FeatureSet:
         store: OnlineStore,
         log: LogState = _EMPTY_LOG,
         namespace: Namespace | None = None,
+        each: Each = map,
     ) -> Enriched:
         """The matrix of N events: a function of the batch, the log before it and the store.
 
         A row's values are the same bits alone and in any batch. namespace: of the histories; that of
-        a store of this run alone by default. Reads the store only: what it has to take before the
+        a store of this run alone by default. each: ``map``, or that of a pool of threads. Reads the store only: what it has to take before the
         next batch is in ``writes``. Raises DependencyUnavailableError, and ConfigurationError where
         the store holds something else than histories.
         """
         lookups = LookupReading(tuple(self.lookups.values()), batch)
-        windows = WindowReading(self.histories, batch, namespace or Namespace.local(self.name))
+        windows = WindowReading(
+            self.histories, batch, namespace or Namespace.local(self.name), each
+        )
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
         found = store.read_all(keys, lookups.hashes) if asks else Found([], [])

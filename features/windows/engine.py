@@ -166,9 +166,14 @@ def look(
 
 
 def compute_entity(
-    plan: EntityWindows, request: Request, new: Members, at: Position, seen: Seen
+    plan: EntityWindows,
+    request: Request,
+    found: Sequence[bytes | None],
+    new: Members,
+    at: Position,
 ) -> Computed:
-    """The windows of one entity for N events, and what its histories have to take."""
+    """The windows of one entity for N events, and what its histories have to take; as ``look``."""
+    seen = look(plan, request, found, new, at)
     codes, view = request.codes, seen.view
     joins = np.flatnonzero(view.alive[view.merged.place])
     return Computed(

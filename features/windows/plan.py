@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,15 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.protocol import Compaction
-from features.windows.engine import Computed, EntityWindows, compute_entity, locate, look, pack
+from features.windows.engine import Computed, EntityWindows, compute_entity, locate, pack
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
+
+Each = Callable[
+    [Callable[[Callable[[], Computed]], Computed], Sequence[Callable[[], Computed]]],
+    Iterable[Computed],
+]
+"""``map``, or that of a pool."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,13 +63,17 @@ class WindowPlan:
 class WindowReading:
     """What the windows of N events read, each key once, and what they make of it.
 
-    keys: to be read in one trip. Empty where there are no windows, or no events.
+    keys: to be read in one trip. Empty where there are no windows, or no events. each: does the
+    work of the entities, which do not depend on each other.
     """
 
-    def __init__(self, plan: WindowPlan, batch: EventBatch, namespace: Namespace) -> None:
+    def __init__(
+        self, plan: WindowPlan, batch: EventBatch, namespace: Namespace, each: Each = map
+    ) -> None:
         self._plan = plan
         self._batch = batch
         self._partitions = namespace.partitions
+        self._each = each
         entities = plan.entities if len(batch) else ()
         self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
         self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
@@ -78,14 +89,14 @@ class WindowReading:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
         at, after = locate(batch, log, plan.rules, self._partitions)
         ids = names(batch.event_id)
-        computed: list[Computed] = []
+        works: list[Callable[[], Computed]] = []
         start = 0
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
             new = pack(entity.layout, batch, ids, frame)
-            seen = look(entity, request, found[start:end], new, at)
-            computed.append(compute_entity(entity, request, new, at, seen))
+            works.append(partial(compute_entity, entity, request, found[start:end], new, at))
             start = end
+        computed = list(self._each(lambda work: work(), works))
         flags |= at.events.late.astype(np.uint32)
         for bit, one in enumerate(computed, 2):
             flags |= one.duplicate.astype(np.uint32) << np.uint32(1)
