@@ -17,7 +17,9 @@ _EXAMPLE = Path(__file__).parents[2] / "examples" / "handbook"
 def demo(
     events: Annotated[
         int | None,
-        typer.Option(min=1, help="Events to play; default: 20,000 simulated, or all of the file."),
+        typer.Option(
+            min=1, help="Live events to play; default: 20,000 simulated, or all of the file."
+        ),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=1, help="Events a second; default: as fast as it goes.")

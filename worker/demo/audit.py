@@ -33,14 +33,28 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Where parts of the input begin, as offsets of its one partition.
+
+    live: what was played before was history. unseen: the model may have been trained on all before.
+    """
+
+    live: int
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What happened, measured from the topics.
 
-    events: all records of the input topic. lost: positions with neither score nor dead letter.
-    duplicates: scores and dead letters beyond the first of a position.
+    events: all records of the input topic, of which the first ``history`` were history. lost:
+    positions with neither score nor dead letter. duplicates: scores and dead letters beyond the
+    first of a position. Rate and latency are those of live events, and the average precision that
+    of live events that the model has not seen.
     """
 
     events: int
+    history: int
     scores: int
     dead_letters: int
     lost: int
@@ -63,35 +77,41 @@ class _Topic:
     positions: Ints
     timestamps: Ints
 
+    def since(self, position: int) -> _Topic:
+        """What is of the input's records from this position on."""
+        rows = self.positions >= position
+        return _Topic(self.positions[rows], self.timestamps[rows])
+
 
 def audit(
     bootstrap: str,
     topics: tuple[str, str, str],
     arrivals: Arrivals,
     played: Played,
-    *,
-    unseen_from: int,
+    parts: Parts,
 ) -> Verdict:
     """Read input, output and dead letters to their ends, and compare.
 
-    unseen_from: how many played events the model was trained on; the average precision is that of
-    the others.
+    arrivals, played: of the live events.
     """
     input_topic, output_topic, dead_letter_topic = topics
     sent = _read(read_to_end(bootstrap, input_topic), _own_position)
     letters = _read(read_to_end(bootstrap, dead_letter_topic), _named_position)
     scored, event_ids, scores = _read_scores(bootstrap, output_topic)
     answered = np.concatenate([scored.positions, letters.positions])
-    took_s = _span_s(sent, scored)
+    live = scored.since(parts.live)
+    took_s = _span_s(sent.since(parts.live), live)
+    unseen = scored.positions >= parts.unseen
     return Verdict(
         events=len(sent.positions),
+        history=parts.live,
         scores=len(scored.positions),
         dead_letters=len(letters.positions),
         lost=len(np.setdiff1d(sent.positions, answered)),
         duplicates=len(answered) - len(np.unique(answered)),
-        events_per_s=round(len(scored.positions) / took_s, 1) if took_s else None,
+        events_per_s=round(len(live.positions) / took_s, 1) if took_s else None,
         latency_ms=_latency(sent, arrivals),
-        average_precision=_precision(event_ids, scores, played, unseen_from),
+        average_precision=_precision(event_ids.filter(pa.array(unseen)), scores[unseen], played),
     )
 
 
@@ -153,16 +173,13 @@ def _latency(sent: _Topic, arrivals: Arrivals) -> Latency:
 
 
 def _precision(
-    event_ids: pa.ChunkedArray,
-    scores: npt.NDArray[np.float64],
-    played: Played,
-    unseen_from: int,
+    event_ids: pa.ChunkedArray, scores: npt.NDArray[np.float64], played: Played
 ) -> float | None:
-    """Average precision of the scores against the player's labels, joined by event id."""
+    """Average precision of scores against the player's labels, joined by event id."""
     if not played.labels:
         return None
-    known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()[unseen_from:]
-    labels = np.concatenate(played.labels)[unseen_from:]
+    known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()
+    labels = np.concatenate(played.labels)
     at = pc.index_in(event_ids, value_set=known)
     found = pc.is_valid(at).to_numpy()
     chosen = labels[at.drop_null().to_numpy()]

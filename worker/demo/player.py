@@ -55,13 +55,13 @@ class Player:
         self._event_id, self._label = event_id, label
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._limit: int | None = None
+        self._limit = 0
         self._rate: float | None = None
         self.played = Played()
 
-    def start(self, limit: int | None, rate: float | None) -> None:
-        """``limit`` events at ``rate`` events a second; None plays all, or as fast as it goes."""
-        self._limit, self._rate = limit, rate
+    def start(self, events: int, rate: float | None) -> None:
+        """The first ``events`` at ``rate`` events a second; None: as fast as it goes."""
+        self._limit, self._rate = events, rate
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
         self._thread.start()
 
@@ -103,14 +103,13 @@ class Player:
         extra = {self._label: PathType(Kind.LONG, scale=0, nullable=True)} if self._label else {}
         left = self._limit
         for chunk in self._source.read(self._path, extra):
-            rows = np.arange(len(chunk.records) if left is None else min(left, len(chunk.records)))
+            rows = np.arange(min(left, len(chunk.records)))
             self._keep_labels(chunk.columns, rows)
             self.played.refused += len(chunk.refused)
             yield chunk.records.take(rows)
-            if left is not None:
-                left -= len(rows)
-                if left == 0:
-                    return
+            left -= len(rows)
+            if left == 0:
+                return
 
     def _keep_labels(self, columns: Mapping[str, Column], rows: npt.NDArray[np.intp]) -> None:
         if self._label is not None and self._label in columns:

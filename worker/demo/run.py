@@ -7,32 +7,30 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition import FeatureSet, load_feature_set
-from features.event_file import EventFile
+from features.history.namespace import Namespace
 from features.store.redis import RedisStore
 from models.policy import load_policy
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from schemas.files import count_rows
-from worker.demo.audit import Verdict, audit
-from worker.demo.player import Player
-from worker.demo.prepare import TRAINING_EVENTS, Prepared, load_lookups, simulate_files, train
-from worker.demo.screen import note, screen
-from worker.demo.watch import Snapshot, Watch
+from schemas.errors import ConfigurationError
+from worker.demo.audit import Parts, Verdict, audit
+from worker.demo.prepare import HISTORY_DAYS, Prepared, own_file, simulate_files
+from worker.demo.screen import history_screen, live_screen, note
+from worker.demo.stage import TOPICS, Stage
+from worker.demo.training import Trained, load_frauds, train
+from worker.demo.watch import Watch
 from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
-from worker.settings import load_settings
+from worker.settings import WorkerSettings, load_settings
 from worker.wire import framed
 
-_PARTITIONS = 3
-_TOPICS = ("transactions", "scores", "transactions.dead-letters")
-_STALL_S = 60.0
-_LOOK_S = 0.1
+# Windows over more than one partition's events are exact in one partition only.
+_PARTITIONS = dict(zip(TOPICS, (1, 3, 1), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +50,15 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     """
     feature_set = load_feature_set(pipeline / "features.yaml")
     with _folder() as folder, ThreadPoolExecutor(2) as pool:
-        note("starting Apache Kafka and Valkey, making history …")
+        note("starting Apache Kafka and Valkey, training a model …")
         kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
         starting = [pool.submit(server.start) for server in (kafka, valkey)]
         try:
-            prepared = _prepare(folder, play)
+            prepared, trained = _prepare(feature_set, folder, play)
             for start in starting:
                 start.result()
-            return _play(pipeline, feature_set, folder, prepared, play, (kafka, valkey))
+            run = _Run(pipeline, feature_set, folder, kafka, valkey)
+            return run.play(prepared, trained, play.rate)
         finally:
             for start in starting:
                 start.exception()
@@ -67,97 +66,82 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
                 server.__exit__()
 
 
-def _prepare(folder: Path, play: Play) -> Prepared:
+def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, Trained]:
+    """Events, and a model in ``folder / "model"``."""
     if play.file is not None:
-        return Prepared(play.file, play.file, {})
-    if play.events is None:
+        prepared = own_file(play.file, play.events)
+    elif play.events is not None:
+        prepared = simulate_files(folder, play.events)
+    else:
         raise ConfigurationError("--events is missing; say how many, or play an --events-file")
-    return simulate_files(folder, play.events)
-
-
-def _play(
-    pipeline: Path,
-    feature_set: FeatureSet,
-    folder: Path,
-    prepared: Prepared,
-    play: Play,
-    servers: tuple[Kafka, Valkey],
-) -> Verdict:
-    kafka, valkey = servers
-    store = RedisStore(valkey.url)
-    load_lookups(feature_set, prepared.lookups, store)
     started = time.monotonic()
-    rows = count_rows(prepared.history)
-    # A file is played too: the half that the model has not seen is for the verdict.
-    limit = min(rows, TRAINING_EVENTS) if play.file is None else min(rows // 2, TRAINING_EVENTS)
-    trained = train(pipeline, prepared.history, store, folder / "model", limit)
-    store.close()
-    note(f"trained a model on {trained:,} events in {time.monotonic() - started:.1f} s")
-    create_topics(kafka.bootstrap, dict.fromkeys(_TOPICS, _PARTITIONS))
-    worker = WorkerProcess(pipeline, _environment(folder, kafka, valkey), folder / "worker.log")
-    watch = Watch(kafka.bootstrap, _TOPICS, load_policy(pipeline / "policy.yaml").default)
-    player = _player(pipeline, feature_set, kafka.bootstrap, prepared.live)
-    worker.wait_ready()
-    note("the worker is ready; playing live transactions …")
-    player.start(play.events, play.rate)
-    _watch_to_the_end(watch, player, worker, play)
-    worker.drain()
-    arrivals = watch.stop()
-    if player.played.refused:
-        note(f"{player.played.refused:,} rows of {prepared.live} are no events; not played")
-    skipped = trained if play.file else 0
-    return audit(kafka.bootstrap, _TOPICS, arrivals, player.played, unseen_from=skipped)
-
-
-def _environment(folder: Path, kafka: Kafka, valkey: Valkey) -> dict[str, str]:
-    topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), _TOPICS, strict=True))
-    return {
-        "FRAUD_WORKER_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "FRAUD_WORKER_STORE__URL": valkey.url,
-        "FRAUD_WORKER_MODEL__BUNDLE": str(folder / "model"),
-        **{f"FRAUD_WORKER_KAFKA__{name}_TOPIC": topic for name, topic in topics.items()},
-    }
-
-
-def _player(pipeline: Path, feature_set: FeatureSet, bootstrap: str, live: Path) -> Player:
-    wire = load_settings(pipeline).wire
-    prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-    bindings = feature_set.bindings
-    return Player(
-        bootstrap,
-        EventFile(feature_set, _TOPICS[0], prefix),
-        live,
-        event_id=bindings.event_id.path,
-        label=None if bindings.label is None else bindings.label.field,
+    trained = train(feature_set, prepared.training, folder, prepared.known)
+    took_s = time.monotonic() - started
+    note(
+        f"computed the features of {prepared.known:,} events and trained a model on "
+        f"{trained.events:,} of them in {took_s:.1f} s"
     )
+    return prepared, trained
 
 
-def _watch_to_the_end(watch: Watch, player: Player, worker: WorkerProcess, play: Play) -> None:
-    """Until every event that was played has its score or dead letter."""
-    target = play.events if play.file is None else count_rows(play.file)
-    if play.file and play.events is not None and target is not None:
-        target = min(target, play.events)
-    last, since = 0, time.monotonic()
-    with screen() as view:
-        while True:
-            worker.require_running()
-            snapshot = watch.snapshot()
-            view.show(snapshot, target)
-            answered = snapshot.scores + snapshot.dead_letters
-            if player.done and answered >= player.played.events:
-                return
-            if answered != last or not player.done:
-                last, since = answered, time.monotonic()
-            elif time.monotonic() - since > _STALL_S:
-                _stalled(snapshot, player)
-            time.sleep(_LOOK_S)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What one run of the demo is made of."""
 
+    pipeline: Path
+    feature_set: FeatureSet
+    folder: Path
+    kafka: Kafka
+    valkey: Valkey
 
-def _stalled(snapshot: Snapshot, player: Player) -> None:
-    raise DependencyUnavailableError(
-        f"no score for {_STALL_S:g} s: {player.played.events:,} events were played, "
-        f"{snapshot.scores:,} scores and {snapshot.dead_letters:,} dead letters arrived"
-    )
+    def play(self, prepared: Prepared, trained: Trained, rate: float | None) -> Verdict:
+        settings = load_settings(self.pipeline)
+        self._load_labels(prepared, settings)
+        stage = self._stage(settings)
+        if prepared.history is not None:
+            self._play_history(stage, prepared.history, prepared.known)
+        note("playing live transactions …")
+        with live_screen() as view:
+            played = stage.play(prepared.live, prepared.live_events, rate, view)
+        stage.worker.drain()
+        arrivals = stage.watch.stop()
+        if played.refused:
+            note(f"{played.refused:,} rows of {prepared.live} are no events; not played")
+        parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
+        return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
+
+    def _load_labels(self, prepared: Prepared, settings: WorkerSettings) -> None:
+        """All of them: their label times keep them out where they are not yet known."""
+        # Labels are kept apart from the topic, so its id is of no matter.
+        namespace = Namespace(self.feature_set.name, settings.state_name, "", 1)
+        with closing(RedisStore(self.valkey.url)) as store:
+            for path in filter(None, (prepared.history, prepared.live)):
+                load_frauds(self.feature_set, path, store, namespace)
+
+    def _stage(self, settings: WorkerSettings) -> Stage:
+        """A worker that is ready."""
+        create_topics(self.kafka.bootstrap, _PARTITIONS)
+        topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
+        environment = {
+            "FRAUD_WORKER_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap,
+            "FRAUD_WORKER_STORE__URL": self.valkey.url,
+            "FRAUD_WORKER_MODEL__BUNDLE": str(self.folder / "model"),
+            **{f"FRAUD_WORKER_KAFKA__{name}_TOPIC": topic for name, topic in topics.items()},
+        }
+        worker = WorkerProcess(self.pipeline, environment, self.folder / "worker.log")
+        default = load_policy(self.pipeline / "policy.yaml").default
+        watch = Watch(self.kafka.bootstrap, TOPICS, default)
+        worker.wait_ready()
+        prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
+        return Stage(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+
+    def _play_history(self, stage: Stage, path: Path, events: int) -> None:
+        started = time.monotonic()
+        note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
+        with history_screen() as view:
+            stage.play(path, events, None, view)
+        took_s = time.monotonic() - started
+        note(f"scored the history in {took_s:.1f} s")
 
 
 @contextmanager

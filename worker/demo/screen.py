@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from worker.cli.progress import progress
 from worker.demo.audit import Verdict
 from worker.demo.watch import Snapshot
 
@@ -22,36 +23,50 @@ _LINE_EVERY_S = 2.0
 class Screen(Protocol):
     """Shows snapshots."""
 
-    def show(self, snapshot: Snapshot, target: int | None) -> None:
-        """``target``: events to come, if known."""
+    def show(self, snapshot: Snapshot, target: int) -> None:
+        """``target``: events to come."""
+
+
+class _Bar:
+    def __init__(self, update: Callable[[int, int], None]) -> None:
+        self._update = update
+
+    def show(self, snapshot: Snapshot, target: int) -> None:
+        self._update(snapshot.answers, target)
 
 
 class _Terminal:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, snapshot: Snapshot, target: int | None) -> None:
+    def show(self, snapshot: Snapshot, target: int) -> None:
         self._live.update(_view(snapshot, target))
 
 
 class _Lines:
     def __init__(self) -> None:
-        self._last = 0.0
+        self._last = time.monotonic()
 
-    def show(self, snapshot: Snapshot, target: int | None) -> None:
+    def show(self, snapshot: Snapshot, target: int) -> None:
         now = time.monotonic()
         if now - self._last < _LINE_EVERY_S:
             return
         self._last = now
-        of = f" of {target:,}" if target else ""
         note(
-            f"{snapshot.scores:,}{of} scored, {snapshot.events_per_s:,.0f} events/s, latency p50 "
-            f"{_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
+            f"{snapshot.scores:,} of {target:,} scored, {snapshot.events_per_s:,.0f} events/s, "
+            f"latency p50 {_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
         )
 
 
 @contextmanager
-def screen() -> Iterator[Screen]:
+def history_screen() -> Iterator[Screen]:
+    """How far history is, on stderr's terminal."""
+    with progress("history") as update:
+        yield _Bar(update)
+
+
+@contextmanager
+def live_screen() -> Iterator[Screen]:
     """A live view on stderr's terminal, or lines."""
     if not sys.stderr.isatty():
         yield _Lines()
@@ -73,13 +88,14 @@ def summary(verdict: Verdict) -> Table:
     latency = verdict.latency_ms
     for name, value in (
         ("events in the input topic", f"{verdict.events:,}"),
+        *([("of them history", f"{verdict.history:,}")] if verdict.history else []),
         ("scores", f"{verdict.scores:,}"),
         ("dead letters", f"{verdict.dead_letters:,}"),
         ("lost", f"{verdict.lost:,}"),
         ("duplicates", f"{verdict.duplicates:,}"),
-        ("events/s", "-" if verdict.events_per_s is None else f"{verdict.events_per_s:,.0f}"),
-        ("latency p50", _ms(latency.p50)),
-        ("latency p99", _ms(latency.p99)),
+        ("live events/s", "-" if verdict.events_per_s is None else f"{verdict.events_per_s:,.0f}"),
+        ("live latency p50", _ms(latency.p50)),
+        ("live latency p99", _ms(latency.p99)),
         (
             "average precision",
             "-" if verdict.average_precision is None else f"{verdict.average_precision:.3f}",
@@ -89,13 +105,13 @@ def summary(verdict: Verdict) -> Table:
     return table
 
 
-def _view(snapshot: Snapshot, target: int | None) -> RenderableType:
+def _view(snapshot: Snapshot, target: int) -> RenderableType:
     flow = Table(title="flow", title_justify="left", show_header=False)
     for name, value in (
         ("events/s", f"{snapshot.events_per_s:,.0f}"),
         ("latency p50", _ms(snapshot.p50_ms)),
         ("latency p99", _ms(snapshot.p99_ms)),
-        ("scored", f"{snapshot.scores:,}" + (f" of {target:,}" if target else "")),
+        ("scored", f"{snapshot.scores:,} of {target:,}"),
         ("dead letters", f"{snapshot.dead_letters:,}"),
     ):
         flow.add_row(name, value)

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -179,52 +178,3 @@ def _compromised_customers(
             rows = by_slot[low:high]
             times[rng.choice(rows, len(rows) // 3, replace=False)] += 1
     return times
-
-
-def customer_profiles(history: Simulated, updated_at: int) -> pa.Table:
-    """One row a customer in `history`, for a lookup by customer.
-
-    customer_id int64, avg_amount and std_amount float64 (of the population), nb_tx_per_day float64
-    (over the days that the history spans), updated_at timestamp[us, UTC], given in µs since 1970.
-    """
-    ids, row, counts = np.unique(history.customer_id, return_inverse=True, return_counts=True)
-    mean = np.bincount(row, history.amount, len(ids)) / counts
-    deviation = history.amount - mean[row]
-    variance = np.bincount(row, deviation**2, len(ids)) / counts
-    return pa.table(
-        {
-            "customer_id": ids,
-            "avg_amount": mean,
-            "std_amount": np.sqrt(variance),
-            "nb_tx_per_day": counts / _days_spanned(history),
-            "updated_at": _timestamps(updated_at, len(ids)),
-        }
-    )
-
-
-def terminal_profiles(history: Simulated, updated_at: int) -> pa.Table:
-    """One row a terminal in `history`, for a lookup by terminal.
-
-    terminal_id int64, risk float64 (frauds over transactions), nb_tx int64, updated_at
-    timestamp[us, UTC], given in µs since 1970.
-    """
-    ids, row, counts = np.unique(history.terminal_id, return_inverse=True, return_counts=True)
-    return pa.table(
-        {
-            "terminal_id": ids,
-            "risk": np.bincount(row, history.is_fraud, len(ids)) / counts,
-            "nb_tx": counts,
-            "updated_at": _timestamps(updated_at, len(ids)),
-        }
-    )
-
-
-def _days_spanned(history: Simulated) -> int:
-    if not len(history):
-        return 1
-    first, last = history.tx_time[[0, -1]] // (_DAY_SECONDS * _SECOND)
-    return int(last - first) + 1
-
-
-def _timestamps(moment: int, rows: int) -> pa.Array:
-    return pa.array(np.full(rows, moment, dtype=np.int64)).cast(pa.timestamp("us", tz="UTC"))

@@ -40,7 +40,7 @@ class Suspicious:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was seen so far; rate and latency are of the last seconds."""
+    """What was seen since the last beginning; rate and latency are of the last seconds."""
 
     events: int
     scores: int
@@ -50,6 +50,10 @@ class Snapshot:
     p99_ms: float | None
     decisions: dict[str, int]
     suspicious: list[Suspicious]
+
+    @property
+    def answers(self) -> int:
+        return self.scores + self.dead_letters
 
 
 class _SentTimes:
@@ -89,15 +93,20 @@ class Watch:
         self._consumer = reader(bootstrap, topics)
         self._reader = ScoreReader()
         self._lock = threading.Lock()
-        self._sent = _SentTimes()
-        self._arrivals: list[Arrivals] = []
-        self._recent: deque[tuple[float, npt.NDArray[np.float64]]] = deque()
-        self._decisions: Counter[str] = Counter()
-        self._suspicious: deque[Suspicious] = deque(maxlen=_SUSPICIOUS)
-        self._scores = self._dead_letters = 0
+        self.begin()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
+
+    def begin(self) -> None:
+        """Forget what was seen so far."""
+        with self._lock:
+            self._sent = _SentTimes()
+            self._arrivals: list[Arrivals] = []
+            self._recent: deque[tuple[float, npt.NDArray[np.float64]]] = deque()
+            self._decisions: Counter[str] = Counter()
+            self._suspicious: deque[Suspicious] = deque(maxlen=_SUSPICIOUS)
+            self._scores = self._dead_letters = 0
 
     def snapshot(self) -> Snapshot:
         with self._lock:
@@ -121,7 +130,7 @@ class Watch:
             )
 
     def stop(self) -> Arrivals:
-        """End, and give all arrivals."""
+        """End, and give the arrivals since the last beginning."""
         self._stopping.set()
         self._thread.join()
         self._consumer.close()

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,9 +17,7 @@ from worker.demo.simulator import (
     LARGE_AMOUNT,
     TERMINAL_DAYS,
     Simulated,
-    customer_profiles,
     simulate,
-    terminal_profiles,
 )
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -188,31 +185,6 @@ def test_too_small_populations_are_refused(customers: int, terminals: int, days:
 def test_a_start_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         simulate(100, 100, 1, START.replace(tzinfo=None), seed=1)
-
-
-def test_customer_profiles_are_each_customers_own_statistics() -> None:
-    history = small()[:5_000]
-    table = customer_profiles(history, updated_at=START_US)
-    assert table.schema.field("updated_at").type == pa.timestamp("us", tz="UTC")
-    rows = table.to_pylist()
-    assert len(rows) == len(np.unique(history.customer_id))
-    days = len(np.unique(days_of(history)))
-    for row in rows[:50]:
-        mine = history.amount[history.customer_id == row["customer_id"]]
-        assert row["avg_amount"] == pytest.approx(mine.mean())
-        assert row["std_amount"] == pytest.approx(mine.std(), abs=1e-9)
-        assert row["nb_tx_per_day"] == pytest.approx(len(mine) / days)
-        assert row["updated_at"] == START
-
-
-def test_terminal_profiles_are_frauds_over_transactions() -> None:
-    history = small()[:5_000]
-    rows = terminal_profiles(history, updated_at=START_US).to_pylist()
-    assert sum(row["nb_tx"] for row in rows) == 5_000
-    assert sum(row["risk"] * row["nb_tx"] for row in rows) == pytest.approx(history.is_fraud.sum())
-    hit = next(row for row in rows if row["risk"] > 0)
-    here = history.is_fraud[history.terminal_id == hit["terminal_id"]]
-    assert hit["risk"] == pytest.approx(here.mean())
 
 
 def test_numbers_are_near_those_of_the_published_transactions() -> None:
