@@ -1,4 +1,4 @@
-"""What runs on a Redis or Valkey server: scripts that do many keys per call."""
+"""What runs on a Redis or Valkey server: scripts that write many keys per call."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from features.store.answers import Command
-from features.store.protocol import Compaction, Hashes
+from features.store.protocol import Compaction
+from features.store.wire import Command
 
 MAX_KEYS_PER_CALL = 1_000
 """One call holds up a server for as long as it takes: some 2 ms for so many keys."""
@@ -70,20 +70,7 @@ The SHA-1 is of what was read: a value of the same length may be another.
 """
 
 
-READ_HASHES = Script("""\
-local pcall, rows = redis.pcall, {}
-for i, key in ipairs(KEYS) do
-  local row = pcall('HMGET', key, unpack(ARGV))
-  if row.err and string.sub(row.err, 1, 9) ~= 'WRONGTYPE' then
-    return row
-  end
-  rows[i] = not row.err and row
-end
-return rows
-""")
-"""Keys; the fields to read of each. Its row is nothing where the key holds no hash."""
-
-ALL = (APPEND, COMPACT, READ_HASHES)
+ALL = (APPEND, COMPACT)
 
 
 def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
@@ -111,14 +98,6 @@ def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> l
             [expire, *(argument for one in held[some] for argument in _arguments(one))],
         )
         for some in _cut([len(one.prefix) + len(one.kept) for one in held])
-    ]
-
-
-def hash_calls(hashes: Hashes) -> list[Command]:
-    """What reads the fields of each hash."""
-    return [
-        READ_HASHES.call(hashes.keys[start : start + MAX_KEYS_PER_CALL], hashes.fields)
-        for start in range(0, len(hashes.keys), MAX_KEYS_PER_CALL)
     ]
 
 

@@ -10,22 +10,22 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def gathering(commands: bytes, answers: Sequence[bytes]) -> Iterator[str]:
-    """The URL of a server that gives its answers together, once it has been asked for all of them.
+def gathering(commands: bytes, *rounds: Sequence[bytes]) -> Iterator[str]:
+    """The URL of a server that gives each round's answers together, once asked for all of them.
 
-    commands: what each of these commands begins with, a regular expression.
+    commands: what each of the commands begins with, a regular expression.
     """
+    remaining = list(rounds)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             asked = b""
-            while len(re.findall(commands, asked)) < len(answers):
-                more = self.request.recv(1 << 20)
-                if not more:
-                    return
+            while more := self.request.recv(1 << 20):
                 self.request.sendall(b"+OK\r\n" * more.count(b"CLIENT"))
                 asked += more
-            self.request.sendall(b"".join(answers))
+                if len(re.findall(commands, asked)) == len(remaining[0]):
+                    asked = b""
+                    self.request.sendall(b"".join(remaining.pop(0)))
 
     with serving(Handler) as url:
         yield url
@@ -35,6 +35,9 @@ def gathering(commands: bytes, answers: Sequence[bytes]) -> Iterator[str]:
 def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
     """The URL of a server of connections for ``handler``."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"redis://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+        try:
+            yield f"redis://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()

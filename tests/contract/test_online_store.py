@@ -225,19 +225,58 @@ def test_one_micro_batch_is_one_round_trip(prefix: bytes) -> None:
 
 def test_values_and_hashes_are_one_round_trip(prefix: bytes) -> None:
     row = b"*2\r\n$1\r\na\r\n$-1\r\n"
-    answers = [
-        b"*1\r\n$3\r\nyes\r\n",
-        b"*1000\r\n" + row * 1000,
-        b"*2\r\n$-1\r\n" + row,
-        b"*1\r\n" + row,
-    ]
+    wrong = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+    answers = [b"*1\r\n$3\r\nyes\r\n", *[row] * 1_000, wrong, row, row]
     keys = [prefix + b"%d" % i for i in range(1_002)]
-    with gathering(b"MGET|EVALSHA", answers) as url:
+    with gathering(b"MGET", answers) as url:
         store = RedisStore(url, timeout_s=5, options={"protocol": 2})
         found = store.read_all(keys[:1], [Hashes(keys, [b"x", b"y"]), Hashes(keys[:1], [b"z"])])
         store.close()
     assert found.values == [b"yes"]
     assert found.hashes == [[[b"a", None]] * 1000 + [None, [b"a", None]], [[b"a", None]]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([b"-ERR first\r\n"] + [b"*1\r\n$-1\r\n"] * 2, "answered: first"),
+        ([b"*1\r\n$-1\r\n"] + [b"-ERR second\r\n"] * 2, "answered: second"),
+        ([b"-LOADING at once\r\n"] + [b"*1\r\n$-1\r\n"] * 2, "is loading its data"),
+    ],
+)
+def test_what_was_not_read_is_no_later_answer(
+    prefix: bytes, answers: list[bytes], message: str
+) -> None:
+    """An error anywhere fails the whole read; the next one starts on a clean connection."""
+    good = [b"*1\r\n$1\r\n%d\r\n" % i for i in range(3)]
+    with gathering(b"MGET", answers, good) as url:
+        store = RedisStore(url, timeout_s=5, options={"protocol": 2})
+        hashes = [Hashes([prefix, prefix], [b"x"])]
+        with pytest.raises(DependencyUnavailableError, match=message):
+            store.read_all([prefix], hashes)
+        assert store.read_all([prefix], hashes) == ([b"0"], [[[b"1"], [b"2"]]])
+        store.close()
+
+
+def test_one_connection_is_enough(
+    redis_url: str, private_valkey: MakeValkey, prefix: bytes
+) -> None:
+    store = RedisStore(redis_url, options={"max_connections": 1})
+    for _ in range(2):
+        store.append([(prefix, b"a")])
+        store.read_all([prefix], [Hashes([prefix], [b"x"])])
+    assert store.read([prefix]) == [b"aa"]
+    store.close()
+    server = private_valkey(append_only=True)
+    store = RedisStore(server.url, options={"max_connections": 1})
+    store.write([(prefix, b"kept")])
+    server.kill()
+    for _ in range(2):
+        with pytest.raises(DependencyUnavailableError, match="cannot be reached"):
+            store.append([(prefix, b"lost")])
+    server.start()
+    assert store.read([prefix]) == [b"kept"]
+    store.close()
 
 
 def test_a_server_that_is_away_is_unavailable_and_named(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from features.store.protocol import Compaction, Hashes
+from features.store.protocol import Compaction
 from features.store.scripts import (
     MAX_BYTES_PER_CALL,
     MAX_KEYS_PER_CALL,
     append_calls,
     compact_calls,
-    hash_calls,
 )
 
 HALF = MAX_BYTES_PER_CALL // 2
@@ -41,11 +40,3 @@ def test_a_call_has_a_bound_on_its_keys_and_bytes(
 def test_what_is_hashed_on_the_server_counts_too() -> None:
     compactions = [Compaction(b"%d" % i, bytes(HALF), b"") for i in range(4)]
     assert [call[2] for call in compact_calls(compactions, None)] == [2, 2]
-
-
-def test_hashes_are_cut_by_their_number() -> None:
-    keys = [b"%d" % i for i in range(MAX_KEYS_PER_CALL + 1)]
-    assert [call[2:] for call in hash_calls(Hashes(keys, [b"f"]))] == [
-        (MAX_KEYS_PER_CALL, *keys[:-1], b"f"),
-        (1, keys[-1], b"f"),
-    ]

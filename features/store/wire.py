@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server answers when it does not do what it is told."""
+"""What a Redis or Valkey server is told, and what it answers when it does not do it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from features.store.protocol import Hashes, Row
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
 Command = tuple[str | bytes | int, ...]
@@ -31,6 +32,31 @@ _PLACE_IN_SCRIPT = re.compile(r" script:( [0-9a-f]+,)? on @user_script.*")
 
 class WrongKindError(ResponseError):
     """The key named holds a list, hash or the like."""
+
+
+def packed_hmgets(hashes: Hashes) -> bytes:
+    """The commands that read hashes, as they go over the wire: packing each costs more than all."""
+    head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(hashes.fields))
+    tail = b"".join(b"\r\n$%d\r\n%b" % (len(field), field) for field in hashes.fields) + b"\r\n"
+    return b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in hashes.keys])
+
+
+def answer_of(connection: Any) -> Any:
+    """The next answer, be it an error."""
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def as_row(answer: Any) -> Row | None:
+    """What HMGET answered, None where the key holds something else than a hash."""
+    if not isinstance(answer, ResponseError):
+        row: Row = answer
+        return row
+    if str(answer).startswith("WRONGTYPE"):
+        return None
+    raise answer
 
 
 def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:
