@@ -138,3 +138,15 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.event_time)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+        """The events at ``rows``, in their order."""
+        places = pa.array(rows)
+        return type(self)(
+            self.records.take(rows),
+            {path: column.take(rows) for path, column in self.columns.items()},
+            self.event_id.take(places),
+            self.event_time[rows],
+            None if self.amount_minor is None else self.amount_minor[rows],
+            {entity: keys.take(places) for entity, keys in self.entity_keys.items()},
+        )

@@ -19,6 +19,9 @@ from schemas.errors import ErrorCode, RecordError
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
 
+ANY = ".*"
+"""Ends the name of a map: it may hold whatever stands behind the dot."""
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -59,7 +62,7 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
         schema = fastavro.parse_schema(reader.writer_schema, named_schemas=named, _force=True)
         names = pick(list(_avro_names(schema, named)))
         while events := list(islice(reader, rows)):
-            yield _from_rows(events, names)
+            yield from_rows(events, names)
 
 
 def count_avro(path: Path) -> int:
@@ -82,10 +85,10 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             errors: dict[int, RecordError] = {}
             events = [_parse_line(line, row, errors) for row, line in enumerate(chunk)]
             for event in events:
-                _add_json_names(event, "", found)
+                add_names(event, "", found)
             if found:
                 names = {**pick(found), **names}
-            read = _from_rows(events, names)
+            read = from_rows(events, names)
             read.errors.update(errors)
             yield read
 
@@ -117,14 +120,17 @@ def _avro_names(schema: Any, named: Mapping[str, Any], above: str = "") -> Itera
         inner = {name: value for name, value in named.items() if name != schema["name"]}
         for entry in schema["fields"]:
             yield from _avro_names(entry["type"], inner, f"{above}.{entry['name']}".lstrip("."))
+    elif isinstance(schema, dict) and schema["type"] == "map":
+        yield f"{above}{ANY}"
     elif above and schema != "null":
         yield above
 
 
-def _add_json_names(event: Any, above: str, found: dict[str, None]) -> None:
+def add_names(event: Any, above: str, found: dict[str, None]) -> None:
+    """Adds the dotted name of each value within ``event`` that holds no others."""
     for name, value in event.items():
         if isinstance(value, dict):
-            _add_json_names(value, f"{above}{name}.", found)
+            add_names(value, f"{above}{name}.", found)
         else:
             found[above + name] = None
 
@@ -140,7 +146,8 @@ def _parse_line(line: bytes, row: int, errors: dict[int, RecordError]) -> dict[s
     return event
 
 
-def _from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
+def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
+    """Nested Python values as arrays, by dotted names."""
     chunk = Chunk(len(events), names=names)
     for path, name in names.items():
         parts = name.split(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +13,15 @@ import pyarrow as pa
 from schemas.batch import Column, Decoded, Kind
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.file_formats import (
+    ANY,
     Chunk,
     Pick,
+    add_names,
     avro_chunks,
     count_avro,
     count_json,
     count_parquet,
+    from_rows,
     json_chunks,
     parquet_chunks,
 )
@@ -102,12 +105,24 @@ def read_chunks(
     ]
 
     def pick(names: Iterable[str]) -> dict[str, str]:
-        return _pick(path, list(names), [*types, *raw], aliases, needed)
+        return _pick(f"event file {path}", list(names), [*types, *raw], aliases, needed)
 
     chunks = _format(path).chunks(path, chunk_rows, pick)
     while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
-        decoded = _decoded(path, chunk, types, extra)
+        decoded = _decoded(f"event file {path}", chunk, types, extra)
         yield FileChunk(chunk.rows, decoded, chunk.arrays, chunk.names)
+
+
+def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: str) -> Decoded:
+    """Nested Python values as a file's rows would be read; all of ``paths`` are optional.
+
+    where: names their source in messages.
+    """
+    found: dict[str, None] = {}
+    for event in events:
+        add_names(event, "", found)
+    chunk = from_rows(events, _pick(where, list(found), paths, aliases, ()))
+    return _decoded(where, chunk, paths, paths)
 
 
 def count_rows(path: Path) -> int:
@@ -144,26 +159,30 @@ def _attempt(path: Path, read: Callable[[], T]) -> T:
 
 
 def _pick(
-    path: Path, names: list[str], paths: Iterable[str], aliases: Aliases, needed: Collection[str]
+    where: str, names: list[str], paths: Iterable[str], aliases: Aliases, needed: Collection[str]
 ) -> dict[str, str]:
     """The name in the file for each path that it has."""
     picked: dict[str, str] = {}
     for event_path in paths:
         others = aliases.get(event_path, ())
         candidates = [event_path, *([others] if isinstance(others, str) else others)]
-        found = next((name for name in candidates if name in names), None)
+        found = next((name for name in candidates if _has(names, name)), None)
         if found is not None:
             picked[event_path] = found
         elif event_path in needed:
             raise ConfigurationError(
-                f"event file {path} has no column for {event_path!r} (looked for "
+                f"{where} has no column for {event_path!r} (looked for "
                 f"{' and '.join(candidates)}); it has {', '.join(names)}: name the column in "
                 "events.aliases of features.yaml"
             )
     return picked
 
 
-def _decoded(path: Path, chunk: Chunk, types: PathTypes, optional: PathTypes) -> Decoded:
+def _has(names: Collection[str], name: str) -> bool:
+    return name in names or name.rpartition(".")[0] + ANY in names
+
+
+def _decoded(source: str, chunk: Chunk, types: PathTypes, optional: PathTypes) -> Decoded:
     columns: dict[str, Column] = {}
     errors = dict(chunk.errors)
     for event_path, (kind, scale, nullable) in types.items():
@@ -172,7 +191,7 @@ def _decoded(path: Path, chunk: Chunk, types: PathTypes, optional: PathTypes) ->
             if event_path not in optional:
                 columns[event_path], _ = to_column(pa.nulls(chunk.rows), kind, scale, event_path)
             continue
-        where = f"column {chunk.names[event_path]!r} of event file {path}"
+        where = f"column {chunk.names[event_path]!r} of {source}"
         column, bad = to_column(array, kind, scale, where)
         _note(errors, bad, f"{event_path} cannot be read as a {kind}")
         if not nullable:

@@ -40,8 +40,8 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """A consumer whose offsets are the worker's own business.
+def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None], **more: Any) -> Consumer:
+    """A consumer whose offsets are the worker's own business; ``more`` adds options.
 
     on_error: told, while polling, of what happens to the connections.
     """
@@ -61,6 +61,7 @@ def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consu
             # Starts are assigned explicitly; an offset out of range must not pass in silence.
             "auto.offset.reset": "error",
             "error_cb": on_error,
+            **more,
         },
     )
 

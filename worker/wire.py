@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +12,10 @@ from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
-from schemas.errors import ConfigurationError
-from schemas.source import FileSchemaSource, RegistrySchemaSource, SchemaSource
+from schemas.errors import ConfigurationError, ErrorCode, RecordError
+from schemas.framing import SchemaId
+from schemas.source import FileSchemaSource, RegistrySchemaSource, SchemaSource, read_schema_file
+from schemas.types import Type, parse_record_schema
 from worker.settings import Registry, WorkerSettings, read_secret
 
 WRITER_SCHEMAS = "writer-schemas"
@@ -19,8 +23,12 @@ WRITER_SCHEMAS = "writer-schemas"
 
 def score_schema() -> dict[str, Any]:
     """``score.avsc``."""
-    text = files("schemas").joinpath("score.avsc").read_text("utf-8")
-    return cast("dict[str, Any]", json.loads(text))
+    return _schema_of("score.avsc")
+
+
+def label_schema() -> dict[str, Any]:
+    """``label.avsc``."""
+    return _schema_of("label.avsc")
 
 
 def framed(schema_id: int) -> bytes:
@@ -50,6 +58,40 @@ def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource
     return FileSchemaSource(paths)
 
 
+def label_source(settings: WorkerSettings) -> SchemaSource:
+    """Writer schemas of the labels topic: from the registry, or ``label.avsc``.
+
+    Without a registry it stands for every id but those of events and scores, and those that files in
+    ``writer-schemas`` are named by.
+    """
+    if settings.registry is not None:
+        return RegistrySchemaSource(settings.registry.url, registry_options(settings.registry))
+    own = parse_record_schema(label_schema())
+    if settings.wire.framing == "none":
+        return _LabelSchemas(framed=False, own=own, others={}, taken=frozenset())
+    paths = sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc"))
+    others = {_named_id(path): read_schema_file(path) for path in paths}
+    taken = frozenset({settings.wire.schema_id, settings.wire.score_schema_id}) - others.keys()
+    return _LabelSchemas(framed=True, own=own, others=others, taken=taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelSchemas:
+    """own: of all ids but ``others``; those ``taken`` are of records that are no labels."""
+
+    framed: bool
+    own: Type
+    others: Mapping[int | UUID, Type]
+    taken: frozenset[int | UUID]
+
+    def get(self, schema_id: SchemaId) -> Type | RecordError:
+        if schema_id in self.taken:
+            return RecordError(
+                ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
+            )
+        return self.own if schema_id is None else self.others.get(schema_id, self.own)
+
+
 def score_prefix(settings: WorkerSettings) -> bytes:
     """What goes before each score.
 
@@ -70,6 +112,11 @@ def registry_options(registry: Registry) -> dict[str, Any]:
         user = registry.username or ""
         options["basic.auth.user.info"] = f"{user}:{secret.get_secret_value()}"
     return options
+
+
+def _schema_of(name: str) -> dict[str, Any]:
+    text = files("schemas").joinpath(name).read_text("utf-8")
+    return cast("dict[str, Any]", json.loads(text))
 
 
 def _registered_score_id(registry: Registry, topic: str) -> int:

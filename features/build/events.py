@@ -8,18 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from features.definition import FeatureSet
 from features.definition.binding import Bindings
+from features.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A row or record that is no event. where: as its reader finds it."""
-
-    where: str
-    code: str
-    message: str
+from schemas.targets import targets
+from schemas.types import parse_record_schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +44,25 @@ def identity_paths(bindings: Bindings) -> tuple[str, ...]:
     return tuple(dict.fromkeys([bindings.event_id.path, bindings.event_time.path, *fields]))
 
 
+def identity_types(feature_set: FeatureSet) -> dict[str, pa.DataType]:
+    """The identity columns of an input that has the names and types of the schema."""
+    tree = parse_record_schema(feature_set.reader_schema)
+    found = targets(tree, identity_paths(feature_set.bindings))
+    return {target.path: _TYPES[target.type.kind] for target in found}
+
+
 def as_array(column: Column) -> pa.Array:
-    """The column in Arrow's own type of its kind."""
-    missing = None if column.valid.all() else pa.array(~column.valid)
-    if column.kind is Kind.STRING:
-        if missing is None:
-            return column.values
-        return pa.compute.if_else(missing, pa.scalar(None, pa.string()), column.values)
-    kind = pa.timestamp("us", "UTC") if column.kind is Kind.TIME else None
-    return pa.array(column.values, kind, mask=None if missing is None else ~column.valid)
+    """The column in Arrow's own type of its kind; of an identity column, or of a label."""
+    if column.kind is not Kind.STRING:
+        return pa.array(column.values, _TYPES[column.kind], mask=~column.valid)
+    if column.valid.all():
+        return column.values
+    return pc.if_else(pa.array(column.valid), column.values, pa.scalar(None, pa.string()))
+
+
+_TYPES = {
+    Kind.STRING: pa.string(),
+    Kind.LONG: pa.int64(),
+    Kind.TIME: pa.timestamp("us", "UTC"),
+    Kind.BOOL: pa.bool_(),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.build.events import Events, Refusal, as_array, identity_paths
+from features.build.events import Events, as_array, identity_paths
 from features.definition import FeatureSet
 from features.partitions import partitions_of
+from features.refusal import Refusal
 from features.suggest import unknown
 from schemas.batch import Decoded, Kind, Records
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
@@ -55,7 +56,8 @@ class FileEvents:
     """The events of files, one file after the other; Parquet, Avro containers or JSON lines.
 
     Without partitioning a row is a record of partition 0 at the offset of its number; over several
-    files the count goes on. With it, each partition counts its own.
+    files the count goes on. With it, each partition counts its own. ``advance`` is told how many
+    rows have been read and dealt with.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class FileEvents:
         label = feature_set.bindings.label
         self._label = None if label is None else label.field
         extra = [partitioning.path] if partitioning else []
+        self.advance: Callable[[int], None] = lambda _rows: None
         self._round_trip = RoundTrip(feature_set.reader_schema, {*feature_set.paths, *extra})
         tree = parse_record_schema(feature_set.reader_schema)
         types = {item.path: item.type for item in targets(tree, self._round_trip.reads)}
@@ -101,6 +104,7 @@ class FileEvents:
             ):
                 yield self._events(path, first, chunk, rows)
                 first += chunk.rows
+                self.advance(rows.count)
 
     def _events(self, path: Path, first: int, chunk: FileChunk, rows: _Rows) -> Events:
         decoded = self._decoded(chunk)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build.events import Events, Refusal
+from features.build.events import Events
 from features.build.swept import SweptStore
 from features.build.table import Table
 from features.build.threads import Behind, ahead
@@ -24,6 +24,8 @@ from features.history.namespace import Namespace
 from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
 from features.matrix import Enriched
+from features.refusal import Refusal
+from schemas.batch import EventBatch
 
 Longs = npt.NDArray[np.int64]
 
@@ -72,9 +74,9 @@ class HistoryRun:
         self._learn(_of_column(events, np.flatnonzero(fraud), known))
         return _labels(len(batch), rows, fraud[rows], known[rows])
 
-    def enrich(self, events: Events) -> Enriched:
+    def enrich(self, batch: EventBatch) -> Enriched:
         """The features of the next events, which ``label`` has seen. The run stands as it was."""
-        return self._feature_set.enrich(events.batch, self.store, self.log, self.namespace)
+        return self._feature_set.enrich(batch, self.store, self.log, self.namespace)
 
     def keep(self, enriched: Enriched) -> None:
         """The events are history from now on."""
@@ -128,7 +130,7 @@ def build(
     ):
         for events in chunks:
             known = run.label(events)
-            enriched = run.enrich(events)
+            enriched = run.enrich(events.batch)
             behind.call(table.write, events, enriched.matrix, known)
             run.keep(enriched)
             built.note(events, known)

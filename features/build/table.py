@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events
+from features.build.events import Events, identity_types
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 
@@ -86,7 +86,7 @@ class Table:
     def finish(self) -> None:
         """Puts the file into its place, in place of one that is there."""
         if self._schema is None:
-            self._schema = self._make_schema({})
+            self._schema = self._make_schema(identity_types(self._feature_set))
         complete = self._folder / "complete"
         if len(self._writers) < 2:
             self._writer(0).close()

@@ -32,6 +32,11 @@ class Kafka(Section):
     dead_letter_topic: Text = Field(
         description="Topic of records that cannot be scored.", examples=["dead-letters"]
     )
+    labels_topic: Text | None = Field(
+        default=None,
+        description="Topic of labels, which `features load-labels` reads.",
+        examples=["labels"],
+    )
     start_from: Literal["earliest", "latest", "error"] = Field(
         description="Where a partition starts that the group has no checkpoint for.",
         examples=["earliest"],
@@ -64,10 +69,13 @@ class Kafka(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        topics = [self.input_topic, self.output_topic, self.dead_letter_topic]
+        names = ["input_topic", "output_topic", "dead_letter_topic"]
+        names += ["labels_topic"] if self.labels_topic is not None else []
+        topics = [getattr(self, name) for name in names]
         if len(set(topics)) < len(topics):
             raise ValueError(
-                f"input_topic, output_topic and dead_letter_topic are {topics}; name three topics"
+                f"{', '.join(names[:-1])} and {names[-1]} are {topics}; name "
+                f"{'three' if len(names) == 3 else 'four'} topics"
             )
         for section, owned in (
             ("options", OWNED_CONSUMER_OPTIONS | OWNED_PRODUCER_OPTIONS),

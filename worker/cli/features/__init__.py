@@ -6,8 +6,11 @@ import typer
 
 from worker.cli.features.build import build
 from worker.cli.features.check import check
+from worker.cli.features.explain import explain
 from worker.cli.features.load import load
+from worker.cli.features.load_labels import load_labels
 from worker.cli.features.show import show
+from worker.cli.features.state import state
 
 app = typer.Typer(help="Work with the feature set and the online store.", no_args_is_help=True)
 
@@ -20,4 +23,7 @@ def _group() -> None:
 app.command("check")(check)
 app.command("show")(show)
 app.command("load")(load)
+app.command("load-labels")(load_labels)
 app.command("build")(build)
+app.command("explain")(explain)
+app.command("state")(state)

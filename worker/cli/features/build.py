@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +22,12 @@ from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from features.build import Built, FileEvents
     from features.definition import FeatureSet
+    from features.labels import KnownLabels
+    from worker.reading.events import LogEvents
 
 
 def build(
@@ -57,28 +62,84 @@ def build(
     its end as of now. Rows come in the order of the files, or by partition
     and offset. Ends with one line of JSON on stdout.
     """
-    from features.build import build as build_table
     from features.definition import load_feature_set
-    from worker.cli.progress import progress
 
     started = time.perf_counter()
     files = [*(events or []), *(more_events or [])]
     made = load_feature_set(features_file(feature_set, pipeline))
-    source = _file_events(made, files, partition_by, partitions)
     known = known_labels(made, labels)
-    tell_unknown(made, labelled=known is not None or made.bindings.label is not None)
-    total = source.count()
-    with progress("building") as advance:
-        built = build_table(
-            made,
-            source,
-            out,
-            known,
-            partitions=source.partitions,
-            advance=lambda done: advance(done, total),
-        )
+    labelled = known is not None or bool(files and made.bindings.label)
+    tell_unknown(made, labelled=labelled)
+    with _source(made, files, pipeline, (partition_by, partitions)) as source:
+        built = _build(made, source, out, known, by_partition=not files)
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
+
+
+def _build(
+    feature_set: FeatureSet,
+    source: FileEvents | LogEvents,
+    out: Path,
+    labels: KnownLabels | None,
+    *,
+    by_partition: bool,
+) -> Built:
+    from features.build import build as build_table
+    from worker.cli.progress import progress
+
+    total = source.count()
+    with progress("building") as advance:
+        return build_table(
+            feature_set,
+            source,
+            out,
+            labels,
+            partitions=source.partitions,
+            by_partition=by_partition,
+            advance=lambda done: advance(done, total),
+        )
+
+
+@contextmanager
+def _source(
+    feature_set: FeatureSet,
+    files: list[Path],
+    pipeline: Path,
+    partitioning: tuple[str | None, int | None],
+) -> Iterator[FileEvents | LogEvents]:
+    from schemas.errors import ConfigurationError
+
+    if files:
+        yield _file_events(feature_set, files, *partitioning)
+        return
+    if partitioning != (None, None):
+        raise ConfigurationError(
+            "--partition-by and --partitions are for files: a topic has its partitions; leave them "
+            "out, or give --events FILE..."
+        )
+    with _log_events(feature_set, pipeline) as log_events:
+        yield log_events
+
+
+@contextmanager
+def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+    from schemas.errors import ConfigurationError
+    from worker.reading.events import LogEvents
+    from worker.reading.log import TopicLog, answering
+    from worker.settings import FILE_NAME, load_settings
+
+    if not (pipeline / FILE_NAME).exists():
+        raise ConfigurationError(
+            f"give --events FILE..., or --pipeline DIR to read its input topic: there is no "
+            f"{pipeline / FILE_NAME}"
+        )
+    settings = load_settings(pipeline)
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    with (
+        answering(kafka),
+        TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
+    ):
+        yield LogEvents(feature_set, settings, log)
 
 
 def _file_events(

@@ -1,0 +1,112 @@
+"""The partitions of a log as one stream, in the order in which event time goes on in each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.batch import Column, EventBatch, Kind, Records
+
+Longs = npt.NDArray[np.int64]
+
+
+class Merge:
+    """Takes each partition's events in their order, and gives them out merged.
+
+    An event stands where the highest event time of its partition up to it stands. So it comes after
+    all events of other partitions that are older than it by more than these are late.
+    """
+
+    def __init__(self, rows: int) -> None:
+        """rows: to give out at once, about."""
+        self._rows = rows
+        self._waiting: dict[int, list[tuple[EventBatch, Longs]]] = {}
+        self._reached: dict[int, int] = {}
+
+    def add(self, batch: EventBatch) -> None:
+        """Events behind those that were added of the same partitions."""
+        for partition in np.unique(batch.records.partitions).tolist():
+            rows = np.flatnonzero(batch.records.partitions == partition)
+            part = batch if len(rows) == len(batch) else batch.take(rows)
+            reached = np.maximum.accumulate(part.event_time)
+            reached = np.maximum(reached, self._reached.get(partition, reached[0]))
+            self._reached[partition] = int(reached[-1])
+            self._waiting.setdefault(partition, []).append((part, reached))
+
+    def full(self, unfinished: Collection[int]) -> set[int]:
+        """Partitions that have enough waiting, and need no more until others have come so far."""
+        enough = 2 * self._rows // max(len(unfinished), 1)
+        return {p for p, parts in self._waiting.items() if sum(len(b) for b, _ in parts) >= enough}
+
+    def take(self, unfinished: Collection[int]) -> EventBatch | None:
+        """The next events; None where more have to be added first, or nothing is left.
+
+        unfinished: the partitions of which more events are to come.
+        """
+        waiting = sum(len(batch) for parts in self._waiting.values() for batch, _ in parts)
+        if not waiting or not self._waiting.keys() >= set(unfinished):
+            return None
+        if unfinished and waiting < self._rows and not self.full(unfinished) >= set(unfinished):
+            return None
+        until = min((self._reached[p] for p in unfinished), default=max(self._reached.values()))
+        batches, reached = [], []
+        for partition in sorted(self._waiting):
+            for batch, times in self._cut(partition, until):
+                batches.append(batch)
+                reached.append(times)
+        merged = concat(batches)
+        records = merged.records
+        order = np.lexsort((records.offsets, records.partitions, np.concatenate(reached)))
+        return merged if (np.diff(order) == 1).all() else merged.take(order)
+
+    def _cut(self, partition: int, until: int) -> list[tuple[EventBatch, Longs]]:
+        """Takes out what stands no further than ``until``."""
+        taken, left = [], []
+        for batch, reached in self._waiting.pop(partition):
+            end = int(np.searchsorted(reached, until, "right"))
+            if end == len(batch):
+                taken.append((batch, reached))
+                continue
+            if end:
+                taken.append((batch.take(np.arange(end)), reached[:end]))
+            left.append((batch.take(np.arange(end, len(batch))), reached[end:]))
+        if left:
+            self._waiting[partition] = left
+        return taken
+
+
+def concat(batches: Sequence[EventBatch]) -> EventBatch:
+    """The events of at least one batch, one after the other; their records without content."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    nothing = [None] * sum(map(len, batches))
+    amounts = [batch.amount_minor for batch in batches if batch.amount_minor is not None]
+    return EventBatch(
+        Records(
+            first.records.topic,
+            nothing,
+            nothing,
+            np.concatenate([batch.records.partitions for batch in batches]),
+            np.concatenate([batch.records.offsets for batch in batches]),
+            np.concatenate([batch.records.timestamps for batch in batches]),
+        ),
+        {path: _column([batch.columns[path] for batch in batches]) for path in first.columns},
+        pa.concat_arrays([batch.event_id for batch in batches]),
+        np.concatenate([batch.event_time for batch in batches]),
+        np.concatenate(amounts) if amounts else None,
+        {
+            entity: pa.concat_arrays([batch.entity_keys[entity] for batch in batches])
+            for entity in first.entity_keys
+        },
+    )
+
+
+def _column(parts: Sequence[Column]) -> Column:
+    kind, scale = parts[0].kind, parts[0].scale
+    join = pa.concat_arrays if kind is Kind.STRING else np.concatenate
+    values = join([part.values for part in parts])
+    return Column(kind, values, np.concatenate([part.valid for part in parts]), scale)

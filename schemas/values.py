@@ -1,0 +1,90 @@
+"""Records as Python values, one at a time: for topics with few of them, and any shape."""
+
+from __future__ import annotations
+
+import io
+from itertools import count
+from typing import Any, cast
+
+import fastavro
+
+from schemas.batch import Headers
+from schemas.errors import ErrorCode, RecordError
+from schemas.framing import SchemaId, unframe
+from schemas.source import SchemaSource
+from schemas.targets import MICROS
+from schemas.types import Type
+
+
+class ValueReader:
+    """Reads records by the schema that each names; raises DependencyUnavailableError as it does.
+
+    max_record_bytes: of a value; a longer one is an error.
+    """
+
+    def __init__(self, source: SchemaSource, max_record_bytes: int) -> None:
+        self._source = source
+        self._max_record_bytes = max_record_bytes
+        self._schemas: dict[SchemaId, Any] = {}
+
+    def read(self, value: bytes | None, headers: Headers | None) -> dict[str, Any] | RecordError:
+        """The fields of a record, or why it has none."""
+        frame = unframe(
+            value, headers, framed=self._source.framed, max_bytes=self._max_record_bytes
+        )
+        if isinstance(frame, RecordError):
+            return frame
+        schema = self._schema(frame.schema_id)
+        if isinstance(schema, RecordError):
+            return schema
+        body = io.BytesIO(value or b"")
+        body.seek(frame.start)
+        try:
+            found = fastavro.schemaless_reader(body, schema, None)
+        except Exception as error:  # noqa: BLE001 - whatever bytes that are not Avro make of it
+            message = f"the body is no record of schema {frame.schema_id}: {type(error).__name__}"
+            return RecordError(ErrorCode.BODY_INVALID, message)
+        if body.tell() < len(value or b""):
+            return RecordError(ErrorCode.TRAILING_BYTES, "bytes are left behind the body")
+        return cast("dict[str, Any]", found)
+
+    def _schema(self, schema_id: SchemaId) -> Any:
+        """What fastavro reads by, or a RecordError."""
+        if schema_id not in self._schemas:
+            writer = self._source.get(schema_id)
+            if isinstance(writer, RecordError):
+                return writer
+            if _holds_array(writer):
+                # A few bytes can announce more items than there is memory.
+                return RecordError(
+                    ErrorCode.SCHEMA_REFUSED, f"schema {schema_id} has arrays, which are not read"
+                )
+            self._schemas[schema_id] = fastavro.parse_schema(_as_json(writer, count()))
+        return self._schemas[schema_id]
+
+
+def _holds_array(schema: Type) -> bool:
+    inner = [*schema.branches, *(field.type for field in schema.fields)]
+    inner += [schema.item] if schema.item else []
+    return schema.base == "array" or any(map(_holds_array, inner))
+
+
+def _as_json(schema: Type, number: count[int]) -> Any:
+    """The schema as JSON values; names are made up, as every use of one is a tree of its own."""
+    name = {"name": f"fraud_worker.N{next(number)}"}
+    match schema.base:
+        case "record":
+            fields = [{"name": f.name, "type": _as_json(f.type, number)} for f in schema.fields]
+            return {"type": "record", **name, "fields": fields}
+        case "union":
+            return [_as_json(branch, number) for branch in schema.branches]
+        case "map":
+            return {"type": "map", "values": _as_json(schema.item or Type("null"), number)}
+        case "enum":
+            return {"type": "enum", **name, "symbols": list(schema.symbols)}
+        case "fixed":
+            return {"type": "fixed", **name, "size": schema.size}
+        case _ if schema.logical in MICROS:
+            return {"type": schema.base, "logicalType": schema.logical}
+        case _:
+            return schema.base

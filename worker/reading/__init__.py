@@ -1,0 +1,1 @@
+"""Reading topics as they are now, outside the group: for tables, and for labels."""
