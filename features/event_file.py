@@ -15,6 +15,7 @@ from schemas.batch import Column, Decoded, Records
 from schemas.encode import RecordEncoder
 from schemas.errors import ConfigurationError
 from schemas.files import CHUNK_ROWS, read_events
+from schemas.round_trip import RoundTrip
 from schemas.targets import PathType, targets
 from schemas.text import as_text
 from schemas.types import Missing, Type, parse_record_schema
@@ -45,7 +46,7 @@ class FileRecords:
 class EventFile:
     """Reads event files by the bindings of a feature set, as Avro records of its schema.
 
-    Fields that a file lacks take the schema's default.
+    Fields that a file lacks take the schema's default. Rows that no record can hold are refused.
     """
 
     def __init__(self, feature_set: FeatureSet, topic: str, prefix: bytes) -> None:
@@ -68,11 +69,14 @@ class EventFile:
 
     def _records(self, decoded: Decoded, first: int, extra: frozenset[str]) -> FileRecords:
         n = len(next(iter(decoded.columns.values())))
-        good = np.setdiff1d(np.arange(n), list(decoded.errors)).astype(np.intp)
-        columns = {path: column.take(good) for path, column in decoded.columns.items()}
-        values = self._encoder.encode(
-            len(good), {path: c for path, c in columns.items() if path not in extra}
-        )
+        own = {path: column for path, column in decoded.columns.items() if path not in extra}
+        held = RoundTrip(self._feature_set.reader_schema, own)(n, own)
+        errors = {**held.errors, **decoded.errors}
+        good = np.setdiff1d(np.arange(n), list(errors)).astype(np.intp)
+        columns = {
+            path: column.take(good) for path, column in {**decoded.columns, **held.columns}.items()
+        }
+        values = self._encoder.encode(len(good), {path: columns[path] for path in own})
         records = Records(
             self._topic,
             self._keys(columns, len(good)),
@@ -83,7 +87,7 @@ class EventFile:
         )
         refused = [
             Refused(first + row, error.code.value, error.message)
-            for row, error in decoded.errors.items()
+            for row, error in sorted(errors.items())
         ]
         return FileRecords(records, columns, refused)
 

@@ -37,14 +37,14 @@ def handbook(prefix: bytes = b"") -> EventFile:
     return EventFile(load_feature_set(HANDBOOK / "features.yaml"), "in", prefix)
 
 
-def bodies(chunk: FileRecords, prefix: bytes = b"") -> list[Any]:
-    schema = fastavro.parse_schema(TRANSACTION)
+def bodies(chunk: FileRecords, prefix: bytes = b"", schema: Any = TRANSACTION) -> list[Any]:
+    parsed = fastavro.parse_schema(schema)
     found = []
     for value in chunk.records.values:
         assert value is not None
         assert value.startswith(prefix)
         stream = io.BytesIO(value[len(prefix) :])
-        found.append(fastavro.schemaless_reader(stream, schema, None))
+        found.append(fastavro.schemaless_reader(stream, parsed, None))
     return found
 
 
@@ -79,6 +79,22 @@ def test_offsets_are_row_numbers_across_chunks_and_what_is_no_event_is_told(file
     assert [told.row for told in refused] == [1, 3, 5]
     assert "amount" in refused[1].message
     assert all(len(chunk.columns["amount"]) == 1 for chunk in chunks)
+
+
+def test_values_that_no_record_can_hold_are_refused_and_unknown_symbols_take_the_default(
+    file: Make, tmp_path: Path
+) -> None:
+    folder = healthy_pipeline(tmp_path / "pipeline")
+    schema = json.loads(json.dumps(TRANSACTION))
+    schema["fields"].append({"name": "tries", "type": "int", "default": 0})
+    (folder / "transaction.avsc").write_text(json.dumps(schema))
+    source = EventFile(load_feature_set(folder / "features.yaml"), "in", b"")
+    rows = [row(i, tries=2**31 if i == 1 else i, channel="fax") for i in range(3)]
+    (chunk,) = source.read(file(*rows))
+    assert [(told.row, told.code) for told in chunk.refused] == [(1, "body_invalid")]
+    assert "tries" in chunk.refused[0].message
+    assert chunk.records.offsets.tolist() == [0, 2]
+    assert [event["channel"] for event in bodies(chunk, schema=schema)] == ["other", "other"]
 
 
 def test_columns_that_are_asked_for_come_along_and_stay_out_of_the_records(file: Make) -> None:
