@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -197,3 +199,29 @@ def test_durations_and_numbers_in_words() -> None:
         "2592000",
         "-0.5",
     ]
+
+
+def test_a_table_is_built_of_the_example_with_every_kind(data_dir: Path, tmp_path: Path) -> None:
+    whole = pq.ParquetFile(data_dir / "sparkov_transactions.parquet")
+    events = pa.Table.from_batches([next(whole.iter_batches(4_000))])
+    pq.write_table(events, tmp_path / "events.parquet")
+    out = tmp_path / "table.parquet"
+    result = run("build", "--set", SPARKOV, "--events", tmp_path / "events.parquet", "--out", out)
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(out)
+    made = load_feature_set(SPARKOV)
+    rest = ["transaction_id", "event_time", "cc_num", "merchant"]
+    assert table.column_names == [*made.names, *rest, "amount_minor", "label", "label_time"]
+    for name in rest:
+        assert table[name].equals(events[name])
+    assert table["label"].to_pylist() == events["is_fraud"].to_pylist()
+    assert table["amount_minor"].to_pylist() == events["amt_cents"].to_pylist()
+    merchants: dict[str, set[str]] = {}
+    for card, merchant, found in zip(
+        table["cc_num"].to_pylist(),
+        table["merchant"].to_pylist(),
+        table["CARD_MERCHANTS_7D"].to_pylist(),
+        strict=True,
+    ):
+        merchants.setdefault(card, set()).add(merchant)  # these events are of the first days
+        assert found == len(merchants[card])
