@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from features.build import Events, FileEvents, build
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
-from features.labels import LabelFile, whole_labels
+from features.labels import LabelFile
+from features.labels.load import LabelLoader
 from features.store.protocol import OnlineStore
 from models.backend.threads import available_threads
 from models.bundle import write_bundle
@@ -84,11 +85,10 @@ def training_rows(
 def load_frauds(
     feature_set: FeatureSet, path: Path, store: OnlineStore, namespace: Namespace
 ) -> None:
-    """Put the labels of a file into the store: who is not labelled counts as no fraud."""
+    """Put the frauds of a labelled file into the store: all others count as none anyway."""
+    loader = LabelLoader(feature_set, store, namespace, None)
     for rows, _ in LabelFile(feature_set, path):
-        frauds = rows.take(np.flatnonzero(rows.fraud))
-        labels = whole_labels(feature_set, frauds).labels
-        store.append(feature_set.label_appends(labels, namespace))
+        loader.load(rows.take(np.flatnonzero(rows.fraud)), (), str(path))
 
 
 def _first(source: Iterable[Events], rows: int) -> Iterator[Events]:
