@@ -1,17 +1,29 @@
-"""Model bundles: a folder with a model, its manifest and the sums of both."""
+"""Model bundles: a folder with a model, its manifest, the proof of its margins, and their sums."""
 
 from __future__ import annotations
 
-from models.bundle.load import Bundle, load_bundle
-from models.bundle.manifest import FeatureRef, Manifest
+from models.bundle.golden import Golden
+from models.bundle.load import Bundle, load_bundle, read_manifest
+from models.bundle.location import Location, resolve
+from models.bundle.manifest import FeatureRef, Knots, Manifest, Trained
 from models.bundle.refusal import BundleRefusedError
+from models.bundle.verify import Limits, Verified, verify
 from models.bundle.write import write_bundle
 
 __all__ = [
     "Bundle",
     "BundleRefusedError",
     "FeatureRef",
+    "Golden",
+    "Knots",
+    "Limits",
+    "Location",
     "Manifest",
+    "Trained",
+    "Verified",
     "load_bundle",
+    "read_manifest",
+    "resolve",
+    "verify",
     "write_bundle",
 ]

@@ -1,26 +1,31 @@
-"""Loading a bundle: sums first, then the manifest, then the model against the manifest."""
+"""Loading a bundle: sums first, then the manifest, then the model against both."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from models.bundle.facts import check_accepted, check_agree, model_facts, open_model
+from models.bundle.golden import Golden, check_margins, read_golden, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
     FeatureRef,
+    Knots,
     Manifest,
+    NamedFeature,
     NamedFeatures,
+    Trained,
     parse_manifest,
 )
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import read_verified
+from models.bundle.trees import check_trees, read_trees
 
 MODEL_FILES = ("model.ubj", "model.json")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
@@ -37,9 +42,15 @@ class Bundle:
     """In the order of the model's columns."""
     objective: str
     trees: int
+    calibration: Knots | None
+    """None: the score is the logistic of the margin."""
+    golden: Golden
+    trained: Trained | None
     created_at: datetime
+    sums: str
+    """SHA-256 of its SHA256SUMS."""
     booster: xgb.Booster
-    """As loaded; a backend works on a copy of its own."""
+    """As loaded, for one thread; a backend works on a copy of its own."""
 
     def columns_for(self, feature_set: NamedFeatures) -> npt.NDArray[np.intp] | None:
         """Where each of the model's columns stands in the matrix of `feature_set`.
@@ -48,57 +59,72 @@ class Bundle:
         features, same order: no copy needed). The set may be wider than the model.
         Raises BundleRefusedError, naming every feature that the set lacks or defines otherwise.
         """
-        at = {feature.name: i for i, feature in enumerate(feature_set.features)}
-        absent = [feature.name for feature in self.features if feature.name not in at]
-        if absent:
-            raise BundleRefusedError(
-                f"{self.path}: the feature set does not define {', '.join(absent)}, which the "
-                f"model {self.name} {self.version} needs; add them to features.yaml, or use a "
-                "model trained on this feature set"
-            )
-        changed = [
-            feature.name
-            for feature in self.features
-            if feature_set.features[at[feature.name]].fingerprint != feature.fingerprint
-        ]
-        if changed:
-            raise BundleRefusedError(
-                f"{self.path}: the model {self.name} {self.version} was trained on other "
-                f"definitions of {', '.join(changed)}; restore the definitions (and bindings) in "
-                "features.yaml, or train the model again"
-            )
-        columns = np.array([at[feature.name] for feature in self.features], dtype=np.intp)
-        if np.array_equal(columns, np.arange(len(feature_set.features))):
-            return None
-        return columns
+        return columns_in(
+            self.features, feature_set.features, self.path, f"{self.name} {self.version}"
+        )
 
 
-def load_bundle(path: Path) -> Bundle:
+def columns_in(
+    wanted: Sequence[FeatureRef], given: Sequence[NamedFeature], path: Path, model: str
+) -> npt.NDArray[np.intp] | None:
+    """As `Bundle.columns_for`; `model` is the name and version in messages."""
+    at = {feature.name: i for i, feature in enumerate(given)}
+    absent = [feature.name for feature in wanted if feature.name not in at]
+    if absent:
+        raise BundleRefusedError(
+            f"{path}: the feature set does not define {', '.join(absent)}, which the model "
+            f"{model} needs; add them to features.yaml, or use a model trained on this feature set"
+        )
+    unknown = [feature.name for feature in wanted if not feature.fingerprint]
+    if unknown:
+        raise BundleRefusedError(
+            f"{path}: the model {model} was packed without the definitions of "
+            f"{', '.join(unknown)}; pack it again with --features-from FEATURES.yaml"
+        )
+    changed = [
+        feature.name
+        for feature in wanted
+        if given[at[feature.name]].fingerprint != feature.fingerprint
+    ]
+    if changed:
+        raise BundleRefusedError(
+            f"{path}: the model {model} was trained on other definitions of "
+            f"{', '.join(changed)}; restore the definitions (and bindings) in features.yaml, or "
+            "train the model again"
+        )
+    columns = np.array([at[feature.name] for feature in wanted], dtype=np.intp)
+    if np.array_equal(columns, np.arange(len(given))):
+        return None
+    return columns
+
+
+def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
     """The bundle in folder `path`.
+
+    proven: the `sums` of this bundle as `verify` gave them. The trees and the golden margins,
+    which a child process has looked at, are not looked at again then.
 
     Raises BundleRefusedError, naming the file, what was found and what to do, when files are
     missing, too many, too large, linked or changed, when the manifest is not exactly as this
     version writes it, and when the model is not what the manifest says it is.
     """
-    files = read_verified(path)
-    if MANIFEST_FILE not in files:
-        raise BundleRefusedError(f"{path}: has no {MANIFEST_FILE}; write the bundle again")
-    text = files[MANIFEST_FILE]
-    if len(text) > MAX_MANIFEST_BYTES:
+    files, sums = read_verified(path)
+    if proven not in (None, sums):
         raise BundleRefusedError(
-            f"{path / MANIFEST_FILE}: is larger than the {MAX_MANIFEST_BYTES} bytes allowed here"
+            f"{path}: is another bundle than the one that was verified a moment ago; bundles "
+            "never change: put each into a folder of its own"
         )
-    manifest = parse_manifest(text, str(path / MANIFEST_FILE))
-    models = [name for name in MODEL_FILES if name in files]
-    if len(models) != 1:
-        raise BundleRefusedError(
-            f"{path}: expected one of {' and '.join(MODEL_FILES)} (XGBoost's own formats, never a "
-            f"pickle), found {' and '.join(models) or 'none'}"
-        )
-    where = str(path / models[0])
-    booster = _booster(files[models[0]], where)
+    manifest = manifest_of(files, path)
+    where, content = _model(files, path)
+    booster = open_model(content, where)
     check_accepted(model_facts(booster), where)
     check_agree(booster, manifest, where)
+    golden = read_golden(files, manifest, str(path))
+    # a backend goes by position; what the names could prove has been proven
+    booster.feature_names = None
+    if proven is None:
+        check_trees(read_trees(booster), len(manifest.features), where)
+        check_margins(score(booster, golden.vectors), golden, where)
     return Bundle(
         path=path,
         name=manifest.name,
@@ -106,82 +132,42 @@ def load_bundle(path: Path) -> Bundle:
         features=manifest.features,
         objective=manifest.objective,
         trees=manifest.trees,
+        calibration=manifest.calibration,
+        golden=golden,
+        trained=manifest.trained,
         created_at=manifest.created_at,
+        sums=sums,
         booster=booster,
     )
 
 
-def _booster(content: bytes, where: str) -> xgb.Booster:
-    try:
-        return xgb.Booster(model_file=bytearray(content))
-    except (xgb.core.XGBoostError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "no reason given"
-        raise BundleRefusedError(
-            f"{where}: XGBoost cannot load it ({reason}); save the model again with this or an "
-            "older version of XGBoost"
-        ) from error
+def read_manifest(path: Path) -> Manifest:
+    """What the bundle in folder `path` says of itself; its model is summed, not loaded.
 
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a booster says of itself."""
-
-    booster: str
-    objective: str
-    trees: int
-    columns: int
-    outputs: int
-
-
-def model_facts(booster: xgb.Booster) -> ModelFacts:
-    """The facts of a booster that a manifest repeats, read from its own configuration."""
-    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
-    shape = learner["learner_model_param"]
-    trees = learner["gradient_booster"].get("gbtree_model_param", {}).get("num_trees", 0)
-    return ModelFacts(
-        booster=learner["gradient_booster"]["name"],
-        objective=learner["objective"]["name"],
-        trees=int(trees),
-        columns=booster.num_features(),
-        outputs=max(int(shape.get("num_class", 0)), int(shape.get("num_target", 1)), 1),
-    )
-
-
-def check_accepted(facts: ModelFacts, where: str) -> None:
-    """Refuse a model that does not give one margin a row, whose logistic is a probability.
-
-    Raises BundleRefusedError; `where` names the model in its message.
+    Raises BundleRefusedError as `load_bundle` does.
     """
-    if facts.booster != "gbtree":
-        raise BundleRefusedError(f"{where}: its booster is {facts.booster}, accepted: gbtree")
-    accepted = facts.objective in {"binary:logistic", "binary:logitraw"}
-    if not (accepted or facts.objective.startswith("reg:")) or facts.outputs != 1:
+    files, _ = read_verified(path)
+    return manifest_of(files, path)
+
+
+def manifest_of(files: Mapping[str, bytes], path: Path) -> Manifest:
+    """The manifest among the files of a bundle. Raises BundleRefusedError."""
+    if MANIFEST_FILE not in files:
+        raise BundleRefusedError(f"{path}: has no {MANIFEST_FILE}; write the bundle again")
+    text = files[MANIFEST_FILE]
+    if len(text) > MAX_MANIFEST_BYTES:
         raise BundleRefusedError(
-            f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row; "
-            "accepted: binary:logistic, binary:logitraw and reg:*, with one output"
+            f"{path / MANIFEST_FILE}: is larger than the {MAX_MANIFEST_BYTES} bytes allowed here"
         )
+    return parse_manifest(text, str(path / MANIFEST_FILE))
 
 
-def check_agree(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
-    """Refuse a model that is not what the manifest says it is.
-
-    Raises BundleRefusedError; `where` names the model in its message.
-    """
-    facts = model_facts(booster)
-    said = {
-        "objective": (manifest.objective, facts.objective),
-        "trees": (manifest.trees, facts.trees),
-        "features (their number)": (len(manifest.features), facts.columns),
-    }
-    for key, (expected, found) in said.items():
-        if expected != found:
-            raise BundleRefusedError(
-                f"{where}: the manifest says {key}: {expected}, the model has {found}; "
-                "model and manifest do not belong together: write the bundle again"
-            )
-    names = [feature.name for feature in manifest.features]
-    if booster.feature_names is not None and booster.feature_names != names:
+def _model(files: Mapping[str, bytes], path: Path) -> tuple[str, bytes]:
+    """Where the model is, and its bytes."""
+    models = [name for name in MODEL_FILES if name in files]
+    if len(models) != 1:
         raise BundleRefusedError(
-            f"{where}: the model was trained with other feature names, or in another order, than "
-            "the manifest lists; write the bundle again with the features in training order"
+            f"{path}: expected one of {' and '.join(MODEL_FILES)} (XGBoost's own formats, never a "
+            f"pickle), found {' and '.join(models) or 'none'}"
         )
+    return str(path / models[0]), files[models[0]]

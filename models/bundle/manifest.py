@@ -1,20 +1,33 @@
-"""What a bundle says of its model: features in order, dtype, missing value, objective."""
+"""What a bundle says of its model: features in order, objective, calibration, where it is from."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.bundle.refusal import BundleRefusedError
 
 MANIFEST_FILE = "manifest.json"
+MAX_GOLDEN = 1000
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{8,64})?$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class NamedFeature(Protocol):
@@ -34,19 +47,63 @@ class NamedFeatures(Protocol):
     def features(self) -> Sequence[NamedFeature]: ...
 
 
-class FeatureRef(BaseModel):
-    """A feature the model was trained on."""
+class _Part(BaseModel):
+    """Keys that are not listed are refused, and so is a value of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
+
+
+class FeatureRef(_Part):
+    """A feature the model was trained on."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
     fingerprint: Fingerprint
+    """Of its definition; "" where the model was packed without: no feature set fits it then."""
 
 
-class Manifest(BaseModel):
-    """manifest.json. Keys that are not listed here are refused."""
+class Knots(_Part):
+    """A calibration: scores at some margins, both strictly rising; margins in between follow."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    margins: Annotated[tuple[Finite, ...], Field(min_length=2, max_length=1000)]
+    scores: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _rise_together(self) -> Self:
+        if len(self.margins) != len(self.scores):
+            raise ValueError(f"{len(self.margins)} margins and {len(self.scores)} scores")
+        for what, values in (("margins", self.margins), ("scores", self.scores)):
+            for low, high in itertools.pairwise(values):
+                if low >= high:
+                    raise ValueError(f"{what} must rise strictly; {high!r} follows on {low!r}")
+        return self
+
+
+class Trained(_Part):
+    """Where a model is from."""
+
+    rows: Annotated[int, Field(gt=0)]
+    frauds: Annotated[int, Field(ge=0)]
+    since: AwareDatetime = Field(validation_alias="from", serialization_alias="from")
+    """Event time of the first row; in manifest.json its key is `from`."""
+    until: AwareDatetime
+    """Event time of the last row."""
+    data: Fingerprint
+    """Fingerprint of the training table; "" where it has none."""
+    xgboost: Annotated[str, Field(min_length=1, max_length=100)]
+    params: dict[str, JsonValue]
+    seed: int
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.frauds > self.rows:
+            raise ValueError(f"{self.frauds} frauds in {self.rows} rows")
+        if self.until < self.since:
+            raise ValueError(f"until is {self.until}, before from: {self.since}")
+        return self
+
+
+class Manifest(_Part):
+    """manifest.json: exactly these keys."""
 
     name: Label
     version: Label
@@ -56,6 +113,11 @@ class Manifest(BaseModel):
     missing: Literal["NaN"] = "NaN"
     objective: str
     trees: Annotated[int, Field(gt=0)]
+    calibration: Knots | None
+    """None: the score is the logistic of the margin."""
+    golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
+    """Number of golden vectors."""
+    trained: Trained | None
     created_at: AwareDatetime
 
     @field_validator("features")
@@ -67,6 +129,10 @@ class Manifest(BaseModel):
             raise ValueError(f"these features are listed more than once: {', '.join(twice)}")
         return features
 
+    def as_bytes(self) -> bytes:
+        """The content of manifest.json."""
+        return (self.model_dump_json(indent=2, by_alias=True) + "\n").encode()
+
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
     """Manifest from the bytes of a manifest.json; `where` names the file in messages.
@@ -74,8 +140,8 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
     Raises BundleRefusedError for anything but valid JSON with exactly the known keys.
     """
     try:
-        json.loads(text, object_pairs_hook=_without_repeats)
-        return Manifest.model_validate_json(text)
+        json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+        return Manifest.model_validate_json(text, by_alias=True, by_name=False)
     except ValidationError as error:
         raise BundleRefusedError(f"{where}: {told(error)}") from error
     except (ValueError, RecursionError) as error:
@@ -92,6 +158,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def told(error: ValidationError) -> str:
     """The findings of pydantic in one line, each with the key that it is about."""
     known = ", ".join(Manifest.model_fields)
@@ -103,6 +173,8 @@ def told(error: ValidationError) -> str:
                 f"{key} is not a key of this version's manifest (known: {known}); "
                 "the bundle comes from a newer version, or the key is misspelt"
             )
+        elif finding["type"] == "missing":
+            told.append(f"{key}: Field required; an older version wrote it: write it again")
         else:
             told.append(f"{key}: {finding['msg']}")
     return "; ".join(told)

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from models.bundle.refusal import BundleRefusedError
@@ -53,9 +54,10 @@ def parse_sums(text: bytes, where: str) -> dict[str, str]:
     return sums
 
 
-def read_verified(folder: Path) -> dict[str, bytes]:
+def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
     """Every file of a bundle folder but SHA256SUMS, name → content, checked against the sums.
 
+    With them, the SHA-256 of SHA256SUMS itself: it names the bundle to the last bit.
     Raises BundleRefusedError when the folder holds other files than the sums name, links or
     folders, a file over the bound, or a file with another digest.
     """
@@ -64,8 +66,31 @@ def read_verified(folder: Path) -> dict[str, bytes]:
         raise BundleRefusedError(
             f"{folder}: has no {SUMS_FILE}; it is no model bundle, or its copy is not complete"
         )
-    where = str(folder / SUMS_FILE)
-    sums = parse_sums(_read(folder / SUMS_FILE, MAX_SUMS_BYTES), where)
+    contents = {SUMS_FILE: _read(folder / SUMS_FILE, MAX_SUMS_BYTES)}
+    named = _named(present, contents[SUMS_FILE], folder)
+    contents |= {name: _read(folder / name, MAX_FILE_BYTES) for name in named}
+    return checked(contents, folder), hashlib.sha256(contents[SUMS_FILE]).hexdigest()
+
+
+def checked(contents: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
+    """The files of a bundle but SHA256SUMS, where all `contents` agree with it.
+
+    Raises BundleRefusedError, with paths in `folder`, where they do not.
+    """
+    sums = _named(contents.keys(), contents[SUMS_FILE], folder)
+    for name, wanted in sums.items():
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != wanted:
+            raise BundleRefusedError(
+                f"{folder / name}: has the SHA-256 {found}, {SUMS_FILE} says {wanted}; "
+                "the file was changed or damaged: copy the bundle again"
+            )
+    return {name: contents[name] for name in sums}
+
+
+def _named(present: AbstractSet[str], text: bytes, folder: Path) -> dict[str, str]:
+    """The sums, which name exactly the files that are there."""
+    sums = parse_sums(text, str(folder / SUMS_FILE))
     missing = sorted(sums.keys() - present)
     unlisted = sorted(present - sums.keys() - {SUMS_FILE})
     if missing:
@@ -77,15 +102,7 @@ def read_verified(folder: Path) -> dict[str, bytes]:
             f"{folder}: {', '.join(unlisted)} not named in {SUMS_FILE}; "
             "remove what does not belong to the bundle"
         )
-    files = {name: _read(folder / name, MAX_FILE_BYTES) for name in sums}
-    for name, content in files.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != sums[name]:
-            raise BundleRefusedError(
-                f"{folder / name}: has the SHA-256 {found}, {SUMS_FILE} says {sums[name]}; "
-                "the file was changed or damaged: copy the bundle again"
-            )
-    return files
+    return sums
 
 
 def _plain_files(folder: Path) -> set[str]:
@@ -94,7 +111,7 @@ def _plain_files(folder: Path) -> set[str]:
     except OSError as error:
         raise BundleRefusedError(
             f"{folder}: cannot be read as a model bundle folder ({error.strerror}); put a "
-            "bundle there, or name another with model.bundle"
+            "bundle there, or name another"
         ) from error
     for entry in entries:
         if not entry.is_file(follow_symlinks=False):
@@ -108,7 +125,9 @@ def _plain_files(folder: Path) -> set[str]:
 def _read(path: Path, bound: int) -> bytes:
     """The content of a plain file of at most `bound` bytes; links are not followed."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        # without O_NONBLOCK the opening of a FIFO would wait for a writer
+        flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        handle = os.open(path, os.O_RDONLY | flags)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise BundleRefusedError(f"{path}: is not a plain file")

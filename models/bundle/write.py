@@ -8,28 +8,63 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import xgboost as xgb
 from pydantic import ValidationError
 
-from models.bundle.load import check_accepted, check_agree, model_facts
-from models.bundle.manifest import MANIFEST_FILE, FeatureRef, Manifest, NamedFeature, told
+from models.bundle.draw import draw_vectors
+from models.bundle.facts import check_accepted, check_agree, model_facts, open_model
+from models.bundle.golden import Golden, check_vectors, score
+from models.bundle.manifest import (
+    MANIFEST_FILE,
+    FeatureRef,
+    Knots,
+    Manifest,
+    NamedFeature,
+    Trained,
+    told,
+)
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import SUMS_FILE, format_sums
+from models.bundle.trees import check_trees, read_trees
+
+REPORT_FILE = "report.html"
 
 
-def write_bundle(
+class Curve(Protocol):
+    """A calibration: scores at margins, both strictly rising."""
+
+    @property
+    def margins(self) -> Sequence[float] | npt.NDArray[Any]: ...
+
+    @property
+    def scores(self) -> Sequence[float] | npt.NDArray[Any]: ...
+
+
+def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     folder: Path,
     booster: xgb.Booster,
     *,
     name: str,
     version: str,
     features: Sequence[NamedFeature],
+    calibration: Curve | None = None,
+    golden: npt.NDArray[np.float32] | None = None,
+    trained: Trained | None = None,
+    report: str | None = None,
     created_at: datetime | None = None,
 ) -> Path:
     """Write `booster` as the bundle `folder`, which must not exist yet; returns `folder`.
 
-    `features` are in the order of the training matrix's columns; `created_at` is now by default.
+    features: in the order of the training matrix's columns.
+    calibration: from margin to score; None for the logistic.
+    golden: vectors float32[G, F] whose margins the bundle keeps as proof, NaN is missing; by
+    default some along the model's own thresholds.
+    report: an HTML page. created_at: now by default.
+
     The folder appears complete or not at all: it is filled beside its place, synced, and renamed.
     Raises BundleRefusedError when it exists, or when model and features do not belong together.
     """
@@ -37,8 +72,10 @@ def write_bundle(
         raise BundleRefusedError(
             f"{folder}: exists already; bundles never change: write to another folder"
         )
-    facts = model_facts(booster)
-    check_accepted(facts, str(folder))
+    where = str(folder)
+    check_accepted(model_facts(booster), where)
+    content, kept, proof = _model(booster, features, golden, where)
+    facts = model_facts(kept)
     try:
         manifest = Manifest(
             name=name,
@@ -46,19 +83,62 @@ def write_bundle(
             features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
             objective=facts.objective,
             trees=facts.trees,
+            calibration=None if calibration is None else _knots(calibration),
+            golden=len(proof.vectors),
+            trained=trained,
             created_at=created_at or datetime.now(UTC),
         )
     except ValidationError as error:
         raise BundleRefusedError(f"{folder}: {told(error)}") from error
-    check_agree(booster, manifest, str(folder))
-    files = {
-        "model.ubj": bytes(booster.save_raw("ubj")),
-        MANIFEST_FILE: (manifest.model_dump_json(indent=2) + "\n").encode(),
-    }
+    check_agree(kept, manifest, where)
+    files = {"model.ubj": content, MANIFEST_FILE: manifest.as_bytes(), **proof.files()}
+    if report is not None:
+        files[REPORT_FILE] = report.encode()
     files[SUMS_FILE] = format_sums(files)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _write_folder(folder, files)
     return folder
+
+
+def _model(
+    booster: xgb.Booster,
+    features: Sequence[NamedFeature],
+    golden: npt.NDArray[np.float32] | None,
+    where: str,
+) -> tuple[bytes, xgb.Booster, Golden]:
+    """The bytes of model.ubj with its features' names in it, what they load as, and its proof."""
+    names = [feature.name for feature in features]
+    own = booster.feature_names
+    if own is not None and own != names:
+        raise BundleRefusedError(
+            f"{where}: the model was trained with other feature names, or in another order, than "
+            "those given; give the features in training order"
+        )
+    columns = booster.num_features()
+    if columns != len(names):
+        raise BundleRefusedError(
+            f"{where}: the model has {columns} columns, and {len(names)} features were given"
+        )
+    named = booster.copy()
+    try:
+        named.feature_names = names
+    except ValueError as error:
+        raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
+    content = bytes(named.save_raw("ubj"))
+    kept = open_model(content, where)
+    trees = read_trees(kept)
+    check_trees(trees, columns, where)
+    vectors = draw_vectors(kept, trees, columns) if golden is None else golden
+    check_vectors(vectors, columns, where)
+    vectors = np.ascontiguousarray(vectors)
+    margins = score(kept, vectors)
+    if not np.isfinite(margins).all():
+        raise BundleRefusedError(f"{where}: the model gives margins that are not finite")
+    return content, kept, Golden(vectors, margins)
+
+
+def _knots(curve: Curve) -> Knots:
+    return Knots(margins=tuple(map(float, curve.margins)), scores=tuple(map(float, curve.scores)))
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
@@ -70,15 +150,16 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         beside.chmod(0o755)  # mkdtemp's 0700 would lock out a worker that runs as another user
-        _sync(beside)
+        sync_folder(beside)
         beside.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames within a folder last through a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

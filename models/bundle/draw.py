@@ -1,0 +1,101 @@
+"""Golden vectors for a model whose training data is not at hand: rows along its own thresholds.
+
+A row is sent to a leaf: for each feature on the way it takes the least value, or the greatest
+below the threshold, that goes there. Its other features take thresholds of theirs, or the float32
+next to one, or are missing. Of a pool of such rows those are kept that together reach most leaves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xgboost as xgb
+
+from models.bundle.trees import Ints, Trees
+
+DEFAULT_GOLDEN = 128
+
+Floats = npt.NDArray[np.float32]
+
+_POOL = 4
+_MISSING = 0.1
+
+
+def draw_vectors(
+    booster: xgb.Booster, trees: Trees, columns: int, *, count: int = DEFAULT_GOLDEN, seed: int = 0
+) -> Floats:
+    """Golden vectors float32[count, columns] for a booster; `trees` are its own, checked.
+
+    The first has every feature missing. Equal models and seeds give equal vectors.
+    """
+    with np.errstate(over="ignore", under="ignore"):  # the float32 next to the greatest
+        pool = _pool(trees, columns, _POOL * count, np.random.default_rng(seed))
+    return np.ascontiguousarray(pool[_most_leaves(booster, pool, count)])
+
+
+def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
+    pool = _along_thresholds(trees, columns, rows, random)
+    leaves = np.flatnonzero(~trees.is_split)
+    aims = random.permutation(leaves)[: len(pool)]
+    parents = _parents(trees)
+    for row, leaf in zip(pool, aims.tolist(), strict=False):
+        _send(row, leaf, trees, parents)
+    pool[0] = np.nan
+    return pool
+
+
+def _along_thresholds(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
+    """Values at, just below and just above thresholds of their feature; some are missing."""
+    values = np.zeros((rows, columns), dtype=np.float32)
+    for feature in range(columns):
+        thresholds = trees.value[trees.is_split & (trees.feature == feature)]
+        if len(thresholds):
+            at = thresholds[random.integers(0, len(thresholds), rows)]
+            away = np.array([-np.inf, 0, np.inf], dtype=np.float32)[random.integers(0, 3, rows)]
+            values[:, feature] = np.where(away == 0, at, np.nextafter(at, away))
+    values[random.random(values.shape) < _MISSING] = np.nan
+    values[np.isinf(values)] = np.nan
+    return values
+
+
+def _parents(trees: Trees) -> Ints:
+    parents = np.full(len(trees.left), -1, dtype=np.int64)
+    splits = np.flatnonzero(trees.is_split)
+    parents[trees.left[splits]] = splits
+    parents[trees.right[splits]] = splits
+    return parents
+
+
+def _send(row: Floats, leaf: int, trees: Trees, parents: Ints) -> None:
+    """Give `row` the values that go to `leaf`, as far as values other than missing do."""
+    least: dict[int, np.float32] = {}
+    below: dict[int, np.float32] = {}
+    node = leaf
+    while (parent := int(parents[node])) != -1:
+        feature, threshold = int(trees.feature[parent]), trees.value[parent]
+        if node == trees.left[parent]:
+            below[feature] = min(below.get(feature, threshold), threshold)
+        else:
+            least[feature] = max(least.get(feature, threshold), threshold)
+        node = parent
+    for feature, threshold in below.items():
+        row[feature] = np.nextafter(threshold, np.float32(-np.inf))
+    for feature, threshold in least.items():
+        row[feature] = threshold if threshold < below.get(feature, np.inf) else np.nan
+    row[np.isinf(row)] = np.nan
+
+
+def _most_leaves(booster: xgb.Booster, pool: Floats, count: int) -> Ints:
+    """Places of `count` rows of the pool, the first among them, that reach most leaves."""
+    data = xgb.DMatrix(pool, missing=np.nan, nthread=1)
+    leaf = booster.predict(data, pred_leaf=True, validate_features=False)
+    leaf = leaf.reshape(len(pool), -1).astype(np.int64)
+    shift = np.concatenate([[0], np.cumsum(leaf.max(axis=0) + 1)])
+    leaf += shift[:-1]
+    new = np.ones(shift[-1], dtype=np.bool_)
+    chosen, left = [0], np.ones(len(pool), dtype=np.bool_)
+    for _ in range(count - 1):
+        new[leaf[chosen[-1]]] = False
+        left[chosen[-1]] = False
+        chosen.append(int(np.argmax(np.where(left, new[leaf].sum(axis=1), -1))))
+    return np.array(chosen, dtype=np.int64)

@@ -1,0 +1,111 @@
+"""What a booster says of itself, and which boosters this package takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import xgboost as xgb
+
+from models.bundle.manifest import Manifest
+from models.bundle.refusal import BundleRefusedError
+from models.bundle.trees import MAX_TREES
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a booster says of itself."""
+
+    booster: str
+    objective: str
+    trees: int
+    columns: int
+    outputs: int
+
+
+def model_facts(booster: xgb.Booster) -> ModelFacts:
+    """The facts of a booster that a manifest repeats, read from its own configuration."""
+    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    shape = learner["learner_model_param"]
+    trees = learner["gradient_booster"].get("gbtree_model_param", {}).get("num_trees", 0)
+    return ModelFacts(
+        booster=learner["gradient_booster"]["name"],
+        objective=learner["objective"]["name"],
+        trees=int(trees),
+        columns=booster.num_features(),
+        outputs=max(int(shape.get("num_class", 0)), int(shape.get("num_target", 1)), 1),
+    )
+
+
+def open_model(content: bytes, where: str) -> xgb.Booster:
+    """The booster in the bytes of a model file, UBJ or JSON. It works on one thread.
+
+    Damaged bytes may end the process, take all its memory or all its time: `verify` first.
+    Raises BundleRefusedError; `where` names the model in its message.
+    """
+    try:
+        booster = xgb.Booster(model_file=bytearray(content))
+        booster.set_param({"nthread": 1, "device": "cpu"})
+    except (xgb.core.XGBoostError, ValueError, TypeError) as error:
+        raise BundleRefusedError(
+            f"{where}: XGBoost cannot load it ({in_words(error)}); save the model again with this "
+            "or an older version of XGBoost"
+        ) from error
+    return booster
+
+
+def in_words(error: Exception) -> str:
+    """What an error of XGBoost says, without the place in its source and without the stack."""
+    text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).partition("Stack trace")[0].strip())
+    return " ".join(text.split())[:300] or type(error).__name__
+
+
+def check_accepted(facts: ModelFacts, where: str) -> None:
+    """Refuse a model that does not give one margin a row, whose logistic is a probability.
+
+    Raises BundleRefusedError; `where` names the model in its message.
+    """
+    if facts.booster != "gbtree":
+        raise BundleRefusedError(f"{where}: its booster is {facts.booster}, accepted: gbtree")
+    accepted = facts.objective in {"binary:logistic", "binary:logitraw"}
+    if not (accepted or facts.objective.startswith("reg:")) or facts.outputs != 1:
+        raise BundleRefusedError(
+            f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row; "
+            "accepted: binary:logistic, binary:logitraw and reg:*, with one output"
+        )
+    if not 0 < facts.trees <= MAX_TREES:
+        raise BundleRefusedError(
+            f"{where}: has {facts.trees} trees; accepted are 1 to {MAX_TREES:,}"
+        )
+
+
+def check_agree(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
+    """Refuse a model that is not what the manifest says it is, features in order included.
+
+    Raises BundleRefusedError; `where` names the model in its message.
+    """
+    facts = model_facts(booster)
+    said = {
+        "objective": (manifest.objective, facts.objective),
+        "trees": (manifest.trees, facts.trees),
+        "features (their number)": (len(manifest.features), facts.columns),
+    }
+    for key, (expected, found) in said.items():
+        if expected != found:
+            raise BundleRefusedError(
+                f"{where}: the manifest says {key}: {expected}, the model has {found}; "
+                "model and manifest do not belong together: write the bundle again"
+            )
+    names = [feature.name for feature in manifest.features]
+    if booster.feature_names is None:
+        raise BundleRefusedError(
+            f"{where}: the model names no features, so their order cannot be proven; "
+            "write the bundle again"
+        )
+    if booster.feature_names != names:
+        raise BundleRefusedError(
+            f"{where}: the model was trained with other feature names, or in another order, than "
+            "the manifest lists; write the bundle again with the features in training order"
+        )
