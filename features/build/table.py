@@ -72,8 +72,7 @@ class Table:
         Raises ConfigurationError where a column changes its type, or two have one name.
         """
         columns = [pa.array(column) for column in np.ascontiguousarray(matrix.T)]
-        for name, array in events.identity.items():
-            columns.append(self._conforming(name, array))
+        columns += map(self._conforming, range(len(columns), 2**31), events.identity.values())
         amount = events.batch.amount_minor
         columns.append(pa.nulls(len(matrix), pa.int64()) if amount is None else pa.array(amount))
         columns += [labels["label"], labels["label_time"]]
@@ -126,17 +125,17 @@ class Table:
             self._writers[part] = pq.ParquetWriter(self._part(part), self._schema, **_OPTIONS)
         return self._writers[part]
 
-    def _conforming(self, name: str, array: pa.Array) -> pa.Array:
-        """The array in the type that the column began with."""
-        if self._schema is None or array.type == self._schema.field(name).type:
+    def _conforming(self, place: int, array: pa.Array) -> pa.Array:
+        """The array in the type that the column at ``place`` began with."""
+        if self._schema is None or array.type == self._schema.field(place).type:
             return array
-        wanted = self._schema.field(name).type
+        began = self._schema.field(place)
         try:
-            return array.cast(wanted)
+            return array.cast(began.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ConfigurationError(
-                f"column {name} is {wanted} in the first rows and {array.type} further on: give it "
-                "one type in all files"
+                f"column {began.name} is {began.type} in the first rows and {array.type} further "
+                "on: give it one type in all files"
             ) from error
 
     def _make_schema(self, identity: Mapping[str, pa.DataType]) -> pa.Schema:

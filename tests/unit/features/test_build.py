@@ -1,0 +1,370 @@
+"""Training tables: the values that are served, with the labels and the names of the input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from features.build import Built, Events, FileEvents, Partitioning, build
+from features.build.swept import SweptStore
+from features.build.table import METADATA
+from features.definition import FeatureSet, load_feature_set
+from features.labels import KnownLabels, LabelFile
+from features.partitions import partitions_of
+from schemas.errors import ConfigurationError
+from tests.event_files import Row, lines, row
+from tests.healthy import edit
+from tests.transactions import DAY_US, SET, handbook, served, transactions, write
+
+
+def built(
+    out: Path,
+    files: Sequence[Path],
+    *,
+    feature_set: FeatureSet | None = None,
+    labels: KnownLabels | None = None,
+    by: Partitioning | None = None,
+    chunk_rows: int = 1_000,
+) -> tuple[pa.Table, Built]:
+    made = feature_set or handbook()
+    source = FileEvents(made, files, by, chunk_rows)
+    result = build(made, source, out, labels, partitions=source.partitions)
+    return pq.read_table(out), result
+
+
+def matrix(table: pa.Table) -> np.ndarray[Any, Any]:
+    return np.column_stack([table[name].to_numpy() for name in handbook().names])
+
+
+@pytest.fixture
+def file(tmp_path: Path, seed: int) -> Path:
+    return write(tmp_path / "events.parquet", transactions(600, seed))
+
+
+@pytest.mark.parametrize("chunk_rows", [7, 100, 10_000])
+def test_values_are_those_that_are_served(file: Path, tmp_path: Path, chunk_rows: int) -> None:
+    table, result = built(tmp_path / "out.parquet", [file], chunk_rows=chunk_rows)
+    assert result.rows == table.num_rows == 600
+    ours, theirs = matrix(table), served(handbook(), file, 23)
+    np.testing.assert_array_equal(ours, theirs)
+    # The windows do count something.
+    assert (ours[:, 3:].max(axis=0) > 0).all()
+
+
+def test_columns_are_features_then_identity_then_labels(file: Path, tmp_path: Path) -> None:
+    made, raw = handbook(), pq.read_table(file)
+    table, _ = built(tmp_path / "out.parquet", [file])
+    identity = ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID"]
+    assert table.column_names == [
+        *made.names,
+        *identity,
+        "amount_minor",
+        "label",
+        "label_time",
+    ]
+    assert all(table.schema.field(name).type == pa.float32() for name in made.names)
+    for name in identity:
+        assert table[name].type == raw[name].type
+        assert table[name].to_pylist() == raw[name].to_pylist()
+    assert table["amount_minor"].to_pylist() == np.rint(raw["TX_AMOUNT"].to_numpy() * 100).tolist()
+    assert table["label"].cast(pa.int8()).to_pylist() == raw["TX_FRAUD"].to_pylist()
+    known = raw["TX_DATETIME"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() + 7 * DAY_US
+    assert table["label_time"].type == pa.timestamp("us", "UTC")
+    assert table["label_time"].cast(pa.int64()).to_pylist() == known.tolist()
+
+
+def test_the_file_says_of_which_features_it_is(file: Path, tmp_path: Path) -> None:
+    made = handbook()
+    table, _ = built(tmp_path / "out.parquet", [file])
+    said = json.loads(table.schema.metadata[METADATA])
+    assert (said["feature_set"], said["fingerprint"]) == ("handbook", made.fingerprint)
+    assert [(f["name"], f["fingerprint"]) for f in said["features"]] == [
+        (f.name, f.fingerprint) for f in made.features
+    ]
+
+
+def test_several_files_are_one_input(file: Path, tmp_path: Path) -> None:
+    whole, _ = built(tmp_path / "whole.parquet", [file])
+    raw = pq.read_table(file)
+    parts = [
+        write(tmp_path / "a.parquet", raw.slice(0, 250)),
+        # The names of the schema, and other types.
+        write(
+            tmp_path / "b.parquet",
+            raw.slice(250).rename_columns(
+                ["transaction_id", "tx_time", "customer_id", "terminal_id", "amount", "is_fraud"]
+            ),
+        ),
+    ]
+    table, _ = built(tmp_path / "out.parquet", parts, chunk_rows=90)
+    np.testing.assert_array_equal(matrix(table), matrix(whole))
+    # Names and types are those of the first.
+    assert table["TRANSACTION_ID"].to_pylist() == raw["TRANSACTION_ID"].to_pylist()
+
+
+def test_a_column_that_changes_its_type_for_good_is_named(file: Path, tmp_path: Path) -> None:
+    raw = pq.read_table(file)
+    ids = pa.array([f"t-{i}" for i in range(raw.num_rows)])
+    other = write(tmp_path / "b.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
+    with pytest.raises(ConfigurationError, match=r"TRANSACTION_ID is int32 .* string further on"):
+        built(tmp_path / "out.parquet", [file, other])
+
+
+@pytest.mark.parametrize("field", ["CUSTOMER_ID", "customer_id"])
+def test_rows_can_be_records_of_several_partitions(file: Path, tmp_path: Path, field: str) -> None:
+    made, raw = handbook(), pq.read_table(file)
+    by = Partitioning.by(made, field, 3)
+    chunks = list(FileEvents(made, [file], by, 100))
+    partitions = np.concatenate([chunk.batch.records.partitions for chunk in chunks])
+    offsets = np.concatenate([chunk.batch.records.offsets for chunk in chunks])
+    keys = raw["CUSTOMER_ID"].cast(pa.string()).combine_chunks()
+    assert partitions.tolist() == partitions_of(keys, 3).tolist()
+    assert len(set(partitions.tolist())) > 1
+    for partition in range(3):
+        own = offsets[partitions == partition]
+        assert own.tolist() == list(range(len(own)))
+
+
+def test_a_customer_has_the_same_features_in_one_partition_and_in_several(
+    tmp_path: Path, seed: int
+) -> None:
+    raw = transactions(600, seed)
+    # In order of time: who is late depends on who else is in the partition.
+    file = write(tmp_path / "events.parquet", raw.sort_by("TX_DATETIME"))
+    one, _ = built(tmp_path / "one.parquet", [file])
+    several, _ = built(
+        tmp_path / "several.parquet",
+        [file],
+        by=Partitioning.by(handbook(), "CUSTOMER_ID", 4),
+        chunk_rows=100,
+    )
+    np.testing.assert_array_equal(matrix(several)[:, :9], matrix(one)[:, :9])
+    assert several["TRANSACTION_ID"].to_pylist() == one["TRANSACTION_ID"].to_pylist()
+
+
+def test_a_field_to_partition_by_has_to_be_there() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'CUSTOMER_ID'"):
+        Partitioning.by(handbook(), "CUSTOMERID", 3)
+
+
+def test_rows_that_are_no_events_are_left_out_and_told(tmp_path: Path) -> None:
+    rows: list[Row | str] = [
+        row(0),
+        "{broken",
+        row(2, transaction_id=""),
+        row(3, tx_time="1987-01-01"),
+        row(4, channel="fax"),
+        row(5),
+    ]
+    for place in (0, 2, 3, 5):
+        rows[place]["channel"] = "pos"  # type: ignore[index]
+    path = lines(tmp_path / "events.jsonl", rows)
+    table, result = built(tmp_path / "out.parquet", [path], chunk_rows=4)
+    # What is no symbol of an enum with a default is the default, as for a reader of the topic.
+    assert table["transaction_id"].to_pylist() == ["t-0", "t-4", "t-5"]
+    assert result.refused == {
+        "body_invalid": 1,
+        "event_id_missing": 1,
+        "event_time_out_of_range": 1,
+    }
+    assert [refusal.where for refusal in result.examples] == [f"{path}, row {i}" for i in (1, 2, 3)]
+    assert table["label"].null_count == 3
+
+
+def test_a_row_without_the_key_of_its_partition_is_no_event(tmp_path: Path) -> None:
+    path = lines(tmp_path / "events.jsonl", [row(0, merchant_id="m"), row(1)])
+    by = Partitioning.by(handbook(), "merchant_id", 2)
+    table, result = built(tmp_path / "out.parquet", [path], by=by)
+    assert table["transaction_id"].to_pylist() == ["t-0"]
+    assert result.refused == {"partition_key_missing": 1}
+
+
+def test_a_file_without_rows_makes_a_table_without_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "events.parquet", transactions(5, 1).slice(0, 0))
+    table, result = built(tmp_path / "out.parquet", [path])
+    assert (table.num_rows, result.rows) == (0, 0)
+    assert table.column_names[-7:] == [
+        "transaction_id",
+        "tx_time",
+        "customer_id",
+        "terminal_id",
+        "amount_minor",
+        "label",
+        "label_time",
+    ]
+
+
+# labels
+
+
+def labels_of(path: Path, feature_set: FeatureSet | None = None) -> KnownLabels:
+    made = feature_set or handbook()
+    return KnownLabels(made, [labels for labels, _ in LabelFile(made, path)])
+
+
+def without_labels(path: Path, raw: pa.Table) -> Path:
+    return write(path, raw.drop_columns(["TX_FRAUD"]))
+
+
+def unique(raw: pa.Table) -> pa.Table:
+    """Without repeated ids: a label is of all events with its id."""
+    return raw.set_column(0, "TRANSACTION_ID", pa.array(range(raw.num_rows), pa.int32()))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_labels_of_a_file_are_as_good_as_a_column(tmp_path: Path, seed: int, whole: bool) -> None:
+    raw = unique(transactions(600, seed))
+    expected, _ = built(tmp_path / "a.parquet", [write(tmp_path / "with.parquet", raw)])
+    columns = ["TRANSACTION_ID", "TX_FRAUD"]
+    if whole:
+        columns += ["TX_DATETIME", "TERMINAL_ID"]
+    order = np.random.default_rng(seed).permutation(raw.num_rows)
+    labels = labels_of(write(tmp_path / "labels.parquet", raw.select(columns).take(order)))
+    # Without times and keys they are taken from the events.
+    assert (labels.ahead is not None) is whole
+    events = without_labels(tmp_path / "without.parquet", raw)
+    table, _ = built(tmp_path / "b.parquet", [events], labels=labels, chunk_rows=50)
+    for name in table.column_names:
+        assert table[name].to_pylist() == expected[name].to_pylist(), name
+
+
+def test_without_labels_nobody_is_a_fraud_and_no_label_is_given(tmp_path: Path, seed: int) -> None:
+    path = without_labels(tmp_path / "events.parquet", transactions(300, seed))
+    table, result = built(tmp_path / "out.parquet", [path])
+    assert result.labelled == 0
+    assert table["label"].null_count == table["label_time"].null_count == 300
+    assert pc.max(table["TERMINAL_ID_RISK_30DAY_WINDOW"]).as_py() == 0
+
+
+def test_a_row_that_is_not_labelled_has_no_label(tmp_path: Path) -> None:
+    raw = transactions(20, 1)
+    marks = pa.array([None if i % 3 else i % 2 for i in range(20)], pa.int8())
+    path = write(tmp_path / "e.parquet", raw.set_column(5, "TX_FRAUD", marks))
+    table, result = built(tmp_path / "out.parquet", [path])
+    assert table["label"].to_pylist() == marks.to_pylist()
+    assert result.labelled == 7
+
+
+def test_the_latest_label_is_the_one_in_the_table(tmp_path: Path) -> None:
+    events = without_labels(tmp_path / "events.parquet", unique(transactions(5, 1)))
+    at = [f"2018-06-{day:02}T00:00:00Z" for day in range(1, 5)]
+    labels = [
+        {"event_id": "1", "fraud": False, "label_time": at[2]},
+        {"event_id": "1", "fraud": True, "label_time": at[0]},
+        {"event_id": "2", "fraud": True, "label_time": at[3]},
+        {"event_id": "2", "fraud": False, "label_time": at[3]},
+        {"event_id": "9", "fraud": True, "label_time": at[0]},
+    ]
+    known = labels_of(lines(tmp_path / "labels.jsonl", labels))
+    table, _ = built(tmp_path / "out.parquet", [events], labels=known)
+    # Of labels of one time the one further on in the file counts.
+    assert table["label"].to_pylist() == [None, 0, 0, None, None]
+    times = table["label_time"].cast(pa.int64()).to_pylist()
+    assert [time and time // DAY_US - 17_683 for time in times] == [None, 2, 3, None, None]
+
+
+def test_a_label_that_is_neither_0_nor_1_is_shown(tmp_path: Path) -> None:
+    marks = pa.array([0, 1, 2, 0], pa.int8())
+    path = write(tmp_path / "e.parquet", transactions(4, 1).set_column(5, "TX_FRAUD", marks))
+    with pytest.raises(ConfigurationError, match=r"e.parquet, row 2: label TX_FRAUD is 2;"):
+        built(tmp_path / "out.parquet", [path])
+
+
+# what may go wrong
+
+
+class FailingError(Exception):
+    pass
+
+
+def test_what_was_there_stays_until_the_table_is_complete(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tables" / "out.parquet"
+    out.parent.mkdir()
+    out.write_text("the old one")
+    made = handbook()
+
+    def breaking() -> Iterator[Events]:
+        yield from FileEvents(made, [file], chunk_rows=200)
+        raise FailingError
+
+    with pytest.raises(FailingError):
+        build(made, breaking(), out)
+    assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
+    assert out.read_text() == "the old one"
+    build(made, FileEvents(made, [file]), out)
+    assert pq.read_metadata(out).num_rows == 600
+    assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
+
+
+def test_a_table_that_cannot_be_made_is_told(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--out"):
+        built(tmp_path / "absent" / "out.parquet", [file])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("CUSTOMER_ID", "CUSTOMER_ID of the events has the name of a feature"), ("label", "label")],
+)
+def test_two_columns_of_one_name_are_refused(
+    file: Path, tmp_path: Path, name: str, told: str
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "features.yaml").write_text(SET.read_text())
+    schema = SET.parents[2] / "schemas" / "transaction.avsc"
+
+    def change(values: dict[str, Any]) -> None:
+        values["events"]["schema"] = str(schema)
+        values["features"][0]["name"] = name
+
+    edit(folder / "features.yaml", change)
+    made = load_feature_set(folder / "features.yaml")
+    with pytest.raises(ConfigurationError, match=told):
+        built(tmp_path / "out.parquet", [file], feature_set=made)
+
+
+# memory
+
+
+def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("features.build.swept._FEW", 4)
+    store = SweptStore()
+    store._due = 4
+    for time in range(20):
+        store.now = time
+        store.append([(b"k%d" % time, b"x"), (b"always", b"y")])
+        store.sweep(time - 5)
+        assert len(store._values) <= 14
+    store.now = 20
+    store._due = 0
+    store.sweep(14)
+    assert sorted(store._values) == [b"always", *(b"k%d" % time for time in range(15, 20))]
+
+
+def test_of_a_long_file_only_the_last_horizon_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 3_000
+    raw = transactions(rows, 7, days=600)
+    # Every customer comes once, so no history is ever read again.
+    raw = raw.set_column(2, "CUSTOMER_ID", pa.array(np.arange(rows), pa.int32()))
+    path = write(tmp_path / "events.parquet", raw)
+    monkeypatch.setattr("features.build.swept._FEW", 10)
+    stores: list[SweptStore] = []
+
+    def make() -> SweptStore:
+        stores.append(SweptStore())
+        return stores[-1]
+
+    monkeypatch.setattr("features.build.run.SweptStore", make)
+    built(tmp_path / "out.parquet", [path], chunk_rows=100)
+    # 37 days of 600, and what has come since the last look.
+    assert len(stores[0]._values) < rows / 4

@@ -1,0 +1,178 @@
+"""What a value was made from: the members of windows, and the inputs of expressions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from features.build import FileEvents, build
+from features.explain import Explained, Explainer, Explanation
+from features.labels import KnownLabels, LabelFile
+from schemas.errors import ConfigurationError
+from tests.transactions import DAY_US, SET, transactions, write
+from tests.unit.features.making import EVENTS, T0, write_pipeline
+
+HEAD = f"{EVENTS}  partition_key: card\n  amount: {{field: amount, scale: 2}}\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path, seed: int) -> Path:
+    return write(tmp_path / "events.parquet", transactions(400, seed))
+
+
+def explain(path: Path, event: int | str, feature: str, file: Path, **more: int) -> Explanation:
+    explainer = Explainer(path)
+    source = FileEvents(explainer.feature_set, [file], chunk_rows=more.get("chunk_rows", 90))
+    return explainer.explain(feature, str(event), source, None)
+
+
+def id_of(file: Path, row: int) -> str:
+    return str(pq.read_table(file)["TRANSACTION_ID"][row].as_py())
+
+
+@pytest.mark.parametrize(
+    ("feature", "aggregate"),
+    [
+        ("CUSTOMER_ID_NB_TX_7DAY_WINDOW", "count"),
+        ("CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW", "mean"),
+        ("TERMINAL_ID_RISK_30DAY_WINDOW", "fraud_share"),
+    ],
+)
+def test_the_members_make_the_value_that_the_table_has(
+    file: Path, tmp_path: Path, seed: int, feature: str, aggregate: str
+) -> None:
+    made = Explainer(SET).feature_set
+    build(made, FileEvents(made, [file]), tmp_path / "table.parquet")
+    table = pq.read_table(tmp_path / "table.parquet")
+    raw = pq.read_table(file)
+    ids = raw["TRANSACTION_ID"].to_pylist()
+    for row in np.random.default_rng(seed).choice(400, 8, replace=False).tolist():
+        first = ids.index(ids[row])
+        told = explain(SET, ids[row], feature, file)
+        value = table[feature][first].as_py()
+        assert told.feature.value == value
+        assert (told.partition, told.offset) == (0, first)
+        counted = told.feature.counted
+        assert counted is not None
+        members = counted.members
+        assert [m.event_id for m in members] == [str(ids[m.offset]) for m in members]
+        assert all(counted.after < m.time <= counted.until for m in members)
+        by_hand = {
+            "count": len(members),
+            "mean": sum(m.value or 0 for m in members) / len(members) if members else np.nan,
+            "fraud_share": sum(bool(m.fraud) for m in members) / max(len(members), 1),
+        }[aggregate]
+        assert value == pytest.approx(by_hand, rel=1e-6)
+        if aggregate == "mean":
+            amounts = raw["TX_AMOUNT"].to_pylist()
+            assert [m.value for m in members] == [amounts[m.offset] for m in members]
+        keys = raw["CUSTOMER_ID" if aggregate != "fraud_share" else "TERMINAL_ID"].to_pylist()
+        assert {keys[m.offset] for m in members} <= {keys[first]}
+
+
+def test_bounds_and_the_event_itself(file: Path) -> None:
+    event = id_of(file, 300)
+    told = explain(SET, event, "CUSTOMER_ID_NB_TX_7DAY_WINDOW", file)
+    assert told.feature.counted is not None
+    assert told.feature.counted.until == told.event_time
+    assert [m.event_id for m in told.feature.counted.members if m.current] == [event]
+    delayed = explain(SET, event, "TERMINAL_ID_NB_TX_7DAY_WINDOW", file).feature.counted
+    assert delayed is not None
+    assert delayed.until == told.event_time - 7 * DAY_US
+    assert not any(member.current for member in delayed.members)
+    # Only a window that asks for frauds knows of them.
+    assert {m.fraud for m in delayed.members} <= {None}
+
+
+def test_an_expression_is_explained_down_to_its_windows(file: Path, tmp_path: Path) -> None:
+    schema = SET.parents[2] / "schemas" / "transaction.avsc"
+    path = tmp_path / "features.yaml"
+    path.write_text(
+        SET.read_text().replace("../../schemas/transaction.avsc", str(schema))
+        + "  - {name: RATIO, expr: 'amount / max(CUSTOMER_ID_AVG_AMOUNT_7DAY_WINDOW, 0.01)'}\n"
+        + "  - {name: TWICE, expr: 2 * RATIO + TX_DURING_NIGHT}\n"
+    )
+    told = explain(path, id_of(file, 250), "TWICE", file).feature
+    assert (told.kind, told.definition, told.counted) == (
+        "expr",
+        "2 * RATIO + TX_DURING_NIGHT",
+        None,
+    )
+    ratio, night = told.features
+    assert (ratio.name, night.name) == ("RATIO", "TX_DURING_NIGHT")
+    assert told.value == pytest.approx(2 * (ratio.value or 0) + (night.value or 0))
+    assert list(ratio.fields) == ["amount"]
+    (average,) = ratio.features
+    assert average.counted is not None
+    assert ratio.value == pytest.approx(float(ratio.fields["amount"] or 0) / (average.value or 0))
+    assert list(night.fields) == ["tx_time"]
+
+
+def test_the_inputs_of_every_kind_are_named(tmp_path: Path) -> None:
+    features = write_pipeline(
+        tmp_path,
+        HEAD
+        + "entities: {card: card}\n"
+        + "lookups: {profile: {by: card, values: {v: {default: 2}}}}\n"
+        + "features:\n"
+        + "  - {name: FIELD, field: cents}\n"
+        + "  - {name: CATEGORY, category: {field: channel, values: [a]}}\n"
+        + "  - {name: CONSTANT, expr: 1 + 1}\n"
+        + "  - {name: INNER, expr: merchant.risk * x}\n"
+        + "  - {name: LOOKUP, lookup: profile.v}\n"
+        + "  - {name: SOME, window: sum, of: cents, by: card, over: 1d, where: \"channel == 'a'\"}\n",
+    )
+    event = {
+        "id": "e",
+        "at": T0,
+        "seconds": 1,
+        "card": "k",
+        "shop": 1,
+        "amount": 2.5,
+        "cents": 7,
+        "price": 1,
+        "z": 0,
+        "channel": "a",
+        "merchant": {"risk": 0.5},
+    }
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(event) + "\n")
+
+    def told(name: str) -> Explained:
+        return explain(features, "e", name, path).feature
+
+    assert told("FIELD").fields == {"cents": "7"}
+    assert told("CATEGORY").fields == {"channel": "a"}
+    assert told("CONSTANT").fields == {}
+    assert told("INNER").fields == {"merchant.risk": "0.5", "x": None}
+    assert told("INNER").value is None
+    assert (told("LOOKUP").value, told("LOOKUP").kind) == (2, "lookup")
+    some = told("SOME")
+    assert some.fields == {"card": "k", "cents": "7", "channel": "a"}
+    assert some.counted is not None
+    assert [m.value for m in some.counted.members] == [7]
+
+
+def test_labels_can_come_from_a_file(file: Path, tmp_path: Path) -> None:
+    raw = pq.read_table(file)
+    explainer = Explainer(SET)
+    made = explainer.feature_set
+    labels = KnownLabels(made, [rows for rows, _ in LabelFile(made, file)])
+    bare = write(tmp_path / "bare.parquet", raw.drop_columns(["TX_FRAUD"]))
+    feature = "TERMINAL_ID_RISK_30DAY_WINDOW"
+    last = id_of(file, 399)
+    with_labels = explainer.explain(feature, last, FileEvents(made, [bare]), labels)
+    without = explainer.explain(feature, last, FileEvents(made, [bare]), None)
+    assert with_labels.feature == explain(SET, last, feature, file).feature
+    assert without.feature.value == 0
+
+
+def test_what_there_is_not_is_said(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'TX_AMOUNT'"):
+        explain(SET, 1, "TX_AMONT", file)
+    with pytest.raises(ConfigurationError, match=r"no event has the id '4711', of 400 "):
+        explain(SET, 4711, "TX_AMOUNT", file)
