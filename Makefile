@@ -17,10 +17,10 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos bench record lock
+.PHONY: help install demo test lint format chaos properties bench record lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## make .venv with everything in it; DEVICE=cpu (default) or gpu
 	@:
@@ -37,7 +37,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos` and `bench` is JSON.
+# Commands are not echoed: the last line of `chaos`, `properties` and `bench` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -56,6 +56,9 @@ format: install ## let ruff put files into shape
 
 chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+
+properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(random)
+	@$(BIN)/python -m tests.properties.run --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))
 
 bench: install ## measure against the rivals: JSON=1 SUITE=spine|features EVENTS=(all) OUT=folder
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \

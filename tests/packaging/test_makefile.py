@@ -24,7 +24,7 @@ case "$*" in
 esac
 if [[ "$1 $2" == "-m venv" ]]; then
   rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python
-elif [[ "$2" == "benchmarks" || "$1" == tests/* ]]; then
+elif [[ "$2" == "benchmarks" || "$1 $2" == *tests[./]* ]]; then
   echo '{"last": true}'
 fi
 """
@@ -144,6 +144,8 @@ def test_a_failed_install_is_tried_again(clone: Path) -> None:
         (["bench", "JSON=1", "SUITE=late"], "python -m benchmarks --json --suite late"),
         (["chaos"], "python tests/system/chaos.py --kills 20"),
         (["chaos", "KILLS=4", "SEED=7"], "python tests/system/chaos.py --kills 4 --seed 7"),
+        (["properties"], "python -m tests.properties.run --cases 20000"),
+        (["properties", "CASES=9", "SEED=7"], "python -m tests.properties.run --cases 9 --seed 7"),
     ],
 )
 def test_the_last_line_is_the_commands_own(clone: Path, arguments: list[str], call: str) -> None:

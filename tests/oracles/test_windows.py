@@ -1,0 +1,259 @@
+"""The oracle of windows on examples that were computed by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from tests.oracles.windows import (
+    Event,
+    Label,
+    Raw,
+    Rules,
+    Sight,
+    Window,
+    counted,
+    float32,
+    highest_before,
+    look,
+    serial,
+    units,
+    value,
+)
+
+S = 1_000_000
+RULES = Rules(lateness=10, remembered=50, cap=3, horizons={"card": 100})
+NEVER = -math.inf
+
+
+def event(offset: int, time: int, **given: object) -> Event:
+    """An event of card c, whose id is its offset unless ``given``."""
+    values: Mapping[str, Raw] = {"v": given.pop("v", None)}  # type: ignore[dict-item]
+    made = {"partition": 0, "id": f"e{offset}", "keys": {"card": "c"}, "values": values}
+    return Event(offset=offset, time=time, **made | given)  # type: ignore[arg-type]
+
+
+def window(kind: str, **given: object) -> Window:
+    of = "" if kind in ("count", "time_since_last", "fraud_share") else "v"
+    return Window(**{"name": "W", "kind": kind, "entity": "card", "over": 100, "of": of} | given)  # type: ignore[arg-type]
+
+
+def sight(x: Event, *members: Event) -> Sight:
+    return look(RULES, "card", x, NEVER, members)
+
+
+# --- who is late, twice, a member
+
+
+def test_late_is_more_than_the_allowed_lateness_behind_the_highest_before() -> None:
+    log = [event(0, 100), event(1, 90), event(2, 89), event(3, 95), event(4, 120), event(5, 109)]
+    assert highest_before(log) == {
+        (0, 0): NEVER,
+        (0, 1): 100,
+        (0, 2): 100,
+        (0, 3): 100,
+        (0, 4): 100,
+        (0, 5): 120,
+    }
+    sights = serial(RULES, "card", log)
+    assert [s.late for s in sights.values()] == [False, False, True, False, False, True]
+    assert [s.base for s in sights.values()] == [100, 90, 90, 95, 120, 110]
+    seen = [[m.offset for m in s.members] for s in sights.values()]
+    assert seen == [[], [0], [1, 0], [1, 0], [1, 3, 0], [3, 0, 4]]
+
+
+def test_partitions_have_their_own_lateness() -> None:
+    elsewhere = event(0, 500, partition=1, keys={"card": "d"})
+    assert not serial(RULES, "card", [elsewhere, event(7, 100)])[0, 7].late
+
+
+def test_a_second_event_of_an_id_is_a_duplicate_while_the_id_is_remembered() -> None:
+    log = [event(0, 100, id="a"), event(1, 149, id="a"), event(2, 150, id="a"), event(3, 190)]
+    sights = serial(RULES, "card", log)
+    assert [s.duplicate for s in sights.values()] == [False, True, False, False]
+    assert [m.offset for m in sights[0, 3].members] == [0, 2]
+
+
+def test_a_duplicate_is_one_of_the_members_that_are_seen_even_of_later_ones() -> None:
+    same = event(0, 109, id="a")
+    newer = [event(i, 109 + i) for i in (1, 2, 3)]
+    x = event(4, 105, id="a")
+    assert sight(x, same).duplicate
+    assert not sight(x, same, *newer).duplicate
+
+
+def test_ids_are_of_a_history() -> None:
+    log = [event(0, 100, id="a"), event(1, 100, id="a", keys={"card": "d"})]
+    assert not serial(RULES, "card", log)[0, 1].duplicate
+
+
+def test_the_newest_are_seen_and_a_hidden_one_that_a_window_could_reach_is_told() -> None:
+    members = [event(i, 100 + i) for i in range(4)]
+    found = sight(event(9, 120), *members)
+    assert [m.offset for m in found.members] == [1, 2, 3]
+    assert found.capped
+    assert sight(event(9, 199), *members).capped
+    assert not sight(event(9, 200), *members).capped
+    assert not sight(event(9, 120), *members[1:]).capped
+    far = look(RULES, "card", event(9, 120), 210, members)
+    assert (far.base, far.late, far.capped) == (200, True, False)
+
+
+def test_ties_stand_by_partition_then_offset() -> None:
+    members = [
+        event(5, 100),
+        event(1, 100, partition=1),
+        event(4, 100),
+        event(9, 99, partition=1),
+    ]
+    found = sight(event(8, 100), *members)
+    assert [m.place for m in found.members] == [(0, 4), (0, 5), (1, 1)]
+
+
+# --- what a window counts
+
+
+@pytest.mark.parametrize(
+    ("given", "offsets"),
+    [
+        ({"over": 20}, [81, 90, 100]),
+        ({"over": 20, "current": True}, [81, 90, 100, 7]),
+        ({"over": 20, "delay": 10}, [71, 80, 81, 90]),
+        ({"over": 20, "where": lambda e: e.offset % 2 == 0}, [90, 100]),
+    ],
+)
+def test_a_window_is_open_at_its_begin_and_closed_at_its_end(
+    given: dict[str, object], offsets: list[int]
+) -> None:
+    rules = Rules(10, 50, 99, {"card": 100})
+    members = [event(t, t) for t in (70, 71, 80, 81, 90, 100, 101)]
+    x = event(7, 100)
+    found = counted(window("count", **given), 99, x, look(rules, "card", x, NEVER, members))
+    assert sorted(m.offset for m in found) == sorted(offsets)
+
+
+def test_a_late_event_sees_no_further_back_than_any_that_is_in_time() -> None:
+    members = [event(0, 71), event(1, 85), event(2, 95)]
+    x = event(3, 85)
+    found = look(RULES, "card", x, 100, members)
+    assert found.late
+    assert found.base == 90
+    names = [m.offset for m in counted(window("count", over=19, current=True), 3, x, found)]
+    assert names == [1, 3]
+    assert counted(window("count", over=4, delay=1), 3, x, found) == []
+
+
+def test_a_duplicate_is_not_counted_again_and_the_current_one_stands_at_its_place() -> None:
+    other = event(1, 100, partition=1, v=7)
+    x = event(5, 100, v=2)
+    assert value(window("last", current=True), 3, x, sight(x, other), []) == 7
+    assert value(window("last", current=True), 3, x, sight(x, event(4, 100, v=9)), []) == 2
+    twice = event(6, 100, id="e4", v=2)
+    assert value(window("sum", current=True), 3, twice, sight(twice, event(4, 99, v=9)), []) == 9
+
+
+def amounts(kind: str, *numbers: Raw, digits: int = 0, default: float = -1.0) -> float:
+    """The value of a window over members with ``numbers``, the last first in time."""
+    members = [event(i, 90 - i, v=number) for i, number in enumerate(numbers)]
+    rules = Rules(10, 50, 9, {"card": 100})
+    x = event(99, 100)
+    made = window(kind, digits=digits, default=default)
+    return value(made, 9, x, look(rules, "card", x, NEVER, members), [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("count", 5.0),
+        ("sum", 12.0),
+        ("mean", 3.0),
+        ("std", math.sqrt(16.0 / 3)),
+        ("min", 1.0),
+        ("max", 5.0),
+        ("last", 5.0),
+        ("distinct", 2.0),
+        ("time_since_last", 10 / S),
+    ],
+)
+def test_each_aggregate(kind: str, found: float) -> None:
+    assert amounts(kind, None, 5, 1, 5, 1) == found
+
+
+def test_values_are_kept_to_their_digits_half_to_even() -> None:
+    assert amounts("sum", 0.125, 0.375, digits=2) == 0.5
+    assert amounts("mean", Decimal("0.0001"), Decimal("0.0003"), digits=4) == 2 / 10_000
+    assert [units(v, 0, 1) for v in (0.5, 1.5, -0.5, -2.5, True)] == [0, 2, 0, -2, 1]
+    assert [units(v, 2, 1) for v in (None, math.nan, math.inf, "a")] == [None, None, None, "a"]
+    most = (2**63 - 1) // 3
+    assert [units(v, 0, 2) for v in (most, most + 1, -most)] == [most, None, -most]
+
+
+@pytest.mark.parametrize("kind", ["sum", "mean", "std", "min", "max", "last", "distinct"])
+def test_a_window_without_values_has_its_default(kind: str) -> None:
+    assert amounts(kind) == -1
+    assert amounts(kind, None, math.nan) == -1
+    assert math.isnan(amounts(kind, default=math.nan))
+
+
+def test_one_value_has_no_deviation_and_no_member_no_time_or_share() -> None:
+    assert amounts("std", 5) == -1
+    assert [amounts(kind) for kind in ("count", "time_since_last", "fraud_share")] == [-1, -1, -1]
+
+
+def test_texts_are_distinct_and_empty_is_one() -> None:
+    assert amounts("distinct", "a", "", "a", None) == 2
+
+
+def test_whole_sums_lose_nothing_before_they_are_divided() -> None:
+    assert amounts("sum", 2**53, 1, -(2**53)) == 1
+    assert amounts("mean", 2**53, 3, -(2**53)) == 1
+
+
+# --- labels
+
+
+def label(offset: int, time: int, fraud: bool, **given: object) -> Label:
+    made = {"event_id": "e1", "event_time": 50, "keys": {"card": "c"}, "partition": 0}
+    return Label(offset=offset, time=time, fraud=fraud, **made | given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("labels", "share"),
+    [
+        ([], 0.0),
+        ([label(0, 100, True)], 0.5),
+        ([label(0, 101, True)], 0.0),
+        ([label(1, 70, False), label(0, 60, True)], 0.0),
+        ([label(0, 70, False), label(1, 60, True)], 0.0),
+        ([label(1, 101, False), label(0, 60, True)], 0.5),
+        ([label(0, 60, False), label(1, 60, True)], 0.5),
+        ([label(0, 60, False, partition=1), label(1, 60, True)], 0.0),
+        ([label(0, 60, True, keys={"card": "d"})], 0.0),
+        ([label(0, 60, True, event_id="e2")], 0.5),
+        ([label(0, 60, True), label(0, 60, True, event_id="e2")], 1.0),
+        ([label(0, 60, True, event_id="e3")], 0.0),
+        ([label(0, 60, True, event_time=0)], 0.0),
+        ([label(0, 60, True, event_time=1), label(1, 70, False, event_time=0)], 0.5),
+    ],
+)
+def test_the_latest_label_that_is_known_counts(labels: list[Label], share: float) -> None:
+    x = event(3, 100)
+    seen = sight(x, event(1, 50), event(2, 50))
+    assert value(window("fraud_share"), 3, x, seen, labels) == share
+
+
+def test_the_current_event_counts_as_fraud_where_it_is_known_already() -> None:
+    x = event(1, 100)
+    made = window("fraud_share", current=True)
+    assert value(made, 3, x, sight(x), [label(0, 100, True)]) == 1
+    assert value(made, 3, x, sight(x), [label(0, 101, True)]) == 0
+
+
+def test_the_cast_is_the_last_thing() -> None:
+    assert float32(0.1) == np.float32(0.1).tobytes()
+    missing = np.float32(np.nan).tobytes()
+    assert float32(math.nan) == float32(-math.inf) == float32(1e39) == missing

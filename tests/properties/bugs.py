@@ -1,0 +1,187 @@
+"""Bugs to be put into the engine, the store or the worker, each as what a test drives instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from features.definition import FeatureSet
+from features.history import compact, merge
+from features.history.log_state import LogState
+from features.matrix import Enriched
+from features.store.memory import MemoryStore
+from features.store.protocol import Compaction, OnlineStore
+from features.windows import duplicates, engine
+from features.windows.frauds import Labels
+from features.windows.ragged import Pairs
+from features.windows.view import Search
+from features.windows.window import Window
+from schemas.batch import EventBatch
+from tests.properties.subject import Subject
+from tests.properties.world import Make
+
+_APPLY_CAP = "_apply_cap"
+_IN_ORDER = "_in_member_order"
+_REAL_IN_ORDER = getattr(merge, _IN_ORDER)
+_REAL_DUPLICATES = duplicates.find_duplicates
+_REAL_BEHIND = Search.behind
+
+
+class CompactsByLength(MemoryStore):
+    """Replaces as many bytes as the prefix had, whatever they are."""
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        for key, prefix, kept in compactions:
+            found = self._values.get(key, b"")
+            if len(found) >= len(prefix):
+                self._values[key] = kept + found[len(prefix) :]
+        super().append(appends, (), expire_ms)
+
+
+class ReadsNotItsWrites(MemoryStore):
+    """Members are read one write later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[tuple[bytes, bytes]] = []
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        members = [pair for pair in appends if b":history:" in pair[0]]
+        others = [pair for pair in appends if b":history:" not in pair[0]]
+        super().append([*self._waiting, *others], compactions, expire_ms)
+        self._waiting = members
+
+
+class OneMore(Subject):
+    """An event sees one member more than the cap."""
+
+    def load(self, rules: tuple[int, int, int], across: str) -> FeatureSet:
+        return super().load((rules[0], rules[1], rules[2] + 1), across)
+
+
+class AnyPartition(Subject):
+    """Late is what is behind the highest event time of any partition."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        every = max(log.highest.values(), default=None)
+        known = {} if every is None else dict.fromkeys(range(self.namespace.partitions), every)
+        return super().enrich(batch, LogState(known))
+
+
+class Forgetful(Subject):
+    """What the offsets' notes say is not read."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        return super().enrich(batch, LogState())
+
+
+def _offset_off_by_one(stored: Any, partitions: Any, offsets: Any) -> Any:
+    return merge.before_batch(stored, partitions, offsets + 1)
+
+
+def _counter(owner: Any, row: Any, columns: dict[str, Any]) -> Any:
+    """Every copy of a member is another member."""
+    places = np.stack([owner, columns["partition"], columns["offset"]], axis=1)
+    copies = np.ones(len(owner), np.bool_)
+    copies[np.unique(places, axis=0, return_index=True)[1]] = False
+    columns["offset"][copies] = -1 - np.arange(np.count_nonzero(copies))
+    return _REAL_IN_ORDER(owner, row, columns)
+
+
+def _copies_fill_the_cap(needed: Any, stored: Any, history: int, committed: Any, most: int) -> None:
+    places = np.flatnonzero(needed & (stored.owner == history))
+    if committed is not None:
+        places = places[committed[places]]
+    order = np.argsort(stored.members["time"][places], kind="stable")
+    needed[places[order][:-most]] = False
+
+
+def _uncommitted_fill_the_cap(
+    keys: Any, stored: Any, needed: Any, _: Any = None, cap: int | None = None
+) -> list[Compaction]:
+    return compact.compactions(keys, stored, needed, None, cap)
+
+
+def _no_duplicates(merged: Any, codes: Any, events: Any, _: Any) -> Any:
+    alive = np.ones(len(merged.row), np.bool_)
+    alive[merged.place[events.late]] = False
+    return np.zeros(len(codes), np.bool_), alive
+
+
+def _ids_for_ever(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
+    return _REAL_DUPLICATES(merged, codes, events, replace(rules, duplicates=10**15))
+
+
+def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
+    none_late = replace(events, late=np.zeros_like(events.late))
+    return _REAL_DUPLICATES(merged, codes, none_late, rules)
+
+
+def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
+    return labels.event_time[pairs.item] > after[pairs.query]
+
+
+def _never_reversed(labels: Labels, pairs: Pairs) -> Pairs:
+    return Pairs(pairs.query, labels.item[pairs.item]).where(labels.fraud[pairs.item])
+
+
+def _end_is_open(search: Search, owner: Any, time: Any) -> Any:
+    return _REAL_BEHIND(search, owner, time - 1)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A subject to drive, and what is patched while it is."""
+
+    make: Make = Subject
+    patch: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def _patched(target: Any, name: str, bug: Any) -> Bug:
+    return Bug(patch=lambda: mock.patch.object(target, name, bug))
+
+
+def _over(store: Callable[[], OnlineStore]) -> Bug:
+    return Bug(lambda rules, partitions: Subject(rules, partitions, store))
+
+
+BUGS: Mapping[str, Bug] = {
+    "the first offset that is ignored is off by one": _patched(
+        engine, "before_batch", _offset_off_by_one
+    ),
+    "what comes again is not ignored": _patched(engine, "before_batch", lambda *_: None),
+    "a counter instead of a set": _patched(merge, _IN_ORDER, _counter),
+    "compaction by length": _over(CompactsByLength),
+    "compaction takes copies for members": _patched(compact, _APPLY_CAP, _copies_fill_the_cap),
+    "compaction takes what comes again for members": _patched(
+        engine, "compactions", _uncommitted_fill_the_cap
+    ),
+    "no read-your-writes": _over(ReadsNotItsWrites),
+    "the cap is off by one": Bug(OneMore),
+    "lateness by any partition": Bug(AnyPartition),
+    "lateness by the batch alone": Bug(Forgetful),
+    "late events join": _patched(engine, "find_duplicates", _late_ones_join),
+    "a window is closed at its begin": _patched(
+        Window, "reach", property(lambda window: window.over + window.delay + 1)
+    ),
+    "a window is open at its end": _patched(Search, "behind", _end_is_open),
+    "duplicates are counted twice": _patched(engine, "find_duplicates", _no_duplicates),
+    "ids are remembered for ever": _patched(engine, "find_duplicates", _ids_for_ever),
+    "labels are known at once": _patched(Labels, "known", _known_at_once),
+    "labels are never reversed": _patched(Labels, "frauds", _never_reversed),
+}

@@ -1,0 +1,198 @@
+"""Every value, flag and append of a batch, held against the oracle."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+from features.definition import FeatureSet
+from features.history.log_state import LogState
+from features.matrix import Enriched
+from features.windows.trace import Traced
+from tests.oracles.windows import (
+    Event,
+    Label,
+    Place,
+    Sight,
+    Window,
+    counted,
+    float32,
+    frauds,
+    highest_before,
+    kept,
+    look,
+    serial,
+    value,
+)
+from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
+from tests.properties.scenarios import Scenario, is_event
+
+Of = tuple[str, str]
+"""An entity and its key."""
+Held = Mapping[Of, Mapping[Place, Event]]
+"""What the store holds of histories that events of several partitions have."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """sights: of each event on each entity's history. members: what the batch adds to each."""
+
+    sights: list[Mapping[str, Sight]]
+    members: dict[Of, list[Event]]
+
+
+class DisagreementError(AssertionError):
+    """The engine and the oracle give different answers."""
+
+
+class Comparison:
+    """The oracle's answers to one scenario. tally: counts what was seen."""
+
+    def __init__(self, scenario: Scenario, feature_set: FeatureSet, tally: Counter[str]) -> None:
+        self.rules = make_rules(*scenario.rules)
+        self._set = feature_set
+        self._tally = tally
+        good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
+        self._before = highest_before(good)
+        exact = ENTITIES if scenario.partitions == 1 else [OWN]
+        self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
+        self._known: dict[tuple[str, Place], float] = {}
+
+    def compare(
+        self, events: Sequence[Event], enriched: Enriched, held: Held, labels: Sequence[Label]
+    ) -> Answers:
+        """The oracle's answers; DisagreementError where matrix or flags of the batch differ."""
+        view = _View(held, events)
+        answers: list[Mapping[str, Sight]] = []
+        for row, x in enumerate(events):
+            sights = {entity: self._sight(entity, x, view) for entity in ENTITIES}
+            answers.append(sights)
+            self._count(x, sights)
+            for entity, sight in sights.items():
+                if sight.joins:
+                    view.add(entity, x)
+            expected = {w.name: self._value(w, x, sights[w.entity], labels) for w in WINDOWS}
+            share = expected["N5_ECOM"] / expected["N3"] if expected["N3"] else math.nan
+            found = dict(zip(self._set.names, enriched.matrix[row], strict=True))
+            for name, number in (expected | {RATIO: share}).items():
+                if found[name].tobytes() != float32(number):
+                    text = self._explain(name, x, sights, labels)
+                    raise DisagreementError(
+                        f"{name} in row {row} of {[e.place for e in events]}: the engine says "
+                        f"{found[name]!r}, the oracle {number!r}\n{text}"
+                    )
+            self._compare_flags(x, int(enriched.flags[row]), sights)
+        return Answers(answers, view.added)
+
+    def compare_traced(
+        self, window: Window, x: Event, sight: Sight, labels: Sequence[Label], traced: Traced
+    ) -> None:
+        """What ``trace`` says that a window's value is made from."""
+        members = counted(window, self.rules.cap, x, sight)
+        known = [m.place for m in frauds(window, x, sight, members, labels)]
+        after, until = sight.base - window.delay - window.over, x.time - window.delay
+        expected = [
+            (m.partition, m.offset, m.time, self._traced_value(window, m), m.place in known, m is x)
+            for m in members
+        ]
+        found = [astuple(member) for member in traced.members]
+        number = self._value(window, x, sight, labels)
+        same = float32(traced.value) == float32(number) and found == expected
+        if not same or (traced.after, traced.until) != (after, until):
+            raise DisagreementError(
+                f"trace of {window.name} at {x}: {traced}, not {number} of {expected}, "
+                f"after {after} until {until}"
+            )
+
+    def _traced_value(self, window: Window, member: Event) -> float | None:
+        units = kept(window, self.rules.cap, member) if window.of else None
+        return units / 10**window.digits if isinstance(units, int) else None
+
+    def compare_after(
+        self, after: LogState, notes: dict[int, str], events: Sequence[Event]
+    ) -> None:
+        expected = dict(LogState.of_notes(notes).highest)
+        for x in events:
+            expected[x.partition] = int(max(x.time, self._before[x.place]))
+        if dict(after.highest) != expected:
+            raise DisagreementError(f"the log's state is {after.highest}, not {expected}")
+
+    def _sight(self, entity: str, x: Event, view: _View) -> Sight:
+        if entity in self.exact:
+            return self.exact[entity][x.place]
+        return look(self.rules, entity, x, self._before[x.place], view.of(entity, x))
+
+    def _value(self, window: Window, x: Event, sight: Sight, labels: Sequence[Label]) -> float:
+        if window.entity not in self.exact or window.kind == "fraud_share":
+            return value(window, self.rules.cap, x, sight, labels)
+        known = self._known.get((window.name, x.place))
+        if known is None:
+            known = value(window, self.rules.cap, x, sight, ())
+            self._known[window.name, x.place] = known
+        return known
+
+    def _compare_flags(self, x: Event, bits: int, sights: Mapping[str, Sight]) -> None:
+        names = self._set.flag_names
+        found = {name for bit, name in enumerate(names) if bits >> bit & 1}
+        expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
+        if any(sight.late for sight in sights.values()):
+            expected.add("late")
+        if any(sight.duplicate for sight in sights.values()):
+            expected.add("duplicate")
+        if found != expected:
+            raise DisagreementError(
+                f"flags: the engine says {sorted(found)}, the oracle {sorted(expected)}\n"
+                f"{self._explain('', x, sights, ())}"
+            )
+
+    def _count(self, x: Event, sights: Mapping[str, Sight]) -> None:
+        self._tally["events"] += 1
+        for entity, sight in sights.items():
+            self._tally[f"late, {entity}"] += sight.late
+            self._tally[f"duplicate, {entity}"] += sight.duplicate
+            self._tally[f"capped, {entity}"] += sight.capped
+            self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
+            self._tally[f"tied, {entity}"] += any(m.time == x.time for m in sight.members)
+
+    def _explain(
+        self,
+        name: str,
+        x: Event,
+        sights: Mapping[str, Sight],
+        labels: Iterable[Label],
+    ) -> str:
+        lines = [f"{x}"]
+        for entity, s in sights.items():
+            lines.append(
+                f"{entity}: late {s.late}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
+            )
+            lines += [f"  sees {member}" for member in s.members]
+        for window in WINDOWS:
+            if window.name == name:
+                members = counted(window, self.rules.cap, x, sights[window.entity])
+                lines += [f"{window}", f"counts {[m.place for m in members]}"]
+        return "\n".join([*lines, *(f"{label}" for label in labels)])
+
+
+class _View:
+    """What the store holds for the events of a batch, and what the batch adds."""
+
+    def __init__(self, held: Held, events: Sequence[Event]) -> None:
+        self._held = held
+        self._first: dict[int, int] = {}
+        for event in events:
+            self._first.setdefault(event.partition, event.offset)
+        self.added: dict[Of, list[Event]] = {}
+
+    def of(self, entity: str, x: Event) -> Iterator[Event]:
+        """Without what comes again from the batch, but for what it has added so far."""
+        of = (entity, x.keys[entity])
+        for member in self._held.get(of, {}).values():
+            if member.offset < self._first.get(member.partition, math.inf):
+                yield member
+        yield from self.added.get(of, [])
+
+    def add(self, entity: str, x: Event) -> None:
+        self.added.setdefault((entity, x.keys[entity]), []).append(x)

@@ -1,0 +1,193 @@
+"""A feature set with every kind of window, as a features.yaml and as the oracle has it."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from features.definition import FeatureSet
+from tests.oracles.windows import Event, Raw, Rules, Window, always
+from tests.unit.features.making import feature_set
+
+SECOND = 1_000_000
+NAME = "rich"
+ENTITIES = {"card": "card", "shop": "shop"}
+OWN = "card"
+"""The entity of the partition key: all its events are of one partition."""
+AMOUNT_DIGITS = 2
+PRICE_DIGITS = 4
+DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z": 1}
+"""Fields that windows read themselves, with the most digits that one of them keeps."""
+CHANNELS = ["pos", "ecom"]
+
+Condition = Callable[[Event], bool]
+
+
+def _x_above_one(e: Event) -> bool:
+    return isinstance(x := e.values["x"], float) and x > 1
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "": always,
+    "channel == 'ecom'": lambda e: e.values["channel"] == "ecom",
+    "not online": lambda e: e.values["online"] is False,
+    "x > 1": _x_above_one,
+    "CHANNEL == 0 or is_null(country)": lambda e: (
+        e.values["CHANNEL"] == 0.0 or e.values["country"] is None
+    ),
+}
+
+
+def _window(
+    name: str,
+    kind: str,
+    by: str,
+    over: int,
+    *,
+    delay: int = 0,
+    of: str = "",
+    scale: int | None = None,
+    where: str = "",
+    current: bool | None = None,
+    default: float | None = None,
+) -> tuple[Window, dict[str, object]]:
+    """The window, over and delay in seconds, and its entry in features.yaml."""
+    entry: dict[str, object] = {"name": name, "window": kind, "by": by, "over": f"{over}s"}
+    given = {"of": of, "scale": scale, "where": where, "include_current": current}
+    entry |= {key: found for key, found in given.items() if found not in ("", None)}
+    if delay:
+        entry["delay"] = f"{delay}s"
+    if default is not None:
+        entry["default"] = default
+    if by != OWN:
+        entry["across"] = "$ACROSS" if delay else "best_effort"
+    itself = not delay and kind not in ("last", "time_since_last")
+    usual = 0.0 if kind in ("count", "sum", "distinct", "fraud_share") else math.nan
+    digits = {"amount": AMOUNT_DIGITS, "price": PRICE_DIGITS}.get(of, scale or 0)
+    made = Window(
+        name=name,
+        kind=kind,
+        entity=by,
+        over=over * SECOND,
+        delay=delay * SECOND,
+        of=of,
+        digits=digits,
+        where=CONDITIONS[where],
+        current=itself if current is None else current,
+        default=usual if default is None else default,
+    )
+    return made, entry
+
+
+ECOM, OFFLINE, ABOVE, MIXED = list(CONDITIONS)[1:]
+_DECLARED = [
+    _window("N3", "count", "card", 3),
+    _window("N2_BEFORE", "count", "card", 2, current=False, default=-1),
+    _window("N4_DELAYED", "count", "card", 4, delay=2),
+    _window("N5_ECOM", "count", "card", 5, where=ECOM),
+    _window("SUM5", "sum", "card", 5, of="amount"),
+    _window("SUM2_CENTS", "sum", "card", 2, of="cents", current=False),
+    _window("SUM4_PRICE", "sum", "card", 4, delay=1, of="price", where=OFFLINE),
+    _window("SUM3_WORTH", "sum", "card", 3, of="WORTH", scale=1, default=math.nan),
+    _window("SUM3_ONLINE", "sum", "card", 3, of="online"),
+    _window("MEAN5", "mean", "card", 5, of="amount"),
+    _window("MEAN3_X", "mean", "card", 3, of="x", scale=3, current=False),
+    _window("MEAN4_CENTS", "mean", "card", 4, of="cents", default=0),
+    _window("STD5", "std", "card", 5, of="amount"),
+    _window("STD4_X", "std", "card", 4, delay=1, of="x", scale=2, default=-2.5),
+    _window("STD6_CENTS", "std", "card", 6, of="cents", where=MIXED),
+    _window("MIN3", "min", "card", 3, of="price"),
+    _window("MIN4_Z", "min", "card", 4, of="z", scale=1, current=False),
+    _window("MAX3_X", "max", "card", 3, of="x", scale=1, where=ABOVE),
+    _window("MAX5_WORTH", "max", "card", 5, delay=3, of="WORTH", scale=2, default=7),
+    _window("LAST5", "last", "card", 5, of="amount"),
+    _window("LAST3_CENTS", "last", "card", 3, of="cents", current=True),
+    _window("LAST4_X", "last", "card", 4, delay=2, of="x", scale=2, where=ECOM),
+    _window("DISTINCT4", "distinct", "card", 4, of="country"),
+    _window("DISTINCT3_CODE", "distinct", "card", 3, delay=1, of="merchant.code", where=MIXED),
+    _window("DISTINCT5_SHOP", "distinct", "card", 5, of="shop", current=False),
+    _window("DISTINCT5_X", "distinct", "card", 5, of="x", scale=0),
+    _window("DISTINCT4_CHANNEL", "distinct", "card", 4, of="CHANNEL", scale=0, default=-1),
+    _window("SINCE5", "time_since_last", "card", 5),
+    _window("SINCE4_OFFLINE", "time_since_last", "card", 4, where=OFFLINE, default=99),
+    _window("SINCE6_DELAYED", "time_since_last", "card", 6, delay=1),
+    _window("RISK5", "fraud_share", "card", 5),
+    _window("RISK4_DELAYED", "fraud_share", "card", 4, delay=2),
+    _window("RISK3_ECOM", "fraud_share", "card", 3, where=ECOM, current=False, default=0.5),
+    _window("SHOP_N4", "count", "shop", 4),
+    _window("SHOP_SUM3", "sum", "shop", 3, of="amount", current=False),
+    _window("SHOP_STD5", "std", "shop", 5, of="amount"),
+    _window("SHOP_LAST4", "last", "shop", 4, of="cents", current=True),
+    _window("SHOP_MIN3_X", "min", "shop", 3, delay=2, of="x", scale=1),
+    _window("SHOP_CARDS", "distinct", "shop", 6, of="card", where=OFFLINE),
+    _window("SHOP_SINCE4", "time_since_last", "shop", 4, delay=1),
+    _window("SHOP_RISK4", "fraud_share", "shop", 4, delay=1),
+    _window("SHOP_RISK5", "fraud_share", "shop", 5, where=MIXED),
+]
+WINDOWS = tuple(window for window, _ in _DECLARED)
+RATIO = "N5_SHARE"
+"""N5_ECOM / N3: an expression over windows."""
+
+_HEAD = """\
+name: {name}
+events:
+  schema: event.avsc
+  id: id
+  time: at
+  amount: {{field: amount, scale: {amount_digits}}}
+  partition_key: card
+entities: {entities}
+history: {{allowed_lateness: {lateness}s, duplicates: {remembered}s, cap: {cap}}}
+features:
+  - {{name: WORTH, expr: x * z}}
+  - {{name: CHANNEL, category: {{field: channel, values: {channels}}}}}
+"""
+
+
+def features_yaml(rules: Rules, across: str) -> str:
+    """across: ``aligned`` or ``best_effort``, of delayed windows over what is not the partition key.
+
+    Without a delay they are ``best_effort``: there is no other way.
+    """
+    head = _HEAD.format(
+        name=NAME,
+        amount_digits=AMOUNT_DIGITS,
+        entities=json.dumps(ENTITIES),
+        lateness=rules.lateness // SECOND,
+        remembered=rules.remembered // SECOND,
+        cap=rules.cap,
+        channels=CHANNELS,
+    )
+    ratio = f"  - {{name: {RATIO}, expr: N5_ECOM / N3}}\n"
+    return head + "".join(f"  - {_yaml(entry, across)}\n" for _, entry in _DECLARED) + ratio
+
+
+def _yaml(entry: Mapping[str, object], across: str) -> str:
+    """JSON is YAML, but for NaN."""
+    return json.dumps(entry).replace("NaN", "nan").replace("$ACROSS", across)
+
+
+@cache
+def load(rules: tuple[int, int, int], across: str) -> FeatureSet:
+    """The compiled set; rules: lateness, remembered, cap, times in microseconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        return feature_set(Path(folder), features_yaml(make_rules(*rules), across))
+
+
+def make_rules(lateness: int, remembered: int, cap: int) -> Rules:
+    horizons = {
+        entity: max(w.over + w.delay for w in WINDOWS if w.entity == entity) for entity in ENTITIES
+    }
+    return Rules(lateness, remembered, cap, horizons)
+
+
+def derived(values: Mapping[str, Raw]) -> dict[str, Raw]:
+    """The features made of the event alone that windows read."""
+    x, z, channel = values["x"], values["z"], values["channel"]
+    worth = x * z if isinstance(x, float) and isinstance(z, float) else math.nan
+    codes = {name: float(code) for code, name in enumerate(CHANNELS)}
+    return {"WORTH": worth, "CHANNEL": codes.get(str(channel), math.nan)}

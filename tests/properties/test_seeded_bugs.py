@@ -1,0 +1,25 @@
+"""The property suite finds bugs that are put in on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.properties.bugs import BUGS
+from tests.properties.comparison import DisagreementError
+from tests.properties.run import run
+from tests.properties.scenarios import Scenario
+from tests.properties.world import check
+
+SEED = 4
+CASES = 400
+"""A bug that needs more has not been found."""
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_seeded_bug_is_found_and_is_what_was_found(name: str) -> None:
+    bug = BUGS[name]
+    seen: list[Scenario] = []
+    # Some break the engine before it answers.
+    with bug.patch(), pytest.raises((DisagreementError, IndexError, ValueError)):
+        run(CASES, SEED, bug.make, shrink=False, watch=seen.append)
+    check(seen[-1])
