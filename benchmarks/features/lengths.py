@@ -25,6 +25,7 @@ from features.definition import FeatureSet
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
+from features.store.protocol import Found, Hashes
 from features.store.redis import RedisStore
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
@@ -64,13 +65,13 @@ class Cost:
 
 
 class TimedStore(RedisStore):
-    """Counts the seconds in ``read``."""
+    """Counts the seconds in ``read_all``, which features are read with."""
 
     seconds = 0.0
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
         began = time.perf_counter()
-        found = super().read(keys)
+        found = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began
         return found
 
@@ -178,6 +179,8 @@ def _worker(
 
     total = _median_s(once)
     read = statistics.median(reads)
+    if not read:
+        raise RunError("the features were read past the clock")
     writes = enriched.writes
     append = _median_s(lambda: store.append(writes.appends, writes.compactions), times=_APPENDS)
     store.close()
