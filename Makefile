@@ -17,7 +17,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos properties bench record lock
+.PHONY: help install demo test lint format chaos properties bundles bench record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos`, `properties` and `bench` is JSON.
+# Commands are not echoed: the last line of `chaos`, `bundles`, `properties` and `bench` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -59,6 +59,9 @@ chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(ran
 
 properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(random)
 	@$(BIN)/python -m tests.properties.run --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))
+
+bundles: install ## flip bits of a model bundle, sum it again and have it verified: FLIPS=500 SEED=(random)
+	@$(BIN)/python tests/unit/models/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
 
 bench: install ## measure against the rivals: JSON=1 SUITE=spine|features EVENTS=(all) OUT=folder
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \

@@ -129,11 +129,12 @@ def _read(path: Path, bound: int) -> bytes:
         flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         handle = os.open(path, os.O_RDONLY | flags)
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
                 raise BundleRefusedError(f"{path}: is not a plain file")
-            content = file.read(bound + 1)
+            content = file.read(bound + 1) if found.st_size <= bound else None
     except OSError as error:
         raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > bound:
+    if content is None or len(content) > bound:
         raise BundleRefusedError(f"{path}: is larger than the {bound} bytes allowed here")
     return content

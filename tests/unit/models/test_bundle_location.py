@@ -1,0 +1,235 @@
+"""A location has one champion at every moment, remembers those before, and names nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.bundle import BundleRefusedError, Location, location, resolve
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Location:
+    """A location with three bundles; whether they hold is not its business."""
+    for name in ("a", "b", "c"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "SHA256SUMS").write_text("")
+    return Location(tmp_path / "models")
+
+
+def test_what_is_promoted_is_the_champion(place: Location) -> None:
+    with pytest.raises(BundleRefusedError, match="has no CHAMPION; name one with"):
+        place.champion()
+    assert place.champion_name() is None
+    assert place.promote("a") is None
+    assert place.champion() == place.folder / "a"
+    assert (place.folder / "CHAMPION").read_bytes() == b"a\n"
+    assert place.promote("b") == "a"
+    assert place.champion_name() == "b"
+    assert place.previous() == ("a",)
+
+
+def test_rollback_goes_back_one_champion_after_the_other(place: Location) -> None:
+    for name in ("a", "b", "c", "a"):
+        place.promote(name)
+    assert [place.rollback() for _ in range(3)] == [("c", "a"), ("b", "c"), ("a", "b")]
+    with pytest.raises(BundleRefusedError, match="remembers no champion before a; name one"):
+        place.rollback()
+    assert place.champion_name() == "a"
+    with pytest.raises(BundleRefusedError, match="remembers no champion before the first"):
+        Location(place.folder.parent).rollback()
+
+
+def test_promoting_the_champion_again_changes_nothing(place: Location) -> None:
+    for name in ("a", "b", "b"):
+        place.promote(name)
+    assert place.rollback() == ("a", "b")
+
+
+def test_after_a_crash_between_the_two_files_rollback_still_goes_back(place: Location) -> None:
+    for name in ("a", "b"):
+        place.promote(name)
+    # promote(c) had noted b as the champion before, and came no further
+    (place.folder / "PREVIOUS").write_text("a\nb\n")
+    assert place.rollback() == ("a", "b")
+    # rollback had named a the champion, and came no further
+    (place.folder / "PREVIOUS").write_text("a\n")
+    with pytest.raises(BundleRefusedError, match="remembers no champion before a"):
+        place.rollback()
+
+
+def test_a_champion_before_that_is_gone_is_not_gone_back_to(place: Location) -> None:
+    for name in ("a", "b"):
+        place.promote(name)
+    shutil.rmtree(place.folder / "a")
+    with pytest.raises(BundleRefusedError, match="there is no bundle a; there are: b, c"):
+        place.rollback()
+    assert place.champion_name() == "b"
+    assert place.previous() == ("a",)
+
+
+def test_only_so_many_champions_are_remembered(
+    place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location, "_REMEMBERED", 3)
+    for name in "abcabc":
+        place.promote(name)
+    assert place.previous() == ("c", "a", "b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a", "a/../b", "/a", "a/", ".", "..", "", ".hidden", "a\n", "a b", "ä", "x" * 201, "a\0"],
+)
+def test_a_name_that_is_a_path_is_refused(place: Location, name: str) -> None:
+    with pytest.raises(BundleRefusedError, match="is no name of a bundle"):
+        place.promote(name)
+    assert not (place.folder / "CHAMPION").exists()
+
+
+def link(folder: Path) -> None:
+    folder.symlink_to("a", target_is_directory=True)
+
+
+def empty_folder(folder: Path) -> None:
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: None, "there is no bundle x; there are: a, b, c"),
+        (link, "x: is a link; copy a whole bundle there"),
+        (Path.touch, "x: is no folder with a SHA256SUMS"),
+        (empty_folder, "x: is no folder with a SHA256SUMS"),
+    ],
+)
+def test_what_is_no_bundle_is_not_promoted(
+    place: Location, make: Callable[[Path], None], said: str
+) -> None:
+    place.promote("a")
+    make(place.folder / "x")
+    with pytest.raises(BundleRefusedError, match=said):
+        place.promote("x")
+    assert place.champion_name() == "a"
+    assert place.previous() == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "CHAMPION: holds 0 lines"),
+        (b"a\nb\n", "CHAMPION: holds 2 lines"),
+        (b"a", "last line is cut off"),
+        (b"../a\n", "'../a' is no name of a bundle"),
+        (b"\xff\n", "is no name of a bundle"),
+        (b"a\r\n\n", "is no name of a bundle"),
+        (b"gone\n", "there is no bundle gone"),
+    ],
+)
+def test_a_champion_that_names_no_bundle_is_refused(
+    place: Location, content: bytes, said: str
+) -> None:
+    (place.folder / "CHAMPION").write_bytes(content)
+    with pytest.raises(BundleRefusedError, match=said):
+        place.champion()
+
+
+def test_a_champion_file_that_is_a_link_or_a_pipe_is_refused(place: Location) -> None:
+    (place.folder / "other").write_text("a\n")
+    (place.folder / "CHAMPION").symlink_to("other")
+    with pytest.raises(BundleRefusedError, match="CHAMPION: cannot be read"):
+        place.champion()
+    (place.folder / "CHAMPION").unlink()
+    os.mkfifo(place.folder / "CHAMPION")
+    with pytest.raises(BundleRefusedError, match="CHAMPION: is not a plain file"):
+        place.champion()
+
+
+def test_a_location_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    place = Location(tmp_path / "nowhere")
+    with pytest.raises(BundleRefusedError, match="cannot be read as a location of bundles"):
+        place.promote("a")
+    with pytest.raises(BundleRefusedError, match="has no CHAMPION"):
+        place.champion()
+
+
+def test_promoters_at_once_leave_one_champion_and_forget_none(place: Location) -> None:
+    names = [f"m{i}" for i in range(12)]
+    for name in names:
+        shutil.copytree(place.folder / "a", place.folder / name)
+    gate = threading.Barrier(len(names) + 1)
+    done = threading.Event()
+    torn: list[Exception] = []
+
+    def promote(name: str) -> None:
+        gate.wait()
+        Location(place.folder).promote(name)
+
+    def read() -> None:
+        gate.wait()
+        while not done.is_set():
+            try:
+                place.champion()
+            except BundleRefusedError as error:
+                torn.append(error)
+
+    place.promote("a")
+    threads = [threading.Thread(target=promote, args=(name,)) for name in names]
+    reader = threading.Thread(target=read)
+    for thread in (*threads, reader):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    reader.join()
+    assert torn == []
+    last = place.champion_name()
+    assert sorted([*place.previous(), str(last)]) == sorted(["a", *names])
+    assert {p.name for p in place.folder.iterdir() if p.name.startswith(".")} == {".promote.lock"}
+
+
+def test_a_lock_that_is_held_is_not_waited_for_for_ever(
+    place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(location, "_LOCK_S", 0.05)
+    with (
+        place._locked(),
+        pytest.raises(BundleRefusedError, match=r"another process has held it for 0\.05 s"),
+    ):
+        Location(place.folder).promote("a")
+    assert place.promote("a") is None
+
+
+def test_a_write_that_fails_leaves_the_champion(
+    place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.promote("a")
+
+    def fails(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(BundleRefusedError, match=r"cannot be written \(No space left"):
+        place.promote("b")
+    assert place.champion_name() == "a"
+    assert sorted(p.name for p in place.folder.iterdir()) == [
+        ".promote.lock",
+        "CHAMPION",
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_settings_resolve_to_a_bundle_or_to_a_champion(place: Location) -> None:
+    place.promote("b")
+    assert resolve(place.folder / "a", None) == place.folder / "a"
+    assert resolve(None, place.folder) == place.folder / "b"
+    with pytest.raises(BundleRefusedError, match=r"give model\.bundle or model\.location"):
+        resolve(None, None)
