@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +26,37 @@ from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
 from features.matrix import Enriched
 from features.refusal import Refusal
+from features.windows.plan import Each
 from schemas.batch import EventBatch
 
 Longs = npt.NDArray[np.int64]
 
 _AHEAD = 2
+_AT_ONCE = 4
 _SHOWN = 5
 
 
 class HistoryRun:
     """Histories in memory while an input passes.
 
-    labels: of all events; None leaves those that the events carry. partitions: of the input.
+    labels: of all events; None leaves those that the events carry. partitions: of the input. each:
+    ``map``, or that of a pool of threads.
     """
 
     def __init__(
-        self, feature_set: FeatureSet, labels: KnownLabels | None, partitions: int
+        self,
+        feature_set: FeatureSet,
+        labels: KnownLabels | None,
+        partitions: int,
+        each: Each = map,
     ) -> None:
         self.store = SweptStore()
         self.log = LogState()
-        self.namespace = Namespace.local(feature_set.name)
+        self.namespace = replace(Namespace.local(feature_set.name), partitions=partitions)
         self._feature_set = feature_set
         self._labels = labels
         self._partitions = partitions
+        self._each = each
         if labels is not None and labels.ahead is not None and len(labels):
             self.store.now = int(labels.ahead.event_time.max())
             self._learn(labels.ahead)
@@ -76,7 +85,7 @@ class HistoryRun:
 
     def enrich(self, batch: EventBatch) -> Enriched:
         """The features of the next events, which ``label`` has seen. The run stands as it was."""
-        return self._feature_set.enrich(batch, self.store, self.log, self.namespace)
+        return self._feature_set.enrich(batch, self.store, self.log, self.namespace, self._each)
 
     def keep(self, enriched: Enriched) -> None:
         """The events are history from now on."""
@@ -122,12 +131,14 @@ def build(
     labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
     many rows of the input have been done. Raises ConfigurationError; then ``out`` is as it was.
     """
-    run, built, done = HistoryRun(feature_set, labels, partitions), Built(), 0
+    built, done = Built(), 0
     with (
+        ThreadPoolExecutor(_AT_ONCE, "entities") as pool,
         Table(out, feature_set, by_partition=by_partition) as table,
         Behind(_AHEAD) as behind,
         closing(ahead(source, _AHEAD)) as chunks,
     ):
+        run = HistoryRun(feature_set, labels, partitions, pool.map)
         for events in chunks:
             known = run.label(events)
             enriched = run.enrich(events.batch)

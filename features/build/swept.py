@@ -29,7 +29,7 @@ class SweptStore(MemoryStore):
         expire_ms: int | None = None,
     ) -> None:
         super().append(appends, compactions, expire_ms)
-        self._written.update(dict.fromkeys((key for key, _ in appends), self.now))
+        self._written |= dict.fromkeys(dict(appends), self.now)
 
     def sweep(self, before: int) -> None:
         """Drops what was last written to when ``now`` was not after ``before``.
