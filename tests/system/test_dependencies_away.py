@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.system.fleet import Worker
 from tests.system.load import Load
@@ -111,6 +112,19 @@ def test_the_store_stops_and_comes_back(scene: Scene) -> None:
     scene.worker.await_ready()
     scene.await_logged("resumed")
     assert scene.worker.committed() >= stalled
+    scene.await_progress()
+    scene.finish()
+
+
+def test_a_store_without_memory_takes_no_histories_and_the_worker_waits(scene: Scene) -> None:
+    """It answers reads all the while."""
+    with redis.Redis.from_url(scene.valkey.url) as client:
+        client.config_set("maxmemory", 1)
+        scene.await_unready("out of memory")
+        scene.await_logged("store_away")
+        client.config_set("maxmemory", 0)
+    scene.worker.await_ready()
+    scene.await_logged("store_back")
     scene.await_progress()
     scene.finish()
 
