@@ -19,7 +19,7 @@ from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from models.backend.open import open_backend
 from models.backend.protocol import Backend
-from models.bundle import Bundle, load_bundle
+from models.bundle import Bundle, load_bundle, resolve
 from models.policy import Policy, load_policy
 from schemas.decode import Decoder
 from schemas.errors import ConfigurationError
@@ -69,7 +69,7 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"windows ({', '.join(stored)}); add store.url"
         )
     policy = load_policy(settings.policy)
-    bundle = load_bundle(settings.model.bundle)
+    bundle = load_bundle(resolve(settings.model.bundle, settings.model.location))
     bundle.columns_for(feature_set)
     backend = open_backend(bundle, settings.model.device, settings.model.threads)
     return Pipeline(settings, feature_set, policy, bundle, backend)

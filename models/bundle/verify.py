@@ -74,19 +74,20 @@ def verify(
     ended = _run([*COMMAND, *arguments], limits.seconds)
     said = _answer(ended.answer, path) if ended.status == 0 else None
     if said is None:
-        raise BundleRefusedError(f"{path}: {_how(ended, limits)}; it is not used")
+        raise BundleRefusedError(f"{path}: {_how(ended, limits)}")
     if "refused" in said:
         raise BundleRefusedError(str(said["refused"]))
     try:
         verified = Verified.model_validate_json(json.dumps(said["verified"]))
     except (ValidationError, KeyError) as error:
-        raise BundleRefusedError(f"{path}: {_GARBAGE}; it is not used") from error
+        raise BundleRefusedError(f"{path}: {_GARBAGE}; {_AGAIN}") from error
     if expected is not None:
         columns_in(verified.features, expected, path, f"{verified.name} {verified.version}")
     return verified
 
 
 _GARBAGE = "the process that verified it gave an answer that cannot be read"
+_AGAIN = "write the bundle again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +159,28 @@ def _answer(text: bytes, path: Path) -> dict[str, Any]:
         if not isinstance(said, dict) or len(said) != 1 or text.count(b"\n") != 1:
             raise ValueError("not one line with one object")
     except ValueError as error:
-        raise BundleRefusedError(f"{path}: {_GARBAGE} ({error}); it is not used") from error
+        raise BundleRefusedError(f"{path}: {_GARBAGE} ({error}); {_AGAIN}") from error
     return said
 
 
 def _how(ended: _Ended, limits: Limits) -> str:
-    """How a child ended that did not come to its end."""
+    """How a child ended that did not come to its end, and what to do."""
     out_of_time = {-getattr(signal, name, 0) for name in ("SIGALRM", "SIGXCPU")}
     if ended.status is None or ended.status in out_of_time:
-        return f"verifying it took more than {limits.seconds:g} s (model.verify_timeout_s)"
+        return (
+            f"verifying it took more than {limits.seconds:g} s; {_AGAIN}, or raise "
+            "model.verify_timeout_s"
+        )
     lines = [line for line in ended.last_words.splitlines() if line.strip()]
     words = f", with the words: {lines[-1][:_SHOWN]}" if lines else ""
     if ended.status > 0:
-        return f"the process that verified it failed with status {ended.status}{words}"
+        return (
+            f"the process that verified it failed with status {ended.status}{words}; see that "
+            "`fraud-worker model verify` works for another bundle"
+        )
     number = -ended.status
     name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
-    memory = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"loading it ended the process that verified it with {name}{memory}{words}"
+    return (
+        f"loading it ended the process that verified it with {name}{words}; the model is damaged, "
+        f"or memory is short: {_AGAIN}"
+    )

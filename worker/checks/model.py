@@ -1,11 +1,13 @@
-"""The model bundle, for itself, against the feature set, and on its device."""
+"""The model bundle, proven in a process of its own, against the feature set, and on its device."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from features.definition import FeatureSet
 from models.backend.open import open_backend
-from models.bundle import load_bundle
-from worker.checks.finding import Finding, examined, failed, ok, skipped
+from models.bundle import Bundle, Limits, Location, load_bundle, resolve, verify
+from worker.checks.finding import Finding, examined, failed, many, ok, skipped
 from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
@@ -16,9 +18,9 @@ _TRAIN = (
 
 
 def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
-    """Files and sums, features by their fingerprints, a first margin on the device."""
+    """Files and sums, golden margins in a child process, features, a first margin on the device."""
     path = settings.model.bundle
-    if not path.is_dir() or not any(path.iterdir()):
+    if path is not None and (not path.is_dir() or not any(path.iterdir())):
         return [
             failed(BUNDLE, f"no bundle at {path}", _TRAIN),
             *(skipped(check, "there is no bundle") for check in (FITS, DEVICE)),
@@ -27,8 +29,10 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
 
 
 def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
-    bundle = load_bundle(settings.model.bundle)
-    sums = f"{bundle.name} {bundle.version}, {bundle.trees} trees; its sums hold"
+    model = settings.model
+    path = resolve(model.bundle, model.location)
+    verified = verify(path, limits=Limits(model.verify_timeout_s, model.verify_max_bytes))
+    bundle = load_bundle(path, proven=verified.sums)
 
     def fits() -> list[Finding]:
         if feature_set is None:
@@ -37,7 +41,23 @@ def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> l
         return [ok(FITS, f"all {len(bundle.features)} features, as the model was trained on them")]
 
     def device() -> list[Finding]:
-        backend = open_backend(bundle, settings.model.device, settings.model.threads)
-        return [ok(DEVICE, f"{backend.device} (model.device: {settings.model.device})")]
+        backend = open_backend(bundle, model.device, model.threads)
+        return [ok(DEVICE, f"{backend.device} (model.device: {model.device})")]
 
-    return [ok(BUNDLE, sums), *examined(FITS, fits), *examined(DEVICE, device)]
+    found = _in_words(bundle, model.location)
+    return [ok(BUNDLE, found), *examined(FITS, fits), *examined(DEVICE, device)]
+
+
+def _in_words(bundle: Bundle, location: Path | None) -> str:
+    knots = bundle.calibration
+    words = [
+        f"{bundle.name} {bundle.version}",
+        many(bundle.trees, "tree"),
+        "calibrated" if knots else "not calibrated",
+        f"gives its {many(len(bundle.golden.margins), 'golden margin')}",
+    ]
+    if location is not None:
+        before = Location(location).previous()
+        words.insert(0, f"champion {bundle.path.name} of {location}")
+        words.append(f"before it {before[-1]}" if before else "none before it")
+    return ", ".join(words)

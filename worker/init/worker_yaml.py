@@ -14,6 +14,8 @@ _HEAD = """\
 # FRAUD_WORKER_KAFKA__GROUP there.
 """
 _NOTHING = ("", "[]", "{}")
+# Of settings that exclude each other, those that are set.
+_CHOSEN = ("model.bundle",)
 
 
 def worker_yaml(guesses: Mapping[str, str]) -> str:
@@ -35,7 +37,8 @@ def _group(group: Group, guesses: Mapping[str, str]) -> Iterator[str]:
     yield f"{off}{group.name}:"
     for setting in group.settings:
         yield f"  # {_meaning(setting)}"
-        yield "  " + _line(setting, guesses, active=group.required and setting.required)
+        must = setting.required or setting.name in _CHOSEN
+        yield "  " + _line(setting, guesses, active=group.required and must)
 
 
 def _line(setting: Setting, guesses: Mapping[str, str], *, active: bool) -> str:

@@ -46,9 +46,31 @@ class Wire(Section):
 
 
 class Model(Section):
-    """The model bundle and where it runs."""
+    """The model: one bundle, or a location of bundles whose champion is followed while running."""
 
-    bundle: Path = Field(description="Folder of the model bundle.", examples=["model"])
+    bundle: Path | None = Field(
+        default=None,
+        description="Folder of one model bundle; this or location.",
+        examples=["model"],
+    )
+    location: Path | None = Field(
+        default=None,
+        description="Directory of bundles with the file CHAMPION, which names the one that serves.",
+        examples=["/models"],
+    )
+    poll_s: float = Field(
+        default=5.0, gt=0, description="How often CHAMPION and policy.yaml are looked at, seconds."
+    )
+    verify_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="A bundle that takes longer to prove itself is refused, seconds.",
+    )
+    verify_max_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        gt=0,
+        description="A bundle that needs more memory to prove itself is refused, in bytes.",
+    )
     device: Literal["cpu", "cuda", "auto"] = Field(
         default="auto", description="auto takes a GPU where one is usable, and says which."
     )
@@ -58,6 +80,16 @@ class Model(Section):
         description="XGBoost threads; default: the CPU quota of the process.",
         examples=[2],
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.bundle is None) == (self.location is None):
+            found = "neither" if self.bundle is None else "both"
+            raise ValueError(
+                f"found {found} of bundle and location; give one of them, here or as "
+                f"{ENV_PREFIX}MODEL__BUNDLE or {ENV_PREFIX}MODEL__LOCATION"
+            )
+        return self
 
 
 class Delivery(Section):

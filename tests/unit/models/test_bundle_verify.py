@@ -138,9 +138,15 @@ def child_that(code: str) -> list[str]:
         ("print('{\"verified\": {}}')", "answer that cannot be read"),
         ("print('{\"other\": 1}')", "answer that cannot be read"),
         ("import sys; sys.stdout.buffer.write(b'\\xff\\n')", "answer that cannot be read"),
-        ("import sys; print('{}'); sys.exit('no')", "failed with status 1, with the words: no;"),
+        (
+            "import sys; print('{}'); sys.exit('no')",
+            "failed with status 1, with the words: no; see",
+        ),
         ("import os; os.kill(os.getpid(), 11)", "ended the process that verified it with SIGSEGV"),
-        ("import os; os.kill(os.getpid(), 9)", r"with SIGKILL \(out of memory\?\)"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "with SIGKILL; the model is damaged, or memory is short",
+        ),
         ("import os; os.kill(os.getpid(), 40)", "with signal 40|with SIG"),
         ("import os; os.abort()", "with SIGABRT"),
         ('print(\'{"refused": "because"}\')', "^because$"),
@@ -169,7 +175,7 @@ def test_a_child_that_hangs_is_ended_in_time(
 ) -> None:
     monkeypatch.setattr(verify_module, "COMMAND", child_that(code))
     started = time.monotonic()
-    with pytest.raises(BundleRefusedError, match=r"took more than 0\.5 s \(model.verify_timeout_s"):
+    with pytest.raises(BundleRefusedError, match=r"took more than 0\.5 s; .*verify_timeout_s"):
         verify(folder, limits=Limits(seconds=0.5))
     assert time.monotonic() - started < 10
     with pytest.raises(ChildProcessError):

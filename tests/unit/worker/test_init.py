@@ -98,19 +98,24 @@ def test_every_guess_is_marked_and_every_setting_explained(tmp_path: Path) -> No
 
 
 def test_what_is_commented_out_can_be_taken_as_it_stands(tmp_path: Path) -> None:
-    """But for the registry, which excludes wire."""
+    """But for the registry, which excludes wire, and for model.location, which bundle excludes."""
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "worker.yaml"
     before, registry, after = re.split(r"(\n#registry:\n(?: .*\n)+)", path.read_text())
-    path.write_text(re.sub(r"(?m)^( *)#(?=[a-z_]+:)", r"\1", before + after))
+    path.write_text(re.sub(r"(?m)^( *)#(?=(?!location)[a-z_]+:)", r"\1", before + after))
     found = load_settings(tmp_path)
     for group in groups():
         section = getattr(found, group.name) if group.name else found
         if group.name != "registry":
-            assert {setting.key for setting in group.settings} <= section.model_fields_set
+            keys = {setting.key for setting in group.settings}
+            assert keys - {"location"} <= section.model_fields_set
     without_wire = re.sub(r"\nwire:\n(?: .*\n)+", "\n", path.read_text())
     path.write_text(without_wire + re.sub(r"(?m)^( *)#(?=[a-z_]+:)", r"\1", registry))
     assert load_settings(tmp_path).registry is not None
+    path.write_text(
+        re.sub(r"(?m)^  bundle:.*\n", "", path.read_text().replace("#location", "location"))
+    )
+    assert load_settings(tmp_path).model.location is not None
 
 
 def test_nested_nullable_and_decimal_fields_are_bound(tmp_path: Path) -> None:

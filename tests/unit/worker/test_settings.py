@@ -74,6 +74,13 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> 
     assert settings.delivery.guarantee == "exactly_once"
 
 
+def test_a_location_is_named_instead_of_a_bundle(tmp_path: Path) -> None:
+    settings = load(tmp_path, model={"bundle": None, "location": "models", "poll_s": 0.5})
+    assert settings.model.bundle is None
+    assert settings.model.location == tmp_path / "models"
+    assert (settings.model.poll_s, settings.model.verify_timeout_s) == (0.5, 60.0)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "missing setting": (
         {"kafka": {"group": None}},
@@ -93,6 +100,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "found 'many'",
     ),
     "out of bounds": ({"http": {"port": 70_000}}, "http.port", "less than or equal to 65535"),
+    "no model": ({"model": {"bundle": None}}, "model: found neither", "give one of them"),
+    "two models": (
+        {"model": {"location": "models"}},
+        "model: found both of bundle and location",
+        "FRAUD_WORKER_MODEL__LOCATION",
+    ),
+    "no patience": ({"model": {"verify_timeout_s": 0}}, "model.verify_timeout_s", "greater than 0"),
     "unknown choice": ({"model": {"device": "tpu"}}, "model.device", "'cpu', 'cuda' or 'auto'"),
     "blank": ({"kafka": {"group": " "}}, "kafka.group", "give it a value"),
     "section without content": ({"wire": []}, "wire", "dictionary"),

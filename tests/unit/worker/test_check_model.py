@@ -1,0 +1,90 @@
+"""``fraud-worker check`` on the model: which bundle, and whether it proves itself."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.bundle import Location
+from tests.healthy import edit, healthy_pipeline
+from worker.app import load_pipeline
+from worker.checks import model
+from worker.checks.files import read_files
+from worker.checks.finding import Finding, State
+
+verify_module: Any = importlib.import_module("models.bundle.verify")
+
+
+def findings_of(folder: Path) -> list[Finding]:
+    files = read_files(folder)
+    assert files.settings is not None, files.findings
+    return model.check_model(files.settings, files.feature_set)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return healthy_pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture
+def place(folder: Path) -> Location:
+    """Two bundles in a location that the pipeline names."""
+    shutil.copytree(folder / "model", folder / "models" / "one")
+    (folder / "model").rename(folder / "models" / "two")
+    edit(folder / "worker.yaml", lambda values: values.update(model={"location": "models"}))
+    return Location(folder / "models")
+
+
+def test_the_bundle_and_its_proof_are_named(folder: Path) -> None:
+    found = findings_of(folder)[0]
+    assert found.state is State.OK
+    for said in ("trees", "not calibrated", "gives its 128 golden margins"):
+        assert said in found.found
+
+
+def test_the_champion_of_a_location_is_the_model(folder: Path, place: Location) -> None:
+    place.promote("one")
+    place.promote("two")
+    findings = findings_of(folder)
+    assert [finding.state for finding in findings] == [State.OK] * 3, findings
+    assert findings[0].found.startswith(f"champion two of {place.folder}, ")
+    assert findings[0].found.endswith(", before it one")
+    assert load_pipeline(folder).bundle.path == place.folder / "two"
+    place.rollback()
+    assert findings_of(folder)[0].found.endswith(", none before it")
+    assert load_pipeline(folder).bundle.path.name == "one"
+
+
+def test_a_location_without_a_champion_is_refused_with_the_command(
+    folder: Path, place: Location
+) -> None:
+    (finding,) = findings_of(folder)
+    assert (finding.check, finding.state) == (model.BUNDLE, State.FAILED)
+    assert "has no CHAMPION" in finding.found
+    assert f"fraud-worker model promote {place.folder} NAME" in finding.remedy
+
+
+def test_a_bundle_that_ends_the_process_is_refused_and_check_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = [sys.executable, "-c", "import os; os.abort()"]
+    monkeypatch.setattr(verify_module, "COMMAND", crash)
+    (finding,) = findings_of(folder)
+    assert (finding.check, finding.state) == (model.BUNDLE, State.FAILED)
+    assert "with SIGABRT" in finding.found
+    assert "write the bundle again" in finding.remedy
+
+
+def test_the_limits_are_those_of_the_settings(folder: Path) -> None:
+    def tight(values: dict[str, Any]) -> None:
+        values["model"]["verify_timeout_s"] = 0.001
+
+    edit(folder / "worker.yaml", tight)
+    (finding,) = findings_of(folder)
+    assert "took more than 0.001 s" in finding.found
+    assert "raise model.verify_timeout_s" in finding.remedy
