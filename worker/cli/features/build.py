@@ -68,10 +68,9 @@ def build(
     files = [*(events or []), *(more_events or [])]
     made = load_feature_set(features_file(feature_set, pipeline))
     known = known_labels(made, labels)
-    labelled = known is not None or bool(files and made.bindings.label)
-    tell_unknown(made, labelled=labelled)
     with _source(made, files, pipeline, (partition_by, partitions)) as source:
         built = _build(made, source, out, known, by_partition=not files)
+    tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
 

@@ -1,0 +1,109 @@
+"""``fraud-worker features build``, ``explain`` and ``load-labels`` on files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from schemas.errors import ConfigurationError
+from tests.event_files import Row, lines, row
+from tests.healthy import edit, healthy_pipeline
+from tests.transactions import SET, handbook, transactions, write
+from worker.cli.features import app
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def refusal(*arguments: object) -> str:
+    error = run(*arguments).exception
+    assert isinstance(error, ConfigurationError)
+    return str(error)
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    return write(tmp_path / "events.parquet", transactions(200, 5))
+
+
+def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    result = run("build", "--set", SET, "--events", events, "--out", out)
+    assert result.exit_code == 0
+    said = json.loads(result.stdout)
+    assert said["rows"] == said["labelled"] == pq.read_metadata(out).num_rows == 200
+    assert (said["refused"], said["features"]) == (0, 15)
+    assert said["fingerprint"] == handbook().fingerprint
+    assert said["events_per_s"] == pytest.approx(200 / said["seconds"], rel=0.05)
+    assert result.stderr == ""
+
+
+def test_files_may_follow_one_option(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    more = write(tmp_path / "more.parquet", transactions(50, 6))
+    result = run("build", "--events", events, more, more, "--set", SET, "--out", out)
+    assert json.loads(result.stdout)["rows"] == 300
+
+
+def test_rows_that_are_no_events_are_counted_by_code_and_the_first_are_shown(
+    tmp_path: Path,
+) -> None:
+    bad: list[Row | str] = ["{broken"] * 6
+    path = lines(tmp_path / "events.jsonl", [row(0), *bad, row(7, transaction_id=""), row(8)])
+    result = run("build", "--set", SET, "--events", path, "--out", tmp_path / "table.parquet")
+    assert json.loads(result.stdout)["refused"] == 7
+    shown = result.stderr.splitlines()
+    assert "7 are no events: 6 body_invalid, 1 event_id_missing" in shown
+    assert f"  {path}, row 1: body_invalid: the line is no JSON object" in shown
+    assert sum(line.startswith(f"  {path}") for line in shown) == 5
+
+
+def test_what_values_cannot_be_is_said(tmp_path: Path, events: Path) -> None:
+    folder = healthy_pipeline(tmp_path / "p")
+    result = run("build", "-p", folder, "--events", events, "--out", tmp_path / "table.parquet")
+    assert "lookups (" in result.stderr
+    bare = write(tmp_path / "bare.parquet", transactions(9, 1).drop_columns(["TX_FRAUD"]))
+    out = tmp_path / "table.parquet"
+    result = run("build", "--set", SET, "--events", bare, "--out", out)
+    assert "no labels: TERMINAL_ID_RISK_1DAY_WINDOW, " in result.stderr
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path, events: Path) -> None:
+    build: list[Any] = ["build", "--set", SET, "--out", tmp_path / "table.parquet"]
+    assert "go together" in refusal(*build, "--events", events, "--partitions", 3)
+    assert "go together" in refusal(*build, "--events", events, "--partition-by", "CUSTOMER_ID")
+    several = ("--partition-by", "CUSTOMER_ID", "--partitions", 3)
+    assert "are for files" in refusal(*build, "-p", tmp_path, *several)
+    assert "give --events FILE..." in refusal(*build, "-p", tmp_path)
+
+
+def test_an_explanation_is_a_feature_and_what_it_counts(events: Path) -> None:
+    event = pq.read_table(events)["TRANSACTION_ID"][150].as_py()
+    result = run(
+        "explain", "TERMINAL_ID_RISK_30DAY_WINDOW", event, "--set", SET, "--events", events
+    )
+    head, *members = map(json.loads, result.stdout.splitlines())
+    assert (head["feature"], head["event_id"]) == ("TERMINAL_ID_RISK_30DAY_WINDOW", str(event))
+    assert (head["kind"], head["events"]) == ("fraud_share", len(members))
+    assert head["value"] == pytest.approx(
+        sum(member["fraud"] for member in members) / len(members), rel=1e-6
+    )
+    assert all(head["after"] < member["time"] <= head["until"] for member in members)
+
+
+def test_an_explanation_needs_events() -> None:
+    assert "--events is missing" in refusal("explain", "TX_AMOUNT", "1", "--set", SET)
+
+
+def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events: Path) -> None:
+    folder = healthy_pipeline(tmp_path / "p")
+    assert "no feature counts frauds" in refusal("load-labels", events, "-p", folder)
+    edit(folder / "worker.yaml", lambda values: values.pop("store"))
+    assert "store is missing" in refusal("load-labels", events, "-p", folder)
+    assert "store is missing" in refusal("state", "customer", "1", "-p", folder)
