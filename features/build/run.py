@@ -26,7 +26,7 @@ from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
 from features.matrix import Enriched
 from features.refusal import Refusal
-from features.windows.plan import Each
+from features.windows.portions import Each
 from schemas.batch import EventBatch
 
 Longs = npt.NDArray[np.int64]

@@ -25,7 +25,8 @@ from features.matrix import Enriched, Writes, assemble
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import Found, OnlineStore
 from features.suggest import unknown
-from features.windows.plan import Each, WindowPlan, WindowReading
+from features.windows.plan import WindowPlan, WindowReading
+from features.windows.portions import Each
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records

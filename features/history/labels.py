@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ def label_appends(labels: LabelBatch, prefixes: Mapping[str, bytes]) -> list[tup
 
 
 def appended(
-    keys: list[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
+    keys: Sequence[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
 ) -> list[tuple[bytes, bytes]]:
     """Each key that has members, with their bytes in their order. codes: int64[N] into ``keys``."""
     order = order_of(codes, len(keys))

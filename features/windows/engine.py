@@ -65,8 +65,8 @@ class Request(NamedTuple):
     codes: int64[N], the history of each event.
     """
 
-    histories: list[bytes]
-    labels: list[bytes]
+    histories: Sequence[bytes]
+    labels: Sequence[bytes]
     codes: Longs
 
 
@@ -83,6 +83,17 @@ class Position:
     events: Events
     reached: Mapping[int, int]
     least: int | None
+
+    def take(self, rows: Longs) -> Position:
+        """Of the events at ``rows``."""
+        events = self.events
+        return Position(
+            self.partitions[rows],
+            self.offsets[rows],
+            Events(events.time[rows], events.base[rows], events.late[rows]),
+            self.reached,
+            self.least,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +13,10 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.protocol import Compaction
-from features.windows.engine import Computed, EntityWindows, compute_entity, locate, pack
+from features.windows.engine import EntityWindows, locate, pack
+from features.windows.portions import Each, Work, joined, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
-
-Each = Callable[
-    [Callable[[Callable[[], Computed]], Computed], Sequence[Callable[[], Computed]]],
-    Iterable[Computed],
-]
-"""``map``, or that of a pool."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +58,7 @@ class WindowReading:
     """What the windows of N events read, each key once, and what they make of it.
 
     keys: to be read in one trip. Empty where there are no windows, or no events. each: does the
-    work of the entities, which do not depend on each other.
+    works, which do not depend on each other.
     """
 
     def __init__(
@@ -89,14 +83,14 @@ class WindowReading:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
         at, after = locate(batch, log, plan.rules, self._partitions)
         ids = names(batch.event_id)
-        works: list[Callable[[], Computed]] = []
+        works: list[Work] = []
         start = 0
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
             new = pack(entity.layout, batch, ids, frame)
-            works.append(partial(compute_entity, entity, request, found[start:end], new, at))
+            works += portions(entity, request, found[start:end], new, at)
             start = end
-        computed = list(self._each(lambda work: work(), works))
+        computed = joined(works, self._each(Work.run, works), len(batch))
         flags |= at.events.late.astype(np.uint32)
         for bit, one in enumerate(computed, 2):
             flags |= one.duplicate.astype(np.uint32) << np.uint32(1)
