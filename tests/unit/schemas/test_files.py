@@ -18,7 +18,7 @@ import pytest
 from schemas.batch import Column, Decoded, Kind
 from schemas.errors import ConfigurationError, ErrorCode
 from schemas.file_values import to_column
-from schemas.files import count_rows, read_events
+from schemas.files import count_rows, decode_rows, read_chunks, read_events
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
 AT_MICROS = 1_522_540_831_250_000
@@ -333,3 +333,53 @@ def test_errors_blank_the_whole_row(tmp_path: Path) -> None:
     assert decoded.columns["a"].values.tolist() == ["x", ""]
     assert decoded.columns["b"].values.tolist() == [1, 0]
     assert not np.any([column.valid[1] for column in decoded.columns.values()])
+
+
+def test_chunks_have_the_files_own_arrays_too(tmp_path: Path) -> None:
+    table = pa.table({"TX_ID": pa.array([1, 2], pa.int16()), "fraud": [0, 7], "other": ["a", "b"]})
+    pq.write_table(table, tmp_path / "events.parquet")
+    wanted = {"id": (Kind.STRING, 0, False)}
+    (chunk,) = read_chunks(tmp_path / "events.parquet", wanted, {"id": "TX_ID"}, raw=["fraud"])
+    assert chunk.rows == 2
+    assert dict(chunk.names) == {"id": "TX_ID", "fraud": "fraud"}
+    assert chunk.arrays["id"].type == pa.int16()
+    assert chunk.arrays["fraud"].to_pylist() == [0, 7]
+    # What is only asked for as it is does not have to be of any kind.
+    assert list(chunk.decoded.columns) == ["id"]
+    (without,) = read_chunks(tmp_path / "events.parquet", wanted, {"id": "TX_ID"}, raw=["absent"])
+    assert list(without.arrays) == ["id"]
+
+
+def test_a_path_may_have_several_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"second": "x"}\n')
+    wanted = {"id": (Kind.STRING, 0, False)}
+    (decoded,) = read_events(path, wanted, {"id": ("first", "second")})
+    assert decoded.columns["id"].values.to_pylist() == ["x"]  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="looked for id and first and third"):
+        list(read_events(path, wanted, {"id": ("first", "third")}))
+
+
+def test_a_map_holds_whatever_is_asked_for(tmp_path: Path) -> None:
+    schema = {
+        "type": "record",
+        "name": "E",
+        "fields": [{"name": "keys", "type": {"type": "map", "values": "string"}}],
+    }
+    with (tmp_path / "events.avro").open("wb") as file:
+        fastavro.writer(file, schema, [{"keys": {"card": "c"}}, {"keys": {}}])
+    (decoded,) = read_events(
+        tmp_path / "events.avro", {"k": (Kind.STRING, 0, True)}, {"k": "keys.card"}
+    )
+    assert decoded.columns["k"].valid.tolist() == [True, False]
+
+
+def test_rows_at_hand_are_read_as_those_of_a_file() -> None:
+    paths = {"id": (Kind.STRING, 0, False), "at": (Kind.TIME, 0, True)}
+    rows = [{"a": {"b": 7}, "at": AT}, {"a": {"b": [1]}}, {}]
+    decoded = decode_rows(rows, paths, {"id": "a.b"}, "topic t")
+    assert decoded.columns["id"].valid.tolist() == [True, False, False]
+    assert decoded.columns["at"].values.tolist() == [AT_MICROS, 0, 0]
+    assert sorted(decoded.errors) == [1, 2]
+    # A column that no row has is none.
+    assert list(decode_rows([{"x": 1}], paths, {}, "topic t").columns) == []

@@ -1,0 +1,128 @@
+"""Records of any shape as Python values: what fastavro reads, and what is no record."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.errors import ErrorCode, RecordError
+from schemas.framing import SchemaId
+from schemas.types import Type, parse_record_schema
+from schemas.values import ValueReader
+
+LABEL = json.loads((Path(__file__).parents[3] / "schemas" / "label.avsc").read_text())
+RECORD = {
+    "event_id": "7",
+    "event_time": datetime(2018, 5, 1, tzinfo=UTC),
+    "entity_keys": {"customer": "c", "terminal": "t"},
+    "fraud": True,
+    "label_time": datetime(2018, 5, 3, tzinfo=UTC),
+    "source": "chargeback",
+}
+EVERYTHING: dict[str, Any] = {
+    "type": "record",
+    "name": "E",
+    "fields": [
+        {"name": "a", "type": ["null", "int"]},
+        {"name": "b", "type": {"type": "fixed", "name": "F", "size": 2}},
+        {"name": "c", "type": "F"},
+        {"name": "d", "type": {"type": "enum", "name": "G", "symbols": ["x", "y"]}},
+        {
+            "name": "e",
+            "type": {"type": "record", "name": "R", "fields": [{"name": "f", "type": "double"}]},
+        },
+        {"name": "g", "type": {"type": "map", "values": ["null", "R"]}},
+        {"name": "h", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ],
+}
+
+
+@dataclass
+class Schemas:
+    """One schema for all ids. asked: for which it was asked."""
+
+    schema: Any
+    framed: bool = True
+    asked: int = 0
+
+    def get(self, schema_id: SchemaId) -> Type | RecordError:
+        self.asked += 1
+        if schema_id == 9:
+            return RecordError(ErrorCode.SCHEMA_UNKNOWN, "nobody knows 9")
+        return parse_record_schema(self.schema)
+
+
+def body(schema: Any, record: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
+    return out.getvalue()
+
+
+def framed(schema_id: int, data: bytes) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + data
+
+
+def test_a_label_framed_or_bare() -> None:
+    source = Schemas(LABEL)
+    reader = ValueReader(source, 1_000)
+    for _ in range(3):
+        assert reader.read(framed(5, body(LABEL, RECORD)), None) == RECORD
+    assert source.asked == 1
+    assert (
+        ValueReader(Schemas(LABEL, framed=False), 1_000).read(body(LABEL, RECORD), None) == RECORD
+    )
+
+
+def test_named_types_are_used_again() -> None:
+    record = {
+        "a": None,
+        "b": b"12",
+        "c": b"34",
+        "d": "y",
+        "e": {"f": 0.5},
+        "g": {"k": None, "l": {"f": 1.0}},
+        "h": datetime(2018, 5, 1, tzinfo=UTC),
+    }
+    assert ValueReader(Schemas(EVERYTHING), 1_000).read(
+        framed(1, body(EVERYTHING, record)), None
+    ) == (record)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, ErrorCode.NULL_VALUE),
+        (b"", ErrorCode.EMPTY_VALUE),
+        (b"\x07", ErrorCode.MAGIC_UNKNOWN),
+        (framed(9, b"x"), ErrorCode.SCHEMA_UNKNOWN),
+        (framed(1, body(LABEL, RECORD)[:-1]), ErrorCode.BODY_INVALID),
+        (framed(1, body(LABEL, RECORD) + b"\x00"), ErrorCode.TRAILING_BYTES),
+        (framed(1, b"\xff" * 12), ErrorCode.BODY_INVALID),
+        (framed(1, bytes(2_000)), ErrorCode.RECORD_TOO_LARGE),
+    ],
+)
+def test_what_is_no_record_has_a_code(value: bytes | None, code: ErrorCode) -> None:
+    found = ValueReader(Schemas(LABEL), 1_000).read(value, None)
+    assert isinstance(found, RecordError)
+    assert found.code is code
+
+
+def test_schemas_with_arrays_are_refused() -> None:
+    """A body of ten bytes may announce more empty items than there is memory."""
+    schema = {
+        "type": "record",
+        "name": "A",
+        "fields": [
+            {"name": "a", "type": {"type": "map", "values": {"type": "array", "items": "null"}}}
+        ],
+    }
+    found = ValueReader(Schemas(schema), 1_000).read(framed(1, b"\x00"), None)
+    assert isinstance(found, RecordError)
+    assert found.code is ErrorCode.SCHEMA_REFUSED
