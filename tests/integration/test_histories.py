@@ -175,6 +175,30 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
     assert "as it is" in found["history state"].found
 
 
+def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_topic_again(
+    make_ground: MakeGround, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the runbook says."""
+    ground = make_ground()
+    ground.send(0, 7, 14)
+    with worker(ground.folder):
+        ground.scores(3)
+    with redis.Redis.from_url(ground.store) as client:
+        client.flushdb()
+    aside = make_topic("aside")
+    with monkeypatch.context() as patch:
+        patch.setenv("FRAUD_WORKER_KAFKA__GROUP", aside)
+        patch.setenv("FRAUD_WORKER_KAFKA__OUTPUT_TOPIC", aside)
+        patch.setenv("FRAUD_WORKER_STORE__STATE", ground.topics["input_topic"])
+        # One that the first worker has not read yet: the future, to its next event.
+        ground.send(28)
+        with worker(ground.folder):
+            read_until(ground.bootstrap, [aside], 4)
+    ground.send(21)
+    with worker(ground.folder):
+        assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 4.0]
+
+
 def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
     ground = make_ground()
     ground.send(0)
