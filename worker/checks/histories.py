@@ -62,6 +62,10 @@ def check_state(
         record = read_record(store, feature_set.name, state)
     refuse_other(state, record, topic)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
-    kept = "for ever" if kept_ms is None else f"for {days(kept_ms)} after their last event"
     known = "new" if record is None else f"of {topic.name} as it is"
-    return [ok(STATE, f"{state}: {known}; histories are kept {kept}")]
+    if kept_ms is None:
+        found = f"{state}: {known}; the topic has no retention that may be read, so that histories "
+        remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
+        return [warning(STATE, found + "are kept for ever", remedy)]
+    kept = f"histories are kept for {days(kept_ms)} after their last event"
+    return [ok(STATE, f"{state}: {known}; {kept}")]

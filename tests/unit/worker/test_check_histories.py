@@ -78,7 +78,10 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
         )
     claim(store, "payments", "payments", TOPIC)
     (finding,) = check_state(settings, feature_set, replace(TOPIC, retention_ms=None))
-    assert finding.found == "payments: of in as it is; histories are kept for ever"
+    assert finding.state is State.WARNING
+    assert "payments: of in as it is" in finding.found
+    assert finding.found.endswith("histories are kept for ever")
+    assert "store.max_lag_s" in finding.remedy
     with pytest.raises(ConfigurationError, match="made anew"):
         check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"))
 
