@@ -38,10 +38,14 @@ def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
             "",
             *_LOOKUPS,
             "",
+            *_HISTORY,
+            "",
             "# The columns of the model, in order: a field, the codes of a category, an expression,",
-            "# or a value of a lookup. An expression may use the features before it.",
+            "# a value of a lookup, a window over what an entity did lately, or a Python function.",
+            "# An expression may use the features before it.",
             "features:",
             *_features(guesses),
+            *_windows(guesses),
             "",
         ]
     )
@@ -102,6 +106,12 @@ _LOOKUPS = (
     "  #customer_profile: {by: customer, max_age: 30d, values: {mean_amount: {default: 0}}}",
 )
 
+_HISTORY = (
+    "# What holds for all windows: how late an event may come and still be counted later, how long",
+    "# its id is remembered, how many events of an entity are seen.",
+    "#history: {allowed_lateness: 1h, duplicates: 1d, cap: 10000}",
+)
+
 
 def _features(guesses: Guesses) -> Iterator[str]:
     fields = {leaf.path for leaf in _all(guesses)}
@@ -134,6 +144,21 @@ def _starters(guesses: Guesses, names: _Names) -> Iterator[str]:
             values = ", ".join(map(scalar, leaf.symbols))
             name = names.new(f"{leaf.name}_code")
             yield f"  - {{name: {name}, category: {{field: {path}, values: [{values}]}}}}"
+
+
+def _windows(guesses: Guesses) -> Iterator[str]:
+    """Windows to begin with, commented out: they need a store."""
+    if not guesses.entities:
+        return
+    key, amount = guesses.partition_key.leaf, guesses.amount.leaf
+    own = [name for name, leaf in guesses.entities.items() if key and leaf.path == key.path]
+    entity = own[0] if own else next(iter(guesses.entities))
+    yield "  # Windows; they keep histories in the store of worker.yaml."
+    text = f"#- {{name: {entity}_count_7d, window: count, by: {entity}, over: 7d}}"
+    yield commented(f"  {text}", "" if own else "of a topic with one partition")
+    if amount is not None:
+        of = scalar(amount.path)
+        yield f"  #- {{name: {entity}_mean_30d, window: mean, of: {of}, by: {entity}, over: 30d}}"
 
 
 def _is_used(leaf: Leaf) -> bool:
