@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,6 @@ from schemas.batch import EventBatch
 Longs = npt.NDArray[np.int64]
 
 _AHEAD = 2
-_AT_ONCE = 4
 _SHOWN = 5
 
 
@@ -133,7 +133,7 @@ def build(
     """
     built, done = Built(), 0
     with (
-        ThreadPoolExecutor(_AT_ONCE, "entities") as pool,
+        ThreadPoolExecutor(os.cpu_count(), "windows") as pool,
         Table(out, feature_set, by_partition=by_partition) as table,
         Behind(_AHEAD) as behind,
         closing(ahead(source, _AHEAD)) as chunks,
