@@ -1,7 +1,8 @@
-"""The process in which a bundle proves itself: `python -m models.bundle_child`, see models.bundle.verify.
+"""The process in which a model proves itself: `python -m models.bundle_child`.
 
-Arguments: the bundle's folder, the device, seconds, bytes. Answers with one line of JSON on stdout,
-`{"verified": {...}}` or `{"refused": "..."}`, where it lives to do so.
+models.bundle.process starts it. Arguments: `verify` or `open`, the bundle's folder or the model's
+file, the device, seconds, bytes. It answers with one line of JSON on stdout, `{"proven": {...}}` or
+`{"refused": "..."}`, where it lives to do so.
 
 It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
 XGBoost is imported: with it the start would take a second more.
@@ -29,38 +30,38 @@ _NICE = 5
 
 def main() -> None:
     """Bound this process, look at the bundle, answer."""
-    folder, device, seconds, memory = sys.argv[1:]
+    task, path, device, seconds, memory = sys.argv[1:]
     # What libraries print goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _bound_time(float(seconds))
     _yield_to_others()
     sys.modules["sklearn"] = None  # type: ignore[assignment]
-    said = _look(Path(folder), device, int(memory))
+    said = _look(task, Path(path), device, int(memory))
     # What a damaged model left behind shows when it is freed, which is before the answer.
     gc.collect()
     answer.write(json.dumps(said) + "\n")
     answer.close()
 
 
-def _look(folder: Path, device: str, memory: int) -> dict[str, Any]:
+def _look(task: str, path: Path, device: str, memory: int) -> dict[str, Any]:
     # all that is imported, before the bound on memory
     from models.bundle.facts import in_words  # noqa: PLC0415
     from schemas.errors import ConfigurationError  # noqa: PLC0415
 
     lift = _bound_memory(memory)
     try:
-        return {"verified": prove(folder, device, lift)}
+        return {"proven": prove(path, device, lift) if task == "verify" else open_only(path)}
     except MemoryError:
         reason = "std::bad_alloc"
     except ConfigurationError as error:
         reason = str(error)
     # A damaged model makes XGBoost, or what reads its answers, fail in ways that nobody can list.
     except Exception as error:  # noqa: BLE001
-        reason = f"{folder}: {type(error).__name__}: {in_words(error)}"
+        reason = f"{path}: {type(error).__name__}: {in_words(error)}"
     if "bad_alloc" in reason:
         reason = (
-            f"{folder}: asks for more than {memory:,} bytes of memory; it is damaged, or "
+            f"{path}: asks for more than {memory:,} bytes of memory; it is damaged, or "
             "model.verify_max_bytes is too small for it"
         )
     return {"refused": reason}
@@ -92,6 +93,16 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
         "sums": bundle.sums,
         "device": on,
     }
+
+
+def open_only(path: Path) -> dict[str, Any]:
+    """Load a model file and follow its trees. Raises BundleRefusedError."""
+    from models.bundle.pack import read_model  # noqa: PLC0415
+    from models.bundle.trees import check_trees, read_trees  # noqa: PLC0415
+
+    booster = read_model(path)
+    check_trees(read_trees(booster), booster.num_features(), str(path))
+    return {}
 
 
 def _prove_on_gpu(bundle: Bundle, device: str) -> str:

@@ -107,26 +107,45 @@ class Location:
                 self._write(CHAMPION_FILE, (name,))
             return before
 
-    def rollback(self) -> tuple[str, str]:
-        """Make the champion before the champion again; returns its name and the one it replaces.
+    def before(self) -> str:
+        """The champion that `rollback` goes back to.
 
         Raises BundleRefusedError where none is remembered, or it is no longer there.
         """
+        return self._before()[-1]
+
+    def rollback(self, to: str | None = None) -> tuple[str, str]:
+        """Make the champion before the champion again; returns its name and the one it replaces.
+
+        to: the name that `before` gave; where another one would be gone back to by now, none is.
+        Raises BundleRefusedError as `before` does.
+        """
         with self._locked():
-            now = self.champion_name()
-            kept = list(self.previous())
-            while kept and kept[-1] == now:
-                kept.pop()
-            if now is None or not kept:
+            *kept, name = self._before()
+            if to not in (None, name):
                 raise BundleRefusedError(
-                    f"{self.folder}: remembers no champion before {now or 'the first'}; name one "
-                    f"with `fraud-worker model promote {self.folder} NAME`"
+                    f"{self.folder}: another bundle was promoted or rolled back meanwhile, and the "
+                    f"champion before is {name}, not {to}; look at it with "
+                    f"`fraud-worker model show {self.folder}`"
                 )
-            name = kept.pop()
-            self.bundle(name)
+            now = str(self.champion_name())
             self._write(CHAMPION_FILE, (name,))
             self._write(PREVIOUS_FILE, kept)
             return name, now
+
+    def _before(self) -> list[str]:
+        """Champions before the present one, the last of them a bundle that is there."""
+        now = self.champion_name()
+        kept = list(self.previous())
+        while kept and kept[-1] == now:
+            kept.pop()
+        if now is None or not kept:
+            raise BundleRefusedError(
+                f"{self.folder}: remembers no champion before {now or 'the first'}; name one "
+                f"with `fraud-worker model promote {self.folder} NAME`"
+            )
+        self.bundle(kept[-1])
+        return kept
 
     def _read(self, file: str) -> tuple[str, ...] | None:
         """The names in a file of the location, a line each; None where it is not there."""

@@ -66,9 +66,9 @@ def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
         raise BundleRefusedError(
             f"{folder}: has no {SUMS_FILE}; it is no model bundle, or its copy is not complete"
         )
-    contents = {SUMS_FILE: _read(folder / SUMS_FILE, MAX_SUMS_BYTES)}
+    contents = {SUMS_FILE: read_plain(folder / SUMS_FILE, MAX_SUMS_BYTES)}
     named = _named(present, contents[SUMS_FILE], folder)
-    contents |= {name: _read(folder / name, MAX_FILE_BYTES) for name in named}
+    contents |= {name: read_plain(folder / name, MAX_FILE_BYTES) for name in named}
     return checked(contents, folder), hashlib.sha256(contents[SUMS_FILE]).hexdigest()
 
 
@@ -122,7 +122,7 @@ def _plain_files(folder: Path) -> set[str]:
     return {entry.name for entry in entries}
 
 
-def _read(path: Path, bound: int) -> bytes:
+def read_plain(path: Path, bound: int) -> bytes:
     """The content of a plain file of at most `bound` bytes; links are not followed."""
     try:
         # without O_NONBLOCK the opening of a FIFO would wait for a writer
@@ -132,7 +132,7 @@ def _read(path: Path, bound: int) -> bytes:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise BundleRefusedError(f"{path}: is not a plain file")
-            content = file.read(bound + 1) if found.st_size <= bound else None
+            content = file.read(found.st_size + 1) if found.st_size <= bound else None
     except OSError as error:
         raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
     if content is None or len(content) > bound:

@@ -118,7 +118,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(folder: Path) -
     with pytest.raises(BundleRefusedError, match=r"model\.ubj: is a link, a folder or a special"):
         load_bundle(folder)
     with pytest.raises(BundleRefusedError, match="not a plain file"):
-        sums._read(folder / "model.ubj", 100)
+        sums.read_plain(folder / "model.ubj", 100)
 
 
 def test_a_folder_within_is_refused(folder: Path) -> None:

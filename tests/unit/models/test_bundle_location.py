@@ -45,6 +45,18 @@ def test_rollback_goes_back_one_champion_after_the_other(place: Location) -> Non
         Location(place.folder.parent).rollback()
 
 
+def test_a_rollback_to_another_than_was_looked_at_is_none(place: Location) -> None:
+    for name in ("a", "b"):
+        place.promote(name)
+    looked_at = place.before()
+    assert looked_at == "a"
+    place.promote("c")
+    with pytest.raises(BundleRefusedError, match="meanwhile, and the champion before is b, not a"):
+        place.rollback(looked_at)
+    assert place.champion_name() == "c"
+    assert place.rollback("b") == ("b", "c")
+
+
 def test_promoting_the_champion_again_changes_nothing(place: Location) -> None:
     for name in ("a", "b", "b"):
         place.promote(name)

@@ -19,7 +19,7 @@ from models.bundle import BundleRefusedError, Limits, load_bundle, verify
 from tests.unit.models.bundles import edit_manifest, edit_model, sum_again, trees_in
 from tests.unit.models.small_model import NAMES, FakeFeatureSet, feature_set, reference
 
-verify_module: Any = importlib.import_module("models.bundle.verify")
+process: Any = importlib.import_module("models.bundle.process")
 FEATURES = feature_set(*NAMES).features
 
 
@@ -132,10 +132,10 @@ def child_that(code: str) -> list[str]:
     [
         ("", "answer that cannot be read"),
         ("print('hello')", "answer that cannot be read"),
-        ("print('[]')", "not one line with one object"),
-        ("print('{}')", "not one line with one object"),
-        ("print('{\"refused\": 1}'); print()", "not one line with one object"),
-        ("print('{\"verified\": {}}')", "answer that cannot be read"),
+        ("print('[]')", "answer that cannot be read"),
+        ("print('{}')", "answer that cannot be read"),
+        ("print('{\"refused\": 1}'); print()", "answer that cannot be read"),
+        ("print('{\"proven\": {}}')", "answer that cannot be read"),
         ("print('{\"other\": 1}')", "answer that cannot be read"),
         ("import sys; sys.stdout.buffer.write(b'\\xff\\n')", "answer that cannot be read"),
         (
@@ -155,7 +155,7 @@ def child_that(code: str) -> list[str]:
 def test_however_the_child_ends_it_is_a_refusal(
     folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
 ) -> None:
-    monkeypatch.setattr(verify_module, "COMMAND", child_that(code))
+    monkeypatch.setattr(process, "COMMAND", child_that(code))
     with pytest.raises(BundleRefusedError, match=said):
         verify(folder)
 
@@ -173,7 +173,7 @@ def test_however_the_child_ends_it_is_a_refusal(
 def test_a_child_that_hangs_is_ended_in_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    monkeypatch.setattr(verify_module, "COMMAND", child_that(code))
+    monkeypatch.setattr(process, "COMMAND", child_that(code))
     started = time.monotonic()
     with pytest.raises(BundleRefusedError, match=r"took more than 0\.5 s; .*verify_timeout_s"):
         verify(folder, limits=Limits(seconds=0.5))
@@ -185,7 +185,7 @@ def test_a_child_that_hangs_is_ended_in_time(
 def test_where_no_process_can_be_started_that_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_module, "COMMAND", [str(folder / "nothing")])
+    monkeypatch.setattr(process, "COMMAND", [str(folder / "nothing")])
     with pytest.raises(BundleRefusedError, match="no process could be started"):
         verify(folder)
 
@@ -194,7 +194,7 @@ def in_the_child(prove: str, seconds: float = 60, memory: int = 2**26) -> tuple[
     """Run the child's own code with another proof; its status, answer and last words."""
     code = f"import models.bundle_child as child\n{prove}\nchild.prove = prove\nchild.main()"
     ended = subprocess.run(
-        [*child_that(code), "folder", "cpu", str(seconds), str(memory)],
+        [*child_that(code), "verify", "folder", "cpu", str(seconds), str(memory)],
         capture_output=True,
         text=True,
         check=False,
@@ -219,7 +219,7 @@ def test_the_child_bounds_its_memory_beyond_the_libraries() -> None:
     said, _ = refused("def prove(*_): return bytearray(2**26 + 2**24)")
     assert "asks for more than 67,108,864 bytes" in said
     status, answer, _ = in_the_child("def prove(*_): return len(bytearray(2**25))")
-    assert (status, json.loads(answer)) == (0, {"verified": 2**25})
+    assert (status, json.loads(answer)) == (0, {"proven": 2**25})
 
 
 def test_nothing_but_the_answer_comes_out_of_the_child() -> None:
@@ -231,7 +231,7 @@ def test_nothing_but_the_answer_comes_out_of_the_child() -> None:
 def test_the_child_does_without_scikit_learn() -> None:
     look = "import sys\ndef prove(*_): return sorted(m for m in sys.modules if 'klearn' in m)"
     _, answer, _ = in_the_child(look)
-    assert json.loads(answer) == {"verified": ["sklearn", "xgboost.sklearn"]}
+    assert json.loads(answer) == {"proven": ["sklearn", "xgboost.sklearn"]}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's")
@@ -243,4 +243,4 @@ def test_the_child_gives_way_to_the_worker() -> None:
         "        resource.getrlimit(resource.RLIMIT_CORE)[0]]"
     )
     _, answer, _ = in_the_child(look)
-    assert json.loads(answer) == {"verified": [os.nice(0) + 5, "1000", 0]}
+    assert json.loads(answer) == {"proven": [os.nice(0) + 5, "1000", 0]}

@@ -17,7 +17,7 @@ from worker.checks import model
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, State
 
-verify_module: Any = importlib.import_module("models.bundle.verify")
+process: Any = importlib.import_module("models.bundle.process")
 
 
 def findings_of(folder: Path) -> list[Finding]:
@@ -73,7 +73,7 @@ def test_a_bundle_that_ends_the_process_is_refused_and_check_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = [sys.executable, "-c", "import os; os.abort()"]
-    monkeypatch.setattr(verify_module, "COMMAND", crash)
+    monkeypatch.setattr(process, "COMMAND", crash)
     (finding,) = findings_of(folder)
     assert (finding.check, finding.state) == (model.BUNDLE, State.FAILED)
     assert "with SIGABRT" in finding.found

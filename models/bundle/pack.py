@@ -1,0 +1,161 @@
+"""A bundle of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xgboost as xgb
+
+from features.suggest import unknown
+from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
+from models.bundle.facts import check_accepted, model_facts, open_model
+from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
+from models.bundle.process import DEFAULT_LIMITS, Limits
+from models.bundle.refusal import BundleRefusedError
+from models.bundle.sums import MAX_FILE_BYTES, read_plain
+from models.bundle.trees import read_trees
+from models.bundle.verify import Verified, try_model, verify
+from models.bundle.write import write_bundle
+
+_PICKLES = (b"\x80", b"cs", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the model's columns are called.
+
+    given: in the order of the columns; None: as the model says itself.
+    generate: f0, f1, … where it says nothing.
+    """
+
+    given: Sequence[str] | None = None
+    generate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """notes: what was done to the model that its owner may want to know."""
+
+    verified: Verified
+    objective: str
+    trees: int
+    golden: int
+    notes: tuple[str, ...]
+
+
+def pack_model(  # noqa: PLR0913  what a model file does not say
+    model: Path,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    names: Names,
+    definitions: Sequence[NamedFeature] | None = None,
+    golden: int = DEFAULT_GOLDEN,
+    seed: int = 0,
+    all_rounds: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Packed:
+    """Write the bundle `out` of the model file `model`, XGBoost's JSON or UBJ.
+
+    names: of its columns. definitions: features of a set, which have to hold all of them; None:
+    the bundle says nothing of how its features are defined, and fits no feature set.
+    golden, seed: how many vectors to draw along the model's thresholds, and from which seed.
+    all_rounds: keep the rounds after the best one of a training that stopped early.
+
+    Raises BundleRefusedError, naming what was found and what to do; `out` is not there then.
+    """
+    if not 0 < golden <= MAX_GOLDEN:
+        raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
+    try_model(model, limits)
+    booster, notes = _best_rounds(read_model(model), all_rounds=all_rounds)
+    features = _defined(_names(booster, names, model), definitions)
+    booster.feature_names = None
+    vectors = draw_vectors(booster, read_trees(booster), len(features), count=golden, seed=seed)
+    write_bundle(out, booster, name=name, version=version, features=features, golden=vectors)
+    try:
+        verified = verify(out, expected=definitions, limits=limits)
+    except BundleRefusedError:
+        shutil.rmtree(out)
+        raise
+    facts = model_facts(booster)
+    return Packed(verified, facts.objective, facts.trees, golden, notes)
+
+
+def read_model(path: Path) -> xgb.Booster:
+    """The booster in a model file.
+
+    Raises BundleRefusedError for what is no model of XGBoost, and for one that gives no margin.
+    """
+    content = read_plain(path, MAX_FILE_BYTES)
+    if content.startswith(_PICKLES):
+        raise BundleRefusedError(
+            f"{path}: looks like a pickle or an archive, which is never loaded; load it where you "
+            "trust it, and save it with model.save_model('model.ubj')"
+        )
+    booster = open_model(content, str(path))
+    check_accepted(model_facts(booster), str(path))
+    return booster
+
+
+def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:
+    """The rounds that XGBoost's scikit-learn API would predict with."""
+    told = booster.attr("best_iteration")
+    rounds = booster.num_boosted_rounds()
+    best = int(told) + 1 if told is not None and told.isdigit() else rounds
+    if best >= rounds or best < 1:
+        return booster, ()
+    stopped = "its training stopped early"
+    if all_rounds:
+        return booster, (f"{stopped}; all {rounds} rounds are kept, the first {best} were best",)
+    note = (
+        f"{stopped}; the first {best} of {rounds} rounds are kept, as XGBClassifier predicts with "
+        "them (--all-rounds keeps all)"
+    )
+    return booster[:best], (note,)
+
+
+def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:
+    own, columns = booster.feature_names, booster.num_features()
+    if names.given is not None:
+        given = list(names.given)
+        if len(given) != columns:
+            raise BundleRefusedError(
+                f"{model}: has {columns} columns, and {len(given)} feature names were given; give "
+                "one for each, in the order of the training columns"
+            )
+        if own is not None and own != given and sorted(own) == sorted(given):
+            raise BundleRefusedError(
+                f"{model}: names the same features in another order ({', '.join(own[:5])}, …); "
+                "leave --feature-names away, or give them in the model's order"
+            )
+        return given
+    if own is not None:
+        if names.generate:
+            raise BundleRefusedError(
+                f"{model}: names its features itself ({', '.join(own[:5])}, …); leave "
+                "--generate-names away"
+            )
+        return list(own)
+    if names.generate:
+        return [f"f{column}" for column in range(columns)]
+    raise BundleRefusedError(
+        f"{model}: has {columns} columns and names none of them; give --feature-names in the order "
+        "of the training columns, or --generate-names for f0, f1, …"
+    )
+
+
+def _defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -> list[FeatureRef]:
+    if definitions is None:
+        return [FeatureRef(name=name, fingerprint="") for name in names]
+    known = {feature.name: feature.fingerprint for feature in definitions}
+    for name in names:
+        if name not in known:
+            raise BundleRefusedError(
+                f"{unknown('feature', name, known)}; the model needs it: define it in the feature "
+                "set, or say with --feature-names what the set calls it"
+            )
+    return [FeatureRef(name=name, fingerprint=known[name]) for name in names]
