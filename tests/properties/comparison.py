@@ -26,8 +26,9 @@ from tests.oracles.windows import (
     serial,
     value,
 )
+from tests.properties.logs import is_event
 from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
-from tests.properties.scenarios import Scenario, is_event
+from tests.properties.scenarios import Scenario
 
 Of = tuple[str, str]
 """An entity and its key."""

@@ -93,7 +93,7 @@ def _portion(seed: int, number: int, cases: int) -> Counter[str] | str:
     try:
         return run(cases, seed + number)
     except Exception:  # noqa: BLE001 - whatever it is, it is the result
-        return traceback.format_exc()
+        return f"{traceback.format_exc()}\nCASES={cases} SEED={seed + number} repeats it alone"
 
 
 if __name__ == "__main__":

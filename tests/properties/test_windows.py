@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from unittest import mock
 
 import pytest
 
+from features.bind import EARLIEST, LATEST
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
+from features.windows import view
+from tests.properties.logs import make_events, make_labels
+from tests.properties.rich_set import SECOND
 from tests.properties.run import run
+from tests.properties.scenarios import ALL, Scenario, make_step
 from tests.properties.subject import Subject
+from tests.properties.world import check
 
 CASES = 200
 SERVER_CASES = 25
@@ -41,6 +50,28 @@ def test_every_value_flag_and_write_is_the_oracles(seed: int) -> None:
     rare = {name for name, share in SHARES.items() if tally[name] < share * tally["events"]}
     rare |= {name for name, rate in RATES.items() if tally[name] < rate * CASES}
     assert not rare, tally
+
+
+def test_so_it_is_in_large_batches(seed: int) -> None:
+    """Of many cards, whose histories are longer than the cap, with time between that is short."""
+    pick = random.Random(seed).choice
+    events = make_events(pick, 1500, 2, 20, list(range(12)))
+    labels = make_labels(pick, 300, events)
+    steps = tuple(make_step(pick, 2, len(labels), [ALL, 0, 0b10110], 100) for _ in range(12))
+    check(Scenario((3 * SECOND, 4 * SECOND, 20), 2, events, labels, steps, 400))
+
+
+def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int) -> None:
+    """One number of 64 bits has no room for such times and a history's number."""
+    pick = random.Random(seed).choice
+    events = make_events(pick, 4000, 1, 3, [*range(4000), *[0, 1] * 1000])
+    times = [event.time for event in events]
+    shifts = [EARLIEST + SECOND - min(times)] * 2000 + [LATEST - SECOND - max(times)] * 2000
+    log = tuple(replace(e, time=e.time + shift) for e, shift in zip(events, shifts, strict=True))
+    with mock.patch.object(view, "Search", wraps=view.Search) as search:
+        check(Scenario((SECOND, SECOND, 3), 1, log, (), (), 4000))
+    merged = search.call_args_list[0].args[0]
+    assert len(merged.starts) * (merged.time.max() - merged.time.min()) > 2**62
 
 
 @pytest.fixture

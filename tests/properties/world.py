@@ -12,11 +12,13 @@ from unittest import mock
 from features.history import compact
 from features.history.log_state import LogState
 from features.matrix import Writes
+from features.windows import portions, ragged
 from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
+from tests.properties.logs import is_event
 from tests.properties.rich_set import WINDOWS
-from tests.properties.scenarios import ALL, Scenario, Step, is_event
+from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
 from tests.properties.subject import Subject
 
@@ -179,8 +181,14 @@ Make = Callable[[tuple[int, int, int], int], Subject]
 def check(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None = None) -> None:
     """Raises DisagreementError where the engine does not say what the oracle says.
 
-    Histories are compacted for a gain of one member: the usual threshold would hardly ever be met.
+    Histories are compacted for a gain of one member, and few members are a portion: with so little
+    data that would else not happen.
     """
     subject = make(scenario.rules, scenario.partitions)
-    with mock.patch.object(compact, "WORTH", 1):
-        World(scenario, subject, Counter() if tally is None else tally).play()
+    world = World(scenario, subject, Counter() if tally is None else tally)
+    with (
+        mock.patch.object(compact, "WORTH", 1),
+        mock.patch.object(ragged, "MOST_PAIRS", 20),
+        mock.patch.object(portions, "MEMBERS_AT_A_TIME", 1 if len(scenario.events) % 2 else 30),
+    ):
+        world.play()
