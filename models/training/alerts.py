@@ -1,0 +1,98 @@
+"""What a threshold on the score would bring: alerts a day, frauds found, money saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.training.scored import OutOfFold
+
+_DIGITS = 3
+
+
+class Range(NamedTuple):
+    """Of days."""
+
+    mean: float
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Events whose score is at least the threshold.
+
+    events, cards: alerted a day; a card counts once a day. precision, recall: of events. saved:
+    minor units a day, the amounts of frauds found less the reviews, one for each card and day; None
+    where amounts are not known.
+    """
+
+    threshold: float
+    events: Range
+    cards: Range
+    precision: float
+    recall: float
+    saved: float | None
+
+
+def alerts_at(scored: OutOfFold, threshold: float, review_cost: int) -> Alerts:
+    """review_cost: minor units."""
+    alerted = scored.scores >= threshold
+    frauds = alerted & (scored.labels == 1)
+    days, places = np.unique(scored.days, return_inverse=True)
+    pairs = np.unique(np.stack([places[alerted], scored.cards[alerted]]), axis=1)
+    saved = None
+    if scored.amounts is not None:
+        saved = (int(scored.amounts[frauds].sum()) - pairs.shape[1] * review_cost) / len(days)
+    return Alerts(
+        threshold,
+        _range(places[alerted], len(days)),
+        _range(pairs[0], len(days)),
+        float(frauds.sum() / max(1, alerted.sum())),
+        float(frauds.sum() / max(1, (scored.labels == 1).sum())),
+        saved,
+    )
+
+
+def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
+    """The score from which on so many cards a day are alerted, on average, rounded up.
+
+    None where there are not so many cards.
+    """
+    days = np.unique(scored.days)
+    order = np.lexsort((-scored.scores, scored.cards, scored.days))
+    day, card = scored.days[order], scored.cards[order]
+    highest = np.ones(len(order), np.bool_)
+    highest[1:] = (day[1:] != day[:-1]) | (card[1:] != card[:-1])
+    scores = np.sort(scored.scores[order][highest])[::-1]
+    place = round(cards_a_day * len(days))
+    if not 0 < place <= len(scores):
+        return None
+    return _rounded_up(float(scores[place - 1]))
+
+
+def alert_table(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
+    """One row for each number of cards a day that can be reached, highest threshold first."""
+    found = (threshold_for(scored, budget) for budget in budgets)
+    thresholds = {threshold for threshold in found if threshold is not None}
+    return [
+        alerts_at(scored, threshold, review_cost) for threshold in sorted(thresholds, reverse=True)
+    ]
+
+
+def _range(places: npt.NDArray[Any], days: int) -> Range:
+    counts = np.bincount(places, minlength=days)
+    return Range(float(counts.mean()), int(counts.min()), int(counts.max()))
+
+
+def _rounded_up(score: float) -> float:
+    """To three digits of what is left to 0 or 1, whichever is nearer; below 1."""
+    left = min(score, 1.0 - score)
+    digits = _DIGITS - 1 - math.floor(math.log10(left))
+    rounded: float = math.ceil(round(score * 10**digits, 6)) / 10**digits
+    return min(rounded, float(1.0 - 10.0**-digits))

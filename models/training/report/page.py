@@ -1,0 +1,244 @@
+"""The page: what was trained, what it is worth, and what thresholds would bring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+
+from models.training.alerts import Alerts, alert_table, alerts_at
+from models.training.report import charts
+from models.training.report.style import STYLE
+from models.training.search import Tried
+from models.training.train import Training
+
+BUDGETS = (5, 10, 20, 50, 100, 200, 500)
+"""Cards a day that the table of thresholds has a row for."""
+_SHOWN_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the report is about. review_cost: minor units; scale: their digits.
+
+    bands: thresholds by decision of the suggested policy.
+    """
+
+    name: str
+    version: str
+    table: str
+    card: str
+    review_cost: int
+    scale: int
+    bands: Mapping[str, float]
+
+
+def write_report(training: Training, subject: Subject) -> str:
+    """The page as one HTML text; it refers to nothing outside."""
+    sections = [
+        _head(training, subject),
+        _tiles(training),
+        _thresholds(training, subject),
+        *_charts(training, subject),
+        _section("How it was chosen", _CHOSEN, _tries(training)),
+        _section("Made from", "", _facts(training, subject)),
+    ]
+    title = escape(f"{subject.name} {subject.version}")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}: training report</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{''.join(sections)}</main>\n</body>\n</html>\n"
+    )
+
+
+_CHOSEN = (
+    "Each row is a set of parameters at its best number of rounds. Every fold was trained on days "
+    "of its own and assessed on later ones, after the delay that labels take; none of them reaches "
+    "beyond the last day of training."
+)
+
+
+def _head(training: Training, subject: Subject) -> str:
+    facts, lengths = training.trained, training.plan.lengths
+    return (
+        f"<header><h1>{escape(subject.name)} <small>{escape(subject.version)}</small></h1>"
+        f"<p>Trained on {facts.rows:,} events from {facts.since:%-d %B %Y} to "
+        f"{facts.until:%-d %B %Y}, {facts.frauds:,} of them frauds. All that follows is measured on "
+        f"{_count(len(training.begins), 'earlier fold')} of {lengths.train} days of training, "
+        f"{lengths.delay} days until labels are known and {lengths.assess} days assessed: "
+        f"{len(training.out_of_fold.labels):,} events, {int(training.out_of_fold.labels.sum()):,} "
+        "frauds, each scored by a model that had not seen it; cards known to be compromised are "
+        "left out.</p></header>\n"
+    )
+
+
+def _tiles(training: Training) -> str:
+    worth, scored = training.chosen.worth, training.out_of_fold
+    tiles = [
+        ("Average precision", f"{worth.average_precision:.3f}", "mean of folds"),
+        ("ROC AUC", f"{worth.roc_auc:.3f}", "mean of folds"),
+        ("Card precision at 100", f"{worth.card_precision_100:.1%}", "of 100 cards a day"),
+        ("Calibration error", f"{scored.calibration_error:.2%}", "each fold by the others' curve"),
+        ("Brier score", f"{scored.brier:.5f}", "likewise"),
+    ]
+    return (
+        '<div class="tiles">'
+        + "".join(
+            f'<div class="tile"><span>{name}</span><b>{value}</b><small>{note}</small></div>'
+            for name, value, note in tiles
+        )
+        + "</div>\n"
+    )
+
+
+def _thresholds(training: Training, subject: Subject) -> str:
+    """A row for each budget, and one for each band, marked."""
+    scored = training.out_of_fold
+    rows = {a.threshold: a for a in alert_table(scored, BUDGETS, subject.review_cost)}
+    for threshold in subject.bands.values():
+        rows.setdefault(threshold, alerts_at(scored, threshold, subject.review_cost))
+    marks = {threshold: decision for decision, threshold in subject.bands.items()}
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in (
+            "score from",
+            "cards a day",
+            "least to most",
+            "events a day",
+            "least to most",
+            "precision",
+            "recall",
+            "saved a day",
+        )
+    )
+    body = "".join(
+        _row(rows[threshold], marks.get(threshold), subject.scale)
+        for threshold in sorted(rows, reverse=True)
+    )
+    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
+    cost = _money(subject.review_cost, subject.scale)
+    return _section(
+        "What thresholds would bring",
+        "Each row alerts so many cards on an average day. A card is reviewed once a day however "
+        "many of its events are alerted. Saved are the amounts of the frauds that are alerted, "
+        f"less {cost} for each review; amounts in the units of the events. Bands of the suggested "
+        "policy are marked.",
+        table,
+    )
+
+
+def _row(alerts: Alerts, decision: str | None, scale: int) -> str:
+    mark = "" if decision is None else f'<span class="mark">{escape(decision)}</span>'
+    saved = "unknown" if alerts.saved is None else _money(alerts.saved, scale)
+    bad = ' class="bad"' if alerts.saved is not None and alerts.saved < 0 else ""
+    cells = [
+        f"{alerts.threshold:.6g}{mark}",
+        f"{alerts.cards.mean:,.1f}",
+        f"<small>{alerts.cards.least:,} to {alerts.cards.most:,}</small>",
+        f"{alerts.events.mean:,.1f}",
+        f"<small>{alerts.events.least:,} to {alerts.events.most:,}</small>",
+        f"{alerts.precision:.1%}",
+        f"{alerts.recall:.1%}",
+    ]
+    tag = ' class="band"' if decision else ""
+    inner = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"<tr{tag}>{inner}<td{bad}>{saved}</td></tr>"
+
+
+def _charts(training: Training, subject: Subject) -> list[str]:
+    scored = training.out_of_fold
+    marked = [
+        (decision, alerts_at(scored, threshold, subject.review_cost))
+        for decision, threshold in subject.bands.items()
+    ]
+    lowest = min(subject.bands.values())
+    pair = _section(
+        "Precision and recall",
+        "How many alerts are frauds, and how many frauds are alerts, at every threshold.",
+        charts.precision_recall(scored, marked),
+    ) + _section(
+        "Reliability",
+        "What became of events by their score; on the dotted line a score is the share of frauds. "
+        "Bars: two standard errors.",
+        charts.reliability(scored),
+    )
+    return [
+        f'<div class="pair">{pair}</div>',
+        _section(
+            "Day by day",
+            f"Frauds and alerts of each assessed day, at a score of {lowest:.3g} or more.",
+            charts.by_day(scored, lowest),
+        ),
+        _section(
+            "Scores by day",
+            "Where the median event stands, and the most suspicious tenth, hundredth and "
+            "thousandth. Lines that climb or fall over the weeks say that the stream changes.",
+            charts.score_quantiles(scored),
+        ),
+        _section(
+            "What the model looks at",
+            "Share of the total gain: what the splits on a feature took from the loss in training.",
+            charts.gains(training.gains),
+        ),
+    ]
+
+
+def _tries(training: Training) -> str:
+    best: list[Tried] = []
+    for one in training.tried if training.tried[0].folds else [training.chosen]:
+        if all(one.params != other.params for other in best):
+            best.append(one)
+    names = sorted({name for one in best for name in one.params})
+    folds = [f"from {_day(begin)}" for begin in training.begins]
+    titles = ["average precision", *folds, "cards at 100", "ROC AUC", "rounds", *names]
+    head = "".join(f"<th>{escape(title.replace('_', ' '))}</th>" for title in titles)
+    rows = []
+    for one in best[:_SHOWN_TRIES]:
+        worth = one.worth
+        cells = [
+            f"{worth.average_precision:.4f}",
+            *(f"<small>{fold.average_precision:.3f}</small>" for fold in one.folds),
+            f"{worth.card_precision_100:.1%}",
+            f"{worth.roc_auc:.4f}",
+            str(one.rounds),
+            *(escape(str(one.params.get(name, ""))) for name in names),
+        ]
+        tag = ' class="band"' if one is best[0] else ""
+        rows.append(f"<tr{tag}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{"".join(rows)}</table></div>'
+
+
+def _facts(training: Training, subject: Subject) -> str:
+    facts = training.trained
+    items = {
+        "table": escape(subject.table),
+        "its SHA-256": f"<code>{facts.data}</code>",
+        "cards by": escape(subject.card),
+        "features": str(len(training.gains)),
+        "XGBoost": f"{escape(facts.xgboost)}, seed {facts.seed}",
+        "parameters": f"<code>{escape(json.dumps(facts.params))}</code>",
+        "calibration": f"{len(training.calibration.margins)} knots from margin "
+        f"{training.calibration.margins[0]:.2f} to {training.calibration.margins[-1]:.2f}",
+    }
+    inner = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in items.items())
+    return f"<dl>{inner}</dl>"
+
+
+def _section(title: str, words: str, content: str) -> str:
+    told = f"<p>{words}</p>" if words else ""
+    return f"<section><h2>{title}</h2>{told}{content}</section>\n"
+
+
+def _money(minor: float, scale: int) -> str:
+    return f"{minor / 10**scale:,.{scale}f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _day(time: int) -> str:
+    return f"{datetime.fromtimestamp(time / 1e6, UTC):%-d %b}"

@@ -1,0 +1,68 @@
+"""Events that were scored by models which had not seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.calibration import Calibration
+from models.training.calibrate import fit_calibration
+from models.training.folds import DAY, Fold
+from models.training.metrics import brier_score, calibration_error
+from models.training.table import LabelledEvents
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutOfFold:
+    """N assessed events of the earlier folds in order of time, each scored by its fold's model.
+
+    scores: float64[N], calibrated. days: since 1970. amounts: int64[N] minor units, or None.
+    calibration_error, brier: of scores that the curve of the other folds gives.
+    """
+
+    labels: npt.NDArray[np.int8]
+    scores: npt.NDArray[np.float64]
+    cards: npt.NDArray[np.int32]
+    days: npt.NDArray[np.int64]
+    amounts: npt.NDArray[np.int64] | None
+    calibration_error: float
+    brier: float
+
+
+def calibrated(
+    events: LabelledEvents, folds: Sequence[Fold], margins: Sequence[npt.NDArray[np.float32]]
+) -> tuple[Calibration, OutOfFold]:
+    """The curve of all folds, and their events with its scores; margins: of each fold."""
+    labels = [fold.labels for fold in folds]
+    curve = fit_calibration(np.concatenate(margins), np.concatenate(labels))
+    others = _by_the_others(margins, labels)
+    rows = np.concatenate([fold.assess for fold in folds])
+    order = np.argsort(rows)
+    rows, known = rows[order], np.concatenate(labels)
+    return curve, OutOfFold(
+        known[order],
+        curve.apply(np.concatenate(margins)[order]),
+        events.cards[rows],
+        events.times[rows] // DAY,
+        None if events.amounts is None else events.amounts[rows],
+        calibration_error(known, others),
+        brier_score(known, others),
+    )
+
+
+def _by_the_others(
+    margins: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.int8]]
+) -> npt.NDArray[np.float64]:
+    """Scores of each fold by the curve of the others; of one fold alone, by its own."""
+    found = []
+    for place, of_fold in enumerate(margins):
+        used = [other for other in range(len(margins)) if other != place] or [place]
+        curve = fit_calibration(
+            np.concatenate([margins[other] for other in used]),
+            np.concatenate([labels[other] for other in used]),
+        )
+        found.append(curve.apply(of_fold))
+    return np.concatenate(found)

@@ -1,0 +1,171 @@
+"""A training table as ``fraud-worker features build`` writes it, read for a span of time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.bundle.manifest import FeatureRef
+from schemas.batch import Kind
+from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
+
+Longs = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+
+METADATA: Final = b"fraud_worker"
+UNKNOWN: Final = np.int8(-1)
+"""The label of an event of which nobody has said what it is."""
+_OF_EVENT: Final = ("amount_minor", "label", "label_time")
+_NEVER: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledEvents:
+    """N events of a table in order of time; all times in microseconds since 1970 UTC.
+
+    matrix: float32[N, F]. cards: int32[N], a number for each. labels: 1 fraud, 0 none, UNKNOWN.
+    label_times: when the label was known. amounts: int64[N] minor units, None where there are none.
+    unlabelled_legit: who is not labelled counts as no fraud; otherwise it is left out.
+    """
+
+    matrix: npt.NDArray[np.float32]
+    times: Longs
+    cards: npt.NDArray[np.int32]
+    labels: Labels
+    label_times: Longs
+    amounts: Longs | None
+    unlabelled_legit: bool
+
+    def labels_known(self, at: int) -> Labels:
+        """int8[N], what the labels known at a time say; UNKNOWN for what has to be left out."""
+        nothing = np.int8(0) if self.unlabelled_legit else UNKNOWN
+        known = (self.label_times <= at) & (self.labels != UNKNOWN)
+        return np.where(known, self.labels, nothing)
+
+    def between(self, since: int, until: int) -> npt.NDArray[np.intp]:
+        """The rows of events at since <= time < until."""
+        first, end = np.searchsorted(self.times, [since, until])
+        return np.arange(first, end)
+
+
+class TrainingTable:
+    """Who, when and which label of all rows; features are read for a span of time alone."""
+
+    def __init__(self, path: Path, card: str | None = None) -> None:
+        """card: the column that tells cards apart; by default that of the first entity.
+
+        Raises ConfigurationError for a file that is no such table.
+        """
+        self.path = path
+        schema, described = _described(path)
+        self.feature_set: str = described["feature_set"]
+        self.features = tuple(FeatureRef(**feature) for feature in described["features"])
+        names = {feature.name for feature in self.features}
+        identity = [name for name in schema.names if name not in names and name not in _OF_EVENT]
+        if len(identity) < 2:
+            raise ConfigurationError(f"{path}: has no columns of event id and event time")
+        self.card = _card(path, identity, card)
+        wanted = [identity[1], self.card, *_OF_EVENT]
+        facts = pq.read_table(path, columns=list(dict.fromkeys(wanted)))
+        self.times = _times(facts, identity[1], path)
+        self._cards = _codes(facts[self.card])
+        self._labels = facts["label"].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
+        known_at = facts["label_time"].cast(pa.int64()).fill_null(_NEVER).to_numpy()
+        self._label_times = np.where(self._labels == UNKNOWN, _NEVER, known_at)
+        amount = facts["amount_minor"]
+        self._amounts = None if amount.null_count else amount.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def longest_delay(self) -> int:
+        """Microseconds from an event to its label, at most; 0 where nothing is labelled."""
+        labelled = self._label_times != _NEVER
+        delays = self._label_times[labelled] - self.times[labelled]
+        return max(0, int(delays.max(initial=0)))
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the file, as ``sha256sum`` gives it."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read(self, since: int, until: int, *, unlabelled_legit: bool = False) -> LabelledEvents:
+        """The events at since <= time < until, with their features."""
+        rows = np.flatnonzero((self.times >= since) & (self.times < until))
+        order = np.argsort(self.times[rows], kind="stable")
+        sorted_rows = rows[order]
+        return LabelledEvents(
+            _matrix(self.path, [feature.name for feature in self.features], rows)[order],
+            self.times[sorted_rows],
+            self._cards[sorted_rows],
+            self._labels[sorted_rows],
+            self._label_times[sorted_rows],
+            None if self._amounts is None else self._amounts[sorted_rows],
+            unlabelled_legit,
+        )
+
+
+def _described(path: Path) -> tuple[pa.Schema, dict[str, Any]]:
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"--features: {path} cannot be read: {error}") from error
+    told = (schema.metadata or {}).get(METADATA)
+    if told is None or not set(_OF_EVENT) <= set(schema.names):
+        raise ConfigurationError(
+            f"--features: {path} is no training table; write one with fraud-worker features build"
+        )
+    described: dict[str, Any] = json.loads(told)
+    return schema, described
+
+
+def _card(path: Path, identity: Sequence[str], asked: str | None) -> str:
+    """Identity columns are id, time, then the entities in the order of features.yaml."""
+    if asked is None:
+        return identity[2] if len(identity) > 2 else identity[0]
+    if asked not in identity:
+        raise ConfigurationError(
+            f"--card: {path} has no column {asked} of who is who; it has {', '.join(identity)}"
+        )
+    return asked
+
+
+def _times(facts: pa.Table, name: str, path: Path) -> Longs:
+    array = facts[name].combine_chunks()
+    column, wrong = to_column(array, Kind.TIME, 0, f"column {name!r} of {path}")
+    if wrong.any() or not column.valid.all():
+        raise ConfigurationError(f"{path}: column {name} holds what is no time")
+    return column.values.astype(np.int64)
+
+
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
+    coded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    codes: npt.NDArray[np.int32] = coded.indices.to_numpy()
+    return codes
+
+
+def _matrix(path: Path, names: list[str], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    """float32[N, F] of some rows, which rise; only the parts of the file that hold them are read."""
+    matrix = np.empty((len(rows), len(names)), np.float32)
+    first = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            end = first + file.metadata.row_group(group).num_rows
+            low, high = np.searchsorted(rows, [first, end])
+            if low < high:
+                table = file.read_row_group(group, columns=names)
+                for place, name in enumerate(names):
+                    matrix[low:high, place] = table[name].to_numpy()[rows[low:high] - first]
+            first = end
+    return matrix

@@ -1,0 +1,78 @@
+"""A training as files: the bundle with its report, and a suggested policy beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import write_bundle
+from models.training.report import Subject, write_report
+from models.training.suggest import policy_text, suggest_bands
+from models.training.table import TrainingTable
+from models.training.train import Training
+from schemas.errors import ConfigurationError
+
+_DECLINED = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to write. name, version: None for the feature set's and the last day of training.
+
+    alerts: cards a day that can be reviewed. review_cost: in the currency of the amounts, which
+    have `scale` decimal digits.
+    """
+
+    out: Path
+    name: str | None = None
+    version: str | None = None
+    alerts: int = 100
+    review_cost: float = 5.0
+    scale: int = 2
+
+    @property
+    def policy(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.policy.yaml")
+
+    def require_free(self) -> None:
+        """Raises ConfigurationError where there is something already: nothing is overwritten."""
+        for path in (self.out, self.policy):
+            if path.exists():
+                raise ConfigurationError(f"--out: {path} exists already; write to another place")
+
+
+def write_training(training: Training, table: TrainingTable, wanted: Wanted) -> dict[str, float]:
+    """Write both; the bands of the policy, by decision.
+
+    Raises ConfigurationError, BundleRefusedError where that cannot be.
+    """
+    wanted.require_free()
+    name = wanted.name or table.feature_set
+    version = wanted.version or f"{training.trained.until:%Y-%m-%d}"
+    budgets = {"review": wanted.alerts, "decline": wanted.alerts * _DECLINED}
+    bands = suggest_bands(training.out_of_fold, budgets)
+    subject = Subject(
+        name,
+        version,
+        str(table.path),
+        table.card,
+        round(wanted.review_cost * 10**wanted.scale),
+        wanted.scale,
+        bands,
+    )
+    write_bundle(
+        wanted.out,
+        training.booster,
+        name=name,
+        version=version,
+        features=table.features,
+        calibration=training.calibration,
+        trained=training.trained,
+        report=write_report(training, subject),
+    )
+    text = policy_text(training.out_of_fold, f"{name}-{version}", bands)
+    beside = wanted.policy.with_name(f".{wanted.policy.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.rename(wanted.policy)
+    return bands
