@@ -56,7 +56,7 @@ def write(path: Path, table: pa.Table) -> Path:
 def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, Any]:
     """The matrix of a file as the worker computes it: records, decoded, in small batches.
 
-    All labels of the file are in the store before the first event.
+    All frauds of the file are in the store before the first event.
     """
     decoder = Decoder(
         FileSchemaSource({}, default=feature_set.schema_path),
@@ -66,7 +66,7 @@ def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, A
         max_collection_items=10,
     )
     store, log, matrices = MemoryStore(), LogState(), []
-    store.append(feature_set.label_appends(_labels(feature_set, path)))
+    store.append(feature_set.label_appends(_frauds(feature_set, path)))
     for chunk in EventFile(feature_set, "in", b"").read(path, chunk=batch):
         events, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
         enriched = feature_set.enrich(events, store, log)
@@ -76,9 +76,10 @@ def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, A
     return np.concatenate(matrices)
 
 
-def _labels(feature_set: FeatureSet, path: Path) -> LabelBatch:
+def _frauds(feature_set: FeatureSet, path: Path) -> LabelBatch:
     table = pq.read_table(path)
-    rows = table.num_rows
+    rows = np.flatnonzero(table["TX_FRAUD"].to_numpy())
+    table = table.take(pa.array(rows))
     time = table["TX_DATETIME"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     assert feature_set.bindings.label is not None
 
@@ -89,8 +90,8 @@ def _labels(feature_set: FeatureSet, path: Path) -> LabelBatch:
         text("TRANSACTION_ID"),
         time,
         {"customer": text("CUSTOMER_ID"), "terminal": text("TERMINAL_ID")},
-        table["TX_FRAUD"].to_numpy() == 1,
+        np.ones(len(rows), np.bool_),
         time + feature_set.bindings.label.delay,
-        np.full(rows, -1, np.int32),
-        np.arange(rows),
+        np.full(len(rows), -1, np.int32),
+        rows.astype(np.int64),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,8 @@ from schemas.batch import EventBatch
 class LabelsOfEvents:
     """The labels of a batch's events.
 
-    latest: of the labels of each labelled event the last word: int64[K], its row; bool[K];
-    int64[K], when it was known. labels: all of them, with the times and keys of their events.
+    rows: int64[K] of the labelled ones; fraud: bool[K] and label_time: int64[K], the last word on
+    each. labels: for the store, with the times and keys of their events.
     """
 
     rows: Longs
@@ -70,13 +70,10 @@ class KnownLabels:
         events, rows, known = events[order], rows.take(order), known[order]
         last = np.ones(len(events), np.bool_)
         last[:-1] = events[1:] != events[:-1]
-        labels = LabelBatch(
-            rows.event_id,
-            batch.event_time[events],
-            {e: keys.take(pa.array(events)) for e, keys in batch.entity_keys.items()},
-            rows.fraud,
-            known,
-            rows.partitions,
-            rows.offsets,
+        own = replace(
+            rows,
+            event_time=batch.event_time[events],
+            entity_keys={e: k.take(pa.array(events)) for e, k in batch.entity_keys.items()},
         )
+        labels = whole_labels(self._feature_set, own).labels
         return LabelsOfEvents(events[last], rows.fraud[last], known[last], labels)

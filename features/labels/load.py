@@ -62,7 +62,7 @@ class LabelLoader:
                 ),
             ]
         )
-        self.loaded.labels += len(whole.labels)
+        self.loaded.labels += len(rows) - len(whole.errors)
         self.loaded.frauds += int(whole.labels.fraud.sum())
         appends = self._feature_set.label_appends(whole.labels, self._namespace)
         found = self._store.read([key for key, _ in appends])

@@ -17,7 +17,11 @@ from schemas.errors import ConfigurationError, ErrorCode, RecordError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeLabels:
-    """labels: for the store. errors: by row, what the others lack."""
+    """labels: for the store. errors: by row, what the others lack.
+
+    A label that neither says fraud nor has a time of its own says nothing: who is not labelled is no
+    fraud either, and to take a label back takes a later time. It is in neither.
+    """
 
     labels: LabelBatch
     errors: dict[int, RecordError]
@@ -52,7 +56,8 @@ def whole_labels(feature_set: FeatureSet, rows: LabelRows) -> WholeLabels:
             ErrorCode.KEY_TOO_LONG,
             f"the key of {entity} is longer than {MAX_KEY_BYTES} bytes",
         )
-    good = np.setdiff1d(np.arange(len(rows)), list(errors.by_row)).astype(np.intp)
+    telling = rows.fraud | (rows.label_time != UNKNOWN)
+    good = np.setdiff1d(np.flatnonzero(telling), list(errors.by_row)).astype(np.intp)
     taken = rows.take(good)
     labels = LabelBatch(
         taken.event_id,

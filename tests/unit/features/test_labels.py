@@ -187,6 +187,16 @@ def test_labels_are_added_once(tmp_path: Path) -> None:
     assert len(stored(store)) == 4
 
 
+def test_to_take_a_label_back_takes_a_time(tmp_path: Path) -> None:
+    store = MemoryStore()
+    load(store, lines(tmp_path / "a.jsonl", [LABEL_JSON]))
+    back = {**LABEL_JSON, "fraud": False}
+    load(store, lines(tmp_path / "b.jsonl", [{**back, "label_time": None}]))
+    assert stored(store) == [(0, True)]
+    load(store, lines(tmp_path / "c.jsonl", [back]))
+    assert stored(store) == [(0, True), (0, False)]
+
+
 def test_what_is_not_loaded_is_counted_and_shown(tmp_path: Path) -> None:
     bad = {**LABEL_JSON, "event_time": None}
     path = lines(tmp_path / "labels.jsonl", [LABEL_JSON, "{broken", bad])
@@ -202,8 +212,9 @@ def test_a_file_of_events_is_a_file_of_labels(tmp_path: Path) -> None:
     raw = transactions(100, 3)
     store = MemoryStore()
     loaded = load(store, write(tmp_path / "events.parquet", raw)).loaded
-    assert loaded.labels == loaded.added == 100
-    assert loaded.frauds == sum(raw["TX_FRAUD"].to_pylist())
+    assert loaded.labels == 100
+    # Who is not labelled is no fraud either: the others need not be told.
+    assert loaded.frauds == loaded.added == sum(raw["TX_FRAUD"].to_pylist()) > 0
 
 
 # known
