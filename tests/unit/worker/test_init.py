@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from features.definition import FeatureSet, load_feature_set
+from features.windows.window import Across
 from models.policy import load_policy
 from schemas.batch import Kind
 from schemas.errors import ConfigurationError
