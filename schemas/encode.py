@@ -13,11 +13,20 @@ import pyarrow as pa
 
 from schemas.batch import Column
 from schemas.encode_body import Body
-from schemas.encode_nodes import Constant, Encoded, Field, MapOf, Node, RecordNode
+from schemas.encode_nodes import Constant, Encoded, Field, ListOf, MapOf, Node, RecordNode
 from schemas.encode_schema import build, walk
 from schemas.errors import ConfigurationError
 
-__all__ = ["Column", "Constant", "Encoded", "Field", "MapOf", "Options", "RecordEncoder"]
+__all__ = [
+    "Column",
+    "Constant",
+    "Encoded",
+    "Field",
+    "ListOf",
+    "MapOf",
+    "Options",
+    "RecordEncoder",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +43,9 @@ class Options:
 class RecordEncoder:
     """Encodes records of one schema from columns, as ``fastavro.schemaless_writer`` would.
 
-    Fields are named by their dotted path. A field that is not given takes the schema's default.
-    A nullable record is null where every column given for its inside is null.
+    Fields are named by their dotted path, those of an array's items by the path of the array, ``.*``
+    and their own. A field that is not given takes the schema's default.
+    A nullable record is null where every column given for its inside is null, and every list empty.
     """
 
     def __init__(self, schema: Mapping[str, Any], prefix: bytes = b"") -> None:
@@ -53,7 +63,7 @@ class RecordEncoder:
             raise ConfigurationError("the schema to encode with is no record: give a record schema")
         self._prefix = prefix
         self._root = root
-        self._nodes = {node.path: node for node in walk(root)}
+        self._nodes = {node.path: node for node in walk(root, items=True)}
 
     def constant(self, path: str, value: Any) -> Constant:
         """``value`` for all records, as fastavro encodes it for the field at ``path``."""
@@ -73,7 +83,8 @@ class RecordEncoder:
         exceed 2 GiB together.
         """
         for path in fields:
-            self._node(path)
+            if path not in self._root.paths:
+                raise self._unknown(path)
         if rows == 0:
             return []
         body = Body(rows)
@@ -84,6 +95,9 @@ class RecordEncoder:
     def _node(self, path: str) -> Node:
         node = self._nodes.get(path)
         if node is None or not path:
-            known = ", ".join(sorted(filter(None, self._nodes)))
-            raise ConfigurationError(f"field {path!r} is not in the schema, which has {known}")
+            raise self._unknown(path)
         return node
+
+    def _unknown(self, path: str) -> ConfigurationError:
+        known = ", ".join(sorted(self._root.paths))
+        return ConfigurationError(f"field {path!r} is not in the schema, which has {known}")

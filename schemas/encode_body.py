@@ -119,21 +119,22 @@ class Body:
 
     def finish(self) -> list[bytes]:
         """The N bodies. Raises OverflowError when they exceed 2 GiB together."""
+        bodies: list[bytes] = self.joined().to_pylist()
+        return bodies
+
+    def joined(self) -> pa.BinaryArray:
+        """The N bodies, without a null. Raises as ``finish``."""
         self._flush()
         nothing = pa.scalar(b"", pa.binary())
-        if not self._pieces:
-            return [b""] * self.rows
         # A constant alone would make a single scalar: an array of empty strings gives the rows.
         if not any(isinstance(piece, pa.Array) for piece in self._pieces):
             self._pieces.append(pa.array([b""] * self.rows, pa.binary()))
         try:
-            joined = pc.binary_join_element_wise(*self._pieces, nothing, null_handling="skip")
+            return pc.binary_join_element_wise(*self._pieces, nothing, null_handling="skip")
         except pa.ArrowCapacityError as error:
             raise OverflowError(
                 "more than 2 GiB in one call: encode fewer records at once"
             ) from error
-        bodies: list[bytes] = joined.to_pylist()
-        return bodies
 
     def _slot(self, width: int, values: Any, present: Present) -> None:
         used = None if present is None else np.broadcast_to(present, (width, self.rows))

@@ -9,6 +9,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.batch import Column
@@ -45,7 +46,19 @@ class MapOf:
     columns: Mapping[str, Column]
 
 
-Field = Column | Constant | Encoded | MapOf
+@dataclass(frozen=True, slots=True, eq=False)
+class ListOf:
+    """An array with items of its own in every record.
+
+    counts: int[N], how many. items: what the ``counts.sum()`` items hold, those of the first record
+    first, by the item's path: that of the array and ``.*``, and further for a record's fields.
+    """
+
+    counts: npt.NDArray[np.integer[Any]]
+    items: Mapping[str, Field]
+
+
+Field = Column | Constant | Encoded | MapOf | ListOf
 Fields = Mapping[str, Field]
 
 
@@ -70,7 +83,7 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A field that takes encoded values only: an array, a union of several types, plain bytes.
+    """A field that takes encoded values only: a union of several types, plain bytes.
 
     schema: parsed, with the definitions of the names that it uses, its union included.
     """
@@ -203,10 +216,16 @@ class RecordNode(Node):
             return None
         valid: Mask | None = None
         for path in self.paths & fields.keys():
-            value = fields[path]
-            if not isinstance(value, Column) or value.valid.all():
+            match fields[path]:
+                case Column(valid=held):
+                    pass
+                case ListOf(counts=counts):
+                    held = counts > 0
+                case _:
+                    return None
+            if held.all():
                 return None
-            valid = value.valid if valid is None else valid | value.valid
+            valid = held if valid is None else valid | held
         return valid
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from schemas.encode_array import ArrayNode
 from schemas.encode_leaf import leaf_writer
 from schemas.encode_nodes import LeafNode, MapNode, Node, RecordNode, Schema, Union, encode_long
 from schemas.errors import ConfigurationError
@@ -27,17 +28,23 @@ def build(
         values = build(f"{path}.*", inner["values"], named, enclosing)
         if isinstance(values, LeafNode):
             return MapNode(path, complete, union, values)
+    if isinstance(inner, dict) and inner["type"] == "array":
+        item = build(f"{path}.*", inner["items"], named, enclosing)
+        inside = frozenset(node.path for node in walk(item))
+        return ArrayNode(path, complete, union, item, inside)
     writer = None if isinstance(inner, list) else leaf_writer(inner)
     if writer is None:
         return Node(path, complete, union)
     return LeafNode(path, complete, union, writer)
 
 
-def walk(node: Node) -> list[Node]:
-    """The node and those inside it that take a value."""
-    if not isinstance(node, RecordNode):
-        return [node]
-    return [node, *(inner for child, _ in node.fields for inner in walk(child))]
+def walk(node: Node, *, items: bool = False) -> list[Node]:
+    """The node and those inside it that take a value; ``items``: of arrays as well."""
+    if isinstance(node, RecordNode):
+        return [node, *(inner for child, _ in node.fields for inner in walk(child, items=items))]
+    if isinstance(node, ArrayNode) and items:
+        return [node, *walk(node.item, items=True)]
+    return [node]
 
 
 def _build_record(
