@@ -63,20 +63,18 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
     return Stored(values, members, np.repeat(np.arange(len(values)), counts))
 
 
-def before_batch(stored: Stored, partitions: npt.NDArray[np.int32], offsets: Longs) -> Mask | None:
+def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
     """bool[M]: members of before the batch in its own partitions; None where all are.
 
     Others are of an attempt that was not committed, or of the future: they come again.
-    partitions, offsets: of the batch's events.
+    first: the offset of the first event of each partition in the batch.
     """
-    low = int(min(partitions.min(), stored.members["partition"].min(initial=0)))
-    high = int(max(partitions.max(), stored.members["partition"].max(initial=0)))
-    first = np.full(high - low + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, partitions - low, offsets)
-    if low == high:
-        before = stored.members["offset"] < first[0]
-    else:
-        before = stored.members["offset"] < first[stored.members["partition"] - low]
+    partitions, offsets = stored.members["partition"], stored.members["offset"]
+    bounds = np.full(int(partitions.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    for partition, offset in first.items():
+        if partition < len(bounds):
+            bounds[partition] = offset
+    before = offsets < (bounds[0] if len(bounds) == 1 else bounds[partitions])
     return None if before.all() else before
 
 

@@ -72,14 +72,15 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Position:
-    """Where a batch's events stand in the log: int32[N], int64[N], and as events of windows.
+    """Where events of a batch stand in the log, and as events of windows.
 
+    partitions: int32[N]. first: the offset of the batch's first event in each of its partitions.
     reached: the highest event time before the batch in each of its partitions, where there is one.
     least: the least such time of all partitions of the topic, None where one is not known.
     """
 
     partitions: npt.NDArray[np.int32]
-    offsets: Longs
+    first: Mapping[int, int]
     events: Events
     reached: Mapping[int, int]
     least: int | None
@@ -89,7 +90,7 @@ class Position:
         events = self.events
         return Position(
             self.partitions[rows],
-            self.offsets[rows],
+            self.first,
             Events(events.time[rows], events.base[rows], events.late[rows]),
             self.reached,
             self.least,
@@ -117,17 +118,19 @@ def locate(
     of, time = batch.records.partitions, batch.event_time
     before = np.empty(len(batch), np.int64)
     highest = dict(log.highest)
+    first = {}
     for partition in np.unique(of).tolist():
         rows = np.flatnonzero(of == partition)
         known = highest.get(partition, UNKNOWN)
         running = np.maximum(np.maximum.accumulate(time[rows]), known)
         before[rows] = np.concatenate(([known], running[:-1]))
         highest[partition] = int(running[-1])
+        first[partition] = int(batch.records.offsets[rows].min())
     least = np.where(before == UNKNOWN, UNKNOWN, before - rules.allowed_lateness)
     events = Events(time, np.maximum(time, least), time < least)
-    reached = {p: log.highest[p] for p in highest if p in log.highest and (of == p).any()}
+    reached = {p: log.highest[p] for p in first if p in log.highest}
     slowest = min(log.highest.values(), default=None) if len(log.highest) == partitions else None
-    return Position(of, batch.records.offsets, events, reached, slowest), LogState(highest)
+    return Position(of, first, events, reached, slowest), LogState(highest)
 
 
 def pack(layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame) -> Members:
@@ -168,7 +171,7 @@ def look(
     codes, size = request.codes, len(request.histories)
     stored = read_members(found[:size], plan.layout.dtype, "a history")
     labels = read_members(found[size:], LABEL, "labels")
-    before = before_batch(stored, at.partitions, at.offsets)
+    before = before_batch(stored, at.first)
     merged = merge(plan.layout, stored, before, codes, new)
     duplicate, alive = find_duplicates(merged, codes, at.events, plan.rules)
     view = make_view(merged, codes, at.events, duplicate, alive)

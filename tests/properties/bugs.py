@@ -90,8 +90,8 @@ class Forgetful(Subject):
         return super().enrich(batch, LogState())
 
 
-def _offset_off_by_one(stored: Any, partitions: Any, offsets: Any) -> Any:
-    return merge.before_batch(stored, partitions, offsets + 1)
+def _offset_off_by_one(stored: Any, first: Any) -> Any:
+    return merge.before_batch(stored, {partition: at + 1 for partition, at in first.items()})
 
 
 def _counter(owner: Any, row: Any, columns: dict[str, Any]) -> Any:
