@@ -7,7 +7,7 @@ import sys
 import typer
 
 from schemas.errors import ConfigurationError, DependencyUnavailableError
-from worker.cli import check, demo, dev, features, init, run, score
+from worker.cli import check, demo, dev, features, init, model, run, score, train
 from worker.errors import DeliveryFatalError
 from worker.exit_codes import ExitCode
 
@@ -38,7 +38,9 @@ app.command("check")(check.check)
 app.command("score")(score.score)
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("train")(train.train)
 app.add_typer(features.app, name="features")
+app.add_typer(model.app, name="model")
 app.add_typer(dev.app, name="dev")
 
 

@@ -47,7 +47,7 @@ def ask(task: Literal["verify", "open"], path: Path, device: str, limits: Limits
 
     Raises BundleRefusedError with the reason: the child's own, a limit, or how it ended.
     """
-    arguments = [task, str(path.absolute()), device, repr(limits.seconds), str(limits.bytes)]
+    arguments = [task, str(path), device, repr(limits.seconds), str(limits.bytes)]
     ended = _run([*COMMAND, *arguments], limits.seconds)
     if ended.status != 0:
         raise BundleRefusedError(f"{path}: {_how(ended, limits)}")

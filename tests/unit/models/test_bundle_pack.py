@@ -1,0 +1,206 @@
+"""A model trained elsewhere is packed as its owner would predict with it, or refused with the remedy."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost as xgb
+
+from models.bundle import BundleRefusedError, FeatureRef, load_bundle
+from models.bundle.golden import score
+from models.bundle.pack import Names, Packed, pack_model
+from models.calibration import logistic
+from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
+
+TRAINING = matrix_of(1_500, len(NAMES))
+SET = feature_set("more", *reversed(NAMES)).features
+GENERATE = Names(generate=True)
+
+
+def pack(model: Path, names: Names, definitions: Any = None, **options: Any) -> Packed:
+    return pack_model(
+        model,
+        model.parent / "bundle",
+        name="packed",
+        version="7",
+        names=names,
+        definitions=definitions,
+        **options,
+    )
+
+
+def trained(path: Path, names: Sequence[str] | None = None, **params: Any) -> xgb.Booster:
+    data = xgb.DMatrix(
+        TRAINING, labels_of(TRAINING), feature_names=None if names is None else list(names)
+    )
+    defaults = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1, "max_depth": 3}
+    booster = xgb.train({**defaults, **params}, data, 4)
+    booster.save_model(path)
+    return booster
+
+
+@pytest.mark.parametrize("file", ["model.json", "model.ubj", "model.bin.ubj"])
+def test_a_model_file_becomes_a_bundle_that_scores_alike(tmp_path: Path, file: str) -> None:
+    booster = trained(tmp_path / file)
+    packed = pack(tmp_path / file, GENERATE, golden=50, seed=3)
+    bundle = load_bundle(tmp_path / "bundle", proven=packed.verified.sums)
+    assert (bundle.name, bundle.version, bundle.objective) == ("packed", "7", "binary:logistic")
+    assert [feature.name for feature in bundle.features] == ["f0", "f1", "f2", "f3"]
+    assert bundle.golden.vectors.shape == (50, 4)
+    assert bundle.trained is None
+    assert packed.notes == ()
+    matrix = matrix_of(100, len(NAMES), seed=8)
+    expected = booster.predict(xgb.DMatrix(matrix), output_margin=True)
+    np.testing.assert_array_equal(score(bundle.booster, matrix), expected)
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("file", ["model.json", "model.ubj"])
+def test_a_model_of_the_scikit_learn_api_scores_as_predict_proba(
+    tmp_path: Path, file: str, early: bool
+) -> None:
+    pytest.importorskip("sklearn")
+    labels = labels_of(TRAINING)
+    classifier = xgb.XGBClassifier(
+        n_estimators=60,
+        max_depth=3,
+        n_jobs=1,
+        base_score=0.3,
+        early_stopping_rounds=4 if early else None,
+        eval_metric="logloss",
+    )
+    held_back = [(TRAINING[1_000:], labels[1_000:])] if early else None
+    classifier.fit(TRAINING[:1_000], labels[:1_000], eval_set=held_back, verbose=False)
+    classifier.save_model(tmp_path / file)
+    packed = pack(tmp_path / file, GENERATE)
+    rounds = classifier.best_iteration + 1 if early else 60
+    assert packed.trees == rounds < classifier.get_booster().num_boosted_rounds() + (not early)
+    assert any("stopped early" in note for note in packed.notes) is early
+    matrix = matrix_of(200, len(NAMES), seed=8)
+    margins = score(load_bundle(tmp_path / "bundle").booster, matrix)
+    np.testing.assert_allclose(
+        logistic(margins), classifier.predict_proba(matrix)[:, 1], rtol=0, atol=2e-7
+    )
+
+
+def test_all_rounds_of_an_early_stop_are_kept_where_asked(tmp_path: Path) -> None:
+    booster = trained(tmp_path / "model.ubj")
+    booster.set_attr(best_iteration="1")
+    booster.save_model(tmp_path / "model.ubj")
+    packed = pack(tmp_path / "model.ubj", GENERATE, all_rounds=True)
+    assert packed.trees == 4
+    assert packed.notes == (
+        "its training stopped early; all 4 rounds are kept, the first 2 were best",
+    )
+
+
+def test_names_are_the_models_own_or_those_given(tmp_path: Path) -> None:
+    model = tmp_path / "model.ubj"
+    trained(model, NAMES)
+    packed = pack(model, Names(), SET)
+    assert packed.verified.features == tuple(feature_set(*NAMES).features)
+    assert load_bundle(tmp_path / "bundle").columns_for(feature_set(*NAMES)) is None
+
+
+def test_given_names_are_those_of_the_columns_in_order(tmp_path: Path) -> None:
+    trained(tmp_path / "model.ubj", ["c1", "c2", "c3", "c4"])
+    packed = pack(tmp_path / "model.ubj", Names(NAMES), SET)
+    assert packed.verified.features == tuple(feature_set(*NAMES).features)
+
+
+def test_without_definitions_the_bundle_fits_no_set(tmp_path: Path) -> None:
+    trained(tmp_path / "model.ubj", NAMES)
+    packed = pack(tmp_path / "model.ubj", Names())
+    assert packed.verified.features == tuple(FeatureRef(name=n, fingerprint="") for n in NAMES)
+    with pytest.raises(BundleRefusedError, match="--features-from"):
+        load_bundle(tmp_path / "bundle").columns_for(feature_set(*NAMES))
+
+
+@pytest.mark.parametrize(
+    ("own", "names", "said"),
+    [
+        (None, Names(), "names none of them; give --feature-names .* or --generate-names"),
+        (None, Names(["a", "b"]), "has 4 columns, and 2 feature names were given"),
+        (NAMES, Names(tuple(reversed(NAMES))), "the same features in another order"),
+        (NAMES, GENERATE, "names its features itself .* leave --generate-names away"),
+        (None, Names(["amount", "hour", "avg_amount", "risky"]), "'risky'; did you mean 'risk'?"),
+        (None, GENERATE, "unknown feature 'f0'"),
+        (None, Names(["amount", "hour", "hour", "risk"]), "more than once: hour|unique"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused_with_the_option(
+    tmp_path: Path, own: Sequence[str] | None, names: Names, said: str
+) -> None:
+    trained(tmp_path / "model.ubj", own)
+    with pytest.raises(BundleRefusedError, match=said):
+        pack(tmp_path / "model.ubj", names, SET)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (
+            {"objective": "multi:softprob", "num_class": 2},
+            r"objective is multi:softprob with 2 .* binary:logistic, binary:logitraw and reg:\*",
+        ),
+        ({"objective": "rank:pairwise"}, "rank:pairwise"),
+        ({"booster": "dart"}, "booster is dart"),
+    ],
+)
+def test_a_model_without_one_margin_a_row_is_refused(
+    tmp_path: Path, params: dict[str, Any], said: str
+) -> None:
+    trained(tmp_path / "model.ubj", **params)
+    with pytest.raises(BundleRefusedError, match=said):
+        pack(tmp_path / "model.ubj", GENERATE)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "model.ubj"
+    with pytest.raises(BundleRefusedError, match=r"cannot be read \(No such file"):
+        pack(model, GENERATE)
+    model.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(BundleRefusedError, match=r"looks like a pickle.*save_model"):
+        pack(model, GENERATE)
+    model.write_bytes(b"hello")
+    with pytest.raises(BundleRefusedError, match="XGBoost cannot load it"):
+        pack(model, GENERATE)
+
+
+def test_a_model_that_ends_its_process_ends_the_childs_and_not_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "model.ubj")
+    crash = [sys.executable, "-c", "import os; os.abort()"]
+    monkeypatch.setattr("models.bundle.process.COMMAND", crash)
+    monkeypatch.setattr("models.bundle.pack.read_model", None)
+    with pytest.raises(BundleRefusedError, match=r"model\.ubj: loading it ended .* with SIGABRT"):
+        pack(tmp_path / "model.ubj", GENERATE)
+
+
+def test_a_bundle_that_does_not_prove_itself_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise BundleRefusedError("because")
+
+    trained(tmp_path / "model.ubj")
+    monkeypatch.setattr("models.bundle.pack.verify", refuses)
+    with pytest.raises(BundleRefusedError, match="because"):
+        pack(tmp_path / "model.ubj", GENERATE)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    trained(tmp_path / "model.ubj")
+    sums = pack(tmp_path / "model.ubj", GENERATE).verified.sums
+    with pytest.raises(BundleRefusedError, match="exists already"):
+        pack(tmp_path / "model.ubj", GENERATE)
+    assert load_bundle(tmp_path / "bundle").sums == sums

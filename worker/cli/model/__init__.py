@@ -1,0 +1,24 @@
+"""``fraud-worker model``: a module for each command."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli.model.champion import promote, rollback
+from worker.cli.model.pack import pack
+from worker.cli.model.show import show
+from worker.cli.model.verify import verify
+
+app = typer.Typer(help="Work with model bundles and locations of them.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+app.command("pack")(pack)
+app.command("verify")(verify)
+app.command("show")(show)
+app.command("promote")(promote)
+app.command("rollback")(rollback)

@@ -1,0 +1,128 @@
+"""``fraud-worker model pack``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.model.which import JsonOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.bundle.manifest import NamedFeature
+    from models.bundle.pack import Packed
+
+
+def pack(
+    *,
+    model: Annotated[
+        Path, typer.Option(metavar="FILE", help="XGBoost's own file, JSON or UBJ; never a pickle.")
+    ],
+    name: Annotated[str, typer.Option(help="What the model is called on every score.")],
+    version: Annotated[str, typer.Option(help="And its version there.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder, a new one.")],
+    features_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FEATURES.yaml",
+            help="The feature set that the model was trained on; without it the bundle fits none.",
+        ),
+    ] = None,
+    feature_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of the model's columns, comma-separated, or @FILE with one on each line.",
+        ),
+    ] = None,
+    generate_names: Annotated[
+        bool, typer.Option("--generate-names", help="Call the columns f0, f1, …")
+    ] = False,
+    all_rounds: Annotated[
+        bool,
+        typer.Option("--all-rounds", help="Keep the rounds after the best of an early stop."),
+    ] = False,
+    golden: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many golden vectors to draw.")
+    ] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="What to draw them from.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of a model that was trained elsewhere, and have it prove itself.
+
+    Takes a model of XGBoost with one margin a row, also one that XGBClassifier
+    saved. The golden vectors are drawn along the thresholds of its trees.
+    """
+    from models.bundle.pack import Names, pack_model
+
+    names = Names(None if feature_names is None else _listed(feature_names), generate_names)
+    packed = pack_model(
+        model,
+        out,
+        name=name,
+        version=version,
+        names=names,
+        definitions=None if features_from is None else _features(features_from),
+        golden=golden,
+        seed=seed,
+        all_rounds=all_rounds,
+    )
+    if as_json:
+        print(json.dumps(_as_json(packed, out)))
+        return
+    for line in _lines(packed, out, defined=features_from is not None):
+        print(line)
+
+
+def _listed(text: str) -> list[str]:
+    """The names in the option: those between commas, or on the lines of a file."""
+    from schemas.errors import ConfigurationError
+
+    if not text.startswith("@"):
+        return [name.strip() for name in text.split(",")]
+    path = Path(text[1:])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--feature-names: {path} cannot be read ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _features(path: Path) -> Sequence[NamedFeature]:
+    from features.definition import load_feature_set
+
+    return load_feature_set(path).features
+
+
+def _as_json(packed: Packed, out: Path) -> dict[str, object]:
+    verified = packed.verified
+    return {
+        "bundle": str(out),
+        "name": verified.name,
+        "version": verified.version,
+        "objective": packed.objective,
+        "trees": packed.trees,
+        "features": [feature.model_dump() for feature in verified.features],
+        "golden": packed.golden,
+        "sums": verified.sums,
+        "notes": list(packed.notes),
+    }
+
+
+def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
+    verified = packed.verified
+    made = (
+        f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
+        f"{len(verified.features)} features, {packed.golden} golden vectors; it proved itself"
+    )
+    lines = [made, *(f"note: {note}" for note in packed.notes)]
+    if not defined:
+        lines.append(
+            "note: it says nothing of how its features are defined, and no worker serves it; pack "
+            "it with --features-from FEATURES.yaml for that"
+        )
+    return lines
