@@ -1,0 +1,140 @@
+"""The table, a bundle for each split, and what each must give on its test days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
+from features.build import FileEvents, build
+from features.definition import FeatureSet
+from models.backend.cpu import CpuBackend
+from models.backend.threads import available_threads
+from models.bundle import load_bundle
+from models.calibration import Calibration
+from models.training.folds import make_fold
+from models.training.plan import Plan, make_plan
+from models.training.search import Params
+from models.training.table import TrainingTable
+from models.training.train import Training, Wishes, train
+from models.training.write import Wanted, write_training
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """N events of the test days in order of the file.
+
+    ids: StringArray[N]. margins: float32[N], offline. assessed: bool[N], whether of a card that is
+    not known to be compromised. labels: 0/1 [N], cards: int32[N], days: int64[N] since 1970.
+    """
+
+    split: Split
+    bundle: Path
+    ids: pa.StringArray
+    margins: npt.NDArray[np.float32]
+    assessed: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int8]
+    cards: npt.NDArray[np.int32]
+    days: npt.NDArray[np.int64]
+
+
+def build_table(feature_set: FeatureSet, raw: Path, out: Path) -> TrainingTable:
+    """The features of all events of a file, at `out`."""
+    build(feature_set, FileEvents(feature_set, [raw]), out)
+    return TrainingTable(out)
+
+
+def train_all(table: TrainingTable, folder: Path, tries: int, note: Note) -> list[Path]:
+    """A bundle for each split; parameters and rounds are those that the first one found."""
+    chosen: tuple[Params, int] | None = None
+    bundles = []
+    for split in SPLITS:
+        wishes = Wishes(tries=tries, chosen=chosen, threads=available_threads())
+        training = train(table, _plan(table, split), wishes, advance=_told(note))
+        out = folder / f"bundle-{split.number}"
+        write_training(training, table, Wanted(out, version=f"{split.train_last}"))
+        bundles.append(out)
+        note(f"bundle {split.number}: {_words(training)}")
+        if chosen is None:
+            chosen = training.chosen.params, training.chosen.rounds
+            note(f"chosen for all: {training.chosen.rounds} rounds, {dict(chosen[0])}")
+    return bundles
+
+
+def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
+    """Margins by the bundle as it is written, from the features of the table."""
+    plan = _plan(table, split)
+    since, until = _time(split.test_from), _time(split.test_until)
+    events = table.read(plan.train_from, until)
+    fold = make_fold(events, plan.train_from, LENGTHS, known_by=np.iinfo(np.int64).max)
+    rows = events.between(since, until)
+    labels = events.labels_known(np.iinfo(np.int64).max)
+    backend = CpuBackend(load_bundle(bundle), available_threads())
+    return Expected(
+        split,
+        bundle,
+        _ids(table, since, until),
+        backend.margins(events.matrix[rows]),
+        np.isin(rows, fold.assess),
+        labels[rows],
+        events.cards[rows],
+        events.times[rows] // 86_400_000_000,
+    )
+
+
+def scores_of(bundle: Path, margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """What the calibration in the bundle makes of margins."""
+    knots = load_bundle(bundle).calibration
+    if knots is None:
+        raise ValueError(f"{bundle} has no calibration")
+    return Calibration(knots.margins, knots.scores).apply(margins)
+
+
+def _plan(table: TrainingTable, split: Split) -> Plan:
+    return make_plan(
+        table,
+        since=split.train_from,
+        last=split.train_last,
+        delay=LENGTHS.delay,
+        assess=LENGTHS.assess,
+        folds=4,
+    )
+
+
+def _ids(table: TrainingTable, since: int, until: int) -> pa.StringArray:
+    """In the order in which the table gives its events: by time, then by row."""
+    rows = np.flatnonzero((table.times >= since) & (table.times < until))
+    rows = rows[np.argsort(table.times[rows], kind="stable")]
+    ids = pq.read_table(table.path, columns=["TRANSACTION_ID"])["TRANSACTION_ID"]
+    return ids.take(pa.array(rows)).combine_chunks().cast(pa.string())
+
+
+def _told(note: Note) -> Callable[[str, int, int], None]:
+    """Searching is told at each quarter."""
+
+    def advance(what: str, done: int, of: int) -> None:
+        if done and done * 4 // of != (done - 1) * 4 // of:
+            note(f"{what}: {done} of {of} fits")
+
+    return advance
+
+
+def _words(training: Training) -> str:
+    worth = training.chosen.worth
+    return (
+        f"trained on {training.trained.rows:,} events; on its earlier folds average precision "
+        f"{worth.average_precision:.4f}, card precision at 100 {worth.card_precision_100:.4f}"
+    )
+
+
+def _time(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000

@@ -1,0 +1,183 @@
+"""All events through a worker on real Kafka, its model exchanged before each test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.play import Messages, play
+from features.definition import FeatureSet
+from features.event_file import EventFile
+from features.history.namespace import Namespace
+from features.store.redis import RedisStore
+from schemas.decode import Decoder
+from schemas.errors import DependencyUnavailableError, RecordError
+from schemas.framing import SchemaId
+from schemas.types import Type, parse_record_schema
+from worker.demo.topics import read_to_end
+from worker.demo.training import load_frauds
+from worker.demo.worker_process import WorkerProcess
+from worker.embedded.kafka import Kafka
+from worker.embedded.topics import create_topics
+from worker.embedded.valkey import Valkey
+from worker.settings import load_settings
+from worker.wire import framed, score_schema
+
+Note = Callable[[str], None]
+
+_INPUT, _DEAD, _GROUP = "transactions", "dead-letters", "evaluate"
+_STALL_S = 120.0
+_TOLD_EVERY_S = 15.0
+# What comes in is scored as fast as it goes: large micro-batches, however long one takes.
+_FAST = {"DELIVERY__MAX_BATCH_EVENTS": "20000", "DELIVERY__LATENCY_BUDGET_S": "10"}
+_PATHS = ("event_id", "margin", "score", "model.version")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """N scores of a topic. ids, versions: StringArray[N]; margins: float32[N]; scores: float64[N]."""
+
+    ids: pa.StringArray
+    versions: pa.StringArray
+    margins: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
+
+
+class Line:
+    """Kafka, Valkey with all labels in it, and what was played so far."""
+
+    def __init__(
+        self, pipeline: Path, feature_set: FeatureSet, folder: Path, servers: tuple[Kafka, Valkey]
+    ) -> None:
+        self._pipeline, self._feature_set, self._folder = pipeline, feature_set, folder
+        self._kafka, self._valkey = servers
+        settings = load_settings(pipeline)
+        self._state_name = settings.state_name
+        prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
+        self._source = EventFile(feature_set, _INPUT, prefix)
+        self._played = 0
+        create_topics(self._kafka.bootstrap, {_INPUT: 1, _DEAD: 1})
+
+    def load_labels(self, raw: Path) -> None:
+        """All of them: their label times keep them out where they are not yet known."""
+        namespace = Namespace(self._feature_set.name, self._state_name, "", 1)
+        with closing(RedisStore(self._valkey.url)) as store:
+            load_frauds(self._feature_set, raw, store, namespace)
+
+    def score(self, events: Path, bundle: Path, topic: str, note: Note) -> None:
+        """Play a file's events to its end through a worker with this bundle.
+
+        Raises DependencyUnavailableError where the worker ends, or goes no further.
+        """
+        create_topics(self._kafka.bootstrap, {topic: 1})
+        with self._worker(bundle, topic) as worker:
+            play(self._kafka.bootstrap, _INPUT, self._messages(events))
+            self._wait(worker, note)
+
+    def read(self, topic: str) -> Scores:
+        """What the worker has written, as a consumer of committed records sees it."""
+        decoder = Decoder(_ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
+        for messages in read_to_end(self._kafka.bootstrap, topic):
+            decoded = decoder.decode([message.value() for message in messages])
+            if decoded.errors:
+                raise DependencyUnavailableError(f"{topic} holds what is no score")
+            for path in _PATHS:
+                columns[path].append(decoded.columns[path].values)
+        return Scores(
+            pa.concat_arrays(columns["event_id"]),
+            pa.concat_arrays(columns["model.version"]),
+            np.concatenate(columns["margin"]).astype(np.float32),
+            np.concatenate(columns["score"]),
+        )
+
+    def dead_letters(self) -> int:
+        return sum(map(len, read_to_end(self._kafka.bootstrap, _DEAD)))
+
+    def _messages(self, events: Path) -> Iterator[Messages]:
+        for chunk in self._source.read(events):
+            self._played += len(chunk.records)
+            yield chunk.records.values, chunk.records.keys
+
+    @contextmanager
+    def _worker(self, bundle: Path, topic: str) -> Iterator[WorkerProcess]:
+        """A worker that goes on where the one before has ended."""
+        settings = {
+            "KAFKA__BOOTSTRAP_SERVERS": self._kafka.bootstrap,
+            "KAFKA__GROUP": _GROUP,
+            "KAFKA__INPUT_TOPIC": _INPUT,
+            "KAFKA__OUTPUT_TOPIC": topic,
+            "KAFKA__DEAD_LETTER_TOPIC": _DEAD,
+            "STORE__URL": self._valkey.url,
+            "MODEL__BUNDLE": str(bundle),
+            "MODEL__DEVICE": "cpu",
+            "OUTPUT__VECTOR": "off",
+            "REPLICA": "evaluate",
+            **_FAST,
+        }
+        environment = {f"FRAUD_WORKER_{name}": value for name, value in settings.items()}
+        worker = WorkerProcess(self._pipeline, environment, self._folder / f"{topic}.log")
+        worker.wait_ready()
+        yield worker
+        worker.drain()
+
+    def _wait(self, worker: WorkerProcess, note: Note) -> None:
+        """Until the worker has committed all that was played."""
+        last, moved = -1, time.monotonic()
+        told = moved
+        with closing(
+            Consumer({"bootstrap.servers": self._kafka.bootstrap, "group.id": _GROUP})
+        ) as c:
+            while True:
+                worker.require_running()
+                (at,) = c.committed([TopicPartition(_INPUT, 0)], timeout=10)
+                now = time.monotonic()
+                if at.offset >= self._played:
+                    return
+                if at.offset != last:
+                    last, moved = at.offset, now
+                if now - moved > _STALL_S:
+                    raise DependencyUnavailableError(
+                        f"{at.offset:,} of {self._played:,} events are scored, and no more for "
+                        f"{_STALL_S:g} s"
+                    )
+                if now - told > _TOLD_EVERY_S:
+                    told = now
+                    note(f"scored {max(0, at.offset):,} of {self._played:,} events")
+                time.sleep(0.2)
+
+
+class _ScoreSchema:
+    """Gives score.avsc for every id: the topic holds nothing else."""
+
+    framed = True
+
+    def __init__(self) -> None:
+        self._schema = parse_record_schema(score_schema())
+
+    def get(self, schema_id: SchemaId) -> Type | RecordError:
+        del schema_id
+        return self._schema
+
+
+def matching(expected_ids: pa.StringArray, scores: Scores) -> npt.NDArray[np.intp] | None:
+    """For each expected event the place of its score; None unless each has exactly one."""
+    if len(scores.ids) != len(expected_ids):
+        return None
+    order = np.argsort(_numbers(scores.ids))
+    wanted = np.argsort(np.argsort(_numbers(expected_ids)))
+    places: npt.NDArray[np.intp] = order[wanted]
+    return places if scores.ids.take(pa.array(places)).equals(expected_ids) else None
+
+
+def _numbers(ids: Sequence[Any] | pa.StringArray) -> npt.NDArray[Any]:
+    return np.asarray(pa.array(ids).to_numpy(zero_copy_only=False), dtype=str)

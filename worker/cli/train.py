@@ -1,0 +1,216 @@
+"""``fraud-worker train``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from models.training.plan import Plan
+    from models.training.table import TrainingTable
+    from models.training.train import Training, Wishes
+    from models.training.write import Wanted
+
+_DATE = ["%Y-%m-%d"]
+
+
+class Device(StrEnum):
+    """Where trees are grown."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Unlabelled(StrEnum):
+    """What becomes of events that nobody has labelled."""
+
+    skip = "skip"
+    legit = "legit"
+
+
+def train(
+    *,
+    features: Annotated[
+        Path, typer.Option(metavar="TABLE.parquet", help="A table of `features build`.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The bundle's folder, a new one.")],
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=_DATE, metavar="DATE", help="First day to train on."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=_DATE, metavar="DATE", help="Last day to train on."),
+    ] = None,
+    delay: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="DAYS", help="Until labels are known.", show_default="as in the table"
+        ),
+    ] = None,
+    assess: Annotated[
+        int, typer.Option(min=1, metavar="DAYS", help="Assessed by each earlier fold.")
+    ] = 7,
+    folds: Annotated[int, typer.Option(min=1, max=52, help="Earlier folds to choose by.")] = 4,
+    tries: Annotated[int, typer.Option(min=1, max=500, help="Parameter sets to try.")] = 24,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="No search: parameters and rounds of a bundle trained before.",
+            show_default=False,
+        ),
+    ] = None,
+    monotone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE=+1",
+            help="The score never falls (+1), or never rises (-1), with this feature.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Unlabelled, typer.Option(help="Leave out what is not labelled, or take it for no fraud.")
+    ] = Unlabelled.skip,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Tells cards apart.", show_default="that of the first entity"
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where trees are grown.")] = Device.cpu,
+    threads: Annotated[
+        int | None, typer.Option(min=1, show_default="as many as there are to be had")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of the model.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name.", show_default="that of the features")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Its version.", show_default="its last day of training")
+    ] = None,
+    alerts: Annotated[
+        int, typer.Option(min=1, help="Cards a day that can be reviewed; for the policy.")
+    ] = 100,
+    review_cost: Annotated[
+        float, typer.Option(min=0, help="Of one review, in the currency of the amounts.")
+    ] = 5.0,
+    scale: Annotated[
+        int, typer.Option(min=0, max=9, help="Decimal digits of amounts, as in features.yaml.")
+    ] = 2,
+) -> None:
+    """Train a model: chosen and calibrated on earlier folds, with a report and a policy.
+
+    Writes the bundle BUNDLE, with report.html in it, and beside it
+    BUNDLE.policy.yaml. Ends with one line of JSON on stdout.
+    """
+    from models.backend.threads import available_threads
+    from models.training.like import parameters_of
+    from models.training.plan import make_plan
+    from models.training.table import TrainingTable
+    from models.training.train import Wishes
+    from models.training.write import Wanted, write_training
+
+    started = time.perf_counter()
+    wanted = Wanted(out, name, version, alerts, review_cost, scale)
+    wanted.require_free()
+    wishes = Wishes(
+        seed=seed,
+        tries=tries,
+        chosen=None if like is None else parameters_of(like),
+        monotone=_monotone(monotone or []),
+        device=device.value,
+        threads=threads or available_threads(),
+    )
+    table = TrainingTable(features, card)
+    plan = make_plan(
+        table, since=_date(since), last=_date(until), delay=delay, assess=assess, folds=folds
+    )
+    trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
+    bands = write_training(trained, table, wanted)
+    _tell(trained, wanted)
+    print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
+
+
+def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit: bool) -> Training:
+    from models.training.train import train
+
+    with _stages() as advance:
+        return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, on a terminal only, for one stage after the other."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    bar = Progress(
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+def _tell(trained: Training, wanted: Wanted) -> None:
+    """Where things are, and what they are worth, on stderr."""
+    worth = trained.chosen.worth
+    typer.echo(
+        f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
+        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}\n"
+        f"Bundle:  {wanted.out}\nReport:  {wanted.out / 'report.html'}\nPolicy:  {wanted.policy}",
+        err=True,
+    )
+
+
+def _summary(
+    trained: Training, wanted: Wanted, bands: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    scored = trained.out_of_fold
+    return {
+        "out": str(wanted.out),
+        "policy": str(wanted.policy),
+        "rows": trained.trained.rows,
+        "frauds": trained.trained.frauds,
+        "folds": len(trained.begins),
+        **{name: round(value, 4) for name, value in asdict(trained.chosen.worth).items()},
+        "calibration_error": round(scored.calibration_error, 6),
+        "brier": round(scored.brier, 6),
+        "rounds": trained.chosen.rounds,
+        "params": trained.trained.params,
+        "bands": bands,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _monotone(given: list[str]) -> dict[str, int]:
+    from schemas.errors import ConfigurationError
+
+    found = {}
+    for text in given:
+        feature, equals, sign = text.partition("=")
+        if not (feature and equals) or sign not in {"+1", "1", "-1"}:
+            raise ConfigurationError(
+                f"--monotone: {text!r} is not FEATURE=+1 or FEATURE=-1; write it like AMOUNT=+1"
+            )
+        found[feature] = int(sign)
+    return found
+
+
+def _date(given: datetime | None) -> date | None:
+    return None if given is None else given.date()
