@@ -25,7 +25,7 @@ from schemas.targets import targets
 from schemas.text import as_text
 from schemas.types import Missing, Type, parse_record_schema
 
-CHUNK_ROWS = 200_000
+CHUNK_ROWS = 300_000
 """Fewer read every history more often, more leave the caches of the processor (measured)."""
 
 Longs = npt.NDArray[np.int64]

@@ -32,7 +32,7 @@ from schemas.batch import EventBatch
 
 Longs = npt.NDArray[np.int64]
 
-_AHEAD = 2
+_AHEAD = 1
 _SHOWN = 5
 
 

@@ -48,9 +48,8 @@ def portions(
 ) -> Iterator[Work]:
     """The work on one entity's histories, cut where there are too many members to do at once."""
     histories = len(request.histories)
-    stored = np.fromiter(
-        (len(value) if value else 0 for value in found[:histories]), np.int64, histories
-    )
+    present = [value or b"" for value in found[:histories]]
+    stored = np.fromiter(map(len, present), np.int64, histories)
     events = np.bincount(request.codes, minlength=histories)
     through = np.cumsum(stored // entity.layout.dtype.itemsize + events)
     if through[-1] <= MEMBERS_AT_A_TIME:
