@@ -178,17 +178,21 @@ Make = Callable[[tuple[int, int, int], int], Subject]
 """A subject for rules and a number of partitions."""
 
 
+def play(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None = None) -> None:
+    """Raises DisagreementError where the engine does not say what the oracle says."""
+    subject = make(scenario.rules, scenario.partitions)
+    World(scenario, subject, Counter() if tally is None else tally).play()
+
+
 def check(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None = None) -> None:
-    """Raises DisagreementError where the engine does not say what the oracle says.
+    """Likewise, where little is enough.
 
     Histories are compacted for a gain of one member, and few members are a portion: with so little
     data that would else not happen.
     """
-    subject = make(scenario.rules, scenario.partitions)
-    world = World(scenario, subject, Counter() if tally is None else tally)
     with (
         mock.patch.object(compact, "WORTH", 1),
         mock.patch.object(ragged, "MOST_PAIRS", 20),
         mock.patch.object(portions, "MEMBERS_AT_A_TIME", 1 if len(scenario.events) % 2 else 30),
     ):
-        world.play()
+        play(scenario, make, tally)
