@@ -1,0 +1,189 @@
+"""Models of others, packed from their files, give the predictions that others published of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+import yaml
+from confluent_kafka import Producer
+from typer.testing import CliRunner, Result
+
+from models.backend.cpu import CpuBackend
+from models.bundle import BundleRefusedError
+from models.bundle.facts import open_model
+from tests.conftest import MakeTopic, SharedKafka
+from tests.worker_process import read_until, worker
+from worker.app import load_pipeline
+from worker.cli.model import app
+from worker.replay import replay_file
+from worker.wire import framed, score_schema
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))
+MODELS = DATA / "conformance" / "xgb_models"
+LEAVES = MODELS / "leaves_mit"
+AGARICUS, DERMATOLOGY = 127, 33
+TOLERANCE = 1e-6  # of the score: the published ones are float32
+
+pytestmark = pytest.mark.skipif(not MODELS.exists(), reason="the models are not in the data folder")
+
+
+def rows_of(name: str, columns: int) -> np.ndarray:
+    """float32[N, columns] of a file of `<label> <column>:<value> ...`; what it leaves out is NaN."""
+    lines = (LEAVES / f"{name}_test.libsvm").read_text().splitlines()
+    matrix = np.full((len(lines), columns), np.nan, dtype=np.float32)
+    for row, line in enumerate(lines):
+        for pair in line.split()[1:]:
+            column, value = pair.split(":")
+            matrix[row, int(column)] = float(value)
+    return matrix
+
+
+def published(name: str) -> np.ndarray:
+    return np.loadtxt(LEAVES / f"xg{name}_true_predictions.txt")
+
+
+def pack(model: Path, out: Path, *options: object) -> Result:
+    arguments = ("pack", "--model", model, "--name", model.stem, "--version", 1, "--out", out)
+    return CliRunner().invoke(app, [*map(str, (*arguments, *options))])
+
+
+def schema_of(columns: int) -> dict[str, Any]:
+    moment = {"type": "long", "logicalType": "timestamp-micros"}
+    fields: list[dict[str, Any]] = [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": moment},
+    ]
+    fields += [
+        {"name": f"f{column}", "type": ["null", "float"], "default": None}
+        for column in range(columns)
+    ]
+    return {"type": "record", "name": "Row", "fields": fields}
+
+
+def records_of(matrix: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": str(row),
+            "at": 1_780_000_000_000_000 + row,
+            **{f"f{column}": float(values[column]) for column in np.flatnonzero(~np.isnan(values))},
+        }
+        for row, values in enumerate(matrix)
+    ]
+
+
+def agaricus_pipeline(folder: Path, model: Path, **kafka: str) -> Path:
+    """A pipeline whose features are the columns of agaricus, called as `model pack` calls them."""
+    features = [{"name": f"f{column}", "field": f"f{column}"} for column in range(AGARICUS)]
+    names = ("bootstrap_servers", "group", "input_topic", "output_topic", "dead_letter_topic")
+    files: Mapping[str, Any] = {
+        "features.yaml": {
+            "name": "agaricus",
+            "events": {"schema": "row.avsc", "id": "id", "time": "at"},
+            "features": features,
+        },
+        "policy.yaml": {"version": "1", "bands": {"review": 0.5}},
+        "worker.yaml": {
+            "kafka": {**{name: name for name in names}, "start_from": "earliest", **kafka},
+            "model": {"bundle": "model", "device": "cpu"},
+            "http": {"host": "127.0.0.1", "port": 0},
+        },
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "row.avsc").write_text(json.dumps(schema_of(AGARICUS)))
+    for name, content in files.items():
+        (folder / name).write_text(yaml.safe_dump(content))
+    options = ("--generate-names", "--features-from", folder / "features.yaml")
+    packed = pack(model, folder / "model", *options)
+    assert packed.exit_code == 0, packed.exception
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["json", "ubj"])
+def test_agaricus_through_the_stations(tmp_path: Path, kind: str) -> None:
+    folder = agaricus_pipeline(tmp_path, LEAVES / f"xgagaricus.{kind}")
+    events = tmp_path / "events.avro"
+    with events.open("wb") as file:
+        fastavro.writer(
+            file, schema_of(AGARICUS), records_of(rows_of("agaricus", AGARICUS)), codec="deflate"
+        )
+    replayed = [*replay_file(load_pipeline(folder), events, None)]
+    assert [row for each in replayed for row in each.refused] == []
+    scores = [score["score"] for each in replayed for score in each.scores]
+    np.testing.assert_allclose(scores, published("agaricus"), rtol=0, atol=TOLERANCE)
+
+
+def test_agaricus_through_the_worker(
+    tmp_path: Path, kafka: SharedKafka, make_topic: MakeTopic
+) -> None:
+    topics = make_topic("rows"), make_topic("scores"), make_topic("dead")
+    folder = agaricus_pipeline(
+        tmp_path,
+        LEAVES / "xgagaricus.ubj",
+        bootstrap_servers=kafka.bootstrap,
+        group=topics[0],
+        input_topic=topics[0],
+        output_topic=topics[1],
+        dead_letter_topic=topics[2],
+    )
+    schema = fastavro.parse_schema(schema_of(AGARICUS))
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "enable.idempotence": True})
+    expected = published("agaricus")
+    for record in records_of(rows_of("agaricus", AGARICUS)):
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, schema, record)
+        producer.produce(topics[0], framed(1) + body.getvalue())
+    assert producer.flush(30) == 0
+    with worker(folder):
+        messages = read_until(kafka.bootstrap, [*topics[1:]], len(expected))
+    written = fastavro.parse_schema(score_schema())
+    scores = np.full(len(expected), np.nan)
+    for message in messages:
+        value = message.value()
+        assert message.topic() == topics[1], message.headers()
+        assert value is not None
+        score: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), written, None)
+        assert score["model"]["name"] == "xgagaricus"
+        scores[int(score["event_id"])] = score["score"]
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["json", "ubj"])
+def test_dermatology_by_the_backend(kind: str) -> None:
+    """Six margins a row: no bundle takes it, the backend under the bundles does."""
+    content = (LEAVES / f"xgdermatology.{kind}").read_bytes()
+    features = [SimpleNamespace(name=f"f{column}") for column in range(DERMATOLOGY)]
+    bundle: Any = SimpleNamespace(features=features, booster=open_model(content, "dermatology"))
+    margins = CpuBackend(bundle, threads=2).margins(rows_of("dermatology", DERMATOLOGY))
+    expected = published("dermatology")
+    assert expected.shape == (110, 6)
+    np.testing.assert_allclose(margins, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [
+        (LEAVES / "xgdermatology.json", 6),
+        (LEAVES / "xgdermatology.ubj", 6),
+        (MODELS / "kserve_apache2" / "model.json", 10),
+        (MODELS / "kserve_apache2" / "model.ubj", 10),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_model_of_several_classes_is_refused(tmp_path: Path, model: Path, outputs: int) -> None:
+    result = pack(model, tmp_path / "out", "--generate-names")
+    assert isinstance(result.exception, BundleRefusedError)
+    assert (
+        f"its objective is multi:softmax with {outputs} output(s) per row; accepted: "
+        "binary:logistic, binary:logitraw and reg:*"
+    ) in str(result.exception)
+    assert not (tmp_path / "out").exists()
