@@ -34,7 +34,7 @@ from worker.wire import framed, score_schema
 
 Note = Callable[[str], None]
 
-_INPUT, _DEAD, _GROUP = "transactions", "dead-letters", "evaluate"
+_INPUT, _DEAD = "transactions", "dead-letters"
 _STALL_S = 120.0
 _TOLD_EVERY_S = 15.0
 # What comes in is scored as fast as it goes: large micro-batches, however long one takes.
@@ -61,7 +61,7 @@ class Line:
         self._pipeline, self._feature_set, self._folder = pipeline, feature_set, folder
         self._kafka, self._valkey = servers
         settings = load_settings(pipeline)
-        self._state_name = settings.state_name
+        self._state_name, self._group = settings.state_name, settings.kafka.group
         prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
         self._source = EventFile(feature_set, _INPUT, prefix)
         self._played = 0
@@ -113,7 +113,6 @@ class Line:
         """A worker that goes on where the one before has ended."""
         settings = {
             "KAFKA__BOOTSTRAP_SERVERS": self._kafka.bootstrap,
-            "KAFKA__GROUP": _GROUP,
             "KAFKA__INPUT_TOPIC": _INPUT,
             "KAFKA__OUTPUT_TOPIC": topic,
             "KAFKA__DEAD_LETTER_TOPIC": _DEAD,

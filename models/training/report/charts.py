@@ -54,7 +54,7 @@ def precision_recall(scored: OutOfFold, marked: Iterable[tuple[str, Alerts]]) ->
         axes.fill_between(recall[keep], precision[keep], color=FILL, alpha=0.5, lw=0)
         share = float(np.mean(scored.labels == 1))
         axes.axhline(share, color=GREY, lw=0.8, ls=":")
-        axes.text(0.99, share + 0.015, f"by chance {share:.2%}", ha="right", color=GREY, size=8)
+        axes.text(0.01, share + 0.015, f"by chance {share:.2%}", color=GREY, size=8)
         for name, alerts in marked:
             axes.plot(alerts.recall, alerts.precision, "o", color=HOT, ms=5)
             axes.annotate(
@@ -101,7 +101,7 @@ def gains(gain_by_feature: Mapping[str, float]) -> str:
     names = [name for name, _ in ranked][::-1]
     total = sum(gain_by_feature.values())
     shares = [gain / total for _, gain in ranked][::-1]
-    with _chart("gain", 7.4, 0.6 + 0.27 * len(names)) as (axes, svg):
+    with _chart("gain", 10.6, 0.5 + 0.26 * len(names)) as (axes, svg):
         axes.barh(names, shares, color=LINE, height=0.62)
         for place, share in enumerate(shares):
             axes.text(share + 0.004, place, f"{share:.1%}", va="center", color=GREY, size=8)

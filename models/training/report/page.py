@@ -81,7 +81,7 @@ def _tiles(training: Training) -> str:
         ("Average precision", f"{worth.average_precision:.3f}", "mean of folds"),
         ("ROC AUC", f"{worth.roc_auc:.3f}", "mean of folds"),
         ("Card precision at 100", f"{worth.card_precision_100:.1%}", "of 100 cards a day"),
-        ("Calibration error", f"{scored.calibration_error:.2%}", "each fold by the others' curve"),
+        ("Calibration error", f"{scored.calibration_error:.2%}", "by curves of other folds"),
         ("Brier score", f"{scored.brier:.5f}", "likewise"),
     ]
     return (
