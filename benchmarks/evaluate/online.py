@@ -133,12 +133,11 @@ class Line:
         """Until the worker has committed all that was played."""
         last, moved = -1, time.monotonic()
         told = moved
-        with closing(
-            Consumer({"bootstrap.servers": self._kafka.bootstrap, "group.id": _GROUP})
-        ) as c:
+        of_group = {"bootstrap.servers": self._kafka.bootstrap, "group.id": self._group}
+        with closing(Consumer(of_group)) as consumer:
             while True:
                 worker.require_running()
-                (at,) = c.committed([TopicPartition(_INPUT, 0)], timeout=10)
+                (at,) = consumer.committed([TopicPartition(_INPUT, 0)], timeout=10)
                 now = time.monotonic()
                 if at.offset >= self._played:
                     return
