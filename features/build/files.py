@@ -26,7 +26,7 @@ from schemas.text import as_text
 from schemas.types import Missing, Type, parse_record_schema
 
 CHUNK_ROWS = 300_000
-"""Fewer read every history more often, more leave the caches of the processor (measured)."""
+"""Fewer read every history more often (measured), more take memory."""
 
 Longs = npt.NDArray[np.int64]
 

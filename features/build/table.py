@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -41,18 +42,16 @@ class Table:
     """
 
     def __init__(self, path: Path, feature_set: FeatureSet, *, by_partition: bool = False) -> None:
-        """Raises ConfigurationError where no file can be made there."""
+        """Raises ConfigurationError where no file can be made there, as do its methods."""
         self._path = path
         self._feature_set = feature_set
         self._by_partition = by_partition
         self._schema: pa.Schema | None = None
         self._writers: dict[int, pq.ParquetWriter] = {}
-        try:
+        with self._writing():
+            if path.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
             self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        except OSError as error:
-            raise ConfigurationError(
-                f"--out: no file can be made in {path.parent}: {error.strerror}"
-            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -79,16 +78,23 @@ class Table:
         if self._schema is None:
             self._schema = self._make_schema({n: a.type for n, a in events.identity.items()})
         table = pa.Table.from_arrays(columns, schema=self._schema)
-        for part, rows in self._parts(events, table):
-            self._writer(part).write_table(rows)
+        with self._writing():
+            for part, rows in self._parts(events, table):
+                self._writer(part).write_table(rows)
 
     def finish(self) -> None:
         """Puts the file into its place, in place of one that is there."""
         if self._schema is None:
             self._schema = self._make_schema(identity_types(self._feature_set))
-        complete = self._folder / "complete"
-        if len(self._writers) < 2:
-            self._writer(0).close()
+        with self._writing():
+            self._finish(self._folder / "complete")
+
+    def _finish(self, complete: Path) -> None:
+        if not self._writers:
+            self._writer(0)
+        for writer in self._writers.values():
+            writer.close()
+        if len(self._writers) == 1:
             self._part(next(iter(self._writers))).rename(complete)
         else:
             self._join(complete)
@@ -101,10 +107,18 @@ class Table:
         finally:
             os.close(folder)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"--out: {self._path} cannot be written: {error.strerror or error}"
+            ) from error
+
     def _join(self, complete: Path) -> None:
         with pq.ParquetWriter(complete, self._schema, **_OPTIONS) as joined:
             for part in sorted(self._writers):
-                self._writers[part].close()
                 with pq.ParquetFile(self._part(part)) as file:
                     for group in range(file.num_row_groups):
                         joined.write_table(file.read_row_group(group))

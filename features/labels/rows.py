@@ -59,7 +59,18 @@ class LabelRows:
 
 
 def concat(parts: Sequence[LabelRows], entities: Iterable[str]) -> LabelRows:
-    """All labels of at least one part; of ``entities``, a key that a part lacks is not said."""
+    """All labels; of ``entities``, a key that a part lacks is not said."""
+    nothing = np.empty(0, np.int64)
+    none = LabelRows(
+        pa.array([], pa.string()),
+        nothing > 0,
+        nothing,
+        nothing,
+        {},
+        nothing.astype(np.int32),
+        nothing,
+    )
+    parts = [none, *parts]
     return LabelRows(
         pa.concat_arrays([part.event_id for part in parts]),
         np.concatenate([part.fraud for part in parts]),

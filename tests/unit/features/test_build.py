@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,34 @@ def test_a_customer_has_the_same_features_in_one_partition_and_in_several(
     assert several["TRANSACTION_ID"].to_pylist() == one["TRANSACTION_ID"].to_pylist()
 
 
+def test_rows_can_be_put_in_the_order_of_partitions(file: Path, tmp_path: Path) -> None:
+    made = handbook()
+    by = Partitioning.by(made, "CUSTOMER_ID", 3)
+    events = list(FileEvents(made, [file], by, 100))
+    for wanted in ({0, 1, 2}, {2}):
+        chosen = []
+        for chunk in events:
+            rows = np.flatnonzero(np.isin(chunk.batch.records.partitions, list(wanted)))
+            identity = {name: array.take(rows) for name, array in chunk.identity.items()}
+            chosen.append(
+                replace(chunk, batch=chunk.batch.take(rows), identity=identity, fraud=None)
+            )
+        out = tmp_path / "out.parquet"
+        build(made, chosen, out, partitions=3, by_partition=True)
+        places = [
+            (partition, offset, event)
+            for chunk in chosen
+            for partition, offset, event in zip(
+                chunk.batch.records.partitions.tolist(),
+                chunk.batch.records.offsets.tolist(),
+                chunk.batch.event_id.to_pylist(),
+                strict=True,
+            )
+        ]
+        ids = pq.read_table(out)["TRANSACTION_ID"].cast(pa.string()).to_pylist()
+        assert ids == [event for _, _, event in sorted(places)]
+
+
 def test_a_field_to_partition_by_has_to_be_there() -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'CUSTOMER_ID'"):
         Partitioning.by(handbook(), "CUSTOMERID", 3)
@@ -271,6 +300,12 @@ def test_the_latest_label_is_the_one_in_the_table(tmp_path: Path) -> None:
     assert [time and time // DAY_US - 17_683 for time in times] == [None, 2, 3, None, None]
 
 
+def test_no_labels_are_labels_too(tmp_path: Path) -> None:
+    events = without_labels(tmp_path / "events.parquet", transactions(5, 1))
+    table, _ = built(tmp_path / "out.parquet", [events], labels=KnownLabels(handbook(), []))
+    assert table["label"].null_count == 5
+
+
 def test_a_label_that_is_neither_0_nor_1_is_shown(tmp_path: Path) -> None:
     marks = pa.array([0, 1, 2, 0], pa.int8())
     path = write(tmp_path / "e.parquet", transactions(4, 1).set_column(5, "TX_FRAUD", marks))
@@ -305,8 +340,10 @@ def test_what_was_there_stays_until_the_table_is_complete(file: Path, tmp_path: 
 
 
 def test_a_table_that_cannot_be_made_is_told(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--out"):
+    with pytest.raises(ConfigurationError, match=r"--out: .* No such file"):
         built(tmp_path / "absent" / "out.parquet", [file])
+    with pytest.raises(ConfigurationError, match=r"--out: .* a folder"):
+        built(tmp_path, [file])
 
 
 @pytest.mark.parametrize(
