@@ -10,11 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from features.build import FileEvents
+from features.explain import Explainer
+from features.state import ShownHistory, ShownLabel, ShownMember
 from schemas.errors import ConfigurationError
 from tests.event_files import Row, lines, row
 from tests.healthy import edit, healthy_pipeline
 from tests.transactions import SET, handbook, transactions, write
 from worker.cli.features import app
+from worker.cli.features.explain import _tables
+from worker.cli.features.state import _table
 
 
 def run(*arguments: object) -> Result:
@@ -96,6 +101,46 @@ def test_an_explanation_is_a_feature_and_what_it_counts(events: Path) -> None:
         sum(member["fraud"] for member in members) / len(members), rel=1e-6
     )
     assert all(head["after"] < member["time"] <= head["until"] for member in members)
+
+
+def test_on_a_terminal_an_explanation_is_a_table(
+    events: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    event = str(pq.read_table(events)["TRANSACTION_ID"][150].as_py())
+    explainer = Explainer(SET)
+    source = FileEvents(explainer.feature_set, [events])
+    feature = "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"
+    explanation = explainer.explain(feature, event, source, None)
+    _tables(explanation)
+    shown = capsys.readouterr().out
+    assert explanation.feature.counted is not None
+    members = explanation.feature.counted.members
+    assert f"{feature} = {explanation.feature.value:.9g}   (mean of amount by customer" in shown
+    assert f"{len(members)} events after 2018-" in shown
+    assert all(f"│ {member.event_id}" in shown for member in members)
+    # Nobody asks these for frauds.
+    assert "fraud" not in shown
+
+
+def test_a_history_is_a_table_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    label = ShownLabel(fraud=True, label_time=1_523_145_600_000_000, partition=-1, offset=3)
+    member = ShownMember(0, 7, 1_522_540_800_000_000, "00000000000000ff", {"k": 1.5}, (label,))
+    _table("customer 3", ShownHistory([member], 1, 40, 1), {"k": "amount"})
+    _, title, *_, shown, _ = ["", *capsys.readouterr().out.splitlines()]
+    assert "customer 3" in title
+    cells = [cell.strip() for cell in shown.strip("│").split("│")]
+    assert cells == [
+        "0",
+        "7",
+        "2018-04-01T00:00:00+00:00",
+        "00000000000000ff",
+        "1.5",
+        "fraud since 2018-04-08T00:00:00+00:00",
+    ]
 
 
 def test_an_explanation_needs_events() -> None:
