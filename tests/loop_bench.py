@@ -57,7 +57,7 @@ class Process:
             if place in self.bad
         ]
         good = [f"{p}/{o}".encode() for p, o in places if (p, o) not in self.bad]
-        decisions, flags = {"approve": len(good)}, {"late": 1}
+        decisions, flags = {("default", "approve"): len(good)}, {"late": 1}
         return Processed(
             good,
             good,

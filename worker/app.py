@@ -18,15 +18,13 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from models.backend.open import open_backend
-from models.backend.protocol import Backend
 from models.bundle import Bundle, load_bundle, resolve
-from models.policy import Policy, load_policy
+from models.policy import Rules, load_policy
 from schemas.decode import Decoder
 from schemas.errors import ConfigurationError
 from worker import metrics
 from worker.batch_bound import BatchBound
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
-from worker.decide import Decide
 from worker.decode import Decode
 from worker.delivery import Delivery
 from worker.encode import Encode, Extras, Provenance
@@ -38,7 +36,7 @@ from worker.kafka import TopicLimits, make_consumer, make_producer, transactiona
 from worker.loop import Loop
 from worker.poll import Poller
 from worker.publish import SizeLimits
-from worker.score import Score
+from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
 from worker.stages import Stages
 from worker.watchdog import Watchdog
@@ -53,9 +51,15 @@ class Pipeline:
 
     settings: WorkerSettings
     feature_set: FeatureSet
-    policy: Policy
-    bundle: Bundle
-    backend: Backend
+    serving: Serving
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.serving.score.bundle
+
+    @property
+    def rules(self) -> Rules:
+        return self.serving.decide.rules
 
 
 def load_pipeline(folder: Path) -> Pipeline:
@@ -68,11 +72,11 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
             f"windows ({', '.join(stored)}); add store.url"
         )
-    policy = load_policy(settings.policy)
+    rules = Rules(load_policy(settings.policy), feature_set)
     bundle = load_bundle(resolve(settings.model.bundle, settings.model.location))
     bundle.columns_for(feature_set)
     backend = open_backend(bundle, settings.model.device, settings.model.threads)
-    return Pipeline(settings, feature_set, policy, bundle, backend)
+    return Pipeline(settings, feature_set, Serving.of(feature_set, bundle, backend, rules))
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:
@@ -107,8 +111,7 @@ def make_stages(
     return Stages(
         Decode(decoder, feature_set),
         Enrich(feature_set, store, histories or NoHistories()),
-        Score(pipeline.bundle, pipeline.backend, feature_set),
-        Decide(pipeline.policy),
+        pipeline.serving,
         _make_encode(pipeline, prefix, now_us),
         limits,
     )
@@ -124,13 +127,7 @@ def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -
     return Encode(
         score_schema(),
         prefix,
-        Provenance(
-            pipeline.bundle.name,
-            pipeline.bundle.version,
-            feature_set.fingerprint,
-            pipeline.backend.device,
-            settings.kafka.input_topic,
-        ),
+        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
         Extras(
             {feature_set.names[i]: i for i in columns},
             settings.output.carry,
@@ -147,7 +144,7 @@ def make_decoder(pipeline: Pipeline) -> Decoder:
     return Decoder(
         schema_source(settings, pipeline.feature_set.schema_path),
         pipeline.feature_set.reader_schema,
-        pipeline.feature_set.paths | set(settings.output.carry),
+        pipeline.feature_set.paths | pipeline.rules.paths | set(settings.output.carry),
         max_record_bytes=settings.wire.max_record_bytes,
         max_collection_items=settings.wire.max_collection_items,
     )
@@ -248,12 +245,13 @@ def _make_checkpoint(
 
 
 def _announce(pipeline: Pipeline, port: int) -> None:
+    model = pipeline.serving.score.model
     found = {
-        "model": pipeline.bundle.name,
-        "model_version": pipeline.bundle.version,
-        "policy_version": pipeline.policy.version,
+        "model": model.name,
+        "model_version": model.version,
+        "policy_version": pipeline.rules.policy.version,
         "feature_set": pipeline.feature_set.fingerprint,
-        "device": pipeline.backend.device,
+        "device": model.device,
     }
     metrics.info.labels(**found).set(1)
     log.info("started", replica=pipeline.settings.replica, http_port=port, **found)

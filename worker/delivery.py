@@ -75,8 +75,10 @@ def count(flight: Flight) -> None:
     metrics.batches.labels("committed").inc()
     metrics.batch_events.observe(len(flight.polled.records))
     metrics.events.labels(processed.model).inc(len(processed.values))
-    for name, number in processed.decisions.items():
-        metrics.decisions.labels(name).inc(number)
+    for (segment, decision), number in processed.decisions.items():
+        metrics.decisions.labels(segment, decision).inc(number)
+    metrics.explained.inc(processed.explained)
+    metrics.not_additive.inc(processed.not_additive)
     for name, number in processed.flags.items():
         metrics.flags.labels(name).inc(number)
     for letter in processed.dead_letters:

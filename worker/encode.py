@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from features.matrix import Enriched
+from models.reasons import Explained
 from schemas.batch import Column, EventBatch, Headers, Kind
-from schemas.encode import Encoded, Field, MapOf, Options, RecordEncoder
+from schemas.encode import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
 from schemas.text import as_text
 from worker.decide import Decided
-from worker.score import Scored
+from worker.score import Model, Scored
+
+T = TypeVar("T")
+
+_CODE = "reasons.*.code"
+_CONTRIBUTION = "reasons.*.contribution"
+_FEATURES = "reasons.*.features"
+_FEATURE_NAME = "reasons.*.features.*.name"
+_FEATURE_VALUE = "reasons.*.features.*.value"
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What every score of a process says of where it comes from."""
 
-    model_name: str
-    model_version: str
     feature_set: str
-    device: str
     topic: str
 
 
@@ -40,6 +46,27 @@ class Extras:
     vector: Mapping[str, int]
     carry: Sequence[str]
     headers: Sequence[str]
+
+
+class _Policy(NamedTuple):
+    """What a policy puts on scores, encoded."""
+
+    decisions: Options
+    segments: Options
+    version: Field
+
+
+class _Latest(Generic[T]):
+    """What ``make`` gives for the arguments of the latest call; made anew when they change."""
+
+    def __init__(self, make: Callable[..., T]) -> None:
+        self._make = make
+        self._made: tuple[tuple[Hashable, ...], T] | None = None
+
+    def __call__(self, *arguments: Hashable) -> T:
+        if self._made is None or self._made[0] != arguments:
+            self._made = (arguments, self._make(*arguments))
+        return self._made[1]
 
 
 class Encode:
@@ -62,35 +89,43 @@ class Encode:
         self._fixed: dict[str, Field] = {
             path: self._encoder.constant(path, value)
             for path, value in {
-                "reasons": [],
-                "model": {"name": provenance.model_name, "version": provenance.model_version},
                 "feature_set": provenance.feature_set,
-                "device": provenance.device,
                 "source.topic": provenance.topic,
             }.items()
         }
         self._no_flags = self._encoder.constant("flags", [])
+        self._no_reasons = self._encoder.constant("reasons", [])
         self._flag_names = tuple(flag_names)
         self._vector = dict(extras.vector)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
         self._now_us = now_us
-        self._policies: dict[tuple[str, ...], tuple[Options, dict[str, Field]]] = {}
+        self._models = _Latest(self._model)
+        self._policies = _Latest(self._policy)
+        self._codings = _Latest(self._coding)
 
     def __call__(
-        self, batch: EventBatch, enriched: Enriched, scored: Scored, decided: Decided
+        self,
+        batch: EventBatch,
+        enriched: Enriched,
+        scored: Scored,
+        decided: Decided,
+        explained: Explained | None = None,
     ) -> list[bytes]:
         """The framed records, in the order of the events."""
         n = len(batch)
-        decisions, fixed = self._policy(decided)
+        policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
         fields: dict[str, Field] = {
             **self._fixed,
-            **fixed,
+            **self._models(scored.model),
             "event_id": _all(Kind.STRING, batch.event_id),
             "event_time": _all(Kind.TIME, batch.event_time),
-            "decision": decisions.at(decided.codes),
+            "decision": policy.decisions.at(decided.codes),
+            "segment": policy.segments.at(decided.segments),
+            "policy_version": policy.version,
             "score": _all(Kind.DOUBLE, scored.scores),
             "margin": _all(Kind.DOUBLE, scored.margins),
+            "reasons": self._reasons(n, explained),
             "flags": self._flags(enriched.flags),
             "source.partition": _all(Kind.LONG, batch.records.partitions),
             "source.offset": _all(Kind.LONG, batch.records.offsets),
@@ -116,19 +151,41 @@ class Encode:
             for own in batch.records.headers
         ]
 
-    def _policy(self, decided: Decided) -> tuple[Options, dict[str, Field]]:
-        key = (decided.policy_version, decided.segment, *decided.names)
-        if key not in self._policies:
-            self._policies[key] = (
-                self._encoder.options("decision", decided.names),
-                {
-                    "segment": self._encoder.constant("segment", decided.segment),
-                    "policy_version": self._encoder.constant(
-                        "policy_version", decided.policy_version
-                    ),
-                },
-            )
-        return self._policies[key]
+    def _model(self, model: Model) -> dict[str, Field]:
+        name = {"name": model.name, "version": model.version}
+        return {
+            "model": self._encoder.constant("model", name),
+            "device": self._encoder.constant("device", model.device),
+        }
+
+    def _policy(self, version: str, decisions: Sequence[str], segments: Sequence[str]) -> _Policy:
+        options = self._encoder.options
+        return _Policy(
+            options("decision", decisions),
+            options("segment", segments),
+            self._encoder.constant("policy_version", version),
+        )
+
+    def _coding(self, codes: Sequence[str], features: Sequence[str]) -> tuple[Options, Options]:
+        options = self._encoder.options
+        return options(_CODE, codes), options(_FEATURE_NAME, features)
+
+    def _reasons(self, n: int, explained: Explained | None) -> Field:
+        if explained is None:
+            return self._no_reasons
+        codes, names = self._codings(explained.code_names, explained.feature_names)
+        counts = np.zeros(n, np.int64)
+        counts[explained.rows] = explained.counts
+        features: dict[str, Field] = {
+            _FEATURE_NAME: names.at(explained.features),
+            _FEATURE_VALUE: _all(Kind.DOUBLE, explained.values),
+        }
+        reasons: dict[str, Field] = {
+            _CODE: codes.at(explained.codes),
+            _CONTRIBUTION: _all(Kind.DOUBLE, explained.contributions),
+            _FEATURES: ListOf(explained.sizes, features),
+        }
+        return ListOf(counts, reasons)
 
     def _flags(self, flags: npt.NDArray[np.uint32]) -> Field:
         if not flags.any():

@@ -18,7 +18,20 @@ dead_letters = Counter(
     registry=REGISTRY,
 )
 decisions = Counter(
-    "fraud_worker_decisions", "Committed decisions, by name.", ["decision"], registry=REGISTRY
+    "fraud_worker_decisions",
+    "Committed decisions, by segment of the policy and by name.",
+    ["segment", "decision"],
+    registry=REGISTRY,
+)
+explained = Counter(
+    "fraud_worker_explained_events",
+    "Events whose decision was given reasons.",
+    registry=REGISTRY,
+)
+not_additive = Counter(
+    "fraud_worker_explained_not_additive",
+    "Events whose reasons do not add up to the margin: more than 1e-4 is missing.",
+    registry=REGISTRY,
 )
 flags = Counter(
     "fraud_worker_flags", "Flags on scored events, by name.", ["flag"], registry=REGISTRY

@@ -93,6 +93,8 @@ def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
         record[name] = record[name].isoformat()
     # JSON has no NaN.
     record["vector"] = {k: None if math.isnan(v) else v for k, v in record["vector"].items()}
+    for feature in [feature for reason in record["reasons"] for feature in reason["features"]]:
+        feature["value"] = None if math.isnan(feature["value"]) else feature["value"]
     return record
 
 

@@ -14,12 +14,11 @@ from features.matrix import Writes
 from schemas.batch import Headers, Records
 from schemas.errors import ErrorCode, RecordError
 from worker.dead_letter import DeadLetter, Stage, dead_letter
-from worker.decide import Decide
 from worker.decode import Decode
 from worker.encode import Encode
 from worker.enrich import Enrich
 from worker.publish import SizeLimits, too_large
-from worker.score import Score
+from worker.serving import Serving
 
 _BEGINNING = LogState()
 
@@ -29,8 +28,10 @@ class Processed:
     """What a micro-batch of records became.
 
     keys, values and headers are parallel: one framed score each, in the order of the records.
-    decisions, flags: events by name. seconds: time spent in each station. writes: what the online
-    store takes before the micro-batch is committed; after: the log's state behind it.
+    decisions: events by segment and decision; flags: events by name. seconds: time spent in each
+    station. writes: what the online store takes before the micro-batch is committed; after: the
+    log's state behind it. explained: events that were given reasons; not_additive: those of them
+    whose contributions miss the margin.
     """
 
     keys: Sequence[bytes | None]
@@ -38,11 +39,13 @@ class Processed:
     headers: Sequence[Headers] | None
     dead_letters: Sequence[DeadLetter]
     model: str
-    decisions: Mapping[str, int]
+    decisions: Mapping[tuple[str, str], int]
     flags: Mapping[str, int]
     seconds: Mapping[str, float]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
+    explained: int = 0
+    not_additive: int = 0
 
 
 @dataclass(slots=True)
@@ -62,8 +65,7 @@ class Stages:
 
     decode: Decode
     enrich: Enrich
-    score: Score
-    decide: Decide
+    serving: Serving
     encode: Encode
     limits: Callable[[], SizeLimits]
 
@@ -72,17 +74,19 @@ class Stages:
 
         Raises DependencyUnavailableError while the online store or the registry is away.
         """
-        timer = _Timer()
+        timer, serving = _Timer(), self.serving
         with timer.stage("decode"):
             batch, letters = self.decode(records)
         with timer.stage("enrich"):
             enriched = self.enrich(batch, log)
         with timer.stage("score"):
-            scored = self.score(enriched)
+            scored = serving.score(enriched)
         with timer.stage("decide"):
-            decided = self.decide(scored)
+            decided = serving.decide(batch, enriched, scored)
+        with timer.stage("explain"):
+            explained = serving.explain(scored, decided)
         with timer.stage("encode"):
-            values = self.encode(batch, enriched, scored, decided)
+            values = self.encode(batch, enriched, scored, decided, explained)
         keys, headers = batch.records.keys, self.encode.headers(batch)
         refused = too_large(values, keys, headers, self.limits())
         if refused:
@@ -91,20 +95,22 @@ class Stages:
             rows = kept.tolist()
             keys, values = [keys[i] for i in rows], [values[i] for i in rows]
             headers = None if headers is None else [headers[i] for i in rows]
-            decided = replace(decided, codes=decided.codes[kept])
+            decided = replace(decided, codes=decided.codes[kept], segments=decided.segments[kept])
             enriched = replace(enriched, flags=enriched.flags[kept])
         return Processed(
             keys,
             values,
             headers,
             letters,
-            self.score.bundle.name,
+            scored.model.name,
             decided.counts(),
             self.enrich.counts(enriched),
             timer.seconds,
             # An event whose score is too large happened all the same: later events see it.
             enriched.writes,
             enriched.after,
+            0 if explained is None else len(explained.rows),
+            0 if explained is None else explained.not_additive,
         )
 
 

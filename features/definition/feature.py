@@ -60,7 +60,7 @@ class FeatureCompiler:
     """Compiles features in their order; an expression may use those before it.
 
     windows: of the features compiled so far. bounded: fields whose values windows keep, with the
-    decimal digits of those that have none of their own.
+    decimal digits of those that have none of their own. leaves: how expressions see the fields.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class FeatureCompiler:
         self._bindings = bindings
         self._lookups = lookups
         self._features: dict[str, Feature] = {}
-        self._leaves = {path: self._leaf(path) for path in fields.known}
-        self._compiler = WindowCompiler(document, fields, bindings, rules, self._leaves)
+        self.leaves = {path: self._leaf(path) for path in fields.known}
+        self._compiler = WindowCompiler(document, fields, bindings, rules, self.leaves)
         self._python_compiler = PythonCompiler(document)
         self.windows: list[Window] = []
 
@@ -139,7 +139,7 @@ class FeatureCompiler:
 
     def _field(self, path: str, location: Location) -> _Part:
         found = path_type(self._document, location, path, self._fields)
-        leaf = self._leaves[path]
+        leaf = self.leaves[path]
         if leaf.sort is Sort.TEXT:
             raise self._document.refuse(
                 location, f"{path} is text: use category: {{field: {path}, values: [...]}}"
@@ -166,7 +166,7 @@ class FeatureCompiler:
                     f"and {path} is {found.kind.value}",
                 )
         definition = {
-            "category": self._leaves[path].canonical,
+            "category": self.leaves[path].canonical,
             "values": list(spec.values),
             "other": spec.other,
         }
@@ -228,7 +228,7 @@ class FeatureCompiler:
         return self._made_of(compiled.names, {"expr": term.canonical}, term.evaluate, term.sort)
 
     def _compiled(self, source: str, location: Location) -> Expression:
-        scope = {**{k: f.term for k, f in self._features.items()}, **self._leaves}
+        scope = {**{k: f.term for k, f in self._features.items()}, **self.leaves}
         try:
             return compile_expression(source, scope)
         except ExpressionError as error:
@@ -241,9 +241,9 @@ class FeatureCompiler:
         earlier = [
             self._features[name]
             for name in names
-            if name in self._features and name not in self._leaves
+            if name in self._features and name not in self.leaves
         ]
-        paths = names & self._leaves.keys()
+        paths = names & self.leaves.keys()
         return _Part(
             definition,
             compute,

@@ -11,11 +11,13 @@ import numpy as np
 
 from features import bind
 from features.definition.binding import Bindings, FieldBinding, resolve_bindings
+from features.definition.condition import Condition, compile_condition
 from features.definition.document import Document, Location
 from features.definition.feature import Feature, FeatureCompiler
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
 from features.definition.spec import FeaturesFile, LookupSpec
+from features.expression.functions import Term
 from features.frame import Frame
 from features.history.labels import LabelBatch, label_appends
 from features.history.log_state import LogState
@@ -43,7 +45,8 @@ class FeatureSet:
     paths: the fields that decoding must give, of bindings and features (not the label's, which
         only files carry). flag_names: the meaning of bit i of ``Enriched.flags``.
     hooks: the python features, each with a flag of its own behind all others.
-    irreproducible: indexes of the columns that the log alone cannot give back.
+    irreproducible: indexes of the columns that the log alone cannot give back. fields: of the
+        schema, as expressions see them.
     """
 
     name: str
@@ -61,6 +64,7 @@ class FeatureSet:
     flag_names: tuple[str, ...]
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
+    fields: Mapping[str, Term]
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -153,6 +157,10 @@ class FeatureSet:
             {e.entity: where.label_prefix(e.entity) for e in self.histories.entities if e.labelled},
         )
 
+    def condition(self, source: str) -> Condition:
+        """``source`` as a condition on fields and features. Raises ExpressionError."""
+        return compile_condition(source, self.fields, {f.name: f.term for f in self.features})
+
     def _compute(self, frame: Frame, *, of_event: bool) -> None:
         for feature in self.features:
             if feature.of_event is of_event:
@@ -196,6 +204,7 @@ def load_feature_set(path: Path) -> FeatureSet:
         flag_names=flags,
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
+        fields=compiler.leaves,
     )
 
 

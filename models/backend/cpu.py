@@ -8,8 +8,9 @@ costs half as much again. Margins are bit-equal for every batch size and number 
 from __future__ import annotations
 
 import numpy as np
+import xgboost as xgb
 
-from models.backend.protocol import Margins, Matrix, check_matrix
+from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 
 
@@ -20,6 +21,7 @@ class CpuBackend:
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._names = [feature.name for feature in bundle.features]
+        self._threads = threads
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
         # the first call builds XGBoost's predictor; no event shall wait for it
@@ -33,3 +35,13 @@ class CpuBackend:
             matrix, predict_type="margin", validate_features=False
         )
         return margins
+
+    def contributions(self, matrix: Matrix) -> Contributions:
+        check_matrix(matrix, self._names)
+        if not len(matrix):
+            return np.empty((0, len(self._names) + 1), dtype=np.float32)
+        # Not in place: XGBoost explains a DMatrix only.
+        contributions: Contributions = self._booster.predict(
+            xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
+        )
+        return contributions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
-from models.backend.protocol import Margins, Matrix, check_matrix
+from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from schemas.errors import ConfigurationError
 
@@ -76,3 +76,13 @@ class CudaBackend:
             raise CudaUnusableError("XGBoost fell back to the CPU though device: cuda was asked")
         margins: Margins = found.get()
         return margins
+
+    def contributions(self, matrix: Matrix) -> Contributions:
+        check_matrix(matrix, self._names)
+        if not len(matrix):
+            return np.empty((0, len(self._names) + 1), dtype=np.float32)
+        # A DMatrix that is made of an array on the GPU stays there, and so does what explains it.
+        found = self._booster.predict(
+            xgb.DMatrix(self._cupy.asarray(matrix)), pred_contribs=True, validate_features=False
+        )
+        return np.asarray(found, dtype=np.float32)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
 Margins = npt.NDArray[np.float32]
+Contributions = npt.NDArray[np.float32]
 
 
 class NonFiniteFeatureError(ValueError):
@@ -28,6 +29,13 @@ class Backend(Protocol):
 
         NaN is a missing value. Raises NonFiniteFeatureError for an infinite one, ValueError for
         another shape, dtype or layout.
+        """
+
+    def contributions(self, matrix: Matrix) -> Contributions:
+        """What each feature adds to the margin: float32[N, F+1], in log-odds, by TreeSHAP.
+
+        The last column is what the model gives without knowing any feature; a row's sum is its
+        margin. It costs hundreds of times a margin. Takes and refuses what `margins` does.
         """
 
 

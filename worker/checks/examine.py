@@ -12,7 +12,17 @@ from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
 from worker.app import open_store
-from worker.checks import brokers, group, histories, model, sample, store, topics, wire
+from worker.checks import (
+    brokers,
+    group,
+    histories,
+    model,
+    reasons,
+    sample,
+    store,
+    topics,
+    wire,
+)
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, examined, holds, skipped
 from worker.histories.topic import InputTopic, retention_of
@@ -32,11 +42,19 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from files.findings
     settings, feature_set = files.settings, files.feature_set
     if settings is None:
-        for check in (model.BUNDLE, wire.WRITERS, wire.SCORES, store.STORE, brokers.BROKERS):
+        for check in (
+            model.BUNDLE,
+            reasons.REASONS,
+            wire.WRITERS,
+            wire.SCORES,
+            store.STORE,
+            brokers.BROKERS,
+        ):
             yield skipped(check, _NEEDS_SETTINGS)
         yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
+    yield from reasons.check_reasons(settings, files.rules)
     if feature_set is None:
         yield skipped(wire.WRITERS, _NEEDS_FEATURES)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from features.definition import FeatureSet, load_feature_set
 from features.definition.document import Document
-from models.policy import Policy, load_policy
+from models.policy import Policy, Rules, load_policy
 from schemas.errors import ConfigurationError
 from schemas.targets import targets
 from schemas.types import parse_record_schema
@@ -22,7 +22,7 @@ class Files:
 
     settings: WorkerSettings | None
     feature_set: FeatureSet | None
-    policy: Policy | None
+    rules: Rules | None
     findings: tuple[Finding, ...]
 
 
@@ -37,10 +37,11 @@ def read_files(folder: Path) -> Files:
         findings += refused(FILE_NAME, error)
     feature_set, found = read_features(settings.features if settings else folder / "features.yaml")
     findings += found
-    policy, found = _read_policy(settings.policy if settings else folder / "policy.yaml")
+    policy = settings.policy if settings else folder / "policy.yaml"
+    rules, found = _read_policy(policy, feature_set)
     findings += found
     findings += _against_each_other(settings, feature_set)
-    return Files(settings, feature_set, policy, tuple(findings))
+    return Files(settings, feature_set, rules, tuple(findings))
 
 
 def _settings_in_words(settings: WorkerSettings) -> str:
@@ -73,13 +74,27 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
     ]
 
 
-def _read_policy(path: Path) -> tuple[Policy | None, list[Finding]]:
+def _read_policy(path: Path, feature_set: FeatureSet | None) -> tuple[Rules | None, list[Finding]]:
+    """The policy, compiled where there is a feature set."""
     try:
         policy = load_policy(path)
+        rules = None if feature_set is None else Rules(policy, feature_set)
     except ConfigurationError as error:
         return None, refused(path.name, error)
-    decisions = ", ".join(policy.decisions)
-    return policy, [ok(path.name, f"version {policy.version}: {decisions}")]
+    return rules, [ok(path.name, _policy_in_words(policy))]
+
+
+def _policy_in_words(policy: Policy) -> str:
+    segments = ", ".join(segment.name for segment in policy.segments)
+    words = [
+        f"version {policy.version}: {', '.join(policy.decisions)}",
+        f"{many(len(policy.segments), 'segment')} ({segments})",
+    ]
+    if policy.when_degraded is not None:
+        words.append(f"{policy.when_degraded} when degraded")
+    reasons = policy.catalogue
+    words.append("no reasons" if reasons is None else many(len(reasons.codes), "reason code"))
+    return "; ".join(words)
 
 
 def _against_each_other(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,18 +12,22 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features.matrix import Enriched
+from models.reasons import Explained
 from schemas.batch import Column, EventBatch, Headers, Kind, Records
 from worker.decide import Decided
 from worker.encode import Encode, Extras, Provenance
-from worker.score import Scored
+from worker.score import Model, Scored
 from worker.wire import framed, score_schema
 
 SCHEMA = fastavro.parse_schema(score_schema())
 PREFIX = framed(2)
 TIME = 1_530_000_000_123_456
 SCORED_AT = 1_600_000_000_000_001
+MODEL = Model("cards", "7", "cpu")
 FLAGS = ("missing:profile", "stale:profile", "late")
 
 
@@ -36,7 +41,7 @@ def encoder(
     return Encode(
         score_schema(),
         prefix,
-        Provenance("cards", "7", "ab" * 32, "cpu", "transactions"),
+        Provenance("ab" * 32, "transactions"),
         Extras(vector or {}, carry, headers),
         FLAGS,
         lambda: SCORED_AT,
@@ -72,13 +77,18 @@ def enriched(n: int = 3, flags: list[int] | None = None) -> Enriched:
     return Enriched(matrix, np.array(flags or [0] * n, np.uint32))
 
 
-def scored(n: int = 3) -> Scored:
+def scored(n: int = 3, model: Model = MODEL) -> Scored:
     margins = np.linspace(-2, 2, n).astype(np.float32)
-    return Scored(margins, np.linspace(0.1, 0.9, n))
+    return Scored(margins, np.linspace(0.1, 0.9, n), enriched(n).matrix, model)
 
 
-def decided(*codes: int, version: str = "v1", segment: str = "default") -> Decided:
-    return Decided(np.array(codes, np.int8), ("approve", "review", "decline"), segment, version)
+def decided(
+    *codes: int, version: str = "v1", segments: tuple[str, ...] = ("default",), at: int = 0
+) -> Decided:
+    """Decisions by code, all in the segment ``at``."""
+    places = np.full(len(codes), at, np.int8)
+    names = ("approve", "review", "decline")
+    return Decided(np.array(codes, np.int8), places, names, segments, version)
 
 
 def read(values: list[bytes], prefix: bytes = PREFIX) -> list[Any]:
@@ -169,10 +179,78 @@ def test_a_new_policy_shows_on_the_scores_that_it_decided() -> None:
 
     assert policy_of(decided(1)) == ("v1", "default", "review")
     assert policy_of(decided(1, version="v2")) == ("v2", "default", "review")
-    assert policy_of(decided(1, segment="ecom")) == ("v1", "ecom", "review")
-    renamed = Decided(np.array([1], np.int8), ("ok", "look", "stop"), "default", "v1")
+    assert policy_of(decided(1, segments=("ecom",))) == ("v1", "ecom", "review")
+    assert policy_of(decided(1, segments=("ecom", "pos"), at=1)) == ("v1", "pos", "review")
+    renamed = replace(decided(1), names=("ok", "look", "stop"))
     assert policy_of(renamed) == ("v1", "default", "look")
     assert policy_of(decided(1)) == ("v1", "default", "review")
+
+
+def test_segments_are_those_of_the_rows() -> None:
+    mixed = replace(
+        decided(0, 1, 2, segments=("ecom", "pos")), segments=np.array([1, 0, 1], np.int8)
+    )
+    records = read(encoder()(events(), enriched(), scored(), mixed))
+    assert [record["segment"] for record in records] == ["pos", "ecom", "pos"]
+
+
+def test_a_score_names_the_model_that_made_it_whatever_was_before() -> None:
+    encode = encoder()
+    for model in (MODEL, Model("cards", "8", "cuda"), Model("x", "8", "cuda"), MODEL):
+        (record,) = read(encode(events(1), enriched(1), scored(1, model), decided(0)))
+        assert record["model"] == {"name": model.name, "version": model.version}
+        assert record["device"] == model.device
+
+
+@st.composite
+def explanations(draw: st.DrawFn) -> tuple[int, Explained, list[list[dict[str, Any]]]]:
+    """A number of events, reasons for some of them, and the same as plain records."""
+    n = draw(st.integers(1, 12))
+    rows = draw(st.lists(st.integers(0, n - 1), unique=True, max_size=n).map(sorted))
+    codes, names = ("R01", "R02", "a long code of its own " * 4), ("AMOUNT", "ñ", "N" * 80)
+    number = st.floats(width=32)
+    feature = st.fixed_dictionaries({"name": st.sampled_from(names), "value": number})
+    reason = st.fixed_dictionaries(
+        {
+            "code": st.sampled_from(codes),
+            "contribution": number,
+            "features": st.lists(feature, max_size=4),
+        }
+    )
+    plain: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+    for row in rows:
+        plain[row] = draw(st.lists(reason, max_size=4))
+    reasons = [reason for own in plain for reason in own]
+    features = [feature for reason in reasons for feature in reason["features"]]
+    explained = Explained(
+        rows=np.array(rows, np.intp),
+        counts=np.array([len(plain[row]) for row in rows], np.intp),
+        codes=np.array([codes.index(reason["code"]) for reason in reasons], np.intp),
+        contributions=np.array([reason["contribution"] for reason in reasons], np.float32),
+        sizes=np.array([len(reason["features"]) for reason in reasons], np.intp),
+        features=np.array([names.index(feature["name"]) for feature in features], np.intp),
+        values=np.array([feature["value"] for feature in features], np.float32),
+        code_names=codes,
+        feature_names=names,
+        not_additive=0,
+        farthest=0.0,
+    )
+    return n, explained, plain
+
+
+@given(explanations())
+def test_reasons_are_the_bytes_that_fastavro_writes(
+    case: tuple[int, Explained, list[list[dict[str, Any]]]],
+) -> None:
+    n, explained, plain = case
+    encode = encoder(vector={"A": 0})
+    found = encode(events(n), enriched(n), scored(n), decided(*[1] * n), explained)
+    # Everything else of the scores is as it is without reasons.
+    records = read(encode(events(n), enriched(n), scored(n), decided(*[1] * n)))
+    for value, record, reasons in zip(found, records, plain, strict=True):
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, SCHEMA, record | {"reasons": reasons})
+        assert value == PREFIX + out.getvalue()
 
 
 @pytest.mark.parametrize("n", [2, 257])

@@ -105,7 +105,7 @@ def test_what_was_committed_is_counted_and_nothing_else() -> None:
         ("batches_total", {"outcome": "committed"}),
         ("batches_total", {"outcome": "aborted"}),
         ("events_total", {"model": "m"}),
-        ("decisions_total", {"decision": "approve"}),
+        ("decisions_total", {"segment": "default", "decision": "approve"}),
         ("flags_total", {"flag": "late"}),
         ("dead_letters_total", {"code": "body_truncated"}),
         ("stage_seconds_count", {"stage": "decode"}),

@@ -17,6 +17,7 @@ DECLARED = {
 LABELS = {
     "model",
     "code",
+    "segment",
     "decision",
     "flag",
     "outcome",

@@ -31,7 +31,7 @@ from worker.stages import Stages
 from worker.wire import score_schema
 
 ROOMY = SizeLimits(2**20, 2**20)
-STATIONS = {"decode", "enrich", "score", "decide", "encode"}
+STATIONS = {"decode", "enrich", "score", "decide", "explain", "encode"}
 _SCHEMA = fastavro.parse_schema(score_schema())
 
 
@@ -91,7 +91,9 @@ def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> No
     assert set(processed.seconds) == STATIONS
     assert all(seconds >= 0 for seconds in processed.seconds.values())
     decisions = [score["decision"] for score in scores(processed.values)]
-    assert processed.decisions == {name: decisions.count(name) for name in set(decisions)}
+    assert processed.decisions == {
+        ("default", name): decisions.count(name) for name in set(decisions)
+    }
     assert len(processed.decisions) > 1
 
 

@@ -1,0 +1,97 @@
+"""The catalogue of reasons: which features speak for which code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import numpy.typing as npt
+
+from features.definition.document import Document
+from models.policy.file import ReasonsSpec
+
+_AT = ("reasons", "catalogue")
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A reason that can be given. features: globs over the names of features."""
+
+    name: str
+    features: tuple[str, ...]
+    text: str
+    audience: str
+
+    def matches(self, feature: str) -> bool:
+        return any(fnmatchcase(feature, glob) for glob in self.features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coding:
+    """The features of one model by code. code_of: intp[F] into `codes`, in the model's order."""
+
+    codes: tuple[str, ...]
+    features: tuple[str, ...]
+    code_of: npt.NDArray[np.intp]
+    most: int
+    """Reasons that an event is given at most."""
+
+
+class Catalogue:
+    """The codes in their order; a feature belongs to the first that names it."""
+
+    def __init__(self, spec: ReasonsSpec, document: Document) -> None:
+        self.most = spec.max
+        self.codes = tuple(
+            Code(name, tuple(code.features), code.text, code.audience)
+            for name, code in spec.catalogue.items()
+        )
+        self._document = document
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse what stands for no feature of a feature set with these `names`.
+
+        Raises ConfigurationError for a glob that matches none, and for a code whose features all
+        belong to codes before it.
+        """
+        taken: set[str] = set()
+        for code in self.codes:
+            for i, glob in enumerate(code.features):
+                if not any(fnmatchcase(name, glob) for name in names):
+                    raise self._document.refuse(
+                        (*_AT, code.name, "features", i),
+                        f"{glob} matches no feature of features.yaml; correct or remove it",
+                    )
+            own = {name for name in names if code.matches(name)}
+            if own <= taken:
+                raise self._document.refuse_key(
+                    (*_AT, code.name),
+                    f"all features of {code.name} belong to codes before it; move it up, or "
+                    "remove it",
+                )
+            taken |= own
+
+    def coding(self, names: Sequence[str], model: str) -> Coding:
+        """The codes of a model's features. `model` is its name and version in messages.
+
+        Raises ConfigurationError for features in no code.
+        """
+        found = [self._code_of(name) for name in names]
+        without = [name for name, code in zip(names, found, strict=True) if code is None]
+        if without:
+            more = len(without) - _NAMED
+            told = ", ".join(without[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+            raise self._document.refuse_key(
+                _AT,
+                f"no code has {told}, which the model {model} uses; add them to a code, or a last "
+                'code with features: ["*"] for the rest',
+            )
+        codes = tuple(code.name for code in self.codes)
+        return Coding(codes, tuple(names), np.array(found, dtype=np.intp), self.most)
+
+    def _code_of(self, feature: str) -> int | None:
+        matching = (i for i, code in enumerate(self.codes) if code.matches(feature))
+        return next(matching, None)

@@ -1,0 +1,63 @@
+"""The keys of policy.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MOST = 100
+"""Segments, decisions over all segments, and codes of reasons."""
+
+Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,62}[^\s\x00-\x1f])?$")]
+Threshold = Annotated[float, Field(gt=0.0, lt=1.0)]
+Bands = Annotated[dict[Name, Threshold], Field(max_length=MOST)]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Glob = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SegmentSpec(_Part):
+    """An entry of `segments`."""
+
+    name: Name
+    where: str | None = None
+    bands: Bands
+
+
+class CodeSpec(_Part):
+    """An entry of `reasons.catalogue`."""
+
+    features: Annotated[list[Glob], Field(min_length=1)]
+    text: Text
+    audience: Name = "analyst"
+
+
+class ReasonsSpec(_Part):
+    """`reasons`."""
+
+    max: Annotated[int, Field(ge=1, le=MOST)] = 4
+    catalogue: Annotated[dict[Name, CodeSpec], Field(min_length=1, max_length=MOST)]
+
+
+class PolicySpec(_Part):
+    """The file."""
+
+    version: Name
+    default: Name = "approve"
+    decisions: Annotated[list[Name] | None, Field(min_length=1, max_length=MOST)] = None
+    when_degraded: Name | None = None
+    degraded: Annotated[list[str] | None, Field(min_length=1)] = None
+    segments: Annotated[list[SegmentSpec] | None, Field(max_length=MOST)] = None
+    bands: Annotated[Bands | None, Field(min_length=1)] = None
+    reasons: ReasonsSpec | None = None
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version_is_text(cls, given: object) -> object:
+        if isinstance(given, int | float):
+            raise ValueError(f"YAML reads {given} as a number; write it in quotes")  # noqa: TRY004  pydantic wants it
+        return given

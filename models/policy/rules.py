@@ -1,0 +1,130 @@
+"""A policy compiled against a feature set: decisions over columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.definition import FeatureSet
+from features.definition.condition import Condition
+from features.expression import ExpressionError
+from features.suggest import unknown
+from models.policy.catalogue import Coding
+from models.policy.policy import DEGRADED, Policy, Segment
+from schemas.batch import EventBatch
+
+
+class Decisions(NamedTuple):
+    """codes: int8[N] into the policy's decisions. segments: int8[N] into its segments."""
+
+    codes: npt.NDArray[np.int8]
+    segments: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bands:
+    """The bands of a segment: thresholds rise, and codes[i] is decided from thresholds[i-1] up."""
+
+    thresholds: npt.NDArray[np.float64]
+    codes: npt.NDArray[np.int8]
+
+    def decide(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+        return self.codes[np.searchsorted(self.thresholds, scores, side="right")]
+
+
+class Rules:
+    """What a policy says about events of a feature set.
+
+    paths: the fields that its conditions read, which decoding must give.
+    """
+
+    def __init__(self, policy: Policy, feature_set: FeatureSet) -> None:
+        """Raises ConfigurationError, with its place, for all that the feature set does not have."""
+        self.policy = policy
+        self._conditions = _conditions(policy, feature_set)
+        self._bands = [_bands(segment, policy.decisions) for segment in policy.segments]
+        self._degraded = _degraded(policy, feature_set.flag_names)
+        self._floor = np.int8(policy.decisions.index(policy.when_degraded or policy.default))
+        self.paths: frozenset[str] = frozenset().union(*(c.paths for c in self._conditions))
+        if policy.catalogue is not None:
+            policy.catalogue.check(feature_set.names)
+
+    def decide(
+        self,
+        batch: EventBatch,
+        matrix: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float64],
+        flags: npt.NDArray[np.uint32],
+    ) -> Decisions:
+        """The decisions about N events, each by the bands of the first segment that takes it.
+
+        matrix: float32[N, F] of the feature set. scores: float64[N]; one at a threshold belongs to
+        that threshold's band. flags: uint32[N]; a degraded event gets `when_degraded`, unless its
+        score alone decides more severely.
+        """
+        segments = np.full(len(batch), len(self._conditions), np.int8)
+        # The first that holds is written last.
+        for place in reversed(range(len(self._conditions))):
+            segments[self._conditions[place](batch, matrix)] = place
+        codes = self._bands[-1].decide(scores)
+        for place, bands in enumerate(self._bands[:-1]):
+            rows = np.flatnonzero(segments == place)
+            codes[rows] = bands.decide(scores[rows])
+        if self._floor and self._degraded:
+            degraded = (flags & self._degraded) != 0
+            np.maximum(codes, self._floor, out=codes, where=degraded)
+        return Decisions(codes, segments)
+
+    def coding(self, features: Sequence[str], model: str) -> Coding | None:
+        """The codes of a model's features; None where the policy gives no reasons.
+
+        `model` is its name and version in messages. Raises ConfigurationError for features in no
+        code.
+        """
+        catalogue = self.policy.catalogue
+        return None if catalogue is None else catalogue.coding(features, model)
+
+
+def _conditions(policy: Policy, feature_set: FeatureSet) -> list[Condition]:
+    """Of all segments but the last."""
+    found = []
+    for i, segment in enumerate(policy.segments):
+        if segment.where is None:
+            continue
+        try:
+            found.append(feature_set.condition(segment.where))
+        except ExpressionError as error:
+            at = ("segments", i, "where")
+            raise policy.document.refuse_within(at, error.offset, str(error)) from error
+    return found
+
+
+def _bands(segment: Segment, decisions: Sequence[str]) -> _Bands:
+    rising = segment.bands[::-1]
+    codes = [0, *(decisions.index(band.decision) for band in rising)]
+    thresholds = [band.threshold for band in rising]
+    return _Bands(np.array(thresholds, np.float64), np.array(codes, np.int8))
+
+
+def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint32:
+    """The bits of the flags that make an event degraded.
+
+    Raises ConfigurationError for a named one that the feature set does not have.
+    """
+    mask = 0
+    for i, name in enumerate(policy.degraded):
+        bits = [
+            1 << bit
+            for bit, flag in enumerate(flag_names)
+            if name in (flag, flag.partition(":")[0])
+        ]
+        if not bits and policy.degraded is not DEGRADED:
+            known = {*flag_names, *(flag.partition(":")[0] for flag in flag_names)}
+            said = f"{unknown('flag', name, known)}; correct or remove it"
+            raise policy.document.refuse(("degraded", i), said)
+        mask |= sum(bits)
+    return np.uint32(mask)

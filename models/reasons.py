@@ -1,0 +1,109 @@
+"""Reasons: which features raised a score, summed by the codes of the policy's catalogue.
+
+Contributions are those of TreeSHAP, in log-odds: with the model's bias they add up to the margin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backend.protocol import Backend, Margins, Matrix
+from models.policy import Coding
+
+TOLERANCE = 1e-4
+"""By how much the sum of contributions may miss the margin, in log-odds."""
+
+Ints = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained:
+    """The reasons of E events, back to back, and the features of each reason, back to back.
+
+    rows: intp[E], which of the events. counts: intp[E], reasons of each. codes: intp[M] into
+    `code_names` and contributions: float32[M] of each reason. sizes: intp[M], features of each.
+    features: intp[K] into `feature_names` and values: float32[K] of each feature. not_additive:
+    how many events have contributions that do not add up to the margin; farthest: by how much the
+    worst of all E is off.
+    """
+
+    rows: Ints
+    counts: Ints
+    codes: Ints
+    contributions: npt.NDArray[np.float32]
+    sizes: Ints
+    features: Ints
+    values: npt.NDArray[np.float32]
+    code_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    not_additive: int
+    farthest: float
+
+
+class Reasons:
+    """Explains scores of one model by the codes of one policy."""
+
+    def __init__(self, coding: Coding, backend: Backend) -> None:
+        self._coding = coding
+        self._backend = backend
+        # int[F], the features in the order of their codes, and where those of each code stand
+        self._starts = np.searchsorted(np.sort(coding.code_of), np.arange(len(coding.codes)))
+        self._sizes = np.bincount(coding.code_of, minlength=len(coding.codes))
+        # the first call is the slowest; no event shall wait for it
+        backend.contributions(np.full((1, len(coding.features)), np.nan, dtype=np.float32))
+
+    def explain(self, matrix: Matrix, margins: Margins, rows: Ints) -> Explained:
+        """Why the events in `rows` of a batch score as high as they do.
+
+        matrix: float32[N, F] in the model's order, margins: float32[N] that it gave. A reason is a
+        code whose features raise the margin together; the largest come first, in equal case in
+        the order of the catalogue, so many as the catalogue allows at most. It names all features
+        of its code that the model uses, those that raise the margin most first. A row's reasons
+        are the same bits alone and in any batch.
+        """
+        seen = np.ascontiguousarray(matrix[rows])
+        found = self._backend.contributions(seen).astype(np.float64)
+        by_feature, bias = found[:, :-1], found[:, -1]
+        by_code = self._by_code(by_feature)
+        off = np.abs(by_code.sum(axis=0, initial=0.0) + bias - margins[rows])
+        order = np.argsort(-by_code, axis=0, kind="stable")[: self._coding.most]
+        largest = np.take_along_axis(by_code, order, axis=0)
+        raises = largest > 0.0
+        of_event, place = np.nonzero(raises.T)
+        codes = order[place, of_event]
+        sizes = self._sizes[codes]
+        features = self._features(by_feature, of_event, codes, sizes)
+        return Explained(
+            rows=rows,
+            counts=raises.sum(axis=0),
+            codes=codes,
+            contributions=largest[place, of_event].astype(np.float32),
+            sizes=sizes,
+            features=features,
+            values=seen[np.repeat(of_event, sizes), features],
+            code_names=self._coding.codes,
+            feature_names=self._coding.features,
+            not_additive=int(np.count_nonzero(~(off <= TOLERANCE))),
+            farthest=float(off.max(initial=0.0)),
+        )
+
+    def _by_code(self, by_feature: Floats) -> Floats:
+        """float64[C, E]; one addition after the other, for the same bits in any batch."""
+        by_code = np.zeros((len(self._coding.codes), len(by_feature)))
+        for column, code in enumerate(self._coding.code_of.tolist()):
+            by_code[code] += by_feature[:, column]
+        return by_code
+
+    def _features(self, by_feature: Floats, of_event: Ints, codes: Ints, sizes: Ints) -> Ints:
+        """intp[K], for each reason the features of its code, those that raise most first."""
+        code_of = np.broadcast_to(self._coding.code_of, by_feature.shape)
+        by_code_and_size = np.lexsort((-by_feature, code_of), axis=1)
+        ends = np.cumsum(sizes)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+        at = np.repeat(self._starts[codes], sizes) + within
+        found: Ints = by_code_and_size[np.repeat(of_event, sizes), at]
+        return found
