@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,18 @@ def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events
     edit(folder / "worker.yaml", lambda values: values.pop("store"))
     assert "store is missing" in refusal("load-labels", events, "-p", folder)
     assert "store is missing" in refusal("state", "customer", "1", "-p", folder)
+
+
+def test_pandas_is_spared_but_not_forbidden() -> None:
+    program = """
+import sys
+from worker.cli.features.without_pandas import spare_pandas
+spare_pandas()
+import pyarrow
+pyarrow.array(["a"])
+assert "pandas" not in sys.modules
+import pandas
+assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
+"""
+    pytest.importorskip("pandas")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -62,11 +62,14 @@ def build(
     its end as of now. Rows come in the order of the files, or by partition
     and offset. Ends with one line of JSON on stdout.
     """
+    from worker.cli.features.without_pandas import spare_pandas
+
+    spare_pandas()
     from features.definition import load_feature_set
 
-    started = time.perf_counter()
     files = [*(events or []), *(more_events or [])]
     made = load_feature_set(features_file(feature_set, pipeline))
+    started = time.perf_counter()
     known = known_labels(made, labels)
     with _source(made, files, pipeline, (partition_by, partitions)) as source:
         built = _build(made, source, out, known, by_partition=not files)
