@@ -95,7 +95,13 @@ def _table(title: str, history: ShownHistory, names: Mapping[str, str]) -> None:
     from rich.table import Table
 
     kept = list(history.members[0].kept) if history.members else []
-    columns = ("partition", "offset", "time", "id (64 bits)", *(names.get(key, key) for key in kept))
+    columns = (
+        "partition",
+        "offset",
+        "time",
+        "id (64 bits)",
+        *(names.get(key, key) for key in kept),
+    )
     table = Table(*columns, "labels", title=title)
     for member in history.members:
         values = ["" if member.kept[k] is None else str(member.kept[k]) for k in kept]
