@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from models.calibration import Calibration
 KNOT_FRAUDS: Final = 20
 """Frauds that a knot stands for, at least: below, it would follow chance."""
 _LEAST_STEP = 1e-9
+_PIECE, _MOST_PIECES = 0.5, 8
 
 
 def fit_calibration(
@@ -55,10 +57,29 @@ def _joined(steps: npt.NDArray[np.float64], least: int) -> npt.NDArray[np.float6
 
 def _rising(margins: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> Calibration:
     """Knots of which each is higher than the one before; a curve of one knot gets a second."""
-    knots = [(margins[0], scores[0])]
-    for margin, score in zip(margins[1:], scores[1:], strict=True):
+    knots = [(float(margins[0]), float(scores[0]))]
+    for margin, score in zip(margins.tolist(), scores.tolist(), strict=True):
         if score > knots[-1][1] + _LEAST_STEP:
-            knots.append((margin, score))
+            knots += _bent(knots[-1], (margin, score))
     if len(knots) == 1:
         knots.append((knots[0][0] + 1.0, (1.0 + knots[0][1]) / 2))
     return Calibration([margin for margin, _ in knots], [score for _, score in knots])
+
+
+def _bent(low: tuple[float, float], high: tuple[float, float]) -> list[tuple[float, float]]:
+    """The way from one knot to the next, straight in log-odds: its knots after the first.
+
+    A line straight in the score would lie above: few frauds are far apart, and between them scores
+    grow by orders of magnitude.
+    """
+    pieces = min(_MOST_PIECES, math.ceil((high[0] - low[0]) / _PIECE))
+    odds = [math.log(score / (1.0 - score)) for _, score in (low, high)]
+    shares = [piece / pieces for piece in range(1, pieces)]
+    between = [
+        (
+            low[0] + (high[0] - low[0]) * share,
+            1.0 / (1.0 + math.exp(-(odds[0] + (odds[1] - odds[0]) * share))),
+        )
+        for share in shares
+    ]
+    return [*between, high]

@@ -1,0 +1,58 @@
+"""The curve that is fitted: strictly rising, few knots, and right on what it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.calibration import logistic
+from models.training.calibrate import fit_calibration
+from models.training.metrics import calibration_error
+
+
+def drawn(rows: int, seed: int, shift: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """Margins, and labels that are `shift` rarer than the margins say."""
+    random = np.random.default_rng(seed)
+    margins = (random.normal(size=rows) * 2.5).astype(np.float32)
+    labels = (random.random(rows) < logistic(margins - np.float32(shift))).astype(np.int8)
+    return margins, labels
+
+
+def test_it_gives_probabilities_where_the_logistic_does_not() -> None:
+    curve = fit_calibration(*drawn(60_000, seed=1))
+    margins, labels = drawn(60_000, seed=2)
+    assert calibration_error(labels, logistic(margins)) > 0.2
+    scores = curve.apply(margins)
+    assert calibration_error(labels, scores) < 0.004
+    assert scores.sum() == pytest.approx(labels.sum(), rel=0.05)
+
+
+def test_knots_are_few_and_each_stands_for_frauds() -> None:
+    margins, labels = drawn(60_000, seed=1)
+    few, many = (fit_calibration(margins, labels, frauds) for frauds in (400, 20))
+    assert 2 <= len(few.margins) < len(many.margins) <= labels.sum() / 20
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 400), st.floats(0, 4))
+def test_order_by_score_is_order_by_margin(seed: int, rows: int, shift: float) -> None:
+    margins, labels = drawn(rows, seed, shift)
+    margins = np.round(margins, 1)
+    labels[0], labels[-1] = 0, 1
+    curve = fit_calibration(margins, labels)
+    rising = np.unique(margins)
+    assert (np.diff(curve.apply(rising)) > 0).all()
+
+
+def test_labels_that_fall_with_the_margin_still_give_a_rising_curve() -> None:
+    margins = np.arange(100, dtype=np.float32)
+    curve = fit_calibration(margins, (margins < 50).astype(np.int8))
+    assert (np.diff(curve.apply(margins)) > 0).all()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_class_are_refused(label: int) -> None:
+    with pytest.raises(ValueError, match="needs both kinds"):
+        fit_calibration(np.arange(9, dtype=np.float32), np.full(9, label))

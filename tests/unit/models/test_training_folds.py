@@ -1,0 +1,138 @@
+"""Folds know no more than was known then, and leave compromised cards out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.training.folds import Lengths, earlier_folds, make_fold
+from models.training.plan import Plan, make_plan
+from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
+from schemas.errors import ConfigurationError
+from tests.unit.models.training_table import DAY, START, simulated, write_table
+
+WEEKS = Lengths(train=7, delay=7, assess=7)
+LATER = START + 1_000 * DAY
+
+
+def events_of(
+    *events: tuple[float, int, int], delay: float = 7.0, known_late: Sequence[int] = ()
+) -> LabelledEvents:
+    """Events of (day, card, label), in order of time."""
+    days, cards, labels = (np.array(column) for column in zip(*events, strict=True))
+    times = (START + days * DAY).astype(np.int64)
+    label_times = times + np.int64(delay * DAY)
+    label_times[list(known_late)] += 100 * DAY
+    nothing = np.zeros((len(times), 1), np.float32)
+    label = labels.astype(np.int8)
+    return LabelledEvents(nothing, times, cards.astype(np.int32), label, label_times, None, False)
+
+
+def days_of(events: LabelledEvents, rows: np.ndarray) -> list[float]:
+    return [round(float(day), 3) for day in (events.times[rows] - START) / DAY]
+
+
+def test_a_fold_trains_waits_and_assesses() -> None:
+    events = events_of(*((day + 0.5, day, 0) for day in range(30)))
+    fold = make_fold(events, START + 3 * DAY, WEEKS, LATER)
+    assert days_of(events, fold.train) == [day + 0.5 for day in range(3, 10)]
+    assert days_of(events, fold.assess) == [day + 0.5 for day in range(17, 24)]
+    assert fold.begin == START + 17 * DAY
+    assert np.diff(fold.days).tolist() == [1] * 6
+
+
+def test_a_card_is_out_from_the_day_on_at_whose_start_its_fraud_is_known() -> None:
+    fraud_early, fraud_late = 8.5, 9.0
+    events = events_of(
+        (0.5, 3, 1),
+        (fraud_early, 1, 1),
+        (fraud_late, 2, 1),
+        *((day + 0.1, card, 0) for day in range(14, 21) for card in (1, 2, 3, 4)),
+    )
+    fold = make_fold(events, START + DAY * 0, WEEKS, LATER)
+    seen = {
+        card: days_of(events, fold.assess[events.cards[fold.assess] == card])
+        for card in (1, 2, 3, 4)
+    }
+    # known on day 15.5, and exactly at the start of day 16
+    assert seen[1] == [14.1, 15.1]
+    assert seen[2] == [14.1, 15.1]
+    assert seen[3] == []
+    assert len(seen[4]) == 7
+
+
+def test_a_fraud_before_the_training_days_takes_no_card_out() -> None:
+    events = events_of((0.5, 1, 1), *((day + 0.5, 1, 0) for day in range(1, 22)))
+    fold = make_fold(events, START + DAY, WEEKS, LATER)
+    assert len(fold.assess) == 7
+
+
+def test_labels_that_are_not_known_when_assessing_begins_are_not_trained_on() -> None:
+    events = events_of(*((day + 0.5, day, day % 2) for day in range(22)), known_late=[2, 15])
+    fold = make_fold(events, START, WEEKS, START + 30 * DAY)
+    assert days_of(events, fold.train) == [0.5, 1.5, 3.5, 4.5, 5.5, 6.5]
+    assert 15.5 not in days_of(events, fold.assess)
+    assert UNKNOWN not in fold.labels
+
+
+def test_earlier_folds_end_with_the_training_days_and_go_back_from_there() -> None:
+    events = events_of(*((day + 0.5, day, 0) for day in range(60)))
+    train_from = START + 42 * DAY
+    folds = list(earlier_folds(events, train_from, WEEKS, 4))
+    assert [(fold.begin - START) / DAY for fold in folds] == [42, 35, 28, 21]
+    assert [days_of(events, fold.train)[0] for fold in folds] == [28.5, 21.5, 14.5, 7.5]
+    assert days_of(events, folds[0].assess)[-1] == 48.5
+    assert len(list(earlier_folds(events, train_from, WEEKS, 9))) == 5
+
+
+def test_the_handbook_s_split_is_chosen_by_the_four_weeks_of_july(tmp_path: Path) -> None:
+    table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
+    plan = planned(table, since=date(2018, 8, 12), last=date(2018, 8, 18))
+    assert plan.lengths == WEEKS
+    assert plan.known_by == START + 56 * DAY
+    begins = [fold.begin for fold in earlier_folds(table.read(0, LATER), plan.train_from, WEEKS, 4)]
+    assert [(begin - START) / DAY for begin in begins] == [42, 35, 28, 21]
+    assert plan.first == START + 7 * DAY
+
+
+def planned(
+    table: TrainingTable,
+    since: date | None = None,
+    last: date | None = None,
+    delay: int | None = None,
+    folds: int = 4,
+) -> Plan:
+    return make_plan(table, since=since, last=last, delay=delay, assess=7, folds=folds)
+
+
+def test_without_dates_the_last_days_with_labels_are_trained_on(tmp_path: Path) -> None:
+    table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
+    plan = planned(table)
+    assert (plan.train_from - START) / DAY == 46
+    assert plan.lengths == WEEKS
+
+
+def test_folds_that_the_table_does_not_reach_are_left_out(tmp_path: Path) -> None:
+    table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
+    assert planned(table, folds=9).folds == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "named"),
+    [
+        (date(2018, 6, 1), date(2018, 7, 7), "no days of"),
+        (date(2018, 7, 30), date(2018, 7, 29), "no days of"),
+        (date(2018, 7, 30), date(2018, 9, 9), "no days of"),
+        (date(2018, 7, 2), date(2018, 7, 8), "needs 21 days"),
+    ],
+)
+def test_days_that_are_not_there_are_refused(
+    tmp_path: Path, since: date, last: date, named: str
+) -> None:
+    table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
+    with pytest.raises(ConfigurationError, match=named):
+        planned(table, since, last)

@@ -1,0 +1,82 @@
+"""A training table is read as it was written, for a span of time, and refused for what it is not."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.training.table import UNKNOWN, TrainingTable
+from schemas.errors import ConfigurationError
+from tests.unit.models.training_table import DAY, NAMES, START, simulated, write_table
+
+NOW = START + 100 * DAY
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_table(tmp_path / "table.parquet", simulated(days=10))
+
+
+def test_a_span_is_read_in_order_of_time_whatever_the_order_of_rows(tmp_path: Path) -> None:
+    columns = simulated(days=10)
+    order = np.random.default_rng(1).permutation(len(columns["times"]))
+    shuffled = {name: np.asarray(values)[order] for name, values in columns.items()}
+    table = TrainingTable(write_table(tmp_path / "t.parquet", shuffled, group=97))
+    events = table.read(START + 2 * DAY, START + 5 * DAY)
+    rows = np.flatnonzero(
+        (columns["times"] >= START + 2 * DAY) & (columns["times"] < START + 5 * DAY)
+    )
+    np.testing.assert_array_equal(events.times, columns["times"][rows])
+    for place, name in enumerate(NAMES):
+        expected = columns[name][rows].astype(np.float32)
+        np.testing.assert_array_equal(events.matrix[:, place], expected)
+    np.testing.assert_array_equal(events.amounts, columns["amount_minor"][rows])
+    np.testing.assert_array_equal(events.labels, columns["label"][rows])
+    same = columns["cards"][rows]
+    np.testing.assert_array_equal(events.cards[:, None] == events.cards, same[:, None] == same)
+
+
+def test_cards_are_those_of_the_first_entity_unless_another_is_named(path: Path) -> None:
+    assert TrainingTable(path).card == "CUSTOMER"
+    assert TrainingTable(path, "TERMINAL").card == "TERMINAL"
+    with pytest.raises(ConfigurationError, match=r"--card: .*no column SHOP.*CUSTOMER, TERMINAL"):
+        TrainingTable(path, "SHOP")
+
+
+def test_it_knows_features_with_their_fingerprints_and_its_own(path: Path) -> None:
+    table = TrainingTable(path)
+    assert [feature.name for feature in table.features] == [*NAMES]
+    assert all(len(feature.fingerprint) == 64 for feature in table.features)
+    assert table.fingerprint() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert table.longest_delay() == 2 * DAY
+
+
+@pytest.mark.parametrize("legit", [False, True])
+def test_labels_count_once_they_are_known(tmp_path: Path, legit: bool) -> None:
+    columns = simulated(days=1, a_day=4)
+    columns |= {"label": [1, 0, 1, None], "label_time": [NOW, NOW, NOW + 1, None]}
+    table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
+    events = table.read(START, NOW, unlabelled_legit=legit)
+    nothing = 0 if legit else UNKNOWN
+    assert events.labels_known(NOW).tolist() == [1, 0, nothing, nothing]
+    assert events.labels_known(NOW - 1).tolist() == [nothing] * 4
+
+
+def test_a_table_without_amounts_has_none(tmp_path: Path) -> None:
+    columns = simulated(days=1) | {"amount_minor": [None] * 300}
+    table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
+    assert table.read(START, NOW).amounts is None
+
+
+def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"a": [1]}), other)
+    with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
+        TrainingTable(other)
+    with pytest.raises(ConfigurationError, match=r"absent.parquet cannot be read"):
+        TrainingTable(tmp_path / "absent.parquet")
