@@ -17,7 +17,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos properties bundles bench record lock
+.PHONY: help install demo test lint format chaos properties bundles bench evaluate record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ bundles: install ## flip bits of a model bundle, sum it again and have it verifi
 bench: install ## measure against the rivals: JSON=1 SUITE=spine|features EVENTS=(all) OUT=folder
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
+
+evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=32 KEEP=folder
+	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))
 
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/golden/record.py
