@@ -22,6 +22,7 @@ from models.policy import load_policy
 from worker.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
 ROOT = Path(__file__).resolve().parents[1]
+POLICY = Path(__file__).with_name("pipeline") / "policy.yaml"
 _READY_S = 60.0
 _DRAIN_S = 40.0
 
@@ -122,6 +123,8 @@ class Worker(Program):
             "KAFKA__INPUT_TOPIC": run.input_topic,
             "KAFKA__OUTPUT_TOPIC": run.output_topic,
             "STORE__URL": ground.valkey.url,
+            # One that the rivals can follow: one segment, no reasons.
+            "POLICY": str(POLICY),
             "MODEL__BUNDLE": str(ground.bundle.path),
             "MODEL__DEVICE": "cpu",
             "MODEL__THREADS": str(ground.threads),
@@ -185,7 +188,7 @@ def rival(module: str) -> Start:
 def make_task(ground: Ground, run: Run) -> Task:
     """What a rival has to know to do the same work as the worker."""
     feature_set, bundle = ground.feature_set, ground.bundle
-    policy = load_policy(ground.pipeline / "policy.yaml")
+    policy = load_policy(POLICY)
     segment = policy.segments[0]
     on_score = range(len(feature_set.names)) if run.whole_vector else feature_set.irreproducible
     return Task(
