@@ -71,7 +71,9 @@ def test_online_is_offline(
     online = np.full_like(built, np.inf)
     schema = fastavro.parse_schema(score_schema())
     for message in scores:
-        score: Any = fastavro.schemaless_reader(io.BytesIO(message.value()[5:]), schema, None)
+        score: Any = fastavro.schemaless_reader(
+            io.BytesIO((message.value() or b"")[5:]), schema, None
+        )
         online[score["source"]["offset"]] = [score["vector"][name] for name in feature_set.names]
     different = np.flatnonzero((online.view(np.int32) != built.view(np.int32)).any(axis=1))
     assert len(different) == 0, f"{len(different)} rows, the first: {different[:5]}"
