@@ -35,3 +35,5 @@ def play(bootstrap: str, topic: str, chunks: Iterable[Messages]) -> None:
             producer.poll(0.05 if left else 0)
     if producer.flush(60):
         raise RuntimeError("the events were not accepted in time")
+    # Left to the garbage collector, librdkafka 2.x was once seen to crash in its own thread.
+    producer.close()
