@@ -1,0 +1,106 @@
+"""The Shapley values of a leaf's margin, for all outcomes of the splits above it.
+
+A leaf is a game of the features above it. The player i brings o_i, 1 where the row passes all
+splits on that feature and else 0, and in its absence z_i, the share of the training weight that
+passes them; the leaf's margin v is multiplied by what each brings. Between all absent (t = 0) and
+all present (t = 1) the game goes as v * prod(z_i + t (o_i - z_i)); the Shapley value of i is the
+integral over t of what i adds: v (o_i - z_i) * prod of the others (Owen, Multilinear Extensions of
+Games, 1972). That is a polynomial in t, which the quadrature of Gauss and Legendre integrates
+without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from models.treeshap.forest import Bools, Forest, Ints, Ways
+from models.treeshap.pieces import Pieces
+
+Floats = npt.NDArray[np.float64]
+# Numbers of one intermediate array: few enough to stay in a processor's cache.
+_BLOCK = 2**17
+
+
+def table(forest: Forest, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
+    """float32[lines, W]: what a piece adds to the contribution of each of its features, by state."""
+    found = np.zeros((pieces.lines, pieces.features.shape[1]), np.float32)
+    shares, first = _shares(forest, way, pieces)
+    for leaves, states in _blocks(pieces, way.above.shape[1]):
+        passed = _passed(way, pieces, leaves, states, first)
+        lines = pieces.starts[pieces.piece_of[leaves]][:, None] + states
+        margins = forest.value[pieces.leaves[leaves]].astype(np.float64)[:, None]
+        for place, values in enumerate(_values(passed, shares[leaves].T[:, :, None])):
+            own = np.flatnonzero(first[leaves, place] == place)
+            at = pieces.place_of[leaves[own], place][:, None]
+            added = (margins[own] * values[own]).astype(np.float32)
+            np.add.at(found, (lines[own], at), added)
+    return found
+
+
+def _shares(forest: Forest, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
+    """float64[L, D], z of each player, and int64[L, D], by split above a leaf: whose it is.
+
+    A player is the first split on its feature; where there is no split, or it is another's, z is 1.
+    """
+    above = way.above[pieces.leaves]
+    width = above.shape[1]
+    below = np.concatenate([above[:, 1:], np.full((len(above), 1), -1)], axis=1)
+    below = np.where(below == -1, pieces.leaves[:, None], below)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.where(above == -1, 1.0, forest.cover[below] / forest.cover[above])
+    feature = np.where(above == -1, -1 - np.arange(width), forest.feature[above])
+    first = (feature[:, :, None] == feature[:, None, :]).argmax(axis=2)
+    first[above == -1] = -1
+    shares = np.ones((len(above), width))
+    for place in range(width):
+        rows = np.flatnonzero(above[:, place] != -1)
+        shares[rows, first[rows, place]] *= ratio[rows, place]
+    return shares, first
+
+
+def _blocks(pieces: Pieces, width: int) -> Iterator[tuple[Ints, Ints]]:
+    """Leaves whose pieces have as many states, a few at a time, and these states."""
+    bits = pieces.bits[pieces.piece_of]
+    for count in np.unique(bits).tolist():
+        leaves, states = np.flatnonzero(bits == count), np.arange(2**count)
+        size = max(1, _BLOCK // (max(width, 1) * len(states)))
+        for start in range(0, len(leaves), size):
+            yield leaves[start : start + size], states
+
+
+def _passed(way: Ways, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) -> Bools:
+    """bool[D, l, S]: o of each player; True where there is none."""
+    width = first.shape[1]
+    passed = np.ones((width, len(leaves), len(states)), np.bool_)
+    went_left = way.went_left[pieces.leaves[leaves]]
+    for place in range(width):
+        rows = np.flatnonzero(first[leaves, place] != -1)
+        bit = pieces.bit_of[leaves[rows], place][:, None]
+        left = (states >> bit & 1).astype(np.bool_)
+        passed[first[leaves[rows], place], rows] &= left == went_left[rows, place][:, None]
+    return passed
+
+
+def _values(passed: Bools, shares: Floats) -> Floats:
+    """float64[D, l, S]: the Shapley values of each player, for a margin of 1.
+
+    passed: o, bool[D, l, S]; shares: z, float64[D, l, 1].
+    """
+    brings = passed - shares
+    total = np.zeros(passed.shape)
+    # Exact up to the degree 2n - 1; the product of the others has one factor less than players.
+    points, weights = np.polynomial.legendre.leggauss((len(passed) + 1) // 2)
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        factors = shares + point * brings
+        before = [np.full(passed.shape[1:], weight)]
+        for factor in factors[:-1]:
+            before.append(before[-1] * factor)
+        after = np.ones(passed.shape[1:])
+        for place in reversed(range(len(passed))):
+            total[place] += before[place] * after
+            after *= factors[place]
+    found: Floats = total * brings
+    return found
