@@ -28,20 +28,20 @@ START: Final[Params] = {
     "subsample": 0.7,
     "colsample_bynode": 0.7,
     "reg_lambda": 1.0,
-    "scale_pos_weight": 3.0,
+    "scale_pos_weight": 1.0,
 }
 """What is tried first."""
 SPACE: Final[Mapping[str, tuple[Any, ...]]] = {
-    "max_depth": (3, 4, 5, 6, 7),
-    "learning_rate": (0.1, 0.2),
+    "max_depth": (3, 4, 5, 6),
+    "learning_rate": (0.1, 0.15),
     "min_child_weight": (1.0, 3.0, 10.0),
-    "subsample": (0.5, 0.7, 0.85),
-    "colsample_bynode": (0.5, 0.7, 1.0),
+    "subsample": (0.5, 0.7),
+    "colsample_bynode": (0.5, 0.7),
     "reg_lambda": (1.0, 5.0),
     "scale_pos_weight": (1.0, 3.0, 10.0),
 }
 # Rounds times learning rate: up to the last the trees grow, at each they are looked at.
-_LOOKS: Final = (4.0, 7.0, 10.0, 14.0)
+_LOOKS: Final = (5.0, 7.5, 10.0, 12.5, 15.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,13 @@ def train(
         int, typer.Option(min=1, metavar="DAYS", help="Assessed by each earlier fold.")
     ] = 7,
     folds: Annotated[int, typer.Option(min=1, max=52, help="Earlier folds to choose by.")] = 4,
-    tries: Annotated[int, typer.Option(min=1, max=500, help="Parameter sets to try.")] = 24,
+    tries: Annotated[int, typer.Option(min=1, max=500, help="Parameter sets to try.")] = 16,
+    forest: Annotated[
+        int,
+        typer.Option(
+            min=1, max=20, help="Trees a round, each of its own sample; 1 is plain boosting."
+        ),
+    ] = 4,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -127,6 +133,7 @@ def train(
     wishes = Wishes(
         seed=seed,
         tries=tries,
+        forest=forest,
         chosen=None if like is None else parameters_of(like),
         monotone=_monotone(monotone or []),
         device=device.value,

@@ -22,6 +22,13 @@ INK, GREY, LINE, FILL, HOT = "#1f2933", "#7b8794", "#2563a8", "#c9dcf0", "#c2410
 _BINS: Final = 12
 _FEATURES: Final = 20
 _POINTS: Final = 1500
+# The lower two may lie close to each other: one is named above its line, one below.
+_QUANTILES: Final = (
+    (0.5, "#9fb3c8", "top"),
+    (0.9, "#6b93bd", "bottom"),
+    (0.99, LINE, "center"),
+    (0.999, HOT, "center"),
+)
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fraud-worker",
@@ -141,10 +148,10 @@ def score_quantiles(scored: OutOfFold) -> str:
     days, places = np.unique(scored.days, return_inverse=True)
     at = np.arange(len(days))
     with _chart("scores", 10.6, 2.9) as (axes, svg):
-        for share, color in ((0.5, "#9fb3c8"), (0.9, "#6b93bd"), (0.99, LINE), (0.999, HOT)):
+        for share, color, side in _QUANTILES:
             values = [np.quantile(scored.scores[places == place], share) for place in at]
             axes.plot(at, values, color=color, lw=1.6, marker="o", ms=3)
-            axes.text(at[-1] + 0.3, values[-1], f"{share:.1%}", color=color, va="center", size=9)
+            axes.text(at[-1] + 0.3, values[-1], f"{share:.1%}", color=color, va=side, size=9)
         ticks = at[:: max(1, len(at) // 14)]
         axes.set_xticks(ticks, [f"{day:%-d %b}" for day in _dates(days[ticks])])
         axes.set(yscale="log", ylabel="score")

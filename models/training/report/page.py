@@ -191,9 +191,8 @@ def _tries(training: Training) -> str:
     for one in training.tried if training.tried[0].folds else [training.chosen]:
         if all(one.params != other.params for other in best):
             best.append(one)
-    names = sorted({name for one in best for name in one.params})
     folds = [f"from {_day(begin)}" for begin in training.begins]
-    titles = ["average precision", *folds, "cards at 100", "ROC AUC", "rounds", *names]
+    titles = ["average precision", *folds, "cards at 100", "ROC AUC", "rounds", "parameters"]
     head = "".join(f"<th>{escape(title.replace('_', ' '))}</th>" for title in titles)
     rows = []
     for one in best[:_SHOWN_TRIES]:
@@ -204,10 +203,11 @@ def _tries(training: Training) -> str:
             f"{worth.card_precision_100:.1%}",
             f"{worth.roc_auc:.4f}",
             str(one.rounds),
-            *(escape(str(one.params.get(name, ""))) for name in names),
         ]
+        told = ", ".join(f"{name} {value}" for name, value in sorted(one.params.items()))
         tag = ' class="band"' if one is best[0] else ""
-        rows.append(f"<tr{tag}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        rows.append(f"<tr{tag}>" + "".join(f"<td>{cell}</td>" for cell in cells))
+        rows.append(f'<td class="words">{escape(told)}</td></tr>')
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{"".join(rows)}</table></div>'
 
 

@@ -32,6 +32,8 @@ th { color: var(--grey); font-weight: 500; vertical-align: bottom; }
 td small { color: #9aa5b1; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.band td { background: #f0f6fc; font-weight: 600; }
+td.words { text-align: left; white-space: normal; min-width: 300px; color: var(--grey);
+  font-size: 12px; line-height: 1.35; font-weight: 400; }
 td.bad { color: #c2410c; }
 td .mark { color: #fff; background: var(--blue); border-radius: 4px; padding: 1px 6px;
   margin-left: 8px; font-size: 11.5px; font-weight: 500; }
