@@ -18,8 +18,8 @@ from models.training.metrics import Worth, brier_score, calibration_error
 class Result:
     """Of the test days of a split.
 
-    differing: margins on the topic that are not, bit for bit, those computed offline.
-    events: on the topic; assessed: without those of compromised cards.
+    differing: margins on the topic that are not, bit for bit, those computed offline;
+    scores_differing: scores. events: on the topic; assessed: without those of compromised cards.
     """
 
     worth: Worth
@@ -38,8 +38,8 @@ class Result:
         return (
             f"ROC AUC {worth.roc_auc:.4f}, average precision {worth.average_precision:.4f}, card "
             f"precision at 100 {worth.card_precision_100:.4f}; calibration error "
-            f"{self.calibration_error:.5f}; {self.differing} of {self.events:,} margins differ "
-            f"from those offline, {self.dead_letters} dead letters"
+            f"{self.calibration_error:.5f}; {self.differing} margins and "
+            f"{self.scores_differing} scores of {self.events:,} differ from those offline, {self.dead_letters} dead letters"
         )
 
 
@@ -71,7 +71,7 @@ def judge(want: Expected, scores: Scores, dead_letters: int) -> Result:
         differing,
         scores_differing,
         dead_letters,
-        bit_equal=not differing and not dead_letters,
+        bit_equal=not (differing or scores_differing or dead_letters),
     )
 
 
