@@ -37,9 +37,7 @@ def run(folder: Path, seed: int, each: portions.Each = map) -> list[Enriched]:
             made,
             EVENTS,
             id=making.strings([f"e{number}-{i}" for i in rng.integers(0, EVENTS, EVENTS)]),
-            at=making.longs(
-                (making.T0 + rng.integers(0, 20_000_000, EVENTS)).tolist(), Kind.TIME
-            ),
+            at=making.longs((making.T0 + rng.integers(0, 20_000_000, EVENTS)).tolist(), Kind.TIME),
             card=making.strings([f"c{i}" for i in rng.integers(0, 12, EVENTS)]),
             shop=making.longs(rng.integers(0, 5, EVENTS).tolist()),
             z=making.doubles(rng.normal(size=EVENTS).tolist()),
