@@ -69,6 +69,8 @@ class Process:
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
             LogState({**log.highest, **{p: o for p, o in places if (p, o) not in self.bad}}),
+            explained=len(good),
+            not_additive=1,
         )
 
 

@@ -64,6 +64,19 @@ def test_the_examples_fit_their_features_and_every_code_has_some(example: str) -
     assert set(coding.code_of.tolist()) == set(range(len(coding.codes)))
 
 
+def test_the_documented_policy_holds(tmp_path: Path) -> None:
+    documented = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    text = documented.split("```yaml\n")[1].split("```")[0]
+    whole = load_feature_set(ROOT / "examples" / "handbook" / "features.yaml")
+    rules = Rules(policy_of(tmp_path, text), whole)
+    assert rules.paths == {"channel"}
+    assert rules.policy.when_degraded == "review"
+    assert rules.coding(whole.names, "m") is not None
+    kinds = re.search(r"\[lookup_missing, .*?\]", documented)
+    assert kinds is not None
+    assert kinds[0] == f"[{', '.join(rules.policy.degraded)}]"
+
+
 def test_a_first_policy_says_how_it_grows(tmp_path: Path, made: FeatureSet) -> None:
     small = policy_of(tmp_path, POLICY_YAML)
     assert [segment.name for segment in small.segments] == ["default"]
