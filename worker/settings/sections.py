@@ -46,7 +46,7 @@ class Wire(Section):
 
 
 class Model(Section):
-    """The model: one bundle, or a location of bundles whose champion is followed while running."""
+    """The model: one bundle, or a location of bundles whose champion serves, as of the start."""
 
     bundle: Path | None = Field(
         default=None,
@@ -57,9 +57,6 @@ class Model(Section):
         default=None,
         description="Directory of bundles with the file CHAMPION, which names the one that serves.",
         examples=["/models"],
-    )
-    poll_s: float = Field(
-        default=5.0, gt=0, description="How often CHAMPION and policy.yaml are looked at, seconds."
     )
     verify_timeout_s: float = Field(
         default=60.0,

@@ -75,10 +75,10 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> 
 
 
 def test_a_location_is_named_instead_of_a_bundle(tmp_path: Path) -> None:
-    settings = load(tmp_path, model={"bundle": None, "location": "models", "poll_s": 0.5})
+    settings = load(tmp_path, model={"bundle": None, "location": "models"})
     assert settings.model.bundle is None
     assert settings.model.location == tmp_path / "models"
-    assert (settings.model.poll_s, settings.model.verify_timeout_s) == (0.5, 60.0)
+    assert settings.model.verify_timeout_s == 60.0
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -18,7 +18,7 @@ def promote(
 ) -> None:
     """Have a bundle prove itself, then make it the champion.
 
-    Workers that follow the location swap to it between two micro-batches.
+    Workers that follow the location serve it from their next start on.
     """
     from models.bundle import Location
 
