@@ -1,7 +1,7 @@
 """The process in which a model proves itself: `python -m models.bundle_child`.
 
-models.bundle.process starts it. Arguments: `verify` or `open`, the bundle's folder or the model's
-file, the device, seconds, bytes. It answers with one line of JSON on stdout, `{"proven": {...}}` or
+models.bundle.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`, a
+model's file and another's; seconds; bytes. It answers with one line of JSON on stdout, `{"proven": {...}}` or
 `{"refused": "..."}`, where it lives to do so.
 
 It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
@@ -30,28 +30,28 @@ _NICE = 5
 
 def main() -> None:
     """Bound this process, look at the bundle, answer."""
-    task, path, device, seconds, memory = sys.argv[1:]
+    task, path, how, seconds, memory = sys.argv[1:]
     # What libraries print goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _bound_time(float(seconds))
     _yield_to_others()
     sys.modules["sklearn"] = None  # type: ignore[assignment]
-    said = _look(task, Path(path), device, int(memory))
+    said = _look(task, Path(path), how, int(memory))
     # What a damaged model left behind shows when it is freed, which is before the answer.
     gc.collect()
     answer.write(json.dumps(said) + "\n")
     answer.close()
 
 
-def _look(task: str, path: Path, device: str, memory: int) -> dict[str, Any]:
+def _look(task: str, path: Path, how: str, memory: int) -> dict[str, Any]:
     # all that is imported, before the bound on memory
     from models.bundle.facts import in_words  # noqa: PLC0415
     from schemas.errors import ConfigurationError  # noqa: PLC0415
 
     lift = _bound_memory(memory)
     try:
-        return {"proven": prove(path, device, lift) if task == "verify" else open_only(path)}
+        return {"proven": prove(path, how, lift) if task == "verify" else save(path, Path(how))}
     except MemoryError:
         reason = "std::bad_alloc"
     except ConfigurationError as error:
@@ -95,13 +95,13 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
     }
 
 
-def open_only(path: Path) -> dict[str, Any]:
-    """Load a model file and follow its trees. Raises BundleRefusedError."""
-    from models.bundle.pack import read_model  # noqa: PLC0415
-    from models.bundle.trees import check_trees, read_trees  # noqa: PLC0415
+def save(path: Path, saved: Path) -> dict[str, Any]:
+    """Load a model file, look through it, and save it. Raises BundleRefusedError."""
+    from models.bundle.pack import checked_model, read_model  # noqa: PLC0415
 
-    booster = read_model(path)
-    check_trees(read_trees(booster), booster.num_features(), str(path))
+    content = bytes(read_model(path).save_raw("ubj"))
+    checked_model(content, str(path))
+    saved.write_bytes(content)
     return {}
 
 

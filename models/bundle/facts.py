@@ -1,42 +1,15 @@
-"""What a booster says of itself, and which boosters this package takes."""
+"""Which models this package takes, and how XGBoost opens them."""
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from typing import Any
 
 import xgboost as xgb
 
+from models.bundle.document import ModelFacts
 from models.bundle.manifest import Manifest
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.trees import MAX_TREES
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a booster says of itself."""
-
-    booster: str
-    objective: str
-    trees: int
-    columns: int
-    outputs: int
-
-
-def model_facts(booster: xgb.Booster) -> ModelFacts:
-    """The facts of a booster that a manifest repeats, read from its own configuration."""
-    learner: dict[str, Any] = json.loads(booster.save_config())["learner"]
-    shape = learner["learner_model_param"]
-    trees = learner["gradient_booster"].get("gbtree_model_param", {}).get("num_trees", 0)
-    return ModelFacts(
-        booster=learner["gradient_booster"]["name"],
-        objective=learner["objective"]["name"],
-        trees=int(trees),
-        columns=booster.num_features(),
-        outputs=max(int(shape.get("num_class", 0)), int(shape.get("num_target", 1)), 1),
-    )
 
 
 def open_model(content: bytes, where: str) -> xgb.Booster:
@@ -75,18 +48,21 @@ def check_accepted(facts: ModelFacts, where: str) -> None:
             f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row; "
             "accepted: binary:logistic, binary:logitraw and reg:*, with one output"
         )
+    if any(kind in ("c", "categorical") for kind in facts.types):
+        raise BundleRefusedError(
+            f"{where}: it has categorical features; encode categories as numbers and train it again"
+        )
     if not 0 < facts.trees <= MAX_TREES:
         raise BundleRefusedError(
             f"{where}: has {facts.trees} trees; accepted are 1 to {MAX_TREES:,}"
         )
 
 
-def check_agree(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
+def check_agree(facts: ModelFacts, manifest: Manifest, where: str) -> None:
     """Refuse a model that is not what the manifest says it is, features in order included.
 
     Raises BundleRefusedError; `where` names the model in its message.
     """
-    facts = model_facts(booster)
     said = {
         "objective": (manifest.objective, facts.objective),
         "trees": (manifest.trees, facts.trees),
@@ -98,13 +74,12 @@ def check_agree(booster: xgb.Booster, manifest: Manifest, where: str) -> None:
                 f"{where}: the manifest says {key}: {expected}, the model has {found}; "
                 "model and manifest do not belong together: write the bundle again"
             )
-    names = [feature.name for feature in manifest.features]
-    if booster.feature_names is None:
+    if facts.names is None:
         raise BundleRefusedError(
             f"{where}: the model names no features, so their order cannot be proven; "
             "write the bundle again"
         )
-    if booster.feature_names != names:
+    if facts.names != tuple(feature.name for feature in manifest.features):
         raise BundleRefusedError(
             f"{where}: the model was trained with other feature names, or in another order, than "
             "the manifest lists; write the bundle again with the features in training order"

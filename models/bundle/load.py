@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
-from models.bundle.facts import check_accepted, check_agree, model_facts, open_model
+from models.bundle.document import Document
+from models.bundle.facts import check_accepted, check_agree, open_model
 from models.bundle.golden import Golden, check_margins, read_golden, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
@@ -25,7 +26,7 @@ from models.bundle.manifest import (
 )
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import read_verified
-from models.bundle.trees import check_trees, read_trees
+from models.bundle.trees import check_trees
 
 MODEL_FILES = ("model.ubj", "model.json")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
@@ -101,8 +102,8 @@ def columns_in(
 def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
     """The bundle in folder `path`.
 
-    proven: the `sums` of this bundle as `verify` gave them. The trees and the golden margins,
-    which a child process has looked at, are not looked at again then.
+    proven: the `sums` of this bundle as `verify` gave them. What is in the model, and its golden
+    margins, are not looked at again then: a child process has.
 
     Raises BundleRefusedError, naming the file, what was found and what to do, when files are
     missing, too many, too large, linked or changed, when the manifest is not exactly as this
@@ -116,14 +117,16 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         )
     manifest = manifest_of(files, path)
     where, content = _model(files, path)
-    booster = open_model(content, where)
-    check_accepted(model_facts(booster), where)
-    check_agree(booster, manifest, where)
+    if proven is None:
+        document = Document(content, where)
+        check_accepted(document.facts, where)
+        check_agree(document.facts, manifest, where)
+        check_trees(document.trees(), document.facts.columns, where)
     golden = read_golden(files, manifest, str(path))
+    booster = open_model(content, where)
     # a backend goes by position; what the names could prove has been proven
     booster.feature_names = None
     if proven is None:
-        check_trees(read_trees(booster), len(manifest.features), where)
         check_margins(score(booster, golden.vectors), golden, where)
     return Bundle(
         path=path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import xgboost as xgb
 
 from features.suggest import unknown
+from models.bundle.document import Document, ModelFacts
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
-from models.bundle.facts import check_accepted, model_facts, open_model
+from models.bundle.facts import check_accepted, open_model
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.process import DEFAULT_LIMITS, Limits
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import MAX_FILE_BYTES, read_plain
-from models.bundle.trees import read_trees
-from models.bundle.verify import Verified, try_model, verify
+from models.bundle.trees import Trees, check_trees
+from models.bundle.verify import Verified, save_anew, verify
 from models.bundle.write import write_bundle
 
 _PICKLES = (b"\x80", b"cs", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF")
@@ -70,25 +72,25 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
     """
     if not 0 < golden <= MAX_GOLDEN:
         raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
-    try_model(model, limits)
-    booster, notes = _best_rounds(read_model(model), all_rounds=all_rounds)
+    booster = checked_model(_as_saved_anew(model, limits), str(model))
+    booster, notes = _best_rounds(booster, all_rounds=all_rounds)
     features = _defined(_names(booster, names, model), definitions)
     booster.feature_names = None
-    vectors = draw_vectors(booster, read_trees(booster), len(features), count=golden, seed=seed)
+    facts, trees = _contents(booster, str(model))
+    vectors = draw_vectors(booster, trees, facts.columns, count=golden, seed=seed)
     write_bundle(out, booster, name=name, version=version, features=features, golden=vectors)
     try:
         verified = verify(out, expected=definitions, limits=limits)
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    facts = model_facts(booster)
     return Packed(verified, facts.objective, facts.trees, golden, notes)
 
 
 def read_model(path: Path) -> xgb.Booster:
-    """The booster in a model file.
+    """The booster in a model file of any version of XGBoost; the file is not looked through.
 
-    Raises BundleRefusedError for what is no model of XGBoost, and for one that gives no margin.
+    Raises BundleRefusedError for what is no model of XGBoost.
     """
     content = read_plain(path, MAX_FILE_BYTES)
     if content.startswith(_PICKLES):
@@ -96,9 +98,31 @@ def read_model(path: Path) -> xgb.Booster:
             f"{path}: looks like a pickle or an archive, which is never loaded; load it where you "
             "trust it, and save it with model.save_model('model.ubj')"
         )
-    booster = open_model(content, str(path))
-    check_accepted(model_facts(booster), str(path))
-    return booster
+    return open_model(content, str(path))
+
+
+def checked_model(content: bytes, where: str) -> xgb.Booster:
+    """The booster in a model file as this version of XGBoost saves it.
+
+    Raises BundleRefusedError where no bundle can be made of it; `where` names it.
+    """
+    document = Document(content, where)
+    check_accepted(document.facts, where)
+    check_trees(document.trees(), document.facts.columns, where)
+    return open_model(content, where)
+
+
+def _as_saved_anew(model: Path, limits: Limits) -> bytes:
+    """The bytes of the model as a child process loaded and saved it: whatever it was, it is whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "model.ubj"
+        save_anew(model, saved, limits)
+        return read_plain(saved, MAX_FILE_BYTES)
+
+
+def _contents(booster: xgb.Booster, where: str) -> tuple[ModelFacts, Trees]:
+    document = Document(bytes(booster.save_raw("ubj")), where)
+    return document.facts, document.trees()
 
 
 def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:

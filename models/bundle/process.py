@@ -42,12 +42,14 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def ask(task: Literal["verify", "open"], path: Path, device: str, limits: Limits) -> Any:
-    """What the child says of the bundle (`verify`) or the model file (`open`) at `path`.
+def ask(task: Literal["verify", "save"], path: Path, how: str, limits: Limits) -> Any:
+    """What the child says of the bundle or the model file at `path`.
+
+    how: `verify` it on that device, or `save` it as that file.
 
     Raises BundleRefusedError with the reason: the child's own, a limit, or how it ended.
     """
-    arguments = [task, str(path), device, repr(limits.seconds), str(limits.bytes)]
+    arguments = [task, str(path), how, repr(limits.seconds), str(limits.bytes)]
     ended = _run([*COMMAND, *arguments], limits.seconds)
     if ended.status != 0:
         raise BundleRefusedError(f"{path}: {_how(ended, limits)}")

@@ -50,9 +50,9 @@ def verify(
     return verified
 
 
-def try_model(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Have a child process load the model file at `path` and follow its trees.
+def save_anew(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Have a child process load a model file, look through it, and save it as the file `saved`.
 
     Raises BundleRefusedError with the reason why no bundle can be made of it.
     """
-    ask("open", path, "cpu", limits)
+    ask("save", model, str(saved), limits)

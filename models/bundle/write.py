@@ -15,8 +15,9 @@ import numpy.typing as npt
 import xgboost as xgb
 from pydantic import ValidationError
 
+from models.bundle.document import Document, ModelFacts
 from models.bundle.draw import draw_vectors
-from models.bundle.facts import check_accepted, check_agree, model_facts, open_model
+from models.bundle.facts import check_accepted, check_agree, open_model
 from models.bundle.golden import Golden, check_vectors, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
@@ -29,7 +30,7 @@ from models.bundle.manifest import (
 )
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import SUMS_FILE, format_sums
-from models.bundle.trees import check_trees, read_trees
+from models.bundle.trees import check_trees
 
 REPORT_FILE = "report.html"
 
@@ -73,9 +74,7 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
             f"{folder}: exists already; bundles never change: write to another folder"
         )
     where = str(folder)
-    check_accepted(model_facts(booster), where)
-    content, kept, proof = _model(booster, features, golden, where)
-    facts = model_facts(kept)
+    content, facts, proof = _model(booster, features, golden, where)
     try:
         manifest = Manifest(
             name=name,
@@ -90,7 +89,7 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
         )
     except ValidationError as error:
         raise BundleRefusedError(f"{folder}: {told(error)}") from error
-    check_agree(kept, manifest, where)
+    check_agree(facts, manifest, where)
     files = {"model.ubj": content, MANIFEST_FILE: manifest.as_bytes(), **proof.files()}
     if report is not None:
         files[REPORT_FILE] = report.encode()
@@ -105,36 +104,37 @@ def _model(
     features: Sequence[NamedFeature],
     golden: npt.NDArray[np.float32] | None,
     where: str,
-) -> tuple[bytes, xgb.Booster, Golden]:
-    """The bytes of model.ubj with its features' names in it, what they load as, and its proof."""
-    names = [feature.name for feature in features]
-    own = booster.feature_names
-    if own is not None and own != names:
+) -> tuple[bytes, ModelFacts, Golden]:
+    """The bytes of model.ubj with its features' names in it, what they say, and its proof."""
+    own = Document(bytes(booster.save_raw("ubj")), where).facts
+    check_accepted(own, where)
+    names = tuple(feature.name for feature in features)
+    if own.columns != len(names):
+        raise BundleRefusedError(
+            f"{where}: the model has {own.columns} columns, and {len(names)} features were given"
+        )
+    if own.names not in (None, names):
         raise BundleRefusedError(
             f"{where}: the model was trained with other feature names, or in another order, than "
             "those given; give the features in training order"
         )
-    columns = booster.num_features()
-    if columns != len(names):
-        raise BundleRefusedError(
-            f"{where}: the model has {columns} columns, and {len(names)} features were given"
-        )
     named = booster.copy()
     try:
-        named.feature_names = names
+        named.feature_names = list(names)
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
+    document = Document(content, where)
+    trees = document.trees()
+    check_trees(trees, own.columns, where)
     kept = open_model(content, where)
-    trees = read_trees(kept)
-    check_trees(trees, columns, where)
-    vectors = draw_vectors(kept, trees, columns) if golden is None else golden
-    check_vectors(vectors, columns, where)
+    vectors = draw_vectors(kept, trees, own.columns) if golden is None else golden
+    check_vectors(vectors, own.columns, where)
     vectors = np.ascontiguousarray(vectors)
     margins = score(kept, vectors)
     if not np.isfinite(margins).all():
         raise BundleRefusedError(f"{where}: the model gives margins that are not finite")
-    return content, kept, Golden(vectors, margins)
+    return content, document.facts, Golden(vectors, margins)
 
 
 def _knots(curve: Curve) -> Knots:

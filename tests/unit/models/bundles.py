@@ -10,6 +10,9 @@ from typing import Any
 
 import xgboost as xgb
 
+from models.bundle.document import Document
+from models.bundle.trees import Trees
+
 
 def sum_again(folder: Path) -> None:
     """As an attacker or a helpful colleague would: make the sums agree with the files."""
@@ -34,6 +37,10 @@ def edit_model(folder: Path, change: Callable[[dict[str, Any]], object]) -> None
     path.unlink()
     (folder / "model.json").write_text(json.dumps(model))
     sum_again(folder)
+
+
+def trees_of(booster: xgb.Booster) -> Trees:
+    return Document(bytes(booster.save_raw("ubj")), "model").trees()
 
 
 def trees_in(model: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from models.bundle import (
     write_bundle,
 )
 from schemas.errors import ConfigurationError
-from tests.unit.models.bundles import sum_again
+from tests.unit.models.bundles import edit_manifest, edit_model, sum_again
 from tests.unit.models.small_model import (
     NAMES,
     FakeFeatureSet,
@@ -180,10 +180,17 @@ def test_sums_read_back_as_written() -> None:
     }
 
 
-def test_a_model_that_xgboost_cannot_read_is_refused(folder: Path) -> None:
+def test_a_model_that_xgboost_did_not_write_is_refused(folder: Path) -> None:
     (folder / "model.ubj").write_bytes(b"no model")
     sum_again(folder)
-    with pytest.raises(BundleRefusedError, match=r"model\.ubj: XGBoost cannot load it"):
+    with pytest.raises(BundleRefusedError, match=r"model\.ubj: XGBoost did not write it so"):
+        load_bundle(folder)
+
+
+def test_a_model_that_xgboost_cannot_read_is_refused(folder: Path) -> None:
+    edit_model(folder, lambda model: model["learner"]["objective"].update(name="reg:nothing"))
+    edit_manifest(folder, lambda manifest: manifest.update(objective="reg:nothing"))
+    with pytest.raises(BundleRefusedError, match=r"cannot load it \(Unknown objective.*nothing"):
         load_bundle(folder)
 
 
@@ -234,7 +241,7 @@ def test_a_bundle_that_is_proven_is_taken_at_its_word_but_no_other_one(
 
     proven = load_bundle(folder).sums
     assert proven == hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
-    monkeypatch.setattr(load, "read_trees", fails)
+    monkeypatch.setattr(load, "Document", fails)
     monkeypatch.setattr(load, "score", fails)
     assert load_bundle(folder, proven=proven).sums == proven
     with pytest.raises(BundleRefusedError, match="another bundle than the one that was verified"):

@@ -1,0 +1,115 @@
+"""Universal Binary JSON as XGBoost writes it, and nothing else.
+
+Python bounds every step, so no content can read beyond its end, as it could in XGBoost's own
+reader. What this reader takes, that one takes alike: objects are plain, keys and counts have
+64 bits, an array has a count, and one of numbers of one type may have that type.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+_MAX_DEPTH = 16
+_ARRAYS: dict[bytes, np.dtype[Any]] = {
+    b"U": np.dtype("u1"),
+    b"i": np.dtype("i1"),
+    b"I": np.dtype(">i2"),
+    b"l": np.dtype(">i4"),
+    b"L": np.dtype(">i8"),
+    b"d": np.dtype(">f4"),
+    b"D": np.dtype(">f8"),
+}
+_NUMBERS = {
+    b"U": struct.Struct(">B"),
+    b"i": struct.Struct(">b"),
+    b"I": struct.Struct(">h"),
+    b"l": struct.Struct(">i"),
+    b"L": struct.Struct(">q"),
+    b"d": struct.Struct(">f"),
+    b"D": struct.Struct(">d"),
+}
+_CONSTANTS = {b"T": True, b"F": False, b"Z": None}
+
+
+def parse_ubj(content: bytes) -> Any:
+    """The value in `content`: dicts, lists, text, numbers; numpy arrays for arrays with a type.
+
+    Raises ValueError, naming the byte, for anything that XGBoost does not write.
+    """
+    reader = _Reader(content)
+    try:
+        value = reader.value(0)
+    except ValueError as error:
+        raise ValueError(f"{error}, near byte {reader.at}") from error
+    if reader.at != len(content):
+        raise ValueError(f"it goes on after its end, at byte {reader.at}")
+    return value
+
+
+class _Reader:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.at = 0
+
+    def value(self, depth: int) -> Any:
+        marker = self._take(1)
+        if marker == b"S":
+            return self._text()
+        if marker in _NUMBERS:
+            number = _NUMBERS[marker]
+            return number.unpack(self._take(number.size))[0]
+        if marker in _CONSTANTS:
+            return _CONSTANTS[marker]
+        if depth == _MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        if marker == b"{":
+            return self._object(depth + 1)
+        if marker == b"[":
+            return self._array(depth + 1)
+        raise ValueError(f"a value cannot begin with {marker!r}")
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while self._content[self.at : self.at + 1] != b"}":
+            key = self._text()
+            if key in found:
+                raise ValueError(f"it has the key {key[:80]!r} twice")
+            found[key] = self.value(depth)
+        self.at += 1
+        return found
+
+    def _array(self, depth: int) -> Any:
+        marker = self._take(1)
+        dtype = None
+        if marker == b"$":
+            dtype = _ARRAYS.get(self._take(1))
+            if dtype is None:
+                raise ValueError("an array has a type that is not known")
+            marker = self._take(1)
+        if marker != b"#":
+            raise ValueError("an array has no count")
+        count = self._count()
+        if dtype is not None:
+            return np.frombuffer(self._take(count * dtype.itemsize), dtype)
+        return [self.value(depth) for _ in range(count)]
+
+    def _text(self) -> str:
+        return self._take(self._count()).decode()
+
+    def _count(self) -> int:
+        if self._take(1) != b"L":
+            raise ValueError("a count is not one of 64 bits")
+        count = int.from_bytes(self._take(8), "big", signed=True)
+        if not 0 <= count <= len(self._content) - self.at:
+            raise ValueError(f"a count of {count} goes beyond the end")
+        return count
+
+    def _take(self, size: int) -> bytes:
+        taken = self._content[self.at : self.at + size]
+        if len(taken) < size:
+            raise ValueError("it is cut off")
+        self.at += size
+        return taken
