@@ -162,8 +162,13 @@ def test_dermatology_by_the_backend(kind: str) -> None:
     """Six margins a row: no bundle takes it, the backend under the bundles does."""
     content = (LEAVES / f"xgdermatology.{kind}").read_bytes()
     features = [SimpleNamespace(name=f"f{column}") for column in range(DERMATOLOGY)]
-    bundle: Any = SimpleNamespace(features=features, booster=open_model(content, "dermatology"))
-    margins = CpuBackend(bundle, threads=2).margins(rows_of("dermatology", DERMATOLOGY))
+    rows = rows_of("dermatology", DERMATOLOGY)
+    bundle: Any = SimpleNamespace(
+        features=features,
+        booster=open_model(content, "dermatology"),
+        golden=SimpleNamespace(vectors=rows),
+    )
+    margins = CpuBackend(bundle, threads=2).margins(rows)
     expected = published("dermatology")
     assert expected.shape == (110, 6)
     np.testing.assert_allclose(margins, expected, rtol=0, atol=1e-5)
