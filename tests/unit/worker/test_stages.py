@@ -102,7 +102,7 @@ def test_a_batch_without_any_event_goes_through_all_stations(stages: Stages, bad
     processed = stages(records([record.value for record in bad_records()[:bad]]))
     assert (list(processed.values), list(processed.keys)) == ([], [])
     assert len(processed.dead_letters) == bad
-    assert processed.decisions == processed.flags == {}
+    assert (processed.decisions, processed.flags) == ({}, {})
     assert set(processed.seconds) == STATIONS
 
 
