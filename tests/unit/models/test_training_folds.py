@@ -26,7 +26,7 @@ def events_of(
     days, cards, labels = (np.array(column) for column in zip(*events, strict=True))
     times = (START + days * DAY).astype(np.int64)
     label_times = times + np.int64(delay * DAY)
-    label_times[list(known_late)] += 100 * DAY
+    label_times[list(known_late)] += 10 * DAY
     nothing = np.zeros((len(times), 1), np.float32)
     label = labels.astype(np.int8)
     return LabelledEvents(nothing, times, cards.astype(np.int32), label, label_times, None, False)
