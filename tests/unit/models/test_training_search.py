@@ -38,7 +38,7 @@ def test_the_better_parameters_are_first_with_the_rounds_that_they_need(part: Pa
     assert found[0].merit > found[-1].merit
     assert len(found[0].folds) == 2
     # each set at several numbers of rounds
-    assert len({(tuple(one.params.items()), one.rounds) for one in found}) == len(found) == 8
+    assert len({(tuple(one.params.items()), one.rounds) for one in found}) == len(found) == 10
 
 
 def test_threads_change_nothing_but_the_time(part: Part) -> None:
