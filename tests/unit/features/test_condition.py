@@ -27,10 +27,12 @@ def test_features_have_the_values_of_the_matrix_and_fields_those_of_the_event(
 ) -> None:
     batch = events(made, 3, x=doubles([1.0, None, 3.0]))
     # As no event with this x has it: the matrix is taken at its word.
-    matrix = np.array([[9, 8, 0], [9, np.nan, 1], [9, 1, 0]], np.float32)
+    matrix = np.array([[9, 1e30, 0], [9, np.nan, 1], [9, 1, 0]], np.float32)
     for source, expected in {
         "DOUBLE_X > 5": [True, False, False],
         "LARGE": [False, True, False],
+        # Computed with as float64, which has room for 1e60.
+        "DOUBLE_X * DOUBLE_X / DOUBLE_X < 2e30": [True, False, True],
         # A feature that is called like its field means the field.
         "x == 9": [False, False, False],
         "x >= 1 and not LARGE": [True, False, True],

@@ -151,6 +151,10 @@ def test_trees_of_one_leaf_contribute_nothing() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 64, 65])
 def test_a_row_has_the_same_bits_in_any_company(size: int) -> None:
     shap = TreeShap(booster_of(6, rounds=40, depth=6), 6)
+    # Numbers of very different sizes, whose sum tells in which order they were added.
+    random = np.random.default_rng(1)
+    wide = 10.0 ** random.uniform(-12, 12, shap._table.shape)
+    shap._table = (wide * random.normal(size=wide.shape)).astype(np.float32)
     matrix = matrix_of(100, 6, 3)
     together = shap(matrix)
     parts = [shap(matrix[i : i + size]) for i in range(0, len(matrix), size)]
