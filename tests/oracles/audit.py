@@ -3,8 +3,8 @@
 ``python -m tests.oracles.audit DIR``, from the root of the repository: a process of its own, as the
 system tests import nothing of the worker. The serial run takes the pipeline's own stations, one
 partition after the other, histories of its own, which begin empty, and the lookups and labels of
-the online store as they are. Windows that no serial run gives back (across: best_effort) are left
-out; the model must not use them.
+the online store as they are. What no serial run gives back, windows with `across: best_effort` and
+the flag that their history is capped, is left out; the model must not use it.
 
 The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
 verdict, and ``shown``: the first cases of each, in words.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -49,10 +49,10 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 class Scores:
     """Reads score records, and makes them comparable: without ``scored_at``, as bytes.
 
-    ignored: names in the vector that no serial run determines.
+    ignored: names in the vector, and flags, that no serial run determines.
     """
 
-    def __init__(self, ignored: frozenset[str]) -> None:
+    def __init__(self, ignored: Collection[str]) -> None:
         self._schema = fastavro.parse_schema(score_schema())
         self._ignored = ignored
 
@@ -61,6 +61,7 @@ class Scores:
         assert isinstance(record, dict)
         for name in self._ignored:
             record["vector"].pop(name, None)
+        record["flags"] = [flag for flag in record["flags"] if flag not in self._ignored]
         return record
 
     def content(self, key: bytes | None, value: bytes) -> tuple[Position, Hashable]:
@@ -112,7 +113,9 @@ def audit(folder: Path) -> dict[str, Any]:
     kafka = pipeline.settings.kafka
     outputs = (kafka.output_topic, kafka.dead_letter_topic)
     await_ended_transactions(kafka.bootstrap_servers, outputs, _OPEN_TRANSACTIONS_S)
-    scores = Scores(best_effort(pipeline.feature_set))
+    windows = best_effort(pipeline.feature_set)
+    capped = {f"history_capped:{window.entity}" for window in windows}
+    scores = Scores(capped.union(window.name for window in windows))
     answers = [
         *_scored(kafka.bootstrap_servers, kafka.output_topic, scores),
         *_dead_letters(kafka.bootstrap_servers, kafka.dead_letter_topic),

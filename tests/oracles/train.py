@@ -19,7 +19,7 @@ from features.event_file import EventFile
 from features.history.log_state import LogState
 from features.load import load_lookup
 from features.store.memory import MemoryStore
-from features.windows.window import Across
+from features.windows.window import Across, Window
 from models.bundle import write_bundle
 from models.training.fit import fit
 from schemas.decode import Decoder
@@ -31,9 +31,9 @@ _EVENTS, _CUSTOMERS, _TERMINALS = 5_000, 200, 400
 _FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
 
 
-def best_effort(feature_set: FeatureSet) -> frozenset[str]:
+def best_effort(feature_set: FeatureSet) -> list[Window]:
     """The windows that no serial run gives back."""
-    return frozenset(w.name for w in feature_set.windows if w.across is Across.BEST_EFFORT)
+    return [window for window in feature_set.windows if window.across is Across.BEST_EFFORT]
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         load_lookup(feature_set, name, path, store)
     pq.write_table(_events(random), folder / "events.parquet")
     matrix = _matrix(feature_set, folder / "events.parquet", store)
-    left_out = best_effort(feature_set)
+    left_out = {window.name for window in best_effort(feature_set)}
     kept = [i for i, name in enumerate(feature_set.names) if name not in left_out]
     used = np.ascontiguousarray(matrix[:, kept])
     booster = fit(used, _labels(used, random), threads=1, rounds=50)
