@@ -93,14 +93,7 @@ def train(
     margins = out_of_fold(events, folds, chosen.rounds, params, seed=wishes.seed, workers=workers)
     advance("fitting", 0, 1)
     rows, labels = _training_rows(events, plan)
-    booster = fit(
-        events.matrix[rows],
-        labels,
-        threads=wishes.threads,
-        rounds=chosen.rounds,
-        seed=wishes.seed,
-        params=params,
-    )
+    booster = _fitted(events.matrix[rows], labels, params, chosen.rounds, wishes)
     calibration, scored = calibrated(events, folds, margins)
     return Training(
         plan,
@@ -112,6 +105,18 @@ def train(
         tried,
         scored,
         _trained(table, events.times[rows], labels, {**params, "rounds": chosen.rounds}, wishes),
+    )
+
+
+def _fitted(
+    matrix: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int8],
+    params: Params,
+    rounds: int,
+    wishes: Wishes,
+) -> xgb.Booster:
+    return fit(
+        matrix, labels, threads=wishes.threads, rounds=rounds, seed=wishes.seed, params=params
     )
 
 
