@@ -26,7 +26,7 @@ from models.training.write import Wanted, write_training
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
-SOON = Wishes(tries=2, threads=2)
+SOON = Wishes(tries=2, threads=2, forest=1)
 
 
 def plan_of(table: TrainingTable, delay: int | None = None) -> Plan:
