@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
+
+from models.bundle.ubj import parse_ubj
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -34,14 +35,15 @@ class Forest:
     @classmethod
     def of(cls, booster: xgb.Booster) -> Forest:
         """Those of a booster of regression trees that split by thresholds."""
-        learner = json.loads(bytes(booster.save_raw(raw_format="json")))["learner"]
+        # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
+        learner = parse_ubj(bytes(booster.save_raw(raw_format="ubj")))["learner"]
         trees: list[dict[str, Any]] = learner["gradient_booster"]["model"]["trees"]
         sizes = [len(tree["left_children"]) for tree in trees]
         roots = np.cumsum([0, *sizes[:-1]])
         shift = np.repeat(roots, sizes)
 
         def of_all(key: str, dtype: Any) -> Any:
-            return np.array([item for tree in trees for item in tree[key]], dtype)
+            return np.concatenate([tree[key] for tree in trees]).astype(dtype)
 
         left, right = of_all("left_children", np.int64), of_all("right_children", np.int64)
         return cls(
