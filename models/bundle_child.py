@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 CUDA_TOLERANCE = 1e-5
 _LINUX = sys.platform == "linux"
 _NICE = 5
+_CROWD = 1024
+_EXPLAINED = 16
 
 
 def main() -> None:
@@ -46,6 +48,7 @@ def main() -> None:
 
 def _look(task: str, path: Path, how: str, memory: int) -> dict[str, Any]:
     # all that is imported, before the bound on memory
+    import models.backend  # noqa: F401, PLC0415
     from models.bundle.facts import in_words  # noqa: PLC0415
     from schemas.errors import ConfigurationError  # noqa: PLC0415
 
@@ -75,13 +78,21 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
     """
     import numpy as np  # noqa: PLC0415
 
-    from models.bundle import load_bundle  # noqa: PLC0415
-    from models.bundle.golden import check_margins, score  # noqa: PLC0415
+    from models.backend import open_backend  # noqa: PLC0415
+    from models.bundle import BundleRefusedError, load_bundle  # noqa: PLC0415
+    from models.bundle.golden import check_margins  # noqa: PLC0415
 
     bundle = load_bundle(folder)
-    vectors = bundle.golden.vectors
-    alone = np.concatenate([score(bundle.booster, row[np.newaxis]) for row in vectors])
-    check_margins(alone, bundle.golden, f"{folder}: each vector alone")
+    backend, golden = open_backend(bundle, "cpu", threads=1), bundle.golden
+    alone = np.concatenate([backend.margins(row[np.newaxis]) for row in golden.vectors])
+    check_margins(alone, golden, f"{folder}: each vector alone")
+    # XGBoost goes another way through the trees for many rows.
+    times = math.ceil(_CROWD / len(alone))
+    crowd = backend.margins(np.tile(golden.vectors, (times, 1))).reshape(times, -1)
+    for margins in crowd:
+        check_margins(margins, golden, f"{folder}: each vector among many")
+    if not np.isfinite(backend.contributions(golden.vectors[:_EXPLAINED])).all():
+        raise BundleRefusedError(f"{folder}: its scores cannot be explained; train it again")
     on = "cpu"
     if device != "cpu":
         lift()

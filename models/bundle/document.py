@@ -74,7 +74,9 @@ class Document:
         learner = _within(self._values, "learner")
         shape = _within(learner, "learner_model_param")
         booster = _within(learner, "gradient_booster")
-        columns = _number(shape, "num_feature")
+        columns, targets = _number(shape, "num_feature"), _number(shape, "num_target")
+        if not columns or not targets:
+            raise ValueError(f"it has {columns} columns and {targets} targets")
         texts = [_texts(learner, key, columns) for key in ("feature_names", "feature_types")]
         kind = _text(booster, "name")
         trees = 0
@@ -85,7 +87,7 @@ class Document:
             objective=_text(_within(learner, "objective"), "name"),
             trees=trees,
             columns=columns,
-            outputs=max(_number(shape, "num_class"), _number(shape, "num_target"), 1),
+            outputs=max(_number(shape, "num_class"), targets),
             names=texts[0] or None,
             types=texts[1],
         )
@@ -105,7 +107,7 @@ class Document:
             raise ValueError("iteration_indptr does not lead from the first tree to the last")
         if _number(_within(model, "gbtree_model_param"), "num_parallel_tree") < 1:
             raise ValueError("num_parallel_tree is 0")
-        if any(len(categories) for categories in _within(model, "cats").values()):
+        if any(not _is_empty(held) for held in _within(model, "cats").values()):
             raise ValueError("cats holds categories")
         columns = [_columns(tree, number, self.facts) for number, tree in enumerate(trees)]
         return Trees.joined(columns)
@@ -135,13 +137,17 @@ def _columns(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray
         if _number(param, "num_feature") != facts.columns:
             raise ValueError(f"num_feature is not that of the model, {facts.columns}")
         if _number(param, "size_leaf_vector") > 1:
-            raise ValueError("its leaves are vectors")
+            raise ValueError("its leaves are no single numbers")
+        if type(tree.get("id")) is not int or tree["id"] != number:
+            raise ValueError(f"its id is {tree.get('id')!r}, not its place")
         found: dict[str, npt.NDArray[Any]] = {key: _ints(tree, key) for key in _INT_ARRAYS}
         found |= {key: _floats(tree, key) for key in _FLOAT_ARRAYS}
         for key, array in found.items():
             if len(array) != nodes:
                 raise ValueError(f"{key} has {len(array)} numbers for {nodes} nodes")
-        if any(len(_ints(tree, key)) for key in _CATEGORIES):
+        if ((found["default_left"] < 0) | (found["default_left"] > 1)).any():
+            raise ValueError("default_left holds other numbers than 0 and 1")
+        if found["split_type"].any() or any(len(_ints(tree, key)) for key in _CATEGORIES):
             raise ValueError("it splits by categories; encode categories as numbers")
     except ValueError as error:
         raise ValueError(f"tree {number}: {error}") from error
@@ -193,9 +199,16 @@ def _ints(values: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:
 
 
 def _floats(values: Mapping[str, Any], key: str) -> npt.NDArray[np.float32]:
-    array = _array(values.get(key), key)
+    found = values.get(key)
+    array = _array(found, key)
+    if found is array and array.dtype.kind != "f":
+        raise ValueError(f"{key} is an array of whole numbers")
     with np.errstate(over="ignore"):  # infinite, and refused as such
         return array.astype(np.float32)
+
+
+def _is_empty(found: Any) -> bool:
+    return isinstance(found, list | np.ndarray) and len(found) == 0
 
 
 def _array(found: Any, key: str) -> npt.NDArray[Any]:

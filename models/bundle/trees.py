@@ -39,7 +39,6 @@ class Trees:
     cover: npt.NDArray[np.float32]
     """Sum of the Hessian, by which explanations weigh."""
     left_if_missing: Bools
-    by_category: Bools
 
     @classmethod
     def joined(cls, trees: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Self:
@@ -61,7 +60,6 @@ class Trees:
             all_of("split_conditions"),
             all_of("sum_hessian"),
             all_of("default_left") != 0,
-            all_of("split_type") != 0,
         )
 
     @property
@@ -81,10 +79,8 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
     splits = reached & trees.is_split
     infinite = ~np.isfinite(trees.value)
     found: Mapping[str, Bools] = {
-        f"a feature beyond the {columns} that it has": splits
+        f"a feature beyond the {columns} that it has": reached
         & ((trees.feature < 0) | (trees.feature >= columns)),
-        "a split by category, accepted are thresholds: encode categories as numbers": splits
-        & trees.by_category,
         "a threshold that is no finite number": splits & infinite,
         "a leaf that is no finite number": reached & ~trees.is_split & infinite,
         "a cover that is no finite number": reached & ~np.isfinite(trees.cover),

@@ -82,6 +82,7 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
         "num_parallel_tree is 0",
     ),
     "categories": (lambda m: model_in(m)["cats"].update(enc=[1]), "cats holds categories"),
+    "odd categories": (lambda m: model_in(m)["cats"].update(enc=1), "cats holds categories"),
     "a node more": (
         lambda m: trees_in(m)[1]["tree_param"].update(num_nodes="99"),
         r"tree 1: default_left has \d+ numbers for 99 nodes",
@@ -100,8 +101,9 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "vectors": (
         lambda m: trees_in(m)[1]["tree_param"].update(size_leaf_vector="2"),
-        "tree 1: its leaves are vectors",
+        "tree 1: its leaves are no single numbers",
     ),
+    "other place": (lambda m: trees_in(m)[1].update(id=0), "tree 1: its id is 0, not its place"),
     "other width": (
         lambda m: trees_in(m)[1]["tree_param"].update(num_feature="5"),
         "tree 1: num_feature is not that of the model, 4",
@@ -130,6 +132,14 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     "no tree": (lambda m: trees_in(m)[1].clear(), "tree 1: tree_param is no object"),
     "no learner": (lambda m: m.pop("learner"), "learner is no object"),
     "no objective": (lambda m: m["learner"]["objective"].pop("name"), "name is no text"),
+    "no target": (
+        lambda m: shape_in(m).update(num_target="0"),
+        "it has 4 columns and 0 targets",
+    ),
+    "odd direction": (
+        lambda m: trees_in(m)[1]["default_left"].__setitem__(0, 2),
+        "tree 1: default_left holds other numbers than 0 and 1",
+    ),
     "odd number": (lambda m: shape_in(m).update(num_class="-1"), "num_class is '-1', no number"),
     "names": (
         lambda m: m["learner"]["feature_names"].pop(),

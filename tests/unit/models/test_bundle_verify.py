@@ -190,11 +190,19 @@ def test_where_no_process_can_be_started_that_is_said(
         verify(folder)
 
 
-def in_the_child(prove: str, seconds: float = 60, memory: int = 2**26) -> tuple[int, str, str]:
-    """Run the child's own code with another proof; its status, answer and last words."""
-    code = f"import models.bundle_child as child\n{prove}\nchild.prove = prove\nchild.main()"
+def in_the_child(
+    change: str, folder: str = "folder", seconds: float = 60, memory: int = 2**26
+) -> tuple[int, str, str]:
+    """Run the child's own code, changed; its status, answer and last words.
+
+    change: statements before it begins; a `prove` that they define takes the place of its own.
+    """
+    code = (
+        f"import models.bundle_child as child\n{change}\n"
+        "child.prove = globals().get('prove', child.prove)\nchild.main()"
+    )
     ended = subprocess.run(
-        [*child_that(code), "verify", "folder", "cpu", str(seconds), str(memory)],
+        [*child_that(code), "verify", folder, "cpu", str(seconds), str(memory)],
         capture_output=True,
         text=True,
         check=False,
@@ -202,8 +210,8 @@ def in_the_child(prove: str, seconds: float = 60, memory: int = 2**26) -> tuple[
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def refused(prove: str) -> tuple[str, str]:
-    status, answer, words = in_the_child(prove)
+def refused(change: str, folder: str = "folder") -> tuple[str, str]:
+    status, answer, words = in_the_child(change, folder)
     assert status == 0, words
     return json.loads(answer)["refused"], words
 
@@ -220,6 +228,36 @@ def test_the_child_bounds_its_memory_beyond_the_libraries() -> None:
     assert "asks for more than 67,108,864 bytes" in said
     status, answer, _ = in_the_child("def prove(*_): return len(bytearray(2**25))")
     assert (status, json.loads(answer)) == (0, {"proven": 2**25})
+
+
+BACKEND = (
+    "import sys; sys.modules['sklearn'] = None\n"
+    "import numpy as np; from models.backend.cpu import CpuBackend\n"
+    "margins = CpuBackend.margins; contributions = CpuBackend.contributions\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "CpuBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) == 1)",
+            "each vector alone: gives other margins for 128 of 128",
+        ),
+        (
+            "CpuBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) > 1000)",
+            "each vector among many: gives other margins for 128 of 128",
+        ),
+        (
+            "CpuBackend.contributions = lambda s, m: contributions(s, m) * np.nan",
+            "its scores cannot be explained",
+        ),
+    ],
+)
+def test_margins_have_to_be_the_same_alone_and_among_many(
+    folder: Path, change: str, said: str
+) -> None:
+    assert said in refused(BACKEND + change, str(folder))[0]
 
 
 def test_nothing_but_the_answer_comes_out_of_the_child() -> None:
