@@ -134,8 +134,10 @@ def _bound_time(seconds: float) -> None:
     with contextlib.suppress(ImportError):
         import resource  # noqa: PLC0415  not on Windows
 
-        cpu = math.ceil(seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+        cpu, (_, most) = math.ceil(seconds), resource.getrlimit(resource.RLIMIT_CPU)
+        if most != resource.RLIM_INFINITY:
+            cpu = min(cpu, most)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
