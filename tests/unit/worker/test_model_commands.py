@@ -19,6 +19,7 @@ from models.bundle import BundleRefusedError, Knots, Location, Trained, load_bun
 from schemas.errors import ConfigurationError
 from tests.healthy import edit, healthy_pipeline
 from worker.cli.model import app
+from worker.cli.model.show import show
 from worker.exit_codes import ExitCode
 
 
@@ -143,6 +144,21 @@ def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
     assert [bundle["bundle"] for bundle in told["bundles"]] == ["one", "three", "two"]
     assert "model.ubj" in told["bundles"][1]["refused"]
     assert told["bundles"][2]["trained"]["from"] == "2018-07-25T00:00:00Z"
+
+
+def test_on_a_terminal_the_bundles_are_a_table(
+    location: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Location(location).promote("two")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show(location)
+    lines = capsys.readouterr().out.splitlines()
+    assert str(location) in lines[0]
+    assert [line for line in lines if "two" in line and "champion" in line and "second 2" in line]
+    refused = "".join(lines[-4:])
+    assert "refused: " in refused
+    assert "copy the bundle again" in refused
 
 
 def test_show_says_what_a_bundle_is(pipeline: Path, location: Path) -> None:
