@@ -61,6 +61,8 @@ class Calibration:
         knot = np.searchsorted(self._margins[1:-1], at, side="right")
         scores: npt.NDArray[np.float64] = self._slopes[knot] * (at - self._margins[knot])
         scores += self._scores[knot]
+        # Rounding may lift the last margins before a knot above it.
+        np.minimum(scores, self._scores[knot + 1], out=scores)
         return scores
 
 
