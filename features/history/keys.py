@@ -1,4 +1,4 @@
-"""Keys of the online store from entity keys, each once."""
+"""Entity keys of a batch, each once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 
-def grouped(
-    entity_keys: pa.StringArray, prefix: bytes
-) -> tuple[list[bytes], npt.NDArray[np.int64]]:
-    """The distinct keys behind ``prefix``, and int64[N], which of them each row has."""
+def grouped(entity_keys: pa.StringArray) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+    """The distinct keys in UTF-8, and int64[N], which of them each row has."""
     encoded = entity_keys.dictionary_encode()
-    keys = [prefix + key for key in encoded.dictionary.cast(pa.binary()).to_pylist()]
+    keys: list[bytes] = encoded.dictionary.cast(pa.binary()).to_pylist()
     return keys, encoded.indices.to_numpy().astype(np.int64)
 
 

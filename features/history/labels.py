@@ -57,8 +57,8 @@ def label_appends(labels: LabelBatch, prefixes: Mapping[str, bytes]) -> list[tup
     packed["fraud"] = labels.fraud
     appends: list[tuple[bytes, bytes]] = []
     for entity, prefix in prefixes.items():
-        keys, codes = grouped(labels.entity_keys[entity], prefix)
-        appends += appended(keys, codes, packed)
+        keys, codes = grouped(labels.entity_keys[entity])
+        appends += appended([prefix + key for key in keys], codes, packed)
     return appends
 
 

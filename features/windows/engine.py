@@ -51,12 +51,14 @@ class EntityWindows:
 
     def request(self, batch: EventBatch, namespace: Namespace) -> Request:
         """The keys that a batch needs."""
-        keys = batch.entity_keys[self.entity]
-        histories, codes = grouped(keys, namespace.history_prefix(self.entity, self.layout.digest))
-        labels: list[bytes] = []
-        if self.labelled:
-            labels, _ = grouped(keys, namespace.label_prefix(self.entity))
-        return Request(histories, labels, codes)
+        keys, codes = grouped(batch.entity_keys[self.entity])
+        of_histories = namespace.history_prefix(self.entity, self.layout.digest)
+        of_labels = namespace.label_prefix(self.entity)
+        return Request(
+            [of_histories + key for key in keys],
+            [of_labels + key for key in keys] if self.labelled else [],
+            codes,
+        )
 
 
 class Request(NamedTuple):
