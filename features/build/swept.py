@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
-from operator import add
 
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
@@ -28,16 +26,10 @@ class SweptStore(MemoryStore):
         self,
         appends: Sequence[tuple[bytes, bytes]],
         compactions: Sequence[Compaction] = (),
-        expire_ms: int | None = None,  # noqa: ARG002 - see MemoryStore
+        expire_ms: int | None = None,
     ) -> None:
-        super().append((), compactions)
-        added, values = dict(appends), self._values
-        if len(added) < len(appends):
-            super().append(appends)
-        else:
-            grown = map(add, map(values.get, added, repeat(b"")), added.values())
-            values.update(zip(added, grown, strict=True))
-        self._written |= dict.fromkeys(added, self.now)
+        super().append(appends, compactions, expire_ms)
+        self._written |= dict.fromkeys((key for key, _ in appends), self.now)
 
     def sweep(self, before: int) -> None:
         """Drops what was last written to when ``now`` was not after ``before``.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import add
 
 from features.store.protocol import Compaction, Found, Hashes, Row
 
@@ -45,8 +47,14 @@ class MemoryStore:
                     values[key] = kept + value[len(prefix) :]
                     if not values[key]:
                         del values[key]
-            for key, added in appends:
-                values[key] = values.get(key, b"") + added
+            added = dict(appends)
+            if len(added) == len(appends):
+                # A table appends millions: without a step of Python for each.
+                grown = map(add, map(values.get, added, repeat(b"")), added.values())
+                values.update(zip(added, grown, strict=True))
+                return
+            for key, more in appends:
+                values[key] = values.get(key, b"") + more
 
     def write_hash(self, key: bytes, fields: Mapping[bytes, bytes]) -> None:
         """Sets fields of a hash, as something else than this worker does on a server."""
