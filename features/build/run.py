@@ -92,9 +92,7 @@ class HistoryRun:
         self.store.append(enriched.writes.appends, enriched.writes.compactions)
         self.log = enriched.after
         if len(self.log.highest) == self._partitions:
-            reach = max(self._feature_set.horizons.values(), default=0)
-            oldest = min(self.log.highest.values()) - reach - self._feature_set.allowed_lateness
-            self.store.sweep(oldest)
+            self.store.sweep(min(self.log.highest.values()) - self._feature_set.histories.back)
 
     def _learn(self, labels: LabelBatch) -> None:
         self.store.append(self._feature_set.label_appends(labels, self.namespace))

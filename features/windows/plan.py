@@ -49,6 +49,11 @@ class WindowPlan:
         return ("late", "duplicate", *(f"history_capped:{e.entity}" for e in self.entities))
 
     @property
+    def back(self) -> int:
+        """How far before the highest event time so far an event to come may see, in microseconds."""
+        return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
+
+    @property
     def horizons(self) -> Mapping[str, int]:
         """For each entity how far back its windows see, in microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}

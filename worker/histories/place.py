@@ -66,5 +66,4 @@ def expiry_ms(
     lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
     if lag_ms is None:
         return None
-    horizon = max(feature_set.horizons.values(), default=0) + feature_set.allowed_lateness
-    return horizon // 1000 + lag_ms
+    return feature_set.histories.back // 1000 + lag_ms
