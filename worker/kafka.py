@@ -145,6 +145,21 @@ def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
         return _DEFAULT_MAX_MESSAGE_BYTES
 
 
+def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
+    """A topic's settings that have a value; none where this user may not read them.
+
+    Raises KafkaException where the brokers do not answer otherwise.
+    """
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise
+        return {}
+    return {setting: entry.value for setting, entry in entries.items() if entry.value is not None}
+
+
 def make_admin(kafka: Kafka) -> AdminClient:
     """An admin client; close it, or use it as a context manager."""
     return _make(AdminClient, "kafka.options", client_options(kafka))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 
 from worker.checks.finding import Finding, failed, many, ok, skipped, warning
+from worker.kafka import topic_settings
 from worker.settings import WorkerSettings
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
@@ -64,7 +63,7 @@ def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Top
             len(described.partitions),
             min(len(partition.replicas) for partition in described.partitions),
             None if rights is None else frozenset(right.name for right in rights),
-            _settings(admin, name, timeout_s),
+            topic_settings(admin, name, timeout_s),
         )
     return topics, findings
 
@@ -76,17 +75,6 @@ def _absent(check: str, name: str, error: KafkaError) -> Finding:
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return failed(check, f"{name}: this user may not describe it", "allow Describe on it")
     return failed(check, f"{name}: {error.str()}", "see that the brokers are up")
-
-
-def _settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    try:
-        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise
-        return {}
-    return {setting: entry.value for setting, entry in entries.items() if entry.value is not None}
 
 
 def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:

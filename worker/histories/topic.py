@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 
 from schemas.errors import ConfigurationError
-from worker.kafka import make_admin
+from worker.kafka import make_admin, topic_settings
 from worker.settings import Kafka
 
 
@@ -45,7 +42,7 @@ def describe_input(kafka: Kafka, timeout_s: float) -> InputTopic:
             raise ConfigurationError(
                 f"kafka.input_topic: the brokers have no {name}; create it, or name another"
             ) from error
-        retention_ms = retention_of(_settings(admin, name, timeout_s))
+        retention_ms = retention_of(topic_settings(admin, name, timeout_s))
     return InputTopic(name, str(found.topic_id), len(found.partitions), retention_ms)
 
 
@@ -53,14 +50,3 @@ def retention_of(settings: Mapping[str, str]) -> int | None:
     """Of a topic's settings; None for ever, or where they may not be read."""
     retention_ms = int(settings.get("retention.ms", -1))
     return None if retention_ms < 0 else retention_ms
-
-
-def _settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    try:
-        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise
-        return {}
-    return {setting: entry.value for setting, entry in entries.items() if entry.value is not None}
