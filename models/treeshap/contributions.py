@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
-from models.treeshap.forest import Forest, ways
+from models.bundle.trees import Trees
+from models.treeshap.forest import trees_of, ways
 from models.treeshap.games import table
 from models.treeshap.pieces import Pieces, cut
 
@@ -29,24 +30,24 @@ class TreeShap:
         """Raises ValueError for trees too deep, or too many, for a table."""
         if booster.num_boosted_rounds() > _MOST_TREES:
             raise ValueError(f"there are more than {_MOST_TREES} trees")
-        forest = Forest.of(booster)
-        way = ways(forest, _DEEPEST)
+        trees = trees_of(booster)
+        way = ways(trees, _DEEPEST)
         if way is None:
             raise ValueError(f"a tree is deeper than {_DEEPEST} splits")
-        pieces = cut(forest, way, max(_FEWEST_SPLITS, len(way.levels)))
+        pieces = cut(trees, way, max(_FEWEST_SPLITS, len(way.levels)))
         if pieces.lines * pieces.features.shape[1] > most_numbers:
             raise ValueError(f"the table would hold more than {most_numbers} numbers")
         self._columns = columns
-        self._table = table(forest, way, pieces).ravel()
-        self._place_splits(forest, pieces)
+        self._table = table(trees, way, pieces).ravel()
+        self._place_splits(trees, pieces)
         self._place_items(pieces)
 
-    def _place_splits(self, forest: Forest, pieces: Pieces) -> None:
+    def _place_splits(self, trees: Trees, pieces: Pieces) -> None:
         """Which splits decide a piece's state. Where it has no more, one that nothing passes."""
         splits = np.unique(pieces.split_of[pieces.split_of != -1])
-        self._feature = forest.feature[splits]
-        self._threshold = forest.value[splits][:, None]
-        self._left_if_missing = forest.left_if_missing[splits][:, None]
+        self._feature = trees.feature[splits]
+        self._threshold = trees.value[splits][:, None]
+        self._left_if_missing = trees.left_if_missing[splits][:, None]
         found = np.searchsorted(splits, pieces.split_of)
         self._split_of_bit = np.where(pieces.split_of == -1, len(splits), found).T.copy()
 

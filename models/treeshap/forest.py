@@ -1,60 +1,25 @@
-"""The trees of a booster as columns, and every node's way down from its root."""
+"""The trees of a booster, and every node's way down from its root."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xgboost as xgb
 
-from models.bundle.ubj import parse_ubj
+from models.bundle.document import Document
+from models.bundle.refusal import BundleRefusedError
+from models.bundle.trees import Bools, Ints, Trees
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Forest:
-    """The N nodes of all trees, one tree after the other.
-
-    roots, left, right: counted over all trees; left and right are -1 for a leaf. value: float32[N],
-    the threshold of a split (what is below it goes left), the margin of a leaf. cover: float64[N],
-    by which branches are weighed when a feature is not known.
-    """
-
-    roots: Ints
-    left: Ints
-    right: Ints
-    feature: Ints
-    value: npt.NDArray[np.float32]
-    cover: npt.NDArray[np.float64]
-    left_if_missing: Bools
-
-    @classmethod
-    def of(cls, booster: xgb.Booster) -> Forest:
-        """Those of a booster of regression trees that split by thresholds."""
-        # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
-        learner = parse_ubj(bytes(booster.save_raw(raw_format="ubj")))["learner"]
-        trees: list[dict[str, Any]] = learner["gradient_booster"]["model"]["trees"]
-        sizes = [len(tree["left_children"]) for tree in trees]
-        roots = np.cumsum([0, *sizes[:-1]])
-        shift = np.repeat(roots, sizes)
-
-        def of_all(key: str, dtype: Any) -> Any:
-            return np.concatenate([tree[key] for tree in trees]).astype(dtype)
-
-        left, right = of_all("left_children", np.int64), of_all("right_children", np.int64)
-        return cls(
-            roots,
-            np.where(left == -1, -1, left + shift),
-            np.where(right == -1, -1, right + shift),
-            of_all("split_indices", np.int64),
-            of_all("split_conditions", np.float32),
-            of_all("sum_hessian", np.float64),
-            of_all("default_left", np.bool_),
-        )
+def trees_of(booster: xgb.Booster) -> Trees:
+    """Those of a booster of regression trees that split by thresholds; ValueError for others."""
+    # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
+    content = bytes(booster.save_raw(raw_format="ubj"))
+    try:
+        return Document(content, "the booster").trees()
+    except BundleRefusedError as error:
+        raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +36,12 @@ class Ways:
     went_left: Bools
 
 
-def ways(forest: Forest, most: int) -> Ways | None:
+def ways(trees: Trees, most: int) -> Ways | None:
     """The way to every node; None where one has more than ``most`` splits."""
-    levels = _levels(forest, most)
+    levels = _levels(trees, most)
     if levels is None:
         return None
-    nodes, longest = len(forest.left), max(1, len(levels) - 1)
+    nodes, longest = len(trees.left), max(1, len(levels) - 1)
     depth = np.full(nodes, -1)
     above = np.full((nodes, longest), -1)
     went_left = np.zeros((nodes, longest), np.bool_)
@@ -84,8 +49,8 @@ def ways(forest: Forest, most: int) -> Ways | None:
         depth[level] = at
         if at == len(levels) - 1:
             break
-        splits = level[forest.left[level] != -1]
-        for children, left in ((forest.left, True), (forest.right, False)):
+        splits = level[trees.left[level] != -1]
+        for children, left in ((trees.left, True), (trees.right, False)):
             below = children[splits]
             above[below] = above[splits]
             above[below, at] = splits
@@ -94,12 +59,12 @@ def ways(forest: Forest, most: int) -> Ways | None:
     return Ways(levels, depth, above, went_left)
 
 
-def _levels(forest: Forest, most: int) -> list[Ints] | None:
-    levels = [forest.roots]
+def _levels(trees: Trees, most: int) -> list[Ints] | None:
+    levels = [trees.roots[:-1]]
     while True:
-        splits = levels[-1][forest.left[levels[-1]] != -1]
+        splits = levels[-1][trees.left[levels[-1]] != -1]
         if not len(splits):
             return levels
         if len(levels) > most:
             return None
-        levels.append(np.concatenate([forest.left[splits], forest.right[splits]]))
+        levels.append(np.concatenate([trees.left[splits], trees.right[splits]]))

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from models.treeshap.forest import Bools, Forest, Ints, Ways
+from models.bundle.trees import Bools, Ints, Trees
+from models.treeshap.forest import Ways
 from models.treeshap.pieces import Pieces
 
 Floats = npt.NDArray[np.float64]
@@ -24,14 +25,14 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 2**17
 
 
-def table(forest: Forest, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
+def table(trees: Trees, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
     """float32[lines, W]: what a piece adds to the contribution of each of its features, by state."""
     found = np.zeros((pieces.lines, pieces.features.shape[1]), np.float32)
-    shares, first = _shares(forest, way, pieces)
+    shares, first = _shares(trees, way, pieces)
     for leaves, states in _blocks(pieces, way.above.shape[1]):
         passed = _passed(way, pieces, leaves, states, first)
         lines = pieces.starts[pieces.piece_of[leaves]][:, None] + states
-        margins = forest.value[pieces.leaves[leaves]].astype(np.float64)[:, None]
+        margins = trees.value[pieces.leaves[leaves]].astype(np.float64)[:, None]
         for place, values in enumerate(_values(passed, shares[leaves].T[:, :, None])):
             own = np.flatnonzero(first[leaves, place] == place)
             at = pieces.place_of[leaves[own], place][:, None]
@@ -40,7 +41,7 @@ def table(forest: Forest, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
     return found
 
 
-def _shares(forest: Forest, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
+def _shares(trees: Trees, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
     """float64[L, D], z of each player, and int64[L, D], by split above a leaf: whose it is.
 
     A player is the first split on its feature; where there is no split, or it is another's, z is 1.
@@ -49,9 +50,10 @@ def _shares(forest: Forest, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
     width = above.shape[1]
     below = np.concatenate([above[:, 1:], np.full((len(above), 1), -1)], axis=1)
     below = np.where(below == -1, pieces.leaves[:, None], below)
+    cover = trees.cover.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(above == -1, 1.0, forest.cover[below] / forest.cover[above])
-    feature = np.where(above == -1, -1 - np.arange(width), forest.feature[above])
+        ratio = np.where(above == -1, 1.0, cover[below] / cover[above])
+    feature = np.where(above == -1, -1 - np.arange(width), trees.feature[above])
     first = (feature[:, :, None] == feature[:, None, :]).argmax(axis=2)
     first[above == -1] = -1
     shares = np.ones((len(above), width))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.treeshap.forest import Forest, Ints, Ways
+from models.bundle.trees import Ints, Trees
+from models.treeshap.forest import Ways
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,11 +34,11 @@ class Pieces:
     place_of: Ints
 
 
-def cut(forest: Forest, way: Ways, most: int) -> Pieces:
+def cut(trees: Trees, way: Ways, most: int) -> Pieces:
     """The largest pieces of at most ``most`` splits, which is at least the depth of the trees."""
-    piece, tops = _assigned(forest, way, most)
-    rank = _ranks(forest, piece)
-    splits = np.flatnonzero((piece != -1) & (forest.left != -1))
+    piece, tops = _assigned(trees, way, most)
+    rank = _ranks(trees, piece)
+    splits = np.flatnonzero((piece != -1) & (trees.left != -1))
     # A piece's bits: the splits above its top, then its own.
     bit_of_split = np.full(len(piece), -1)
     bit_of_split[splits] = way.depth[tops[piece[splits]]] + rank[splits]
@@ -45,13 +46,13 @@ def cut(forest: Forest, way: Ways, most: int) -> Pieces:
     split_of[:, : way.above.shape[1]] = way.above[tops]
     split_of[piece[splits], bit_of_split[splits]] = splits
     bits = (split_of != -1).sum(axis=1)
-    features = _features(forest, split_of)
+    features = _features(trees, split_of)
     starts = np.cumsum(2**bits) - 2**bits
-    leaves = np.flatnonzero((piece != -1) & (forest.left == -1))
+    leaves = np.flatnonzero((piece != -1) & (trees.left == -1))
     piece_of, above = piece[leaves], way.above[leaves]
     own = np.arange(above.shape[1]) >= way.depth[tops[piece_of]][:, None]
     bit_of = np.where(own, bit_of_split[above], np.arange(above.shape[1]))
-    place_of = (features[piece_of][:, None, :] == forest.feature[above][:, :, None]).argmax(axis=2)
+    place_of = (features[piece_of][:, None, :] == trees.feature[above][:, :, None]).argmax(axis=2)
     return Pieces(
         bits,
         split_of,
@@ -65,12 +66,12 @@ def cut(forest: Forest, way: Ways, most: int) -> Pieces:
     )
 
 
-def _assigned(forest: Forest, way: Ways, most: int) -> tuple[Ints, Ints]:
+def _assigned(trees: Trees, way: Ways, most: int) -> tuple[Ints, Ints]:
     """int64[N], the piece of each node, -1 where it is in none; and the top node of each piece."""
-    inside = np.zeros(len(forest.left), np.int64)
+    inside = np.zeros(len(trees.left), np.int64)
     for level in reversed(way.levels):
-        splits = level[forest.left[level] != -1]
-        inside[splits] = 1 + inside[forest.left[splits]] + inside[forest.right[splits]]
+        splits = level[trees.left[level] != -1]
+        inside[splits] = 1 + inside[trees.left[splits]] + inside[trees.right[splits]]
     piece = np.full(len(inside), -1)
     tops: list[Ints] = []
     count = 0
@@ -79,15 +80,15 @@ def _assigned(forest: Forest, way: Ways, most: int) -> tuple[Ints, Ints]:
         piece[new] = count + np.arange(len(new))
         count += len(new)
         tops.append(new)
-        splits = level[forest.left[level] != -1]
-        for children in (forest.left, forest.right):
+        splits = level[trees.left[level] != -1]
+        for children in (trees.left, trees.right):
             piece[children[splits]] = piece[splits]
     return piece, np.concatenate(tops)
 
 
-def _ranks(forest: Forest, piece: Ints) -> Ints:
+def _ranks(trees: Trees, piece: Ints) -> Ints:
     """int64[N]: which of its piece's splits a split is."""
-    splits = np.flatnonzero((piece != -1) & (forest.left != -1))
+    splits = np.flatnonzero((piece != -1) & (trees.left != -1))
     ordered = splits[np.argsort(piece[splits], kind="stable")]
     first = np.searchsorted(piece[ordered], piece[ordered])
     rank = np.zeros(len(piece), np.int64)
@@ -95,10 +96,10 @@ def _ranks(forest: Forest, piece: Ints) -> Ints:
     return rank
 
 
-def _features(forest: Forest, split_of: Ints) -> Ints:
+def _features(trees: Trees, split_of: Ints) -> Ints:
     """int64[P, W]: the different features of each piece's splits, rising."""
     last = np.iinfo(np.int64).max
-    used = np.sort(np.where(split_of == -1, last, forest.feature[split_of]), axis=1)
+    used = np.sort(np.where(split_of == -1, last, trees.feature[split_of]), axis=1)
     used[:, 1:][used[:, 1:] == used[:, :-1]] = last
     used.sort(axis=1)
     width = max(1, int((used != last).sum(axis=1).max(initial=0)))
