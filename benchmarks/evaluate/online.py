@@ -20,9 +20,8 @@ from features.event_file import EventFile
 from features.history.namespace import Namespace
 from features.store.redis import RedisStore
 from schemas.decode import Decoder
-from schemas.errors import DependencyUnavailableError, RecordError
-from schemas.framing import SchemaId
-from schemas.types import Type, parse_record_schema
+from schemas.errors import DependencyUnavailableError
+from worker.demo.scores import ScoreSchema
 from worker.demo.topics import read_to_end
 from worker.demo.training import load_frauds
 from worker.demo.worker_process import WorkerProcess
@@ -85,7 +84,7 @@ class Line:
 
     def read(self, topic: str) -> Scores:
         """What the worker has written, as a consumer of committed records sees it."""
-        decoder = Decoder(_ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
         columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
         for messages in read_to_end(self._kafka.bootstrap, topic):
             decoded = decoder.decode([message.value() for message in messages])
@@ -152,19 +151,6 @@ class Line:
                     told = now
                     note(f"scored {max(0, at.offset):,} of {self._played:,} events")
                 time.sleep(0.2)
-
-
-class _ScoreSchema:
-    """Gives score.avsc for every id: the topic holds nothing else."""
-
-    framed = True
-
-    def __init__(self) -> None:
-        self._schema = parse_record_schema(score_schema())
-
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        del schema_id
-        return self._schema
 
 
 def matching(expected_ids: pa.StringArray, scores: Scores) -> npt.NDArray[np.intp] | None:

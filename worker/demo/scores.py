@@ -34,7 +34,7 @@ class Scores:
     offsets: npt.NDArray[np.int64]
 
 
-class _ScoreSchema:
+class ScoreSchema:
     """Gives score.avsc for every id: the topic holds nothing else."""
 
     framed = True
@@ -51,7 +51,7 @@ class ScoreReader:
     """Decodes score records."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(_ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        self._decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
 
     def read(self, messages: Sequence[Message]) -> Scores:
         """Raises ValueError when a record is no score."""
