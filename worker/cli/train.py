@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
@@ -151,27 +148,10 @@ def train(
 
 def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit: bool) -> Training:
     from models.training.train import train
+    from worker.cli.progress import stages
 
-    with _stages() as advance:
+    with stages() as advance:
         return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)
-
-
-@contextmanager
-def _stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr, on a terminal only, for one stage after the other."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    bar = Progress(
-        TextColumn("{task.description:<11}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(file=sys.stderr),
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
 
 
 def _tell(trained: Training, wanted: Wanted) -> None:
