@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 
-from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, Hashes, OnlineStore
 from features.store.redis import RedisStore
 from schemas.errors import ConfigurationError, DependencyUnavailableError
@@ -20,17 +18,6 @@ from worker.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(params=["memory", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:
-    made: OnlineStore
-    if request.param == "memory":
-        made = MemoryStore()
-    else:
-        made = RedisStore(request.getfixturevalue("redis_url"))
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -45,11 +32,6 @@ def watcher(redis_url: str) -> Iterator[Any]:
     """A client that asks the server of ``server`` what its keys are like."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
-
-
-@pytest.fixture
-def prefix() -> bytes:
-    return f"test:{uuid.uuid4().hex}:".encode()
 
 
 # --- every store

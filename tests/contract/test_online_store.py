@@ -6,7 +6,7 @@ import socket
 import socketserver
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,17 +30,6 @@ MakeValkey = Callable[..., Valkey]
 WriteHash = Callable[[bytes, dict[bytes, bytes]], None]
 
 
-@pytest.fixture(params=["memory", "server"])
-def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:
-    made: OnlineStore
-    if request.param == "memory":
-        made = MemoryStore()
-    else:
-        made = RedisStore(request.getfixturevalue("redis_url"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def write_hash(request: pytest.FixtureRequest, store: OnlineStore) -> WriteHash:
     """Sets fields of a hash in the store, as something else than this worker would."""
@@ -53,12 +42,6 @@ def write_hash(request: pytest.FixtureRequest, store: OnlineStore) -> WriteHash:
             client.hset(key, mapping=cast("Any", fields))
 
     return write
-
-
-@pytest.fixture
-def prefix() -> bytes:
-    """No other test has it: servers may be shared."""
-    return f"test:{uuid.uuid4().hex}:".encode()
 
 
 # --- every store
