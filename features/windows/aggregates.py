@@ -15,7 +15,7 @@ import numpy.typing as npt
 from features.history.layout import MISSING, Keeps
 from features.windows import reduce
 from features.windows.frauds import Labels
-from features.windows.ragged import Longs, Mask, Pairs, expand, portions
+from features.windows.ragged import Longs, Mask, Pairs, expand, slices
 from features.windows.view import View
 from features.windows.window import Aggregate, Window
 
@@ -225,7 +225,7 @@ class Aggregates:
         bounds = self._bound(window)
         found = np.full(len(self._view.row), window.default)
         values, unit = self._values(window), _unit(window)
-        for part in portions(bounds.first, bounds.end + 1):
+        for part in slices(bounds.first, bounds.end + 1):
             queries = np.arange(part.start, min(part.stop, len(found)))
             pairs = self.members(window, queries)
             result, there = reduce.REDUCERS[window.aggregate](

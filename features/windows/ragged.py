@@ -33,7 +33,7 @@ def expand(first: Longs, end: Longs) -> Pairs:
     return Pairs(query, np.arange(len(query)) - (before - first)[query])
 
 
-def portions(first: Longs, end: Longs) -> Iterator[slice]:
+def slices(first: Longs, end: Longs) -> Iterator[slice]:
     """Slices of Q queries whose runs have at most MOST_PAIRS items together."""
     through = np.cumsum(np.maximum(end - first, 0))
     begin = 0
