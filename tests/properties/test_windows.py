@@ -24,12 +24,12 @@ from tests.properties.world import check, play
 CASES = 200
 SERVER_CASES = 25
 SHARES = {
-    "late, card": 0.02,
+    "late, card": 0.03,
     "duplicate, card": 0.01,
     "duplicate, shop": 0.01,
-    "capped, card": 0.02,
-    "capped, shop": 0.02,
-    "out of order, card": 0.05,
+    "capped, card": 0.05,
+    "capped, shop": 0.05,
+    "out of order, card": 0.1,
     "tied, card": 0.02,
     "tied, shop": 0.02,
 }
