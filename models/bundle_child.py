@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CUDA_TOLERANCE = 1e-5
 _LINUX = sys.platform == "linux"
 _NICE = 5
+_PR_SET_PDEATHSIG = 1
 _CROWD = 1024
 _EXPLAINED = 16
 
@@ -36,6 +37,7 @@ def main() -> None:
     # What libraries print goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    _end_with_parent()
     _bound_time(float(seconds))
     _yield_to_others()
     sys.modules["sklearn"] = None  # type: ignore[assignment]
@@ -125,6 +127,14 @@ def _prove_on_gpu(bundle: Bundle, device: str) -> str:
     tolerance = CUDA_TOLERANCE if backend.device == "cuda" else 0.0
     check_margins(backend.margins(bundle.golden.vectors), bundle.golden, where, tolerance)
     return backend.device
+
+
+def _end_with_parent() -> None:
+    """With the thread, even, that waits for the answer."""
+    if _LINUX:
+        import ctypes  # noqa: PLC0415
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _bound_time(seconds: float) -> None:

@@ -47,11 +47,21 @@ class Decoder:
             self._reader = parse_record_schema(reader_schema)
         except SchemaRefusedError as error:
             raise ConfigurationError(f"reader schema: {error}. Correct the schema file.") from error
+        self._reader_schema = reader_schema
         self._source = source
         self._targets = targets(self._reader, paths)
         self._max_record_bytes = max_record_bytes
         self._max_items = max_collection_items
         self._plans: dict[SchemaId, Plan | RecordError] = {}
+
+    def for_paths(self, paths: Iterable[str]) -> Decoder:
+        """One that reads other paths, with the same source of schemas and the same bounds.
+
+        Raises ConfigurationError for a path that does not exist or has no column kind.
+        """
+        return Decoder(
+            self._source, self._reader_schema, paths, self._max_record_bytes, self._max_items
+        )
 
     @property
     def kinds(self) -> Mapping[str, PathType]:

@@ -100,7 +100,7 @@ def write_pipeline(folder: Path, kafka: dict[str, Any], seed: int = 0) -> Path:
         "http": {"host": "127.0.0.1", "port": 0},
     }
     (folder / "worker.yaml").write_text(yaml.safe_dump(settings))
-    _write_model(folder, seed)
+    write_model(folder / "model", folder / "features.yaml", seed=seed)
     return folder
 
 
@@ -231,10 +231,11 @@ def _some(encoded: bytes) -> bytes:
     return b"\x02" + encoded
 
 
-def _write_model(folder: Path, seed: int) -> None:
-    features = load_feature_set(folder / "features.yaml").features
+def write_model(path: Path, features_yaml: Path, *, version: str = "1", seed: int = 0) -> Path:
+    """A bundle at ``path``, whose model has a taste of its own for each ``seed``."""
+    features = load_feature_set(features_yaml).features
     random = np.random.default_rng(seed)
     matrix = random.normal(10, 30, (500, len(features))).astype(np.float32)
     labels = (matrix[:, 0] > 30).astype(np.int64)
     booster = fit(matrix, labels, threads=1, rounds=10, seed=seed)
-    write_bundle(folder / "model", booster, name="payments", version="1", features=features)
+    return write_bundle(path, booster, name="payments", version=version, features=features)

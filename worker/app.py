@@ -17,12 +17,10 @@ from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
-from models.backend.open import open_backend
-from models.bundle import Bundle, load_bundle, resolve
-from models.policy import Rules, load_policy
+from models.bundle import Bundle
+from models.policy import Rules
 from schemas.decode import Decoder
 from schemas.errors import ConfigurationError
-from worker import metrics
 from worker.batch_bound import BatchBound
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.decode import Decode
@@ -39,6 +37,7 @@ from worker.publish import SizeLimits
 from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
 from worker.stages import Stages
+from worker.swap import Named, Succession, load_model, load_rules, named_in
 from worker.watchdog import Watchdog
 from worker.wire import schema_source, score_prefix, score_schema
 
@@ -47,11 +46,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
-    """One pipeline folder, read and held against itself."""
+    """One pipeline folder, read and held against itself.
+
+    named: what was to serve just before `serving` was loaded.
+    """
 
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
+    named: Named
 
     @property
     def bundle(self) -> Bundle:
@@ -72,11 +75,11 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
             f"windows ({', '.join(stored)}); add store.url"
         )
-    rules = Rules(load_policy(settings.policy), feature_set)
-    bundle = load_bundle(resolve(settings.model.bundle, settings.model.location))
-    bundle.columns_for(feature_set)
-    backend = open_backend(bundle, settings.model.device, settings.model.threads)
-    return Pipeline(settings, feature_set, Serving.of(feature_set, bundle, backend, rules))
+    named = named_in(settings)
+    rules = load_rules(settings, feature_set)
+    bundle, backend = load_model(settings, feature_set, settings.model.device)
+    serving = Serving.of(feature_set, bundle, backend, rules)
+    return Pipeline(settings, feature_set, serving, named)
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:
@@ -166,7 +169,7 @@ def run(pipeline: Pipeline) -> None:
         stack.callback(server.stop)
         store = open_store(settings)
         stack.callback(store.close)
-        loop = _make_loop(pipeline, store, watchdog, health)
+        loop, succession = _make_loop(pipeline, store, watchdog, health)
 
         def drain(*_: object) -> None:
             watchdog.bound("drain", settings.delivery.drain_s)
@@ -174,12 +177,16 @@ def run(pipeline: Pipeline) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, drain)
+        succession.start()
+        stack.callback(succession.stop)
         _announce(pipeline, server.port)
         loop.run()
         log.info("drained")
 
 
-def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health) -> Loop:
+def _make_loop(
+    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health
+) -> tuple[Loop, Succession]:
     settings = pipeline.settings
     delivery = settings.delivery
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
@@ -202,15 +209,17 @@ def _make_loop(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, healt
     )
     histories = _make_histories(pipeline, store, watchdog)
     decoder, prefix = make_decoder(pipeline), score_prefix(settings)
+    stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
+    succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
         poller,
-        make_stages(pipeline, decoder, store, prefix, limits, histories=histories),
+        succession,
         Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog)),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
         settle_s=delivery.broker_timeout_s,
     )
-    return loop
+    return loop, succession
 
 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
@@ -246,12 +255,13 @@ def _make_checkpoint(
 
 def _announce(pipeline: Pipeline, port: int) -> None:
     model = pipeline.serving.score.model
-    found = {
-        "model": model.name,
-        "model_version": model.version,
-        "policy_version": pipeline.rules.policy.version,
-        "feature_set": pipeline.feature_set.fingerprint,
-        "device": model.device,
-    }
-    metrics.info.labels(**found).set(1)
-    log.info("started", replica=pipeline.settings.replica, http_port=port, **found)
+    log.info(
+        "started",
+        replica=pipeline.settings.replica,
+        http_port=port,
+        model=model.name,
+        model_version=model.version,
+        policy_version=pipeline.rules.policy.version,
+        feature_set=pipeline.feature_set.fingerprint,
+        device=model.device,
+    )

@@ -91,6 +91,18 @@ paused = Gauge(
     ["dependency"],
     registry=REGISTRY,
 )
+swaps = Counter(
+    "fraud_worker_swaps",
+    "Models and policies that were named anew while running, by outcome: taken or refused.",
+    ["what", "outcome"],
+    registry=REGISTRY,
+)
+refused = Gauge(
+    "fraud_worker_refused",
+    "1 while the named model or policy is refused, and the one before goes on.",
+    ["what"],
+    registry=REGISTRY,
+)
 info = Gauge(
     "fraud_worker_info",
     "Always 1; the labels name what is running.",

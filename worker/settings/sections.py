@@ -46,7 +46,7 @@ class Wire(Section):
 
 
 class Model(Section):
-    """The model: one bundle, or a location of bundles whose champion serves, as of the start."""
+    """The model: one bundle, or a location of bundles whose champion serves."""
 
     bundle: Path | None = Field(
         default=None,
@@ -172,6 +172,12 @@ class WorkerSettings(BaseSettings):
     )
     features: Path = Field(default=Path("features.yaml"), description="The feature set.")
     policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
+    reload_s: float = Field(
+        default=2.0,
+        gt=0,
+        description="The policy and the champion of model.location are looked at this often, "
+        "seconds; what is new there takes over while the worker runs.",
+    )
     kafka: Kafka
     store: Store | None = Field(
         default=None, description="Needed when features.yaml declares lookups or windows."

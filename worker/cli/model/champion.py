@@ -18,7 +18,7 @@ def promote(
 ) -> None:
     """Have a bundle prove itself, then make it the champion.
 
-    Workers that follow the location serve it from their next start on.
+    Workers that follow the location take it over while they run (reload_s).
     """
     from models.bundle import Location
 

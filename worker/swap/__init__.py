@@ -1,0 +1,9 @@
+"""Models and policies that take over while the worker runs."""
+
+from __future__ import annotations
+
+from worker.swap.load import LoadedModel, load_model, load_rules
+from worker.swap.named import Named, named_in
+from worker.swap.succession import Succession
+
+__all__ = ["LoadedModel", "Named", "Succession", "load_model", "load_rules", "named_in"]

@@ -1,0 +1,44 @@
+"""A model and a policy as the settings name them, each proven before it may serve."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from features.definition import FeatureSet
+from models.backend.open import open_backend
+from models.backend.protocol import Backend
+from models.bundle import Bundle, Limits, load_bundle, resolve, verify
+from models.policy import Rules, load_policy
+from worker.settings import WorkerSettings
+
+
+class LoadedModel(NamedTuple):
+    """A bundle, and its model where it is to score."""
+
+    bundle: Bundle
+    backend: Backend
+
+
+def load_model(
+    settings: WorkerSettings, feature_set: FeatureSet, device: Literal["cpu", "cuda", "auto"]
+) -> LoadedModel:
+    """The bundle that the settings name, proven in a child process, then warmed up on `device`.
+
+    Raises BundleRefusedError with the reason, also where the feature set lacks what it needs, and
+    CudaUnusableError where there is no such device.
+    """
+    model = settings.model
+    path = resolve(model.bundle, model.location)
+    verified = verify(
+        path,
+        expected=feature_set.features,
+        device=device,
+        limits=Limits(model.verify_timeout_s, model.verify_max_bytes),
+    )
+    bundle = load_bundle(path, proven=verified.sums)
+    return LoadedModel(bundle, open_backend(bundle, device, model.threads))
+
+
+def load_rules(settings: WorkerSettings, feature_set: FeatureSet) -> Rules:
+    """The policy that the settings name, compiled. Raises ConfigurationError with the place."""
+    return Rules(load_policy(settings.policy), feature_set)
