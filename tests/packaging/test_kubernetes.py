@@ -83,18 +83,25 @@ def test_it_builds() -> None:
     command = [tool, "build"] if Path(tool).name == "kustomize" else [tool, "kustomize"]
     built = subprocess.run([*command, BASE], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    found = {document["kind"]: document for document in yaml.safe_load_all(built.stdout)}
+    documents = list(yaml.safe_load_all(built.stdout))
+    found = {document["kind"]: document for document in documents}
     assert found.keys() == manifests().keys() | {"ConfigMap"}
-    for document in found.values():
+    for document in documents:
         kubernetes_validate.validate(document, OLDEST, strict=True)
-    files = {Path(name).name for name in kustomization()["configMapGenerator"][0]["files"]}
-    assert found["ConfigMap"]["data"].keys() == files
-    (volume,) = (
-        volume["configMap"]["name"]
+    maps = {d["metadata"]["name"]: d for d in documents if d["kind"] == "ConfigMap"}
+    mounted = {
+        volume["name"]: volume["configMap"]["name"]
         for volume in found["Deployment"]["spec"]["template"]["spec"]["volumes"]
         if "configMap" in volume
-    )
-    assert volume == found["ConfigMap"]["metadata"]["name"]
+    }
+    assert set(mounted.values()) == maps.keys()
+    generators = kustomization()["configMapGenerator"]
+    for name, generator in zip(("pipeline", "policy"), generators, strict=True):
+        files = {Path(file).name for file in generator["files"]}
+        assert maps[mounted[name]]["data"].keys() == files
+    # What running workers follow keeps its name; what they read at the start rolls out.
+    assert mounted["policy"] == "fraud-worker-policy"
+    assert mounted["pipeline"].startswith("fraud-worker-pipeline-")
     selector = found["Deployment"]["spec"]["selector"]
     assert found["PodDisruptionBudget"]["spec"]["selector"] == selector
     assert found["Service"]["spec"]["selector"] == selector["matchLabels"]
@@ -180,21 +187,24 @@ def test_the_worker_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
     assert settings.store
     assert settings.registry
-    outside = (settings.kafka.password_file, settings.store.password_file, settings.model.bundle)
+    outside = (settings.kafka.password_file, settings.store.password_file)
     for path in outside:
         assert path
         assert path.parent.as_posix() in mounts
+    assert str(settings.model.location) in mounts
+    inside = settings.policy.resolve().relative_to(BASE)
+    assert f"/{inside.parent}" in mounts
 
 
 @pytest.mark.parametrize(
     ("name", "original"),
     [
-        ("features.yaml", "examples/handbook/features.yaml"),
-        ("policy.yaml", "examples/handbook/policy.yaml"),
-        (SCHEMA, "schemas/transaction.avsc"),
+        ("pipeline/features.yaml", "examples/handbook/features.yaml"),
+        ("policy/policy.yaml", "examples/handbook/policy.yaml"),
+        (f"pipeline/{SCHEMA}", "schemas/transaction.avsc"),
     ],
 )
 def test_the_pipeline_is_the_example(name: str, original: str) -> None:
     # kustomize reads no file outside its folder, so the base holds copies, side by side.
     expected = (ROOT / original).read_text().replace("../../schemas/transaction.avsc", SCHEMA)
-    assert (BASE / "pipeline" / name).read_text() == expected, f"copy {original} anew"
+    assert (BASE / name).read_text() == expected, f"copy {original} anew"
