@@ -63,3 +63,7 @@ class ConfigurationError(Exception):
 
 class DependencyUnavailableError(Exception):
     """A store, registry or broker does not answer now; the same call may succeed later."""
+
+
+class DeviceLostError(Exception):
+    """What computes scores is gone for this process; a new one may find it again."""

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError
+from schemas.errors import ConfigurationError, DependencyUnavailableError, DeviceLostError
 from worker.cli import check, demo, dev, features, init, model, run, score, train
 from worker.errors import DeliveryFatalError
 from worker.exit_codes import ExitCode
@@ -15,7 +15,7 @@ EXIT_CODES = """Exit codes:
 
 0  done, nothing lost
 
-1  failed, or a dependency is away
+1  failed, or a dependency or the GPU is away
 
 2  the configuration or the call does not hold; the message says what to do
 
@@ -52,7 +52,7 @@ def main() -> None:
         _stop(str(error), ExitCode.CONFIGURATION)
     except DeliveryFatalError as error:
         _stop(str(error), ExitCode.DELIVERY)
-    except DependencyUnavailableError as error:
+    except (DependencyUnavailableError, DeviceLostError) as error:
         _stop(str(error), ExitCode.FAILED)
 
 

@@ -7,6 +7,8 @@ on a GPU. So the matrix is put on the GPU here, and the answer must come back fr
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import xgboost as xgb
 
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, DeviceLostError
 
 
 class CudaUnusableError(ConfigurationError):
@@ -52,8 +54,24 @@ def require_cuda() -> Any:
     return cupy
 
 
+@contextmanager
+def _on_gpu() -> Iterator[None]:
+    """Raises DeviceLostError for whatever a GPU, its driver or its memory raises inside."""
+    try:
+        yield
+    except CudaUnusableError:
+        raise
+    # CuPy and XGBoost have a class of their own for each; none of them is a fault of the events.
+    except Exception as error:
+        raise DeviceLostError(
+            f"the GPU failed while it scored ({type(error).__name__}: {error}); what is not "
+            "committed is read again by the next process: see the node's driver and GPU "
+            "(nvidia-smi), and that nothing else takes its memory"
+        ) from error
+
+
 class CudaBackend:
-    """A model on the first visible GPU."""
+    """A model on the first visible GPU. Calls raise DeviceLostError where it fails."""
 
     device = "cuda"
 
@@ -69,12 +87,16 @@ class CudaBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        found = self._booster.inplace_predict(
-            self._cupy.asarray(matrix), predict_type="margin", validate_features=False
-        )
-        if not isinstance(found, self._cupy.ndarray):
-            raise CudaUnusableError("XGBoost fell back to the CPU though device: cuda was asked")
-        margins: Margins = found.get()
+        with _on_gpu():
+            found = self._booster.inplace_predict(
+                self._cupy.asarray(matrix), predict_type="margin", validate_features=False
+            )
+            if not isinstance(found, self._cupy.ndarray):
+                raise CudaUnusableError(
+                    "XGBoost fell back to the CPU though device: cuda was asked; see that the "
+                    "versions of XGBoost and CuPy are those of the lock, or set device: cpu"
+                )
+            margins: Margins = found.get()
         return margins
 
     def contributions(self, matrix: Matrix) -> Contributions:
@@ -82,7 +104,8 @@ class CudaBackend:
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
         # A DMatrix that is made of an array on the GPU stays there, and so does what explains it.
-        found = self._booster.predict(
-            xgb.DMatrix(self._cupy.asarray(matrix)), pred_contribs=True, validate_features=False
-        )
+        with _on_gpu():
+            found = self._booster.predict(
+                xgb.DMatrix(self._cupy.asarray(matrix)), pred_contribs=True, validate_features=False
+            )
         return np.asarray(found, dtype=np.float32)

@@ -14,10 +14,10 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backend import NonFiniteFeatureError, available_threads, open_backend
+from models.backend import NonFiniteFeatureError, available_threads, cuda, open_backend
 from models.backend.cuda import CudaUnusableError
 from models.bundle import Bundle, load_bundle
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, DeviceLostError
 from tests.unit.models.small_model import NAMES, matrix_of
 
 ROOT = Path(__file__).parents[3]
@@ -112,6 +112,32 @@ def test_margins_of_a_gpu_are_near_those_of_a_cpu(bundle: Bundle) -> None:
     assert isinstance(on_gpu, np.ndarray)
     assert on_gpu.dtype == np.float32
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-5, atol=1e-5)
+
+
+class LostGpu:
+    """CuPy, as far as the backend uses it, on a GPU that has failed."""
+
+    ndarray = np.ndarray
+
+    def asarray(self, matrix: np.ndarray) -> np.ndarray:
+        raise RuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error encountered")
+
+
+def test_a_gpu_that_fails_ends_the_process_and_is_told_from_a_fault_of_events(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "require_cuda", LostGpu)
+    # The first call is made by the constructor, to warm up.
+    with pytest.raises(DeviceLostError, match=r"uncorrectable ECC error .*nvidia-smi"):
+        cuda.CudaBackend(bundle)
+    monkeypatch.setattr(cuda.CudaBackend, "margins", lambda *_: None)
+    backend = cuda.CudaBackend(bundle)
+    matrix = matrix_of(3, len(NAMES))
+    with pytest.raises(DeviceLostError):
+        backend.contributions(matrix)
+    matrix[0, 0] = np.inf
+    with pytest.raises(NonFiniteFeatureError):
+        backend.contributions(matrix)
 
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
