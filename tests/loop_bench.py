@@ -20,6 +20,7 @@ from worker.loop import Loop
 from worker.metrics import REGISTRY
 from worker.poll import Poller
 from worker.publish import Outbox
+from worker.score import Model
 from worker.stages import Processed
 
 Place = tuple[int, int]
@@ -63,7 +64,7 @@ class Process:
             good,
             None,
             letters,
-            "m",
+            Model("m", "1", "cpu"),
             decisions,
             flags,
             {"decode": 0.001},

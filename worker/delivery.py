@@ -74,7 +74,7 @@ def count(flight: Flight) -> None:
     processed = flight.processed
     metrics.batches.labels("committed").inc()
     metrics.batch_events.observe(len(flight.polled.records))
-    metrics.events.labels(processed.model).inc(len(processed.values))
+    metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
     for (segment, decision), number in processed.decisions.items():
         metrics.decisions.labels(segment, decision).inc(number)
     metrics.explained.inc(processed.explained)

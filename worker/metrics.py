@@ -9,7 +9,10 @@ REGISTRY = CollectorRegistry()
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 events = Counter(
-    "fraud_worker_events", "Events scored and committed.", ["model"], registry=REGISTRY
+    "fraud_worker_events",
+    "Events scored and committed, by model.",
+    ["model", "model_version"],
+    registry=REGISTRY,
 )
 dead_letters = Counter(
     "fraud_worker_dead_letters",

@@ -18,6 +18,7 @@ from worker.decode import Decode
 from worker.encode import Encode
 from worker.enrich import Enrich
 from worker.publish import SizeLimits, too_large
+from worker.score import Model
 from worker.serving import Serving
 
 _BEGINNING = LogState()
@@ -38,7 +39,7 @@ class Processed:
     values: Sequence[bytes]
     headers: Sequence[Headers] | None
     dead_letters: Sequence[DeadLetter]
-    model: str
+    model: Model
     decisions: Mapping[tuple[str, str], int]
     flags: Mapping[str, int]
     seconds: Mapping[str, float]
@@ -102,7 +103,7 @@ class Stages:
             values,
             headers,
             letters,
-            scored.model.name,
+            scored.model,
             decided.counts(),
             self.enrich.counts(enriched),
             timer.seconds,

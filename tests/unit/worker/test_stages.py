@@ -83,7 +83,7 @@ def test_scores_are_in_the_order_of_their_records_with_key_and_headers_beside_th
     assert processed.keys == [b"k0", b"k2", b"k3"]
     assert processed.headers == [[("trace", b"0")], [], [("trace", b"3")]]
     assert [letter.position.offset for letter in processed.dead_letters] == [1]
-    assert processed.model == "payments"
+    assert processed.model == ("payments", "1", "cpu")
 
 
 def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> None:
