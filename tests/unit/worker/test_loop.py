@@ -104,7 +104,7 @@ def test_what_was_committed_is_counted_and_nothing_else() -> None:
     names = [
         ("batches_total", {"outcome": "committed"}),
         ("batches_total", {"outcome": "aborted"}),
-        ("events_total", {"model": "m"}),
+        ("events_total", {"model": "m", "model_version": "1"}),
         ("decisions_total", {"segment": "default", "decision": "approve"}),
         ("explained_events_total", {}),
         ("explained_not_additive_total", {}),
