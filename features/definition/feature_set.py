@@ -23,7 +23,7 @@ from features.history.labels import LabelBatch, label_appends
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.lookup import STATES, Lookup, LookupReading, flag_names
-from features.matrix import Enriched, Writes, assemble
+from features.matrix import Enriched, assemble
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import Found, OnlineStore
 from features.suggest import unknown
@@ -126,9 +126,7 @@ class FeatureSet:
         for bit, name in enumerate(self.hooks, first):
             if name in frame.failed:
                 flags |= frame.failed[name].astype(np.uint32) << np.uint32(bit)
-        return Enriched(
-            matrix, flags, Writes(windowed.appends, windowed.compactions), windowed.after
-        )
+        return Enriched(matrix, flags, windowed.writes, windowed.after)
 
     def trace(
         self,

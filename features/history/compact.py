@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from features.history.keys import cut
 from features.history.merge import Mask, Stored
 from features.store.protocol import Compaction
 
@@ -47,15 +48,11 @@ def compactions(
     take = np.zeros(histories, np.bool_)
     take[chosen] = True
     kept = np.flatnonzero(needed & take[stored.owner])
-    data = stored.members.take(kept).tobytes()
-    size = stored.members.dtype.itemsize
-    ends = (np.cumsum(kept_of[chosen]) * size).tolist()
-    found = []
-    begin = 0
-    for history, end in zip(chosen.tolist(), ends, strict=True):
-        found.append(Compaction(keys[history], stored.values[history] or b"", data[begin:end]))
-        begin = end
-    return found
+    runs = cut(stored.members.take(kept), kept_of[chosen])
+    return [
+        Compaction(keys[history], stored.values[history], run)
+        for history, run in zip(chosen.tolist(), runs, strict=True)
+    ]
 
 
 def _apply_cap(

@@ -1,6 +1,8 @@
-"""Entity keys of a batch, each once."""
+"""Entity keys of a batch, each once, and what is laid out by them."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,3 +21,10 @@ def order_of(codes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     # numpy sorts 16 bits by radix, several times as fast.
     narrow = codes.astype(np.uint16) if count <= 2**16 else codes
     return np.argsort(narrow, kind="stable")
+
+
+def cut(members: npt.NDArray[np.void], counts: npt.NDArray[np.int64]) -> list[bytes]:
+    """The bytes of runs of members that stand end to end; counts: int64[U], of each run."""
+    data = members.tobytes()
+    ends = (np.cumsum(counts) * members.dtype.itemsize).tolist()
+    return [data[begin:end] for begin, end in pairwise((0, *ends))]

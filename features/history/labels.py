@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.history.identity import names
-from features.history.keys import grouped, order_of
+from features.history.keys import cut, grouped, order_of
 
 LABEL = np.dtype(
     [
@@ -58,22 +58,14 @@ def label_appends(labels: LabelBatch, prefixes: Mapping[str, bytes]) -> list[tup
     appends: list[tuple[bytes, bytes]] = []
     for entity, prefix in prefixes.items():
         keys, codes = grouped(labels.entity_keys[entity])
-        appends += appended([prefix + key for key in keys], codes, packed)
+        rows = order_of(codes, len(keys))
+        appends += appended([prefix + key for key in keys], codes[rows], packed.take(rows))
     return appends
 
 
 def appended(
     keys: Sequence[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
 ) -> list[tuple[bytes, bytes]]:
-    """Each key that has members, with their bytes in their order. codes: int64[N] into ``keys``."""
-    order = order_of(codes, len(keys))
-    size = members.dtype.itemsize
-    ends = np.cumsum(np.bincount(codes, minlength=len(keys))) * size
-    data = members.take(order).tobytes()
-    begin = 0
-    found = []
-    for key, end in zip(keys, ends.tolist(), strict=True):
-        if end > begin:
-            found.append((key, data[begin:end]))
-            begin = end
-    return found
+    """Each key that has members, with their bytes. codes: int64[N], rising, into ``keys``."""
+    runs = cut(members, np.bincount(codes, minlength=len(keys)))
+    return [(key, run) for key, run in zip(keys, runs, strict=True) if run]

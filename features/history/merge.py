@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from features.history.keys import order_of
-from features.history.layout import Layout, Members
+from features.history.keys import cut
+from features.history.layout import Members
 from schemas.errors import ConfigurationError
 
 Longs = npt.NDArray[np.int64]
@@ -24,7 +24,7 @@ STORED = -1
 class Stored:
     """Histories as they were read. members: all, end to end; owner: int64[M], of which history."""
 
-    values: Sequence[bytes | None]
+    values: Sequence[bytes]
     members: Members
     owner: Longs
 
@@ -33,20 +33,28 @@ class Stored:
 class Merged:
     """M members of U histories, end to end, each in member order: time, partition, offset.
 
-    starts: int64[U + 1], where each history begins. owner: int64[M], the history of each member.
-    row: int64[M], the event of the batch that it is, or STORED. columns: by field of the layout,
-    [M]. place: int64[N], where each event of the batch stands.
+    members: as the store holds them. starts: int64[U + 1], where each history begins. owner:
+    int64[M], the history of each member. row: int64[M], the event of the batch that it is, or
+    STORED. place: int64[N], where each event of the batch stands.
     """
 
+    members: Members
     starts: Longs
     owner: Longs
     row: Longs
-    columns: Mapping[str, npt.NDArray[Any]]
     place: Longs
+    _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """[M], a field of the layout; laid out once, and only where somebody asks."""
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = np.ascontiguousarray(self.members[name])
+        return found
 
     @property
     def time(self) -> Longs:
-        return self.columns["time"]
+        return self.column("time")
 
 
 def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what: str) -> Stored:
@@ -60,7 +68,7 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
             f"members of {dtype.itemsize} bytes: something else wrote there; use another store.state"
         )
     members = np.frombuffer(b"".join(present), dtype)
-    return Stored(values, members, np.repeat(np.arange(len(values)), counts))
+    return Stored(present, members, np.repeat(np.arange(len(values)), counts))
 
 
 def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
@@ -78,74 +86,64 @@ def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
     return None if before.all() else before
 
 
-def merge(
-    layout: Layout, stored: Stored, before: Mask | None, codes: Longs, new: Members
-) -> Merged:
+def merge(stored: Stored, before: Mask | None, codes: Longs, new: Members) -> Merged:
     """Histories of U keys with the batch's events among them.
 
-    codes: int64[N], the history of each event; new: the events as members. Members that are stored
-    twice are taken once.
+    codes: int64[N], rising, the history of each event; new: the events as members, those of one
+    history in the order of the log. Members that are stored twice are taken once.
     """
     histories = len(stored.values)
-    members, owner = stored.members, stored.owner
+    values, owner = stored.values, stored.owner
     if before is not None:
         kept = np.flatnonzero(before)
-        members, owner = members.take(kept), owner[kept]
+        owner = owner[kept]
+        values = cut(stored.members.take(kept), np.bincount(owner, minlength=histories))
     old_counts = np.bincount(owner, minlength=histories)
     new_counts = np.bincount(codes, minlength=histories)
-    total = len(owner) + len(codes)
-    order = order_of(codes, histories)
-    new = new.take(order)
-    place = np.arange(len(codes)) + np.cumsum(old_counts)[codes[order]]
-    is_old = np.ones(total, np.bool_)
-    is_old[place] = False
-    old = np.flatnonzero(is_old)
-    row = np.full(total, STORED)
-    row[place] = order
-    columns: dict[str, npt.NDArray[Any]] = {}
-    for name in layout.dtype.names or ():
-        column = np.empty(total, layout.dtype[name])
-        column[old] = members[name]
-        column[place] = new[name]
-        columns[name] = column
-    owners = np.repeat(np.arange(histories), old_counts + new_counts)
-    owners, row = _in_member_order(owners, row, columns)
-    starts = np.searchsorted(owners, np.arange(histories + 1))
+    runs = [b""] * (2 * histories)
+    runs[::2], runs[1::2] = values, cut(new, new_counts)
+    members = np.frombuffer(b"".join(runs), new.dtype)
+    row = np.full(len(members), STORED)
+    row[np.arange(len(codes)) + np.cumsum(old_counts)[codes]] = np.arange(len(codes))
+    owner = np.repeat(np.arange(histories), old_counts + new_counts)
+    owner, row, members = _in_member_order(owner, row, members)
     places = np.flatnonzero(row != STORED)
-    found = np.empty(len(codes), np.int64)
-    found[row[places]] = places
-    return Merged(starts, owners, row, columns, found)
+    place = np.empty(len(codes), np.int64)
+    place[row[places]] = places
+    return Merged(members, np.searchsorted(owner, np.arange(histories + 1)), owner, row, place)
 
 
-def _in_member_order(
-    owner: Longs, row: Longs, columns: dict[str, npt.NDArray[Any]]
-) -> tuple[Longs, Longs]:
-    """Sorts the histories that are out of order, drops repeated members; changes ``columns``."""
-    time, partition, offset = columns["time"], columns["partition"], columns["offset"]
+def _in_member_order(owner: Longs, row: Longs, members: Members) -> tuple[Longs, Longs, Members]:
+    """Sorts the histories that are out of order, drops repeated members."""
+    time, partition, offset = members["time"], members["partition"], members["offset"]
     suspect = np.flatnonzero((time[1:] <= time[:-1]) & (owner[1:] == owner[:-1]))
     if not len(suspect):
-        return owner, row
+        return owner, row, members
     one, next_ = suspect, suspect + 1
     tied = time[one] == time[next_]
     same = tied & (partition[one] == partition[next_])
     wrong = ~tied | (partition[one] > partition[next_]) | (same & (offset[one] >= offset[next_]))
     if not wrong.any():
-        return owner, row
+        return owner, row, members
     unsorted = np.zeros(int(owner[-1]) + 1, np.bool_)
     unsorted[owner[one[wrong]]] = True
     places = np.flatnonzero(unsorted[owner])
-    order = places[np.lexsort((offset[places], partition[places], time[places], owner[places]))]
-    for column in (*columns.values(), row):
-        column[places] = column[order]
-    repeated = np.zeros(len(owner), np.bool_)
-    repeated[1:] = (
-        (owner[1:] == owner[:-1])
-        & (time[1:] == time[:-1])
-        & (partition[1:] == partition[:-1])
-        & (offset[1:] == offset[:-1])
-    )
-    if not repeated.any():
-        return owner, row
-    for name, column in columns.items():
-        columns[name] = column[~repeated]
-    return owner[~repeated], row[~repeated]
+    order = np.arange(len(owner))
+    order[places] = places[
+        np.lexsort((offset[places], partition[places], time[places], owner[places]))
+    ]
+    row, members = row[order], members.take(order)
+    again = _repeated(owner, members)
+    if not again.any():
+        return owner, row, members
+    once = np.flatnonzero(~again)
+    return owner[once], row[once], members.take(once)
+
+
+def _repeated(owner: Longs, members: Members) -> Mask:
+    """bool[M]: which of the members, in their order, stand right before as well."""
+    again = np.zeros(len(owner), np.bool_)
+    again[1:] = owner[1:] == owner[:-1]
+    for name in ("time", "partition", "offset"):
+        again[1:] &= members[name][1:] == members[name][:-1]
+    return again

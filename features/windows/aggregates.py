@@ -37,6 +37,8 @@ class Aggregates:
         self._view = view
         self._labels = labels
         self._bounds: dict[tuple[int, int], Bounds] = {}
+        self._ends: dict[int, Longs] = {}
+        self._counted_in: dict[tuple[_Kept, int, int, bool], Longs] = {}
         self._hidden: dict[tuple[int, int], Pairs] = {}
         self._counting: dict[_Kept, Mask] = {}
         self._running: dict[tuple[_Kept, bool], Longs] = {}
@@ -88,12 +90,19 @@ class Aggregates:
         if found is None:
             view = self._view
             first = np.maximum(view.search.behind(view.owner, view.base - window.reach), view.floor)
-            if window.delay:
-                end = view.search.behind(view.owner, view.time - window.delay)
-            else:
-                end = np.where(view.tie_end > view.place + 1, view.tie_end, view.place)
-            found = Bounds(first, np.maximum(end, first))
+            found = Bounds(first, np.maximum(self._end(window.delay), first))
             self._bounds[window.over, window.delay] = found
+        return found
+
+    def _end(self, delay: int) -> Longs:
+        found = self._ends.get(delay)
+        if found is None:
+            view = self._view
+            if delay:
+                found = view.search.behind(view.owner, view.time - delay)
+            else:
+                found = np.where(view.tie_end > view.place + 1, view.tie_end, view.place)
+            self._ends[delay] = found
         return found
 
     def _hides(self, window: Window) -> Pairs:
@@ -120,18 +129,18 @@ class Aggregates:
         key = _kept(window)
         found = self._counting.get(key)
         if found is None:
-            columns = self._view.merged.columns
+            column = self._view.merged.column
             found = np.ones(len(self._view.alive), np.bool_)
             if window.where is not None:
-                found &= columns[window.where.key]
+                found &= column(window.where.key)
             if window.value is not None:
-                found &= columns[window.value.key] != MISSING
+                found &= column(window.value.key) != MISSING
             self._counting[key] = found
         return found
 
     def _run(self, window: Window, *, values: bool) -> Longs:
         """int64[M + 1]: how many members count before each place, or the sum of their values."""
-        key = (_kept(window), values)
+        key = (_kept(window) if values else self._kept(window), values)
         found = self._running.get(key)
         if found is None:
             counted: npt.NDArray[np.generic] = self._counts(window) & self._view.alive
@@ -144,9 +153,20 @@ class Aggregates:
 
     def _values(self, window: Window) -> Longs:
         assert window.value is not None  # noqa: S101 - the language asks for it
-        return self._view.merged.columns[window.value.key]
+        return self._view.merged.column(window.value.key)
 
     def _count(self, window: Window) -> Longs:
+        key = (self._kept(window), window.over, window.delay, window.include_current)
+        found = self._counted_in.get(key)
+        if found is None:
+            found = self._counted_in[key] = self._count_anew(window)
+        return found
+
+    def _kept(self, window: Window) -> _Kept:
+        """Windows with the same count the same members: all, where none is without a value."""
+        return _ALL if self._counts(window).all() else _kept(window)
+
+    def _count_anew(self, window: Window) -> Longs:
         bounds, run, counts = (
             self._bound(window),
             self._run(window, values=False),
@@ -207,7 +227,7 @@ class Aggregates:
         """Index into ``queries``, member: those that count and are known to be frauds."""
         view, labels = self._view, self._labels
         first, end = self._stretch(window, queries)
-        pairs = expand(np.searchsorted(labels.item, first), np.searchsorted(labels.item, end))
+        pairs = expand(labels.before[first], labels.before[end])
         of = Pairs(pairs.query, labels.item[pairs.item])
         known = labels.known(pairs, view.time[queries], (view.base - window.reach)[queries])
         return labels.frauds(pairs.where(known & self._counted(window, of, queries)))
@@ -215,9 +235,13 @@ class Aggregates:
     def _fraud_share(self, window: Window) -> Floats:
         count = self._count(window)
         frauds = np.zeros(len(count), np.int64)
-        if len(self._labels.item):
-            found = self._frauds(window, np.arange(len(count)))
-            frauds = np.bincount(found.query, minlength=len(count))
+        bounds, before = self._bound(window), self._labels.before
+        # Few have labels in sight. Its own an event would not know, unless it counts itself.
+        some = np.flatnonzero(before[bounds.end] > before[bounds.first])
+        if window.include_current and len(self._labels.item):
+            some = np.arange(len(count))
+        if len(some):
+            frauds[some] = np.bincount(self._frauds(window, some).query, minlength=len(some))
         return np.where(count > 0, frauds / np.maximum(count, 1), window.default)
 
     def _over_members(self, window: Window) -> Floats:
@@ -236,10 +260,11 @@ class Aggregates:
 
 
 _Kept = tuple[str | None, str | None]
+_ALL: _Kept = (None, None)
 
 
 def _kept(window: Window) -> _Kept:
-    """Windows with the same count the same members."""
+    """Windows with the same have the same value and filter."""
     value, where = window.value, window.where
     return (value.key if value else None, where.key if where else None)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.history.merge import STORED, Merged
-from features.windows.ids import among, having
+from features.windows.ids import repeated
 from features.windows.view import Events
 from features.windows.window import HistoryRules
 
@@ -27,7 +27,7 @@ def find_duplicates(
     duplicate = np.zeros(len(codes), np.bool_)
     alive = np.ones(len(merged.row), np.bool_)
     alive[merged.place[events.late]] = False
-    suspects = _suspects(merged)
+    suspects = _suspects(merged, events, rules)
     if not len(suspects):
         return duplicate, alive
     named: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -36,7 +36,7 @@ def find_duplicates(
         suspects.tolist(),
         merged.row[suspects].tolist(),
         merged.owner[suspects].tolist(),
-        merged.columns["event_id"][suspects].tolist(),
+        merged.column("event_id")[suspects].tolist(),
         strict=True,
     ):
         key = (owner, name)
@@ -57,20 +57,11 @@ def find_duplicates(
     return duplicate, alive
 
 
-def _suspects(merged: Merged) -> Longs:
-    """Places of all members whose id an event of the batch has, and another member too."""
-    ids = merged.columns["event_id"]
-    own = ids[merged.place]
-    ordered = np.sort(own)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    stored = having(ids, own)
-    stored = stored[merged.row[stored] == STORED]
-    stored = stored[among(ids[stored], ordered)]
-    if not len(stored) and not len(repeated):
-        return np.empty(0, np.int64)
-    wanted = np.sort(np.concatenate((repeated, ids[stored])))
-    places = having(ids, wanted)
-    return places[among(ids[places], wanted)]
+def _suspects(merged: Merged, events: Events, rules: HistoryRules) -> Longs:
+    """Places of members whose id another one has: of the batch's, and those that one may repeat."""
+    recent = merged.time > events.base.min() - rules.duplicates
+    places = np.flatnonzero(recent | (merged.row != STORED))
+    return places[repeated(merged.column("event_id")[places])]
 
 
 def _within_cap(merged: Merged, alive: Mask, place: int, row: int, cap: int) -> bool:

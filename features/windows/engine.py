@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from features.frame import Floats, Frame
 from features.history.compact import compactions
-from features.history.keys import grouped
+from features.history.keys import grouped, order_of
 from features.history.labels import LABEL, appended
 from features.history.layout import Layout, Members
 from features.history.log_state import LogState
 from features.history.merge import Stored, before_batch, merge, read_members
 from features.history.namespace import Namespace
-from features.store.protocol import Compaction
+from features.matrix import Writes
 from features.windows.aggregates import Aggregates
 from features.windows.cap import apply_cap
 from features.windows.duplicates import find_duplicates
@@ -52,29 +52,33 @@ class EntityWindows:
     def request(self, batch: EventBatch, namespace: Namespace) -> Request:
         """The keys that a batch needs."""
         keys, codes = grouped(batch.entity_keys[self.entity])
+        rows = order_of(codes, len(keys))
         of_histories = namespace.history_prefix(self.entity, self.layout.digest)
         of_labels = namespace.label_prefix(self.entity)
         return Request(
             [of_histories + key for key in keys],
             [of_labels + key for key in keys] if self.labelled else [],
-            codes,
+            rows,
+            codes[rows],
         )
 
 
 class Request(NamedTuple):
     """Keys of U histories and of their labels (none where no window needs them).
 
-    codes: int64[N], the history of each event.
+    The N events are ordered by history, those of one in the order of the log. rows: int64[N], where
+    each stands in the batch. codes: int64[N], rising, the history of each.
     """
 
     histories: Sequence[bytes]
     labels: Sequence[bytes]
+    rows: Longs
     codes: Longs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Position:
-    """Where events of a batch stand in the log, and as events of windows.
+    """Where events stand in the log, and as events of windows.
 
     partitions: int32[N]. first: the offset of the batch's first event in each of its partitions.
     reached: the highest event time before the batch in each of its partitions, where there is one.
@@ -87,7 +91,7 @@ class Position:
     reached: Mapping[int, int]
     least: int | None
 
-    def take(self, rows: Longs) -> Position:
+    def take(self, rows: Longs | slice) -> Position:
         """Of the events at ``rows``."""
         events = self.events
         return Position(
@@ -100,14 +104,18 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Computed:
-    """Of one entity: float64[N] by window; bool[N]; what the store has to take."""
+class Columns:
+    """Of one entity, for the N events of a batch: float64[N] by window; bool[N]."""
 
     values: Mapping[str, Floats]
     duplicate: Mask
     capped: Mask
-    appends: list[tuple[bytes, bytes]]
-    compactions: list[Compaction]
+
+    @classmethod
+    def empty(cls, plan: EntityWindows, events: int) -> Self:
+        """To be filled."""
+        values = {window.name: np.empty(events) for window in plan.windows}
+        return cls(values, np.empty(events, np.bool_), np.empty(events, np.bool_))
 
 
 def locate(
@@ -166,7 +174,7 @@ def look(
     new: Members,
     at: Position,
 ) -> Seen:
-    """What N events see. found: the values of the request's keys, in order; new: the events.
+    """What the request's events see. found: the values of its keys, in order; new: the events.
 
     Raises ConfigurationError where the store holds something else than members.
     """
@@ -174,7 +182,7 @@ def look(
     stored = read_members(found[:size], plan.layout.dtype, "a history")
     labels = read_members(found[size:], LABEL, "labels")
     before = before_batch(stored, at.first)
-    merged = merge(plan.layout, stored, before, codes, new)
+    merged = merge(stored, before, codes, new)
     duplicate, alive = find_duplicates(merged, codes, at.events, plan.rules)
     view = make_view(merged, codes, at.events, duplicate, alive)
     view, capped = apply_cap(view, plan.rules.cap, plan.horizon)
@@ -187,15 +195,21 @@ def compute_entity(
     found: Sequence[bytes | None],
     new: Members,
     at: Position,
-) -> Computed:
-    """The windows of one entity for N events, and what its histories have to take; as ``look``."""
+    columns: Columns,
+) -> Writes:
+    """Puts the windows of the request's events into their rows; what histories have to take.
+
+    Otherwise as ``look``.
+    """
     seen = look(plan, request, found, new, at)
     codes, view = request.codes, seen.view
+    rows = request.rows[view.row]
+    for window in plan.windows:
+        columns.values[window.name][rows] = seen.aggregates.compute(window)
+    columns.duplicate[rows] = view.duplicate
+    columns.capped[rows] = seen.capped
     joins = np.flatnonzero(view.alive[view.merged.place])
-    return Computed(
-        {w.name: _by_row(view, seen.aggregates.compute(w)) for w in plan.windows},
-        _by_row(view, view.duplicate),
-        _by_row(view, seen.capped),
+    return Writes(
         appended(request.histories, codes[joins], new.take(joins)),
         [
             *compactions(
@@ -220,7 +234,8 @@ def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
     for partition, reached in at.reached.items():
         if partition < len(oldest):
             oldest[partition] = reached - plan.back
-    needed: Mask = stored.members["time"] > oldest[partitions]
+    of_member = oldest[0] if len(oldest) == 1 else oldest[partitions]
+    needed: Mask = stored.members["time"] > of_member
     return needed
 
 
@@ -234,9 +249,3 @@ def _labels_needed(plan: EntityWindows, labels: Stored, at: Position, codes: Lon
             oldest[own] = UNKNOWN if reached is None else reached - plan.back
     needed: Mask = labels.members["time"] > oldest[labels.owner]
     return needed
-
-
-def _by_row(view: View, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    found = np.empty_like(values)
-    found[view.row] = values
-    return found

@@ -17,13 +17,14 @@ class Labels:
 
     item: int64[L], the member's place; those of one member in the order in which a later one
     counts. label_time: int64[L], when it was known. event_time: int64[L], as the label has it.
-    fraud: bool[L].
+    fraud: bool[L]. before: int64[M + 1], how many labels there are of members before each place.
     """
 
     item: Longs
     label_time: Longs
     event_time: Longs
     fraud: Mask
+    before: Longs
 
     def known(self, pairs: Pairs, time: Longs, after: Longs) -> Mask:
         """Which pairs (query, label) are known at the query's ``time``.
@@ -53,7 +54,7 @@ def find_labels(labels: Stored, merged: Merged) -> Labels:
     some = np.flatnonzero(among(about, np.sort(about[members["fraud"]])))
     some = some[np.argsort(about[some], kind="stable")]
     members, owner, about = members.take(some), owner[some], about[some]
-    ids = merged.columns["event_id"]
+    ids = merged.column("event_id")
     places = having(ids, about)
     pairs = expand(
         np.searchsorted(about, ids[places]), np.searchsorted(about, ids[places], "right")
@@ -65,4 +66,8 @@ def find_labels(labels: Stored, merged: Merged) -> Labels:
         (found["fraud"], found["offset"], found["partition"], found["label_time"], item)
     )
     item, found = item[rank], found.take(rank)
-    return Labels(item, found["label_time"].copy(), found["time"].copy(), found["fraud"].copy())
+    before = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(np.bincount(item, minlength=len(ids)), out=before[1:])
+    return Labels(
+        item, found["label_time"].copy(), found["time"].copy(), found["fraud"].copy(), before
+    )

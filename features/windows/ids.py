@@ -18,11 +18,29 @@ def having(names: Names, wanted: Names) -> Longs:
 
     One look into a table of bits for each name: names are evenly spread, and most bits are unset.
     """
-    size = max(_FEWEST_SLOTS, 1 << (len(wanted) * _SLOTS_PER_NAME - 1).bit_length())
-    taken = np.zeros(size, np.bool_)
-    mask = np.uint64(size - 1)
-    taken[wanted & mask] = True
-    return np.flatnonzero(taken[names & mask])
+    taken = np.zeros(_size(len(wanted)), np.bool_)
+    taken[_slots(wanted, len(wanted))] = True
+    return np.flatnonzero(taken[_slots(names, len(wanted))])
+
+
+def repeated(names: Names) -> Longs:
+    """The places of those that stand at another place too.
+
+    Those that are alone in their slot of a table need no sorting: nearly all.
+    """
+    slots = _slots(names, len(names))
+    last = np.empty(_size(len(names)), np.int32)
+    every = np.arange(len(names), dtype=np.int32)
+    last[slots] = every
+    shared = np.zeros(len(last), np.bool_)
+    shared[slots[last[slots] != every]] = True
+    places = np.flatnonzero(shared[slots])
+    places = places[np.argsort(names[places], kind="stable")]
+    same = names[places[1:]] == names[places[:-1]]
+    found = np.zeros(len(places), np.bool_)
+    found[1:] |= same
+    found[:-1] |= same
+    return np.sort(places[found])
 
 
 def among(names: Names, ordered: Names) -> Mask:
@@ -32,3 +50,13 @@ def among(names: Names, ordered: Names) -> Mask:
     places = np.minimum(np.searchsorted(ordered, names), len(ordered) - 1)
     found: Mask = ordered[places] == names
     return found
+
+
+def _size(count: int) -> int:
+    """Of a table for so many names."""
+    return max(_FEWEST_SLOTS, 1 << (count * _SLOTS_PER_NAME - 1).bit_length())
+
+
+def _slots(names: Names, count: int) -> Longs:
+    """int64[N], where each name belongs in a table for ``count``."""
+    return (names & np.uint64(_size(count) - 1)).view(np.int64)

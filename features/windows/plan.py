@@ -12,9 +12,9 @@ from features.frame import Floats, Frame
 from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.store.protocol import Compaction
-from features.windows.engine import EntityWindows, locate, pack
-from features.windows.portions import Each, Work, joined, portions
+from features.matrix import Writes
+from features.windows.engine import Columns, EntityWindows, Position, locate, pack
+from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -25,8 +25,7 @@ class Windowed:
 
     values: Mapping[str, Floats]
     flags: npt.NDArray[np.uint32]
-    appends: list[tuple[bytes, bytes]] = field(default_factory=list)
-    compactions: list[Compaction] = field(default_factory=list)
+    writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
 
 
@@ -87,23 +86,32 @@ class WindowReading:
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
         at, after = locate(batch, log, plan.rules, self._partitions)
-        ids = names(batch.event_id)
-        works: list[Work] = []
-        start = 0
-        for entity, request in self._requests:
-            end = start + len(request.histories) + len(request.labels)
-            new = pack(entity.layout, batch, ids, frame)
-            works += portions(entity, request, found[start:end], new, at)
-            start = end
-        computed = joined(works, self._each(Work.run, works), len(batch))
+        wholes = self._works(found, frame, at)
+        parts = [part for whole in wholes for part in portions(whole)]
+        writes = list(self._each(Work.run, parts))
         flags |= at.events.late.astype(np.uint32)
-        for bit, one in enumerate(computed, 2):
-            flags |= one.duplicate.astype(np.uint32) << np.uint32(1)
-            flags |= one.capped.astype(np.uint32) << np.uint32(bit)
+        for bit, whole in enumerate(wholes, 2):
+            flags |= whole.columns.duplicate.astype(np.uint32) << np.uint32(1)
+            flags |= whole.columns.capped.astype(np.uint32) << np.uint32(bit)
         return Windowed(
-            {name: column for one in computed for name, column in one.values.items()},
+            {name: column for w in wholes for name, column in w.columns.values.items()},
             flags,
-            [item for one in computed for item in one.appends],
-            [item for one in computed for item in one.compactions],
+            Writes(
+                [item for one in writes for item in one.appends],
+                [item for one in writes for item in one.compactions],
+            ),
             after,
         )
+
+    def _works(self, found: Sequence[bytes | None], frame: Frame, at: Position) -> list[Work]:
+        """What is to be done for each entity."""
+        batch, ids = self._batch, names(self._batch.event_id)
+        works, start = [], 0
+        for entity, request in self._requests:
+            end = start + len(request.histories) + len(request.labels)
+            new = pack(entity.layout, batch, ids, frame).take(request.rows)
+            columns = Columns.empty(entity, len(batch))
+            of_rows = at.take(request.rows)
+            works.append(Work(entity, request, found[start:end], new, of_rows, columns))
+            start = end
+        return works

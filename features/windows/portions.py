@@ -7,89 +7,67 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.history.keys import order_of
 from features.history.layout import Members
-from features.windows.engine import Computed, EntityWindows, Position, Request, compute_entity
-from features.windows.ragged import Longs
+from features.matrix import Writes
+from features.windows.engine import Columns, EntityWindows, Position, Request, compute_entity
 
-MEMBERS_AT_A_TIME = 2**18
-"""Bounds the memory that a batch takes, and gives a pool something to share; more gain nothing."""
+MEMBERS_AT_A_TIME = 2**17
+"""Bounds the memory that a batch takes, and gives a pool something to share. A column of so many fits
+a processor's own cache: more take longer (measured)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """Some histories of one entity, with all of the batch's events of their keys.
 
-    rows: int64[n], rising, these events' places in the batch. found, new: as ``compute_entity``.
+    As ``compute_entity`` takes it. columns: of all works of the entity, each of which has rows of
+    its own in them.
     """
 
     entity: EntityWindows
-    rows: Longs
     request: Request
     found: Sequence[bytes | None]
     new: Members
     at: Position
+    columns: Columns
 
-    def run(self) -> Computed:
-        """Its windows."""
-        return compute_entity(self.entity, self.request, self.found, self.new, self.at)
+    def run(self) -> Writes:
+        """Fills in its windows; what its histories have to take."""
+        return compute_entity(
+            self.entity, self.request, self.found, self.new, self.at, self.columns
+        )
 
 
-Each = Callable[[Callable[[Work], Computed], Sequence[Work]], Iterable[Computed]]
+Each = Callable[[Callable[[Work], Writes], Sequence[Work]], Iterable[Writes]]
 """``map``, or that of a pool."""
 
 
-def portions(
-    entity: EntityWindows,
-    request: Request,
-    found: Sequence[bytes | None],
-    new: Members,
-    at: Position,
-) -> Iterator[Work]:
+def portions(whole: Work) -> Iterator[Work]:
     """The work on one entity's histories, cut where there are too many members to do at once."""
+    request, found = whole.request, whole.found
     histories = len(request.histories)
-    present = [value or b"" for value in found[:histories]]
-    stored = np.fromiter(map(len, present), np.int64, histories)
-    events = np.bincount(request.codes, minlength=histories)
-    through = np.cumsum(stored // entity.layout.dtype.itemsize + events)
-    if through[-1] <= MEMBERS_AT_A_TIME:
-        yield Work(entity, np.arange(len(new)), request, found, new, at)
-        return
-    order, ends = order_of(request.codes, histories), np.cumsum(events)
-    first = 0
+    stored = np.fromiter((len(value or b"") for value in found[:histories]), np.int64, histories)
+    events = np.cumsum(np.bincount(request.codes, minlength=histories))
+    through = np.cumsum(stored // whole.entity.layout.dtype.itemsize) + events
+    first = begin = 0
     while first < histories:
         done = through[first - 1] if first else 0
         end = int(np.searchsorted(through, done + MEMBERS_AT_A_TIME, "right"))
         end = max(end, first + 1)
-        rows = np.sort(order[ends[first - 1] if first else 0 : ends[end - 1]])
+        rows = slice(begin, int(events[end - 1]))
         labels = request.labels[first:end]
-        part = Request(request.histories[first:end], labels, request.codes[rows] - first)
         of_labels = found[histories + first : histories + end] if labels else []
         yield Work(
-            entity, rows, part, [*found[first:end], *of_labels], new.take(rows), at.take(rows)
+            whole.entity,
+            Request(
+                request.histories[first:end],
+                labels,
+                request.rows[rows],
+                request.codes[rows] - first,
+            ),
+            [*found[first:end], *of_labels],
+            whole.new[rows],
+            whole.at.take(rows),
+            whole.columns,
         )
-        first = end
-
-
-def joined(works: Sequence[Work], computed: Iterable[Computed], rows: int) -> list[Computed]:
-    """What the works of each entity come to, for all N events of the batch."""
-    parts: dict[str, list[tuple[Longs, Computed]]] = {}
-    for work, one in zip(works, computed, strict=True):
-        parts.setdefault(work.entity.entity, []).append((work.rows, one))
-    return [found[0][1] if len(found) == 1 else _joined(found, rows) for found in parts.values()]
-
-
-def _joined(parts: Sequence[tuple[Longs, Computed]], rows: int) -> Computed:
-    whole = Computed(
-        {name: np.empty(rows) for name in parts[0][1].values},
-        np.empty(rows, np.bool_),
-        np.empty(rows, np.bool_),
-        [item for _, part in parts for item in part.appends],
-        [item for _, part in parts for item in part.compactions],
-    )
-    for places, part in parts:
-        whole.duplicate[places] = part.duplicate
-        whole.capped[places] = part.capped
-        for name, column in whole.values.items():
-            column[places] = part.values[name]
-    return whole
+        first, begin = end, rows.stop

@@ -60,19 +60,20 @@ def trace(
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
-    new = pack(plan.layout, batch, names(batch.event_id), frame)
-    seen = look(plan, request, store.read([*request.histories, *request.labels]), new, at)
+    new = pack(plan.layout, batch, names(batch.event_id), frame).take(request.rows)
+    found = store.read([*request.histories, *request.labels])
+    seen = look(plan, request, found, new, at.take(request.rows))
     view = seen.view
-    query = int(np.flatnonzero(view.row == row)[0])
+    query = int(np.flatnonzero(request.rows[view.row] == row)[0])
     places = seen.aggregates.members(window, np.array([query])).item
     frauds = seen.aggregates.frauds_of(window, query)
-    columns = view.merged.columns
+    column = view.merged.column
     members = [
         TracedMember(
-            int(columns["partition"][place]),
-            int(columns["offset"][place]),
-            int(columns["time"][place]),
-            _value(window, int(columns[window.value.key][place])) if window.value else None,
+            int(column("partition")[place]),
+            int(column("offset")[place]),
+            int(column("time")[place]),
+            _value(window, int(column(window.value.key)[place])) if window.value else None,
             place in frauds,
             place == view.place[query],
         )

@@ -118,7 +118,7 @@ def make_view(merged: Merged, codes: Longs, events: Events, duplicate: Mask, ali
     owner = codes[row]
     time = events.time[row]
     search = Search(merged)
-    partitions = merged.columns["partition"]
+    partitions = merged.column("partition")
     # In one partition, what has the same time and a later place is later in the log.
     one_partition = not len(partitions) or (partitions == partitions[0]).all()
     tie_end = place + 1 if one_partition else search.behind(owner, time)

@@ -94,13 +94,14 @@ def _offset_off_by_one(stored: Any, first: Any) -> Any:
     return merge.before_batch(stored, {partition: at + 1 for partition, at in first.items()})
 
 
-def _counter(owner: Any, row: Any, columns: dict[str, Any]) -> Any:
+def _counter(owner: Any, row: Any, members: Any) -> Any:
     """Every copy of a member is another member."""
-    places = np.stack([owner, columns["partition"], columns["offset"]], axis=1)
+    members = members.copy()
+    places = np.stack([owner, members["partition"], members["offset"]], axis=1)
     copies = np.ones(len(owner), np.bool_)
     copies[np.unique(places, axis=0, return_index=True)[1]] = False
-    columns["offset"][copies] = -1 - np.arange(np.count_nonzero(copies))
-    return _REAL_IN_ORDER(owner, row, columns)
+    members["offset"][copies] = -1 - np.arange(np.count_nonzero(copies))
+    return _REAL_IN_ORDER(owner, row, members)
 
 
 def _copies_fill_the_cap(needed: Any, stored: Any, history: int, committed: Any, most: int) -> None:
