@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events, identity_types
+from features.build.events import Events, identity_paths, identity_types
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 
 METADATA: Final = b"fraud_worker"
-"""Key of what the file says of the features: name, fingerprint, the features' own in order."""
+"""Key of what the file says of itself: the features' name, fingerprint and own in order; columns."""
 
 _OF_EVENT: Final = {
     "amount_minor": pa.int64(),
@@ -171,7 +171,23 @@ class Table:
                 {"name": feature.name, "fingerprint": feature.fingerprint}
                 for feature in self._feature_set.features
             ],
+            "columns": self._columns(list(identity)),
         }
         return pa.schema(
             {**features, **identity, **_OF_EVENT}, metadata={METADATA: json.dumps(described)}
         )
+
+    def _columns(self, identity: list[str]) -> dict[str, Any]:
+        """What each column that is no feature stands for. identity: names, by `identity_paths`."""
+        bindings = self._feature_set.bindings
+        named = dict(zip(identity_paths(bindings), identity, strict=True))
+        key = bindings.partition_key
+        return {
+            "id": named[bindings.event_id.path],
+            "time": named[bindings.event_time.path],
+            "entities": {name: named[field.path] for name, field in bindings.entities.items()},
+            "partition_key": None if key is None else named[key.path],
+            "amount": "amount_minor",
+            "label": "label",
+            "label_time": "label_time",
+        }

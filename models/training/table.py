@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,6 @@ Labels = npt.NDArray[np.int8]
 METADATA: Final = b"fraud_worker"
 UNKNOWN: Final = np.int8(-1)
 """The label of an event of which nobody has said what it is."""
-_OF_EVENT: Final = ("amount_minor", "label", "label_time")
 _NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -68,23 +67,22 @@ class TrainingTable:
         Raises ConfigurationError for a file that is no such table.
         """
         self.path = path
-        schema, described = _described(path)
+        described = _described(path)
         self.feature_set: str = described["feature_set"]
         self.features = tuple(FeatureRef(**feature) for feature in described["features"])
-        names = {feature.name for feature in self.features}
-        identity = [name for name in schema.names if name not in names and name not in _OF_EVENT]
-        if len(identity) < 2:
-            raise ConfigurationError(f"{path}: has no columns of event id and event time")
-        self.card = _card(path, identity, card)
-        wanted = [identity[1], self.card, *_OF_EVENT]
-        facts = pq.read_table(path, columns=list(dict.fromkeys(wanted)))
-        self.times = _times(facts, identity[1], path)
+        columns: Mapping[str, Any] = described["columns"]
+        self.card = _card(path, columns, card)
+        time, label, label_time, amount = (
+            columns[what] for what in ("time", "label", "label_time", "amount")
+        )
+        facts = pq.read_table(path, columns=[*{time, self.card, label, label_time, amount}])
+        self.times = _times(facts, time, path)
         self._cards = _codes(facts[self.card])
-        self._labels = facts["label"].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
-        known_at = facts["label_time"].cast(pa.int64()).fill_null(_NEVER).to_numpy()
+        self._labels = facts[label].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
+        known_at = facts[label_time].cast(pa.int64()).fill_null(_NEVER).to_numpy()
         self._label_times = np.where(self._labels == UNKNOWN, _NEVER, known_at)
-        amount = facts["amount_minor"]
-        self._amounts = None if amount.null_count else amount.to_numpy()
+        amounts = facts[amount]
+        self._amounts = None if amounts.null_count else amounts.to_numpy()
 
     def __len__(self) -> int:
         return len(self.times)
@@ -116,27 +114,36 @@ class TrainingTable:
         )
 
 
-def _described(path: Path) -> tuple[pa.Schema, dict[str, Any]]:
+def _described(path: Path) -> dict[str, Any]:
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"--features: {path} cannot be read: {error}") from error
     told = (schema.metadata or {}).get(METADATA)
-    if told is None or not set(_OF_EVENT) <= set(schema.names):
+    if told is None:
         raise ConfigurationError(
             f"--features: {path} is no training table; write one with fraud-worker features build"
         )
     described: dict[str, Any] = json.loads(told)
-    return schema, described
-
-
-def _card(path: Path, identity: Sequence[str], asked: str | None) -> str:
-    """Identity columns are id, time, then the entities in the order of features.yaml."""
-    if asked is None:
-        return identity[2] if len(identity) > 2 else identity[0]
-    if asked not in identity:
+    if "columns" not in described:
         raise ConfigurationError(
-            f"--card: {path} has no column {asked} of who is who; it has {', '.join(identity)}"
+            f"--features: {path} does not tell which columns are the time, the cards and the "
+            "labels, as it is from an earlier version; write it anew with fraud-worker features "
+            "build"
+        )
+    return described
+
+
+def _card(path: Path, columns: Mapping[str, Any], asked: str | None) -> str:
+    """The column that tells cards apart; where there are no entities, each event has its own."""
+    entities: list[str] = [*columns["entities"].values()]
+    if asked is None:
+        return str([*entities, columns["id"]][0])
+    who = [columns["id"], *entities, columns["partition_key"]]
+    named = [*dict.fromkeys(name for name in who if name is not None)]
+    if asked not in named:
+        raise ConfigurationError(
+            f"--card: {path} has no column {asked} of who is who; it has {', '.join(named)}"
         )
     return asked
 

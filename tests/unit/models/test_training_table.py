@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.training.table import UNKNOWN, TrainingTable
+from features.build import FileEvents, build
+from features.definition import load_feature_set
+from models.training.table import METADATA, UNKNOWN, TrainingTable
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, NAMES, START, simulated, write_table
 
+HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"
 NOW = START + 100 * DAY
 
 
@@ -46,6 +50,52 @@ def test_cards_are_those_of_the_first_entity_unless_another_is_named(path: Path)
     assert TrainingTable(path, "TERMINAL").card == "TERMINAL"
     with pytest.raises(ConfigurationError, match=r"--card: .*no column SHOP.*CUSTOMER, TERMINAL"):
         TrainingTable(path, "SHOP")
+
+
+def test_columns_are_known_by_what_the_table_says_of_them_wherever_they_stand(
+    path: Path, tmp_path: Path
+) -> None:
+    whole = pq.read_table(path)
+    turned = tmp_path / "turned.parquet"
+    pq.write_table(whole.select(whole.column_names[::-1]), turned)
+    one, other = TrainingTable(path), TrainingTable(turned)
+    assert one.card == other.card
+    here, there = one.read(START, NOW), other.read(START, NOW)
+    np.testing.assert_array_equal(here.times, there.times)
+    np.testing.assert_array_equal(here.cards, there.cards)
+    np.testing.assert_array_equal(here.labels, there.labels)
+    np.testing.assert_array_equal(here.matrix, there.matrix)
+
+
+def test_a_built_table_says_who_is_who_in_the_names_of_its_input(tmp_path: Path) -> None:
+    feature_set = load_feature_set(HANDBOOK)
+    raw = pa.table(
+        {
+            "TERMINAL_ID": [7, 7, 8],
+            "CUSTOMER_ID": [1, 2, 1],
+            "TX_AMOUNT": [1.5, 2.5, 3.5],
+            "TX_DATETIME": pa.array([START, START + 5_000_000, START + DAY], pa.timestamp("us")),
+            "TRANSACTION_ID": [0, 1, 2],
+            "TX_FRAUD": pa.array([0, 1, 0], pa.int8()),
+        }
+    )
+    pq.write_table(raw, tmp_path / "raw.parquet")
+    build(feature_set, FileEvents(feature_set, [tmp_path / "raw.parquet"]), tmp_path / "t.parquet")
+    table = TrainingTable(tmp_path / "t.parquet")
+    assert table.card == "CUSTOMER_ID"
+    assert table.times.tolist() == [START, START + 5_000_000, START + DAY]
+    assert table.read(START, NOW).labels.tolist() == [0, 1, 0]
+    with pytest.raises(ConfigurationError, match="it has TRANSACTION_ID, CUSTOMER_ID, TERMINAL_ID"):
+        TrainingTable(table.path, "TX_DATETIME")
+
+
+def test_a_table_that_does_not_tell_its_columns_has_to_be_written_anew(path: Path) -> None:
+    whole = pq.read_table(path)
+    told = json.loads(whole.schema.metadata[METADATA])
+    del told["columns"]
+    pq.write_table(whole.replace_schema_metadata({METADATA: json.dumps(told)}), path)
+    with pytest.raises(ConfigurationError, match=r"which columns are .* write it anew with"):
+        TrainingTable(path)
 
 
 def test_it_knows_features_with_their_fingerprints_and_its_own(path: Path) -> None:

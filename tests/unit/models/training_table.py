@@ -39,7 +39,20 @@ def write_table(
         }
     )
     features = [reference(name).model_dump() for name in names]
-    told = {"feature_set": "small", "fingerprint": "ab" * 8, "features": features}
+    told = {
+        "feature_set": "small",
+        "fingerprint": "ab" * 8,
+        "features": features,
+        "columns": {
+            "id": "EVENT_ID",
+            "time": "TX_TIME",
+            "entities": {"customer": "CUSTOMER", "terminal": "TERMINAL"},
+            "partition_key": None,
+            "amount": "amount_minor",
+            "label": "label",
+            "label_time": "label_time",
+        },
+    }
     table = table.replace_schema_metadata({b"fraud_worker": json.dumps(told).encode()})
     pq.write_table(table, path, row_group_size=group)
     return path
