@@ -155,6 +155,7 @@ def test_a_row_has_the_same_bits_in_any_company(size: int) -> None:
     random = np.random.default_rng(1)
     wide = 10.0 ** random.uniform(-12, 12, shap._table.shape)
     shap._table = (wide * random.normal(size=wide.shape)).astype(np.float32)
+    shap._rows = 32
     matrix = matrix_of(100, 6, 3)
     together = shap(matrix)
     parts = [shap(matrix[i : i + size]) for i in range(0, len(matrix), size)]
