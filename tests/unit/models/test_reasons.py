@@ -162,7 +162,8 @@ def model_of(folder: Path, seed: int, rounds: int, depth: int, scale: float) -> 
     seed=st.integers(0, 10_000),
     rounds=st.sampled_from([1, 7, 60]),
     depth=st.integers(1, 8),
-    scale=st.sampled_from([0.3, 3.0, 30.0]),
+    # More would give margins of many hundreds, where a step of float32 is half the tolerance.
+    scale=st.sampled_from([0.3, 3.0, 10.0]),
 )
 @settings(deadline=None, max_examples=20)
 def test_contributions_of_any_model_add_up_to_its_margins(
