@@ -14,13 +14,13 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import (
-    NOT_A_MEMBER,
     BatchAbortedError,
     DeliveryError,
     DeliveryFatalError,
     OutcomeUnknownError,
     OutputTooLargeError,
 )
+from worker.kafka import NOT_A_MEMBER
 from worker.publish import Outbox, Publisher, SizeLimits
 from worker.watchdog import Watchdog
 

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
-
-NOT_A_MEMBER = (
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-)
-"""Error codes that say: the group went on without this member, or without this generation."""
-
 
 class DeliveryError(Exception):
     """A micro-batch was not committed."""

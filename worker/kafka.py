@@ -22,6 +22,14 @@ _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 _BATCH_BYTES = 1_000_000
 TRANSACTION_TIMEOUT_MS = 10_000
 
+NOT_A_MEMBER = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+"""Error codes that say: the group went on without this member, or without this generation."""
+
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 

@@ -19,7 +19,8 @@ from confluent_kafka import (
 
 from features.history.log_state import LogState
 from schemas.batch import Records
-from worker.errors import NOT_A_MEMBER, DeliveryFatalError
+from worker.errors import DeliveryFatalError
+from worker.kafka import NOT_A_MEMBER
 from worker.starts import Committed, StartFrom, Starts
 
 log = structlog.get_logger(__name__)

@@ -170,3 +170,18 @@ assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
 """
     pytest.importorskip("pandas")
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_table_of_files_waits_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from worker.__main__ import app
+from schemas.errors import ConfigurationError
+try:
+    app(["features", "build", "--set", {str(SET)!r}, "--events", "none.parquet", "--out", "t.parquet"])
+except ConfigurationError as error:
+    assert "none.parquet" in str(error), error
+unused = {{"confluent_kafka", "redis", "xgboost", "polars", "pandas", "pydantic_settings"}}
+assert not unused & sys.modules.keys(), unused & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=tmp_path)

@@ -20,10 +20,10 @@ SetOption = Annotated[
 
 def features_file(given: Path | None, pipeline: Path) -> Path:
     """``given``, else the file that the pipeline's worker.yaml names, else its features.yaml."""
-    from worker.settings import FILE_NAME, load_settings
-
     if given is not None:
         return given
+    from worker.settings import FILE_NAME, load_settings
+
     if (pipeline / FILE_NAME).exists():
         return load_settings(pipeline).features
     return pipeline / "features.yaml"
