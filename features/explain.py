@@ -104,7 +104,7 @@ class Explainer:
             raise ConfigurationError(unknown("feature", feature, self._described))
         run = HistoryRun(self.feature_set, labels, 1)
         batch = _find(run, source, event_id)
-        enriched = run.enrich(batch)
+        enriched = run.read(run.begin(batch, run.log)).finish()
         stored = (run.store, run.log, run.namespace)
         traced = {
             name: self.feature_set.trace(name, 0, batch, stored)
@@ -165,7 +165,8 @@ def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatc
     for chunk in source:
         run.label(chunk)
         row = pc.index(chunk.batch.event_id, pa.scalar(event_id, pa.string())).as_py()
-        run.keep(run.enrich(chunk.batch if row < 0 else chunk.batch.take(np.arange(row))))
+        before = chunk.batch if row < 0 else chunk.batch.take(np.arange(row))
+        run.keep(run.read(run.begin(before, run.log)))
         if row >= 0:
             return chunk.batch.take(np.array([row]))
         events += len(chunk.batch)

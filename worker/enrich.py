@@ -28,8 +28,9 @@ class Enrich:
         Waits for the writes of the micro-batch before. Raises DependencyUnavailableError while the
         store is away.
         """
+        enriching = self.feature_set.begin(batch, log, self.histories.namespace())
         self.histories.await_written()
-        return self.feature_set.enrich(batch, self.store, log, self.histories.namespace())
+        return enriching.read(self.store).finish()
 
     def counts(self, enriched: Enriched) -> dict[str, int]:
         """Events by flag."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,12 @@ from features.build.swept import SweptStore
 from features.build.table import Table
 from features.build.threads import Behind, ahead
 from features.definition import FeatureSet
+from features.enriching import Answered, Enriching
 from features.history.labels import LabelBatch
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
-from features.matrix import Enriched
 from features.refusal import Refusal
 from features.windows.portions import Each
 from schemas.batch import EventBatch
@@ -33,6 +33,7 @@ from schemas.batch import EventBatch
 Longs = npt.NDArray[np.int64]
 
 _AHEAD = 1
+_BEHIND = 0
 _SHOWN = 5
 
 
@@ -83,14 +84,21 @@ class HistoryRun:
         self._learn(_of_column(events, np.flatnonzero(fraud), known))
         return _labels(len(batch), rows, fraud[rows], known[rows])
 
-    def enrich(self, batch: EventBatch) -> Enriched:
-        """The features of the next events, which ``label`` has seen. The run stands as it was."""
-        return self._feature_set.enrich(batch, self.store, self.log, self.namespace, self._each)
+    def begin(self, batch: EventBatch, log: LogState) -> Enriching:
+        """The features of events behind ``log``: of the next ones, or of those that come later."""
+        return self._feature_set.begin(batch, log, self.namespace)
 
-    def keep(self, enriched: Enriched) -> None:
+    def read(self, enriching: Enriching) -> Answered:
+        """Computes the windows of the next events, which ``label`` has seen.
+
+        The run stands as it was.
+        """
+        return enriching.read(self.store, self._each)
+
+    def keep(self, answered: Answered) -> None:
         """The events are history from now on."""
-        self.store.append(enriched.writes.appends, enriched.writes.compactions)
-        self.log = enriched.after
+        self.store.append(answered.writes.appends, answered.writes.compactions)
+        self.log = answered.after
         if len(self.log.highest) == self._partitions:
             self.store.sweep(min(self.log.highest.values()) - self._feature_set.histories.back)
 
@@ -130,24 +138,38 @@ def build(
     many rows of the input have been done. Raises ConfigurationError; then ``out`` is as it was.
     """
     built, done = Built(), 0
-    with (
-        ThreadPoolExecutor(os.cpu_count(), "windows") as pool,
-        Table(out, feature_set, by_partition=by_partition) as table,
-        Behind(_AHEAD) as behind,
-        closing(ahead(source, _AHEAD)) as chunks,
-    ):
+    with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
         run = HistoryRun(feature_set, labels, partitions, pool.map)
-        for events in chunks:
-            known = run.label(events)
-            enriched = run.enrich(events.batch)
-            behind.call(table.write, events, enriched.matrix, known)
-            run.keep(enriched)
-            built.note(events, known)
-            done += events.rows
-            advance(done)
-        behind.finish()
-        table.finish()
+        with (
+            Table(out, feature_set, by_partition=by_partition) as table,
+            Behind(_BEHIND) as behind,
+            closing(ahead(_begun(run, source), _AHEAD)) as chunks,
+        ):
+            for events, enriching in chunks:
+                known = run.label(events)
+                answered = run.read(enriching)
+                behind.call(_write, table, events, answered, known)
+                run.keep(answered)
+                built.note(events, known)
+                done += events.rows
+                advance(done)
+            behind.finish()
+            table.finish()
     return built
+
+
+def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, Enriching]]:
+    log = run.log
+    for events in source:
+        enriching = run.begin(events.batch, log)
+        log = enriching.after
+        yield events, enriching
+
+
+def _write(
+    table: Table, events: Events, answered: Answered, labels: Mapping[str, pa.Array]
+) -> None:
+    table.write(events, answered.finish().matrix, labels)
 
 
 def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:

@@ -17,17 +17,18 @@ from features.definition.feature import Feature, FeatureCompiler
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
 from features.definition.spec import FeaturesFile, LookupSpec
+from features.enriching import Enriching, compute
 from features.expression.functions import Term
 from features.frame import Frame
 from features.history.labels import LabelBatch, label_appends
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.lookup import STATES, Lookup, LookupReading, flag_names
-from features.matrix import Enriched, assemble
+from features.lookup import Lookup, flag_names
+from features.matrix import Enriched
 from features.store.feast import FeastView, KeyType
-from features.store.protocol import Found, OnlineStore
+from features.store.protocol import OnlineStore
 from features.suggest import unknown
-from features.windows.plan import WindowPlan, WindowReading
+from features.windows.plan import WindowPlan
 from features.windows.portions import Each
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
@@ -89,6 +90,12 @@ class FeatureSet:
         """
         return bind.bind(self.bindings, records, decoded, self.bounded)
 
+    def begin(
+        self, batch: EventBatch, log: LogState = _EMPTY_LOG, namespace: Namespace | None = None
+    ) -> Enriching:
+        """The first step of ``enrich``, for who has something to do before the next."""
+        return Enriching(self, batch, log, namespace or Namespace.local(self.name))
+
     def enrich(
         self,
         batch: EventBatch,
@@ -104,29 +111,7 @@ class FeatureSet:
         next batch is in ``writes``. Raises DependencyUnavailableError, and ConfigurationError where
         the store holds something else than histories.
         """
-        lookups = LookupReading(tuple(self.lookups.values()), batch)
-        windows = WindowReading(
-            self.histories, batch, namespace or Namespace.local(self.name), each
-        )
-        keys = [*lookups.keys, *windows.keys]
-        asks = bool(keys or lookups.hashes)
-        found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
-        looked_up = lookups.looked_up(found)
-        frame = Frame(batch)
-        frame.lookups = looked_up.values
-        # Division by zero, overflow and the like have a meaning here: missing.
-        with np.errstate(all="ignore"):
-            self._compute(frame, of_event=True)
-            windowed = windows.windowed(found.values[len(lookups.keys) :], frame, log)
-            frame.windows = windowed.values
-            self._compute(frame, of_event=False)
-            matrix = assemble(len(batch), [frame.features[name] for name in self.names])
-        flags = looked_up.flags | windowed.flags << np.uint32(len(STATES) * len(self.lookups))
-        first = len(self.flag_names) - len(self.hooks)
-        for bit, name in enumerate(self.hooks, first):
-            if name in frame.failed:
-                flags |= frame.failed[name].astype(np.uint32) << np.uint32(bit)
-        return Enriched(matrix, flags, windowed.writes, windowed.after)
+        return self.begin(batch, log, namespace).read(store, each).finish()
 
     def trace(
         self,
@@ -141,7 +126,7 @@ class FeatureSet:
         """
         frame = Frame(batch)
         with np.errstate(all="ignore"):
-            self._compute(frame, of_event=True)
+            compute(self.features, frame, of_event=True)
         window = next(window for window in self.windows if window.name == feature)
         return trace(self.histories, window, row, batch, frame, stored)
 
@@ -158,11 +143,6 @@ class FeatureSet:
     def condition(self, source: str) -> Condition:
         """``source`` as a condition on fields and features. Raises ExpressionError."""
         return compile_condition(source, self.fields, {f.name: f.term for f in self.features})
-
-    def _compute(self, frame: Frame, *, of_event: bool) -> None:
-        for feature in self.features:
-            if feature.of_event is of_event:
-                frame.features[feature.name] = feature.compute(frame)
 
 
 def load_feature_set(path: Path) -> FeatureSet:

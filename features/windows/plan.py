@@ -13,7 +13,7 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
-from features.windows.engine import Columns, EntityWindows, Position, locate, pack
+from features.windows.engine import Columns, EntityWindows, locate, pack
 from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
@@ -26,7 +26,6 @@ class Windowed:
     values: Mapping[str, Floats]
     flags: npt.NDArray[np.uint32]
     writes: Writes = field(default_factory=Writes)
-    after: LogState = field(default_factory=LogState)
 
 
 class WindowPlan:
@@ -61,35 +60,36 @@ class WindowPlan:
 class WindowReading:
     """What the windows of N events read, each key once, and what they make of it.
 
-    keys: to be read in one trip. Empty where there are no windows, or no events. each: does the
-    works, which do not depend on each other.
+    keys: to be read in one trip. Empty where there are no windows, or no events. log: its state
+    before the batch; after: behind it.
     """
 
     def __init__(
-        self, plan: WindowPlan, batch: EventBatch, namespace: Namespace, each: Each = map
+        self, plan: WindowPlan, batch: EventBatch, namespace: Namespace, log: LogState
     ) -> None:
         self._plan = plan
         self._batch = batch
-        self._partitions = namespace.partitions
-        self._each = each
         entities = plan.entities if len(batch) else ()
         self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
         self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
+        self.after = log
+        if self._requests:
+            self._at, self.after = locate(batch, log, plan.rules, namespace.partitions)
+            self._ids = names(batch.event_id)
 
-    def windowed(self, found: Sequence[bytes | None], frame: Frame, log: LogState) -> Windowed:
+    def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
         """The windows, from what was found for ``keys``. frame: with the features of the event alone.
 
-        Raises ConfigurationError where the store holds something else than histories.
+        each: does the works, which do not depend on each other. Raises ConfigurationError where the store holds something else than histories.
         """
         plan, batch = self._plan, self._batch
         flags = np.zeros(len(batch), np.uint32)
         if not self._requests:
-            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags, after=log)
-        at, after = locate(batch, log, plan.rules, self._partitions)
-        wholes = self._works(found, frame, at)
+            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
+        wholes = self._works(found, frame)
         parts = [part for whole in wholes for part in portions(whole)]
-        writes = list(self._each(Work.run, parts))
-        flags |= at.events.late.astype(np.uint32)
+        writes = list(each(Work.run, parts))
+        flags |= self._at.events.late.astype(np.uint32)
         for bit, whole in enumerate(wholes, 2):
             flags |= whole.columns.duplicate.astype(np.uint32) << np.uint32(1)
             flags |= whole.columns.capped.astype(np.uint32) << np.uint32(bit)
@@ -100,12 +100,11 @@ class WindowReading:
                 [item for one in writes for item in one.appends],
                 [item for one in writes for item in one.compactions],
             ),
-            after,
         )
 
-    def _works(self, found: Sequence[bytes | None], frame: Frame, at: Position) -> list[Work]:
+    def _works(self, found: Sequence[bytes | None], frame: Frame) -> list[Work]:
         """What is to be done for each entity."""
-        batch, ids = self._batch, names(self._batch.event_id)
+        batch, ids, at = self._batch, self._ids, self._at
         works, start = [], 0
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
