@@ -19,11 +19,13 @@ from benchmarks import population
 from benchmarks.play import CHUNK, Messages, play
 from features.definition import FeatureSet, load_feature_set
 from features.load import load_lookup
+from features.matrix import Enriched
+from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
-from schemas.batch import Column, Records
+from schemas.batch import Column, EventBatch, Records
 from schemas.decode import Decoder
 from schemas.encode import RecordEncoder
 from schemas.source import FileSchemaSource
@@ -105,6 +107,24 @@ def event_keys(columns: Mapping[str, Column]) -> list[bytes]:
     return cast("list[bytes]", cards.cast(pa.binary()).to_pylist())
 
 
+def enriched_payments(
+    feature_set: FeatureSet, store: OnlineStore, first: int, count: int
+) -> tuple[EventBatch, Enriched]:
+    """``count`` payments from number ``first`` on, as the worker decodes and enriches them."""
+    values = encoder(feature_set).encode(count, population.payments(first, count))
+    zeros = np.zeros(count, np.int64)
+    records = Records(INPUT_TOPIC, [None] * count, values, zeros.astype(np.int32), zeros, zeros)
+    decoder = Decoder(
+        FileSchemaSource({EVENT_SCHEMA_ID: feature_set.schema_path}),
+        feature_set.reader_schema,
+        feature_set.paths,
+        max_record_bytes=1_000_000,
+        max_collection_items=10_000,
+    )
+    batch, _ = feature_set.bind(records, decoder.decode(values, None))
+    return batch, feature_set.enrich(batch, store)
+
+
 def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:
     tables = {
         "card_profile": population.card_profiles(population.CARDS),
@@ -118,22 +138,9 @@ def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:
 
 def _train(folder: Path, feature_set: FeatureSet, store: RedisStore) -> Bundle:
     """100 trees of depth 6, from features that the feature set computed."""
-    columns = population.payments(0, TRAINING_EVENTS)
-    values = encoder(feature_set).encode(TRAINING_EVENTS, columns)
-    n = len(values)
-    zeros = np.zeros(n, np.int64)
-    records = Records(INPUT_TOPIC, [None] * n, values, zeros.astype(np.int32), zeros, zeros)
-    decoder = Decoder(
-        FileSchemaSource({EVENT_SCHEMA_ID: feature_set.schema_path}),
-        feature_set.reader_schema,
-        feature_set.paths,
-        max_record_bytes=1_000_000,
-        max_collection_items=10_000,
-    )
-    batch, _ = feature_set.bind(records, decoder.decode(values, None))
-    matrix = feature_set.enrich(batch, store).matrix
-    labels = population.labels(matrix, feature_set.names)
-    booster = fit(matrix, labels, threads=available_threads(), rounds=100, params={"max_depth": 6})
+    _, enriched = enriched_payments(feature_set, store, 0, TRAINING_EVENTS)
+    labels = population.labels(enriched.matrix, feature_set.names)
+    booster = fit(enriched.matrix, labels, threads=available_threads(), rounds=100)
     write_bundle(folder, booster, name="bench", version="1", features=feature_set.features)
     return load_bundle(folder)
 

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from models.backend.threads import available_threads
 from worker.embedded import kafka
 from worker.embedded.java import find_java
 
-_PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redis", "xgboost-cpu")
+_PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redis")
 
 
 def machine(store_version: str, further: Sequence[str] = ()) -> dict[str, Any]:
@@ -34,12 +34,17 @@ def machine(store_version: str, further: Sequence[str] = ()) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "librdkafka": confluent_kafka.libversion()[0],
-            **{package: version(package) for package in (*_PACKAGES, *further)},
+            **{package: version(package) for package in (*_PACKAGES, *_xgboost(), *further)},
             "kafka": kafka.VERSION,
             "java": str(find_java(17).major),
             "store": store_version,
         },
     }
+
+
+def _xgboost() -> list[str]:
+    """The package that XGBoost comes from: there is one for GPUs, and one without."""
+    return list(packages_distributions()["xgboost"])
 
 
 def _processor() -> str:

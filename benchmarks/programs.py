@@ -116,6 +116,7 @@ class Worker(Program):
 
     def __init__(self, ground: Ground, run: Run) -> None:
         self._port = free_port()
+        given = {"MODEL__BUNDLE": str(ground.bundle.path)}
         environment = {
             "REPLICA": run.name,
             "KAFKA__BOOTSTRAP_SERVERS": ground.kafka.bootstrap,
@@ -125,13 +126,14 @@ class Worker(Program):
             "STORE__URL": ground.valkey.url,
             # One that the rivals can follow: one segment, no reasons.
             "POLICY": str(POLICY),
-            "MODEL__BUNDLE": str(ground.bundle.path),
             "MODEL__DEVICE": "cpu",
             "MODEL__THREADS": str(ground.threads),
             "WIRE__SCORE_SCHEMA_ID": str(SCORE_SCHEMA_ID),
             "HTTP__HOST": LOOPBACK,
             "HTTP__PORT": str(self._port),
             "OUTPUT__VECTOR": "all" if run.whole_vector else "irreproducible",
+            # A run may name a location of models in place of the bundle.
+            **({} if "MODEL__LOCATION" in run.settings else given),
             **run.settings,
         }
         command = [

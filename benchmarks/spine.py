@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def _throughput(on: Ground, span: Span) -> Mapping[str, list[Measured]]:
 
 
 def _latency(on: Ground, mode: str, span: Span) -> Latency:
-    found = measure_latency(on, mode, _LATENCY_WARM_UP_S, span.measured)
+    run = Run(f"latency-{mode}", f"transactions-{mode}", {"DELIVERY__GUARANTEE": mode})
+    found = measure_latency(on, run, replace(span, warm_up=_LATENCY_WARM_UP_S))
     note(f"{mode}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")
     return found

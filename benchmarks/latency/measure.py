@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +15,10 @@ import numpy.typing as npt
 from benchmarks.ground import Ground
 from benchmarks.latency.task import LatencyTask
 from benchmarks.programs import ROOT, Program, Run, RunError, Worker
+from benchmarks.throughput import Span
 from worker.embedded.topics import create_topics
+
+Beside = Callable[[Worker], AbstractContextManager[Any]]
 
 RATE = 1000.0
 # Far from the numbers of the events of the common topic.
@@ -36,23 +42,27 @@ class Latency:
     duplicates: int
 
 
-def measure_latency(ground: Ground, guarantee: str, warm_up_s: float, measured_s: float) -> Latency:
-    """Start the worker on topics of its own, play and watch. Raises RunError."""
-    topic = f"transactions-{guarantee}"
-    run = Run(f"latency-{guarantee}", topic, {"DELIVERY__GUARANTEE": guarantee})
-    create_topics(
-        ground.kafka.bootstrap, dict.fromkeys((topic, run.output_topic), ground.partitions)
-    )
-    events = int(RATE * (warm_up_s + measured_s))
-    files = {name: str(ground.folder / f"{guarantee}-{name}.npy") for name in _FILES}
-    play = LatencyTask(ground.kafka.bootstrap, topic, _FIRST, events, RATE, **files)
+def measure_latency(ground: Ground, run: Run, span: Span, beside: Beside = nullcontext) -> Latency:
+    """Start the worker on topics of its own, play and watch. Raises RunError.
+
+    run: its input topic is made here. beside: what goes on with the worker meanwhile.
+    """
+    topics = (run.input_topic, run.output_topic)
+    create_topics(ground.kafka.bootstrap, dict.fromkeys(topics, ground.partitions))
+    events = int(RATE * (span.warm_up + span.measured))
+    files = {name: str(ground.folder / f"{run.name}-{name}.npy") for name in _FILES}
+    play = LatencyTask(ground.kafka.bootstrap, run.input_topic, _FIRST, events, RATE, **files)
     watch = replace(play, topic=run.output_topic)
     with Worker(ground, run) as worker:
         worker.wait_ready()
-        with _start(ground, "watcher", watch) as watcher, _start(ground, "player", play) as player:
+        with (
+            beside(worker),
+            _start(ground, "watcher", watch) as watcher,
+            _start(ground, "player", play) as player,
+        ):
             _wait(worker, (player, watcher), events / RATE + _SLACK_S)
         worker.stop()
-    return latency_of(*(np.load(files[name]) for name in _FILES), first=int(RATE * warm_up_s))
+    return latency_of(*(np.load(files[name]) for name in _FILES), first=int(RATE * span.warm_up))
 
 
 def _start(ground: Ground, module: str, task: LatencyTask) -> Program:
