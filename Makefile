@@ -17,7 +17,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos properties bundles bench evaluate record lock
+.PHONY: help install demo test lint format chaos swaps properties bundles bench evaluate record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos`, `bundles`, `properties` and `bench` is JSON.
+# Commands are not echoed: the last line of `chaos`, `swaps`, `bundles`, `properties` and `bench` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -57,13 +57,16 @@ format: install ## let ruff put files into shape
 chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
+swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
+	@$(BIN)/python tests/system/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
+
 properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(random)
 	@$(BIN)/python -m tests.properties.run --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))
 
 bundles: install ## flip bits of a model bundle, sum it again and have it verified: FLIPS=500 SEED=(random)
 	@$(BIN)/python tests/unit/models/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
 
-bench: install ## measure against the rivals: JSON=1 SUITE=spine|features EVENTS=(all) OUT=folder
+bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import spine
 from benchmarks.features import suite as features
+from benchmarks.models import suite as models
 from benchmarks.options import RESULTS, Options
 from benchmarks.programs import RunError
 from schemas.errors import ConfigurationError, DependencyUnavailableError
@@ -18,6 +19,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailableError
 SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "spine": spine.run,
     "features": features.run,
+    "models": models.run,
 }
 
 

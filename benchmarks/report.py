@@ -10,13 +10,14 @@ from typing import Any
 
 from benchmarks.features.report import features
 from benchmarks.markdown import measured_on, programs, stations
+from benchmarks.models.report import models
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"
-    for suite in ("spine", "features")
+    for suite in ("spine", "features", "models")
 }
 END = "<!-- Until here. -->"
 
@@ -67,7 +68,7 @@ def _spine(result: Mapping[str, Any], name: str) -> Iterator[str]:
     yield ""
 
 
-_RENDERED = {"spine": _spine, "features": features}
+_RENDERED = {"spine": _spine, "features": features, "models": models}
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The suite ``models``: what margins, calibration, policy, reasons and swaps cost."""

@@ -1,0 +1,96 @@
+"""Throughput with reasons for one event in a hundred, beside the same worker without."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastavro
+
+from benchmarks.ground import Ground, note
+from benchmarks.models.ground import EXPLAINED_SHARE, Material
+from benchmarks.models.policies import write_explaining, write_reviewing
+from benchmarks.programs import Run, RunError, Worker
+from benchmarks.rounds import measured_run
+from benchmarks.throughput import Measured, Span
+from worker.demo.topics import read_to_end
+from worker.wire import framed, score_schema
+
+BASE = "without_reasons"
+"""The program that the others are compared with."""
+ROUNDS = 3
+_EVERY = 31
+"""One score in so many is looked at."""
+_AMISS = 0.2
+_PREFIX_BYTES = len(framed(0))
+
+
+@dataclass(slots=True)
+class Reasoned:
+    """Holds scores against what a program is meant to do. share: of all that were looked at."""
+
+    reasons: bool
+    _explained: list[bool] = field(default_factory=list)
+    _schema: Any = field(default_factory=lambda: fastavro.parse_schema(score_schema()))
+
+    @property
+    def share(self) -> float:
+        return sum(self._explained) / max(1, len(self._explained))
+
+    def check(self, ground: Ground, run: Run, committed: int) -> None:
+        """A score for each committed event, EXPLAINED_SHARE of them to be explained, and explained.
+
+        Raises RunError.
+        """
+        seen, reviewed = 0, []
+        for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
+            for message in messages[-seen % _EVERY :: _EVERY]:
+                score = self._decode(message.value() or b"")
+                reviewed.append(score["decision"] == "review")
+                if bool(score["reasons"]) != (self.reasons and reviewed[-1]):
+                    raise RunError(f"{run.name}: wrong reasons on {score}")
+            seen += len(messages)
+        share = sum(reviewed) / max(1, len(reviewed))
+        if seen != committed:
+            raise RunError(f"{run.name}: {committed} events were committed, {seen} records read")
+        if abs(share / EXPLAINED_SHARE - 1.0) > _AMISS:
+            raise RunError(f"{run.name}: {share:.2%} of the events are for review")
+        self._explained += reviewed
+
+    def _decode(self, value: bytes) -> dict[str, Any]:
+        found: Any = fastavro.schemaless_reader(
+            io.BytesIO(value[_PREFIX_BYTES:]), self._schema, None
+        )
+        return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """runs: by program. share: of the events that were explained."""
+
+    runs: Mapping[str, list[Measured]]
+    share: float
+
+
+def measure_throughput(
+    on: Ground, material: Material, span: Span, gpus: Sequence[str]
+) -> Throughput:
+    """Rounds of all programs in turn: on the CPU, and with reasons on each of ``gpus``.
+
+    Raises RunError when one does other than it should.
+    """
+    explaining = {"POLICY": str(write_explaining(on.folder / "reasons.yaml", material.threshold))}
+    reviewing = {"POLICY": str(write_reviewing(on.folder / "bare.yaml", material.threshold))}
+    on_gpus = {name: {**explaining, "MODEL__DEVICE": name} for name in gpus}
+    programs = {"worker": explaining, BASE: reviewing, **on_gpus}
+    checks = {name: Reasoned(settings is not reviewing) for name, settings in programs.items()}
+    runs: dict[str, list[Measured]] = defaultdict(list)
+    for number in range(1, ROUNDS + 1):
+        for name, settings in programs.items():
+            run = Run(f"{name}-{number}", settings=settings)
+            runs[name].append(measured_run(on, Worker, run, span, checks[name].check))
+    note(f"{checks['worker'].share:.2%} of the events were explained")
+    return Throughput(runs, checks["worker"].share)

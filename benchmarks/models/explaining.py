@@ -1,0 +1,69 @@
+"""Reasons, by trees and by explained events in a micro-batch, beside XGBoost's own TreeSHAP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from benchmarks.models.micro_batch import MicroBatch
+from benchmarks.models.timing import Call, alternate
+from benchmarks.programs import RunError
+from models.backend.protocol import Backend, Contributions, Matrix
+from models.policy import Coding
+from models.reasons import TOLERANCE, Reasons
+
+EXPLAINED = (1, 4, 40, 400)
+
+Way = Callable[[Matrix], Contributions]
+
+
+@dataclass(frozen=True, slots=True)
+class Explaining:
+    """µs an explained event, of micro-batches with so many ``explained``.
+
+    contributions: of the backend on ``device``. reasons: those and all else that makes reasons of
+    them. encode: by how much the micro-batch is encoded later. xgboost: its own contributions, on
+    the CPU.
+    """
+
+    device: str
+    trees: int
+    explained: int
+    contributions: float
+    reasons: float
+    encode: float
+    xgboost: float | None = None
+
+
+def measure_explaining(
+    backend: Backend, trees: int, coding: Coding, on: MicroBatch, others: Mapping[str, Way]
+) -> list[Explaining]:
+    """One of each number of events.
+
+    Raises RunError where one of the ``others`` gives other contributions.
+    """
+    reasons, found = Reasons(coding, backend), []
+    margins = backend.margins(on.scored.matrix)
+    for count in EXPLAINED:
+        rows = np.arange(0, len(on.batch), len(on.batch) // count, dtype=np.intp)[:count]
+        matrix = on.scored.matrix[rows]
+        explained = reasons.explain(on.scored.matrix, margins, rows)
+        calls: dict[str, Call] = {
+            "contributions": partial(backend.contributions, matrix),
+            "reasons": partial(reasons.explain, on.scored.matrix, margins, rows),
+            "encode": partial(on.encoded, explained),
+            "bare": on.encoded,
+        }
+        for name, way in others.items():
+            if not np.allclose(way(matrix), backend.contributions(matrix), atol=TOLERANCE):
+                raise RunError(f"{name} gives other contributions than {backend.device}")
+            calls[name] = partial(way, matrix)
+        took = alternate(calls)
+        encode, bare = took.pop("encode"), took.pop("bare")
+        us = {name: seconds.median * 1e6 / count for name, seconds in took.items()}
+        us["encode"] = encode.beyond(bare) * 1e6 / count
+        found.append(Explaining(backend.device, trees, count, **us))
+    return found

@@ -1,0 +1,102 @@
+"""The result in one line, and the figures in it that tables and report want too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.rivals.task import BATCH_EVENTS
+
+EXPLAINED = BATCH_EVENTS // 100
+"""Of a full micro-batch with one event in a hundred explained."""
+
+Row = Mapping[str, Any]
+
+
+def last_line(result: Mapping[str, Any]) -> dict[str, Any]:
+    """µs an event, or an explained event; ratios to XGBoost by hand; events a second; ms."""
+    return {
+        "us_per_event": {
+            **{f"margins_{row['trees']}_trees": _us(row["worker"]) for row in full_batches(result)},
+            **{name: _us(value) for name, value in result["stations"].items()},
+        },
+        "us_per_explained_event": {
+            f"reasons_{row['trees']}_trees": _us(row["reasons"] + row["encode"])
+            for row in one_percent(result)
+        },
+        "times_as_fast": {
+            f"{row['trees']}_trees": {name: round(value, 2) for name, value in ratios(row).items()}
+            for row in compared(result)
+        },
+        **{name: round(found["events_per_s"]) for name, found in result["programs"].items()},
+        "with_reasons_of_without": round(result["programs"]["worker"]["ratio"], 3),
+        "explained_share": round(result["explained_share"], 4),
+        "latency_ms": {
+            mode: {key: round(result["latency"][mode][key], 2) for key in ("p50", "p99")}
+            for mode in ("alone", "swapped")
+        },
+        "p99_swapped_of_alone": round(result["latency"]["p99_ratio"], 2),
+        "swaps": result["latency"]["swaps"],
+        "gpu": result["no_gpu"] or gpu(result),
+    }
+
+
+def full_batches(result: Mapping[str, Any]) -> list[Row]:
+    """Margins of full micro-batches on the CPU, by trees."""
+    return _where(result["scoring"], device="cpu", batch=BATCH_EVENTS)
+
+
+def one_percent(result: Mapping[str, Any]) -> list[Row]:
+    """Reasons for one event in a hundred on the CPU, by trees."""
+    return _where(result["explaining"], device="cpu", explained=EXPLAINED)
+
+
+def compared(result: Mapping[str, Any]) -> list[Row]:
+    """For each number of trees: a full micro-batch, an event alone, the reasons of one percent."""
+    alone = _where(result["scoring"], device="cpu", batch=1)
+    return [
+        {"trees": full["trees"], "full": full, "alone": single, "reasons": reasons}
+        for full, single, reasons in zip(
+            full_batches(result), alone, one_percent(result), strict=True
+        )
+    ]
+
+
+def ratios(row: Row) -> dict[str, float]:
+    """How many times as long XGBoost takes for the same, called by hand.
+
+    dmatrix: for a DMatrix a micro-batch. one_at_a_time: for its quickest call, once an event.
+    reasons: for contributions.
+    """
+    full, alone, reasons = row["full"], row["alone"], row["reasons"]
+    return {
+        "dmatrix": full["dmatrix"] / full["worker"],
+        "one_at_a_time": alone["in_place"] / full["worker"],
+        "reasons": reasons["xgboost"] / reasons["contributions"],
+    }
+
+
+def gpu(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Its best rate of each kind, events a second, by trees."""
+    return {
+        kind: {
+            str(trees): round(1e6 / min(row[figure] for row in rows))
+            for trees, rows in _by_trees(_where(result[kind], device="cuda")).items()
+        }
+        for kind, figure in (("scoring", "worker"), ("explaining", "contributions"))
+    }
+
+
+def _where(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def _by_trees(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["trees"], []).append(row)
+    return found
+
+
+def _us(value: float) -> float:
+    return round(value, 3)

@@ -1,0 +1,52 @@
+"""One micro-batch up to its decisions, for the stations that are timed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID
+from features.definition import FeatureSet
+from features.matrix import Enriched
+from models.backend.protocol import Backend
+from models.calibration import logistic
+from models.policy import Rules
+from models.reasons import Explained
+from schemas.batch import EventBatch
+from worker.decide import Decide, Decided
+from worker.encode import Encode, Extras, Provenance
+from worker.score import Model, Scored
+from worker.wire import framed, score_schema
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MicroBatch:
+    """Events with their features, scores and decisions, and the station that encodes them."""
+
+    batch: EventBatch
+    enriched: Enriched
+    scored: Scored
+    decided: Decided
+    encode: Encode
+
+    def encoded(self, explained: Explained | None = None) -> list[bytes]:
+        """The framed scores."""
+        return self.encode(self.batch, self.enriched, self.scored, self.decided, explained)
+
+
+def make_micro_batch(
+    batch: EventBatch, enriched: Enriched, backend: Backend, rules: Rules, feature_set: FeatureSet
+) -> MicroBatch:
+    """Events scored by ``backend`` and decided by ``rules``, to be encoded as by default."""
+    margins = backend.margins(enriched.matrix)
+    model = Model("bench", "1", backend.device)
+    scored = Scored(margins, logistic(margins), enriched.matrix, model)
+    encode = Encode(
+        score_schema(),
+        framed(SCORE_SCHEMA_ID),
+        Provenance(feature_set.fingerprint, INPUT_TOPIC),
+        Extras({feature_set.names[i]: i for i in feature_set.irreproducible}, (), ()),
+        feature_set.flag_names,
+        lambda: time.time_ns() // 1000,
+    )
+    return MicroBatch(batch, enriched, scored, Decide(rules)(batch, enriched, scored), encode)

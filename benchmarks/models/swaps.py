@@ -1,0 +1,106 @@
+"""Latency while the champion is swapped every few seconds, beside the same worker left alone."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import statistics
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ground import Ground, note
+from benchmarks.latency.measure import Latency, measure_latency
+from benchmarks.programs import Run, Worker
+from benchmarks.throughput import Span
+from models.bundle import Bundle, Location
+
+EVERY_S = 10.0
+ROUNDS = 2
+_TAKEN = "fraud_worker_swaps_total/taken/model"
+_REFUSED = "fraud_worker_swaps_total/refused/model"
+
+
+@dataclass(frozen=True, slots=True)
+class Swapping:
+    """alone, swapped: of each round. swaps: that the worker took over while it was measured."""
+
+    alone: Sequence[Latency]
+    swapped: Sequence[Latency]
+    swaps: int
+
+    def figures(self) -> dict[str, Any]:
+        """For the result file: medians over the rounds, and each round."""
+        alone, swapped = _figures(self.alone), _figures(self.swapped)
+        ratio = swapped["p99"] / alone["p99"]
+        return {"alone": alone, "swapped": swapped, "swaps": self.swaps, "p99_ratio": ratio}
+
+
+def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
+    return {
+        "p50": statistics.median(one.p50 for one in rounds),
+        "p99": statistics.median(one.p99 for one in rounds),
+        "highest": max(one.highest for one in rounds),
+        "runs": [asdict(one) for one in rounds],
+    }
+
+
+def measure_swaps(on: Ground, successor: Bundle, span: Span) -> Swapping:
+    """Rounds of both in turn. Raises RunError where an event is lost, or no swap is taken."""
+    bundles = (on.bundle, successor)
+    location = _location(on.folder / "location", bundles)
+    settings = {"MODEL__LOCATION": str(location.folder)}
+    latencies: dict[str, list[Latency]] = defaultdict(list)
+    counts: list[int] = []
+
+    @contextmanager
+    def swapping(worker: Worker) -> Iterator[None]:
+        with _promoting(location, itertools.cycle([bundle.version for bundle in bundles[::-1]])):
+            yield
+        counts.append(_taken(worker))
+
+    for number in range(1, ROUNDS + 1):
+        for name, beside in (("alone", nullcontext), ("swapped", swapping)):
+            location.promote(on.bundle.version)
+            run = Run(f"{name}-{number}", f"transactions-{name}-{number}", settings)
+            found = measure_latency(on, run, span, beside)
+            note(f"{run.name}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")
+            latencies[name].append(found)
+    return Swapping(latencies["alone"], latencies["swapped"], sum(counts))
+
+
+def _location(folder: Path, bundles: Sequence[Bundle]) -> Location:
+    for bundle in bundles:
+        shutil.copytree(bundle.path, folder / bundle.version)
+    return Location(folder)
+
+
+@contextmanager
+def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
+    """Promote the next of ``names`` every EVERY_S seconds."""
+    stop = threading.Event()
+
+    def promote() -> None:
+        while not stop.wait(EVERY_S):
+            location.promote(next(names))
+
+    thread = threading.Thread(target=promote)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _taken(worker: Worker) -> int:
+    """Swaps that the worker took. Raises RunError for none, and where one was refused."""
+    found = worker.metrics()
+    taken, refused = (int(found.get(name, 0)) for name in (_TAKEN, _REFUSED))
+    if refused or not taken:
+        raise worker.error(f"took {taken} models over and refused {refused}")
+    return taken
