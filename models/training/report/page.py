@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
+from models.report.document import count, facts, page, section, table, tiles
 from models.training.alerts import Alerts, alert_table, alerts_at
 from models.training.report import charts
-from models.training.report.style import STYLE
 from models.training.search import Tried
 from models.training.train import Training
 
@@ -42,16 +42,10 @@ def write_report(training: Training, subject: Subject) -> str:
         _tiles(training),
         _thresholds(training, subject),
         *_charts(training, subject),
-        _section("How it was chosen", _CHOSEN, _tries(training)),
-        _section("Made from", "", _facts(training, subject)),
+        section("How it was chosen", _CHOSEN, _tries(training)),
+        section("Made from", "", _facts(training, subject)),
     ]
-    title = escape(f"{subject.name} {subject.version}")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}: training report</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<main>\n{''.join(sections)}</main>\n</body>\n</html>\n"
-    )
+    return page(f"{subject.name} {subject.version}: training report", sections)
 
 
 _CHOSEN = (
@@ -62,12 +56,13 @@ _CHOSEN = (
 
 
 def _head(training: Training, subject: Subject) -> str:
-    facts, lengths = training.trained, training.plan.lengths
+    trained, lengths = training.trained, training.plan.lengths
     return (
         f"<header><h1>{escape(subject.name)} <small>{escape(subject.version)}</small></h1>"
-        f"<p>Trained on {facts.rows:,} events from {facts.since:%-d %B %Y} to "
-        f"{facts.until:%-d %B %Y}, {facts.frauds:,} of them frauds. All that follows is measured on "
-        f"{_count(len(training.begins), 'earlier fold')} of {lengths.train} days of training, "
+        f"<p>Trained on {trained.rows:,} events from {trained.since:%-d %B %Y} to "
+        f"{trained.until:%-d %B %Y}, {trained.frauds:,} of them frauds. All that follows is "
+        f"measured on {count(len(training.begins), 'earlier fold')} of {lengths.train} days of "
+        "training, "
         f"{lengths.delay} days until labels are known and {lengths.assess} days assessed: "
         f"{len(training.out_of_fold.labels):,} events, {int(training.out_of_fold.labels.sum()):,} "
         "frauds, each scored by a model that had not seen it; cards known to be compromised are "
@@ -77,20 +72,14 @@ def _head(training: Training, subject: Subject) -> str:
 
 def _tiles(training: Training) -> str:
     worth, scored = training.chosen.worth, training.out_of_fold
-    tiles = [
-        ("Average precision", f"{worth.average_precision:.3f}", "mean of folds"),
-        ("ROC AUC", f"{worth.roc_auc:.3f}", "mean of folds"),
-        ("Card precision at 100", f"{worth.card_precision_100:.1%}", "of 100 cards a day"),
-        ("Calibration error", f"{scored.calibration_error:.2%}", "by curves of other folds"),
-        ("Brier score", f"{scored.brier:.5f}", "likewise"),
-    ]
-    return (
-        '<div class="tiles">'
-        + "".join(
-            f'<div class="tile"><span>{name}</span><b>{value}</b><small>{note}</small></div>'
-            for name, value, note in tiles
-        )
-        + "</div>\n"
+    return tiles(
+        [
+            ("Average precision", f"{worth.average_precision:.3f}", "mean of folds"),
+            ("ROC AUC", f"{worth.roc_auc:.3f}", "mean of folds"),
+            ("Card precision at 100", f"{worth.card_precision_100:.1%}", "of 100 cards a day"),
+            ("Calibration error", f"{scored.calibration_error:.2%}", "by curves of other folds"),
+            ("Brier score", f"{scored.brier:.5f}", "likewise"),
+        ]
     )
 
 
@@ -101,32 +90,28 @@ def _thresholds(training: Training, subject: Subject) -> str:
     for threshold in subject.bands.values():
         rows.setdefault(threshold, alerts_at(scored, threshold, subject.review_cost))
     marks = {threshold: decision for decision, threshold in subject.bands.items()}
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in (
-            "score from",
-            "cards a day",
-            "least to most",
-            "events a day",
-            "least to most",
-            "precision",
-            "recall",
-            "saved a day",
-        )
+    titles = (
+        "score from",
+        "cards a day",
+        "least to most",
+        "events a day",
+        "least to most",
+        "precision",
+        "recall",
+        "saved a day",
     )
     body = "".join(
         _row(rows[threshold], marks.get(threshold), subject.scale)
         for threshold in sorted(rows, reverse=True)
     )
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
     cost = _money(subject.review_cost, subject.scale)
-    return _section(
+    return section(
         "What thresholds would bring",
         "Each row alerts so many cards on an average day. A card is reviewed once a day however "
         "many of its events are alerted. Saved are the amounts of the frauds that are alerted, "
         f"less {cost} for each review; amounts in the units of the events. Bands of the suggested "
         "policy are marked.",
-        table,
+        table(titles, body),
     )
 
 
@@ -155,11 +140,11 @@ def _charts(training: Training, subject: Subject) -> list[str]:
         for decision, threshold in subject.bands.items()
     ]
     lowest = min(subject.bands.values())
-    pair = _section(
+    pair = section(
         "Precision and recall",
         "How many alerts are frauds, and how many frauds are alerts, at every threshold.",
         charts.precision_recall(scored, marked),
-    ) + _section(
+    ) + section(
         "Reliability",
         "What became of events by their score; on the dotted line a score is the share of frauds. "
         "Bars: two standard errors.",
@@ -167,18 +152,18 @@ def _charts(training: Training, subject: Subject) -> list[str]:
     )
     return [
         f'<div class="pair">{pair}</div>',
-        _section(
+        section(
             "Day by day",
             f"Frauds and alerts of each assessed day, at a score of {lowest:.3g} or more.",
             charts.by_day(scored, lowest),
         ),
-        _section(
+        section(
             "Scores by day",
             "Where the median event stands, and the most suspicious tenth, hundredth and "
             "thousandth. Lines that climb or fall over the weeks say that the stream changes.",
             charts.score_quantiles(scored),
         ),
-        _section(
+        section(
             "What the model looks at",
             "Share of the total gain: what the splits on a feature took from the loss in training.",
             charts.gains(training.gains),
@@ -193,7 +178,6 @@ def _tries(training: Training) -> str:
             best.append(one)
     folds = [f"from {_day(begin)}" for begin in training.begins]
     titles = ["average precision", *folds, "cards at 100", "ROC AUC", "rounds", "parameters"]
-    head = "".join(f"<th>{escape(title.replace('_', ' '))}</th>" for title in titles)
     rows = []
     for one in best[:_SHOWN_TRIES]:
         worth = one.worth
@@ -208,36 +192,27 @@ def _tries(training: Training) -> str:
         tag = ' class="band"' if one is best[0] else ""
         rows.append(f"<tr{tag}>" + "".join(f"<td>{cell}</td>" for cell in cells))
         rows.append(f'<td class="words">{escape(told)}</td></tr>')
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{"".join(rows)}</table></div>'
+    return table(titles, "".join(rows))
 
 
 def _facts(training: Training, subject: Subject) -> str:
-    facts = training.trained
-    items = {
-        "table": escape(subject.table),
-        "its SHA-256": f"<code>{facts.data}</code>",
-        "cards by": escape(subject.card),
-        "features": str(len(training.gains)),
-        "XGBoost": f"{escape(facts.xgboost)}, seed {facts.seed}",
-        "parameters": f"<code>{escape(json.dumps(facts.params))}</code>",
-        "calibration": f"{len(training.calibration.margins)} knots from margin "
-        f"{training.calibration.margins[0]:.2f} to {training.calibration.margins[-1]:.2f}",
-    }
-    inner = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in items.items())
-    return f"<dl>{inner}</dl>"
-
-
-def _section(title: str, words: str, content: str) -> str:
-    told = f"<p>{words}</p>" if words else ""
-    return f"<section><h2>{title}</h2>{told}{content}</section>\n"
+    trained = training.trained
+    return facts(
+        {
+            "table": escape(subject.table),
+            "its SHA-256": f"<code>{trained.data}</code>",
+            "cards by": escape(subject.card),
+            "features": str(len(training.gains)),
+            "XGBoost": f"{escape(trained.xgboost)}, seed {trained.seed}",
+            "parameters": f"<code>{escape(json.dumps(trained.params))}</code>",
+            "calibration": f"{len(training.calibration.margins)} knots from margin "
+            f"{training.calibration.margins[0]:.2f} to {training.calibration.margins[-1]:.2f}",
+        }
+    )
 
 
 def _money(minor: float, scale: int) -> str:
     return f"{minor / 10**scale:,.{scale}f}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _day(time: int) -> str:
