@@ -35,7 +35,8 @@ class Merged:
 
     members: as the store holds them. starts: int64[U + 1], where each history begins. owner:
     int64[M], the history of each member. row: int64[M], the event of the batch that it is, or
-    STORED. place: int64[N], where each event of the batch stands.
+    STORED. place: int64[N], where each event of the batch stands. added: the bytes of each history's
+    own events of the batch.
     """
 
     members: Members
@@ -43,6 +44,7 @@ class Merged:
     owner: Longs
     row: Longs
     place: Longs
+    added: Sequence[bytes]
     _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False)
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -101,7 +103,8 @@ def merge(stored: Stored, before: Mask | None, codes: Longs, new: Members) -> Me
     old_counts = np.bincount(owner, minlength=histories)
     new_counts = np.bincount(codes, minlength=histories)
     runs = [b""] * (2 * histories)
-    runs[::2], runs[1::2] = values, cut(new, new_counts)
+    added = cut(new, new_counts)
+    runs[::2], runs[1::2] = values, added
     members = np.frombuffer(b"".join(runs), new.dtype)
     row = np.full(len(members), STORED)
     row[np.arange(len(codes)) + np.cumsum(old_counts)[codes]] = np.arange(len(codes))
@@ -110,7 +113,8 @@ def merge(stored: Stored, before: Mask | None, codes: Longs, new: Members) -> Me
     places = np.flatnonzero(row != STORED)
     place = np.empty(len(codes), np.int64)
     place[row[places]] = places
-    return Merged(members, np.searchsorted(owner, np.arange(histories + 1)), owner, row, place)
+    starts = np.searchsorted(owner, np.arange(histories + 1))
+    return Merged(members, starts, owner, row, place, added)
 
 
 def _in_member_order(owner: Longs, row: Longs, members: Members) -> tuple[Longs, Longs, Members]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ class Position:
     reached: Mapping[int, int]
     least: int | None
 
-    def take(self, rows: Longs | slice) -> Position:
+    def take(self, rows: Longs) -> Position:
         """Of the events at ``rows``."""
         events = self.events
         return Position(
@@ -143,15 +143,24 @@ def locate(
     return Position(of, first, events, reached, slowest), LogState(highest)
 
 
-def pack(layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame) -> Members:
-    """The batch's events as members."""
-    members = np.empty(len(batch), layout.dtype)
-    members["partition"] = batch.records.partitions
-    members["offset"] = batch.records.offsets
-    members["time"] = batch.event_time
-    members["event_id"] = ids
-    for column in layout.kept:
-        members[column.key] = column.read(frame)
+def member_columns(
+    layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame
+) -> Mapping[str, npt.NDArray[Any]]:
+    """[N] by field of the layout: what members keep of the batch's events."""
+    return {
+        "partition": batch.records.partitions,
+        "offset": batch.records.offsets,
+        "time": batch.event_time,
+        "event_id": ids,
+        **{column.key: column.read(frame) for column in layout.kept},
+    }
+
+
+def pack(layout: Layout, columns: Mapping[str, npt.NDArray[Any]], rows: Longs) -> Members:
+    """The events at ``rows`` as members; columns: as ``member_columns``."""
+    members = np.empty(len(rows), layout.dtype)
+    for name, column in columns.items():
+        members[name] = column[rows]
     return members
 
 
@@ -208,9 +217,8 @@ def compute_entity(
         columns.values[window.name][rows] = seen.aggregates.compute(window)
     columns.duplicate[rows] = view.duplicate
     columns.capped[rows] = seen.capped
-    joins = np.flatnonzero(view.alive[view.merged.place])
     return Writes(
-        appended(request.histories, codes[joins], new.take(joins)),
+        _appends(request, new, view),
         [
             *compactions(
                 request.histories,
@@ -222,6 +230,15 @@ def compute_entity(
             *compactions(request.labels, seen.labels, _labels_needed(plan, seen.labels, at, codes)),
         ],
     )
+
+
+def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, bytes]]:
+    """The events that join their histories."""
+    joins = view.alive[view.merged.place]
+    if joins.all():
+        return list(zip(request.histories, view.merged.added, strict=True))
+    rows = np.flatnonzero(joins)
+    return appended(request.histories, request.codes[rows], new.take(rows))
 
 
 def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:

@@ -13,7 +13,7 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
-from features.windows.engine import Columns, EntityWindows, locate, pack
+from features.windows.engine import Columns, EntityWindows, locate, member_columns
 from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
@@ -108,9 +108,8 @@ class WindowReading:
         works, start = [], 0
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
-            new = pack(entity.layout, batch, ids, frame).take(request.rows)
+            events = member_columns(entity.layout, batch, ids, frame)
             columns = Columns.empty(entity, len(batch))
-            of_rows = at.take(request.rows)
-            works.append(Work(entity, request, found[start:end], new, of_rows, columns))
+            works.append(Work(entity, request, found[start:end], events, at, columns))
             start = end
         return works

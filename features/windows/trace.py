@@ -12,7 +12,7 @@ from features.history.layout import MISSING, Keeps
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
-from features.windows.engine import locate, look, pack
+from features.windows.engine import locate, look, member_columns, pack
 from features.windows.plan import WindowPlan
 from features.windows.window import Window
 from schemas.batch import EventBatch
@@ -60,7 +60,8 @@ def trace(
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
-    new = pack(plan.layout, batch, names(batch.event_id), frame).take(request.rows)
+    events = member_columns(plan.layout, batch, names(batch.event_id), frame)
+    new = pack(plan.layout, events, request.rows)
     found = store.read([*request.histories, *request.labels])
     seen = look(plan, request, found, new, at.take(request.rows))
     view = seen.view
