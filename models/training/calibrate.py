@@ -10,26 +10,42 @@ import numpy.typing as npt
 
 from models.calibration import Calibration
 
-KNOT_FRAUDS: Final = 20
-"""Frauds that a knot stands for, at least: below, it would follow chance."""
+KNOT_FRAUDS: Final = 5
+"""Frauds that a knot stands for, at least: with fewer it would follow chance, with many the joined
+steps would lie far apart, and what is between them too high."""
+_FEW: Final = 100
 _LEAST_STEP = 1e-9
-_PIECE, _MOST_PIECES = 0.5, 8
+_LEAST_SLOPE = 0.01
+_PIECE, _MOST_PIECES, _LINE_KNOTS = 0.5, 8, 33
+_FARTHEST, _HALVINGS, _SATURATED = 5.0, 30, 30.0
+
+Knot = tuple[float, float]
+"""A margin and its log-odds."""
+Margins = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 def fit_calibration(
-    margins: npt.NDArray[np.float32], labels: npt.NDArray[Any], knot_frauds: int = KNOT_FRAUDS
+    margins: Margins, labels: npt.NDArray[Any], knot_frauds: int = KNOT_FRAUDS
 ) -> Calibration:
-    """The curve of the isotonic regression of labels 0/1 [N] on margins float32[N], with few knots.
+    """A curve that expects as many frauds as there are in labels 0/1 [N] at margins float32[N].
 
-    Neighbouring steps of the regression are joined until each stands for `knot_frauds` and as many
-    others; a knot is the mean margin and the share of frauds of its events. Where frauds are too
-    few for two knots, half of them make one. Raises ValueError unless both classes are there.
+    Of a hundred frauds or more it is their isotonic regression, with few knots: neighbouring steps
+    are joined until each stands for `knot_frauds` and as many others. Of fewer, and where the
+    regression finds no rise, it is straight in log-odds. Raises ValueError unless both classes are
+    there.
     """
-    from sklearn.isotonic import isotonic_regression  # noqa: PLC0415  only training needs it
-
     frauds = int(np.count_nonzero(labels))
     if not 0 < frauds < len(labels):
         raise ValueError(f"{frauds} frauds in {len(labels)} events: a calibration needs both kinds")
+    knots = _steps(margins, labels, knot_frauds) if frauds >= _FEW else []
+    return _as_many(knots if len(knots) > 1 else _line(margins, labels), margins, frauds)
+
+
+def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list[Knot]:
+    """A knot is the mean margin and the share of frauds of joined steps; between them more."""
+    from sklearn.isotonic import isotonic_regression  # noqa: PLC0415  only training needs it
+
     order = np.argsort(margins, kind="stable")
     sorted_margins, sorted_labels = margins[order].astype(np.float64), labels[order]
     values, starts = np.unique(sorted_margins, return_index=True)
@@ -38,13 +54,46 @@ def fit_calibration(
     steps = isotonic_regression(hits / counts, sample_weight=counts.astype(np.float64))
     step_starts = np.flatnonzero(np.diff(steps, prepend=-1.0))
     sums = [np.add.reduceat(what, step_starts) for what in (counts, hits, values * counts)]
-    groups = _joined(np.column_stack(sums), min(knot_frauds, max(1, frauds // 2)))
-    events, of_frauds, margin_sums = groups.T
+    events, of_frauds, margin_sums = _joined(np.column_stack(sums), knot_frauds).T
     # Half a fraud and half another more: no share is 0 or 1.
-    return _rising(margin_sums / events, (of_frauds + 0.5) / (events + 1.0))
+    return _rising(margin_sums / events, np.log((of_frauds + 0.5) / (events - of_frauds + 0.5)))
 
 
-def _joined(steps: npt.NDArray[np.float64], least: int) -> npt.NDArray[np.float64]:
+def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
+    """Log-odds that rise with the margin by one slope, the likeliest: two numbers need few frauds."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only training needs it
+
+    fitted = LogisticRegression().fit(margins.astype(np.float64)[:, None], labels)
+    slope = max(float(fitted.coef_[0, 0]), _LEAST_SLOPE)
+    low, high = float(margins.min()), float(margins.max())
+    at = np.linspace(low, max(high, low + 1.0), _LINE_KNOTS)
+    share = float(labels.mean())
+    odds = math.log(share / (1.0 - share)) + slope * (at - float(margins.mean()))
+    return _rising(at, np.clip(odds, -_SATURATED, _SATURATED))
+
+
+def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
+    """The curve through the knots, moved in log-odds until it expects this many frauds.
+
+    Straight lines between knots lie above what is curved there.
+    """
+    at = [margin for margin, _ in knots]
+    odds = [odds for _, odds in knots]
+
+    def moved(by: float) -> Calibration:
+        return Calibration(at, [_score(one + by) for one in odds])
+
+    low, high = -_FARTHEST, _FARTHEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if moved(middle).apply(margins).sum() > frauds:
+            high = middle
+        else:
+            low = middle
+    return moved(low)
+
+
+def _joined(steps: Floats, least: int) -> Floats:
     """Rows (events, frauds, sum of margins), each with `least` of either kind; the last as it is."""
     groups = [np.zeros(3)]
     for step in steps:
@@ -55,31 +104,22 @@ def _joined(steps: npt.NDArray[np.float64], least: int) -> npt.NDArray[np.float6
     return np.array(groups)
 
 
-def _rising(margins: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> Calibration:
-    """Knots of which each is higher than the one before; a curve of one knot gets a second."""
-    knots = [(float(margins[0]), float(scores[0]))]
-    for margin, score in zip(margins.tolist(), scores.tolist(), strict=True):
-        if score > knots[-1][1] + _LEAST_STEP:
-            knots += _bent(knots[-1], (margin, score))
-    if len(knots) == 1:
-        knots.append((knots[0][0] + 1.0, (1.0 + knots[0][1]) / 2))
-    return Calibration([margin for margin, _ in knots], [score for _, score in knots])
-
-
-def _bent(low: tuple[float, float], high: tuple[float, float]) -> list[tuple[float, float]]:
-    """The way from one knot to the next, straight in log-odds: its knots after the first.
+def _rising(margins: Floats, odds: Floats) -> list[Knot]:
+    """Knots of which each has a higher score than the one before, and some between them.
 
     A line straight in the score would lie above: few frauds are far apart, and between them scores
-    grow by orders of magnitude.
+    grow by orders of magnitude. So it bends as log-odds do.
     """
-    pieces = min(_MOST_PIECES, math.ceil((high[0] - low[0]) / _PIECE))
-    odds = [math.log(score / (1.0 - score)) for _, score in (low, high)]
-    shares = [piece / pieces for piece in range(1, pieces)]
-    between = [
-        (
-            low[0] + (high[0] - low[0]) * share,
-            1.0 / (1.0 + math.exp(-(odds[0] + (odds[1] - odds[0]) * share))),
-        )
-        for share in shares
-    ]
-    return [*between, high]
+    knots = [(float(margins[0]), float(odds[0]))]
+    for knot in zip(margins.tolist(), odds.tolist(), strict=True):
+        last = np.array(knots[-1])
+        if _score(knot[1]) > _score(last[1]) + _LEAST_STEP:
+            way = np.array(knot) - last
+            pieces = min(_MOST_PIECES, math.ceil(way[0] / _PIECE))
+            between = (last + way * (piece / pieces) for piece in range(1, pieces))
+            knots += [*((float(m), float(o)) for m, o in between), knot]
+    return knots
+
+
+def _score(odds: float) -> float:
+    return 1.0 / (1.0 + math.exp(-odds))

@@ -29,6 +29,45 @@ def test_it_gives_probabilities_where_the_logistic_does_not() -> None:
     assert scores.sum() == pytest.approx(labels.sum(), rel=0.05)
 
 
+def told_apart(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Margins as boosted trees give them: most frauds far above, the others among all the rest."""
+    random = np.random.default_rng(seed)
+    labels = (random.random(rows) < 0.03).astype(np.int8)
+    found = (labels == 1) & (random.random(rows) < 0.7)
+    margins = np.where(found, 3.0, -5.0) + random.gamma(2.0, 0.5, rows) * np.where(found, -1, 1)
+    return margins.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("rows", [500, 2_000, 8_000])
+def test_few_frauds_make_a_curve_that_expects_neither_more_nor_fewer(rows: int) -> None:
+    """Some fifteen, sixty and 240 frauds: each sample follows chance, all of them do not."""
+    margins, labels = told_apart(60_000, seed=1)
+    curves = [fit_calibration(*told_apart(rows, seed)) for seed in range(2, 22)]
+    expected = [curve.apply(margins).sum() / labels.sum() for curve in curves]
+    assert np.mean(expected) == pytest.approx(1.0, abs=0.15)
+    assert np.median([calibration_error(labels, c.apply(margins)) for c in curves]) < 0.01
+
+
+@pytest.mark.parametrize("rows", [200, 40_000])
+def test_it_expects_as_many_frauds_as_there_were(rows: int) -> None:
+    margins, labels = drawn(rows, seed=5)
+    curve = fit_calibration(margins, labels)
+    assert curve.apply(margins).sum() == pytest.approx(labels.sum(), rel=1e-4)
+
+
+def test_margins_that_tell_nothing_give_the_share_of_frauds() -> None:
+    margins, labels = drawn(20_000, seed=6)
+    labels = np.random.default_rng(7).permutation(labels)
+    scores = fit_calibration(margins, labels).apply(margins)
+    assert calibration_error(labels, scores) < 0.01
+
+
+def test_margins_far_beyond_any_log_odds_have_a_curve() -> None:
+    margins = np.array([-800, -799, 0, 1, 799, 800], np.float32)
+    curve = fit_calibration(margins, np.array([0, 0, 0, 1, 1, 1], np.int8))
+    assert (np.diff(curve.apply(np.array([-5, 0, 5], np.float32))) > 0).all()
+
+
 def test_knots_are_few_and_each_stands_for_frauds() -> None:
     margins, labels = drawn(60_000, seed=1)
     few, many = (fit_calibration(margins, labels, frauds) for frauds in (400, 20))
