@@ -60,6 +60,8 @@ def read_to_end(bootstrap: str, topic: str, silence_s: float = 30.0) -> Iterator
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
+            # The broker tells of an end only after this time without a record; 500 by default.
+            "fetch.wait.max.ms": 20,
         }
     )
     try:
