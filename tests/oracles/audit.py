@@ -4,10 +4,12 @@
 system tests import nothing of the worker. The serial run takes the pipeline's own stations, one
 partition after the other, histories of its own, which begin empty, and the lookups and labels of
 the online store as they are. What no serial run gives back, windows with `across: best_effort` and
-the flag that their history is capped, is left out; the model must not use it.
+the flag that their history is capped, is left out; the model must not use it. Where the pipeline
+has a location, each record is scored by the model and the policy that its score names.
 
 The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
-verdict, and ``shown``: the first cases of each, in words.
+verdict, ``models`` and ``policies`` with how many scores name each version, and ``shown``: the
+first cases of each fault, in words.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +33,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Position, Records
 from tests.oracles.delivery import Answer, Verdict, judge
+from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
@@ -64,14 +69,14 @@ class Scores:
         record["flags"] = [flag for flag in record["flags"] if flag not in self._ignored]
         return record
 
-    def content(self, key: bytes | None, value: bytes) -> tuple[Position, Hashable]:
-        """The input position that a score names, and all that a serial run determines of it."""
+    def content(self, key: bytes | None, value: bytes) -> tuple[Position, Pair, Hashable]:
+        """What a score names, input position, model and policy, and all that those determine."""
         record = self.read(value)
         source = Position(**record["source"])
         out = io.BytesIO(value[:_FRAME_BYTES])
         out.seek(_FRAME_BYTES)
         fastavro.schemaless_writer(out, self._schema, record | {"scored_at": _EPOCH})
-        return source, ("score", key, out.getvalue())
+        return source, Pair.of(record), ("score", key, out.getvalue())
 
     def difference(self, seen: Any, serial: Any) -> str:
         """What differs, in words: a field's values, or all there is."""
@@ -116,11 +121,12 @@ def audit(folder: Path) -> dict[str, Any]:
     windows = best_effort(pipeline.feature_set)
     capped = {f"history_capped:{window.entity}" for window in windows}
     scores = Scores(capped.union(window.name for window in windows))
+    named: dict[Position, Pair] = {}
     answers = [
-        *_scored(kafka.bootstrap_servers, kafka.output_topic, scores),
+        *_scored(kafka.bootstrap_servers, kafka.output_topic, scores, named),
         *_dead_letters(kafka.bootstrap_servers, kafka.dead_letter_topic),
     ]
-    serial = dict(_serial(pipeline, scores))
+    serial = dict(_serial(pipeline, Servings(pipeline, folder), scores, named))
     verdict = judge(serial.keys(), answers, serial)
     letters = sum(answer.at.topic == kafka.dead_letter_topic for answer in answers)
     return {
@@ -128,14 +134,20 @@ def audit(folder: Path) -> dict[str, Any]:
         "scores": len(answers) - letters,
         "dead_letters": letters,
         **verdict.counts(),
+        "models": Counter(pair.model for pair in named.values()),
+        "policies": Counter(pair.policy for pair in named.values()),
         "shown": _shown(verdict, answers, serial, scores),
     }
 
 
-def _scored(bootstrap: str, topic: str, scores: Scores) -> Iterator[Answer]:
+def _scored(
+    bootstrap: str, topic: str, scores: Scores, named: dict[Position, Pair]
+) -> Iterator[Answer]:
+    """The scores; ``named`` is told what the first of each input position names."""
     for messages in read_to_end(bootstrap, topic):
         for message in messages:
-            source, content = scores.content(message.key(), message.value() or b"")
+            source, pair, content = scores.content(message.key(), message.value() or b"")
+            named.setdefault(source, pair)
             yield Answer(source, _place(message), content)
 
 
@@ -168,27 +180,29 @@ def _place(message: Message) -> Position:
     return Position(topic, partition, offset)
 
 
-def _serial(pipeline: Pipeline, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+def _serial(
+    pipeline: Pipeline, servings: Servings, scores: Scores, named: Mapping[Position, Pair]
+) -> Iterator[tuple[Position, Hashable]]:
     """Each input position with what the stations make of it, one after the other."""
     settings = pipeline.settings
     shared = open_store(settings)
     store = Apart(shared)
     state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
-    serial = Serial(
-        make_stages(
-            pipeline,
-            make_decoder(pipeline),
-            store,
-            score_prefix(settings),
-            lambda: _NO_LIMIT,
-            histories=Named(state),
-        ),
+    stages = make_stages(
+        pipeline,
+        servings.widened(make_decoder(pipeline)),
         store,
+        score_prefix(settings),
+        lambda: _NO_LIMIT,
+        histories=Named(state),
     )
+    serial = Serial(stages, store)
     try:
         for messages in read_to_end(settings.kafka.bootstrap_servers, settings.kafka.input_topic):
-            if messages:
-                records = _records(settings.kafka.input_topic, messages)
+            if not messages:
+                continue
+            for records, pair in stretches(_records(settings.kafka.input_topic, messages), named):
+                serial._stages = replace(stages, serving=servings(pair))
                 made = dict(_made(serial(records), scores))
                 # A position that the stations forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
@@ -200,7 +214,8 @@ def _serial(pipeline: Pipeline, scores: Scores) -> Iterator[tuple[Position, Hash
 
 def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
     for key, value in zip(processed.keys, processed.values, strict=True):
-        yield scores.content(key, value)
+        source, _, content = scores.content(key, value)
+        yield source, content
     for letter in processed.dead_letters:
         content = _letter(letter.key, letter.value, letter.headers, max(letter.timestamp, 0))
         yield letter.position, content

@@ -18,15 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from features.matrix import Writes
+from features.matrix import Enriched, Writes
 from worker import app, kafka
 from worker.checkpoint import ExactlyOnce
 from worker.histories import StoredHistories
 from worker.logs import configure_logs
 from worker.poll import Polled, Poller
 from worker.publish import Outbox, SizeLimits
+from worker.score import Score, Scored
 from worker.watchdog import Watchdog
 
 _CRASH_IN_DELIVERY = 3
@@ -41,6 +43,7 @@ _guard = Watchdog.guard
 _make_consumer = kafka.make_consumer
 _write = StoredHistories.write
 _await_written = StoredHistories.await_written
+_score = Score.__call__
 
 
 class Planted:
@@ -54,6 +57,7 @@ class Planted:
         self.polled = False
         self.consumer: Consumer | None = None
         self.unwritten: list[tuple[StoredHistories, Writes]] = []
+        self.scored_with: Score | None = None
 
     def plant(self) -> None:
         planted = self
@@ -87,6 +91,9 @@ class Planted:
             if planted.bug != "no_read_your_writes":
                 _await_written(histories)
 
+        def score(station: Score, enriched: Enriched) -> Scored:
+            return planted.score(station, enriched)
+
         for owner, name, own in (
             (ExactlyOnce, "deliver", deliver),
             (Poller, "poll", poll),
@@ -94,6 +101,7 @@ class Planted:
             (app, "make_consumer", make_consumer),
             (StoredHistories, "write", write),
             (StoredHistories, "await_written", await_written),
+            (Score, "__call__", score),
         ):
             setattr(owner, name, own)
 
@@ -128,6 +136,19 @@ class Planted:
         if self.bug == "no_read_your_writes":
             time.sleep(_SLOW_WRITE_S)
         _write(histories, writes)
+
+    def score(self, station: Score, enriched: Enriched) -> Scored:
+        """Score; with the bug the model before has its part in the first micro-batch of another."""
+        before, self.scored_with = self.scored_with, station
+        scored = _score(station, enriched)
+        if self.bug != "mixed_batch" or before in (None, station):
+            return scored
+        old, half = _score(before, enriched), (len(scored.margins) + 1) // 2
+        return replace(
+            scored,
+            margins=np.concatenate([old.margins[:half], scored.margins[half:]]),
+            scores=np.concatenate([old.scores[:half], scored.scores[half:]]),
+        )
 
     def _commit_before_produce(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
         producer, publisher = checkpoint._producer, checkpoint._publisher

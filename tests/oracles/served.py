@@ -1,0 +1,99 @@
+"""What served, by what scores name: a model of the pipeline's location, a policy of its archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.backend import open_backend
+from models.backend.protocol import Backend
+from models.bundle import Bundle, load_bundle
+from models.policy import Rules, load_policy
+from schemas.batch import Position, Records
+from schemas.decode import Decoder
+from schemas.errors import ConfigurationError
+from worker.app import Pipeline
+from worker.serving import Serving
+
+ARCHIVE = "policies"
+"""Folder beside worker.yaml, where each policy that is to serve lies as VERSION.yaml."""
+
+
+class Pair(NamedTuple):
+    """The version of a model, and of a policy, as a score names them."""
+
+    model: str
+    policy: str
+
+    @classmethod
+    def of(cls, score: Mapping[str, Any]) -> Pair:
+        return cls(score["model"]["version"], score["policy_version"])
+
+
+class Servings:
+    """The stations of each pair. A folder with neither location nor archive has one of them."""
+
+    def __init__(self, pipeline: Pipeline, folder: Path) -> None:
+        self._pipeline = pipeline
+        self._archive = folder / ARCHIVE
+        own = pipeline.serving
+        self._models: dict[str, tuple[Bundle, Backend]] = {
+            pipeline.bundle.version: (own.score.bundle, own.score.backend)
+        }
+        self._made: dict[Pair, Serving] = {}
+
+    def __call__(self, pair: Pair | None) -> Serving:
+        """The stations of the pair; the pipeline's own where there are none by that name.
+
+        Whoever scores by a name that stands for nothing scores otherwise than those.
+        """
+        if pair is None:
+            return self._pipeline.serving
+        if pair not in self._made:
+            try:
+                self._made[pair] = self._make(pair)
+            except ConfigurationError:
+                self._made[pair] = self._pipeline.serving
+        return self._made[pair]
+
+    def widened(self, decoder: Decoder) -> Decoder:
+        """One that reads what the conditions of any policy do."""
+        read = [rules.paths for rules in self._rules.values()]
+        return decoder.for_paths(decoder.kinds.keys() | frozenset().union(*read))
+
+    def _make(self, pair: Pair) -> Serving:
+        rules = self._rules.get(pair.policy, self._pipeline.rules)
+        return Serving.of(self._pipeline.feature_set, *self._model(pair.model), rules)
+
+    def _model(self, version: str) -> tuple[Bundle, Backend]:
+        location = self._pipeline.settings.model.location
+        if location is not None and version not in self._models:
+            bundle = load_bundle(location / version)
+            self._models[version] = bundle, open_backend(bundle, "cpu", threads=1)
+        return self._models.get(version) or self._models[self._pipeline.bundle.version]
+
+    @cached_property
+    def _rules(self) -> dict[str, Rules]:
+        feature_set = self._pipeline.feature_set
+        return {
+            path.stem: Rules(load_policy(path), feature_set)
+            for path in self._archive.glob("*.yaml")
+        }
+
+
+def stretches(
+    records: Records, named: Mapping[Position, Pair]
+) -> Iterator[tuple[Records, Pair | None]]:
+    """The records, cut where the pair changes. Those without a score go with the ones before."""
+    start, now = 0, None
+    for row in range(len(records)):
+        pair = named.get(records.position(row))
+        if pair is not None and now not in (None, pair):
+            yield records.take(np.arange(start, row)), now
+            start = row
+        now = pair or now
+    yield records.take(np.arange(start, len(records))), now

@@ -1,0 +1,70 @@
+"""A short run of what `make swaps` does; and the oracle sees a micro-batch that mixes two models."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.changes import Champions, Policies
+from tests.system.exchange import SETTINGS, follow
+from tests.system.load import Load
+from tests.system.replica import Replica, Standing
+from tests.system.rig import Rig
+from tests.system.swaps import FAULTS, play
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+PROGRAM = ("-m", "tests.system.buggy_worker", "--bug", "mixed_batch")
+SWAPS = 5
+_DEADLINE_S = 60.0
+
+MakeRig = Callable[[], Rig]
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path, trained: Path, kafka: Any, redis_url: str) -> MakeRig:
+    def make() -> Rig:
+        folder = tmp_path / f"swaps-{uuid.uuid4().hex[:8]}"
+        return Rig(folder, trained, (kafka.bootstrap, redis_url), settings=SETTINGS)
+
+    return make
+
+
+def test_scores_are_what_the_model_and_policy_named_on_them_give(
+    make_rig: MakeRig, trained: Path, seed: int
+) -> None:
+    result, held = play(make_rig(), trained, SWAPS, seed)
+    assert {name: result[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    assert held, result
+    happened = {name: result[name] for name in ("swaps", "rollbacks", "reloads")}
+    assert happened == {"swaps": SWAPS, "rollbacks": 1, "reloads": 3}
+    assert min(result[name] for name in ("refused_models", "refused_policies")) >= 1
+    assert result["events"] > 5_000
+
+
+def test_a_micro_batch_that_mixes_two_models_is_found(make_rig: MakeRig, trained: Path) -> None:
+    rig = make_rig()
+    load = Load(rig, seed=3, rate=0.0)
+    load.send(100)
+    with Champions(trained, rig.folder / "models") as champions:
+        first, second, *_ = champions.good
+        policy = Policies(rig.folder, random.Random(3)).first
+        follow(rig, champions.location)
+        worker = Replica(rig, "one", program=PROGRAM)
+        rig.await_all_answered(_DEADLINE_S)
+        champions.promote(second)
+        worker.await_standing(Standing(second, policy, counts=Counter({("model", "taken"): 1})))
+        load.send(100)
+        rig.await_all_answered(_DEADLINE_S)
+        assert worker.drain() == 0, worker.tail()
+    verdict = rig.audit()
+    assert verdict["models"].keys() == {first, second}
+    assert verdict["scores_different"] > 0
+    assert (verdict["lost"], verdict["duplicated"], verdict["out_of_order"]) == (0, 0, 0)
+    assert "margin is" in verdict["shown"]["scores_different"][0]
