@@ -78,13 +78,16 @@ def boost(
     params: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> xgb.Booster:
-    """A booster of `rounds` rounds; `params` as for `fit`, with the `max_bin` of `data`.
+    """A booster of `rounds` rounds, which predicts on the CPU.
 
-    advance: told how many rounds are done.
+    params: as for `fit`, with the `max_bin` of `data`. advance: told how many rounds are done.
     """
     chosen = {**DEFAULT_PARAMS, "seed": seed, "nthread": threads, **(params or {})}
     callbacks = [_Told(advance)] if advance else None
-    return xgb.train(chosen, data, num_boost_round=rounds, callbacks=callbacks)
+    booster = xgb.train(chosen, data, num_boost_round=rounds, callbacks=callbacks)
+    # Left on a GPU, it would warn of each matrix in main memory, and predict on the CPU.
+    booster.set_param({"device": "cpu"})
+    return booster
 
 
 class _Told(xgb.callback.TrainingCallback):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from models.backend.cuda import require_cuda
 from models.bundle import Trained
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
@@ -79,8 +80,11 @@ def train(
 ) -> Training:
     """advance: told what is done, how much of it, of how much.
 
-    Raises ConfigurationError where the days hold too little to learn from.
+    Raises ConfigurationError where the days hold too little to learn from, and where there is no
+    GPU to train on: XGBoost would take the CPU, with a warning.
     """
+    if wishes.device == "cuda":
+        require_cuda()
     fixed = _fixed(table, wishes)
     advance("reading", 0, 1)
     events = table.read(plan.first, plan.train_until, unlabelled_legit=unlabelled_legit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import re
 from datetime import date
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
+from models.backend import open_backend
+from models.backend.cuda import CudaUnusableError
 from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
@@ -19,6 +23,7 @@ from models.training.alerts import alert_table, alerts_at, threshold_for
 from models.training.like import parameters_of
 from models.training.plan import Plan, make_plan
 from models.training.scored import OutOfFold
+from models.training.search import margins_of
 from models.training.suggest import policy_text, suggest_bands
 from models.training.table import TrainingTable
 from models.training.train import Training, Wishes, train
@@ -26,6 +31,7 @@ from models.training.write import Wanted, write_training
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
+HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
 SOON = Wishes(tries=2, threads=2, forest=1)
 
 
@@ -136,6 +142,29 @@ def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert like.chosen.worth == training.chosen.worth
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
+def test_a_gpu_that_cannot_be_had_is_refused_before_anything_is_read(table: TrainingTable) -> None:
+    with pytest.raises(CudaUnusableError, match="extra `gpu`"):
+        train(table, plan_of(table), dataclasses.replace(SOON, device="cuda"))
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
+def test_a_gpu_grows_a_model_that_is_worth_as_much(
+    tmp_path: Path, table: TrainingTable, training: Training
+) -> None:
+    on_gpu = train(table, plan_of(table), dataclasses.replace(SOON, device="cuda"))
+    assert on_gpu.trained.params["device"] == "cuda"
+    worth = on_gpu.chosen.worth.average_precision
+    assert worth == pytest.approx(training.chosen.worth.average_precision, abs=0.05)
+    # What a GPU has grown serves on a CPU.
+    write_training(on_gpu, table, Wanted(tmp_path / "gpu"))
+    week = table.read(START + 24 * DAY, START + 31 * DAY)
+    backend = open_backend(load_bundle(tmp_path / "gpu"), "cpu")
+    np.testing.assert_array_equal(
+        backend.margins(week.matrix), margins_of(on_gpu.booster, week.matrix)
+    )
 
 
 def test_a_score_never_falls_with_a_feature_that_is_declared_to_raise_it(
