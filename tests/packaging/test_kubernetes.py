@@ -1,4 +1,4 @@
-"""k8s/base against the schemas of Kubernetes, the restricted pod standard and the worker."""
+"""k8s against the schemas of Kubernetes, the restricted pod standard and the worker."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from worker.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "k8s" / "base"
+CHALLENGER = ROOT / "k8s" / "challenger"
 OLDEST = "1.30"
 SCHEMA = "transaction.avsc"
 
 Manifest = dict[str, Any]
 
 
-def kustomization() -> Manifest:
-    found = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+def kustomization(folder: Path = BASE) -> Manifest:
+    found = yaml.safe_load((folder / "kustomization.yaml").read_text())
     assert isinstance(found, dict)
     return found
 
@@ -55,6 +56,20 @@ def container() -> Manifest:
     return only
 
 
+def built(folder: Path) -> list[Manifest]:
+    """What kustomize makes of it, each by the schema; skips where there is no kustomize."""
+    tool = shutil.which("kustomize") or shutil.which("kubectl")
+    if tool is None:
+        pytest.skip("neither kustomize nor kubectl is on this machine")
+    command = [tool, "build"] if Path(tool).name == "kustomize" else [tool, "kustomize"]
+    made = subprocess.run([*command, folder], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    documents = list(yaml.safe_load_all(made.stdout))
+    for document in documents:
+        kubernetes_validate.validate(document, OLDEST, strict=True)
+    return documents
+
+
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("kind", manifests())
 def test_every_manifest_follows_the_schema(kind: str, version: str) -> None:
@@ -68,26 +83,19 @@ def test_the_schema_check_sees_a_misspelt_field() -> None:
         kubernetes_validate.validate(deployment, OLDEST, strict=True)
 
 
-def test_the_kustomization_names_every_file_and_no_other() -> None:
-    named = set(kustomization()["resources"])
-    for generator in kustomization()["configMapGenerator"]:
+@pytest.mark.parametrize("folder", [BASE, CHALLENGER], ids=lambda folder: folder.name)
+def test_the_kustomization_names_every_file_and_no_other(folder: Path) -> None:
+    named = {name for name in kustomization(folder)["resources"] if name != "../base"}
+    for generator in kustomization(folder)["configMapGenerator"]:
         named |= set(generator["files"])
-    there = {path.relative_to(BASE).as_posix() for path in BASE.rglob("*") if path.is_file()}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert named == there - {"kustomization.yaml"}
 
 
 def test_it_builds() -> None:
-    tool = shutil.which("kustomize") or shutil.which("kubectl")
-    if tool is None:
-        pytest.skip("neither kustomize nor kubectl is on this machine")
-    command = [tool, "build"] if Path(tool).name == "kustomize" else [tool, "kustomize"]
-    built = subprocess.run([*command, BASE], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    documents = list(yaml.safe_load_all(built.stdout))
+    documents = built(BASE)
     found = {document["kind"]: document for document in documents}
     assert found.keys() == manifests().keys() | {"ConfigMap"}
-    for document in documents:
-        kubernetes_validate.validate(document, OLDEST, strict=True)
     maps = {d["metadata"]["name"]: d for d in documents if d["kind"] == "ConfigMap"}
     mounted = {
         volume["name"]: volume["configMap"]["name"]
@@ -201,6 +209,7 @@ def test_the_worker_accepts_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("pipeline/features.yaml", "examples/handbook/features.yaml"),
         ("policy/policy.yaml", "examples/handbook/policy.yaml"),
+        ("../challenger/policy/policy.yaml", "examples/handbook/policy.yaml"),
         (f"pipeline/{SCHEMA}", "schemas/transaction.avsc"),
     ],
 )
@@ -208,3 +217,69 @@ def test_the_pipeline_is_the_example(name: str, original: str) -> None:
     # kustomize reads no file outside its folder, so the base holds copies, side by side.
     expected = (ROOT / original).read_text().replace("../../schemas/transaction.avsc", SCHEMA)
     assert (BASE / name).read_text() == expected, f"copy {original} anew"
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The settings of a pipeline by dotted name."""
+    found: dict[str, Any] = {}
+
+    def flatten(prefix: str, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                flatten(f"{prefix}{name}.", value)
+            else:
+                found[prefix + name] = value
+
+    flatten("", yaml.safe_load((folder / "pipeline" / "worker.yaml").read_text()))
+    return found
+
+
+def test_a_challenger_differs_in_what_keeps_it_apart_and_in_nothing_else() -> None:
+    own, other = _settings(BASE), _settings(CHALLENGER)
+    apart = {name for name in own.keys() | other.keys() if own.get(name) != other.get(name)}
+    assert apart == {
+        "kafka.group",
+        "kafka.output_topic",
+        "kafka.dead_letter_topic",
+        "store.state",
+        "model.location",
+    }
+    champion, challenger = (load_settings(folder / "pipeline") for folder in (BASE, CHALLENGER))
+    assert champion.state_name != challenger.state_name
+    assert load_policy(challenger.policy).default == load_policy(champion.policy).default
+    mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert str(challenger.model.location and challenger.model.location.parent) in mounts
+
+
+def test_a_challenger_stands_beside_the_champion() -> None:
+    own, other = (
+        {(d["kind"], d["metadata"]["name"]): d for d in built(folder)}
+        for folder in (BASE, CHALLENGER)
+    )
+    # Applied or deleted, it touches nothing of the champion's, its namespace least of all.
+    assert not own.keys() & other.keys()
+    assert {kind for kind, _ in own} - {kind for kind, _ in other} == {"Namespace"}
+    assert {d["metadata"]["namespace"] for d in other.values()} == {"fraud-worker"}
+    maps = {name: d["data"] for (kind, name), d in other.items() if kind == "ConfigMap"}
+    assert maps["fraud-worker-policy-challenger"].keys() == {"policy.yaml"}
+    (pipeline,) = (d for name, d in maps.items() if name.startswith("fraud-worker-pipeline-"))
+    assert pipeline["worker.yaml"] == (CHALLENGER / "pipeline" / "worker.yaml").read_text()
+    assert pipeline["features.yaml"] == (BASE / "pipeline" / "features.yaml").read_text()
+
+
+def test_nothing_of_a_challenger_selects_the_champions_pods() -> None:
+    own, other = ({d["kind"]: d for d in built(folder)} for folder in (BASE, CHALLENGER))
+    labels = own["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    spec = other["Deployment"]["spec"]
+    selectors = [
+        spec["selector"]["matchLabels"],
+        other["Service"]["spec"]["selector"],
+        other["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        *(
+            spread["labelSelector"]["matchLabels"]
+            for spread in spec["template"]["spec"]["topologySpreadConstraints"]
+        ),
+    ]
+    for selector in selectors:
+        assert selector.items() <= spec["template"]["metadata"]["labels"].items()
+        assert not selector.items() <= labels.items()
