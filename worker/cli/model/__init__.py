@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli.model.champion import promote, rollback
+from worker.cli.model.compare import compare
 from worker.cli.model.pack import pack
 from worker.cli.model.show import show
 from worker.cli.model.verify import verify
@@ -22,3 +23,4 @@ app.command("verify")(verify)
 app.command("show")(show)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("compare")(compare)
