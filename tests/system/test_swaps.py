@@ -18,7 +18,7 @@ from tests.system.replica import Replica, Standing
 from tests.system.rig import Rig
 from tests.system.swaps import FAULTS, play
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 PROGRAM = ("-m", "tests.system.buggy_worker", "--bug", "mixed_batch")
 SWAPS = 5
