@@ -88,6 +88,17 @@ class Pair:
         return CliRunner().invoke(app, arguments)
 
 
+def labels_of(events: Sequence[Score], path: Path) -> Path:
+    """A file that says which are frauds: those at every third offset."""
+    columns = {
+        "event_id": [event.id for event in events],
+        "fraud": [event.offset % 3 == 0 for event in events],
+        "label_time": pa.array([event.time for event in events], pa.timestamp("us")),
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
 @pytest.fixture
 def pair(tmp_path: Path, kafka: SharedKafka, make_topic: MakeTopic) -> Pair:
     return Pair(tmp_path, kafka.bootstrap, make_topic)
@@ -101,17 +112,7 @@ def test_what_both_committed_is_compared_with_labels_and_a_page(pair: Pair, tmp_
     # These are not there for a reader of committed records.
     pair.write(1, scores([0, 1, 2]), committed=False)
     pair.dead_letter(1, 20)
-    labels = tmp_path / "labels.parquet"
-    pq.write_table(
-        pa.table(
-            {
-                "event_id": [s.id for s in own],
-                "fraud": [s.offset % 3 == 0 for s in own],
-                "label_time": pa.array([s.time for s in own], pa.timestamp("us")),
-            }
-        ),
-        labels,
-    )
+    labels = labels_of(own, tmp_path / "labels.parquet")
 
     done = pair.compare("--labels", labels, "--out", tmp_path / "page.html", "--top", 3)
 
@@ -177,3 +178,24 @@ def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
     assert f"both write to {topic}" in refusal()
     edit(settings, lambda values: values["kafka"].update(input_topic="payments"))
     assert "champion reads transactions, " in refusal()
+
+
+def test_where_only_frauds_are_labelled_the_rest_has_to_be_taken_for_none(
+    pair: Pair, tmp_path: Path
+) -> None:
+    written = scores(range(EVENTS))
+    for side in (0, 1):
+        pair.write(side, written)
+    frauds = labels_of([s for s in written if s.offset % 3 == 0], tmp_path / "frauds.parquet")
+
+    done = pair.compare("--labels", frauds)
+    assert isinstance(done.exception, ConfigurationError)
+    assert "20 of 20 labelled events are frauds" in str(done.exception)
+    done = pair.compare("--labels", frauds, "--unlabelled", "legit")
+    assert done.exception is None, done.exception
+    told = json.loads(done.stdout)["truth"]
+    assert (told["labelled"], told["frauds"]) == (EVENTS, 20)
+
+    others = labels_of(scores(range(500, 510)), tmp_path / "others.parquet")
+    done = pair.compare("--labels", others)
+    assert "none of the 60 events that both scored has a label" in str(done.exception)

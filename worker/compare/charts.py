@@ -73,7 +73,7 @@ def density(events: Events) -> str:
             cmap=_DENSITY,
             norm=LogNorm(1, max(2.0, counts.max())),
         )
-        axes.plot(edges[[0, -1]], edges[[0, -1]], color=GREY, lw=0.8, ls=":")
+        axes.plot(edges[[0, -1]], edges[[0, -1]], color=GREY, lw=1.1, ls=":")
         axes.set(xlim=(edges[0], edges[-1]), ylim=(edges[0], edges[-1]))
         axes.set(xlabel="champion's score", ylabel="challenger's score")
         _score_ticks(axes.xaxis, edges[0], edges[-1])

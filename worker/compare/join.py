@@ -37,7 +37,7 @@ class Alone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """champion, challenger: intp[N], the rows of N events that both scored, side by side."""
+    """champion, challenger: intp[N], the rows of N events that both scored, in order."""
 
     champion: Rows
     challenger: Rows
@@ -50,7 +50,7 @@ def join(champion: Side, challenger: Side, vocabulary: Vocabulary) -> Joined:
     own, other = (dict(_offsets(side, vocabulary)) for side in (champion, challenger))
     _require_one_input(champion, challenger, own, other)
     left, right = [], []
-    for place in own.keys() & other.keys():
+    for place in filter(other.__contains__, own):
         (begin, offsets), (begin_other, offsets_other) = own[place], other[place]
         _, rows, rows_other = np.intersect1d(
             offsets, offsets_other, assume_unique=True, return_indices=True
@@ -58,8 +58,6 @@ def join(champion: Side, challenger: Side, vocabulary: Vocabulary) -> Joined:
         left.append(begin + rows)
         right.append(begin_other + rows_other)
     rows, rows_other = _concat(left), _concat(right)
-    order = np.argsort(rows)
-    rows, rows_other = rows[order], rows_other[order]
     if not len(rows):
         raise _nothing_in_common(champion, challenger)
     _require_same_events(champion, challenger, rows, rows_other)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from models.report.document import count, facts, page, section, table, tiles
+from models.report.document import count, page, section, table, tiles
 from worker.compare import charts
 from worker.compare.comparison import Comparison
 from worker.compare.measures import BINS, Agreement
@@ -80,7 +80,6 @@ def _sections(found: Comparison) -> Iterator[str]:
         yield section("Precision and recall", words, curves)
     yield section("How far they agree", _AGREE, table(("", ""), _rows(agreement_rows(found))))
     yield section("What was scored", _SCORED, table(_SIDES, _rows(scored_rows(found))))
-    yield section("Made by", "", _makers(found))
 
 
 _AGREE = (
@@ -90,7 +89,8 @@ _AGREE = (
 )
 _SCORED = (
     "An event that one worker scored and the other did not is a dead letter of the other, lies "
-    "outside of what the other has scored so far, or is missing."
+    "outside of what the other has scored so far, or is missing. Scores name the model, the policy and "
+    "the feature set (the beginning of its fingerprint) that made them."
 )
 
 
@@ -121,17 +121,6 @@ def _confusion(agreement: Agreement) -> str:
 
 def _shade(same: bool) -> str:  # noqa: FBT001 - a cell's one property
     return "37,99,168" if same else "194,65,12"
-
-
-def _makers(found: Comparison) -> str:
-    told = {}
-    for name, side in found.sides.items():
-        for maker, events in side.answers.made:
-            key = f"{name}: {maker.model} {maker.version}, policy {maker.policy_version}"
-            told[escape(key)] = (
-                f"{count(events, 'event')}, feature set <code>{escape(maker.feature_set)}</code>"
-            )
-    return facts(told)
 
 
 def _defaults(found: Comparison) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str, str]
 """What it is, the champion's, the challenger's."""
+_FINGERPRINT = 8
 _APART = {
     "dead_lettered": "of them dead letters of the other",
     "before": "of them before the other began",
@@ -36,7 +37,8 @@ def scored_rows(found: Comparison) -> Iterator[Row]:
         yield "events scored again", f"{own.repeated:,}", f"{other.repeated:,}"
     made = [dict(side.answers.made) for side in (own, other)]
     for maker in dict.fromkeys([*made[0], *made[1]]):
-        name = f"by {maker.model} {maker.version}, policy {maker.policy_version}"
+        features = maker.feature_set[:_FINGERPRINT]
+        name = f"by {maker.model} {maker.version}, policy {maker.policy_version}, set {features}"
         yield name, f"{made[0].get(maker, 0):,}", f"{made[1].get(maker, 0):,}"
 
 

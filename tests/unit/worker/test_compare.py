@@ -28,7 +28,8 @@ from worker.compare.scores import Vocabulary
 from worker.compare.side import Period, ScoreReader, Side
 from worker.compare.truth import truth
 from worker.settings import Kafka, WorkerSettings
-from worker.settings.sections import Model
+from worker.settings.sections import Model, Wire
+from worker.wire import framed
 
 DAY = 86_400_000_000
 BEGIN = 17_000 * DAY
@@ -334,3 +335,13 @@ def test_the_page_holds_the_numbers_and_needs_nothing_beside_it() -> None:
     assert "<b>" not in text.replace("<b>", "", 5)
     assert text.count("<svg") == 5
     assert comparison_page(replace(found, truth=None)).count("<svg") == 4
+
+
+def test_bare_bodies_are_read_where_the_pipeline_writes_them() -> None:
+    bare = SETTINGS.model_copy(update={"wire": Wire(framing="none")})
+    reader = ScoreReader(bare, Vocabulary(), ALWAYS, None)
+    (score,) = some([3])
+    zeros = np.zeros(1, np.int64)
+    value = score.record()[len(framed(2)) :]
+    reader.add(Records("scores", [None], [value], zeros.astype(np.int32), zeros, zeros))
+    assert reader.side("scores", "approve", None).scores.offsets.tolist() == [3]
