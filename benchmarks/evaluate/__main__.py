@@ -26,7 +26,7 @@ from worker.embedded.valkey import Valkey
 
 PIPELINE = Path(__file__).parents[2] / "examples" / "handbook"
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", "../shared/data"))
-_TRIES = 16
+_TRIES = 8
 
 
 class Clock:

@@ -25,10 +25,9 @@ from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 from schemas.errors import ConfigurationError
 
 # Frauds are few: bins of equal weight cut through the thresholds that tell them apart, and one tree
-# follows chance (measured on the Handbook, average precision of ten folds: .64 with 256 bins, .703
-# with 1,024, .705 with 4,096; .708 with four trees a round, each of its own sample).
+# follows chance (docs/decisions/0013-training.md).
 _BINS: Final = 4096
-FOREST: Final = 4
+FOREST: Final = 8
 Advance = Callable[[str, int, int], None]
 
 

@@ -65,7 +65,7 @@ def train(
         typer.Option(
             min=1, max=20, help="Trees a round, each of its own sample; 1 is plain boosting."
         ),
-    ] = 4,
+    ] = 8,
     like: Annotated[
         Path | None,
         typer.Option(

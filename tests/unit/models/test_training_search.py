@@ -6,7 +6,7 @@ import pytest
 
 from models.training.folds import Fold, Lengths, earlier_folds
 from models.training.metrics import Worth
-from models.training.search import SPACE, START, candidates, out_of_fold, search
+from models.training.search import SPACE, START, Tried, candidates, out_of_fold, search
 from models.training.table import LabelledEvents, TrainingTable
 from tests.unit.models.training_table import DAY, simulated, write_table
 from tests.unit.models.training_table import START as BEGIN
@@ -38,7 +38,14 @@ def test_the_better_parameters_are_first_with_the_rounds_that_they_need(part: Pa
     assert found[0].merit > found[-1].merit
     assert len(found[0].folds) == 2
     # each set at several numbers of rounds
-    assert len({(tuple(one.params.items()), one.rounds) for one in found}) == len(found) == 10
+    assert len({(tuple(one.params.items()), one.rounds) for one in found}) == len(found) == 8
+
+
+def test_a_card_that_is_found_outweighs_average_precision_that_chance_may_have_given() -> None:
+    few, many = (Worth(0.9, 0.700, 0.300), Worth(0.9, 0.697, 0.302))
+    plain, cards = (Tried(START, 10, (worth,)) for worth in (few, many))
+    assert cards.merit > plain.merit
+    assert Tried(START, 10, (Worth(0.9, 0.704, 0.301),)).merit > cards.merit
 
 
 def test_threads_change_nothing_but_the_time(part: Part) -> None:
