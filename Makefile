@@ -70,7 +70,7 @@ bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
 
-evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=16 KEEP=folder
+evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=8 KEEP=folder
 	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))
 
 record: install ## renew the golden recording and show what changed
