@@ -55,13 +55,22 @@ class Decoder:
         self._plans: dict[SchemaId, Plan | RecordError] = {}
 
     def for_paths(self, paths: Iterable[str]) -> Decoder:
-        """One that reads other paths, with the same source of schemas and the same bounds.
+        """One that reads other paths of the records that this one reads.
 
-        Raises ConfigurationError for a path that does not exist or has no column kind.
+        It has the same source of schemas and the same bounds. Raises ConfigurationError for a path
+        that does not exist, has no column kind, or that a writer schema met so far cannot give.
         """
-        return Decoder(
+        other = Decoder(
             self._source, self._reader_schema, paths, self._max_record_bytes, self._max_items
         )
+        for schema_id, plan in list(self._plans.items()):
+            found = other._plan(schema_id)
+            if isinstance(found, RecordError) and not isinstance(plan, RecordError):
+                raise ConfigurationError(
+                    f"records could no longer be read: {found.message}; give the field a default "
+                    "in the reader schema, or do without it"
+                )
+        return other
 
     @property
     def kinds(self) -> Mapping[str, PathType]:

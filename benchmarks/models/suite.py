@@ -57,7 +57,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
         material = make_material(on)
         alone = measure_alone(on, material, ("cpu", *gpus))
         throughput = measure_throughput(on, material, for_rate, gpus)
-        swapping = measure_swaps(on, material.successor, for_latency)
+        swapping = measure_swaps(on, material, for_latency)
         result = {
             "suite": "models",
             "date": date,

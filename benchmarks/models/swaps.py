@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks.ground import Ground, note
 from benchmarks.latency.measure import Latency, measure_latency
+from benchmarks.models.ground import Material
+from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Run, Worker
 from benchmarks.throughput import Span
 from models.bundle import Bundle, Location
@@ -49,11 +51,15 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
     }
 
 
-def measure_swaps(on: Ground, successor: Bundle, span: Span) -> Swapping:
-    """Rounds of both in turn. Raises RunError where an event is lost, or no swap is taken."""
-    bundles = (on.bundle, successor)
+def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
+    """Rounds of both in turn, with a policy that gives reasons: a swap prepares them too.
+
+    Raises RunError where an event is lost, or no swap is taken.
+    """
+    bundles = (on.bundle, material.successor)
     location = _location(on.folder / "location", bundles)
-    settings = {"MODEL__LOCATION": str(location.folder)}
+    policy = write_explaining(on.folder / "swapped.yaml", material.threshold)
+    settings = {"MODEL__LOCATION": str(location.folder), "POLICY": str(policy)}
     latencies: dict[str, list[Latency]] = defaultdict(list)
     counts: list[int] = []
 

@@ -60,7 +60,7 @@ def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list
 
 
 def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
-    """Log-odds that rise with the margin by one slope, the likeliest: two numbers need few frauds."""
+    """Log-odds that rise with the margin by one slope (a ridge keeps it from running away): two numbers need few frauds."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only training needs it
 
     fitted = LogisticRegression().fit(margins.astype(np.float64)[:, None], labels)
@@ -74,6 +74,8 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
 
 def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
     """The curve through the knots, moved in log-odds until it expects this many frauds.
+
+    By `_FARTHEST` at most: a curve that is farther off is no matter of a shift.
 
     Straight lines between knots lie above what is curved there.
     """

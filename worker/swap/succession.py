@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from itertools import product
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -15,19 +16,19 @@ from features.history.log_state import LogState
 from models.policy import Rules
 from schemas.batch import Records
 from schemas.errors import ConfigurationError
-from worker import metrics
 from worker.serving import Serving
 from worker.settings import WorkerSettings
 from worker.stages import Processed, Stages
 from worker.swap.load import LoadedModel, load_model, load_rules
 from worker.swap.named import Named, named_in
+from worker.swap.told import Told, What
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-What = Literal["model", "policy"]
 
 _JOIN_S = 2.0
+_AGAIN_S = 60.0
 # Those of XGBoost, CuPy and the memory cannot be listed. Whatever is wrong with a newcomer, what
 # serves goes on.
 _ANY_FAULT = Exception
@@ -46,11 +47,17 @@ class Succession:
         feature_set: FeatureSet,
         stages: Stages,
         seen: Named,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """seen: what was named just before the model and the policy of `stages` were loaded."""
         self._settings = settings
         self._feature_set = feature_set
+        self._always_read = feature_set.paths | frozenset(settings.output.carry)
         self._seen = seen
+        self._clock = clock
+        self._try_again_at = 0.0
+        self._told = Told(feature_set.fingerprint)
         # What is named and holds by itself; it serves where both fit each other.
         self._model: LoadedModel | None
         self._rules: Rules | None
@@ -58,8 +65,7 @@ class Succession:
         # Scores name both: what has served under a name may not come to be something else.
         self._served: dict[tuple[str, ...], Hashable] = {}
         self._install(stages)
-        for what in ("model", "policy"):
-            metrics.refused.labels(what).set(0)
+        self._tell(_parts(stages.serving))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="succession", daemon=True)
 
@@ -77,22 +83,34 @@ class Succession:
         self._thread.join(_JOIN_S)
 
     def look(self) -> None:
-        """Take over what is named by now, where it is something else than before and holds."""
+        """Take over what is named by now, where it is something else than before and holds.
+
+        What was refused is tried again from time to time: the fault may have been the node's.
+        """
+        before = _parts(self._stages.serving)
         named, seen = named_in(self._settings), self._seen
-        if named == seen:
+        again = (self._model, self._rules) != before and self._clock() >= self._try_again_at
+        if named == seen and not again:
             return
         self._seen = named
         if named.model != seen.model:
-            self._model = self._attempt("model", self._load_model)
+            self._told.named_anew("model")
         if named.policy != seen.policy:
+            self._told.named_anew("policy")
+        if named.model != seen.model or (again and self._model is None):
+            self._model = self._attempt("model", self._load_model)
+        if named.policy != seen.policy or (again and self._rules is None):
             self._rules = self._attempt("policy", self._load_rules)
-        before = _parts(self._stages.serving)
         self._take_over()
         self._tell(before)
+        self._try_again_at = self._clock() + _AGAIN_S
 
     def _watch(self) -> None:
         while not self._stop.wait(self._settings.reload_s):
-            self.look()
+            try:
+                self.look()
+            except _ANY_FAULT:
+                log.exception("look_failed")
 
     def _load_model(self) -> LoadedModel:
         serving, _ = _parts(self._stages.serving)
@@ -126,7 +144,7 @@ class Succession:
         try:
             return load()
         except _ANY_FAULT as error:
-            self._refuse(what, error)
+            self._told.refused(what, error)
         return None
 
     def _take_over(self) -> None:
@@ -145,16 +163,21 @@ class Succession:
                 misfit = misfit or error
         model, rules = _parts(self._stages.serving)
         if misfit and self._model not in (None, model):
-            self._refuse("model", misfit)
+            self._told.refused("model", misfit)
         if misfit and self._rules not in (None, rules):
-            self._refuse("policy", misfit)
+            self._told.refused("policy", misfit)
 
     def _stages_with(self, model: LoadedModel, rules: Rules) -> Stages:
         serving = Serving.of(self._feature_set, model.bundle, model.backend, rules)
         decode = self._stages.decode
-        read = decode.decoder.kinds.keys()
-        if not rules.paths <= read:
-            decode = replace(decode, decoder=decode.decoder.for_paths(read | rules.paths))
+        # What a fresh start would read: which records are dead letters may not depend on policies
+        # that came before.
+        read = self._always_read | rules.paths
+        if read != decode.decoder.kinds.keys():
+            try:
+                decode = replace(decode, decoder=decode.decoder.for_paths(read))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{rules.policy.document.path}: {error}") from error
         return replace(self._stages, serving=serving, decode=decode)
 
     def _install(self, stages: Stages) -> None:
@@ -162,35 +185,17 @@ class Succession:
         self._stages = stages
         model, rules = _parts(stages.serving)
         self._served.update((_of_model(model), _of_rules(rules)))
-        metrics.info.clear()
-        metrics.info.labels(
-            model=model.bundle.name,
-            model_version=model.bundle.version,
-            policy_version=rules.policy.version,
-            feature_set=self._feature_set.fingerprint,
-            device=model.backend.device,
-        ).set(1)
+        self._told.serves(model, rules)
 
     def _tell(self, before: tuple[LoadedModel, Rules]) -> None:
-        """What has changed since then, in the log and the metrics."""
+        """What has changed since then."""
         model, rules = _parts(self._stages.serving)
         if model != before[0]:
-            metrics.swaps.labels("model", "taken").inc()
-            log.info("model_swapped", **_words(model), before=_words(before[0]))
+            self._told.swapped(model, before[0])
         if rules != before[1]:
-            metrics.swaps.labels("policy", "taken").inc()
-            log.info(
-                "policy_reloaded",
-                policy_version=rules.policy.version,
-                before=before[1].policy.version,
-            )
-        metrics.refused.labels("model").set(self._model != model)
-        metrics.refused.labels("policy").set(self._rules != rules)
-
-    def _refuse(self, what: What, error: Exception) -> None:
-        metrics.swaps.labels(what, "refused").inc()
-        said = str(error) if isinstance(error, ConfigurationError) else repr(error)
-        log.error("refused", what=what, reason=said, remedy="until then, what served serves on")
+            self._told.reloaded(rules, before[1])
+        self._told.state("model", refused=self._model != model)
+        self._told.state("policy", refused=self._rules != rules)
 
 
 def _parts(serving: Serving) -> tuple[LoadedModel, Rules]:
@@ -203,9 +208,5 @@ def _of_model(model: LoadedModel) -> tuple[tuple[str, ...], Hashable]:
 
 
 def _of_rules(rules: Rules) -> tuple[tuple[str, ...], Hashable]:
-    """As of a model; comments are no part of what a policy is."""
+    """As of a model. Comments are no part of what a policy is; the order of its keys may be."""
     return ("policy", rules.policy.version), repr(rules.policy.document.values)
-
-
-def _words(model: LoadedModel) -> dict[str, str]:
-    return {"model": model.bundle.name, "model_version": model.bundle.version}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,14 @@ from models.bundle import Location, load_bundle, write_bundle
 from models.training.fit import fit
 from schemas.batch import Records
 from tests.healthy import edit
-from tests.payments import good_record, write_model, write_pipeline
+from tests.payments import (
+    body,
+    framed,
+    good_record,
+    varint,
+    write_model,
+    write_pipeline,
+)
 from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
 from worker import metrics
 from worker.app import load_pipeline, make_decoder, make_stages
@@ -75,13 +84,13 @@ def worker(folder: Path) -> Succession:
     return start(folder)
 
 
-def start(folder: Path) -> Succession:
+def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Succession:
     pipeline = load_pipeline(folder)
     store = MemoryStore()
     stages = make_stages(
         pipeline, make_decoder(pipeline), store, b"", lambda: ROOMY, now_us=lambda: 1
     )
-    return Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named)
+    return Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named, clock=clock)
 
 
 def write_policy(folder: Path, **changes: Any) -> None:
@@ -119,7 +128,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
         worker.look()
     assert [line["event"] for line in logs] == ["model_swapped"]
     assert logs[0]["model_version"] == "1"
-    assert logs[0]["before"]["model_version"] == "0"
+    assert logs[0]["before"] == "payments 0"
     after = scores(worker)
     assert after == scores(start(folder))
     assert [s["margin"] for s in after] != [s["margin"] for s in before]
@@ -131,10 +140,11 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
 def test_nothing_is_read_again_as_long_as_nothing_is_named_anew(
     worker: Succession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.swap.succession.load_model", None)
-    monkeypatch.setattr("worker.swap.succession.load_rules", None)
+    read: list[object] = []
+    monkeypatch.setattr("worker.swap.succession.load_model", lambda *_: read.append("model"))
+    monkeypatch.setattr("worker.swap.succession.load_rules", lambda *_: read.append("policy"))
     worker.look()
-    assert served(worker) == ("0", "1")
+    assert read == []
 
 
 def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
@@ -271,6 +281,79 @@ def test_a_policy_takes_over_with_a_field_that_nothing_read_before(folder: Path)
     assert {score["decision"] for score in found} == {"approve", "hold"}
 
 
+def test_a_policy_that_makes_known_records_unreadable_is_refused(tmp_path: Path) -> None:
+    """The writer of these records lacks the field, and the reader's schema has no default for it."""
+    folder = write_pipeline(tmp_path / "pipeline", {})
+    schema = json.loads((folder / "payment.avsc").read_text())
+    (folder / "writer-schemas" / "5.avsc").write_text(json.dumps(schema))
+    schema["fields"] += [
+        {"name": "country", "type": "string"},
+        {"name": "city", "type": "string", "default": "none"},
+    ]
+    (folder / "payment.avsc").write_text(json.dumps(schema))
+    worker = start(folder)
+    values = [b"\0\0\0\0\5" + good_record(i)[5:] for i in range(60)]
+    old = replace(RECORDS, values=values)
+    assert len(worker(old, LogState()).values) == 60
+    segment = {"name": "at home", "where": "country == 'x'", "bands": {"hold": 0.1}}
+    rest = {"name": "rest", "bands": {"decline": 0.9}}
+    write_segments(folder, "2", segment, rest)
+    with capture_logs() as logs:
+        worker.look()
+    reason = refused(logs, "policy")
+    for part in ("policy.yaml", "schema 5", "no field country", "give the field a default"):
+        assert part in reason
+    assert len(worker(old, LogState()).values) == 60
+    write_segments(folder, "3", segment | {"where": "city == 'none'"}, rest)
+    worker.look()
+    assert worker(old, LogState()).decisions.keys() <= {("at home", "hold"), ("at home", "approve")}
+
+
+def write_segments(folder: Path, version: str, *segments: object) -> None:
+    policy = {"version": version, "segments": segments}
+    (folder / "policy.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(policy))))
+
+
+def test_what_is_read_does_not_depend_on_the_policies_before(folder: Path) -> None:
+    edit(folder / "worker.yaml", lambda v: v.update(output={"vector": "all"}))
+    worker = start(folder)
+    values = [framed(body()), framed(body(note=varint(2) + b"\xc3\x28"))]
+    records = replace(RECORDS.take(np.arange(2)), values=values)
+    assert len(worker(records, LogState()).dead_letters) == 0
+    segment = {"name": "fine", "where": "note == 'fine'", "bands": {"hold": 0.5}}
+    write_segments(folder, "2", segment, {"name": "rest", "bands": {"decline": 0.9}})
+    worker.look()
+    assert len(worker(records, LogState()).dead_letters) == 1
+    write_policy(folder, version="3")
+    worker.look()
+    assert len(worker(records, LogState()).dead_letters) == 0
+
+
+def test_a_fault_that_passes_is_tried_again_and_told_once(
+    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    worker = start(folder, clock=lambda: now[0])
+    taken = metric("fraud_worker_swaps_total", what="model", outcome="refused") or 0.0
+
+    def fail(*_: object) -> None:
+        raise OSError("no process can be started")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("worker.swap.load.open_backend", fail)
+        location.promote("b")
+        for now[0] in (1.0, 2.0, 100.0):
+            worker.look()
+    assert "no process" in refused(logs, "model")
+    assert metric("fraud_worker_swaps_total", what="model", outcome="refused") == taken + 1
+    now[0] = 101.0
+    worker.look()
+    assert served(worker) == ("0", "1")
+    now[0] = 161.0
+    worker.look()
+    assert served(worker) == ("1", "1")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -359,7 +442,9 @@ def test_a_bundle_that_the_settings_name_is_not_looked_at_again(folder: Path) ->
     worker = start(folder)
     shutil.rmtree(folder / "models" / "a")
     write_policy(folder, version="2")
-    worker.look()
+    with capture_logs() as logs:
+        worker.look()
+    assert [line["event"] for line in logs] == ["policy_reloaded"]
     assert served(worker) == ("0", "2")
 
 
@@ -383,8 +468,8 @@ def test_it_looks_by_itself_until_it_is_stopped(folder: Path, location: Location
     try:
         location.promote("b")
         deadline = time.monotonic() + 30
-        while served(worker) != ("1", "1"):
-            assert time.monotonic() < deadline
+        while (seen := served(worker)) != ("1", "1"):
+            assert time.monotonic() < deadline, seen
     finally:
         worker.stop()
     location.promote("c")

@@ -95,11 +95,23 @@ def _show(found: Comparison, out: Path | None) -> None:
 
     show(found, Console(file=sys.stderr))
     if out is not None:
-        from worker.compare.page import comparison_page
-
-        out.write_text(comparison_page(found), encoding="utf-8")
-        _note(f"Page: {out}")
+        _write_page(found, out)
     print(json.dumps({**found.as_json(), "out": None if out is None else str(out)}))
+
+
+def _write_page(found: Comparison, out: Path) -> None:
+    from schemas.errors import ConfigurationError
+    from worker.compare.page import comparison_page
+
+    page = comparison_page(found)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out: {out} cannot be written ({error.strerror}); the tables above hold the same "
+            "numbers: choose another place for the page"
+        ) from None
+    _note(f"Page: {out}")
 
 
 def _labels(pipeline: Pipeline, path: Path | None, unlabelled: Unlabelled) -> LabelsOf | None:
