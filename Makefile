@@ -41,8 +41,9 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
-test: install ## all tests; ARGS="-k decode" for some
-	@$(BIN)/python -m pytest $(ARGS)
+# System tests wait most of their time: files go to two processes, each with servers of its own.
+test: install ## all tests; ARGS="-k decode" for some, ARGS="-n 0" in one process
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: install ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -28,6 +28,7 @@ LABELS = {
     "policy_version",
     "feature_set",
     "device",
+    "what",
 }
 # Multiples and fractions of a base unit, and words that say nothing of a unit.
 NO_BASE_UNIT = r"_(ms|us|millis\w*|micros\w*|nanos\w*|minutes|hours|days|kb|mb|kbytes|percent)$"
