@@ -18,6 +18,7 @@ from features.definition import load_feature_set
 from models.bundle import BundleRefusedError, Knots, Location, Trained, load_bundle, write_bundle
 from schemas.errors import ConfigurationError
 from tests.healthy import edit, healthy_pipeline
+from tests.unit.models.bundles import edit_manifest
 from worker.cli.model import app
 from worker.cli.model.show import show
 from worker.exit_codes import ExitCode
@@ -204,6 +205,18 @@ def test_what_does_not_prove_itself_is_not_promoted(location: Path, name: str, s
     result = run("promote", location, name, fails_with=BundleRefusedError)
     assert said in str(result.exception)
     assert (location / "CHAMPION").read_text() == "one\n"
+
+
+def test_two_models_of_a_location_may_not_share_name_and_version(location: Path) -> None:
+    first = load_bundle(location / "one")
+    edit_manifest(
+        location / "two", lambda manifest: manifest.update(name=first.name, version=first.version)
+    )
+    result = run("promote", location, "two", fails_with=BundleRefusedError)
+    for said in ("as one is, and is another model", "train --version"):
+        assert said in str(result.exception)
+    edit_manifest(location / "two", lambda manifest: manifest.update(version="2"))
+    assert run("promote", location, "two").stdout == "champion: two (before: none)\n"
 
 
 def test_promote_for_a_pipeline_refuses_a_bundle_of_other_features(

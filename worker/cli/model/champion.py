@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.model.which import FitOption, JsonOption, LocationArgument, demands
+
+if TYPE_CHECKING:
+    from models.bundle import Location
 
 
 def promote(
@@ -24,6 +27,7 @@ def promote(
 
     place = Location(location)
     demands(pipeline).verify(place.bundle(name))
+    _require_own_version(place, name)
     _say(name, place.promote(name), as_json=as_json)
 
 
@@ -38,6 +42,27 @@ def rollback(
     demands(pipeline).verify(place.bundle(before))
     name, replaced = place.rollback(before)
     _say(name, replaced, as_json=as_json)
+
+
+def _require_own_version(place: Location, name: str) -> None:
+    """Scores name a model and its version: workers that have served the other would refuse it."""
+    from models.bundle import BundleRefusedError, read_manifest
+    from models.bundle.sums import SUMS_FILE
+
+    own = read_manifest(place.bundle(name))
+    sums = (place.folder / name / SUMS_FILE).read_bytes()
+    for other in place.names():
+        try:
+            found = read_manifest(place.folder / other)
+        except BundleRefusedError:
+            continue
+        same = (found.name, found.version) == (own.name, own.version)
+        if same and (place.folder / other / SUMS_FILE).read_bytes() != sums:
+            raise BundleRefusedError(
+                f"{place.folder / name}: is called {own.name} {own.version} as {other} is, and is "
+                "another model; write it with a version of its own (train --version, model pack "
+                "--version)"
+            )
 
 
 def _say(name: str, before: str | None, *, as_json: bool) -> None:
