@@ -9,12 +9,8 @@ they strike depends on the machine as well.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.system.command import command
 from tests.system.fleet import Fleet
 from tests.system.load import Load
 from tests.system.rig import SESSION_TIMEOUT_S, Rig, await_that, train
@@ -195,26 +192,5 @@ def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
     return result, ended and not any(verdict[name] for name in FAULTS)
 
 
-def main() -> int:
-    """Parse, play, print; the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs of workers")
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}: --seed {arguments.seed} repeats it", file=sys.stderr)
-    folder = Path(tempfile.mkdtemp(prefix="fraud-worker-chaos."))
-    try:
-        result, held = play(folder, arguments.kills, arguments.seed)
-    except BaseException:
-        print(f"logs and data are kept in {folder}", file=sys.stderr)
-        raise
-    if held:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"logs and data are kept in {folder}", file=sys.stderr)
-    print(json.dumps(result))
-    return 0 if held else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "kills", 20, "SIGKILLs of workers", play))

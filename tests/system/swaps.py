@@ -15,13 +15,7 @@ no broken one.
 
 from __future__ import annotations
 
-# ruff: noqa: T201 - a command: it prints its result
-import argparse
-import json
-import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.system.changes import Champions
+from tests.system.command import command
 from tests.system.exchange import SETTINGS, Swaps
 from tests.system.rig import Rig, train
 from worker.embedded.kafka import Kafka
@@ -86,31 +81,15 @@ def _some(values: Sequence[int]) -> list[int]:
     return [values[0], values[len(values) // 10], values[-1]] if values else []
 
 
-def main() -> int:
-    """Parse, play, print; the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--swaps", type=int, default=100, help="promotions of good bundles")
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    arguments = parser.parse_args()
-    print(f"seed {arguments.seed}: --seed {arguments.seed} repeats it", file=sys.stderr)
-    folder = Path(tempfile.mkdtemp(prefix="fraud-worker-swaps."))
-    try:
-        with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
-            train(folder)
-            servers = (kafka.bootstrap, valkey.url)
-            rig = Rig(folder / "swaps", folder, servers, partitions=PARTITIONS, settings=SETTINGS)
-            rig.load_lookups()
-            result, held = play(rig, folder, arguments.swaps, arguments.seed)
-    except BaseException:
-        print(f"logs and data are kept in {folder}", file=sys.stderr)
-        raise
-    if held:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"logs and data are kept in {folder}", file=sys.stderr)
-    print(json.dumps(result))
-    return 0 if held else 1
+def serve_and_play(folder: Path, swaps: int, seed: int) -> tuple[dict[str, Any], bool]:
+    """As `play`, on servers of its own."""
+    with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
+        train(folder)
+        servers = (kafka.bootstrap, valkey.url)
+        rig = Rig(folder / "swaps", folder, servers, partitions=PARTITIONS, settings=SETTINGS)
+        rig.load_lookups()
+        return play(rig, folder, swaps, seed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "swaps", 100, "promotions of good bundles", serve_and_play))
