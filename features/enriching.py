@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from features.definition.feature import Feature
 from features.frame import Frame
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.lookup import STATES, LookupReading
+from features.lookup import STATES, Lookup, LookupReading
 from features.matrix import Enriched, Writes, assemble
 from features.store.protocol import Found, OnlineStore
-from features.windows.plan import WindowReading
+from features.windows.plan import WindowPlan, WindowReading
 from features.windows.portions import Each
 from schemas.batch import EventBatch
 
-if TYPE_CHECKING:
-    from features.definition import FeatureSet
+
+class Computable(Protocol):
+    """A feature, as far as it is computed. of_event: without windows.
+
+    compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def of_event(self) -> bool: ...
+    @property
+    def compute(self) -> Callable[[Frame], npt.NDArray[np.float64]]: ...
+
+
+class Definitions(Protocol):
+    """A feature set, as far as it is computed."""
+
+    @property
+    def features(self) -> Sequence[Computable]: ...
+    @property
+    def lookups(self) -> Mapping[str, Lookup]: ...
+    @property
+    def histories(self) -> WindowPlan: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def flag_names(self) -> Sequence[str]: ...
+    @property
+    def hooks(self) -> Sequence[str]: ...
 
 
 class Enriching:
@@ -31,7 +58,7 @@ class Enriching:
     """
 
     def __init__(
-        self, feature_set: FeatureSet, batch: EventBatch, log: LogState, namespace: Namespace
+        self, feature_set: Definitions, batch: EventBatch, log: LogState, namespace: Namespace
     ) -> None:
         self._feature_set = feature_set
         self._batch = batch
@@ -70,7 +97,7 @@ class Answered:
     frame: with all but the features that windows go into. flags, writes, after: as ``Enriched``.
     """
 
-    feature_set: FeatureSet
+    feature_set: Definitions
     frame: Frame
     flags: npt.NDArray[np.uint32]
     writes: Writes
@@ -89,7 +116,7 @@ class Answered:
         return Enriched(matrix, flags, self.writes, self.after)
 
 
-def compute(features: Iterable[Feature], frame: Frame, *, of_event: bool) -> None:
+def compute(features: Iterable[Computable], frame: Frame, *, of_event: bool) -> None:
     """Puts into the frame the features of the event alone, or those that windows go into."""
     for feature in features:
         if feature.of_event is of_event:
