@@ -24,21 +24,22 @@ from tests.properties.world import check, play
 CASES = 200
 SERVER_CASES = 25
 SHARES = {
-    "late, card": 0.03,
+    "late, card": 0.02,
     "duplicate, card": 0.01,
     "duplicate, shop": 0.01,
     "capped, card": 0.05,
     "capped, shop": 0.05,
-    "out of order, card": 0.1,
+    "out of order, card": 0.05,
     "tied, card": 0.02,
     "tied, shop": 0.02,
 }
-"""Of events, at least: a case that never comes proves nothing."""
+"""Of events, at least: a case that never comes proves nothing. Half as often as in the rarest of
+ten runs, or less: how many of them hypothesis draws in 200 cases differs threefold."""
 RATES = {
     "attempts lost": 0.3,
     "commits read again": 0.02,
     "compactions": 1.0,
-    "stale compactions": 0.2,
+    "stale compactions": 0.05,
     "zombies": 0.3,
 }
 """Of cases, likewise."""
