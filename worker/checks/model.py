@@ -6,9 +6,10 @@ from pathlib import Path
 
 from features.definition import FeatureSet
 from models.backend.open import open_backend
-from models.bundle import Bundle, Limits, Location, load_bundle, resolve, verify
+from models.bundle import Bundle, Location
 from worker.checks.finding import Finding, examined, failed, many, ok, skipped
 from worker.settings import WorkerSettings
+from worker.swap import proven_bundle
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
 _TRAIN = (
@@ -30,9 +31,7 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
 
 def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
     model = settings.model
-    path = resolve(model.bundle, model.location)
-    verified = verify(path, limits=Limits(model.verify_timeout_s, model.verify_max_bytes))
-    bundle = load_bundle(path, proven=verified.sums)
+    bundle = proven_bundle(settings)
 
     def fits() -> list[Finding]:
         if feature_set is None:
