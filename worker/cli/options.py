@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,3 +20,15 @@ PipelineOption = Annotated[
     ),
 ]
 HERE = Path()
+
+
+class Unlabelled(StrEnum):
+    """What becomes of events that nobody has labelled."""
+
+    skip = "skip"
+    legit = "legit"
+
+
+UnlabelledOption = Annotated[
+    Unlabelled, typer.Option(help="Leave out what is not labelled, or take it for no fraud.")
+]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.options import Unlabelled, UnlabelledOption
+
 if TYPE_CHECKING:
     from models.training.plan import Plan
     from models.training.table import TrainingTable
@@ -26,13 +28,6 @@ class Device(StrEnum):
 
     cpu = "cpu"
     cuda = "cuda"
-
-
-class Unlabelled(StrEnum):
-    """What becomes of events that nobody has labelled."""
-
-    skip = "skip"
-    legit = "legit"
 
 
 def train(
@@ -82,9 +77,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    unlabelled: Annotated[
-        Unlabelled, typer.Option(help="Leave out what is not labelled, or take it for no fraud.")
-    ] = Unlabelled.skip,
+    unlabelled: UnlabelledOption = Unlabelled.skip,
     card: Annotated[
         str | None,
         typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.train import Unlabelled
+from worker.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from worker.compare.comparison import Comparison
@@ -40,9 +40,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    unlabelled: Annotated[
-        Unlabelled, typer.Option(help="Leave out what is not labelled, or take it for no fraud.")
-    ] = Unlabelled.skip,
+    unlabelled: UnlabelledOption = Unlabelled.skip,
     since: Annotated[
         datetime | None,
         typer.Option(formats=_DATE, metavar="DATE", help="First day of events (UTC)."),
