@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import population
 from benchmarks.play import CHUNK, Messages, play
+from benchmarks.rivals.task import BATCH_EVENTS
 from features.definition import FeatureSet, load_feature_set
 from features.load import load_lookup
 from features.matrix import Enriched
@@ -58,6 +59,18 @@ class Ground:
     events: int
     partitions: int
     threads: int = field(default_factory=available_threads)
+
+    def setting(self, rounds: int) -> dict[str, Any]:
+        """What a result says that its programs ran on."""
+        return {
+            "events_in_topic": self.events,
+            "partitions": self.partitions,
+            "features": len(self.feature_set.features),
+            "trees": self.bundle.trees,
+            "xgboost_threads": self.threads,
+            "batch_events": BATCH_EVENTS,
+            "rounds": rounds,
+        }
 
 
 def note(text: str) -> None:

@@ -16,7 +16,6 @@ from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.programs import Run, Start, Worker, rival
 from benchmarks.result import today, write_result
-from benchmarks.rivals.task import BATCH_EVENTS
 from benchmarks.rounds import measured_run
 from benchmarks.summary import last_line, summarise
 from benchmarks.table import show
@@ -61,23 +60,11 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
             "suite": "spine",
             "date": date,
             "machine": machine(f"{info.server} {info.version}"),
-            "setting": _setting(on),
+            "setting": on.setting(ROUNDS),
             "programs": programs,
             "latency": {mode: asdict(found) for mode, found in latency.items()},
             "last_line": last_line(programs, latency),
         }
-
-
-def _setting(on: Ground) -> Mapping[str, Any]:
-    return {
-        "events_in_topic": on.events,
-        "partitions": on.partitions,
-        "features": len(on.feature_set.features),
-        "trees": on.bundle.trees,
-        "xgboost_threads": on.threads,
-        "batch_events": BATCH_EVENTS,
-        "rounds": ROUNDS,
-    }
 
 
 def _throughput(on: Ground, span: Span) -> Mapping[str, list[Measured]]:

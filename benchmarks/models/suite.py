@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import Ground, ground, note
+from benchmarks.ground import ground, note
 from benchmarks.machine import machine
 from benchmarks.models import explained, swaps
 from benchmarks.models.alone import Device, measure_alone
@@ -19,7 +19,6 @@ from benchmarks.models.table import show
 from benchmarks.models.timing import ROUNDS
 from benchmarks.options import Options
 from benchmarks.result import today, write_result
-from benchmarks.rivals.task import BATCH_EVENTS
 from benchmarks.summary import summarise
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
@@ -64,7 +63,12 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
             "machine": machine(f"{info.server} {info.version}"),
             "gpu": gpu,
             "no_gpu": no_gpu,
-            "setting": _setting(on),
+            "setting": {
+                **on.setting(explained.ROUNDS),
+                "rounds_alone": ROUNDS,
+                "rounds_latency": swaps.ROUNDS,
+                "swap_every_s": swaps.EVERY_S,
+            },
             **alone.figures(),
             "programs": summarise(throughput.runs, explained.BASE),
             "explained_share": throughput.share,
@@ -81,18 +85,3 @@ def _find_gpu() -> tuple[str | None, str | None]:
         why, _, _ = str(error).partition(";")
         return None, f"no GPU on this machine that XGBoost can use ({why})"
     return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode(), None
-
-
-def _setting(on: Ground) -> dict[str, Any]:
-    return {
-        "events_in_topic": on.events,
-        "partitions": on.partitions,
-        "features": len(on.feature_set.features),
-        "trees": on.bundle.trees,
-        "xgboost_threads": on.threads,
-        "batch_events": BATCH_EVENTS,
-        "rounds": explained.ROUNDS,
-        "rounds_alone": ROUNDS,
-        "rounds_latency": swaps.ROUNDS,
-        "swap_every_s": swaps.EVERY_S,
-    }
