@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.ground import Ground
 from benchmarks.programs import Program, Run, Start
@@ -60,13 +60,15 @@ class Measured:
 def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
     """Start, warm up, measure, stop. Raises RunError when the program does not do its work."""
     with (
-        AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin,
+        closing(_group_reader(ground, run)) as reader,
         start(ground, run) as process,
     ):
-        _wait_for_commit(admin, run, process)
+        _wait_for_commit(reader, run, process)
         time.sleep(span.warm_up)
-        first = _Look(admin, run, process)
-        last = _look_until(admin, run, process, first.at + span.measured, ground.events - run.first)
+        first = _Look(reader, run, process)
+        last = _look_until(
+            reader, run, process, first.at + span.measured, ground.events - run.first
+        )
         seconds = last.at - first.at
         if seconds < min(_SHORTEST_S, span.measured):
             raise process.error(f"had no events left after {seconds:.1f} s; play more events")
@@ -80,7 +82,7 @@ def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
             last.cpu_s - first.cpu_s,
             peak,
             _stages(first.metrics, last.metrics),
-            committed(admin, run),
+            committed(reader, run),
             max(0.0, last.others_s - first.others_s) / seconds,
         )
 
@@ -88,24 +90,27 @@ def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
 class _Look:
     """What could be seen of a program at one moment."""
 
-    def __init__(self, admin: AdminClient, run: Run, process: Program) -> None:
+    def __init__(self, reader: Consumer, run: Run, process: Program) -> None:
         times = psutil.Process(process.pid).cpu_times()
-        self.committed = committed(admin, run)
+        self.committed = committed(reader, run)
         self.at = time.monotonic()
         self.cpu_s = times.user + times.system
         self.others_s = _machine_cpu_s() - _own_cpu_s()
         self.metrics = process.metrics()
 
 
-def committed(admin: AdminClient, run: Run) -> int:
-    """Events that a run has committed: the input topic begins at 0 and has no gaps."""
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(run.group)], request_timeout=10
+def _group_reader(ground: Ground, run: Run) -> Consumer:
+    # No admin client: librdkafka 2.16 crashes where the group's coordinator is just being made.
+    return Consumer(
+        {"bootstrap.servers": ground.kafka.bootstrap, "group.id": run.group, "log_level": 0}
     )
-    try:
-        found = asked[run.group].result().topic_partitions
-    except KafkaException:  # not a group yet
-        return 0
+
+
+def committed(reader: Consumer, run: Run) -> int:
+    """Events that a run has committed: the input topic begins at 0 and has no gaps."""
+    partitions = reader.list_topics(run.input_topic, timeout=10).topics[run.input_topic].partitions
+    asked = [TopicPartition(run.input_topic, partition) for partition in partitions]
+    found = reader.committed(asked, timeout=10)
     reached: int = sum(at.offset for at in found if at.offset > 0)
     return max(0, reached - run.first)
 
@@ -134,10 +139,10 @@ def _own_cpu_s() -> float:
     return float(sum(times.user + times.system for times in every))
 
 
-def _wait_for_commit(admin: AdminClient, run: Run, process: Program) -> None:
+def _wait_for_commit(reader: Consumer, run: Run, process: Program) -> None:
     """Until there is one, and the run's history is played."""
     known, deadline = 0, time.monotonic() + _STALL_S
-    while (found := committed(admin, run)) <= run.history:
+    while (found := committed(reader, run)) <= run.history:
         process.require_running()
         if found > known:
             known, deadline = found, time.monotonic() + _STALL_S
@@ -146,14 +151,14 @@ def _wait_for_commit(admin: AdminClient, run: Run, process: Program) -> None:
         time.sleep(_LOOK_S)
 
 
-def _look_until(admin: AdminClient, run: Run, process: Program, until: float, events: int) -> _Look:
+def _look_until(reader: Consumer, run: Run, process: Program, until: float, events: int) -> _Look:
     """The last look: at the time given, or before the topic comes to its end."""
     while time.monotonic() < until:
         process.require_running()
-        if committed(admin, run) > events * (1 - _LEFT_SHARE):
+        if committed(reader, run) > events * (1 - _LEFT_SHARE):
             break
         time.sleep(min(_LOOK_S, max(0.0, until - time.monotonic())))
-    return _Look(admin, run, process)
+    return _Look(reader, run, process)
 
 
 def _stages(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 import fastavro
 import pytest
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
@@ -27,7 +27,7 @@ from tests.windowed import NUMBER, RISK, windowed_pipeline
 from tests.worker_process import read_until, worker
 from worker.checks.examine import examine
 from worker.checks.finding import State
-from worker.embedded.topics import create_topics
+from worker.embedded.topics import committed_offsets, create_topics
 from worker.histories.state import find_namespace
 from worker.wire import score_schema
 
@@ -70,11 +70,8 @@ class Ground:
 
     def checkpoint(self) -> tuple[int, str | None]:
         """The committed offset of partition 0, and its metadata."""
-        with AdminClient({"bootstrap.servers": self.bootstrap}) as admin:
-            at = [TopicPartition(self.topics["input_topic"], 0)]
-            asked = [ConsumerGroupTopicPartitions(self.topics["input_topic"], at)]
-            (answer,) = admin.list_consumer_group_offsets(asked).values()
-            (found,) = answer.result(BOUND_S).topic_partitions
+        topic = self.topics["input_topic"]
+        (found,) = committed_offsets(self.bootstrap, topic, {topic: 1})
         return found.offset, found.metadata
 
     def namespace(self) -> Namespace | None:

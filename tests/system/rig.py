@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from worker.embedded.process import LOOPBACK
-from worker.embedded.topics import create_topics
+from worker.embedded.topics import committed_offsets, create_topics
 
 _latest: Callable[[], Any] = OffsetSpec.latest
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,10 +103,9 @@ class Rig:
 
     def checkpoints(self) -> dict[int, int]:
         """The group's committed offset of each input partition that has one."""
-        asked = ConsumerGroupTopicPartitions(self.group, self._inputs())
-        (answer,) = self._admin.list_consumer_group_offsets([asked], request_timeout=10).values()
-        found = answer.result().topic_partitions
-        return {at.partition: at.offset for at in found if at.offset >= 0}
+        sizes = {self.topics["input"]: self._partitions}
+        answers = committed_offsets(self.bootstrap, self.group, sizes)
+        return {at.partition: at.offset for at in answers if at.offset >= 0}
 
     def members(self) -> int:
         """How many members the group has, once all agree on the assignment; 0 until then."""

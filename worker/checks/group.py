@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -17,10 +17,10 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from schemas.errors import ConfigurationError
 from worker.checks.finding import Finding, failed, many, ok, refused, skipped
-from worker.kafka import make_producer, transactional_id
+from worker.kafka import make_consumer, make_producer, transactional_id
 from worker.publish import SizeLimits
 from worker.settings import WorkerSettings
-from worker.starts import Committed, foreign_ids, other_topic
+from worker.starts import Committed, Starts, foreign_ids, other_topic
 from worker.topics import InputTopic
 
 GROUP, START, TRANSACTIONS = "consumer group", "start", "transactions"
@@ -92,13 +92,11 @@ def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic)
     """Where each partition would start. Raises KafkaException."""
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     at = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(kafka.group, at)], request_timeout=timeout_s
-    )
-    checkpoints = {
-        answer.partition: Committed.of(answer)
-        for answer in asked[kafka.group].result().topic_partitions
-    }
+    # Not by the admin client: librdkafka 2.16 crashes the process where the group's coordinator
+    # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
+    with closing(make_consumer(kafka, lambda _: None)) as consumer:
+        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        checkpoints = starts.committed(range(topic.partitions))
     bounds = [
         {
             found.partition: answer.result().offset

@@ -1,10 +1,10 @@
-"""Making topics."""
+"""Topics and groups, for demo, benchmarks and tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -30,3 +30,19 @@ def create_topics(
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+
+
+def committed_offsets(
+    bootstrap: str, group: str, partitions: Mapping[str, int]
+) -> list[TopicPartition]:
+    """A group's committed offsets, for topics by name with their number of partitions.
+
+    Not by an admin client: where the group's coordinator is just being made, librdkafka 2.16
+    crashes the process (rd_kafka_handle_OffsetFetch). Raises KafkaException.
+    """
+    asked = [TopicPartition(name, p) for name, count in partitions.items() for p in range(count)]
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+    try:
+        return consumer.committed(asked, timeout=_TIMEOUT_S)
+    finally:
+        consumer.close()
