@@ -1,8 +1,8 @@
 """The process in which a model proves itself: `python -m models.bundle_child`.
 
 models.bundle.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`, a
-model's file and another's; seconds; bytes. It answers with one line of JSON on stdout, `{"proven": {...}}` or
-`{"refused": "..."}`, where it lives to do so.
+model's file and another's; seconds; bytes; the id of the process that asks. It answers with one
+line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`, where it lives to do so.
 
 It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
 XGBoost is imported: with it the start would take a second more.
@@ -33,11 +33,11 @@ _EXPLAINED = 16
 
 def main() -> None:
     """Bound this process, look at the bundle, answer."""
-    task, path, how, seconds, memory = sys.argv[1:]
+    task, path, how, seconds, memory, parent = sys.argv[1:]
     # What libraries print goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _end_with_parent()
+    _end_with_parent(int(parent))
     _bound_time(float(seconds))
     _yield_to_others()
     sys.modules["sklearn"] = None  # type: ignore[assignment]
@@ -129,12 +129,15 @@ def _prove_on_gpu(bundle: Bundle, device: str) -> str:
     return backend.device
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """With the thread, even, that waits for the answer."""
     if _LINUX:
         import ctypes  # noqa: PLC0415
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # It may have ended before that.
+        if os.getppid() != parent:
+            sys.exit(1)
 
 
 def _bound_time(seconds: float) -> None:

@@ -30,10 +30,11 @@ from worker.enrich import Enrich
 from worker.health import Health, HealthServer
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
-from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer, transactional_id
+from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop
 from worker.poll import Poller
 from worker.publish import SizeLimits
+from worker.replica import claim_replica, transactional_id
 from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
 from worker.stages import Stages
@@ -161,8 +162,9 @@ def run(pipeline: Pipeline) -> None:
     Raises DeliveryFatalError when a new process has to take over.
     """
     settings = pipeline.settings
-    log.info("settings", **settings.masked())
     with ExitStack() as stack:
+        replica = settings.replica or stack.enter_context(claim_replica(settings.kafka.group))
+        log.info("settings", **{**settings.masked(), "replica": replica})
         watchdog = Watchdog(settings.delivery.watchdog_s)
         watchdog.start()
         health = Health(stale_s=settings.delivery.watchdog_s)
@@ -171,7 +173,7 @@ def run(pipeline: Pipeline) -> None:
         stack.callback(server.stop)
         store = open_store(settings)
         stack.callback(store.close)
-        loop, succession = _make_loop(pipeline, store, watchdog, health, stack)
+        loop, succession = _make_loop(pipeline, replica, store, watchdog, health, stack)
 
         def drain(*_: object) -> None:
             watchdog.bound("drain", settings.delivery.drain_s)
@@ -181,13 +183,18 @@ def run(pipeline: Pipeline) -> None:
             signal.signal(number, drain)
         succession.start()
         stack.callback(succession.stop)
-        _announce(pipeline, server.port)
+        _announce(pipeline, replica, server.port)
         loop.run()
         log.info("drained")
 
 
 def _make_loop(
-    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health, stack: ExitStack
+    pipeline: Pipeline,
+    replica: str,
+    store: OnlineStore,
+    watchdog: Watchdog,
+    health: Health,
+    stack: ExitStack,
 ) -> tuple[Loop, Succession]:
     settings = pipeline.settings
     delivery = settings.delivery
@@ -216,7 +223,9 @@ def _make_loop(
     loop = Loop(
         poller,
         succession,
-        Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog), topics),
+        Delivery(
+            histories, _make_checkpoint(settings, replica, consumer, limits, watchdog), topics
+        ),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
         settle_s=delivery.broker_timeout_s,
@@ -257,7 +266,11 @@ def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) 
 
 
 def _make_checkpoint(
-    settings: WorkerSettings, consumer: Consumer, limits: TopicLimits, watchdog: Watchdog
+    settings: WorkerSettings,
+    replica: str,
+    consumer: Consumer,
+    limits: TopicLimits,
+    watchdog: Watchdog,
 ) -> Checkpoint:
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
@@ -270,9 +283,10 @@ def _make_checkpoint(
             timeout_s=timeout_s,
             watchdog=watchdog,
         )
-    name = transactional_id(settings)
+    name = transactional_id(kafka.group, replica, 0)
     return ExactlyOnce(
         make_producer=lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
+        replica=replica,
         topics=topics,
         limits=limits,
         timeout_s=timeout_s,
@@ -280,11 +294,11 @@ def _make_checkpoint(
     )
 
 
-def _announce(pipeline: Pipeline, port: int) -> None:
+def _announce(pipeline: Pipeline, replica: str, port: int) -> None:
     model = pipeline.serving.score.model
     log.info(
         "started",
-        replica=pipeline.settings.replica,
+        replica=replica,
         http_port=port,
         model=model.name,
         model_version=model.version,

@@ -82,9 +82,13 @@ class _Delivery:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ExactlyOnce(_Delivery):
-    """One transaction per micro-batch, fenced by the group metadata of its own poll."""
+    """One transaction per micro-batch, fenced by the group metadata of its own poll.
+
+    replica: the name that the producer's transactional id is made of.
+    """
 
     make_producer: Callable[[], Producer]
+    replica: str
 
     def open(self) -> None:
         """Replace the producer: the brokers end or abort what its predecessor left open.
@@ -98,8 +102,8 @@ class ExactlyOnce(_Delivery):
                 producer.init_transactions(self.timeout_s)
         except KafkaException as error:
             _discard(producer)
-            if error.args[0].fatal():
-                raise DeliveryFatalError(f"init_transactions: {error}") from error
+            if _is_final(error.args[0]):
+                raise self._final("init_transactions", error.args[0]) from error
             raise
         self._use(producer)
 
@@ -124,8 +128,8 @@ class ExactlyOnce(_Delivery):
 
     def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
-        if reason.fatal() or reason.code() in _FENCED:
-            return DeliveryFatalError(f"the transaction was refused for good: {reason}")
+        if _is_final(reason):
+            return self._final("the transaction was refused for good", reason)
         # The client itself may refuse a record's size, and the transaction goes on without it.
         if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._abort(producer)
@@ -142,9 +146,23 @@ class ExactlyOnce(_Delivery):
             with self.watchdog.guard("abort_transaction"):
                 producer.abort_transaction(self.timeout_s)
         except KafkaException as error:
-            if error.args[0].fatal():
-                raise DeliveryFatalError(f"abort_transaction: {error}") from error
+            if _is_final(error.args[0]):
+                raise self._final("abort_transaction", error.args[0]) from error
             raise OutcomeUnknownError(f"abort_transaction: {error}") from error
+
+    def _final(self, what: str, reason: KafkaError) -> DeliveryFatalError:
+        if reason.code() in _FENCED:
+            return DeliveryFatalError(
+                f"{what}: this worker is fenced ({reason.str()}): another one of the group has the "
+                f"same replica ({self.replica}), or this one stood still for longer than "
+                "transaction.timeout.ms; give each worker a replica of its own"
+            )
+        if reason.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return DeliveryFatalError(
+                f"{what}: {reason.str()}; allow Write and Describe on transactional ids that begin "
+                "with kafka.group and a slash: `fraud-worker check` prints the prefix"
+            )
+        return DeliveryFatalError(f"{what}: {reason}")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -215,8 +233,13 @@ _FENCED = (
     KafkaError._FENCED,  # noqa: SLF001 - its public name
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
+
+
+def _is_final(reason: KafkaError) -> bool:
+    """Tell whether this producer, and each one after it, will be refused."""
+    final = (*_FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    return bool(reason.fatal()) or reason.code() in final
 
 
 def _discard(producer: Producer | None) -> None:

@@ -14,12 +14,14 @@ from confluent_kafka.admin._resource import ResourceType
 
 from schemas.errors import ConfigurationError
 from worker.publish import SizeLimits
-from worker.settings import Kafka, WorkerSettings, read_secret
+from worker.settings import Kafka, read_secret
 
 _LOGGER = logging.getLogger("librdkafka")
 # The broker's own default, where its settings may not be read.
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 _BATCH_BYTES = 1_000_000
+# librdkafka sends no larger record, whatever a topic takes.
+MOST_MESSAGE_BYTES = 1_000_000_000
 TRANSACTION_TIMEOUT_MS = 10_000
 
 NOT_A_MEMBER = (
@@ -76,6 +78,11 @@ def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consu
 
 def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
     """An idempotent producer; ``more`` makes it transactional or gives it callbacks."""
+    options = {"batch.size": _BATCH_BYTES, **client_options(kafka), **kafka.producer}
+    # A batch above a topic's max.message.bytes is refused whole.
+    batch = whole_number(options["batch.size"])
+    if batch is not None:
+        options["batch.size"] = max(1, min(batch, limits.scores, limits.dead_letters))
     return _make(
         Producer,
         "kafka.producer",
@@ -86,11 +93,8 @@ def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": 0,
             "compression.type": "lz4",
-            # A batch above a topic's max.message.bytes is refused whole.
-            "batch.size": min(_BATCH_BYTES, limits.scores, limits.dead_letters),
             "message.max.bytes": max(1_000_000, limits.scores, limits.dead_letters),
-            **client_options(kafka),
-            **kafka.producer,
+            **options,
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
@@ -100,17 +104,14 @@ def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
     )
 
 
-def transactional_id(settings: WorkerSettings) -> str:
-    """One per replica, so that a restarted replica ends what its predecessor left open."""
-    return f"{settings.kafka.group}-{settings.replica}"
-
-
 class TopicLimits:
-    """The output topics' max.message.bytes, as of the last `refresh`."""
+    """The largest records that the output topics and the client take, as of the last `refresh`."""
 
     def __init__(self, kafka: Kafka, timeout_s: float) -> None:
         self._kafka = kafka
         self._timeout_s = timeout_s
+        own = whole_number({**kafka.options, **kafka.producer}.get("message.max.bytes"))
+        self._most = MOST_MESSAGE_BYTES if own is None else min(own, MOST_MESSAGE_BYTES)
         self._limits = SizeLimits(_DEFAULT_MAX_MESSAGE_BYTES, _DEFAULT_MAX_MESSAGE_BYTES)
 
     def __call__(self) -> SizeLimits:
@@ -131,7 +132,7 @@ class TopicLimits:
         with make_admin(self._kafka) as admin:
             answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
             _, scores, dead_letters = (
-                _max_message_bytes(setting, answers[resource])
+                min(_max_message_bytes(setting, answers[resource]), self._most)
                 for setting, resource in zip(topics, resources, strict=True)
             )
         self._limits = SizeLimits(scores, dead_letters)
@@ -140,7 +141,7 @@ class TopicLimits:
 
 def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
     try:
-        return int(answer.result()["max.message.bytes"].value)
+        entry = answer.result().get("max.message.bytes")
     except KafkaException as error:
         code = error.args[0].code()
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -151,6 +152,16 @@ def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
         if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise
         return _DEFAULT_MAX_MESSAGE_BYTES
+    size = whole_number(entry and entry.value)
+    return _DEFAULT_MAX_MESSAGE_BYTES if size is None or size < 0 else size
+
+
+def whole_number(value: object) -> int | None:
+    """Read a number that a broker or a user has given; None where it is none."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
 
 
 def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:

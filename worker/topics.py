@@ -20,7 +20,7 @@ from schemas.errors import ConfigurationError
 from worker import metrics
 from worker.errors import TopicReplacedError
 from worker.health import Health
-from worker.kafka import make_admin, topic_settings
+from worker.kafka import make_admin, topic_settings, whole_number
 from worker.settings import Kafka
 
 log = structlog.get_logger(__name__)
@@ -71,8 +71,8 @@ def describe_input(kafka: Kafka, timeout_s: float) -> InputTopic:
 
 def retention_of(settings: Mapping[str, str]) -> int | None:
     """Retention in a topic's settings, in milliseconds; None for ever, or where it is not told."""
-    retention_ms = int(settings.get("retention.ms", -1))
-    return None if retention_ms < 0 else retention_ms
+    retention_ms = whole_number(settings.get("retention.ms"))
+    return None if retention_ms is None or retention_ms < 0 else retention_ms
 
 
 def ids_from(admin: AdminClient, timeout_s: float) -> Describe:

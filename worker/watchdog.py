@@ -58,9 +58,12 @@ class Watchdog:
                 del self._guards[token]
 
     def bound(self, call: str, limit_s: float) -> None:
-        """From now on the whole process has ``limit_s`` seconds left, for the reason ``call``."""
+        """From now on the whole process has ``limit_s`` seconds left, for the reason ``call``.
+
+        The first bound stands: signals that are repeated give no more time.
+        """
         with self._lock:
-            self._guards[-1] = (call, self._clock() + limit_s)
+            self._guards.setdefault(-1, (call, self._clock() + limit_s))
 
     def check(self) -> None:
         """End the process if a guarded call is past its limit."""

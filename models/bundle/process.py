@@ -49,7 +49,7 @@ def ask(task: Literal["verify", "save"], path: Path, how: str, limits: Limits) -
 
     Raises BundleRefusedError with the reason: the child's own, a limit, or how it ended.
     """
-    arguments = [task, str(path), how, repr(limits.seconds), str(limits.bytes)]
+    arguments = [task, str(path), how, repr(limits.seconds), str(limits.bytes), str(os.getpid())]
     ended = _run([*COMMAND, *arguments], limits.seconds)
     if ended.status != 0:
         raise BundleRefusedError(f"{path}: {_how(ended, limits)}")

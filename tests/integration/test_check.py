@@ -113,6 +113,7 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
     assert not_ok == {"store durability", "reasons"}, found  # the policy gives none
     says(found["input topic"], State.OK, "2 partitions")
     says(found["start"], State.OK, "40 records are to be read")
+    says(found["offset expiry"], State.OK, "offsets do not expire")
     says(found["last records"], State.OK, "all of the last 40 can be scored")
     says(found["record key"], State.OK, "customer_id in all 40 records")
     says(found[f"lookup {LOOKUP}"], State.OK, "of the last 40 events find a value")
@@ -166,6 +167,28 @@ def test_topics_that_do_not_fit_each_other(ground: Ground, make_topic: MakeTopic
     says(found["dead-letter topic"], State.WARNING, "up to 10,000 bytes", "max.message.bytes")
 
 
+def test_an_input_that_outlives_the_offsets(
+    private_kafka: Callable[..., Kafka], redis_url: str, tmp_path: Path
+) -> None:
+    server = private_kafka({"offsets.retention.minutes": "1440"})
+    topics = ("transactions", "scores", "dead")
+    create_topics(server.bootstrap, dict.fromkeys(topics, 1))
+    ground = stand_on(tmp_path, server.bootstrap, topics, redis_url)
+    found = ground.examine()["offset expiry"]
+    says(found, State.WARNING, "for 24 h; records stay for ever: after", "to 2147483647")
+    ground.set("kafka", start_from="error")
+    says(ground.examine()["offset expiry"], State.OK, "does not start")
+
+
+def test_topics_that_take_records_of_any_size(ground: Ground, make_topic: MakeTopic) -> None:
+    any_size = {"max.message.bytes": str(2**31 - 1)}
+    names = ("input_topic", "output_topic", "dead_letter_topic")
+    ground.set("kafka", **{name: make_topic(name[:3], 2, any_size) for name in names})
+    found = ground.examine()
+    says(found["input topic"], State.WARNING, "100,000,000", "receive.message.max.bytes")
+    says(found["output topic"], State.OK, "2 partitions")
+
+
 def commit(ground: Ground, group: str, offset: int) -> None:
     consumer = Consumer({"bootstrap.servers": ground.bootstrap, "group.id": group})
     consumer.commit(offsets=[TopicPartition(ground.topics[0], 0, offset)], asynchronous=False)
@@ -207,7 +230,7 @@ def test_a_group_that_others_use(ground: Ground) -> None:
     found = ground.examine()
     member.close()
     says(found["consumer group"], State.FAILED, "1 member assigned by 'range'", "kafka.group")
-    says(found["transactions"], State.SKIPPED, "workers are running")
+    says(found["transactions"], State.OK, "may be had")
 
 
 def test_records_that_are_keyed_otherwise(ground: Ground) -> None:
@@ -300,7 +323,7 @@ def test_rights_that_are_missing(
         allow(admin, ResourceType.TOPIC, "scores", describe)
         allow(admin, ResourceType.TOPIC, "dead", describe, AclOperation.WRITE)
         allow(admin, ResourceType.GROUP, group, describe)
-        allow(admin, ResourceType.TRANSACTIONAL_ID, f"{group}-r1", describe)
+        allow(admin, ResourceType.TRANSACTIONAL_ID, f"{group}/r1/check", describe)
         # The rules are in force when the broker acts on the last of them.
         deadline = time.monotonic() + BOUND_S
         while (found := ground.examine())["transactions"].state is not State.FAILED:
@@ -309,5 +332,5 @@ def test_rights_that_are_missing(
     says(found["output topic"], State.FAILED, "may not write", "allow Write")
     says(found["dead-letter topic"], State.OK, "may be written")
     says(found["consumer group"], State.FAILED, "may not join", "allow Read on the group")
-    says(found["transactions"], State.FAILED, f"{group}-r1", f"begin with {group}-")
+    says(found["transactions"], State.FAILED, f"{group}/r1/check", f"begin with {group}/")
     assert found["last records"].state in (State.FAILED, State.SKIPPED)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
-from worker.__main__ import app
+from worker.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -72,7 +72,7 @@ def examine(folder: Path) -> Iterator[Finding]:
 
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
-    in_group = (group.GROUP, group.START, group.TRANSACTIONS)
+    in_group = (group.GROUP, group.START, group.EXPIRY, group.TRANSACTIONS)
     of_windows = histories.checks(feature_set)
     for check in (*topics.ROLES, *of_windows, *in_group, *sample.checks(feature_set)):
         yield skipped(check, why)
@@ -106,8 +106,10 @@ def _kafka(
     yield from findings
     yield from topics.judge_topics(found or {}, cluster.brokers)
     source = (found or {}).get(topics.INPUT)
+    if source is not None:
+        yield from topics.judge_size(settings.kafka, source)
     yield from _histories(settings, feature_set, source, store_holds=store_holds)
-    yield from _group(admin, settings, source)
+    yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
         for check in sample.checks(feature_set):
@@ -140,16 +142,20 @@ def _histories(
 
 
 def _group(
-    admin: AdminClient, settings: WorkerSettings, source: topics.Topic | None
+    admin: AdminClient,
+    settings: WorkerSettings,
+    cluster: brokers.Cluster,
+    source: topics.Topic | None,
 ) -> Iterator[Finding]:
-    own, findings = _kept(group.GROUP, partial(group.look_up, admin, settings))
-    yield from findings
+    yield from examined(group.GROUP, partial(group.check_group, admin, settings))
     if source is None:
         yield skipped(group.START, _NEEDS_INPUT)
+        yield skipped(group.EXPIRY, _NEEDS_INPUT)
     else:
         start = partial(group.check_start, admin, settings, source.as_input())
         yield from examined(group.START, start)
-    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings, own))
+        yield group.judge_expiry(settings, cluster.settings, source.settings)
+    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings))
 
 
 def _sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,14 +17,17 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from schemas.errors import ConfigurationError
-from worker.checks.finding import Finding, failed, many, ok, refused, skipped
-from worker.kafka import make_consumer, make_producer, transactional_id
+from worker.checks.finding import Finding, failed, many, ok, refused, skipped, warning
+from worker.checks.topics import days
+from worker.kafka import make_consumer, make_producer, whole_number
 from worker.publish import SizeLimits
+from worker.replica import transactional_id, transactional_prefix
 from worker.settings import WorkerSettings
 from worker.starts import Committed, Starts, foreign_ids, other_topic
-from worker.topics import InputTopic
+from worker.topics import InputTopic, retention_of
 
-GROUP, START, TRANSACTIONS = "consumer group", "start", "transactions"
+GROUP, START, EXPIRY = "consumer group", "start", "offset expiry"
+TRANSACTIONS = "transactions"
 _ASSIGNOR = "cooperative-sticky"
 _SOON = (
     KafkaError.NOT_COORDINATOR,
@@ -36,6 +40,8 @@ _REFUSED = (
 )
 _LIMITS = SizeLimits(1_000_000, 1_000_000)
 _LISTED = 5
+# The largest value of offsets.retention.minutes: four thousand years.
+_FOR_EVER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,8 @@ class Group:
     rights: frozenset[str] | None
 
 
-def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[Group, list[Finding]]:
-    """The group, which is there as soon as it is named. Raises KafkaException."""
+def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
+    """Look at the group, which is there as soon as it is named. Raises KafkaException."""
     name, timeout_s = settings.kafka.group, settings.delivery.broker_timeout_s
     deadline = time.monotonic() + timeout_s
     while True:
@@ -73,7 +79,7 @@ def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[Group, list[F
             found.partition_assignor,
             None if rights is None else frozenset(right.name for right in rights),
         )
-        return group, [judge_group(group)]
+        return [judge_group(group)]
 
 
 def judge_group(group: Group) -> Finding:
@@ -155,30 +161,61 @@ def judge_start(
     return findings or [ok(START, f"{words}; {waiting:,} records are to be read")]
 
 
-def check_transactions(settings: WorkerSettings, group: Group | None) -> list[Finding]:
-    """That this replica's transactional id may be used.
+def judge_expiry(
+    settings: WorkerSettings, brokers: Mapping[str, str], topic: Mapping[str, str]
+) -> Finding:
+    """Compare how long the brokers keep a group's offsets with how long the input keeps records.
 
-    Taking the id would fence a worker that uses it, so that running workers are left alone.
-    Raises KafkaException.
+    Args:
+        settings: The settings of the worker.
+        brokers: The settings of a broker; empty where they may not be read.
+        topic: The settings of the input topic; empty where they may not be read.
     """
+    start_from = settings.kafka.start_from
+    minutes = whole_number(brokers.get("offsets.retention.minutes"))
+    if start_from == "error":
+        return ok(EXPIRY, "kafka.start_from is error: a group without its offsets does not start")
+    if minutes is None or not topic:
+        whose = "the brokers' offsets.retention.minutes" if topic else "the input topic's retention"
+        return skipped(EXPIRY, f"{whose} could not be read: it takes the right DescribeConfigs")
+    compacted = topic.get("cleanup.policy") == "compact"
+    records_ms = None if compacted else retention_of(topic)
+    if minutes >= _FOR_EVER:
+        return ok(EXPIRY, "offsets do not expire")
+    offsets_ms = 60_000 * minutes
+    kept = "for ever" if records_ms is None else days(records_ms)
+    found = f"offsets expire when the group was empty for {days(offsets_ms)}; records stay {kept}"
+    if records_ms is not None and offsets_ms >= records_ms:
+        return ok(EXPIRY, found)
+    then = {
+        "earliest": "after that, all records that are still there are scored again",
+        "latest": "after that, all records that were not scored yet are skipped",
+    }[start_from]
+    least = f"to {_FOR_EVER} (for ever)" if records_ms is None else "above the retention"
+    remedy = (
+        f"raise the brokers' offsets.retention.minutes {least}, or set kafka.start_from to error "
+        "once the group has offsets"
+    )
+    return warning(EXPIRY, f"{found}: {then} (kafka.start_from: {start_from})", remedy)
+
+
+def check_transactions(settings: WorkerSettings) -> list[Finding]:
+    """Try whether this user may have transactions. Raises KafkaException."""
     if settings.delivery.guarantee != "exactly_once":
         return [skipped(TRANSACTIONS, "delivery.guarantee is at_least_once")]
-    if group is None:
-        return [skipped(TRANSACTIONS, "the group could not be looked at")]
-    if group.members:
-        return [skipped(TRANSACTIONS, "workers are running in the group and use them")]
-    name = transactional_id(settings)
+    group = settings.kafka.group
+    # The id of a worker would fence it, even one that has not joined the group yet.
+    name = transactional_id(group, settings.replica or socket.gethostname(), "check")
     producer = make_producer(settings.kafka, _LIMITS, **{"transactional.id": name})
     try:
         producer.init_transactions(settings.delivery.broker_timeout_s)
     except KafkaException as error:
         if error.args[0].code() not in _REFUSED:
             raise
-        remedy = (
-            f"allow Write and Describe on transactional ids that begin with {settings.kafka.group}-"
-        )
+        prefix = transactional_prefix(group)
+        remedy = f"allow Write and Describe on transactional ids that begin with {prefix}"
         return [failed(TRANSACTIONS, f"{name}: {error.args[0].str()}", remedy)]
-    return [ok(TRANSACTIONS, f"transactional.id {name}")]
+    return [ok(TRANSACTIONS, f"may be had under ids that begin with {transactional_prefix(group)}")]
 
 
 def _listed(partitions: list[int]) -> str:

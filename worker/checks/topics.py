@@ -9,13 +9,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from worker.checks.finding import Finding, failed, many, ok, skipped, warning
-from worker.kafka import topic_settings
-from worker.settings import WorkerSettings
+from worker.kafka import topic_settings, whole_number
+from worker.settings import Kafka, WorkerSettings
 from worker.topics import InputTopic, retention_of
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
 TOPICS, REPLICATION = "topics", "replication"
 _SHORT_RETENTION_MS = 24 * 3_600_000
+# librdkafka's own, and the bytes of an answer that are not records.
+_RECEIVE_BYTES = 100_000_000
+_ANSWER_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Topic:
 
     def number(self, setting: str) -> int | None:
         """A setting as a whole number; None where it could not be read."""
-        return int(self.settings[setting]) if setting in self.settings else None
+        return whole_number(self.settings.get(setting))
 
     def as_input(self) -> InputTopic:
         """Describe it as the input topic."""
@@ -132,6 +135,21 @@ def _input(topic: Topic) -> Iterator[Finding]:
         found = f"{topic.name}: events are kept {days(retention_ms)} only"
         remedy = "raise retention.ms: a worker that is away for longer loses events"
         yield warning(INPUT, found, remedy)
+
+
+def judge_size(kafka: Kafka, topic: Topic) -> Iterator[Finding]:
+    """Compare the input topic's largest record with what the consumer can receive."""
+    option = "receive.message.max.bytes"
+    options = {option: _RECEIVE_BYTES, **kafka.options, **kafka.consumer}
+    receives, largest = whole_number(options[option]), topic.number("max.message.bytes")
+    if receives is None or largest is None or largest + _ANSWER_BYTES <= receives:
+        return
+    found = (
+        f"{topic.name} takes records up to {largest:,} bytes, the consumer's {option} is "
+        f"{receives:,}: its partition would stand still at a larger one"
+    )
+    remedy = f"lower the topic's max.message.bytes, or raise {option} in kafka.consumer"
+    yield warning(INPUT, found, remedy)
 
 
 def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding]:

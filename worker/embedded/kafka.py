@@ -60,6 +60,8 @@ SETTINGS = {
     "log.cleaner.dedupe.buffer.size": "8388608",
     # Records of historic events may carry their own times; they are not to vanish meanwhile.
     "log.retention.ms": "-1",
+    # And so are offsets: a group that starts again after weeks goes on where it was.
+    "offsets.retention.minutes": "2147483647",
 }
 
 

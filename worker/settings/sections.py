@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -165,9 +164,10 @@ class WorkerSettings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    replica: Text = Field(
-        default_factory=socket.gethostname,
-        description="Name of this replica, unique in the group; default: the host name.",
+    replica: Text | None = Field(
+        default=None,
+        description="Name of this replica, unique in the group; default: the host name with the "
+        "lowest number that no other worker of the group has on this host, such as HOST-0.",
         examples=["worker-1"],
     )
     features: Path = Field(default=Path("features.yaml"), description="The feature set.")

@@ -199,7 +199,11 @@ def test_where_no_process_can_be_started_that_is_said(
 
 
 def in_the_child(
-    change: str, folder: str = "folder", seconds: float = 60, memory: int = 2**26
+    change: str,
+    folder: str = "folder",
+    seconds: float = 60,
+    memory: int = 2**26,
+    parent: int | None = None,
 ) -> tuple[int, str, str]:
     """Run the child's own code, changed; its status, answer and last words.
 
@@ -210,7 +214,10 @@ def in_the_child(
         "child.prove = globals().get('prove', child.prove)\nchild.main()"
     )
     ended = subprocess.run(
-        [*child_that(code), "verify", folder, "cpu", str(seconds), str(memory)],
+        [
+            *child_that(code),
+            *("verify", folder, "cpu", str(seconds), str(memory), str(parent or os.getpid())),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -222,6 +229,12 @@ def refused(change: str, folder: str = "folder") -> tuple[str, str]:
     status, answer, words = in_the_child(change, folder)
     assert status == 0, words
     return json.loads(answer)["refused"], words
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the child is bound to its parent on Linux")
+def test_the_child_of_a_process_that_has_ended_looks_at_nothing() -> None:
+    assert in_the_child("def prove(*_): return 1")[:2] == (0, '{"proven": 1}\n')
+    assert in_the_child("def prove(*_): return 1", parent=2**22 + 1)[:2] == (1, "")
 
 
 def test_the_child_ends_itself_when_its_time_is_over() -> None:

@@ -33,7 +33,7 @@ from worker.checks.finding import Finding, State, examined, failed, holds, ok, r
 from worker.checks.group import Group, judge_group, judge_start
 from worker.checks.sample import judge_errors, judge_keys, judge_lookup
 from worker.checks.store import judge_store
-from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_topics
+from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_size, judge_topics
 from worker.checks.wire import check_scores, check_writers
 from worker.cli.check import check
 from worker.cli.findings import lines
@@ -91,6 +91,10 @@ def _drop(*names: str) -> Change:
         del values[names[-1]]
 
     return change
+
+
+def _keep_all(_: dict[str, Any]) -> None:
+    pass
 
 
 def _keep(*names: str) -> Change:
@@ -406,7 +410,7 @@ def test_a_bound_of_transactions_is_none_at_least_once(folder: Path) -> None:
     edit(folder / "worker.yaml", _set("at_least_once", "delivery", "guarantee"))
     _, settings = read(folder)
     assert check_bounds(settings, None)[0].state is State.OK
-    (finding,) = group.check_transactions(settings, None)
+    (finding,) = group.check_transactions(settings)
     says(finding, State.SKIPPED, "at_least_once", "")
 
 
@@ -566,12 +570,116 @@ def test_checkpoints_of_another_topic_are_found(
     says(finding, state, found, "")
 
 
-def test_running_workers_are_not_fenced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "make_producer", lambda *_, **__: pytest.fail("fenced"))
+def test_no_worker_is_fenced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    class Taker:
+        def init_transactions(self, timeout: float) -> None:
+            assert timeout > 0
+
+    def make_producer(*_: object, **options: str) -> Taker:
+        taken.append(options["transactional.id"])
+        return Taker()
+
+    monkeypatch.setattr(group, "make_producer", make_producer)
+    for change in (_keep_all, _set("worker-1", "replica")):
+        edit(folder / "worker.yaml", change)
+        _, settings = read(folder)
+        (finding,) = group.check_transactions(settings)
+        says(finding, State.OK, f"begin with {settings.kafka.group}/", "")
+    # A worker's id ends with a number.
+    assert [name.rpartition("/")[2] for name in taken] == ["check", "check"]
+    assert taken[1].split("/")[1] == "worker-1"
+
+
+@pytest.mark.parametrize("change", [_set("r", "replica"), _keep_all])
+def test_the_files_are_read_without_a_lock(
+    change: Change, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "not-there"))
+    edit(folder / "worker.yaml", change)
+    assert holds(read_files(folder).findings)
+
+
+WEEK, DAY = str(7 * 86_400_000), str(86_400_000)
+
+
+@pytest.mark.parametrize(
+    ("start_from", "minutes", "topic", "state", "found"),
+    [
+        ("earliest", "10080", {"retention.ms": WEEK}, State.OK, "for 7 days; records stay 7 days"),
+        ("latest", "10080", {"retention.ms": DAY}, State.OK, "records stay 24 h"),
+        ("earliest", "1440", {"retention.ms": WEEK}, State.WARNING, "still there are scored again"),
+        ("latest", "1440", {"retention.ms": WEEK}, State.WARNING, "not scored yet are skipped"),
+        ("earliest", "10080", {"retention.ms": "-1"}, State.WARNING, "records stay for ever"),
+        (
+            "earliest",
+            "10080",
+            {"retention.ms": DAY, "cleanup.policy": "compact"},
+            State.WARNING,
+            "records stay for ever",
+        ),
+        (
+            "earliest",
+            "10080",
+            {"retention.ms": DAY, "cleanup.policy": "compact,delete"},
+            State.OK,
+            "records stay 24 h",
+        ),
+        ("earliest", str(2**31 - 1), {"retention.ms": "-1"}, State.OK, "do not expire"),
+        ("error", "1", {"retention.ms": "-1"}, State.OK, "does not start"),
+        ("earliest", None, {"retention.ms": WEEK}, State.SKIPPED, "offsets.retention.minutes"),
+        ("earliest", "?", {"retention.ms": WEEK}, State.SKIPPED, "offsets.retention.minutes"),
+        ("earliest", "10080", {}, State.SKIPPED, "the input topic's retention"),
+    ],
+)
+def test_offsets_that_expire_before_the_records_do(
+    start_from: str,
+    minutes: str | None,
+    topic: dict[str, str],
+    state: State,
+    found: str,
+    folder: Path,
+) -> None:
+    edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
     _, settings = read(folder)
-    busy = Group("g", "STABLE", 1, "cooperative-sticky", None)
-    (finding,) = group.check_transactions(settings, busy)
-    says(finding, State.SKIPPED, "workers are running", "")
+    brokers = {} if minutes is None else {"offsets.retention.minutes": minutes}
+    finding = group.judge_expiry(settings, brokers, topic)
+    says(finding, state, found, "")
+    assert ("raise the brokers' offsets.retention.minutes" in finding.remedy) is (
+        state is State.WARNING
+    )
+
+
+@pytest.mark.parametrize(
+    ("largest", "option", "found"),
+    [
+        ("1048588", None, None),
+        ("99999488", None, None),
+        ("99999489", None, "up to 99,999,489 bytes"),
+        ("2147483647", None, "receive.message.max.bytes is 100,000,000"),
+        ("1048588", 1_000_000, "receive.message.max.bytes is 1,000,000"),
+        ("500000000", "600000000", None),
+        ("unlimited", None, None),
+    ],
+)
+def test_records_that_the_consumer_cannot_receive(
+    largest: str, option: object, found: str | None, folder: Path
+) -> None:
+    if option is not None:
+        change = _set(option, "kafka", "consumer", "receive.message.max.bytes")
+        edit(folder / "worker.yaml", change)
+    _, settings = read(folder)
+    findings = [*judge_size(settings.kafka, other(TOPIC, {"max.message.bytes": largest}))]
+    assert len(findings) == (found is not None)
+    for finding in findings:
+        says(finding, State.WARNING, found or "", "raise receive.message.max.bytes")
+
+
+def test_a_number_that_is_none_is_not_read() -> None:
+    odd = other(TOPIC, dict.fromkeys(("max.message.bytes", "retention.ms"), "unlimited"))
+    findings = judge_topics({**ROLES, INPUT: odd}, 3)
+    assert {finding.state for finding in findings} == {State.OK}
 
 
 STORE = StoreInfo("valkey", "9.1", "noeviction", 2**20, 0, append_only=True)

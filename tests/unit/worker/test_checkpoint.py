@@ -53,6 +53,7 @@ def exactly_once(*producers: FakeProducer, watchdog: Watchdog | None = None) -> 
     made = iter(producers)
     return ExactlyOnce(
         make_producer=lambda: cast("Any", next(made)),
+        replica="host-0",
         topics=TOPICS,
         limits=lambda: LIMITS,
         timeout_s=5.0,
@@ -127,6 +128,51 @@ def test_a_producer_that_is_fenced_or_broken_ends_the_worker(
     refused, producer = delivered_after(call, error)
     assert type(refused) is DeliveryFatalError
     assert "abort_transaction" not in producer.calls
+
+
+def open_and_deliver(checkpoint: ExactlyOnce) -> None:
+    checkpoint.open()
+    checkpoint.deliver(OUTBOX)
+
+
+FENCED = [
+    kafka_error(KafkaError._FENCED, fatal=True),
+    kafka_error(KafkaError.INVALID_PRODUCER_EPOCH),
+    kafka_error(KafkaError.PRODUCER_FENCED),
+]
+
+
+@pytest.mark.parametrize("call", COMMITTED)
+@pytest.mark.parametrize("error", FENCED, ids=lambda error: str(error.args[0].name()))
+def test_a_fenced_worker_names_its_replica_and_the_remedy(call: str, error: KafkaException) -> None:
+    producer = FakeProducer()
+    checkpoint = exactly_once(producer)
+    producer.fail(call, error)
+    with pytest.raises(DeliveryFatalError) as raised:
+        open_and_deliver(checkpoint)
+    said = str(raised.value)
+    assert "same replica (host-0)" in said
+    assert said.endswith("give each worker a replica of its own")
+
+
+def test_a_worker_that_is_fenced_while_it_aborts_says_so() -> None:
+    producer = FakeProducer()
+    checkpoint = exactly_once(producer)
+    checkpoint.open()
+    producer.fail("commit_transaction", kafka_error(KafkaError.ILLEGAL_GENERATION))
+    producer.fail("abort_transaction", kafka_error(KafkaError.PRODUCER_FENCED))
+    refused = refusal(checkpoint)
+    assert type(refused) is DeliveryFatalError
+    assert "same replica (host-0)" in str(refused)
+
+
+@pytest.mark.parametrize("call", COMMITTED)
+def test_a_worker_without_the_right_to_its_transactional_id_says_which(call: str) -> None:
+    producer = FakeProducer()
+    checkpoint = exactly_once(producer)
+    producer.fail(call, kafka_error(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED))
+    with pytest.raises(DeliveryFatalError, match="allow Write and Describe"):
+        open_and_deliver(checkpoint)
 
 
 @pytest.mark.parametrize("call", ["begin_transaction", *COMMITTED[3:]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import ConfigurationError, DependencyUnavailableError, DeviceLostError
-from worker import __main__
+from worker.cli import commands
 from worker.errors import DeliveryFatalError
 
 
@@ -27,8 +27,8 @@ def test_an_error_ends_the_process_with_its_message_and_status(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(__main__, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as ended:
-        __main__.main()
+        commands.main()
     assert ended.value.code == status
     assert capsys.readouterr().err == f"error: {error}\n"

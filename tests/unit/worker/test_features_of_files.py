@@ -175,7 +175,7 @@ assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
 def test_a_table_of_files_waits_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     program = f"""
 import sys
-from worker.__main__ import app
+from worker.cli.commands import app
 from schemas.errors import ConfigurationError
 try:
     app(["features", "build", "--set", {str(SET)!r}, "--events", "none.parquet", "--out", "t.parquet"])

@@ -12,7 +12,7 @@ from models.bundle import load_bundle
 from models.policy import load_policy
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import simulated, write_table
-from worker.__main__ import app
+from worker.cli.commands import app
 
 DAYS = ("--from", "2018-07-25", "--until", "2018-07-31", "--folds", 2)
 

@@ -94,6 +94,14 @@ def test_the_whole_process_can_be_bounded(watchdog: Watchdog, clock: Clock, ende
     assert ended.times == 1
 
 
+def test_repeated_signals_give_no_more_time(watchdog: Watchdog, clock: Clock, ended: Ended) -> None:
+    for _ in range(3):
+        watchdog.bound("drain", 20.0)
+        clock.sleep(7.0)
+    watchdog.check()
+    assert ended.times == 1
+
+
 def test_a_signal_handler_may_bound_the_process_while_a_call_is_being_guarded(
     ended: Ended,
 ) -> None:
