@@ -67,9 +67,9 @@ properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(r
 bundles: install ## flip bits of a model bundle, sum it again and have it verified: FLIPS=500 SEED=(random)
 	@$(BIN)/python tests/unit/models/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
 
-bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder
+bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
-		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT))
+		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
 
 evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=8 KEEP=folder
 	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--suite NAME] [--events N] [--out FOLDER]``."""
+"""``python -m benchmarks [--json] [--suite NAME] [--events N] [--out FOLDER | --record]``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import spine
+from benchmarks import report, spine
 from benchmarks.features import suite as features
 from benchmarks.models import suite as models
-from benchmarks.options import RESULTS, Options
+from benchmarks.options import RESULTS, UNRECORDED, Options
 from benchmarks.programs import RunError
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
@@ -29,7 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--suite", default="spine", help="what to measure (default: spine)")
     parser.add_argument("--events", type=int, help="play so many events, for a quick look")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result files")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--out", type=Path, default=UNRECORDED, help="folder of the result files (%(default)s)"
+    )
+    where.add_argument(
+        "--record",
+        dest="out",
+        action="store_const",
+        const=RESULTS,
+        help="write the result files to benchmarks/results, and docs/performance.md from them",
+    )
     given = parser.parse_args(arguments)
     if given.suite not in SUITES:
         print(f"error: no suite {given.suite!r}; there is {', '.join(SUITES)}", file=sys.stderr)
@@ -39,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (RunError, ConfigurationError, DependencyUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if given.out.resolve() == RESULTS.resolve():
+        report.main()
     if given.json:
         print(json.dumps(line))
     return 0

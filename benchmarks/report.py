@@ -1,4 +1,7 @@
-"""Writes the newest committed results into docs/performance.md: ``python -m benchmarks.report``."""
+"""Write the newest results of benchmarks/results into docs/performance.md.
+
+Done by ``python -m benchmarks --record``; ``python -m benchmarks.report`` does nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from typing import Any
 from benchmarks.features.report import features
 from benchmarks.markdown import measured_on, programs, stations
 from benchmarks.models.report import models
+from benchmarks.options import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"

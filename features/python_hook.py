@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from features.python_file import RAISED, HookError, raised
+from features.python_file import HookError
+from features.python_run import HookFile, HookRaisedError
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -24,6 +24,8 @@ Rows = npt.NDArray[np.intp]
 
 _ORDINARY = 144
 _MIXED = 96
+_WRITES = ("read-only", "WRITEABLE")
+"""Words of numpy's where an array is written to, or made writeable, that must not be."""
 _SPECIAL = np.array(
     [
         *(np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, 90.0, -180.0),
@@ -51,25 +53,24 @@ class PythonHook:
     """
 
     name: str
-    file: Path
+    file: HookFile
     function: Callable[..., Any]
     arguments: tuple[str, ...]
 
     def call(self, columns: Sequence[Floats]) -> Called:
         """The values of N rows; a row that the function raises for is missing, and told."""
-        contiguous = [np.ascontiguousarray(column) for column in columns]
-        rows = len(contiguous[0])
+        rows = len(columns[0])
         called = Called(np.full(rows, np.nan), np.zeros(rows, dtype=np.bool_))
-        self._fill(called, contiguous, 0, rows)
+        self._fill(called, columns, 0, rows)
         return called
 
-    def _fill(self, called: Called, columns: list[Floats], start: int, end: int) -> None:
+    def _fill(self, called: Called, columns: Sequence[Floats], start: int, end: int) -> None:
         """The rows from ``start`` to ``end``, in halves where the function raises for them all."""
         if start == end:
             return
         try:
             called.values[start:end] = self._values([column[start:end] for column in columns])
-        except RAISED:
+        except (HookRaisedError, _WrongResultError):
             if end - start == 1:
                 called.failed[start] = True
                 return
@@ -106,21 +107,25 @@ class PythonHook:
             return self._values([column[rows] for column in sample])
         except _WrongResultError as error:
             raise HookError(f"{self.name} {error}") from error
-        except RAISED as error:
-            message = f"{self.name} raises {raised(error, self.file)}"
-            if "read-only" in str(error):
-                raise HookError(f"{message}; arguments are not to be changed: copy them") from error
+        except HookRaisedError as raised:
+            message = f"{self.name} raises {self.file.words(raised)}"
+            text = self.file.text(raised)
+            if any(word in text for word in _WRITES):
+                raise HookError(f"{message}; arguments are not to be changed: copy them") from None
             if len(rows) > 1:
                 raise HookError(
                     f"{message}; it is called with a column for each argument"
-                ) from error
+                ) from None
             found = self._in_words(sample, int(rows[0]))
-            raise HookError(f"{message} for {found}; give nan where there is no value") from error
+            raise HookError(f"{message} for {found}; give nan where there is no value") from None
 
     def _values(self, columns: list[Floats]) -> Floats:
-        """What the function returns, as float64[N] of its own; else what it raises."""
+        """Call the function; its result as float64[N] of our own.
+
+        Raises HookRaisedError for what it raises, _WrongResultError for another result.
+        """
         rows = len(columns[0])
-        result = self.function(*map(_read_only, columns))
+        result = self.file.run(self.function, *map(_frozen, columns))
         is_plain = type(result) is np.ndarray  # a masked array would lose its mask
         if not (is_plain and result.dtype == np.float64 and result.shape == (rows,)):
             found = f"{result.dtype}{[*result.shape]}" if is_plain else type(result).__name__
@@ -169,8 +174,6 @@ def _same_bits(a: Floats, b: Floats) -> Mask:
     return same | (np.isnan(a) & np.isnan(b))
 
 
-def _read_only(column: Floats) -> Floats:
-    """A view that cannot be written to: other features read the same column."""
-    view = column.view()
-    view.flags.writeable = False
-    return view
+def _frozen(column: Floats) -> Floats:
+    """A copy that cannot be made writeable, as bytes hold it: other features read the column."""
+    return np.frombuffer(column.tobytes(), column.dtype)

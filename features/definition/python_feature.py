@@ -32,9 +32,9 @@ class PythonCompiler:
         """
         reference, written = str(spec.python), tuple(map(str, spec.args or ()))
         try:
-            path, function, digest = self._files.function(reference, written)
+            file, function, digest = self._files.function(reference, written)
             name = reference.rpartition(":")[2]
-            hook = PythonHook(name, path, function, written)
+            hook = PythonHook(name, file, function, written)
             if (reference, len(written)) not in self._proven:
                 hook.prove()
                 self._proven.add((reference, len(written)))

@@ -191,8 +191,10 @@ class Location:
         import fcntl  # noqa: PLC0415  not on Windows, where one can serve but not promote
 
         path = self.folder / LOCK_FILE
+        # a link would have another file opened, and a FIFO would have this wait for a reader
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            opened = path.open("wb")
+            opened = os.fdopen(os.open(path, flags, 0o666), "wb")
         except OSError as error:
             raise BundleRefusedError(f"{path}: cannot be written ({error.strerror})") from error
         deadline = time.monotonic() + _LOCK_S

@@ -23,6 +23,8 @@ from models.bundle.refusal import BundleRefusedError
 
 MANIFEST_FILE = "manifest.json"
 MAX_GOLDEN = 1000
+_SHOWN = 10
+_SHOWN_CHARACTERS = 80
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{8,64})?$")]
@@ -153,8 +155,9 @@ def parse_manifest(text: bytes, where: str) -> Manifest:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = sorted({key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1})
-        raise ValueError(f"keys given more than once: {', '.join(twice)}")
+        counts = Counter(key for key, _ in pairs)
+        twice = sorted(key[:_SHOWN_CHARACTERS] for key, count in counts.items() if count > 1)
+        raise ValueError(f"keys given more than once: {', '.join(twice[:_SHOWN])}")
     return found
 
 
@@ -166,8 +169,9 @@ def told(error: ValidationError) -> str:
     """The findings of pydantic in one line, each with the key that it is about."""
     known = ", ".join(Manifest.model_fields)
     told = []
-    for finding in error.errors(include_url=False):
-        key = ".".join(str(part) for part in finding["loc"])
+    findings = error.errors(include_url=False, include_input=False)
+    for finding in findings[:_SHOWN]:
+        key = ".".join(str(part)[:_SHOWN_CHARACTERS] for part in finding["loc"])
         if finding["type"] == "extra_forbidden":
             told.append(
                 f"{key} is not a key of this version's manifest (known: {known}); "
@@ -177,4 +181,6 @@ def told(error: ValidationError) -> str:
             told.append(f"{key}: Field required; an older version wrote it: write it again")
         else:
             told.append(f"{key}: {finding['msg']}")
+    if len(findings) > _SHOWN:
+        told.append(f"and {len(findings) - _SHOWN} more")
     return "; ".join(told)

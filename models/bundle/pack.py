@@ -17,7 +17,7 @@ from models.bundle.facts import check_accepted, open_model
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.process import DEFAULT_LIMITS, Limits
 from models.bundle.refusal import BundleRefusedError
-from models.bundle.sums import MAX_FILE_BYTES, read_plain
+from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import Trees, check_trees
 from models.bundle.verify import Verified, save_anew, verify
 from models.bundle.write import write_bundle
@@ -92,7 +92,7 @@ def read_model(path: Path) -> xgb.Booster:
 
     Raises BundleRefusedError for what is no model of XGBoost.
     """
-    content = read_plain(path, MAX_FILE_BYTES)
+    content = read_plain(path, MAX_BUNDLE_BYTES)
     if content.startswith(_PICKLES):
         raise BundleRefusedError(
             f"{path}: looks like a pickle or an archive, which is never loaded; load it where you "
@@ -117,7 +117,7 @@ def _as_saved_anew(model: Path, limits: Limits) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "model.ubj"
         save_anew(model, saved, limits)
-        return read_plain(saved, MAX_FILE_BYTES)
+        return read_plain(saved, MAX_BUNDLE_BYTES)
 
 
 def _contents(booster: xgb.Booster, where: str) -> tuple[ModelFacts, Trees]:

@@ -1,7 +1,8 @@
 """SHA256SUMS: the format of `sha256sum -c`, read strictly.
 
-The folder must hold exactly the files that the sums name, as plain files. A file is read once and
-the bytes that were summed are the bytes that are used, so nothing can change in between.
+The folder must hold exactly the files that the sums name, as plain files. Their number and the sum
+of their sizes are bounded before any of them is read. A file is read once and the bytes that were
+summed are the bytes that are used, so nothing can change in between.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path
 from models.bundle.refusal import BundleRefusedError
 
 SUMS_FILE = "SHA256SUMS"
-MAX_FILE_BYTES = 512 * 1024 * 1024
+MAX_BUNDLE_BYTES = 512 * 1024 * 1024
+"""Sum of the sizes of a bundle's files: a process that reads a bundle holds all of them at once."""
+MAX_FILES = 100
 MAX_SUMS_BYTES = 64 * 1024
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
@@ -59,17 +62,30 @@ def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
 
     With them, the SHA-256 of SHA256SUMS itself: it names the bundle to the last bit.
     Raises BundleRefusedError when the folder holds other files than the sums name, links or
-    folders, a file over the bound, or a file with another digest.
+    folders, too many files or bytes, or a file with another digest.
     """
     present = _plain_files(folder)
     if SUMS_FILE not in present:
         raise BundleRefusedError(
             f"{folder}: has no {SUMS_FILE}; it is no model bundle, or its copy is not complete"
         )
+    check_size(present, folder)
     contents = {SUMS_FILE: read_plain(folder / SUMS_FILE, MAX_SUMS_BYTES)}
-    named = _named(present, contents[SUMS_FILE], folder)
-    contents |= {name: read_plain(folder / name, MAX_FILE_BYTES) for name in named}
+    named = _named(present.keys(), contents[SUMS_FILE], folder)
+    # a file that has grown since would break the bound on their sum
+    contents |= {name: read_plain(folder / name, present[name]) for name in named}
     return checked(contents, folder), hashlib.sha256(contents[SUMS_FILE]).hexdigest()
+
+
+def check_size(sizes: Mapping[str, int], folder: Path) -> None:
+    """Raise BundleRefusedError where files of these sizes in bytes, by name, are too large together."""
+    total = sum(sizes.values())
+    if total > MAX_BUNDLE_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise BundleRefusedError(
+            f"{folder}: its files have {total:,} bytes together, {largest} {sizes[largest]:,} of "
+            f"them; a bundle may have {MAX_BUNDLE_BYTES:,}: write a smaller one"
+        )
 
 
 def checked(contents: Mapping[str, bytes], folder: Path) -> dict[str, bytes]:
@@ -105,21 +121,28 @@ def _named(present: AbstractSet[str], text: bytes, folder: Path) -> dict[str, st
     return sums
 
 
-def _plain_files(folder: Path) -> set[str]:
+def _plain_files(folder: Path) -> dict[str, int]:
+    """Name → size in bytes of each file in a folder of plain files. Raises BundleRefusedError."""
+    found: dict[str, int] = {}
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.is_file(follow_symlinks=False):
+                    raise BundleRefusedError(
+                        f"{entry.path}: is a link, a folder or a special file; "
+                        "a bundle holds plain files only"
+                    )
+                if len(found) == MAX_FILES:
+                    raise BundleRefusedError(
+                        f"{folder}: holds more than {MAX_FILES} files; it is no model bundle"
+                    )
+                found[entry.name] = entry.stat(follow_symlinks=False).st_size
     except OSError as error:
         raise BundleRefusedError(
             f"{folder}: cannot be read as a model bundle folder ({error.strerror}); put a "
             "bundle there, or name another"
         ) from error
-    for entry in entries:
-        if not entry.is_file(follow_symlinks=False):
-            raise BundleRefusedError(
-                f"{entry.path}: is a link, a folder or a special file; "
-                "a bundle holds plain files only"
-            )
-    return {entry.name for entry in entries}
+    return found
 
 
 def read_plain(path: Path, bound: int) -> bytes:
@@ -136,5 +159,8 @@ def read_plain(path: Path, bound: int) -> bytes:
     except OSError as error:
         raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
     if content is None or len(content) > bound:
-        raise BundleRefusedError(f"{path}: is larger than the {bound} bytes allowed here")
+        raise BundleRefusedError(
+            f"{path}: is larger than the {bound:,} bytes expected here; it is no such file, or is "
+            "still being written"
+        )
     return content

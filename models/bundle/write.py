@@ -29,7 +29,7 @@ from models.bundle.manifest import (
     told,
 )
 from models.bundle.refusal import BundleRefusedError
-from models.bundle.sums import SUMS_FILE, format_sums
+from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import check_trees
 
 REPORT_FILE = "report.html"
@@ -67,7 +67,8 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     report: an HTML page. created_at: now by default.
 
     The folder appears complete or not at all: it is filled beside its place, synced, and renamed.
-    Raises BundleRefusedError when it exists, or when model and features do not belong together.
+    Raises BundleRefusedError when it exists, when model and features do not belong together, and
+    when it would be larger than a bundle may be.
     """
     if folder.exists() or folder.is_symlink():
         raise BundleRefusedError(
@@ -94,6 +95,7 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     if report is not None:
         files[REPORT_FILE] = report.encode()
     files[SUMS_FILE] = format_sums(files)
+    check_size({file: len(held) for file, held in files.items()}, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _write_folder(folder, files)
     return folder

@@ -142,6 +142,8 @@ def test_a_failed_install_is_tried_again(clone: Path) -> None:
     [
         (["bench"], "python -m benchmarks"),
         (["bench", "JSON=1", "SUITE=late"], "python -m benchmarks --json --suite late"),
+        (["bench", "RECORD=1"], "python -m benchmarks --record"),
+        (["bench", "OUT=here"], "python -m benchmarks --out here"),
         (["chaos"], "python tests/system/chaos.py --kills 20"),
         (["chaos", "KILLS=4", "SEED=7"], "python tests/system/chaos.py --kills 4 --seed 7"),
         (["swaps"], "python tests/system/swaps.py --swaps 100"),

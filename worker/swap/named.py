@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
 from models.bundle import BundleRefusedError, Location
+from models.bundle.sums import MAX_FILES
 from worker.settings import WorkerSettings
 
 
@@ -31,7 +33,9 @@ def _mark_of_champion(location: Location) -> Hashable:
         folder = location.champion()
         with os.scandir(folder) as entries:
             # The files too: a champion that is still being copied is looked at again when it is.
-            files = sorted((entry.name, *_stamp(entry.stat())) for entry in entries)
+            # One more than a bundle may hold, so that no folder takes long to look at.
+            looked_at = itertools.islice(entries, MAX_FILES + 1)
+            files = sorted((entry.name, *_stamp(entry.stat())) for entry in looked_at)
     except BundleRefusedError as error:
         return str(error)
     except OSError as error:

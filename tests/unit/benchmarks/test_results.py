@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,14 @@ from benchmarks.__main__ import SUITES, main
 from benchmarks.agreement import same
 from benchmarks.latency.measure import Latency, latency_of
 from benchmarks.latency.watcher import number_of
+from benchmarks.options import RESULTS, Options
 from benchmarks.programs import RunError
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
 from schemas.batch import Column, Kind
 from schemas.encode import RecordEncoder
+
+ROOT = report.ROOT
 
 
 def measured(events_per_s: float, stages: dict[str, float] | None = None) -> Measured:
@@ -105,6 +109,50 @@ def test_an_unknown_suite_is_refused_with_those_there_are(
     assert all(name in error for name in SUITES)
 
 
+@pytest.fixture
+def measured_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Folders that a suite was told to write to; recording writes a page of its own here."""
+    folders: list[Path] = []
+
+    def measure(options: Options) -> dict[str, str]:
+        folders.append(options.out)
+        return {}
+
+    monkeypatch.setitem(SUITES, "spine", measure)
+    page = tmp_path / "performance.md"
+    page.write_text(report.PAGE.read_text("utf-8").replace("| median |", "| old |"), "utf-8")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "PAGE", page)
+    return folders
+
+
+def test_a_run_leaves_the_repository_as_it_is(measured_into: list[Path]) -> None:
+    before = report.PAGE.read_text("utf-8")
+    assert main([]) == 0
+    (folder,) = measured_into
+    assert folder.relative_to(ROOT).parts[0] == "build"
+    assert "/build/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert Options().out == folder
+    assert report.PAGE.read_text("utf-8") == before
+
+
+def test_a_run_that_is_recorded_writes_the_page_too(measured_into: list[Path]) -> None:
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert report.PAGE.read_text("utf-8") != page
+    assert main(["--record"]) == 0
+    assert measured_into == [RESULTS]
+    assert report.PAGE.read_text("utf-8") == page
+
+
+def test_a_run_goes_where_it_is_told_or_is_recorded_but_not_both(
+    measured_into: list[Path], tmp_path: Path
+) -> None:
+    assert main(["--out", str(tmp_path)]) == 0
+    assert measured_into == [tmp_path]
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path), "--record"])
+
+
 def test_a_page_keeps_what_is_around_the_tables() -> None:
     begin = report.BEGIN["features"]
     page = f"{report.BEGIN['spine']}\nother\n{report.END}\n{begin}\nold\n{report.END}\nafter\n"
@@ -118,5 +166,5 @@ def test_a_page_keeps_what_is_around_the_tables() -> None:
 def test_the_page_shows_the_newest_result(suite: str) -> None:
     page = report.PAGE.read_text("utf-8")
     assert report.put(page, suite, report.render(suite)) == page, (
-        "docs/performance.md is behind: run python -m benchmarks.report"
+        "docs/performance.md is behind: run python -m benchmarks.report, and commit it with the result"
     )

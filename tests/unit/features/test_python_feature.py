@@ -50,6 +50,7 @@ features:
 
 
 def write(folder: Path, text: str = TEXT, code: str = CODE) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "own.py").write_text(code, encoding="utf-8")
     return write_pipeline(folder, text)
 
@@ -218,3 +219,57 @@ def test_a_file_is_looked_for_beside_features_yaml(
     (tmp_path / "code" / "own.py").write_text(CODE, encoding="utf-8")
     text = f"{EVENTS}features:\n  - {{name: B, python: code/own.py:ratio, args: [x, 2]}}\n"
     assert matrix(feature_set(tmp_path, text), 1, x=doubles([3.0]))[0, 0] == 1.5
+
+
+def mount(folder: Path, version: str, features: str, code: str) -> None:
+    """Put files into a folder as the kubelet mounts a ConfigMap, in place of those before."""
+    data = folder / f"..2026_11_29_{version}"
+    data.mkdir(parents=True)
+    for name, text in {"features.yaml": features, "own.py": code}.items():
+        (data / name).write_text(text, encoding="utf-8")
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+    (folder / "..data_tmp").symlink_to(data.name)
+    (folder / "..data_tmp").rename(folder / "..data")
+
+
+def test_a_config_map_is_read_through_its_links_also_after_it_has_changed(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain")
+    schema = f"schema: {plain.parent / 'event.avsc'}"
+    text = TEXT.replace("schema: event.avsc", schema)
+    assert text != TEXT
+    mount(tmp_path / "mounted", "01", text, CODE)
+    features = tmp_path / "mounted" / "features.yaml"
+    first = load_feature_set(features).features[1].fingerprint
+    assert first == load_feature_set(plain).features[1].fingerprint
+    mount(tmp_path / "mounted", "02", text, CODE.replace("a / b", "b / a"))
+    loaded = load_feature_set(features)
+    assert loaded.features[1].fingerprint != first
+    given = {"x": doubles([3.0]), "amount": doubles([1.0])}
+    assert matrix(loaded, 1, **given)[0, 1] == 0.5
+
+
+def test_a_file_outside_the_folder_of_features_yaml_is_refused_at_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    path = write(folder, TEXT.replace("./own.py", "../own.py"))
+    (folder / "own.py").rename(tmp_path / "own.py")
+    with pytest.raises(
+        ConfigurationError, match=r"features.yaml:10:23: .* leads to .*, outside .*/pipeline; put"
+    ):
+        load_feature_set(path)
+
+
+def test_a_link_to_features_yaml_does_not_let_in_what_is_beside_the_file_it_leads_to(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "real")
+    folder = tmp_path / "pipeline"
+    folder.mkdir()
+    for name in (path.name, "event.avsc"):
+        (folder / name).symlink_to(path.parent / name)
+    with pytest.raises(ConfigurationError, match=r"own.py cannot be read: No such file"):
+        load_feature_set(folder / path.name)
+    (folder / "own.py").symlink_to(path.parent / "own.py")
+    with pytest.raises(ConfigurationError, match=r"own.py leads to .*, outside .*/pipeline; put"):
+        load_feature_set(folder / path.name)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import importlib
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 
@@ -8,6 +13,7 @@ import pytest
 
 from features.python_file import HookError, PythonFiles
 from features.python_hook import PythonHook
+from features.python_run import HookFile
 
 HEADER = "import numpy as np\n\n\n"
 
@@ -125,7 +131,6 @@ WRONG = {
         r"raises ValueError: The truth value .* \(own.py, line 5\); it is called with a column",
     ),
     "a write to its argument": ("a[0] = 0.0\n    return a", "raises .*; arguments are not to be"),
-    "an end of the process": ("raise SystemExit(3)", "raises SystemExit: 3"),
 }
 
 
@@ -171,9 +176,154 @@ def test_what_fails_at_run_time_is_missing(body: str, tmp_path: Path) -> None:
     assert called.failed.all()
 
 
-def test_one_who_asks_to_stop_is_not_held_up(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        hook(tmp_path, "def f(a):\n    raise KeyboardInterrupt", "a").call([column(1)])
+ODD = """\
+class Odd(BaseException):
+    def __str__(self):
+        raise SystemExit(4)
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise Odd
+
+
+"""
+ENDS = {
+    "a SystemExit": ("SystemExit(3)", "SystemExit: 3"),
+    "a KeyboardInterrupt of its own": ("KeyboardInterrupt", "KeyboardInterrupt"),
+    "a GeneratorExit": ("GeneratorExit('x')", "GeneratorExit: x"),
+    "a BaseException": ("BaseException('x')", "BaseException: x"),
+    "an exception that ends the process when shown": ("Odd", "Odd"),
+    "an exception that raises another when shown": ("Unprintable", "Unprintable"),
+    "a group": (
+        "BaseExceptionGroup('g', [KeyboardInterrupt()])",
+        r"BaseExceptionGroup: g \(1 sub-exception\)",
+    ),
+    "a long one": ("ValueError('9' * 10**6)", f"ValueError: {'9' * 300}…"),
+    "one of many lines": (r"ValueError('a\nb\x1b[2J\ud800')", r"ValueError: a b�\[2J�"),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), ENDS.values(), ids=ENDS.keys())
+def test_nothing_that_a_function_raises_escapes(error: str, said: str, tmp_path: Path) -> None:
+    made = hook(tmp_path, f"{ODD}def f(a):\n    raise {error}", "a")
+    called = made.call([column(1, 2, 3)])
+    assert np.isnan(called.values).all()
+    assert called.failed.all()
+    with pytest.raises(HookError, match=rf"^f raises {said} \(own.py, line 15\) for a = nan"):
+        made.prove()
+
+
+@pytest.mark.parametrize(("error", "said"), ENDS.values(), ids=ENDS.keys())
+def test_nothing_that_a_file_raises_escapes(error: str, said: str, tmp_path: Path) -> None:
+    before = set(sys.modules)
+    with pytest.raises(HookError, match=rf"^own.py cannot be loaded: it raises {said} \(own.py, l"):
+        hook(tmp_path, f"{ODD}raise {error}", "a")
+    assert set(sys.modules) == before
+
+
+LOOKED_UP = {
+    "the file's attributes": "def __getattr__(name): raise KeyboardInterrupt",
+    "its values": "class X:\n    __module__ = property(lambda self: exit())\n\n\nx = X()",
+    "its signature": (
+        "class F:\n    def __call__(self, a): return a\n    @property\n"
+        "    def __signature__(self): raise GeneratorExit\n\n\nf = F()"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", LOOKED_UP.values(), ids=LOOKED_UP.keys())
+def test_nothing_that_looking_a_function_up_raises_escapes(code: str, tmp_path: Path) -> None:
+    with pytest.raises(HookError, match=r"^f cannot be used: it raises .+ \(own.py, line \d"):
+        hook(tmp_path, code, "a")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "signal.raise_signal(signal.SIGINT)",
+        "\n    try:\n        signal.raise_signal(signal.SIGINT)\n    except BaseException: pass",
+        "\n    try:\n        signal.raise_signal(signal.SIGINT)\n    except: raise ValueError",
+    ],
+)
+def test_ctrl_c_while_a_function_runs_ends_a_command(body: str, tmp_path: Path) -> None:
+    made = hook(tmp_path, f"import signal\n\n\ndef f(a):\n    {body}\n    return a", "a")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    for begin in (lambda: made.call([column(1, 2)]), made.prove):
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_that_the_worker_has_set_is_left_in_place(tmp_path: Path) -> None:
+    asked: list[int] = []
+    made = hook(
+        tmp_path,
+        "import signal\n\n\ndef f(a):\n    signal.raise_signal(signal.SIGINT)\n    return a",
+        "a",
+    )
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        called = made.call([column(1)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert called.values == 1
+    assert asked == [signal.SIGINT]
+
+
+def test_in_another_thread_a_keyboard_interrupt_is_the_functions_own(tmp_path: Path) -> None:
+    made = hook(tmp_path, "def f(a):\n    raise KeyboardInterrupt", "a")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(made.call, [column(1)]).result().failed.all()
+
+
+WRITES = {
+    "in place": "a += 1.0",
+    "by its flag": "a.flags.writeable = True; a[:] = 9.0",
+    "by setflags": "a.setflags(write=True); a[:] = 9.0",
+    "through its base": "b = a.base; b.setflags(write=True); b[:] = 9.0",
+    "through a view": "b = a.view(); b.flags.writeable = True; b[:] = 9.0",
+    "through memory": "memoryview(a)[0] = 9.0",
+    "by strides": "np.lib.stride_tricks.as_strided(a, writeable=True)[:] = 9.0",
+    "by out": "np.negative(a, out=a)",
+    "by sorting": "a.sort()",
+}
+
+
+@pytest.mark.parametrize("body", WRITES.values(), ids=WRITES.keys())
+def test_a_function_that_changes_its_arguments_is_refused_and_changes_nothing(
+    body: str, tmp_path: Path
+) -> None:
+    made = hook(tmp_path, f"def f(a, b):\n    {body}\n    return a", "x", "y")
+    with pytest.raises(HookError, match=r"^f raises "):
+        made.prove()
+    given = column(3, 1, 2)
+    assert made.call([given, given]).failed.all()
+    np.testing.assert_array_equal(given, [3, 1, 2])
+
+
+@pytest.mark.parametrize("body", [WRITES["in place"], WRITES["by its flag"], WRITES["by setflags"]])
+def test_a_function_that_changes_its_arguments_is_told_what_to_do(
+    body: str, tmp_path: Path
+) -> None:
+    made = hook(tmp_path, f"def f(a):\n    {body}\n    return a", "x")
+    with pytest.raises(HookError, match="arguments are not to be changed: copy them"):
+        made.prove()
+
+
+def test_a_function_that_writes_past_numpy_changes_a_copy_of_its_own(tmp_path: Path) -> None:
+    code = """\
+        def f(a, b):
+            class Writeable:
+                __array_interface__ = {
+                    **a.__array_interface__, "data": (a.__array_interface__["data"][0], False)
+                }
+            np.asarray(Writeable)[:] = 9.0
+            return b * 1.0
+    """
+    given = column(3, 1, 2)
+    np.testing.assert_array_equal(hook(tmp_path, code, "x", "x").call([given, given]).values, given)
+    np.testing.assert_array_equal(given, [3, 1, 2])
 
 
 def test_a_function_may_use_one_buffer_for_all_its_results(tmp_path: Path) -> None:
@@ -191,14 +341,6 @@ def test_a_function_may_use_one_buffer_for_all_its_results(tmp_path: Path) -> No
     np.testing.assert_array_equal(first, [2, 4, 6])
 
 
-def test_arguments_keep_their_values(tmp_path: Path) -> None:
-    given = column(1, 2, 3)
-    called = hook(tmp_path, "def f(a):\n    a += 1.0\n    return a", "a").call([given])
-    np.testing.assert_array_equal(given, [1, 2, 3])
-    assert called.failed.all()
-    given[0] = 9.0  # still the caller's own to write to
-
-
 FILES = {
     "no function": ("def g(a): ...", "./own.py", "names no function; write its file and name"),
     "not a Python file": ("", "./own.txt:f", "names no function"),
@@ -210,7 +352,6 @@ FILES = {
     "no Python": ("def f(a:\n    pass", "./own.py:f", r"own.py:4:6: this is not Python: '\(' was"),
     "null bytes": ("x = '\0'", "./own.py:f", "own.py.*: this is not Python"),
     "raises": ("x = 1 / 0", "./own.py:f", r"raises ZeroDivisionError: .* \(own.py, line 4\)"),
-    "exits": ("raise SystemExit", "./own.py:f", "cannot be loaded: it raises SystemExit"),
     "a missing package": ("import nosuchpackage", "./own.py:f", "ModuleNotFoundError: No module"),
     "its neighbour": ("import beside", "./own.py:f", "own.py:4:1: imports a file beside it, which"),
     "later": ("def f(a):\n    from beside import x", "./own.py:f", "own.py:5:5: imports a file"),
@@ -230,6 +371,132 @@ def test_a_file_that_does_not_hold_is_refused(
     with pytest.raises(HookError, match=message) as refusal:
         PythonFiles(tmp_path).function(reference, ["a"])
     assert not refusal.value.of_arguments
+
+
+LOADS = {
+    "import_module": "importlib.import_module('beside')",
+    "__import__": "__import__('beside')",
+    "a package": "importlib.import_module('parts')",
+    "a folder without __init__": "importlib.import_module('loose.inner')",
+    "its path": (
+        "spec = importlib.util.spec_from_file_location('other', HERE / 'beside.py'); "
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec))"
+    ),
+    "runpy": "runpy.run_path(str(HERE / 'beside.py'))",
+    "exec": "p = HERE / 'beside.py'; exec(compile(p.read_text(), p, 'exec'))",
+    "a link": "runpy.run_path(str(HERE / 'link.py'))",
+}
+
+
+@pytest.fixture
+def neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is importable, as where a command is started in it with ``python -m``."""
+    for folder in ("parts", "loose"):
+        (tmp_path / folder).mkdir()
+    for file in ("beside.py", "parts/__init__.py", "loose/inner.py"):
+        (tmp_path / file).write_text("def f(a): return a\n", encoding="utf-8")
+    (tmp_path / "link.py").symlink_to("beside.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+LOADING = (
+    "import importlib.util, runpy\nfrom pathlib import Path\nHERE = Path(__file__).parent\n\n\n"
+)
+
+
+@pytest.mark.parametrize("statement", LOADS.values(), ids=LOADS.keys())
+def test_code_of_a_file_beside_it_does_not_run(statement: str, neighbours: Path) -> None:
+    before = set(sys.modules)
+    with pytest.raises(HookError, match=r"ImportError: \w+.py lies beside it, .* own.py"):
+        hook(neighbours, f"{LOADING}{statement}\n\n\ndef f(a): return a", "a")
+    later = f"{LOADING}def f(a):\n    {statement}\n    return a"
+    made = hook(neighbours, later, "a")
+    with pytest.raises(HookError, match=r"f raises ImportError: \w+.py lies beside it, .* own.py"):
+        made.prove()
+    assert made.call([column(1, 2)]).failed.all()
+    assert not {"beside", "parts", "loose.inner"} & (set(sys.modules) - before)
+
+
+def test_a_file_in_a_folder_does_not_import_one_beside_features_yaml(neighbours: Path) -> None:
+    (neighbours / "code").mkdir()
+    (neighbours / "code" / "own.py").write_text("import beside\nf = beside.f\n", "utf-8")
+    with pytest.raises(HookError, match=r"own.py:1:1: imports a file beside it"):
+        PythonFiles(neighbours).function("./code/own.py:f", ["a"])
+
+
+def test_installed_packages_may_be_imported_also_where_the_folder_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    file = HookFile(tmp_path / "own.py", Path("/"))
+    assert file.run(importlib.import_module, "colorsys").__name__ == "colorsys"
+
+
+def test_what_runs_elsewhere_may_import_what_it_likes(neighbours: Path) -> None:
+    made = hook(neighbours, "def f(a): return a", "a")
+    made.call([column(1)])
+    assert importlib.import_module("beside").f(1) == 1
+    del sys.modules["beside"]
+
+
+ELSEWHERE = {
+    "above": ("../secret.py", "pipeline"),
+    "through a folder": ("./code/../../secret.py", "pipeline"),
+    "absolute": ("{root}/secret.py", "pipeline"),
+    "a link": ("./link.py", "pipeline"),
+    "a link to a link": ("./code/link.py", "pipeline"),
+    "a link to a folder": ("./out/secret.py", "pipeline"),
+    "a folder whose name begins alike": ("../pipeline2/own.py", "pipeline"),
+    "the pipeline folder is a link": ("../secret.py", "as-link"),
+}
+
+
+@pytest.mark.parametrize(("file", "folder"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_file_outside_the_folder_is_not_run(file: str, folder: str, tmp_path: Path) -> None:
+    pipeline = tmp_path / "pipeline"
+    for made in ("pipeline/code", "pipeline2"):
+        (tmp_path / made).mkdir(parents=True)
+    code = (
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\ndef f(a): return a\n"
+    )
+    for path in (tmp_path / "secret.py", tmp_path / "pipeline2" / "own.py"):
+        path.write_text(code, encoding="utf-8")
+    (pipeline / "link.py").symlink_to("../secret.py")
+    (pipeline / "code" / "link.py").symlink_to("../link.py")
+    (pipeline / "out").symlink_to("..")
+    (tmp_path / "as-link").symlink_to("pipeline")
+    reference = f"{file.format(root=tmp_path)}:f"
+    with pytest.raises(
+        HookError, match=r"leads to .*\.py, outside .*pipeline; put the file itself"
+    ):
+        PythonFiles(tmp_path / folder).function(reference, ["a"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "real.py").write_text("def f(a): return a\n", encoding="utf-8")
+    (tmp_path / "own.py").symlink_to("code/real.py")
+    (tmp_path.parent / f"{tmp_path.name}-link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path.parent / f"{tmp_path.name}-link"):
+        for reference in ("./own.py:f", "./code/../own.py:f", f"{folder}/own.py:f"):
+            PythonFiles(folder).function(reference, ["a"])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "null byte"])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "circle":
+            path.symlink_to("own.py")
+    reference = "./o\0wn.py:f" if kind == "null byte" else "./own.py:f"
+    with pytest.raises(HookError, match=r"is no plain file; put|cannot be read: .*; put the file"):
+        PythonFiles(tmp_path).function(reference, ["a"])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,8 @@ from tests.unit.models.small_model import (
     matrix_of,
     reference,
 )
+
+DIGEST = "0" * 64
 
 
 def test_a_bundle_loads_as_it_was_written(bundle: Bundle, booster: xgb.Booster) -> None:
@@ -139,13 +143,82 @@ def test_two_models_are_refused(folder: Path, booster: xgb.Booster) -> None:
         load_bundle(folder)
 
 
-def test_a_file_over_the_bound_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sums, "MAX_FILE_BYTES", (folder / "model.ubj").stat().st_size - 1)
-    with pytest.raises(BundleRefusedError, match=r"model\.ubj: is larger than"):
+def test_files_over_the_bound_together_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = sum(path.stat().st_size for path in folder.iterdir())
+    monkeypatch.setattr(sums, "MAX_BUNDLE_BYTES", total)
+    load_bundle(folder)
+    monkeypatch.setattr(sums, "MAX_BUNDLE_BYTES", total - 1)
+    with pytest.raises(BundleRefusedError, match=r"bytes together, model\.ubj .*: write a smaller"):
         load_bundle(folder)
 
 
-DIGEST = "0" * 64
+def test_a_bundle_that_none_would_read_is_not_written(
+    tmp_path: Path, booster: xgb.Booster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sums, "MAX_BUNDLE_BYTES", 10_000)
+    features = [reference(name) for name in NAMES]
+    with pytest.raises(BundleRefusedError, match=r"bytes together, .* may have 10,000: write a sm"):
+        write_bundle(tmp_path / "b", booster, name="x", version="1", features=features)
+    assert list(tmp_path.iterdir()) == []
+
+
+READ = """\
+import resource, sys
+from pathlib import Path
+from models.bundle import BundleRefusedError, load_bundle, read_manifest
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = peak()
+for read in load_bundle, read_manifest:
+    try:
+        read(Path(sys.argv[1]))
+    except BundleRefusedError as error:
+        print(error)
+print((peak() - before) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def test_files_that_are_large_together_are_refused_before_any_is_read(folder: Path) -> None:
+    names = ("golden_vectors.npy", "model.ubj", "report.html")
+    with (folder / "SHA256SUMS").open("a") as listed:
+        listed.write(f"{DIGEST}  report.html\n")
+    for name in names:
+        with (folder / name).open("ab") as file:
+            file.truncate(400_000_000)
+    ended = subprocess.run(
+        [sys.executable, "-c", READ, folder], capture_output=True, text=True, check=True
+    )
+    *refusals, peak = ended.stdout.splitlines()
+    assert len(refusals) == 2
+    assert all("400,000,000 of them; a bundle may have 536,870,912" in said for said in refusals)
+    assert int(peak) < 32 * 2**20
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum of the sizes was looked at already."""
+    real, model = sums.check_size, folder / "model.ubj"
+
+    def grow(*arguments: Any) -> None:
+        real(*arguments)
+        os.truncate(model, 2**30)
+
+    monkeypatch.setattr(sums, "check_size", grow)
+    with pytest.raises(BundleRefusedError, match=r"model\.ubj: is larger than .* being written"):
+        load_bundle(folder)
+
+
+def test_more_files_than_a_bundle_has_are_refused_before_they_are_listed(folder: Path) -> None:
+    for number in range(sums.MAX_FILES):
+        (folder / f"more-{number}").touch()
+    sum_again(folder)
+    with pytest.raises(BundleRefusedError, match="holds more than 100 files; it is no model"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(

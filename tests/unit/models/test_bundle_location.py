@@ -163,6 +163,21 @@ def test_a_champion_file_that_is_a_link_or_a_pipe_is_refused(place: Location) ->
         place.champion()
 
 
+def test_a_lock_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(
+    place: Location, tmp_path: Path
+) -> None:
+    kept, lock = tmp_path / "kept", place.folder / location.LOCK_FILE
+    kept.write_text("kept")
+    lock.symlink_to(kept)
+    with pytest.raises(BundleRefusedError, match=r"promote\.lock: cannot be written"):
+        place.promote("a")
+    assert kept.read_text() == "kept"
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(BundleRefusedError, match=r"promote\.lock: cannot be written"):
+        place.promote("a")
+
+
 def test_a_location_that_is_not_there_is_refused(tmp_path: Path) -> None:
     place = Location(tmp_path / "nowhere")
     with pytest.raises(BundleRefusedError, match="cannot be read as a location of bundles"):

@@ -193,3 +193,23 @@ def test_a_manifest_that_is_no_honest_json_is_refused(folder: Path, text: str, s
     sum_again(folder)
     with pytest.raises(BundleRefusedError, match=said):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{" + ",".join(f'"{i}": 1, "{i}": 2' for i in range(2_000)) + "}",
+            "more than once: 0, 1, 10, ",
+        ),
+        ("{" + ",".join(f'"{i}": 1' for i in range(2_000)) + "}", "; and 1999 more$"),
+        ('{"' + "k" * 100_000 + '": 1}', "kkk"),
+    ],
+    ids=["keys given twice", "unknown keys", "a long key"],
+)
+def test_a_refusal_of_a_hostile_manifest_is_short(folder: Path, text: str, said: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    sum_again(folder)
+    with pytest.raises(BundleRefusedError, match=said) as refusal:
+        read_manifest(folder)
+    assert len(str(refusal.value)) < 5_000

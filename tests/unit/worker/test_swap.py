@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fastavro
 import numpy as np
@@ -23,6 +24,7 @@ from features.definition import FeatureSet, load_feature_set
 from features.history.log_state import LogState
 from features.store.memory import MemoryStore
 from models.bundle import Location, load_bundle, write_bundle
+from models.bundle.sums import MAX_FILES
 from models.training.fit import fit
 from schemas.batch import Records
 from tests.healthy import edit
@@ -38,8 +40,8 @@ from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
 from worker import metrics
 from worker.app import load_pipeline, make_decoder, make_stages
 from worker.publish import SizeLimits
-from worker.settings import WorkerSettings
-from worker.swap import Succession
+from worker.settings import WorkerSettings, load_settings
+from worker.swap import Succession, named
 from worker.wire import score_schema
 
 process: Any = importlib.import_module("models.bundle.process")
@@ -237,6 +239,18 @@ def _with_timeout(worker: Succession, seconds: float) -> WorkerSettings:
     return settings.model_copy(
         update={"model": settings.model.model_copy(update={"verify_timeout_s": seconds})}
     )
+
+
+def test_a_champion_of_very_many_files_takes_no_long_look(
+    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        (location.folder / "a" / f"more-{number}").touch()
+    stamp = Mock(side_effect=named._stamp)
+    monkeypatch.setattr(named, "_stamp", stamp)
+    settings = load_settings(folder)
+    assert named.named_in(settings) == named.named_in(settings)
+    assert stamp.call_count == 2 * (MAX_FILES + 1)
 
 
 def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(

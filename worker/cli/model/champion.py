@@ -47,17 +47,18 @@ def rollback(
 def _require_own_version(place: Location, name: str) -> None:
     """Scores name a model and its version: workers that have served the other would refuse it."""
     from models.bundle import BundleRefusedError, read_manifest
-    from models.bundle.sums import SUMS_FILE
+    from models.bundle.sums import MAX_SUMS_BYTES, SUMS_FILE, read_plain
 
     own = read_manifest(place.bundle(name))
-    sums = (place.folder / name / SUMS_FILE).read_bytes()
+    sums = read_plain(place.folder / name / SUMS_FILE, MAX_SUMS_BYTES)
     for other in place.names():
         try:
             found = read_manifest(place.folder / other)
         except BundleRefusedError:
             continue
-        same = (found.name, found.version) == (own.name, own.version)
-        if same and (place.folder / other / SUMS_FILE).read_bytes() != sums:
+        if (found.name, found.version) != (own.name, own.version):
+            continue
+        if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
             raise BundleRefusedError(
                 f"{place.folder / name}: is called {own.name} {own.version} as {other} is, and is "
                 "another model; write it with a version of its own (train --version, model pack "
