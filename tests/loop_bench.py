@@ -50,7 +50,7 @@ class Process:
         self.logs.append(dict(log.highest))
         places = list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
         self.seen.append(places)
-        self._journal.append(f"process {places[0]}")
+        self._journal.append(f"process {places[0] if places else 'nothing'}")
         if self.then:
             self.then.popleft()()
         error = RecordError(ErrorCode.BODY_TRUNCATED, "cut")

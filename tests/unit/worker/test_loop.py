@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 
 from tests.fakes import FakeMessage, kafka_error
 from tests.loop_bench import (
@@ -25,8 +26,10 @@ from worker.errors import (
     DeliveryFatalError,
     OutcomeUnknownError,
     OutputTooLargeError,
+    TopicReplacedError,
 )
 from worker.metrics import REGISTRY
+from worker.note import Note
 
 
 @pytest.fixture(autouse=True)
@@ -624,3 +627,91 @@ def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went()
     bench.run()
     assert seen[20][1:] == (0.0, 7.0)
     assert seen[-1][1:] == (0.0, None)
+
+
+# the topic's id, and ends without records
+
+
+def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing_of_it() -> None:
+    bench = Bench({0: 4})
+
+    def create_again() -> None:
+        bench.brokers.ids["in"] = "id-9"
+
+    bench.process.then.extend([lambda: bench.clock.sleep(1.0), create_again])
+    with pytest.raises(TopicReplacedError, match="its id was id-1 and is id-9"):
+        bench.run()
+    assert bench.answered == ["0/0", "0/1"]
+    # What a later start finds: checkpoints of the topic that was read.
+    assert {Note.decode(note).topic_id for note in bench.consumer.notes.values()} == {"id-1"}
+    assert bench.checkpoint.closed
+    assert bench.consumer.closed
+
+
+def test_nothing_is_committed_while_the_ids_of_the_topics_are_not_known() -> None:
+    bench = Bench({0: 4})
+
+    def away() -> None:
+        bench.brokers.away = kafka_error(KafkaError._TIMED_OUT)
+
+    def back(_seconds: float) -> None:
+        bench.brokers.away = None
+
+    bench.process.then.extend([lambda: bench.clock.sleep(1.0), away])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", back)
+        bench.run()
+    first, second = first_batches(2)
+    assert bench.process.seen == [first, second, second]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
+def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
+    bench = Bench({0: 3})
+    bench.consumer.controls[0] = 1
+    bench.run()
+    assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
+    bench = Bench({0: 3})
+    bench.consumer.controls[0] = 1
+    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", 2).encode()}
+    bench.run()
+    (outbox,) = bench.checkpoint.committed
+    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", 2).encode()})
+    assert bench.answered == []
+
+
+def test_a_group_that_refuses_the_worker_makes_it_unready_until_it_is_joined() -> None:
+    bench = Bench({0: 1})
+    bench.consumer.next.clear()
+    seen: list[list[str]] = []
+
+    def idle() -> None:
+        seen.append(bench.health.ready())
+        if len(seen) == 20:
+            bench.consumer.will_assign(0)
+        if len(seen) == 40:
+            bench.loop.stop()
+
+    bench.consumer.errors.append(KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL))
+    bench.consumer.when_idle = idle
+    bench.run()
+    assert any("consumer group is away" in reason for reason in seen[19])
+    assert seen[39] == []
+
+
+def test_a_transaction_that_stays_open_in_the_input_is_told_once() -> None:
+    bench = Bench({0: 2})
+    bench.consumer.controls[0] = 0
+    bench.consumer.high = {0: 9}
+    polls = iter(range(10_000))
+
+    def idle() -> None:
+        bench.clock.sleep(1.0)
+        if next(polls) == 200:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    with capture_logs() as logs:
+        bench.run()
+    (told,) = [line for line in logs if line["event"] == "open_transaction_in_input"]
+    assert (told["partition"], told["offset"], told["behind"]) == (0, 2, 7)
