@@ -103,10 +103,7 @@ class Rig:
 
     def checkpoints(self) -> dict[int, int]:
         """The group's committed offset of each input partition that has one."""
-        asked = ConsumerGroupTopicPartitions(self.group, self._inputs())
-        (answer,) = self._admin.list_consumer_group_offsets([asked], request_timeout=10).values()
-        found = answer.result().topic_partitions
-        return {at.partition: at.offset for at in found if at.offset >= 0}
+        return committed_offsets(self._admin, self.group, self._inputs())
 
     def members(self) -> int:
         """How many members the group has, once all agree on the assignment; 0 until then."""
@@ -136,6 +133,16 @@ class Rig:
 
     def _inputs(self) -> list[TopicPartition]:
         return [TopicPartition(self.topics["input"], p) for p in range(self._partitions)]
+
+
+def committed_offsets(
+    admin: AdminClient, group: str, partitions: Sequence[TopicPartition]
+) -> dict[int, int]:
+    """The group's committed offset of each partition that has one. Raises KafkaException."""
+    asked = ConsumerGroupTopicPartitions(group, list(partitions))
+    (answer,) = admin.list_consumer_group_offsets([asked], request_timeout=10).values()
+    found = answer.result().topic_partitions
+    return {at.partition: at.offset for at in found if at.offset >= 0}
 
 
 def run(command: Sequence[str], timeout_s: float) -> str:
