@@ -68,8 +68,9 @@ class Bodies:
 
     def kinds(self) -> Kinds:
         """A function for each kind of hostile value."""
+        broken = [bad.value for bad in bad_records()]
         return {
-            **{f"broken, {name}": make for name, make in self._broken().items()},
+            "broken": lambda: self.draw.choice(broken),
             "null": lambda: None,
             "empty": lambda: b"",
             "bytes changed": lambda: mutated(self.good(), self.draw),
@@ -91,12 +92,6 @@ class Bodies:
             "tags in odd blocks": self._blocks,
             "decimal of any size": self._decimal,
         }
-
-    def _broken(self) -> Kinds:
-        def returning(value: bytes | None) -> Callable[[], bytes | None]:
-            return lambda: value
-
-        return {bad.name: returning(bad.value) for bad in bad_records()}
 
     def _any_schema_id(self) -> bytes:
         number = self.draw.choice((*_IDS, self.draw.randrange(2**32)))

@@ -11,6 +11,7 @@ from tests.healthy import edit
 from tests.payments import write_pipeline
 from tests.system.hostile_bodies import Sizes
 from tests.system.hostile_records import COPIED_HEADER
+from tests.system.rig import SESSION_TIMEOUT_S
 from tests.windowed import windowed_pipeline
 from worker.embedded.topics import create_topics
 
@@ -104,7 +105,11 @@ def make_folder(
         "bootstrap_servers": servers[0],
         "group": folder.name,
         **{f"{role}_topic": topic for role, topic in topics.items()},
-        # A worker that was killed leaves its transaction open for that long.
+        # A worker that was killed stays a member, and its transaction open, for that long.
+        "consumer": {
+            "session.timeout.ms": int(SESSION_TIMEOUT_S * 1000),
+            "heartbeat.interval.ms": 1_500,
+        },
         "producer": {"transaction.timeout.ms": 5_000},
     }
     if limits.windows:

@@ -22,12 +22,13 @@ from tests.system.hostile_records import Maker
 from tests.system.rig import committed_offsets
 
 RUN = ("-m", "worker", "run")
-RECORDS = 200
+RECORDS = 400
 LARGE_BYTES = 30_000_000
 PATIENCE_S = 30.0
 STARTS = 6
 _CONFIGURATION = 2
 _LOOK_S = 0.1
+_END_S = 30.0
 _DELETION_S = 30.0
 _TRACEBACK = "Traceback (most recent call last)"
 _SHOWN = 5
@@ -58,41 +59,56 @@ class Result:
 class Supervised:
     """A worker that is started again whenever it ends, up to STARTS times without progress.
 
+    Args:
+        start: Starts the worker.
+        patience_s: How long the next progress may take; twice as long where a start is in it.
+        say: Takes lines for people.
+
     Attributes:
         crashes: How often it ended by itself, or did not drain.
     """
 
-    def __init__(self, start: Callable[[], Worker], say: Say) -> None:
-        self._start, self._say = start, say
-        self._worker = start()
-        self._starts = 1
-        self.crashes = 0
+    def __init__(self, start: Callable[[], Worker], patience_s: float, say: Say) -> None:
+        self._start, self._patience_s, self._say = start, patience_s, say
+        self._committed = 0
+        self._starts = self.crashes = 0
+        self._begin()
 
-    def progressed(self) -> None:
-        """The starts so far do not count any more."""
-        self._starts = 1
+    def tend(self, committed: int) -> bool:
+        """Start it again where it has ended.
 
-    def tend(self) -> bool:
-        """Start it again where it has ended; False where that is of no use."""
-        status = self._worker.status()
-        if status is None:
-            return True
+        Args:
+            committed: Sum of the committed offsets, by which progress is measured.
+
+        Returns:
+            False where there is nothing more to wait for.
+        """
+        if committed > self._committed:
+            self._committed, self._starts = committed, 1
+            self._until = time.monotonic() + self._patience_s
+        if self._worker.status() is None:
+            if time.monotonic() <= self._until:
+                return True
+            self._say("the worker makes no progress")
+            return False
+        status = self._worker.wait(_END_S)
         self.crashes += 1
         self._say(f"the worker ended by itself with status {status}")
         if self._starts == 1:
             self._say(self._worker.tail())
         if status == _CONFIGURATION or self._starts >= STARTS:
             return False
-        self._worker = self._start()
-        self._starts += 1
+        self._begin()
         return True
 
     def end(self, *, drain: bool) -> None:
         """End it; ``drain``: in order, which is part of what it has to do."""
         if self._worker.status() is not None:
+            self._worker.wait(_END_S)
+            self.crashes += drain
             return
         if not drain:
-            self._say(f"killed: {self._worker.tail()}")
+            self._say(self._worker.tail())
             self._worker.kill()
             return
         try:
@@ -106,6 +122,11 @@ class Supervised:
             self.crashes += 1
             self._say(f"the worker drained with status {status}; {self._worker.tail()}")
 
+    def _begin(self) -> None:
+        self._worker = self._start()
+        self._starts += 1
+        self._until = time.monotonic() + 2 * self._patience_s
+
 
 class Round:
     """Plays one round.
@@ -116,7 +137,7 @@ class Round:
         draw: Source of all choices.
         say: Takes lines for people.
         program: Runs instead of the worker, in tests of the command itself.
-        patience_s: How long the worker may take for the next micro-batch, starts included.
+        patience_s: How long the worker may take for its next progress.
     """
 
     def __init__(
@@ -147,7 +168,9 @@ class Round:
     def play(self) -> Result:
         """Half of the flood waits for the worker, half comes while it runs; then the verdict."""
         self._send()
-        supervised = Supervised(lambda: Worker(self, "one", program=self._program), self._say)
+        supervised = Supervised(
+            lambda: Worker(self, "one", program=self._program), self._patience_s, self._say
+        )
         answered_all = False
         try:
             self._send()
@@ -173,18 +196,10 @@ class Round:
         """Return True once the group is past all records, False once it stands still."""
         # Not the ends of the partitions: control records may stand there.
         last = self._pipeline.last_offsets()
-        before, until = self._committed(), time.monotonic() + self._patience_s
-        while any(before.get(partition, 0) <= offset for partition, offset in last.items()):
-            if not supervised.tend():
-                return False
-            if time.monotonic() > until:
-                self._say(f"no progress for {self._patience_s:g} s")
+        while any(self._committed().get(partition, 0) <= last[partition] for partition in last):
+            if not supervised.tend(sum(self._committed().values())):
                 return False
             time.sleep(_LOOK_S)
-            now = self._committed()
-            if sum(now.values()) > sum(before.values()):
-                supervised.progressed()
-                before, until = now, time.monotonic() + self._patience_s
         return True
 
     def _committed(self) -> dict[int, int]:
