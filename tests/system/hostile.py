@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/system/hostile.py --seconds 60 --seed 7
 
-In rounds, until the time has passed: new topics with random limits, a worker with random settings,
+In rounds, one at least, until the time has passed: new topics with random limits, a worker with random settings,
 and records with random headers, keys, timestamps, sizes, bodies, schema ids and event times. Each
 committed record has to have exactly one committed answer: a score, or a dead letter. Records and
 limits follow the seed; how many rounds there are depends on the machine.
@@ -43,7 +43,7 @@ def play(folder: Path, seconds: int, seed: int) -> tuple[dict[str, Any], bool]:
     total = Result()
     with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
         servers = (kafka.bootstrap, valkey.url)
-        while time.monotonic() < started + seconds:
+        while not total.counts["rounds"] or time.monotonic() < started + seconds:
             number = total.counts["rounds"] + 1
             draw = random.Random(f"{seed}/{number}")
             played = Round(folder / f"hostile-{number}", servers, draw, say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -102,9 +103,8 @@ class Bodies:
 
     def _noted(self, limit: int) -> bytes:
         """An event whose note brings it to about ``limit`` bytes."""
-        character = self.draw.choice(("n", "\x00", "é"))
-        size = max(0, limit - self.draw.randrange(2 * _SOME_BYTES))
-        return self.good(note=text(character * (size // len(character.encode()))))
+        note = filler(self.draw, near(self.draw, limit))
+        return self.good(note=varint(len(note)) + note)
 
     def _amount(self) -> bytes:
         return self.good(amount=some(struct.pack("<d", self.draw.choice(_AMOUNTS))))
@@ -134,6 +134,18 @@ class Bodies:
     def _decimal(self) -> bytes:
         size = self.draw.choice((0, 1, 7, 8, 9, 13, 500))
         return self.good(fee=varint(size) + self.draw.randbytes(size))
+
+
+def near(draw: random.Random, limit: int) -> int:
+    """A size that with what is added to it is a little above or below the limit."""
+    return max(0, limit - draw.randrange(2 * _SOME_BYTES))
+
+
+def filler(draw: random.Random, size: int) -> bytes:
+    """Text that compresses well, or not at all: limits are on what the broker gets."""
+    if draw.random() < 0.5:
+        return draw.choice((b"n", b"\x00", b" ")) * size
+    return b64encode(draw.randbytes(size))[:size]
 
 
 def some(encoded: bytes) -> bytes:

@@ -70,7 +70,7 @@ def draw_limits(draw: random.Random) -> Limits:
     worker: dict[str, dict[str, Any]] = {
         "delivery": {
             "guarantee": "exactly_once" if exactly_once else "at_least_once",
-            "max_batch_events": draw.choice((3, 40, 4_000)),
+            "max_batch_events": draw.choice((10, 40, 4_000)),
         },
         "output": {
             "carry": ["note"],

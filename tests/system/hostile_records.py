@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tests.system.hostile_bodies import Bodies, Sizes
+from tests.system.hostile_bodies import Bodies, Sizes, filler, near
 from tests.system.raw_produce import RawRecord
 
 COPIED_HEADER = "trace"
 _PREFIX = b"__worker.errors."
 _SCHEMA_HEADER = b"__value_schema_id"
 _LONGEST_KEY_KEPT = 1024
-_SOME_BYTES = 400
 _LARGE_BYTES = 1_000_000
 _DAY_MS = 86_400_000
 _KIND_SHARE = 0.5
@@ -104,9 +103,9 @@ class Maker:
             "NUL": lambda: b"\x00",
             "not UTF-8": lambda: b"key\xff\xfe",
             "as long as is kept": lambda: b"k" * draw.choice(kept),
-            "near the largest dead letter": lambda: b"k" * self._near(self._sizes.dead_letters),
-            "near the largest score": lambda: b"k" * self._near(self._sizes.scores),
-            "large": lambda: b"k" * draw.randrange(100_000),
+            "near the largest dead letter": lambda: self._near(self._sizes.dead_letters),
+            "near the largest score": lambda: self._near(self._sizes.scores),
+            "large": lambda: self._up_to(100_000),
         }
 
     def _header_kinds(self) -> dict[str, Callable[[], list[Header]]]:
@@ -116,17 +115,17 @@ class Maker:
             "name not UTF-8": self._not_utf8,
             "name with NUL": lambda: [(b"a\x00b", b"1"), (b"\x00", None)],
             "no name": lambda: [(b"", b"1"), (b"", None)],
-            "long name": lambda: [(b"n" * self._near(sizes.dead_letters), b"1")],
+            "long name": lambda: [(self._near(sizes.dead_letters), b"1")],
             "value not UTF-8": lambda: [(b"trace", b"\xff\x00\xfe")],
-            "copied, near the largest score": lambda: [(b"trace", b"h" * self._near(sizes.scores))],
-            "near the largest dead letter": lambda: [(b"h", b"h" * self._near(sizes.dead_letters))],
-            "large": lambda: [(b"h", b"h" * draw.randrange(_LARGE_BYTES))],
+            "copied, near the largest score": lambda: [(b"trace", self._near(sizes.scores))],
+            "near the largest dead letter": lambda: [(b"h", self._near(sizes.dead_letters))],
+            "large": lambda: [(b"h", self._up_to(_LARGE_BYTES))],
             "thousands": lambda: [(b"h%d" % n, b"") for n in range(draw.randrange(5_000))],
             "a name many times": lambda: [(b"trace", b"%d" % n) for n in range(500)],
             "forged answer": self._forged,
             "forged, large": lambda: [
                 *self._forged(),
-                (_PREFIX + b"x", b"f" * draw.randrange(_LARGE_BYTES)),
+                (_PREFIX + b"x", self._up_to(_LARGE_BYTES)),
             ],
             "forged, thousands": lambda: self._forged() * 300,
             "forged, name not UTF-8": lambda: [(_PREFIX + b"topic\xff", b"x"), *self._forged()],
@@ -167,8 +166,11 @@ class Maker:
             "centuries ahead": lambda: self._draw.choice((2**53, 2**62, 2**63 - 1)),
         }
 
-    def _near(self, limit: int) -> int:
-        return max(0, limit - self._draw.randrange(2 * _SOME_BYTES))
+    def _near(self, limit: int) -> bytes:
+        return filler(self._draw, near(self._draw, limit))
+
+    def _up_to(self, largest: int) -> bytes:
+        return filler(self._draw, self._draw.randrange(largest))
 
 
 def now_ms() -> int:

@@ -57,7 +57,7 @@ class Result:
 
 
 class Supervised:
-    """A worker that is started again whenever it ends, up to STARTS times without progress.
+    """A worker that is started again whenever it ends, STARTS times in all.
 
     Args:
         start: Starts the worker.
@@ -84,7 +84,7 @@ class Supervised:
             False where there is nothing more to wait for.
         """
         if committed > self._committed:
-            self._committed, self._starts = committed, 1
+            self._committed = committed
             self._until = time.monotonic() + self._patience_s
         if self._worker.status() is None:
             if time.monotonic() <= self._until:
