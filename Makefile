@@ -17,7 +17,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos swaps properties bundles bench evaluate record lock
+.PHONY: help install demo test lint format chaos swaps hostile properties bundles bench evaluate record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,8 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos`, `swaps`, `bundles`, `properties` and `bench` is JSON.
+# Commands are not echoed: the last line of `chaos`, `swaps`, `hostile`, `bundles`, `properties` and
+# `bench` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -60,6 +61,9 @@ chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(ran
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
 	@$(BIN)/python tests/system/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
+
+hostile: install ## hostile records against topics with random limits, one answer each: SECONDS=60 SEED=(random)
+	@$(BIN)/python tests/system/hostile.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(random)
 	@$(BIN)/python -m tests.properties.run --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))

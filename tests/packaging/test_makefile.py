@@ -148,6 +148,11 @@ def test_a_failed_install_is_tried_again(clone: Path) -> None:
         (["chaos", "KILLS=4", "SEED=7"], "python tests/system/chaos.py --kills 4 --seed 7"),
         (["swaps"], "python tests/system/swaps.py --swaps 100"),
         (["swaps", "SWAPS=4", "SEED=7"], "python tests/system/swaps.py --swaps 4 --seed 7"),
+        (["hostile"], "python tests/system/hostile.py --seconds 60"),
+        (
+            ["hostile", "SECONDS=9", "SEED=7"],
+            "python tests/system/hostile.py --seconds 9 --seed 7",
+        ),
         (["bundles"], "python tests/unit/models/flips.py --flips 500"),
         (["bundles", "FLIPS=9", "SEED=7"], "python tests/unit/models/flips.py --flips 9 --seed 7"),
         (["properties"], "python -m tests.properties.run --cases 20000"),

@@ -9,7 +9,8 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from tests.system.rig import Rig, await_that
 from worker.embedded.process import LOOPBACK, Guarded, free_port, last_lines
@@ -22,12 +23,19 @@ READY_S = 60.0
 DRAIN_S = 30.0
 
 
+class HasFolder(Protocol):
+    """The part of a rig that a worker needs: its pipeline folder."""
+
+    @property
+    def folder(self) -> Path: ...
+
+
 class Worker:
     """One process of a replica. ``program`` is what runs instead of ``python -m worker run``."""
 
     def __init__(
         self,
-        rig: Rig,
+        rig: HasFolder,
         replica: str,
         *,
         program: Sequence[str] = ("-m", "worker", "run"),
