@@ -16,7 +16,7 @@ import httpx2
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
 # Confluent keeps each schema in a record of a Kafka topic: 1 MiB, where nobody has raised it.
-MAX_ANSWER_BYTES: Final = 8 * 2**20
+MAX_ANSWER_BYTES: Final = 4 * 2**20
 _TOGETHER: Final = 8
 # No subject, no version of it, no schema: the answers with which a registry says that it has none.
 _ABSENT: Final = frozenset({40401, 40402, 40403})
@@ -109,23 +109,18 @@ class RegistryClient:
             nonlocal failed_in_a_row
             while waiting and failed_in_a_row < _TOGETHER:
                 key, begun = waiting.popleft(), time.monotonic()
+                result: T | NotInRegistryError | DependencyUnavailableError
                 try:
-                    results[key] = await fetch(session, key)
-                except NotInRegistryError as error:
-                    results[key] = error
-                except DependencyUnavailableError as error:
-                    results[key] = error
-                    failed_in_a_row += 1
-                    continue
+                    result = await fetch(session, key)
+                except (NotInRegistryError, DependencyUnavailableError) as error:
+                    result = error
                 except asyncio.CancelledError:
-                    took_s = time.monotonic() - begun
-                    if took_s >= self.timeout_s:
-                        results[key] = DependencyUnavailableError(
-                            f"schema registry {self.address}, asked for schema {key}: nothing "
-                            f"whole within {took_s:.0f} s"
-                        )
+                    if time.monotonic() - begun >= self.timeout_s:
+                        results[key] = self._too_slow(key)
                     raise
-                failed_in_a_row = 0
+                results[key] = result
+                away = isinstance(result, DependencyUnavailableError)
+                failed_in_a_row = failed_in_a_row + 1 if away else 0
 
         async def all_of_them() -> None:
             # A deadline that has passed cancels what waits, in whatever it waits for.
@@ -140,6 +135,11 @@ class RegistryClient:
 
         _run(all_of_them())
         return results
+
+    def _too_slow(self, key: object) -> DependencyUnavailableError:
+        return DependencyUnavailableError(
+            f"schema registry {self.address}, asked for schema {key}: it answers too slowly"
+        )
 
     def _session(self) -> Session:
         try:
@@ -196,7 +196,7 @@ class Session:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     status, content = await self._answer(method, _joined(base, path), body)
-                answer = _judged(status, content, checks=body is not None)
+                result = _judged(status, content, read, checks=body is not None)
             except NotInRegistryError:
                 self._prefer(base)
                 raise
@@ -208,13 +208,8 @@ class Session:
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
                 reason = f"it does not answer ({type(error).__name__}: {error})"
             else:
-                try:
-                    result = read(answer)
-                except ValueError as error:
-                    reason = f"HTTP status {status}, and {error}"
-                else:
-                    self._prefer(base)
-                    return result
+                self._prefer(base)
+                return result
             reasons.append(f"schema registry {_shown(base)}, asked for {path}: {reason}")
         raise DependencyUnavailableError("; ".join(reasons))
 
@@ -229,7 +224,9 @@ class Session:
             status = answer.status_code
             encoding = answer.headers.get("Content-Encoding", "identity")
             if encoding != "identity":
-                raise _NoAnswerError(f"HTTP status {status}, and a body in encoding {encoding}")
+                raise _NoAnswerError(
+                    f"HTTP status {status}, and a body in encoding {encoding[:20]}"
+                )
             async for part in answer.aiter_raw():
                 received += part
                 if len(received) > MAX_ANSWER_BYTES:
@@ -241,8 +238,8 @@ class _NoAnswerError(Exception):
     """An answer that is not the registry's, or settles nothing."""
 
 
-def _judged(status: int, body: bytes, *, checks: bool) -> Answer:
-    """The answer in a body.
+def _judged(status: int, body: bytes, read: Callable[[Answer], T], *, checks: bool) -> T:
+    """What ``read`` takes from the answer in a body.
 
     checks: whether the registry was asked to check a schema, which it may refuse.
 
@@ -255,7 +252,10 @@ def _judged(status: int, body: bytes, *, checks: bool) -> Answer:
     if not isinstance(answer, dict):
         raise _NoAnswerError(f"HTTP status {status}, and no answer of a registry in the body")
     if status == httpx2.codes.OK:
-        return answer
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise _NoAnswerError(f"HTTP status {status}, and {error}") from error
     code = answer.get("error_code")
     message = f"{str(answer.get('message'))[:200]} (error code {code})"
     if status == httpx2.codes.NOT_FOUND and code in _ABSENT:
