@@ -5,13 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
 from schemas.registry import (
@@ -267,6 +276,37 @@ def test_another_address_answers_where_the_first_does_not(registry: FakeRegistry
     registry.odd[""] = answer(500, PAGE)
     with pytest.raises(DependencyUnavailableError, match=r"500.*127\.0\.0\.1:1.*not answer"):
         schemas.get_all([2])
+
+
+def test_certificates_are_verified_by_the_authorities_of_the_environment(
+    registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    authorities, pair = tmp_path / "ca.pem", tmp_path / "pair.pem"
+    authorities.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pair.write_bytes(private + authorities.read_bytes())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pair)
+    registry.socket = tls.wrap_socket(registry.socket, server_side=True)
+    url = registry.url.replace("http:", "https:")
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(DependencyUnavailableError, match="certificate verify failed"):
+        source(url).get_all([1])
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    assert isinstance(source(url).get_all([1])[1], Type)
 
 
 @pytest.mark.parametrize(
