@@ -13,6 +13,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
+from worker.health import Health
+from worker.topics import INPUT, InputTopic, Topics
+
 Happening = Callable[[], None]
 
 
@@ -65,6 +68,8 @@ class FakeMessage:
 class FakeConsumer:
     """A member of a group on one topic of ``records`` records a partition.
 
+    ``controls``: how many offsets of control records follow the records of a partition; only there
+    the end of a partition is told.
     committed: the group's checkpoints; ``notes``: their metadata. lows: first offset of partitions that lost older records.
     What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
     each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
@@ -88,7 +93,6 @@ class FakeConsumer:
         self.generation = 0
         self.positions: dict[int, int] = {}
         self.paused: set[int] = set()
-        self._consumed: set[int] = set()
         self.closed = False
         self.calls: list[str] = []
         self.timeouts: list[float] = []
@@ -97,6 +101,9 @@ class FakeConsumer:
         self.refused_commits: dict[int, int] = {}
         self.messages: dict[tuple[int, int], FakeMessage] = {}
         self.errors: deque[KafkaError] = deque()
+        self.controls: dict[int, int] = {}
+        self.high: dict[int, int] = {}
+        self._ends_told: dict[int, int] = {}
         self._clock = clock or Clock()
         self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
 
@@ -121,6 +128,7 @@ class FakeConsumer:
     # the client's own calls
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        self._called("subscribe")
         assert topics == ["in"]
         self._callbacks = callbacks
 
@@ -138,6 +146,8 @@ class FakeConsumer:
             if message is None:
                 break
             found.append(message)
+        if len(found) < count:
+            found += self._fetch_ends()
         if not found:
             self._clock.sleep(timeout)
             if timeout > 0 and not happened:
@@ -149,10 +159,21 @@ class FakeConsumer:
             offset = self.positions[partition]
             if offset < self.ends[partition]:
                 self.positions[partition] += 1
-                self._consumed.add(partition)
                 at = (partition, offset)
                 return self.messages.get(at) or FakeMessage(at)
         return None
+
+    def _fetch_ends(self) -> list[FakeMessage]:
+        """Each end once, until the position or the end is another one."""
+        told = []
+        for partition in sorted(self.positions.keys() & self.controls.keys() - self.paused):
+            end = self.ends[partition] + self.controls[partition]
+            if self.positions[partition] >= self.ends[partition] != self._ends_told.get(partition):
+                self._ends_told[partition] = self.ends[partition]
+                self.positions[partition] = end
+                eof = KafkaError(KafkaError._PARTITION_EOF)
+                told.append(FakeMessage((partition, end), None, None, fault=eof))
+        return told
 
     def consumer_group_metadata(self) -> str:
         return f"generation {self.generation}"
@@ -175,7 +196,9 @@ class FakeConsumer:
     ) -> tuple[int, int]:
         self._called("get_watermark_offsets")
         assert cached or timeout
-        return self.lows.get(at.partition, 0), self.ends[at.partition]
+        end = self.ends[at.partition] + self.controls.get(at.partition, 0)
+        high = self.high.get(at.partition, end) if cached else end
+        return self.lows.get(at.partition, 0), high
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._called("incremental_assign")
@@ -186,26 +209,14 @@ class FakeConsumer:
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         for at in partitions:
             del self.positions[at.partition]
-            self._consumed.discard(at.partition)
             self.paused.discard(at.partition)
 
     def seek(self, at: TopicPartition) -> None:
         self._called("seek")
         assert at.partition in self.positions
         self.positions[at.partition] = at.offset
-        self._consumed.discard(at.partition)
+        self._ends_told.pop(at.partition, None)
         self.seeks.append((at.partition, at.offset))
-
-    def position(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """As the client has it: unknown until a record was consumed from there."""
-        return [
-            TopicPartition(
-                "in",
-                at.partition,
-                self.positions[at.partition] if at.partition in self._consumed else OFFSET_INVALID,
-            )
-            for at in asked
-        ]
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.paused |= {at.partition for at in partitions}
@@ -239,6 +250,29 @@ class FakeConsumer:
         self.calls.append(name)
         if self.faults.get(name):
             raise self.faults[name].popleft()
+
+
+class Brokers:
+    """The brokers' topics by name, with the id of each; ``away`` is raised while they are away."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.ids: dict[str, str | None] = {"in": "id-1", "out": "id-2", "dead": "id-3"}
+        self.partitions = partitions
+        self.away: BaseException | None = None
+        self.asked = 0
+
+    def describe(self, names: Sequence[str]) -> Mapping[str, str | None]:
+        self.asked += 1
+        if self.away is not None:
+            raise self.away
+        return {name: self.ids[name] for name in names}
+
+    def describe_input(self) -> InputTopic:
+        return InputTopic("in", self.describe(["in"])["in"] or "", self.partitions, None)
+
+    def topics(self, health: Health, clock: Clock) -> Topics:
+        names = {INPUT: "in", "kafka.output_topic": "out", "kafka.dead_letter_topic": "dead"}
+        return Topics(names, self.describe, self.describe_input, health, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)

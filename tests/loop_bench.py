@@ -11,7 +11,7 @@ from features.history.namespace import Namespace
 from features.matrix import Writes
 from schemas.batch import Records
 from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
-from tests.fakes import Clock, FakeConsumer
+from tests.fakes import Brokers, Clock, FakeConsumer
 from worker.batch_bound import BatchBound
 from worker.dead_letter import Stage, dead_letter
 from worker.delivery import Delivery
@@ -22,6 +22,8 @@ from worker.poll import Poller
 from worker.publish import Outbox
 from worker.score import Model
 from worker.stages import Processed
+from worker.starts import Starts
+from worker.topics import InputTopic
 
 Place = tuple[int, int]
 PATIENCE_S = 20.0
@@ -90,7 +92,7 @@ class Histories:
         self.partitions = 10
         self._journal = journal
 
-    def open(self) -> None:
+    def open(self, topic: InputTopic) -> None:
         self._journal.append("find histories")
         if self.openings:
             raise self.openings.popleft()
@@ -161,17 +163,20 @@ class Bench:
         self.histories = Histories(self.journal)
         self.checkpoint = Checkpoint(self.consumer, self.journal)
         self.health = Health(60.0, self.clock)
+        self.brokers = Brokers(len(records))
+        topics = self.brokers.topics(self.health, self.clock)
+        consumer = cast("Any", self.consumer)
         self.poller = Poller(
-            cast("Any", self.consumer),
-            "in",
-            start_from="earliest",
-            timeout_s=5.0,
+            consumer,
+            topics,
+            lambda topic: Starts(consumer, topic, "earliest", None, 5.0),
             before_change=lambda: self.loop.before_change(),  # noqa: PLW0108 - made below
+            clock=self.clock,
         )
         self.loop = Loop(
             self.poller,
             self.process,
-            Delivery(self.histories, self.checkpoint),
+            Delivery(self.histories, self.checkpoint, topics),
             BatchBound(batch, budget_s),
             self.health,
             settle_s=0.2,

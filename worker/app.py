@@ -30,7 +30,7 @@ from worker.enrich import Enrich
 from worker.health import Health, HealthServer
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
-from worker.kafka import TopicLimits, make_consumer, make_producer, transactional_id
+from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer, transactional_id
 from worker.loop import Loop
 from worker.outage import Outage
 from worker.poll import Poller
@@ -38,7 +38,9 @@ from worker.publish import SizeLimits
 from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
 from worker.stages import Stages
+from worker.starts import Starts
 from worker.swap import Named, Succession, load_model, load_rules, named_in
+from worker.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.watchdog import Watchdog
 from worker.wire import schema_source, score_prefix, score_schema
 
@@ -170,7 +172,7 @@ def run(pipeline: Pipeline) -> None:
         stack.callback(server.stop)
         store = open_store(settings)
         stack.callback(store.close)
-        loop, succession = _make_loop(pipeline, store, watchdog, health)
+        loop, succession = _make_loop(pipeline, store, watchdog, health, stack)
 
         def drain(*_: object) -> None:
             watchdog.bound("drain", settings.delivery.drain_s)
@@ -186,7 +188,7 @@ def run(pipeline: Pipeline) -> None:
 
 
 def _make_loop(
-    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health
+    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, health: Health, stack: ExitStack
 ) -> tuple[Loop, Succession]:
     settings = pipeline.settings
     delivery = settings.delivery
@@ -200,12 +202,12 @@ def _make_loop(
     def before_change() -> None:
         loop.before_change()
 
+    topics = _make_topics(settings, health, stack)
     consumer = make_consumer(settings.kafka, on_error)
     poller = Poller(
         consumer,
-        settings.kafka.input_topic,
-        start_from=settings.kafka.start_from,
-        timeout_s=delivery.broker_timeout_s,
+        topics,
+        partial(_starts, settings, consumer),
         before_change=before_change,
         needs_log_state=pipeline.feature_set.has_histories,
     )
@@ -216,7 +218,7 @@ def _make_loop(
     loop = Loop(
         poller,
         succession,
-        Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog)),
+        Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog), topics),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
         settle_s=delivery.broker_timeout_s,
@@ -239,6 +241,31 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
     # Nothing is to be drained yet: a signal ends the process.
     Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
     return prefix
+
+
+def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Starts:
+    return Starts(
+        consumer,
+        topic,
+        settings.kafka.start_from,
+        settings.kafka.accept_topic,
+        settings.delivery.broker_timeout_s,
+    )
+
+
+def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    admin = stack.enter_context(make_admin(kafka))
+    return Topics(
+        {
+            INPUT: kafka.input_topic,
+            "kafka.output_topic": kafka.output_topic,
+            "kafka.dead_letter_topic": kafka.dead_letter_topic,
+        },
+        ids_from(admin, timeout_s),
+        partial(describe_input, kafka, timeout_s),
+        health,
+    )
 
 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:

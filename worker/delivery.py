@@ -7,13 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from confluent_kafka import KafkaException
 
 from worker import metrics
 from worker.checkpoint import Checkpoint
+from worker.errors import BatchAbortedError
 from worker.histories import Histories
+from worker.note import Note
 from worker.poll import Polled
 from worker.publish import Outbox
 from worker.stages import Processed
+from worker.topics import Topics
 
 
 @dataclass(slots=True)
@@ -29,50 +33,59 @@ class Flight:
 class Delivery:
     """Delivers micro-batches one at a time, in a thread of its own."""
 
-    def __init__(self, histories: Histories, checkpoint: Checkpoint) -> None:
+    def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
         self.histories = histories
         self.checkpoint = checkpoint
+        self.topics = topics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+
+    def open_histories(self) -> None:
+        """Find the histories of the input topic; `topics` are open. Raises as `Histories.open`."""
+        self.histories.open(self.topics.input)
 
     def begin(self, polled: Polled, processed: Processed, started: float) -> Flight:
         """Hand a micro-batch over; nothing else may be in flight."""
-        outbox = _outbox(polled, processed)
+        outbox = self._outbox(polled, processed)
         self.histories.announce(outbox.writes)
-        return Flight(polled, processed, started, self._thread.submit(self._deliver, outbox))
+        delivered = self._thread.submit(self._deliver, outbox, polled.at)
+        return Flight(polled, processed, started, delivered)
 
     def close(self) -> None:
         """Wait for what is in flight, and let go of the brokers."""
         self._thread.shutdown(wait=True)
         self.checkpoint.close()
 
-    def _deliver(self, outbox: Outbox) -> None:
+    def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
         # Before the commit: an event that is behind the checkpoint is in its histories.
         self.histories.write(outbox.writes)
+        try:
+            self.topics.verify(consumed_at)
+        except KafkaException as error:
+            raise BatchAbortedError(f"the input topic's id cannot be verified: {error}") from error
         self.checkpoint.deliver(outbox)
 
-
-def _outbox(polled: Polled, processed: Processed) -> Outbox:
-    """What is committed of a micro-batch: offsets and the log's state behind it included."""
-    records = polled.records
-    # Offsets rise within a partition, so the last write for each partition is its highest.
-    last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-    return Outbox(
-        processed.keys,
-        processed.values,
-        processed.headers,
-        processed.dead_letters,
-        {partition: offset + 1 for partition, offset in last.items()},
-        polled.group_metadata,
-        polled.epoch,
-        {partition: processed.after.note(partition) for partition in last},
-        processed.writes,
-    )
+    def _outbox(self, polled: Polled, processed: Processed) -> Outbox:
+        """All that is committed of a micro-batch: offsets and the log's state behind it included."""
+        highest, topic_id = processed.after.highest, self.topics.input.topic_id
+        return Outbox(
+            processed.keys,
+            processed.values,
+            processed.headers,
+            processed.dead_letters,
+            polled.next_offsets,
+            polled.group_metadata,
+            polled.epoch,
+            {p: Note(topic_id, highest.get(p)).encode() for p in polled.next_offsets},
+            processed.writes,
+        )
 
 
 def count(flight: Flight) -> None:
     """Count a micro-batch that was committed."""
     processed = flight.processed
     metrics.batches.labels("committed").inc()
+    if not len(flight.polled.records):
+        return
     metrics.batch_events.observe(len(flight.polled.records))
     metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
     for (segment, decision), number in processed.decisions.items():

@@ -25,3 +25,7 @@ class OutputTooLargeError(DeliveryError):
 
 class DeliveryFatalError(DeliveryError):
     """Going on could lose or repeat a score: the process ends, and a new one takes over."""
+
+
+class TopicReplacedError(DeliveryFatalError):
+    """The input topic was deleted and created again: offsets of the old one mean nothing in it."""

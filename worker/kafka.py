@@ -48,8 +48,8 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None], **more: Any) -> Consumer:
-    """A consumer whose offsets are the worker's own business; ``more`` adds options.
+def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """A consumer whose offsets are the worker's own business.
 
     on_error: told, while polling, of what happens to the connections.
     """
@@ -68,8 +68,8 @@ def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None], **more: 
             "partition.assignment.strategy": "cooperative-sticky",
             # Starts are assigned explicitly; an offset out of range must not pass in silence.
             "auto.offset.reset": "error",
+            "enable.partition.eof": True,
             "error_cb": on_error,
-            **more,
         },
     )
 

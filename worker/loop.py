@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from worker.errors import (
     DeliveryFatalError,
     OutputTooLargeError,
     StoreAwayError,
+    TopicReplacedError,
 )
 from worker.health import Health
 from worker.outage import Outage, backoff_s
@@ -38,6 +40,7 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
+_GROUP = "consumer group"
 _STORE_REMEDY = "it has to take writes; the same events come again when it does"
 _LOOK_EVERY_S = 2.0
 _SLOW_S = 1.0
@@ -89,6 +92,7 @@ class Loop:
         self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
         self._producer_is_suspect = False
         self._look_again = 0.0
+        self._told_held_up: AbstractSet[int] = frozenset()
         self._rejoin_s = _REJOIN_CALLS * settle_s
         self._member_at = clock()
 
@@ -114,16 +118,26 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
-        self._open_histories()
-        self._open_checkpoint()
+        self._open()
         self._poller.subscribe()
         try:
             while not self._stopping:
                 self._turn()
             self._health.draining()
             self._settle()
+        except TopicReplacedError:
+            self._poller.shut_out(self._settle_s)
+            raise
         finally:
             self._close()
+
+    def _open(self) -> None:
+        """Find topics, histories and checkpoints, however long brokers or store are away."""
+        self._kafka.outlast(self._delivery.topics.open)
+        self._store.outlast(self._delivery.open_histories)
+        # Before the checkpoints are read: a predecessor that was killed may still hold them.
+        self._open_checkpoint()
+        self._kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
         self._tick()
@@ -157,11 +171,30 @@ class Loop:
         if self._clock() < self._look_again:
             return
         self._look_again = self._clock() + _LOOK_EVERY_S
-        metrics.lag.clear()
-        for partition, behind in self._poller.lag().items():
-            metrics.lag.labels(str(partition)).set(behind)
+        if self._poller.unable_to_join:
+            self._health.away(_GROUP, self._poller.unable_to_join)
+        else:
+            self._health.back(_GROUP)
+        self._tell_lag()
         if self._kafka.lasts and self._poller.brokers_answer():
             self._kafka.ends()
+
+    def _tell_lag(self) -> None:
+        lag = self._poller.lag()
+        metrics.lag.clear()
+        for partition, behind in lag.items():
+            metrics.lag.labels(str(partition)).set(behind)
+        held_up = self._poller.held_up(lag)
+        for partition in held_up.keys() - self._told_held_up:
+            log.warning(
+                "open_transaction_in_input",
+                partition=partition,
+                offset=held_up[partition],
+                behind=lag[partition],
+                meaning="a producer has left a transaction open: what follows it is not committed",
+                remedy="find its producer by this offset: kafka-transactions.sh find-hanging, abort",
+            )
+        self._told_held_up = held_up.keys()
 
     def _require_membership(self) -> None:
         """A member that lost its partitions is to be back soon, while brokers answer.
@@ -274,10 +307,6 @@ class Loop:
         self._kafka.outlast(self._poller.rewind)
         self._delivery.histories.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
-
-    def _open_histories(self) -> None:
-        """Find the histories, however long the brokers or the store are away."""
-        self._store.outlast(lambda: self._kafka.outlast(self._delivery.histories.open))
 
     def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:
         return Outage(dependency, error, remedy, self._health, lambda: self._stopping)

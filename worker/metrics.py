@@ -78,6 +78,12 @@ rebalances = Counter(
     "Changes of the assignment and rewinds to the checkpoint.",
     registry=REGISTRY,
 )
+topics_recreated = Counter(
+    "fraud_worker_topics_recreated",
+    "Output and dead-letter topics that were deleted and created again while the worker ran.",
+    ["setting"],
+    registry=REGISTRY,
+)
 history_bytes = Counter(
     "fraud_worker_history_bytes",
     "Bytes of members appended to histories in the online store.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,55 +20,78 @@ from confluent_kafka import (
 
 from features.history.log_state import LogState
 from schemas.batch import Records
+from worker.ends import Ends
 from worker.errors import DeliveryFatalError
 from worker.kafka import NOT_A_MEMBER
-from worker.starts import Committed, StartFrom, Starts
+from worker.note import Note
+from worker.starts import Starts
+from worker.topics import InputTopic, Topics
 
 log = structlog.get_logger(__name__)
+
+_UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Polled:
     """Records and the group membership they were consumed under.
 
-    group_metadata is the consumer's own at that moment; epoch counts assignment changes.
+    Attributes:
+        records: none where only the end of partitions was reached.
+        next_offsets: for each partition the offset behind its records, and behind what follows them
+            that holds none.
+        group_metadata: the consumer's own at that moment.
+        epoch: counts assignment changes.
+        at: monotonic seconds, right after the records were consumed.
     """
 
     records: Records
+    next_offsets: Mapping[int, int]
     group_metadata: Any
     epoch: int
+    at: float
 
 
 class Poller:
     """Consumes the input topic as a member of the group.
 
-    before_change is called whenever partitions are about to move, so that a transaction in
-    flight can end first. ``rewind_needed`` says that partitions moved: the caller settles what is
-    in flight, then calls `rewind`. ``log_state`` is the log's state where the last `rewind` went;
-    needs_log_state: a checkpoint that does not tell it is worth a warning.
+    ``rewind_needed`` says that partitions moved: the caller settles what is in flight, then calls
+    `rewind`. ``log_state`` is the log's state where the last `rewind` went. ``unable_to_join`` is
+    the reason why the group refuses this member, "" if it does not.
+
+    Args:
+        topics: watched from `subscribe` on.
+        starts: makes the starts for the input topic as it was found.
+        before_change: called whenever partitions are about to move, so that a transaction in
+            flight can end first.
+        needs_log_state: a checkpoint that does not tell the log's state is worth a warning.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         consumer: Consumer,
-        topic: str,
+        topics: Topics,
+        starts: Callable[[InputTopic], Starts],
         *,
-        start_from: StartFrom,
-        timeout_s: float,
         before_change: Callable[[], None],
         needs_log_state: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._consumer = consumer
-        self._topic = topic
-        self._places = Starts(consumer, topic, start_from, timeout_s)
+        self._topics = topics
+        self._make_starts = starts
         self._before_change = before_change
-        self._warns_without_note = needs_log_state
-        # None from the assignment to the first rewind.
+        self._warns_without_event_time = needs_log_state
+        self._clock = clock
+        # Of each assigned partition; None from the assignment to the first rewind.
         self._starts: dict[int, int | None] = {}
+        self._ends = Ends()
         self._outside_the_group: Any = None
         self.epoch = 0
         self.joined = False
         self.expelled = False
+        self.unable_to_join = ""
         self.rewind_needed = False
         self.log_state = LogState()
 
@@ -75,6 +99,19 @@ class Poller:
     def partitions(self) -> list[int]:
         """The partitions that are assigned now."""
         return sorted(self._starts)
+
+    @property
+    def _topic(self) -> str:
+        return self._topics.input.name
+
+    def open(self) -> None:
+        """Compare the group's checkpoints with the topic, before `subscribe`.
+
+        Raises KafkaException while the brokers do not answer, ConfigurationError where they are of
+        another topic.
+        """
+        self._places = self._make_starts(self._topics.input)
+        self._places.prepare()
 
     def subscribe(self) -> None:
         self._outside_the_group = self._consumer.consumer_group_metadata()
@@ -84,37 +121,41 @@ class Poller:
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+        self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
-        """Up to ``max_events`` records: the first within ``timeout_s``, the others that are there.
+        """Consume up to ``max_events`` records: the first within ``timeout_s``, then what is there.
 
-        None when there are none, or when the assignment changed meanwhile.
+        None when there is nothing to answer or to commit, or when the assignment changed meanwhile.
+        Raises TopicReplacedError, and DeliveryFatalError where the topic cannot be read.
         """
+        self._topics.require_same_input()
         epoch = self.epoch
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
-        if not messages:
-            return None
+        at = self._clock()
         # Taken here, on the polling thread, right after the records: a fresh object at commit
         # time would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
         # A member that the group has just thrown out has the metadata of one that never joined, and
         # with it the brokers take offsets unchecked, for any partition (measured: Kafka 4.3).
+        messages = self._read(messages)
         if self.epoch != epoch or group_metadata == self._outside_the_group:
-            self.rewind_needed = True
+            self.rewind_needed |= bool(messages)
             return None
-        messages = _without_errors(messages)
-        if not messages:
+        if self.rewind_needed:
             return None
-        return Polled(records_of(self._topic, messages), group_metadata, epoch)
+        records = records_of(self._topic, messages)
+        # Offsets rise within a partition, so the last one of each is its highest.
+        last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+        offsets = self._ends.behind(last) if last else self._ends.due(at)
+        return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
     def serve(self) -> None:
         """Keep the membership alive while reading is paused."""
-        messages = self._consumer.consume(1, 0.1)
-        if messages:
+        if self._read(self._consumer.consume(1, 0.1)):
             self.rewind_needed = True
-            _without_errors(messages)
 
     def rewind(self) -> None:
         """Go back to the checkpoint of every partition that is assigned, or to its start.
@@ -126,18 +167,51 @@ class Poller:
         """
         self.epoch += 1
         self.rewind_needed = True
+        self._topics.verify(self._clock())
         try:
-            checkpoints = self._places.committed(self.partitions)
-            for partition, checkpoint in checkpoints.items():
-                self._seek(partition, checkpoint.offset)
+            checkpoints = self._places.own(self.partitions)
+            starts = {
+                partition: self._places.start(partition, self._starts[partition], at.offset)
+                for partition, at in checkpoints.items()
+            }
         except KafkaException as error:
             if error.args[0].code() in NOT_A_MEMBER:
                 return
             raise
+        for partition, start in starts.items():
+            self._consumer.seek(TopicPartition(self._topic, partition, start))
+        self._starts.update(starts)
+        self._ends.restart(starts)
         self.rewind_needed = False
-        self._warn_without_note(checkpoints)
-        self.log_state = LogState.of_notes({p: at.note for p, at in checkpoints.items()})
-        log.info("reading", starts=self._starts, epoch=self.epoch)
+        notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
+        self._warn_without_event_time(notes)
+        self.log_state = LogState(
+            {
+                p: note.highest_event_time
+                for p, note in notes.items()
+                if note.highest_event_time is not None
+            }
+        )
+        if starts:
+            log.info("reading", starts=starts, epoch=self.epoch)
+
+    def shut_out(self, deadline_s: float) -> None:
+        """Commit a note of the topic that was read, now that another one has its name.
+
+        The brokers delete a topic's offsets with it: without the note, a later start would take the
+        new topic for its own. Tries until the deadline, as the group may be rebalancing.
+        """
+        topic_id, until = self._topics.input.topic_id, self._clock() + deadline_s
+        while True:
+            try:
+                self._places.commit({0: 0}, Note(topic_id))
+            except KafkaException as error:
+                if self._clock() > until:
+                    log.warning("not_shut_out", topic_id=topic_id, error=str(error))
+                    return
+                self.serve()
+            else:
+                return
 
     def pause(self) -> None:
         self._consumer.pause([TopicPartition(self._topic, p) for p in self.partitions])
@@ -146,17 +220,18 @@ class Poller:
         self._consumer.resume([TopicPartition(self._topic, p) for p in self.partitions])
 
     def lag(self) -> dict[int, int]:
-        """Records behind the end of each assigned partition, as last heard from the broker."""
-        lags = {}
-        for at in self._consumer.position(
-            [TopicPartition(self._topic, p) for p in self.partitions]
-        ):
+        """Offsets before the end of each assigned partition, as last heard from the broker."""
+        ends = {}
+        for partition in self.partitions:
+            at = TopicPartition(self._topic, partition)
             _, high = self._consumer.get_watermark_offsets(at, cached=True)
-            # The position is unknown until a record was consumed from there.
-            following = at.offset if at.offset >= 0 else self._starts[at.partition]
-            if high >= 0 and following is not None:
-                lags[at.partition] = max(0, high - following)
-        return lags
+            if high >= 0:
+                ends[partition] = high
+        return self._ends.lag(ends)
+
+    def held_up(self, lag: Mapping[int, int]) -> dict[int, int]:
+        """Offset of each partition whose lag waits for a transaction that stays open for long."""
+        return self._ends.held_up(lag, self._clock())
 
     def brokers_answer(self) -> bool:
         """Whether the brokers answer within a second."""
@@ -167,32 +242,25 @@ class Poller:
         return True
 
     def close(self) -> None:
+        self._topics.stop()
         self._consumer.close()
 
-    def _warn_without_note(self, checkpoints: Mapping[int, Committed]) -> None:
+    def _warn_without_event_time(self, notes: Mapping[int, Note]) -> None:
         """Tell, once, of checkpoints that do not say how far event time had come."""
-        silent = [p for p, at in checkpoints.items() if at.offset is not None and not at.note]
-        if silent and self._warns_without_note:
-            self._warns_without_note = False
+        silent = [p for p, note in notes.items() if note == Note()]
+        if silent and self._warns_without_event_time:
+            self._warns_without_event_time = False
             log.warning(
                 "checkpoint_without_event_time",
                 partitions=silent,
                 meaning="until event time passes where it was, no event of theirs counts as late",
             )
 
-    def _seek(self, partition: int, committed: int | None) -> None:
-        start = self._starts[partition]
-        if start is None:
-            start = self._places.first(partition, committed)
-        elif committed is not None:
-            start = committed
-        self._consumer.seek(TopicPartition(self._topic, partition, start))
-        self._starts[partition] = start
-
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._change()
         self.joined = True
         self.expelled = False
+        self.unable_to_join = ""
         # Left to librdkafka, it would start from a place of its own: `rewind` seeks the right one.
         consumer.incremental_assign(
             [TopicPartition(self._topic, p.partition, OFFSET_END) for p in assigned]
@@ -221,20 +289,36 @@ class Poller:
             self._starts.pop(partition.partition, None)
         log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
 
+    def _read(self, messages: list[Message]) -> list[Message]:
+        """The records among the messages; notes ends and errors. Raises DeliveryFatalError."""
+        told = [(message, error) for message in messages if (error := message.error()) is not None]
+        if not told:
+            return messages
+        ends: dict[int, int] = {}
+        for message, error in told:
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                ends[cast("int", message.partition())] = cast("int", message.offset())
+            else:
+                self._note_error(error)
+        self._ends.reach(ends)
+        return [message for message in messages if message.error() is None]
 
-def _without_errors(messages: list[Message]) -> list[Message]:
-    failed = [error for m in messages if (error := m.error()) is not None]
-    if not failed:
-        return messages
-    for error in failed:
-        if error.fatal() or error.code() in (
-            KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-        ):
+    def _note_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in _UNREADABLE:
             raise DeliveryFatalError(f"the input topic cannot be read: {error}")
-        log.warning("consumer_error", error=str(error))
-    return [m for m in messages if m.error() is None]
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            # Retention has passed this worker, or the topic is another one: `rewind` finds out.
+            self.rewind_needed = True
+        if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            log.warning("consumer_error", error=str(error))
+        elif not self.unable_to_join:
+            # The client tries again every second or so, and says so each time.
+            self.unable_to_join = (
+                f"{error.str()}: a member of the group assigns partitions eagerly (range, "
+                "roundrobin), this worker cooperatively; stop that member, or use another "
+                "kafka.group"
+            )
+            log.error("unable_to_join", reason=self.unable_to_join)
 
 
 def records_of(topic: str, messages: list[Message]) -> Records:

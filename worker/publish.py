@@ -27,7 +27,7 @@ class Outbox:
     values: Sequence[bytes]
     headers: Sequence[Headers] | None
     dead_letters: Sequence[DeadLetter]
-    next_offsets: dict[int, int]
+    next_offsets: Mapping[int, int]
     group_metadata: Any
     epoch: int
     notes: Mapping[int, str] = field(default_factory=dict)

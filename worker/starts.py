@@ -1,33 +1,77 @@
-"""Starts: how far the group has come in each partition, and where a new one is read from."""
+"""Starts: the group's checkpoints of a topic, and the offset where reading of a partition begins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
+from schemas.errors import ConfigurationError
 from worker.errors import DeliveryFatalError
+from worker.note import Note
+from worker.topics import InputTopic
+
+log = structlog.get_logger(__name__)
 
 StartFrom = Literal["earliest", "latest", "error"]
 
 
 class Committed(NamedTuple):
-    """The group's checkpoint of a partition. offset: None where there is none; note: its metadata."""
+    """The group's checkpoint of a partition. offset: None where there is none."""
 
     offset: int | None
-    note: str
+    note: Note
+
+    @classmethod
+    def of(cls, answer: TopicPartition) -> Self:
+        """Read what the brokers answer for a partition."""
+        offset = None if answer.offset == OFFSET_INVALID else answer.offset
+        return cls(offset, Note.decode(answer.metadata or ""))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Starts:
-    """What the brokers know of a group's reading of one topic. timeout_s: bound on one answer."""
+    """The group's reading of one topic, as the brokers know it.
+
+    Args:
+        topic: as it was when the worker started.
+        start_from: where the group begins if it has no checkpoint.
+        accept_topic: id of a topic whose predecessor's checkpoints may be dropped, or None.
+        timeout_s: bound on one answer of the brokers.
+    """
 
     consumer: Consumer
-    topic: str
+    topic: InputTopic
     start_from: StartFrom
+    accept_topic: str | None
     timeout_s: float
+
+    def prepare(self) -> None:
+        """Compare the group's checkpoints with the topic, before this worker joins the group.
+
+        With ``latest``, a group without any checkpoint begins at the ends that the partitions have
+        now: a partition that is added later is then known by having no checkpoint.
+
+        Raises KafkaException, and ConfigurationError where checkpoints are of another topic.
+        """
+        checkpoints = self.committed(range(self.topic.partitions))
+        ids = foreign_ids(self.topic, checkpoints.values())
+        if ids and self.accept_topic != self.topic.topic_id:
+            raise ConfigurationError(other_topic(self.topic, ids, self.accept_topic))
+        silent = [
+            p for p, at in checkpoints.items() if at.offset is not None and not at.note.topic_id
+        ]
+        if silent:
+            log.warning(
+                "checkpoint_without_topic_id",
+                partitions=silent,
+                meaning=f"taken to be of the topic as it is, id {self.topic.topic_id}",
+            )
+        if self.start_from == "latest" and all(at.offset is None for at in checkpoints.values()):
+            self._commit_ends()
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
         """The group's checkpoint of each partition. Raises KafkaException.
@@ -35,50 +79,113 @@ class Starts:
         Waits for transactions that still hold offsets of these partitions: the consumer asks for
         stable offsets, as it is read_committed.
         """
-        asked = [TopicPartition(self.topic, p) for p in partitions]
+        asked = [TopicPartition(self.topic.name, p) for p in partitions]
         if not asked:
             return {}
-        found = {}
+        checkpoints = {}
         for answer in self.consumer.committed(asked, timeout=self.timeout_s):
             if answer.error:
                 raise KafkaException(answer.error)
-            offset = answer.offset if answer.offset != OFFSET_INVALID else None
-            found[answer.partition] = Committed(offset, answer.metadata or "")
-        return found
+            checkpoints[answer.partition] = Committed.of(answer)
+        return checkpoints
 
-    def first(self, partition: int, committed: int | None) -> int:
-        """Where reading of a partition starts that was assigned anew.
+    def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
+        """The checkpoints that are of this very topic; none where they are of its predecessor.
 
-        Raises KafkaException, and DeliveryFatalError where no place to start from is sound.
+        Where the new topic was accepted, its beginning is committed in their place. Raises
+        KafkaException, and DeliveryFatalError where it was not.
         """
-        low, high = self.consumer.get_watermark_offsets(
-            TopicPartition(self.topic, partition), timeout=self.timeout_s
-        )
-        if committed is None:
-            return self._without_checkpoint(partition, low, high)
-        if committed < low:
-            raise DeliveryFatalError(
-                f"the checkpoint of partition {partition} of {self.topic} is {committed}, its "
-                f"first record is {low}: retention deleted {low - committed} unread records; "
-                "lengthen the retention, and reset the group's offset to accept the loss"
-            )
-        if committed > high:
-            raise DeliveryFatalError(
-                f"the checkpoint of partition {partition} of {self.topic} is {committed}, the "
-                f"partition ends at {high}: the topic was made anew; use another kafka.group"
-            )
-        return committed
+        checkpoints = self.committed(partitions)
+        ids = foreign_ids(self.topic, checkpoints.values())
+        if not ids:
+            return checkpoints
+        if self.accept_topic != self.topic.topic_id:
+            raise DeliveryFatalError(other_topic(self.topic, ids, self.accept_topic))
+        foreign = [p for p, at in checkpoints.items() if at.note.topic_id in ids]
+        starts = {p: self._bounds(p)[0] for p in foreign}
+        log.warning("reading_the_accepted_topic", topic_id=self.topic.topic_id, starts=starts)
+        self.commit(starts, Note(self.topic.topic_id))
+        return checkpoints | {p: Committed(start, Note()) for p, start in starts.items()}
 
-    def _without_checkpoint(self, partition: int, low: int, high: int) -> int:
-        if self.start_from == "error":
+    def start(self, partition: int, before: int | None, committed: int | None) -> int:
+        """The offset from which a partition is read.
+
+        Args:
+            partition: one that is assigned.
+            before: where this worker began to read it; None if it was assigned anew.
+            committed: the group's checkpoint, if there is one.
+
+        Raises KafkaException, and DeliveryFatalError where records were lost.
+        """
+        low, high = self._bounds(partition)
+        start = before if committed is None else committed
+        if start is None:
+            return self._without_checkpoint(partition, low)
+        where = f"partition {partition} of {self.topic.name}"
+        if start < low:
             raise DeliveryFatalError(
-                f"kafka.start_from is error and partition {partition} of {self.topic} has no "
+                f"the checkpoint of {where} is {start}, its first record is {low}: retention "
+                f"deleted {low - start} unread records; lengthen the retention, and reset the "
+                "group's offset to accept the loss"
+            )
+        if start > high:
+            raise DeliveryFatalError(
+                f"the checkpoint of {where} is {start}, the partition ends at {high}: the topic "
+                "lost records or was made anew; use another kafka.group, or reset the group's "
+                "offset to accept the loss"
+            )
+        return start
+
+    def commit(self, offsets: Mapping[int, int], note: Note) -> None:
+        """Commit offsets for the group outside of a micro-batch. Raises KafkaException."""
+        metadata = note.encode()
+        answers = self.consumer.commit(
+            offsets=[
+                TopicPartition(self.topic.name, partition, offset, metadata=metadata)
+                for partition, offset in offsets.items()
+            ],
+            asynchronous=False,
+        )
+        for answer in answers or ():
+            if answer.error:
+                raise KafkaException(answer.error)
+
+    def _without_checkpoint(self, partition: int, low: int) -> int:
+        if self.start_from == "error" and partition < self.topic.partitions:
+            raise DeliveryFatalError(
+                f"kafka.start_from is error and partition {partition} of {self.topic.name} has no "
                 "checkpoint; set earliest or latest, or commit an offset for the group"
             )
-        if self.start_from == "earliest":
-            return low
-        # Kept, or a crash before the first checkpoint would skip events.
-        self.consumer.commit(
-            offsets=[TopicPartition(self.topic, partition, high)], asynchronous=False
-        )
-        return high
+        # With `latest` as well: `prepare` has committed the ends of those that were there.
+        return low
+
+    def _commit_ends(self) -> None:
+        ends = {p: self._bounds(p)[1] for p in range(self.topic.partitions)}
+        try:
+            self.commit(ends, Note(self.topic.topic_id))
+        except KafkaException as error:
+            # Only an empty group takes offsets of one that is no member (measured): another worker
+            # was first, and has committed the ends before it joined.
+            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
+                raise
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        at = TopicPartition(self.topic.name, partition)
+        return self.consumer.get_watermark_offsets(at, timeout=self.timeout_s)
+
+
+def foreign_ids(topic: InputTopic, checkpoints: Iterable[Committed]) -> set[str]:
+    """Topic ids in the checkpoints' notes that are not the topic's own."""
+    ids = {checkpoint.note.topic_id for checkpoint in checkpoints}
+    return {topic_id for topic_id in ids if topic_id not in (None, topic.topic_id)}
+
+
+def other_topic(topic: InputTopic, ids: Iterable[str], accept_topic: str | None) -> str:
+    """The message for checkpoints that are of other topic ids than the input topic's."""
+    accepted = f" (kafka.accept_topic is {accept_topic})" if accept_topic else ""
+    return (
+        f"kafka.input_topic: the group's checkpoints are of topic id {', '.join(sorted(ids))}, "
+        f"{topic.name} has id {topic.topic_id}{accepted}: it was deleted and created again, or the "
+        f"cluster is another one; set kafka.accept_topic: {topic.topic_id} to read it from its "
+        "beginning"
+    )

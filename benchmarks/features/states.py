@@ -20,8 +20,8 @@ from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.store.redis import RedisStore
 from worker.histories.state import claim
-from worker.histories.topic import describe_input
 from worker.settings import load_settings
+from worker.topics import describe_input
 
 _APPENDS_AT_ONCE = 5_000
 

@@ -26,7 +26,7 @@ from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.transactions import DAY_US, SET, handbook, transactions, write
 from worker.histories.state import claim
-from worker.histories.topic import InputTopic
+from worker.topics import InputTopic
 from worker.wire import framed, label_schema
 
 SCHEMA = SET.parents[2] / "schemas" / "transaction.avsc"

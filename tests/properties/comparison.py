@@ -112,9 +112,9 @@ class Comparison:
         return units / 10**window.digits if isinstance(units, int) else None
 
     def compare_after(
-        self, after: LogState, notes: dict[int, str], events: Sequence[Event]
+        self, after: LogState, notes: dict[int, int], events: Sequence[Event]
     ) -> None:
-        expected = dict(LogState.of_notes(notes).highest)
+        expected = dict(notes)
         for x in events:
             expected[x.partition] = int(max(x.time, self._before[x.place]))
         if dict(after.highest) != expected:

@@ -42,7 +42,7 @@ class Commit:
     """Where to go on reading, by place in each partition's list, with the offsets' notes."""
 
     reached: tuple[int, ...]
-    notes: dict[int, str]
+    notes: dict[int, int]
 
 
 class World:
@@ -92,7 +92,7 @@ class World:
             return
         partitions = {event.partition for event in events}
         notes = {p: n for p, n in commit.notes.items() if not step.own_log or p in partitions}
-        log = LogState.of_notes(notes)
+        log = LogState(notes)
         enriched = self.subject.enrich(batch, log)
         answers = self.comparison.compare(good, enriched, self.stored.held, self.labels)
         self.comparison.compare_after(enriched.after, notes, good)
@@ -105,8 +105,7 @@ class World:
         if step.lost:
             self._go_back(step.back)
         else:
-            new = {p: enriched.after.note(p) for p in enriched.after.highest}
-            self.commits.append(Commit(reached, commit.notes | new))
+            self.commits.append(Commit(reached, {**commit.notes, **enriched.after.highest}))
 
     def _trace(
         self, events: Sequence[Event], batch: EventBatch, log: LogState, answers: Answers

@@ -25,7 +25,6 @@ from worker.checks import (
 )
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, examined, holds, skipped
-from worker.histories.topic import InputTopic, retention_of
 from worker.kafka import make_admin
 from worker.settings import WorkerSettings
 
@@ -131,9 +130,7 @@ def _histories(
         for check in histories.checks(feature_set):
             yield skipped(check, _NEEDS_INPUT)
         return
-    topic = InputTopic(
-        source.name, source.topic_id, source.partitions, retention_of(source.settings)
-    )
+    topic = source.as_input()
     yield from histories.judge_windows(feature_set, topic)
     if store_holds and settings.store is not None:
         look = partial(histories.check_state, settings, feature_set, topic)
@@ -150,7 +147,7 @@ def _group(
     if source is None:
         yield skipped(group.START, _NEEDS_INPUT)
     else:
-        start = partial(group.check_start, admin, settings, source.partitions)
+        start = partial(group.check_start, admin, settings, source.as_input())
         yield from examined(group.START, start)
     yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings, own))
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -16,10 +15,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from worker.checks.finding import Finding, failed, many, ok, skipped
+from schemas.errors import ConfigurationError
+from worker.checks.finding import Finding, failed, many, ok, refused, skipped
 from worker.kafka import make_producer, transactional_id
 from worker.publish import SizeLimits
 from worker.settings import WorkerSettings
+from worker.starts import Committed, foreign_ids, other_topic
+from worker.topics import InputTopic
 
 GROUP, START, TRANSACTIONS = "consumer group", "start", "transactions"
 _ASSIGNOR = "cooperative-sticky"
@@ -86,16 +88,16 @@ def judge_group(group: Group) -> Finding:
     return ok(GROUP, f"{group.name}: {state}, {many(group.members, 'member')}")
 
 
-def check_start(admin: AdminClient, settings: WorkerSettings, partitions: int) -> list[Finding]:
+def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
     """Where each partition would start. Raises KafkaException."""
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    at = [TopicPartition(kafka.input_topic, partition) for partition in range(partitions)]
+    at = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
     asked = admin.list_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(kafka.group, at)], request_timeout=timeout_s
     )
     checkpoints = {
-        found.partition: None if found.offset == OFFSET_INVALID else int(found.offset)
-        for found in asked[kafka.group].result().topic_partitions
+        answer.partition: Committed.of(answer)
+        for answer in asked[kafka.group].result().topic_partitions
     }
     bounds = [
         {
@@ -106,39 +108,52 @@ def check_start(admin: AdminClient, settings: WorkerSettings, partitions: int) -
         }
         for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
     ]
-    return judge_start(settings, checkpoints, bounds[0], bounds[1])
+    return judge_start(settings, topic, checkpoints, bounds[0], bounds[1])
 
 
 def judge_start(
     settings: WorkerSettings,
-    checkpoints: Mapping[int, int | None],
+    topic: InputTopic,
+    checkpoints: Mapping[int, Committed],
     first: Mapping[int, int],
     end: Mapping[int, int],
 ) -> list[Finding]:
     """What checkpoints, by partition, mean against the offsets that the topic holds."""
     kafka = settings.kafka
-    known = {p: offset for p, offset in checkpoints.items() if offset is not None}
+    foreign = foreign_ids(topic, checkpoints.values())
+    if foreign and kafka.accept_topic != topic.topic_id:
+        error = ConfigurationError(other_topic(topic, foreign, kafka.accept_topic))
+        return refused(START, error)
+    # The checkpoints of the topic before an accepted one do not count.
+    offsets = {
+        p: None if at.note.topic_id in foreign else at.offset for p, at in checkpoints.items()
+    }
+    known = {p: offset for p, offset in offsets.items() if offset is not None}
     lost = {p: first[p] - offset for p, offset in known.items() if offset < first[p]}
     beyond = [p for p, offset in known.items() if offset > end[p]]
-    fresh = [p for p, offset in checkpoints.items() if offset is None]
+    fresh = [p for p, offset in offsets.items() if offset is None]
     findings = []
     if lost:
         found = f"retention deleted {sum(lost.values())} unread records of {_listed([*lost])}"
         remedy = "lengthen the retention, and reset the group's offsets to accept the loss"
         findings.append(failed(START, found, remedy))
     if beyond:
-        found = f"the checkpoints of {_listed(beyond)} are beyond the end: the topic was made anew"
+        found = (
+            f"the checkpoints of {_listed(beyond)} are beyond the end: the topic lost records or "
+            "was made anew"
+        )
         findings.append(failed(START, found, "use another kafka.group"))
-    if fresh and kafka.start_from == "error":
+    if fresh and kafka.start_from == "error" and not foreign:
         found = f"{_listed(fresh)} have no checkpoint, and kafka.start_from is error"
         remedy = "set kafka.start_from to earliest or latest, or commit offsets for the group"
         findings.append(failed(START, found, remedy))
+    at_the_ends = kafka.start_from == "latest" and not known and not foreign
     waiting = sum(end[p] - offset for p, offset in known.items())
-    if kafka.start_from == "earliest":
+    if not at_the_ends:
         waiting += sum(end[p] - first[p] for p in fresh)
     words = f"{len(fresh)} of {len(checkpoints)} partitions have no checkpoint"
     if fresh:
-        words += f" and start at the {kafka.start_from}"
+        words += f" and start at the {'latest' if at_the_ends else 'earliest'}"
     return findings or [ok(START, f"{words}; {waiting:,} records are to be read")]
 
 

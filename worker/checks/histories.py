@@ -11,8 +11,8 @@ from worker.checks.finding import Finding, many, ok, refused, warning
 from worker.checks.topics import days
 from worker.histories.place import expiry_ms, refuse_split
 from worker.histories.state import read_record, refuse_other
-from worker.histories.topic import InputTopic
 from worker.settings import WorkerSettings
+from worker.topics import InputTopic
 
 WINDOWS, REBUILD, STATE = "windows", "window horizons", "history state"
 

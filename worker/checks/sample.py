@@ -27,7 +27,7 @@ from worker.wire import schema_source
 RECORDS, KEYS = "last records", "record key"
 _PER_PARTITION = 50
 _MOST_PARTITIONS = 20
-_SILENCE_S = 1.0
+_LOOK_S = 0.1
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
@@ -40,36 +40,30 @@ def read_sample(settings: WorkerSettings, partitions: int) -> Records:
     """The last records of some partitions, read outside the group. Raises KafkaException."""
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     with closing(make_consumer(kafka, _ignore)) as consumer:
-        starts, expected = [], 0
+        starts = {}
         for partition in range(min(partitions, _MOST_PARTITIONS)):
             at = TopicPartition(kafka.input_topic, partition)
             low, high = consumer.get_watermark_offsets(at, timeout=timeout_s)
             at.offset = max(low, high - _PER_PARTITION)
             if at.offset < high:
-                starts.append(at)
-                expected += high - at.offset
-        consumer.assign(starts)
+                starts[partition] = at
+        consumer.assign([*starts.values()])
         messages: list[Message] = []
         deadline = time.monotonic() + timeout_s
-        # Positions of transactions are no records: fewer than expected may come.
-        while len(messages) < expected and time.monotonic() < deadline:
-            more = consumer.consume(expected - len(messages), _SILENCE_S)
-            if messages and not more:
-                break
-            messages += _good(more)
+        while starts and time.monotonic() < deadline:
+            for message in consumer.consume(_MOST_PARTITIONS * _PER_PARTITION, _LOOK_S):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                    starts.pop(cast("int", message.partition()), None)
+                elif not error.retriable():
+                    raise KafkaException(error)
         return records_of(kafka.input_topic, messages)
 
 
 def _ignore(_error: KafkaError) -> None:
     """Connections come and go; what matters is an error of the records."""
-
-
-def _good(messages: Sequence[Message]) -> list[Message]:
-    for message in messages:
-        error = message.error()
-        if error is not None and not error.retriable():
-            raise KafkaException(error)
-    return [message for message in messages if message.error() is None]
 
 
 def check_sample(

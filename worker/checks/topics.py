@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from worker.checks.finding import Finding, failed, many, ok, skipped, warning
 from worker.kafka import topic_settings
 from worker.settings import WorkerSettings
+from worker.topics import InputTopic, retention_of
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
 TOPICS, REPLICATION = "topics", "replication"
@@ -35,6 +36,10 @@ class Topic:
     def number(self, setting: str) -> int | None:
         """A setting as a whole number; None where it could not be read."""
         return int(self.settings[setting]) if setting in self.settings else None
+
+    def as_input(self) -> InputTopic:
+        """Describe it as the input topic."""
+        return InputTopic(self.name, self.topic_id, self.partitions, retention_of(self.settings))
 
 
 def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:

@@ -14,6 +14,7 @@ from schemas.errors import ConfigurationError, DependencyUnavailableError
 from worker import metrics
 from worker.errors import StoreAwayError
 from worker.histories.place import Place
+from worker.topics import InputTopic
 from worker.watchdog import Watchdog
 
 
@@ -24,11 +25,11 @@ class Histories(Protocol):
     reads next waits until then: read your writes.
     """
 
-    def open(self) -> None:
-        """Find where they are.
+    def open(self, topic: InputTopic) -> None:
+        """Find where those of this topic are.
 
-        Raises KafkaException or DependencyUnavailableError while brokers or store do not answer,
-        ConfigurationError where the store holds those of another log.
+        Raises DependencyUnavailableError while the store does not answer, ConfigurationError where
+        it holds those of another log.
         """
         ...
 
@@ -59,7 +60,7 @@ class Histories(Protocol):
 class NoHistories:
     """Of a feature set without windows, and of stores that serve one run."""
 
-    def open(self) -> None:
+    def open(self, topic: InputTopic) -> None:
         pass
 
     def namespace(self) -> Namespace | None:
@@ -85,7 +86,9 @@ class StoredHistories:
     timeout is for one answer.
     """
 
-    def __init__(self, store: OnlineStore, find: Callable[[], Place], watchdog: Watchdog) -> None:
+    def __init__(
+        self, store: OnlineStore, find: Callable[[InputTopic], Place], watchdog: Watchdog
+    ) -> None:
         self._store = store
         self._find = find
         self._watchdog = watchdog
@@ -93,8 +96,8 @@ class StoredHistories:
         self._written = threading.Event()
         self._written.set()
 
-    def open(self) -> None:
-        self._place = self._find()
+    def open(self, topic: InputTopic) -> None:
+        self._place = self._find(topic)
 
     def namespace(self) -> Namespace | None:
         return self._place.namespace if self._place else None

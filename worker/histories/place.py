@@ -13,8 +13,8 @@ from features.store.protocol import OnlineStore
 from features.windows.window import Across, Window
 from schemas.errors import ConfigurationError
 from worker.histories.state import claim
-from worker.histories.topic import InputTopic, describe_input
 from worker.settings import WorkerSettings
+from worker.topics import InputTopic
 
 log = structlog.get_logger(__name__)
 
@@ -27,15 +27,17 @@ class Place:
     expire_ms: int | None
 
 
-def find_place(settings: WorkerSettings, feature_set: FeatureSet, store: OnlineStore) -> Place:
-    """Look the input topic up, and claim the state in the store for it.
+def find_place(
+    settings: WorkerSettings, feature_set: FeatureSet, store: OnlineStore, topic: InputTopic
+) -> Place:
+    """Claim the state in the store for the input topic.
 
-    Raises KafkaException and DependencyUnavailableError while brokers or store do not answer, and
-    ConfigurationError where windows, topic and state do not fit.
+    Raises DependencyUnavailableError while the store does not answer, and ConfigurationError where
+    windows, topic and state do not fit.
     """
-    topic = describe_input(settings.kafka, settings.delivery.broker_timeout_s)
     refuse_split(feature_set.windows, topic)
-    namespace = claim(store, feature_set.name, settings.state_name, topic)
+    accepted = settings.kafka.accept_topic == topic.topic_id
+    namespace = claim(store, feature_set.name, settings.state_name, topic, accepted=accepted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
         "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"

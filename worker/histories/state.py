@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from schemas.errors import ConfigurationError
-from worker.histories.topic import InputTopic
+from worker.topics import InputTopic
 
 _ANEW = "name another store.state, whose histories start empty"
 
@@ -40,14 +40,22 @@ def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespac
     return Namespace(feature_set, state, record.topic_id, record.partitions)
 
 
-def claim(store: OnlineStore, feature_set: str, state: str, topic: InputTopic) -> Namespace:
+def claim(
+    store: OnlineStore, feature_set: str, state: str, topic: InputTopic, *, accepted: bool = False
+) -> Namespace:
     """The namespace of a state for ``topic``, which the store remembers from now on.
 
-    Raises ConfigurationError where it remembers another, DependencyUnavailableError.
+    accepted: the topic may take the place of an earlier one of its name. Its histories start empty,
+    as the topic's id is part of their keys.
+
+    Raises ConfigurationError where the store remembers another topic, DependencyUnavailableError.
     """
     own = StateRecord(topic.name, topic.topic_id, topic.partitions)
     namespace = Namespace(feature_set, state, topic.topic_id, topic.partitions)
-    if read_record(store, feature_set, state) is None:
+    record = read_record(store, feature_set, state)
+    if record is None or (
+        accepted and record.topic == topic.name and record.topic_id != topic.topic_id
+    ):
         store.write([(namespace.record_key, json.dumps(asdict(own)).encode())])
     # Read again: of two workers that begin at once with different topics one has to give way.
     refuse_other(state, read_record(store, feature_set, state), topic)
@@ -62,7 +70,8 @@ def refuse_other(state: str, record: StateRecord | None, topic: InputTopic) -> N
     if record.topic != topic.name:
         why, remedy = "another topic", f"set kafka.input_topic to {record.topic}"
     elif record.topic_id != topic.topic_id:
-        why, remedy = "the topic was made anew", "restore the topic"
+        why = "the topic was made anew"
+        remedy = f"set kafka.accept_topic: {topic.topic_id} to read it from its beginning"
     else:
         why = "its partitions changed, and with them the keys in each"
         remedy = f"restore a topic of {record.partitions}"

@@ -33,8 +33,7 @@ class TopicLog:
         such topic.
         """
         self._topic = topic
-        more = {"enable.partition.eof": True}
-        self._consumer = make_consumer(kafka, _tell, **more)
+        self._consumer = make_consumer(kafka, _tell)
         try:
             found = self._consumer.list_topics(topic, timeout=timeout_s).topics[topic]
             if found.error is not None:

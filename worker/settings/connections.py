@@ -13,6 +13,7 @@ from worker.settings.options import (
     Options,
     Section,
     Text,
+    Topic,
     Url,
 )
 from worker.settings.secrets import mask
@@ -27,12 +28,14 @@ class Kafka(Section):
     group: Text = Field(
         description="Consumer group; replicas of one worker share it.", examples=["fraud-worker"]
     )
-    input_topic: Text = Field(description="Topic of transaction events.", examples=["transactions"])
-    output_topic: Text = Field(description="Topic of scores.", examples=["scores"])
-    dead_letter_topic: Text = Field(
+    input_topic: Topic = Field(
+        description="Topic of transaction events.", examples=["transactions"]
+    )
+    output_topic: Topic = Field(description="Topic of scores.", examples=["scores"])
+    dead_letter_topic: Topic = Field(
         description="Topic of records that cannot be scored.", examples=["dead-letters"]
     )
-    labels_topic: Text | None = Field(
+    labels_topic: Topic | None = Field(
         default=None,
         description="Topic of labels, which `features load-labels` reads.",
         examples=["labels"],
@@ -40,6 +43,12 @@ class Kafka(Section):
     start_from: Literal["earliest", "latest", "error"] = Field(
         description="Where a partition starts that the group has no checkpoint for.",
         examples=["earliest"],
+    )
+    accept_topic: Text | None = Field(
+        default=None,
+        description="Kafka's id of an input topic that was created again, or is another cluster's: "
+        "it is read from its beginning, and the checkpoints of the one before are dropped.",
+        examples=["3ZcaJHreSNi9WfSvJ91sCw"],
     )
     password_file: Path | None = Field(
         default=None,

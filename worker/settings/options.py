@@ -13,7 +13,7 @@ OWNED_CONSUMER_OPTIONS = {
     "bootstrap.servers": "kafka.bootstrap_servers",
     "enable.auto.commit": "always false: offsets are part of the checkpoint",
     "enable.auto.offset.store": "always false: offsets are part of the checkpoint",
-    "enable.partition.eof": "always false",
+    "enable.partition.eof": "always true",
     "group.id": "kafka.group",
     "group.protocol": "always classic, for cooperative-sticky",
     "isolation.level": "always read_committed",
@@ -50,7 +50,18 @@ def _no_password(url: str) -> str:
     return url
 
 
+def _topic_name(text: str) -> str:
+    # Kafka's own rule. A consumer would take a name that begins with ^ for a pattern.
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
+        raise ValueError(
+            f"is {text!r}, which is no topic's name; name one topic, of at most 249 letters, digits "
+            "and . _ - (patterns and lists are not read)"
+        )
+    return text
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]
+Topic = Annotated[str, AfterValidator(_topic_name)]
 Url = Annotated[Text, AfterValidator(_no_password)]
 Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)]]
 

@@ -36,7 +36,12 @@ from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_topic
 from worker.checks.wire import check_scores, check_writers
 from worker.cli.check import check
 from worker.cli.findings import lines
+from worker.note import Note
 from worker.settings import WorkerSettings
+from worker.starts import Committed
+from worker.topics import InputTopic
+
+INPUT_TOPIC = InputTopic("in", "id-1", 2, None)
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -497,7 +502,13 @@ def test_groups(given: Group, state: State, found: str) -> None:
     ("start_from", "checkpoints", "state", "found"),
     [
         ("earliest", {0: None, 1: None}, State.OK, "start at the earliest; 20 records"),
-        ("latest", {0: None, 1: 15}, State.OK, "1 of 2 partitions have no checkpoint"),
+        ("latest", {0: None, 1: None}, State.OK, "start at the latest; 0 records"),
+        (
+            "latest",
+            {0: None, 1: 15},
+            State.OK,
+            "1 of 2 partitions have no checkpoint and start at the earliest; 15 records",
+        ),
         ("error", {0: 10, 1: 20}, State.OK, "0 of 2 partitions have no checkpoint; 10 records"),
         ("error", {0: None, 1: 20}, State.FAILED, "partitions 0 have no checkpoint"),
         ("earliest", {0: 4, 1: 20}, State.FAILED, "deleted 6 unread records of partitions 0"),
@@ -513,7 +524,33 @@ def test_where_partitions_start(
 ) -> None:
     edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
     _, settings = read(folder)
-    (finding,) = judge_start(settings, checkpoints, {0: 10, 1: 10}, {0: 20, 1: 20})
+    notes = {p: Committed(offset, Note()) for p, offset in checkpoints.items()}
+    (finding,) = judge_start(settings, INPUT_TOPIC, notes, {0: 10, 1: 10}, {0: 20, 1: 20})
+    says(finding, state, found, "")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "state", "found"),
+    [
+        (None, State.FAILED, "the group's checkpoints are of topic id id-0, in has id id-1"),
+        ("id-0", State.FAILED, "kafka.accept_topic is id-0"),
+        (
+            "id-1",
+            State.OK,
+            "1 of 2 partitions have no checkpoint and start at the earliest; 15 rec",
+        ),
+    ],
+)
+@pytest.mark.parametrize("start_from", ["earliest", "latest", "error"])
+def test_checkpoints_of_another_topic_are_found(
+    start_from: str, accepted: str | None, state: State, found: str, folder: Path
+) -> None:
+    edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
+    if accepted:
+        edit(folder / "worker.yaml", _set(accepted, "kafka", "accept_topic"))
+    _, settings = read(folder)
+    checkpoints = {0: Committed(90, Note("id-0")), 1: Committed(15, Note("id-1"))}
+    (finding,) = judge_start(settings, INPUT_TOPIC, checkpoints, {0: 10, 1: 10}, {0: 20, 1: 20})
     says(finding, state, found, "")
 
 

@@ -19,8 +19,8 @@ from worker.checks.files import read_files
 from worker.checks.finding import Finding, State
 from worker.checks.histories import REBUILD, STATE, WINDOWS, check_state, judge_windows
 from worker.histories.state import claim
-from worker.histories.topic import InputTopic
 from worker.settings import load_settings
+from worker.topics import InputTopic
 
 _DAY_MS = 86_400_000
 TOPIC = InputTopic("in", "id-1", 1, 30 * _DAY_MS)

@@ -22,8 +22,8 @@ from worker.errors import BatchAbortedError, StoreAwayError
 from worker.histories import NoHistories, StoredHistories
 from worker.histories.place import Place, expiry_ms, refuse_split
 from worker.histories.state import StateRecord, claim, find_namespace, read_record, refuse_other
-from worker.histories.topic import InputTopic, retention_of
 from worker.metrics import REGISTRY
+from worker.topics import InputTopic, retention_of
 from worker.watchdog import Watchdog
 
 NAMESPACE = Namespace("cards", "fraud", "id-1", 3)
@@ -69,8 +69,8 @@ class Guards(Watchdog):
 def histories_on(
     store: Store, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
-    histories = StoredHistories(store, lambda: Place(NAMESPACE, expire_ms), watchdog or Guards())
-    histories.open()
+    histories = StoredHistories(store, lambda _: Place(NAMESPACE, expire_ms), watchdog or Guards())
+    histories.open(TOPIC)
     return histories
 
 
@@ -164,10 +164,10 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 
 def test_their_place_is_known_once_they_are_open() -> None:
     places = iter([Place(NAMESPACE, None)])
-    histories = StoredHistories(Store(), lambda: next(places), Guards())
+    histories = StoredHistories(Store(), lambda _: next(places), Guards())
     assert histories.namespace() is None
     histories.assigned([99])
-    histories.open()
+    histories.open(TOPIC)
     assert histories.namespace() == NAMESPACE
 
 
@@ -181,7 +181,7 @@ def test_partitions_that_came_later_are_refused() -> None:
 
 def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
     histories = NoHistories()
-    histories.open()
+    histories.open(TOPIC)
     histories.announce(Writes())
     histories.await_written()
     histories.write(Writes())
@@ -211,11 +211,34 @@ def test_states_and_feature_sets_are_apart() -> None:
     assert find_namespace(store, "cards", "fraud") == NAMESPACE
 
 
+def test_an_accepted_topic_takes_the_place_of_the_one_before_with_empty_histories() -> None:
+    store = MemoryStore()
+    claim(store, "cards", "fraud", TOPIC)
+    again = InputTopic("payments", "id-9", 5, None)
+    with pytest.raises(ConfigurationError):
+        claim(store, "cards", "fraud", again)
+    namespace = claim(store, "cards", "fraud", again, accepted=True)
+    assert (namespace.topic_id, namespace.partitions) == ("id-9", 5)
+    assert find_namespace(store, "cards", "fraud") == namespace
+
+
+@pytest.mark.parametrize(
+    "topic", [InputTopic("others", "id-9", 3, None), InputTopic("payments", "id-1", 4, None)]
+)
+def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
+    topic: InputTopic,
+) -> None:
+    store = MemoryStore()
+    claim(store, "cards", "fraud", TOPIC)
+    with pytest.raises(ConfigurationError):
+        claim(store, "cards", "fraud", topic, accepted=True)
+
+
 @pytest.mark.parametrize(
     ("topic", "why", "remedy"),
     [
         (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
-        (InputTopic("payments", "id-9", 3, None), "made anew", "or restore the topic"),
+        (InputTopic("payments", "id-9", 3, None), "made anew", "kafka.accept_topic: id-9"),
         (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
     ],
     ids=["another", "anew", "more partitions"],

@@ -642,7 +642,6 @@ def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went()
     def idle() -> None:
         number = next(polls)
         if number == 5:
-            bench.consumer.ends[0] = 0
             bench.consumer.will_assign(1)
             bench.consumer.next.append(lambda: bench.consumer.paused.update({1}))
         if number == 30:

@@ -15,6 +15,7 @@ DECLARED = {
 }
 # Labels with a bounded number of values: none of them names an entity or an event.
 LABELS = {
+    "setting",
     "model",
     "code",
     "segment",

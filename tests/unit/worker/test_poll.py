@@ -10,9 +10,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from tests.fakes import FakeConsumer, FakeMessage, kafka_error
-from worker.errors import DeliveryFatalError
+from schemas.errors import ConfigurationError
+from tests.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
+from worker.errors import DeliveryFatalError, TopicReplacedError
+from worker.health import Health
+from worker.note import Note
 from worker.poll import Polled, Poller
+from worker.starts import Starts
 
 StartFrom = Literal["earliest", "latest", "error"]
 
@@ -21,14 +25,26 @@ def poller_on(
     consumer: FakeConsumer,
     start_from: StartFrom = "earliest",
     before_change: Callable[[], None] = lambda: None,
+    *,
+    brokers: Brokers | None = None,
+    accept_topic: str | None = None,
+    clock: Clock | None = None,
+    needs_log_state: bool = False,
 ) -> Poller:
+    """A poller that has subscribed. The topic has as many partitions as the consumer knows ends."""
+    brokers, clock = brokers or Brokers(max(consumer.ends) + 1), clock or Clock()
+    topics = brokers.topics(Health(60.0, clock), clock)
+    topics.open()
+    client = cast("Any", consumer)
     poller = Poller(
-        cast("Any", consumer),
-        "in",
-        start_from=start_from,
-        timeout_s=5.0,
+        client,
+        topics,
+        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0),
         before_change=before_change,
+        needs_log_state=needs_log_state,
+        clock=clock,
     )
+    poller.open()
     poller.subscribe()
     return poller
 
@@ -40,6 +56,15 @@ def assigned(
     poller = poller_on(consumer, start_from)
     consumer.will_assign(*partitions)
     assert poller.poll(100, 0.1) is None
+    poller.rewind()
+    return poller
+
+
+def assigned_at(consumer: FakeConsumer, clock: Clock, *partitions: int) -> Poller:
+    """As `assigned`, on a clock."""
+    poller = poller_on(consumer, clock=clock)
+    consumer.will_assign(*partitions)
+    assert poller.poll(100, 0.0) is None
     poller.rewind()
     return poller
 
@@ -187,27 +212,49 @@ def test_without_a_checkpoint_reading_starts_where_the_setting_says(
     assert positions(poller.poll(1, 0.1)) == [(0, start)]
 
 
-def test_latest_is_committed_at_once_and_only_where_nothing_was() -> None:
-    consumer = FakeConsumer({0: 8, 1: 8}, committed={1: 2})
-    assigned(consumer, 0, 1, start_from="latest")
-    assert consumer.commits == [{0: 8}]
-    assert consumer.positions == {0: 8, 1: 2}
+def test_latest_commits_the_ends_of_all_partitions_before_the_group_is_joined() -> None:
+    consumer = FakeConsumer({0: 8, 1: 5})
+    poller_on(consumer, "latest")
+    assert consumer.commits == [{0: 8, 1: 5}]
+    assert {Note.decode(note).topic_id for note in consumer.notes.values()} == {"id-1"}
+    assert consumer.calls.index("commit") < consumer.calls.index("subscribe")
 
 
-def test_latest_is_tried_again_when_the_group_goes_on_without_this_member() -> None:
-    consumer = FakeConsumer({0: 8})
-    poller = poller_on(consumer, "latest")
-    consumer.will_assign(0)
+@pytest.mark.parametrize("start_from", ["earliest", "latest"])
+def test_a_partition_added_to_a_group_that_has_begun_starts_at_its_beginning(
+    start_from: StartFrom,
+) -> None:
+    consumer = FakeConsumer({0: 8, 1: 8}, committed={0: 2}, lows={1: 3})
+    assigned(consumer, 0, 1, start_from=start_from)
+    assert consumer.commits == []
+    assert consumer.positions == {0: 2, 1: 3}
+
+
+@pytest.mark.parametrize("start_from", ["earliest", "latest", "error"])
+def test_a_partition_that_comes_while_the_worker_runs_starts_at_its_beginning(
+    start_from: StartFrom,
+) -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 2})
+    poller = assigned(consumer, 0, start_from=start_from)
+    consumer.ends[1] = 4
+    consumer.will_assign(1)
     poller.poll(1, 0.1)
-    consumer.fail("commit", kafka_error(KafkaError.ILLEGAL_GENERATION))
     poller.rewind()
-    assert must_rewind(poller)
-    assert consumer.seeks == []
-    consumer.ends[0] = 11
-    poller.rewind()
-    assert not must_rewind(poller)
-    assert consumer.commits == [{0: 11}]
-    assert consumer.positions == {0: 11}
+    assert consumer.positions == {0: 2, 1: 0}
+
+
+def test_latest_leaves_the_ends_to_the_worker_that_joined_first() -> None:
+    consumer = FakeConsumer({0: 8})
+    consumer.fail("commit", kafka_error(KafkaError.UNKNOWN_MEMBER_ID))
+    poller_on(consumer, "latest")
+    assert consumer.commits == []
+
+
+def test_latest_is_not_begun_while_the_brokers_are_away() -> None:
+    consumer = FakeConsumer({0: 8})
+    consumer.fail("commit", kafka_error(KafkaError._TIMED_OUT))
+    with pytest.raises(KafkaException):
+        poller_on(consumer, "latest")
 
 
 def test_without_a_checkpoint_error_ends_the_worker() -> None:
@@ -307,7 +354,6 @@ def test_an_error_between_records_is_no_record() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        KafkaError(KafkaError._AUTO_OFFSET_RESET),
         KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
         KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED),
         KafkaError(KafkaError.UNKNOWN, None, fatal=True),
@@ -403,15 +449,7 @@ def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None
 def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool) -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
     consumer.notes = {0: note(70)}
-    poller = Poller(
-        cast("Any", consumer),
-        "in",
-        start_from="earliest",
-        timeout_s=5.0,
-        before_change=lambda: None,
-        needs_log_state=needed,
-    )
-    poller.subscribe()
+    poller = poller_on(consumer, needs_log_state=needed)
     consumer.will_assign(0, 1, 2)
     poller.poll(1, 0.1)
     with capture_logs() as logs:
@@ -420,3 +458,255 @@ def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool
     warned = [entry for entry in logs if entry["event"] == "checkpoint_without_event_time"]
     assert [entry["partitions"] for entry in warned] == ([[1]] if needed else [])
     assert poller.log_state.highest == {0: 70}
+
+
+# the topic's id
+
+
+def of_topic(topic_id: str) -> str:
+    return Note(topic_id, 7).encode()
+
+
+def test_checkpoints_of_another_topic_are_refused_before_the_group_is_joined() -> None:
+    consumer = FakeConsumer({0: 8, 1: 8}, committed={1: 3})
+    consumer.notes = {1: of_topic("id-0")}
+    with pytest.raises(
+        ConfigurationError,
+        match=r"kafka\.input_topic: .* topic id id-0, in has id id-1: .* set kafka.accept_topic: id-1",
+    ):
+        poller_on(consumer)
+    assert "subscribe" not in consumer.calls
+
+
+@pytest.mark.parametrize("accepted", ["id-0", "id-9"])
+def test_only_the_id_of_the_topic_that_is_there_accepts_it(accepted: str) -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 3})
+    consumer.notes = {0: of_topic("id-0")}
+    with pytest.raises(ConfigurationError, match=rf"kafka\.accept_topic is {accepted}"):
+        poller_on(consumer, accept_topic=accepted)
+
+
+@pytest.mark.parametrize("start_from", ["earliest", "latest", "error"])
+def test_an_accepted_topic_is_read_from_its_beginning_which_is_committed(
+    start_from: StartFrom,
+) -> None:
+    consumer = FakeConsumer({0: 8, 1: 8}, committed={0: 3, 1: 5}, lows={0: 1})
+    consumer.notes = {0: of_topic("id-0"), 1: of_topic("id-1")}
+    poller = poller_on(consumer, start_from, accept_topic="id-1")
+    consumer.will_assign(0, 1)
+    poller.poll(1, 0.1)
+    poller.rewind()
+    assert consumer.positions == {0: 1, 1: 5}
+    assert consumer.commits == [{0: 1}]
+    assert Note.decode(consumer.notes[0]).topic_id == "id-1"
+    assert poller.log_state.highest == {1: 7}
+    poller.rewind()
+    assert consumer.commits == [{0: 1}]
+
+
+def test_a_checkpoint_without_a_topic_id_is_taken_for_the_topic_that_is_there_and_told() -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 3})
+    with capture_logs() as logs:
+        poller = assigned(consumer, 0)
+    (told,) = [line for line in logs if line["event"] == "checkpoint_without_topic_id"]
+    assert (told["partitions"], "id-1" in told["meaning"]) == ([0], True)
+    assert positions(poller.poll(1, 0.1)) == [(0, 3)]
+
+
+def test_a_checkpoint_of_another_topic_that_appears_later_ends_the_worker() -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 3})
+    poller = assigned(consumer, 0)
+    consumer.notes[0] = of_topic("id-0")
+    with pytest.raises(DeliveryFatalError, match=r"topic id id-0"):
+        poller.rewind()
+
+
+def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment() -> None:
+    brokers, clock = Brokers(), Clock()
+    consumer = FakeConsumer({0: 8}, clock=clock)
+    poller = poller_on(consumer, brokers=brokers, clock=clock)
+    brokers.ids["in"] = "id-9"
+    consumer.will_assign(0)
+    poller.poll(1, 0.1)
+    with pytest.raises(
+        TopicReplacedError, match=r"its id was id-1 and is id-9\. Set kafka\.accept_"
+    ):
+        poller.rewind()
+    assert consumer.seeks == []
+    with pytest.raises(TopicReplacedError):
+        poller.poll(1, 0.1)
+
+
+def test_nothing_is_sought_while_the_topic_is_deleted() -> None:
+    brokers, clock = Brokers(), Clock()
+    poller = poller_on(FakeConsumer({0: 8}), brokers=brokers, clock=clock)
+    brokers.ids["in"] = None
+    with pytest.raises(KafkaException, match="in was deleted"):
+        poller.rewind()
+    assert must_rewind(poller)
+
+
+def test_shut_out_leaves_a_note_that_a_later_start_refuses() -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 3})
+    poller = assigned(consumer, 0)
+    consumer.fail("commit", kafka_error(KafkaError.REBALANCE_IN_PROGRESS))
+    poller.shut_out(5.0)
+    assert consumer.checkpoints == {0: 0}
+    brokers = Brokers()
+    brokers.ids["in"] = "id-9"
+    with pytest.raises(ConfigurationError, match="topic id id-1, in has id id-9"):
+        poller_on(consumer, brokers=brokers)
+
+
+def test_shut_out_gives_up_when_the_group_does_not_take_the_note() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 0}, clock=clock)
+    poller = poller_on(consumer, clock=clock)
+    consumer.fail("commit", *[kafka_error(KafkaError.ILLEGAL_GENERATION)] * 100)
+    poller.shut_out(5.0)
+    assert consumer.checkpoints == {}
+
+
+# ends behind the last record
+
+
+def offsets(polled: Polled | None) -> dict[int, int]:
+    assert polled is not None
+    return dict(polled.next_offsets)
+
+
+def test_an_end_behind_the_last_record_is_committed_with_the_records() -> None:
+    consumer = FakeConsumer({0: 3})
+    consumer.controls[0] = 2
+    poller = assigned(consumer, 0)
+    assert offsets(poller.poll(2, 0.1)) == {0: 2}
+    polled = poller.poll(9, 0.1)
+    assert positions(polled) == [(0, 2)]
+    assert offsets(polled) == {0: 5}
+    assert poller.lag() == {0: 0}
+    assert poller.poll(9, 0.1) is None
+
+
+def test_an_end_without_records_is_committed_at_most_every_five_seconds() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 1, 1: 0}, committed={0: 1}, clock=clock)
+    consumer.controls |= {0: 1, 1: 1}
+    poller = assigned_at(consumer, clock, 0, 1)
+    polled = poller.poll(9, 0.0)
+    assert positions(polled) == []
+    assert offsets(polled) == {0: 2, 1: 1}
+    consumer.controls[0] = 4
+    consumer._ends_told.clear()
+    assert poller.poll(9, 0.0) is None
+    clock.sleep(4.9)
+    assert poller.poll(9, 0.0) is None
+    clock.sleep(0.2)
+    assert offsets(poller.poll(9, 0.0)) == {0: 5}
+    assert poller.poll(9, 0.0) is None
+
+
+def test_an_end_is_forgotten_when_partitions_move_or_reading_goes_back() -> None:
+    consumer = FakeConsumer({0: 1, 1: 1}, committed={0: 1})
+    consumer.controls[0] = 1
+    poller = assigned(consumer, 0)
+    consumer.will_revoke(0)
+    assert poller.poll(9, 0.0) is None
+    poller.rewind()
+    assert poller.poll(9, 0.0) is None
+    consumer.will_assign(0)
+    assert poller.poll(9, 0.0) is None
+    poller.rewind()
+    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+
+
+def test_an_end_that_was_not_committed_comes_again_after_the_rewind() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 1}, committed={0: 1}, clock=clock)
+    consumer.controls[0] = 1
+    poller = assigned_at(consumer, clock, 0)
+    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+    poller.rewind()
+    clock.sleep(6.0)
+    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+
+
+def test_no_end_is_committed_under_the_metadata_of_one_that_is_no_member() -> None:
+    consumer = FakeConsumer({0: 1}, committed={0: 1})
+    consumer.controls[0] = 1
+    poller = assigned(consumer, 0)
+    consumer.next.append(lambda: setattr(consumer, "generation", 0))
+    assert poller.poll(9, 0.0) is None
+
+
+def test_an_end_while_paused_is_no_reason_to_rewind() -> None:
+    consumer = FakeConsumer({0: 1}, committed={0: 1})
+    poller = assigned(consumer, 0)
+    consumer.controls[0] = 1
+    poller.serve()
+    assert not must_rewind(poller)
+    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+
+
+def test_a_lag_that_waits_for_an_open_transaction_is_told_after_a_while() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 3, 1: 3}, clock=clock)
+    consumer.controls |= {0: 0, 1: 0}
+    poller = assigned_at(consumer, clock, 0, 1)
+    poller.poll(9, 0.0)
+    # The high watermark goes on, the end for readers of committed records does not.
+    consumer.high = {0: 10}
+    assert poller.lag() == {0: 7, 1: 0}
+    assert poller.held_up(poller.lag()) == {}
+    clock.sleep(89.0)
+    assert poller.held_up(poller.lag()) == {}
+    clock.sleep(2.0)
+    assert poller.held_up(poller.lag()) == {0: 3}
+    consumer.ends[0] = 4
+    poller.poll(9, 0.0)
+    assert poller.held_up(poller.lag()) == {}
+
+
+# what the consumer tells of errors
+
+
+def test_an_offset_out_of_range_is_looked_into_by_the_rewind() -> None:
+    consumer = FakeConsumer({0: 8}, committed={0: 2})
+    poller = assigned(consumer, 0)
+    consumer.lows[0] = 5
+    consumer.errors.append(KafkaError(KafkaError._AUTO_OFFSET_RESET))
+    assert poller.poll(1, 0.1) is None
+    assert must_rewind(poller)
+    with pytest.raises(DeliveryFatalError, match="retention deleted 3 unread records"):
+        poller.rewind()
+
+
+def test_retention_that_passes_a_partition_before_its_first_checkpoint_ends_the_worker() -> None:
+    consumer = FakeConsumer({0: 8})
+    poller = assigned(consumer, 0)
+    consumer.lows[0] = 5
+    with pytest.raises(DeliveryFatalError, match="retention deleted 5 unread records"):
+        poller.rewind()
+
+
+def test_a_group_with_eager_members_is_told_once_until_it_is_joined() -> None:
+    consumer = FakeConsumer({0: 8})
+    poller = poller_on(consumer)
+    with capture_logs() as logs:
+        for _ in range(3):
+            consumer.errors.append(KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL))
+            assert poller.poll(1, 0.1) is None
+    assert [line["event"] for line in logs] == ["unable_to_join"]
+    assert "use another kafka.group" in poller.unable_to_join
+    consumer.will_assign(0)
+    poller.poll(1, 0.1)
+    assert not poller.unable_to_join
+
+
+def test_nothing_is_said_of_reading_where_there_is_nothing_to_read() -> None:
+    consumer = FakeConsumer({0: 8})
+    poller = poller_on(consumer)
+    consumer.will_assign()
+    with capture_logs() as logs:
+        poller.poll(1, 0.1)
+        poller.rewind()
+    assert [line["event"] for line in logs] == ["assigned"]

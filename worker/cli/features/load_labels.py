@@ -111,7 +111,7 @@ def _expire_ms(settings: WorkerSettings, feature_set: FeatureSet) -> int | None:
 
     from schemas.errors import ConfigurationError
     from worker.histories.place import expiry_ms
-    from worker.histories.topic import describe_input
+    from worker.topics import describe_input
 
     if settings.max_lag_s is not None:
         return expiry_ms(feature_set, None, settings.max_lag_s)

@@ -1,0 +1,48 @@
+"""Notes: what is committed with an offset, and what is made of metadata that others wrote."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.note import Note
+
+NOTES = st.builds(
+    Note, st.none() | st.text(max_size=40), st.none() | st.integers(-(2**63), 2**63 - 1)
+)
+
+
+@given(NOTES)
+def test_a_note_is_read_as_it_was_written(note: Note) -> None:
+    assert Note.decode(note.encode()) == note
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "7",
+        "{",
+        "[" * 100_000,
+        '{"topic_id": 7, "highest_event_time": "7"}',
+        '{"highest_event_time": true}',
+        '{"highest_event_time": 7.0}',
+    ],
+)
+def test_metadata_of_other_programs_says_nothing(text: str) -> None:
+    assert Note.decode(text) == Note()
+
+
+@given(st.text(max_size=80))
+def test_no_metadata_is_too_odd(text: str) -> None:
+    Note.decode(text)
+
+
+def test_fields_of_later_versions_are_passed_over() -> None:
+    later = json.dumps({"topic_id": "a", "highest_event_time": 5, "marks": [1]})
+    assert Note.decode(later) == Note("a", 5)

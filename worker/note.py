@@ -1,0 +1,46 @@
+"""Notes: the state behind a committed offset, kept as its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+_TOPIC_ID, _HIGHEST = "topic_id", "highest_event_time"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """State of one partition behind its committed offset.
+
+    Attributes:
+        topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
+        highest_event_time: of the events before the offset, in microseconds since 1970-01-01 UTC;
+            None without such events.
+    """
+
+    topic_id: str | None = None
+    highest_event_time: int | None = None
+
+    def encode(self) -> str:
+        values = {_TOPIC_ID: self.topic_id, _HIGHEST: self.highest_event_time}
+        present = {name: value for name, value in values.items() if value is not None}
+        return json.dumps(present) if present else ""
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Read what `encode` wrote; metadata of other programs gives an empty note."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(values, Mapping):
+            return cls()
+        return cls(_typed(values, _TOPIC_ID, str), _typed(values, _HIGHEST, int))
+
+
+def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+    """A value of exactly this type (a bool is no int), else None."""
+    value = values.get(name)
+    return value if type(value) is kind else None
