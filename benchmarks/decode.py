@@ -9,7 +9,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,9 @@ class Tagged:
         """Parse it once."""
         self._type = parse_record_schema(WITH_TAGS)
 
-    def get(self, schema_id: SchemaId) -> Type:
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
         """The schema, whatever the id."""
-        del schema_id
-        return self._type
+        return dict.fromkeys(schema_ids, self._type)
 
 
 def transactions(count: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from schemas.rows import RowReader
 from schemas.sheet import Sheet, columns_of_rows
 from schemas.source import SchemaSource
 from schemas.targets import PathType, targets
-from schemas.types import SchemaRefusedError, parse_record_schema
+from schemas.types import SchemaRefusedError, Type, parse_record_schema
 
 Plan = tuple[Step, ...]
 
@@ -63,9 +63,9 @@ class Decoder:
         other = Decoder(
             self._source, self._reader_schema, paths, self._max_record_bytes, self._max_items
         )
-        for schema_id, plan in list(self._plans.items()):
-            found = other._plan(schema_id)
-            if isinstance(found, RecordError) and not isinstance(plan, RecordError):
+        plans = dict(self._plans)
+        for schema_id, found in other._plans_of(plans).items():
+            if isinstance(found, RecordError) and not isinstance(plans[schema_id], RecordError):
                 raise ConfigurationError(
                     f"records could no longer be read: {found.message}; give the field a default "
                     "in the reader schema, or do without it"
@@ -99,50 +99,59 @@ class Decoder:
             return self._decode_few(values, headers)
         return self._decode_many(values, headers)
 
-    def _plan(self, schema_id: SchemaId) -> Plan | RecordError:
-        plan = self._plans.get(schema_id)
-        if plan is not None:
-            return plan
-        writer = self._source.get(schema_id)
-        if isinstance(writer, RecordError):
-            # Not kept here: the source knows for how long an id stays unknown.
-            return writer
+    def _plans_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Plan | RecordError]:
+        """The plan of each id; schemas not met yet are asked for together."""
+        new = [schema_id for schema_id in schema_ids if schema_id not in self._plans]
+        # Not kept here: the source knows for how long an id stays unknown.
+        errors: dict[SchemaId, Plan | RecordError] = {}
+        for schema_id, writer in (self._source.get_all(new) if new else {}).items():
+            if isinstance(writer, RecordError):
+                errors[schema_id] = writer
+            else:
+                self._plans[schema_id] = self._plan(schema_id, writer)
+        return errors | {key: self._plans[key] for key in schema_ids if key not in errors}
+
+    def _plan(self, schema_id: SchemaId, writer: Type) -> Plan | RecordError:
         try:
-            plan = project(writer, self._reader, self._targets)
+            return project(writer, self._reader, self._targets)
         except IncompatibleError as error:
-            plan = RecordError(
+            return RecordError(
                 ErrorCode.SCHEMA_INCOMPATIBLE,
                 f"schema {schema_id} does not resolve to the reader's: {error}",
             )
-        self._plans[schema_id] = plan
-        return plan
 
     def _decode_few(
         self, values: Sequence[bytes | None], headers: Sequence[Headers | None] | None
     ) -> Decoded:
+        frames = [
+            unframe(
+                value,
+                None if headers is None else headers[row],
+                framed=self._source.framed,
+                max_bytes=self._max_record_bytes,
+            )
+            for row, value in enumerate(values)
+        ]
+        named = [None if isinstance(frame, RecordError) else frame for frame in frames]
+        plans = self._plans_of({frame.schema_id for frame in named if frame is not None})
         rows: list[list[Any]] = []
         errors: dict[int, RecordError] = {}
-        ids: list[str | None] = []
-        for row, value in enumerate(values):
+        for row, (frame, value) in enumerate(zip(frames, values, strict=True)):
             slots: list[Any] = [None] * len(self._targets)
-            own = None if headers is None else headers[row]
-            frame = unframe(
-                value, own, framed=self._source.framed, max_bytes=self._max_record_bytes
-            )
             if isinstance(frame, RecordError):
-                ids.append(None)
                 error: RecordError | None = frame
             else:
-                ids.append(str(frame.schema_id))
-                error = self._read_row(frame, value or b"", slots)
+                error = self._read_row(plans[frame.schema_id], frame, value or b"", slots)
             if error is not None:
                 errors[row] = error
                 slots = [None] * len(self._targets)
             rows.append(slots)
+        ids = [None if frame is None else str(frame.schema_id) for frame in named]
         return Decoded(columns_of_rows(self._targets, rows), errors, ids)
 
-    def _read_row(self, frame: Frame, value: bytes, slots: list[Any]) -> RecordError | None:
-        plan = self._plan(frame.schema_id)
+    def _read_row(
+        self, plan: Plan | RecordError, frame: Frame, value: bytes, slots: list[Any]
+    ) -> RecordError | None:
         if isinstance(plan, RecordError):
             return plan
         fault = RowReader(value, self._max_items, slots).read(plan, frame.start, len(value))
@@ -164,8 +173,9 @@ class Decoder:
             starts[item.rows] = item.starts
         sheet = Sheet(self._targets, bodies.data, starts)
         reader = ColumnReader(bodies, sheet, self._max_items)
+        plans = self._plans_of([item.schema_id for item in groups])
         for item in groups:
-            plan = self._plan(item.schema_id)
+            plan = plans[item.schema_id]
             if isinstance(plan, RecordError):
                 errors.update(dict.fromkeys(item.rows.tolist(), plan))
             else:

@@ -17,6 +17,7 @@ class ErrorCode(StrEnum):
     RECORD_TOO_LARGE = "record_too_large"
     # schema
     SCHEMA_UNKNOWN = "schema_unknown"
+    SCHEMA_UNANSWERED = "schema_unanswered"
     SCHEMA_REFUSED = "schema_refused"
     SCHEMA_INCOMPATIBLE = "schema_incompatible"
     # body

@@ -51,7 +51,7 @@ class ValueReader:
     def _schema(self, schema_id: SchemaId) -> Any:
         """What fastavro reads by, or a RecordError."""
         if schema_id not in self._schemas:
-            writer = self._source.get(schema_id)
+            writer = self._source.get_all([schema_id])[schema_id]
             if isinstance(writer, RecordError):
                 return writer
             if _holds_array(writer):

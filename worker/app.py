@@ -20,7 +20,7 @@ from features.store.redis import RedisStore
 from models.bundle import Bundle
 from models.policy import Rules
 from schemas.decode import Decoder
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, DependencyUnavailableError
 from worker.batch_bound import BatchBound
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.decode import Decode
@@ -32,6 +32,7 @@ from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop
+from worker.outage import Outage
 from worker.poll import Poller
 from worker.publish import SizeLimits
 from worker.replica import claim_replica, transactional_id
@@ -198,6 +199,7 @@ def _make_loop(
 ) -> tuple[Loop, Succession]:
     settings = pipeline.settings
     delivery = settings.delivery
+    prefix = await_score_prefix(settings, health)
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
 
     # The clients call the loop back, which is made after them.
@@ -217,7 +219,7 @@ def _make_loop(
         needs_log_state=pipeline.feature_set.has_histories,
     )
     histories = _make_histories(pipeline, store, watchdog)
-    decoder, prefix = make_decoder(pipeline), score_prefix(settings)
+    decoder = make_decoder(pipeline)
     stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
     succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
@@ -231,6 +233,23 @@ def _make_loop(
         settle_s=delivery.broker_timeout_s,
     )
     return loop, succession
+
+
+def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
+    """What goes before each score, however long the registry is away.
+
+    Raises ConfigurationError where the registry does not have score.avsc, or refuses it.
+    """
+    prefix = b""
+
+    def ask() -> None:
+        nonlocal prefix
+        prefix = score_prefix(settings)
+
+    remedy = "the start goes on when the registry answers; see registry.url and its password"
+    # Nothing is to be drained yet: a signal ends the process.
+    Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
+    return prefix
 
 
 def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Starts:

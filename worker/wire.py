@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
-
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import SchemaId
-from schemas.source import FileSchemaSource, RegistrySchemaSource, SchemaSource, read_schema_file
+from schemas.registry import (
+    Answer,
+    NotInRegistryError,
+    RegistryClient,
+    RegistryRefusedError,
+    subject_path,
+)
+from schemas.registry_source import RegistrySchemaSource
+from schemas.source import FileSchemaSource, SchemaSource, read_schema_file
 from schemas.types import Type, parse_record_schema
 from worker.settings import Registry, WorkerSettings, read_secret
 
 WRITER_SCHEMAS = "writer-schemas"
+# Four bytes of Confluent's prefix hold an id.
+_END_OF_IDS = 2**32
 
 
 def score_schema() -> dict[str, Any]:
@@ -43,7 +51,7 @@ def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource
     newer writers for the ids that files in ``writer-schemas`` beside it are named by.
     """
     if settings.registry is not None:
-        return RegistrySchemaSource(settings.registry.url, registry_options(settings.registry))
+        return registry_source(settings.registry)
     if settings.wire.framing == "none":
         return FileSchemaSource({}, default=reader_schema)
     paths: dict[int | UUID, Path] = {settings.wire.schema_id: reader_schema}
@@ -65,7 +73,7 @@ def label_source(settings: WorkerSettings) -> SchemaSource:
     ``writer-schemas`` are named by.
     """
     if settings.registry is not None:
-        return RegistrySchemaSource(settings.registry.url, registry_options(settings.registry))
+        return registry_source(settings.registry)
     own = parse_record_schema(label_schema())
     if settings.wire.framing == "none":
         return _LabelSchemas(framed=False, own=own, others={}, taken=frozenset())
@@ -84,7 +92,10 @@ class _LabelSchemas:
     others: Mapping[int | UUID, Type]
     taken: frozenset[int | UUID]
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+        return {schema_id: self._one(schema_id) for schema_id in schema_ids}
+
+    def _one(self, schema_id: SchemaId) -> Type | RecordError:
         if schema_id in self.taken:
             return RecordError(
                 ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
@@ -95,7 +106,8 @@ class _LabelSchemas:
 def score_prefix(settings: WorkerSettings) -> bytes:
     """What goes before each score.
 
-    Raises ConfigurationError when the registry does not have score.avsc, or does not answer.
+    Raises ConfigurationError when the registry does not have score.avsc or refuses it, and
+    DependencyUnavailableError when it does not answer.
     """
     if settings.registry is not None:
         return framed(_registered_score_id(settings.registry, settings.kafka.output_topic))
@@ -104,14 +116,31 @@ def score_prefix(settings: WorkerSettings) -> bytes:
     return framed(settings.wire.score_schema_id)
 
 
-def registry_options(registry: Registry) -> dict[str, Any]:
-    """Options of Confluent's client."""
-    options: dict[str, Any] = {"timeout": registry.timeout_s}
-    if registry.password_file is not None:
+def registry_client(registry: Registry) -> RegistryClient:
+    """Requests to the registry of the settings, with its password. Raises ConfigurationError."""
+
+    def credentials() -> tuple[str, str] | None:
+        if registry.password_file is None:
+            return None
         secret = read_secret(registry.password_file, "registry.password_file")
-        user = registry.username or ""
-        options["basic.auth.user.info"] = f"{user}:{secret.get_secret_value()}"
-    return options
+        return registry.username or "", secret.get_secret_value()
+
+    # At the start a file that cannot be read is a fault of the settings, later on an outage.
+    credentials()
+    return RegistryClient(registry.url, credentials=credentials, timeout_s=registry.timeout_s)
+
+
+def registry_source(registry: Registry) -> RegistrySchemaSource:
+    """Writer schemas from the registry of the settings. Raises ConfigurationError."""
+    return RegistrySchemaSource(registry_client(registry), give_up_s=registry.give_up_s)
+
+
+def read_id(answer: Answer) -> int:
+    """The schema id in an answer. Raises ValueError for one without."""
+    schema_id = answer.get("id")
+    if not isinstance(schema_id, int) or not 0 <= schema_id < _END_OF_IDS:
+        raise ValueError("no schema id in the answer")
+    return schema_id
 
 
 def _schema_of(name: str) -> dict[str, Any]:
@@ -120,22 +149,19 @@ def _schema_of(name: str) -> dict[str, Any]:
 
 
 def _registered_score_id(registry: Registry, topic: str) -> int:
-    schema, subject = Schema(json.dumps(score_schema()), "AVRO"), f"{topic}-value"
+    subject, body = f"{topic}-value", {"schema": json.dumps(score_schema())}
+    path = subject_path(subject, *(["versions"] if registry.register_score_schema else []))
     try:
-        with SchemaRegistryClient({"url": registry.url, **registry_options(registry)}) as client:
-            if registry.register_score_schema:
-                return cast("int", client.register_schema(subject, schema))
-            return cast("int", client.lookup_schema(subject, schema).schema_id)
-    except SchemaRegistryError as error:
+        return registry_client(registry).ask("POST", path, read_id, body)
+    except NotInRegistryError as error:
         raise ConfigurationError(
             f"registry.url: subject {subject} does not have score.avsc ({error}); register it, or "
             "set registry.register_score_schema"
         ) from None
-    # The client lets the errors of its HTTP library through, whichever that is.
-    except Exception as error:  # noqa: BLE001
+    except RegistryRefusedError as error:
         raise ConfigurationError(
-            f"registry.url: {registry.url} does not answer ({type(error).__name__}); see that it "
-            "is up: it is needed at the start"
+            f"registry.url: subject {subject} refuses score.avsc ({error}); write the scores to "
+            "another topic, or change its compatibility"
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from schemas.columns import FEW
 from schemas.decode import Decoder
-from schemas.errors import RecordError
 from schemas.framing import SchemaId
 from schemas.types import SchemaRefusedError, Type, parse_record_schema
 from tests.unit.schemas import avro_cases as avro
@@ -32,8 +32,8 @@ class OneSchema:
     def __init__(self, writer: Type) -> None:
         self._writer = writer
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        return self._writer
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._writer)
 
 
 def bodies_of(path: Path) -> tuple[Any, list[bytes]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from schemas.batch import Decoded
 from schemas.decode import Decoder
 from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
-from schemas.source import RegistrySchemaSource
+from schemas.registry import RegistryClient
+from schemas.registry_source import RegistrySchemaSource
 from worker.embedded.registry import SchemaRegistry
 from worker.settings import load_settings
 from worker.wire import framed, score_prefix, score_schema
@@ -82,11 +82,9 @@ def serialized(
     return value
 
 
-@contextmanager
-def decoder(url: str) -> Iterator[Decoder]:
-    source = RegistrySchemaSource(url, {"timeout": TIMEOUT_S})
-    with closing(source._client):
-        yield Decoder(source, READER, ["id", "amount", "channel"], 1_000_000, 1_000)
+def decoder(url: str) -> Decoder:
+    source = RegistrySchemaSource(RegistryClient(url, timeout_s=TIMEOUT_S))
+    return Decoder(source, READER, ["id", "amount", "channel"], 1_000_000, 1_000)
 
 
 def values(decoded: Decoded, path: str) -> list[Any]:
@@ -99,8 +97,7 @@ def test_records_of_several_writers_decode_in_one_batch(
 ) -> None:
     newer = serialized(client, subject, READER, {"id": "a", "amount": 5, "channel": "web"})
     older = serialized(client, f"{subject}-older", OLDER, {"id": "b", "amount": 7})
-    with decoder(registry_url) as reader:
-        decoded = reader.decode([newer, older] * 20)
+    decoded = decoder(registry_url).decode([newer, older] * 20)
     assert not decoded.errors
     assert values(decoded, "id") == ["a", "b"] * 20
     assert values(decoded, "amount") == [5, 7] * 20
@@ -112,8 +109,7 @@ def test_an_id_the_registry_does_not_know_is_an_error_of_its_record(
 ) -> None:
     known = serialized(client, subject, READER, {"id": "a", "amount": 5, "channel": "web"})
     unknown = framed(2_000_000_000) + known[5:]
-    with decoder(registry_url) as reader:
-        decoded = reader.decode([unknown, known])
+    decoded = decoder(registry_url).decode([unknown, known])
     assert {row: error.code for row, error in decoded.errors.items()} == {
         0: ErrorCode.SCHEMA_UNKNOWN
     }
@@ -123,8 +119,7 @@ def test_a_recursive_schema_is_refused(
     registry_url: str, client: SchemaRegistryClient, subject: str
 ) -> None:
     schema_id = client.register_schema(subject, Schema(json.dumps(RECURSIVE), "AVRO"))
-    with decoder(registry_url) as reader:
-        decoded = reader.decode([framed(schema_id) + b"\x02a\x02\x00"])
+    decoded = decoder(registry_url).decode([framed(schema_id) + b"\x02a\x02\x00"])
     assert decoded.errors[0].code is ErrorCode.SCHEMA_REFUSED
 
 
@@ -142,15 +137,15 @@ def test_a_schema_may_refer_to_another(
             [SchemaReference("Channel", f"{subject}-channel", 1)],
         ),
     )
-    with decoder(registry_url) as reader:
-        decoded = reader.decode([framed(schema_id) + b"\x0e\x02b\x02"])
+    decoded = decoder(registry_url).decode([framed(schema_id) + b"\x0e\x02b\x02"])
     assert not decoded.errors
     assert values(decoded, "amount") == [7]
 
 
 def test_a_registry_away_costs_only_schemas_not_yet_known(tmp_path: Path) -> None:
     registry = SchemaRegistry(tmp_path)
-    with registry, decoder(registry.url) as reader:
+    with registry:
+        reader = decoder(registry.url)
         with SchemaRegistryClient({"url": registry.url, "timeout": TIMEOUT_S}) as client:
             known = serialized(client, "known", READER, {"id": "a", "amount": 5, "channel": "web"})
             other = serialized(client, "other", OLDER, {"id": "b", "amount": 7})
@@ -187,8 +182,6 @@ def prefix(registry_url: str, tmp_path: Path, subject: str) -> Callable[[bool], 
     return read
 
 
-# score_prefix leaves the closing of its client to the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_scores_name_their_registered_schema(
     prefix: Callable[[bool], bytes], client: SchemaRegistryClient, subject: str
 ) -> None:

@@ -52,6 +52,7 @@ class Load:
             }
         )
         self.sent = 0
+        self.schema_id = _SCHEMA_ID
         self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
@@ -116,7 +117,7 @@ class Load:
     def _framed(self, event: dict[str, Any]) -> bytes:
         body = io.BytesIO()
         fastavro.schemaless_writer(body, self._schema, event)
-        return b"\x00" + _SCHEMA_ID.to_bytes(4, "big") + body.getvalue()
+        return b"\x00" + self.schema_id.to_bytes(4, "big") + body.getvalue()
 
     def _broken(self, event: dict[str, Any]) -> bytes | None:
         """One of several ways in which a record is no event."""

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
-
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from features.definition import FeatureSet
-from schemas.errors import RecordError
+from schemas.errors import DependencyUnavailableError, RecordError
 from schemas.projection import IncompatibleError, project
-from schemas.source import RegistrySchemaSource, read_schema_file
+from schemas.registry import Answer, NotInRegistryError, RegistryRefusedError, subject_path
+from schemas.source import read_schema_file
 from schemas.targets import targets
 from schemas.types import Type, parse_record_schema
 from worker.checks.finding import Finding, failed, ok, warning
 from worker.settings import Registry, WorkerSettings
-from worker.wire import WRITER_SCHEMAS, registry_options, schema_source, score_prefix, score_schema
+from worker.wire import (
+    WRITER_SCHEMAS,
+    read_id,
+    registry_client,
+    registry_source,
+    schema_source,
+    score_prefix,
+    score_schema,
+)
 
 WRITERS, SCORES = "writer schemas", "score schema"
-_UNKNOWN = 404
+_OTHER_TOPIC = "write the scores to another topic, or change its compatibility"
 _REACHABLE = "see that it is up and that registry.url, username and password_file are right"
 
 
@@ -40,23 +46,27 @@ def _registered_writer(
 ) -> list[Finding]:
     subject = f"{settings.kafka.input_topic}-value"
     try:
-        newest = _client(registry).get_latest_version(subject)
-    except SchemaRegistryError as error:
-        if error.http_status_code != _UNKNOWN:
-            return [failed(WRITERS, f"{registry.url}: {error}", _REACHABLE)]
+        client = registry_client(registry)
+        version, schema_id = client.ask(
+            "GET", subject_path(subject, "versions", "latest"), _read_version
+        )
+        writer = registry_source(registry).get_all([schema_id])[schema_id]
+    except NotInRegistryError:
         remedy = "nothing, if no event was written yet or producers name their subjects otherwise"
         return [warning(WRITERS, f"the registry has no subject {subject}", remedy)]
-    # The client lets the errors of its HTTP library through, whichever that is.
-    except Exception as error:  # noqa: BLE001
-        found = f"{registry.url} does not answer: {type(error).__name__}"
-        return [failed(WRITERS, found, _REACHABLE)]
-    if newest.schema_id is None:
-        return [failed(WRITERS, f"{registry.url} gives subject {subject} no id", _REACHABLE)]
-    writer = RegistrySchemaSource(registry.url, registry_options(registry)).get(newest.schema_id)
-    name = f"{subject}, version {newest.version}, id {newest.schema_id}"
+    except DependencyUnavailableError as error:
+        return [failed(WRITERS, str(error), _REACHABLE)]
+    name = f"{subject}, version {version}, id {schema_id}"
     if isinstance(writer, RecordError):
         return [failed(WRITERS, f"{name}: {writer.message}", "register a schema that can be read")]
     return _resolved(settings, feature_set, [(name, writer)])
+
+
+def _read_version(answer: Answer) -> tuple[int, int]:
+    version = answer.get("version")
+    if not isinstance(version, int):
+        raise ValueError("no version in the answer")  # noqa: TRY004 - what `ask` expects
+    return version, read_id(answer)
 
 
 def _resolved(
@@ -94,9 +104,12 @@ def check_scores(settings: WorkerSettings) -> list[Finding]:
     """That consumers of the scores can find score.avsc."""
     registry, wire = settings.registry, settings.wire
     if registry is not None:
-        if registry.register_score_schema:
-            return [_registrable(registry, f"{settings.kafka.output_topic}-value")]
-        schema_id = int.from_bytes(score_prefix(settings)[1:], "big")
+        try:
+            if registry.register_score_schema:
+                return [_registrable(registry, f"{settings.kafka.output_topic}-value")]
+            schema_id = int.from_bytes(score_prefix(settings)[1:], "big")
+        except DependencyUnavailableError as error:
+            return [failed(SCORES, str(error), _REACHABLE)]
         return [ok(SCORES, f"score.avsc is registered with id {schema_id}")]
     if wire.framing == "none":
         return [ok(SCORES, "bare bodies; consumers need score.avsc itself")]
@@ -105,21 +118,23 @@ def check_scores(settings: WorkerSettings) -> list[Finding]:
 
 def _registrable(registry: Registry, subject: str) -> Finding:
     """Whether score.avsc may be registered at the start; nothing is registered here."""
-    schema = Schema(json.dumps(score_schema()), "AVRO")
+    body = {"schema": json.dumps(score_schema())}
+    path = f"compatibility/{subject_path(subject, 'versions', 'latest')}"
     try:
-        compatible = _client(registry).test_compatibility(subject, schema)
-    except SchemaRegistryError as error:
-        if error.http_status_code == _UNKNOWN:
-            return ok(SCORES, f"subject {subject} is new; the start registers score.avsc")
-        return failed(SCORES, f"{registry.url}: {error}", _REACHABLE)
-    except Exception as error:  # noqa: BLE001 - as above
-        return failed(SCORES, f"{registry.url} does not answer: {type(error).__name__}", _REACHABLE)
+        compatible = registry_client(registry).ask("POST", path, _read_compatible, body)
+    except NotInRegistryError:
+        return ok(SCORES, f"subject {subject} is new; the start registers score.avsc")
+    except RegistryRefusedError as error:
+        found = f"subject {subject} refuses score.avsc: {error}"
+        return failed(SCORES, found, _OTHER_TOPIC)
     if compatible:
         return ok(SCORES, f"score.avsc fits subject {subject}; the start registers it")
     found = f"subject {subject} holds a schema that score.avsc is not compatible with"
-    return failed(SCORES, found, "write the scores to another topic, or change its compatibility")
+    return failed(SCORES, found, _OTHER_TOPIC)
 
 
-def _client(registry: Registry) -> SchemaRegistryClient:
-    options: dict[str, Any] = {"max.retries": 0, **registry_options(registry)}
-    return SchemaRegistryClient({**options, "url": registry.url})
+def _read_compatible(answer: Answer) -> bool:
+    compatible = answer.get("is_compatible")
+    if not isinstance(compatible, bool):
+        raise ValueError("no is_compatible in the answer")  # noqa: TRY004 - what `ask` expects
+    return compatible

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,15 @@ import pyarrow as pa
 from features.history.identity import names
 from schemas.batch import Records
 from schemas.decode import Decoder
-from schemas.errors import ConfigurationError, RecordError
+from schemas.errors import ConfigurationError
 from schemas.framing import SchemaId
-from schemas.source import RegistrySchemaSource, SchemaSource
+from schemas.source import SchemaSource
 from schemas.types import Type, parse_record_schema
 from worker.compare.scores import Longs, Scores, Vocabulary, once
 from worker.dead_letter import HEADER_PREFIX
 from worker.reading.log import TopicLog
 from worker.settings import WorkerSettings
-from worker.wire import registry_options, score_schema
+from worker.wire import registry_source, score_schema
 
 Place = tuple[str, int]
 """Topic and partition of an event."""
@@ -180,7 +180,7 @@ def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.u
 
 def _schemas(settings: WorkerSettings) -> SchemaSource:
     if settings.registry is not None:
-        return RegistrySchemaSource(settings.registry.url, registry_options(settings.registry))
+        return registry_source(settings.registry)
     return _OwnSchema(settings.wire.framing == "confluent", parse_record_schema(score_schema()))
 
 
@@ -191,6 +191,5 @@ class _OwnSchema:
     framed: bool
     schema: Type
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        del schema_id
-        return self.schema
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self.schema)

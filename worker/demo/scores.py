@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from schemas.decode import Decoder
-from schemas.errors import RecordError
 from schemas.framing import SchemaId
 from schemas.types import Type, parse_record_schema
 from worker.wire import score_schema
@@ -42,9 +41,8 @@ class ScoreSchema:
     def __init__(self) -> None:
         self._schema = parse_record_schema(score_schema())
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        del schema_id
-        return self._schema
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._schema)
 
 
 class ScoreReader:

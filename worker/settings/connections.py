@@ -123,7 +123,18 @@ class Registry(Section):
         description="File with the password, with username.",
         examples=["/secrets/registry-password"],
     )
-    timeout_s: float = Field(default=5.0, gt=0, description="Bound on one request, in seconds.")
+    timeout_s: float = Field(
+        default=5.0, gt=0, le=60, description="Bound on one answer as a whole, in seconds."
+    )
+    give_up_s: float = Field(
+        default=600.0,
+        gt=0,
+        description=(
+            "How long records wait for a schema that alone stays without an answer, in seconds; "
+            "then they become dead letters. While the registry answers nothing they wait without "
+            "end."
+        ),
+    )
     register_score_schema: bool = Field(
         default=False,
         description="Register score.avsc at start; otherwise it must be there.",

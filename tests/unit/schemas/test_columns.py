@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class OneSchema:
     def __init__(self, schema: Any) -> None:
         self._type = parse_record_schema(schema)
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        return self._type
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._type)
 
 
 def varint(value: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -42,11 +43,15 @@ WIDE = {
 ROOT = Path(schemas.__file__).parent
 
 
+def unknown(schema_id: SchemaId) -> RecordError:
+    return RecordError(ErrorCode.SCHEMA_UNKNOWN, f"no schema {schema_id}")
+
+
 class Source:
     framed = True
 
     def __init__(self, **unused: Any) -> None:
-        self.asked: list[SchemaId] = []
+        self.asked: list[list[SchemaId]] = []
         self._schemas: dict[SchemaId, Type | RecordError] = {
             1: parse_record_schema(READER),
             2: parse_record_schema(OLD),
@@ -55,12 +60,11 @@ class Source:
             5: RecordError(ErrorCode.SCHEMA_REFUSED, "schema 5: it contains itself"),
         }
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        self.asked.append(schema_id)
-        if schema_id == 99:
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+        self.asked.append(list(schema_ids))
+        if 99 in schema_ids:
             raise DependencyUnavailableError("the registry is away")
-        unknown = RecordError(ErrorCode.SCHEMA_UNKNOWN, f"no schema {schema_id}")
-        return self._schemas.get(schema_id, unknown)
+        return {key: self._schemas.get(key) or unknown(key) for key in schema_ids}
 
 
 def of_id(number: int, body: bytes) -> bytes:
@@ -151,7 +155,7 @@ def test_a_schema_is_asked_for_once() -> None:
     reader = decoder(source)
     for size in (1, FEW + 1, 1):
         reader.decode([of_id(1, NEW_BODY)] * size)
-    assert source.asked == [1]
+    assert source.asked == [[1]]
     assert reader.writer_schemas == {"1": None}
 
 
@@ -160,8 +164,19 @@ def test_an_unknown_id_is_left_to_the_source() -> None:
     reader = decoder(source)
     for _ in range(2):
         assert reader.decode([of_id(3, b"x")]).errors[0].code is ErrorCode.SCHEMA_UNKNOWN
-    assert source.asked == [3, 3]
+    assert source.asked == [[3], [3]]
     assert reader.writer_schemas == {}
+
+
+@pytest.mark.parametrize("times", [1, FEW + 1])
+def test_the_schemas_of_a_micro_batch_are_asked_for_together(times: int) -> None:
+    source = Source()
+    reader = decoder(source)
+    batch = [of_id(1, NEW_BODY), of_id(2, OLD_BODY), of_id(7, b"x"), of_id(8, b"x"), None, b""]
+    reader.decode(batch * times)
+    assert [sorted(map(str, asked)) for asked in source.asked] == [["1", "2", "7", "8"]]
+    reader.decode(batch * times)
+    assert [sorted(map(str, asked)) for asked in source.asked[1:]] == [["7", "8"]], "what is new"
 
 
 def test_a_registry_that_is_away_is_the_callers_matter() -> None:
@@ -199,10 +214,9 @@ def transactions() -> Decoder:
     class Transactions:
         framed = True
 
-        def get(self, schema_id: SchemaId) -> Type | RecordError:
-            if schema_id == 1:
-                return parse_record_schema(schema)
-            return RecordError(ErrorCode.SCHEMA_UNKNOWN, f"no schema {schema_id}")
+        def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+            known = parse_record_schema(schema)
+            return {key: known if key == 1 else unknown(key) for key in schema_ids}
 
     paths = [item["name"] for item in schema["fields"]]
     return Decoder(Transactions(), schema, paths, 1_000_000, 1_000)

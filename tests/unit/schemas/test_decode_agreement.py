@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.batch import Decoded
 from schemas.columns import FEW
 from schemas.decode import Decoder
-from schemas.errors import ErrorCode, RecordError
+from schemas.errors import ErrorCode
 from schemas.framing import SchemaId
 from schemas.types import Type, parse_record_schema
 from tests.unit.schemas import avro_cases as avro
@@ -43,8 +44,8 @@ class OneSchema:
     def __init__(self, schema: Any) -> None:
         self._type = parse_record_schema(schema)
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        return self._type
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._type)
 
 
 def decoder(schema: Any, paths: list[str]) -> Decoder:

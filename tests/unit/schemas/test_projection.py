@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -28,8 +28,8 @@ class OneSchema:
     def __init__(self, schema: Any) -> None:
         self._type = parse_record_schema(schema)
 
-    def get(self, schema_id: SchemaId) -> Type | RecordError:
-        return self._type
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._type)
 
 
 def record(**fields: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.batch import Column, Decoded, Kind
 from schemas.decode import Decoder
 from schemas.encode import RecordEncoder
-from schemas.errors import ErrorCode, RecordError
+from schemas.errors import ErrorCode
 from schemas.framing import SchemaId
 from schemas.round_trip import RoundTrip
 from schemas.types import Type, parse_record_schema
@@ -153,8 +154,8 @@ class OneSchema:
     schema: Type
     framed: bool = False
 
-    def get(self, _: SchemaId) -> Type | RecordError:
-        return self.schema
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self.schema)
 
 
 def by_rows(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from schemas.errors import (
     ErrorCode,
     RecordError,
 )
+from tests.fake_registry import FakeRegistry, Odd, answer, serving
 from tests.healthy import edit, healthy_pipeline
 from worker.checks import examine as examine_module
 from worker.checks import group, model, wire
@@ -253,44 +252,10 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
     says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
 
 
-class Registry(ThreadingHTTPServer):
-    """Answers as a schema registry would, from ``answers``: status and body by method and path."""
-
-    answers: Mapping[str, tuple[int, Any]] = {}
-    asked: list[str]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/apis"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Registry)
-        asked = f"{self.command} {self.path.partition('?')[0]}"
-        self.server.asked.append(asked)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, body = self.server.answers.get(asked, (404, {"error_code": 40401, "message": "no"}))
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_POST = do_GET  # noqa: N815 - the base class calls it so
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry(("127.0.0.1", 0), _Handler) as server:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+def registry() -> Iterator[FakeRegistry]:
+    with serving() as server:
         yield server
-        server.shutdown()
 
 
 def with_registry(folder: Path, url: str, **more: Any) -> tuple[Files, WorkerSettings]:
@@ -314,33 +279,54 @@ def registered(folder: Path, **changes: str) -> dict[str, Any]:
     }
 
 
-def test_the_newest_registered_writer_is_resolved(folder: Path, registry: Registry) -> None:
+def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRegistry) -> None:
     files, settings = with_registry(folder, registry.url)
     assert files.feature_set is not None
-    newest = "GET /apis/subjects/transactions-value/versions/latest"
+    newest = "subjects/transactions-value/versions/latest"
 
     says(check_writers(settings, files.feature_set)[0], State.WARNING, "no subject", "nothing, if")
 
     good, other = registered(folder), registered(folder, amount="string")
-    registry.answers = {newest: (200, good), "GET /apis/schemas/ids/41": (200, good)}
+    registry.answers = {newest: good, "schemas/ids/41": good}
     finding = check_writers(settings, files.feature_set)[0]
     says(finding, State.OK, "transactions-value, version 3, id 41", "")
 
-    registry.answers = {newest: (200, other), "GET /apis/schemas/ids/41": (200, other)}
+    registry.answers = {newest: other, "schemas/ids/41": other}
     finding = check_writers(settings, files.feature_set)[0]
     says(finding, State.FAILED, "amount is string", "give transaction.avsc")
+
+
+@pytest.mark.parametrize("register", [True, False])
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [
+        (answer(404, "<html>"), "HTTP status 404"),
+        (answer(200, "<html>"), "HTTP status 200"),
+        (answer(200, {}), "in the answer"),
+        (answer(302, ""), "HTTP status 302"),
+        (answer(401, {"error_code": 401, "message": "who?"}), "HTTP status 401: who?"),
+        (answer(503, ""), "HTTP status 503"),
+    ],
+)
+def test_what_answers_in_place_of_a_registry_is_found(
+    folder: Path, registry: FakeRegistry, odd: Odd, found: str, register: bool
+) -> None:
+    files, settings = with_registry(folder, registry.url, register_score_schema=register)
+    assert files.feature_set is not None
+    registry.odd[""] = odd
+    says(check_writers(settings, files.feature_set)[0], State.FAILED, found, "registry.url")
+    says(check_scores(settings)[0], State.FAILED, found, "registry.url")
 
 
 def test_a_registry_that_is_away_is_found_within_its_timeout(folder: Path) -> None:
     files, settings = with_registry(folder, "http://127.0.0.1:1")
     assert files.feature_set is not None
     says(check_writers(settings, files.feature_set)[0], State.FAILED, "does not answer", "see that")
-    (finding,) = examined("scores", lambda: check_scores(settings))
-    says(finding, State.FAILED, "does not answer", "")
+    says(check_scores(settings)[0], State.FAILED, "does not answer", "see that")
 
 
 def test_the_schema_of_scores_is_looked_up_and_never_registered(
-    folder: Path, registry: Registry
+    folder: Path, registry: FakeRegistry
 ) -> None:
     _, settings = with_registry(folder, registry.url)
     (finding,) = examined("scores", lambda: check_scores(settings))
@@ -348,12 +334,14 @@ def test_the_schema_of_scores_is_looked_up_and_never_registered(
 
     _, settings = with_registry(folder, registry.url, register_score_schema=True)
     says(check_scores(settings)[0], State.OK, "is new", "")
-    fits = "POST /apis/compatibility/subjects/scores-value/versions/latest"
-    registry.answers = {fits: (200, {"is_compatible": True})}
+    fits = "compatibility/subjects/scores-value/versions/latest"
+    registry.answers = {fits: {"is_compatible": True}}
     says(check_scores(settings)[0], State.OK, "fits subject scores-value", "")
-    registry.answers = {fits: (200, {"is_compatible": False})}
+    registry.answers = {fits: {"is_compatible": False}}
     says(check_scores(settings)[0], State.FAILED, "not compatible", "another topic")
-    assert "POST /apis/subjects/scores-value/versions" not in registry.asked
+    registry.odd[fits] = answer(422, {"error_code": 42201, "message": "invalid"})
+    says(check_scores(settings)[0], State.FAILED, "refuses score.avsc: invalid", "another topic")
+    assert "POST subjects/scores-value/versions" not in registry.asked
 
 
 def test_the_version_of_the_brokers() -> None:

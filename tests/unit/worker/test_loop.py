@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -10,6 +11,12 @@ import pytest
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
+from schemas.batch import Decoded
+from schemas.decode import Decoder
+from schemas.errors import ErrorCode
+from schemas.registry import RegistryClient
+from schemas.registry_source import RegistrySchemaSource
+from tests.fake_registry import answer, serving
 from tests.fakes import FakeMessage, kafka_error
 from tests.loop_bench import (
     AWAY,
@@ -374,6 +381,35 @@ def test_while_a_dependency_is_away_the_worker_pauses_and_resumes_with_the_same_
     assert REASON not in bench.health.ready()
     # It stayed a member: polls, more than the batches need.
     assert bench.consumer.calls.count("consume") - served > 10
+
+
+def test_a_registry_that_answers_oddly_makes_it_unready_until_it_answers_as_a_registry() -> None:
+    bench = Bench({0: 2})
+    schema = {"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]}
+    records = [b"\x00\x00\x00\x00" + bytes([n]) + b"\x02a" for n in (1, 2)]
+    oddities = [answer(404, "<html>"), answer(200, "<html>"), answer(200, {}), answer(503, "")]
+    ready: list[list[str]] = []
+    decoded: list[Decoded] = []
+    with serving() as registry:
+        source = RegistrySchemaSource(RegistryClient(registry.url), settle_s=0.0)
+        decoder = Decoder(source, schema, ["id"], 1_000, 10)
+
+        def decode() -> None:
+            ready.append(bench.health.ready())
+            registry.odd.clear()
+            if oddities:
+                registry.odd["schemas/ids/1"] = oddities.pop()
+            decoded.append(decoder.decode(records))
+
+        registry.answers["schemas/ids/1"] = {"schema": json.dumps(schema)}
+        bench.process.then.extend([decode] * 5)
+        bench.run()
+    assert ready[0] == []
+    assert all("asked for schemas/ids/1: HTTP status" in reasons[0] for reasons in ready[1:])
+    (batch,) = decoded
+    assert [error.code for error in batch.errors.values()] == [ErrorCode.SCHEMA_UNKNOWN]
+    assert bench.answered == ["0/0", "0/1"]
+    assert not [reason for reason in bench.health.ready() if "away" in reason]
 
 
 def test_the_waits_for_a_dependency_grow_to_a_bound() -> None:

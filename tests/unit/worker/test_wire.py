@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import yaml
-from confluent_kafka.schema_registry import SchemaRegistryClient
 
-from schemas.errors import ConfigurationError, RecordError
+from schemas.errors import ConfigurationError, DependencyUnavailableError, RecordError
 from schemas.framing import SchemaId
 from schemas.types import Type
-from worker import wire
-from worker.settings import Registry, WorkerSettings, load_settings
+from tests.fake_registry import FakeRegistry, Odd, answer, serving
+from worker.app import await_score_prefix
+from worker.health import Health
+from worker.settings import WorkerSettings, load_settings
 from worker.wire import (
     WRITER_SCHEMAS,
     framed,
-    registry_options,
     schema_source,
     score_prefix,
     score_schema,
@@ -65,7 +66,7 @@ def load(tmp_path: Path) -> Load:
 def fields(settings: WorkerSettings, schema_id: SchemaId) -> list[str]:
     found: Type | RecordError = schema_source(
         settings, settings.features.parent / "event.avsc"
-    ).get(schema_id)
+    ).get_all([schema_id])[schema_id]
     assert isinstance(found, Type)
     return [field.name for field in found.fields]
 
@@ -112,30 +113,96 @@ def test_scores_are_bare_where_the_events_are(load: Load) -> None:
     assert score_prefix(load(wire={"framing": "none"})) == b""
 
 
-def test_a_registry_that_does_not_answer_is_named_with_the_remedy(
-    load: Load, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with serving() as fake:
+        yield fake
+
+
+def test_the_id_of_the_score_schema_comes_from_the_registry(
+    load: Load, registry: FakeRegistry
 ) -> None:
-    class Silent(SchemaRegistryClient):
-        def lookup_schema(self, *_: Any, **__: Any) -> Any:
-            raise TimeoutError("http://user:s3cret@127.0.0.1:1")
+    registry.answers["subjects/out-value"] = {"subject": "out-value", "id": 7, "version": 1}
+    assert score_prefix(load(registry={"url": registry.url})) == framed(7)
+    assert registry.asked == ["POST subjects/out-value"]
 
-    monkeypatch.setattr(wire, "SchemaRegistryClient", Silent)
-    settings = load(registry={"url": "http://127.0.0.1:1"})
-    with pytest.raises(ConfigurationError) as refused:
+
+def test_the_score_schema_is_registered_where_the_settings_say_so(
+    load: Load, registry: FakeRegistry
+) -> None:
+    registry.answers["subjects/out-value/versions"] = {"id": 7}
+    settings = load(registry={"url": registry.url, "register_score_schema": True})
+    assert score_prefix(settings) == framed(7)
+    assert registry.asked == ["POST subjects/out-value/versions"]
+
+
+@pytest.mark.parametrize("code", [40401, 40403])
+def test_only_the_registrys_own_word_is_that_it_does_not_have_the_score_schema(
+    load: Load, registry: FakeRegistry, code: int
+) -> None:
+    registry.odd[""] = answer(404, {"error_code": code, "message": "not found"})
+    with pytest.raises(ConfigurationError, match=r"does not have score\.avsc .*register it"):
+        score_prefix(load(registry={"url": registry.url}))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        answer(404, "<html>"),
+        answer(200, "<html>"),
+        answer(200, {"subject": "out-value"}),
+        answer(200, {"id": "7"}),
+        answer(200, {"id": 2**32}),
+        answer(401, {"error_code": 401}),
+        answer(302, ""),
+        answer(503, ""),
+    ],
+)
+@pytest.mark.parametrize("register", [True, False])
+def test_what_is_no_answer_of_a_registry_says_nothing_of_the_score_schema(
+    load: Load, registry: FakeRegistry, odd: Odd, register: bool
+) -> None:
+    registry.odd[""] = odd
+    settings = load(registry={"url": registry.url, "register_score_schema": register})
+    with pytest.raises(DependencyUnavailableError, match="asked for subjects/out-value"):
         score_prefix(settings)
-    assert str(refused.value) == (
-        "registry.url: http://127.0.0.1:1 does not answer (TimeoutError); see that it is up: it is "
-        "needed at the start"
-    )
 
 
-def test_the_registrys_password_is_read_from_its_file(tmp_path: Path) -> None:
+def test_a_score_schema_that_the_registry_refuses_is_a_fault_of_the_settings(
+    load: Load, registry: FakeRegistry
+) -> None:
+    registry.odd[""] = answer(409, {"error_code": 409, "message": "incompatible"})
+    settings = load(registry={"url": registry.url, "register_score_schema": True})
+    with pytest.raises(ConfigurationError, match=r"refuses score\.avsc \(incompatible"):
+        score_prefix(settings)
+
+
+def test_the_start_waits_for_a_registry_that_is_away(load: Load, registry: FakeRegistry) -> None:
+    health = Health(60.0)
+    told = []
+
+    def away(handler: BaseHTTPRequestHandler) -> None:
+        told.append(health.ready())
+        if len(told) == 3:
+            registry.odd.clear()
+        answer(503, "")(handler)
+
+    registry.odd[""] = away
+    registry.answers["subjects/out-value"] = {"id": 7}
+    assert await_score_prefix(load(registry={"url": registry.url}), health) == framed(7)
+    assert all("registry is away" in reasons[0] for reasons in told[1:])
+    assert not [reason for reason in health.ready() if "away" in reason]
+
+
+def test_the_registrys_password_is_read_from_its_file(
+    load: Load, registry: FakeRegistry, tmp_path: Path
+) -> None:
     (tmp_path / "password").write_text("s3cret\n")
-    registry = Registry(
-        url="http://127.0.0.1:1", username="u", password_file=tmp_path / "password", timeout_s=2.0
-    )
-    assert registry_options(registry) == {"timeout": 2.0, "basic.auth.user.info": "u:s3cret"}
-    assert registry_options(Registry(url="http://127.0.0.1:1")) == {"timeout": 5.0}
+    registry.answers["subjects/out-value"] = {"id": 7}
+    password = str(tmp_path / "password")
+    section = {"url": registry.url, "username": "user", "password_file": password}
+    score_prefix(load(registry=section))
+    assert registry.heads[0]["Authorization"] == "Basic dXNlcjpzM2NyZXQ="
 
 
 def test_the_score_schema_is_the_file_that_ships() -> None:
