@@ -74,31 +74,38 @@ class HttpServer:
         self._thread.join()
 
     def _run(self) -> None:
-        self._loop.create_task(self._accept())
+        self._listen()
         self._loop.run_forever()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.remove_reader(self._socket)
+        self._loop.run_until_complete(self._close_all())
         self._socket.close()
         self._loop.close()
 
-    async def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = await self._loop.sock_accept(self._socket)
-            except OSError:
-                # Aborted before it was accepted, or the process is out of descriptors.
-                self._close_oldest()
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            if len(self._open) >= MAX_CONNECTIONS:
-                self._close_oldest()
-            task = self._loop.create_task(self._serve(connection))
-            self._open[task] = None
-            task.add_done_callback(partial(self._close, connection))
-            # sock_accept does not yield while connections wait: their requests take turns with it.
-            await asyncio.sleep(0)
+    async def _close_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listen(self) -> None:
+        # One connection per round of the loop, so that requests take turns with a flood of them.
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            # Aborted before it was accepted, or the process is out of descriptors.
+            self._close_oldest()
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(_RETRY_SECONDS, self._listen)
+            return
+        connection.settimeout(0)
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._close_oldest()
+        task = self._loop.create_task(self._serve(connection))
+        self._open[task] = None
+        task.add_done_callback(partial(self._close, connection))
 
     def _close_oldest(self) -> None:
         oldest = next(iter(self._open), None)
