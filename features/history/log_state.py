@@ -34,6 +34,6 @@ class LogState:
 def _highest(note: str) -> int | None:
     try:
         found = json.loads(note)[_HIGHEST]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, int) and not isinstance(found, bool) else None

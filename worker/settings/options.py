@@ -58,4 +58,4 @@ Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)
 class Section(BaseModel):
     """A group of settings: unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

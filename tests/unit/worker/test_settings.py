@@ -107,6 +107,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "FRAUD_WORKER_MODEL__LOCATION",
     ),
     "no patience": ({"model": {"verify_timeout_s": 0}}, "model.verify_timeout_s", "greater than 0"),
+    "bound without end": (
+        {"delivery": {"watchdog_s": float("inf")}},
+        "delivery.watchdog_s",
+        "finite number",
+    ),
     "unknown choice": ({"model": {"device": "tpu"}}, "model.device", "'cpu', 'cuda' or 'auto'"),
     "blank": ({"kafka": {"group": " "}}, "kafka.group", "give it a value"),
     "section without content": ({"wire": []}, "wire", "dictionary"),
