@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from schemas.address import mask_addresses
 from worker.http_server import Answer, HttpServer
 from worker.metrics import REGISTRY
 
@@ -55,7 +56,7 @@ class Health:
 
     def away(self, dependency: str, reason: str) -> None:
         with self._lock:
-            self._away[dependency] = reason
+            self._away[dependency] = mask_addresses(reason)
 
     def back(self, dependency: str) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.connections import Kafka, Registry, Store
-from worker.settings.options import Section, Text
+from worker.settings.options import File, Section, Text
 from worker.settings.secrets import mask
 
 ENV_PREFIX = "FRAUD_WORKER_"
@@ -48,12 +48,12 @@ class Wire(Section):
 class Model(Section):
     """The model: one bundle, or a location of bundles whose champion serves."""
 
-    bundle: Path | None = Field(
+    bundle: File | None = Field(
         default=None,
         description="Folder of one model bundle; this or location.",
         examples=["model"],
     )
-    location: Path | None = Field(
+    location: File | None = Field(
         default=None,
         description="Directory of bundles with the file CHAMPION, which names the one that serves.",
         examples=["/models"],
@@ -174,8 +174,8 @@ class WorkerSettings(BaseSettings):
         description="Name of this replica, unique in the group; default: the host name.",
         examples=["worker-1"],
     )
-    features: Path = Field(default=Path("features.yaml"), description="The feature set.")
-    policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
+    features: File = Field(default=Path("features.yaml"), description="The feature set.")
+    policy: File = Field(default=Path("policy.yaml"), description="The decision policy.")
     reload_s: float = Field(
         default=2.0,
         gt=0,
