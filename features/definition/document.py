@@ -78,7 +78,7 @@ class Document:
         for part in location:
             value = value[part]
         _, _, start, end = _position(self._nearest(location))
-        index = _raw_index(self._text, start, end, value[: offset + 1])
+        index = _raw_index(self._text[:end], start, value, offset)
         before = self._text[:index]
         return self._refusal(before.count("\n"), index - (before.rfind("\n") + 1), message)
 
@@ -158,21 +158,22 @@ def _position(place: Place) -> Position:
     return place.at if isinstance(place, Collection) else place
 
 
-def _raw_index(text: str, index: int, end: int, value: str) -> int:
-    """Where in ``text`` the last character of ``value`` is written.
+def _raw_index(text: str, index: int, value: str, offset: int) -> int:
+    """The index in ``text`` where the character ``offset`` of ``value`` is written.
 
-    index, end: of the scalar that begins with ``value``. Folding, indentation and quotes lie
+    index: where the scalar begins, with which ``text`` ends. Folding, indentation and quotes lie
     between a value and its spelling, so both are walked side by side: a blank answers to any
     blank, another character to its next occurrence.
     """
-    if "\\" in text[index:end]:
+    end = len(text)
+    if "\\" in text[index:]:
         return index  # escapes: the place of the whole value has to do
     if text[index] in "|>":
         index = text.index("\n", index) + 1
-    for position, character in enumerate(value):
+    for position, character in enumerate(value[: offset + 1]):
         while index < end and not _answers(text[index], character):
             index += 1
-        if position < len(value) - 1:
+        if position < offset:
             index += 1
     return min(index, end)
 
