@@ -32,12 +32,12 @@ class Writes:
 class Enriched:
     """matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
 
-    flags: uint32[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
+    flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
     the batch.
     """
 
     matrix: npt.NDArray[np.float32]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
 

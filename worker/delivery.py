@@ -75,7 +75,7 @@ class Delivery:
             polled.next_offsets,
             polled.group_metadata,
             polled.epoch,
-            {p: Note(topic_id, highest.get(p)).encode() for p in polled.next_offsets},
+            {p: Note(topic_id, highest.get(p, ())).encode() for p in polled.next_offsets},
             processed.writes,
         )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from features.definition import FeatureSet
 from features.history.log_state import LogState
 from features.matrix import Enriched
 from features.store.protocol import OnlineStore
+from features.windows.plan import AHEAD
 from schemas.batch import EventBatch
 from worker.histories import Histories
 
@@ -32,11 +34,19 @@ class Enrich:
         self.histories.await_written()
         return enriching.read(self.store).finish()
 
+    def ahead(self, batch: EventBatch, enriched: Enriched) -> dict[int, npt.NDArray[np.bool_]]:
+        """For each partition of the batch which of its events are ahead of time."""
+        if AHEAD not in self.feature_set.flag_names:
+            return {}
+        bit = np.uint64(self.feature_set.flag_names.index(AHEAD))
+        ahead, of = (enriched.flags >> bit & np.uint64(1)).astype(np.bool_), batch.records.partitions
+        return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
+
     def counts(self, enriched: Enriched) -> dict[str, int]:
         """Events by flag."""
         if not enriched.flags.any():
             return {}
         return {
-            name: int(np.count_nonzero(enriched.flags >> np.uint32(bit) & np.uint32(1)))
+            name: int(np.count_nonzero(enriched.flags >> np.uint64(bit) & np.uint64(1)))
             for bit, name in enumerate(self.feature_set.flag_names)
         }

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from features.history.log_state import LogState
 from features.matrix import Writes
@@ -32,7 +33,8 @@ class Processed:
     decisions: events by segment and decision; flags: events by name. seconds: time spent in each
     station. writes: what the online store takes before the micro-batch is committed; after: the
     log's state behind it. explained: events that were given reasons; not_additive: those of them
-    whose contributions miss the margin.
+    whose contributions miss the margin. ahead: for each partition which of its events are ahead of
+    time.
     """
 
     keys: Sequence[bytes | None]
@@ -47,6 +49,7 @@ class Processed:
     after: LogState = field(default_factory=LogState)
     explained: int = 0
     not_additive: int = 0
+    ahead: Mapping[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class Stages:
             explained = serving.explain(scored, decided)
         with timer.stage("encode"):
             values = self.encode(batch, enriched, scored, decided, explained)
+        ahead = self.enrich.ahead(batch, enriched)
         keys, headers = batch.records.keys, self.encode.headers(batch)
         refused = too_large(values, keys, headers, self.limits())
         if refused:
@@ -112,6 +116,7 @@ class Stages:
             enriched.after,
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
+            ahead,
         )
 
 

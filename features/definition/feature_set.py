@@ -35,7 +35,7 @@ from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from schemas.errors import ConfigurationError, RecordError
 
-_FLAG_BITS = 32
+_FLAG_BITS = 64
 _EMPTY_LOG = LogState()
 
 
@@ -160,7 +160,13 @@ def load_feature_set(path: Path) -> FeatureSet:
     bindings = resolve_bindings(document, file, fields)
     lookups = _lookups(document, file, bindings)
     history = file.history
-    rules = HistoryRules(history.allowed_lateness, history.duplicates, history.cap)
+    rules = HistoryRules(
+        history.allowed_lateness,
+        history.duplicates,
+        history.cap,
+        history.watermark_support,
+        history.max_ahead,
+    )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     plan = WindowPlan(compiler.windows, rules)

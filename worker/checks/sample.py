@@ -148,7 +148,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
     flags = feature_set.enrich(batch, store).flags
     by_flag = {
-        name: int(np.count_nonzero(flags >> np.uint32(bit) & np.uint32(1)))
+        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
         for bit, name in enumerate(feature_set.flag_names)
     }
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
