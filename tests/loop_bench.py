@@ -41,7 +41,7 @@ class Process:
 
     def __init__(self, journal: list[str]) -> None:
         self.seen: list[list[Place]] = []
-        self.logs: list[dict[int, int]] = []
+        self.logs: list[dict[int, tuple[int, ...]]] = []
         self.bad: set[Place] = set()
         self.then: deque[Callable[[], None]] = deque()
         self._journal = journal
@@ -71,7 +71,7 @@ class Process:
             flags,
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
-            LogState({**log.highest, **{p: o for p, o in places if (p, o) not in self.bad}}),
+            LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),
             explained=len(good),
             not_additive=1,
         )

@@ -39,14 +39,12 @@ class Enrich:
         if AHEAD not in self.feature_set.flag_names:
             return {}
         bit = np.uint64(self.feature_set.flag_names.index(AHEAD))
-        ahead, of = (enriched.flags >> bit & np.uint64(1)).astype(np.bool_), batch.records.partitions
+        ahead, of = (
+            (enriched.flags >> bit & np.uint64(1)).astype(np.bool_),
+            batch.records.partitions,
+        )
         return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
 
     def counts(self, enriched: Enriched) -> dict[str, int]:
         """Events by flag."""
-        if not enriched.flags.any():
-            return {}
-        return {
-            name: int(np.count_nonzero(enriched.flags >> np.uint64(bit) & np.uint64(1)))
-            for bit, name in enumerate(self.feature_set.flag_names)
-        }
+        return self.feature_set.count_flags(enriched.flags)

@@ -43,8 +43,11 @@ class Note:
 
 
 def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
-    """The highest event times; the one of an earlier version may be that of a wild event, so that it
-    supports the watermark as one event does."""
+    """Read the highest event times.
+
+    The single one of an earlier version may be of a wild event: it supports the watermark as one
+    event does, and no more.
+    """
     times = _typed(values, _HIGHEST, list)
     if times is None:
         times = [_typed(values, _HIGHEST_ALONE, int)]

@@ -14,6 +14,7 @@ from features.definition import FeatureSet
 from features.definition.binding import Bindings
 from features.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
+from schemas.errors import ConfigurationError
 from schemas.targets import targets
 from schemas.types import parse_record_schema
 
@@ -58,6 +59,19 @@ def as_array(column: Column) -> pa.Array:
     if column.valid.all():
         return column.values
     return pc.if_else(pa.array(column.valid), column.values, pa.scalar(None, pa.string()))
+
+
+def cast_like(name: str, array: pa.Array, began: pa.DataType) -> pa.Array:
+    """The array in the type that its column began with. Raises ConfigurationError."""
+    if array.type == began:
+        return array
+    try:
+        return array.cast(began)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConfigurationError(
+            f"column {name} is {began} in the first rows and {array.type} further on: give it one "
+            "type in all files"
+        ) from error
 
 
 _TYPES = {

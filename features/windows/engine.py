@@ -130,7 +130,7 @@ def locate(
     partitions: how many the topic has.
     """
     of, time, support = batch.records.partitions, batch.event_time, rules.watermark_support
-    early = _early(batch, rules)
+    early = early_for_records(batch, rules)
     supporting = time if early is None else np.where(early, UNKNOWN, time)
     before = np.empty(len(batch), np.int64)
     highest, first = dict(log.highest), {}
@@ -160,7 +160,7 @@ def locate(
     )
 
 
-def _early(batch: EventBatch, rules: HistoryRules) -> Mask | None:
+def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
     """bool[N]: later than the record's timestamp by more than ``max_ahead``; None where none can be.
 
     A record without a timestamp is not judged.

@@ -18,7 +18,6 @@ from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
-
 LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
 """Flags of events, of whatever entity."""
 

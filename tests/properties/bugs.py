@@ -199,7 +199,7 @@ BUGS: Mapping[str, Bug] = {
     "lateness by the batch alone": Bug(Forgetful),
     "a wild event moves the watermark": Bug(HighestIsWatermark),
     "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
-    "records without a timestamp are judged": _patched(engine, "_early", _judges_all),
+    "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),
     "an event a day above the watermark is ahead": _patched(engine, "AHEAD", engine.AHEAD - 1),
     "late events join": _patched(engine, "find_duplicates", _late_ones_join),
     "a window is closed at its begin": _patched(

@@ -61,7 +61,9 @@ def test_so_it_is_in_large_batches(run_through: Callable[[Scenario], None], seed
     events = make_events(pick, 1500, 2, 20, list(range(12)))
     labels = make_labels(pick, 300, events)
     steps = tuple(make_step(pick, 2, len(labels), [ALL, 0, 0b10110], 100) for _ in range(12))
-    run_through(Scenario((3 * SECOND, 4 * SECOND, 20, 3, 5 * SECOND), 2, events, labels, steps, 400))
+    run_through(
+        Scenario((3 * SECOND, 4 * SECOND, 20, 3, 5 * SECOND), 2, events, labels, steps, 400)
+    )
 
 
 def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int) -> None:

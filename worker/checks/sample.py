@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -147,10 +146,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
     flags = feature_set.enrich(batch, store).flags
-    by_flag = {
-        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
-        for bit, name in enumerate(feature_set.flag_names)
-    }
+    by_flag = feature_set.count_flags(flags)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

@@ -173,7 +173,7 @@ def test_decisions_are_those_of_a_plain_loop(
         batch,
         matrix,
         np.array([e.score for e in given_events], np.float64),
-        np.array([e.flags for e in given_events], np.uint32),
+        np.array([e.flags for e in given_events], np.uint64),
     )
     assert found.codes.dtype == found.segments.dtype == np.int8
     names = [segment.name for segment in rules.policy.segments]
@@ -193,7 +193,7 @@ def test_a_score_at_a_threshold_belongs_to_its_band(tmp_path: Path, made: Featur
     below = np.nextafter([0.55, 0.97], 0.0)
     scores = np.array([0.0, below[0], 0.55, below[1], 0.97, 1.0])
     batch = events(made, 6, x=doubles([0.0] * 6))
-    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint32))
+    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint64))
     assert [rules.policy.decisions[code] for code in found.codes] == (
         ["approve"] * 2 + ["review"] * 2 + ["decline"] * 2
     )
