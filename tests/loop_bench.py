@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
+import numpy as np
+
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
@@ -33,7 +35,7 @@ REASON = f"{SERVICE} is away: redis does not answer"
 
 
 class Process:
-    """The stations: a score for each record but the ``bad`` ones.
+    """The stations: a score for each record but the ``bad`` ones; those ``ahead`` are flagged so.
 
     The event time of an event is its offset, and each adds a member to the history "h". ``logs``:
     the log's states that they were given. ``then``: what happens in each call, in turn; what it raises is raised.
@@ -43,6 +45,7 @@ class Process:
         self.seen: list[list[Place]] = []
         self.logs: list[dict[int, tuple[int, ...]]] = []
         self.bad: set[Place] = set()
+        self.ahead: set[Place] = set()
         self.then: deque[Callable[[], None]] = deque()
         self._journal = journal
 
@@ -74,6 +77,12 @@ class Process:
             LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),
             explained=len(good),
             not_additive=1,
+            ahead={
+                partition: np.array(
+                    [place in self.ahead for place in places if place[0] == partition]
+                )
+                for partition, _ in places
+            },
         )
 
 

@@ -115,7 +115,7 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    look = partial(_sample, settings, feature_set, source.partitions, store_holds=store_holds)
+    look = partial(_sample, settings, feature_set, source, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -159,13 +159,13 @@ def _group(
 
 
 def _sample(
-    settings: WorkerSettings, feature_set: FeatureSet, partitions: int, *, store_holds: bool
+    settings: WorkerSettings, feature_set: FeatureSet, source: topics.Topic, *, store_holds: bool
 ) -> list[Finding]:
-    records = sample.read_sample(settings, partitions)
+    records = sample.read_sample(settings, source.partitions)
     if settings.store is not None and not store_holds:
-        return sample.check_sample(settings, feature_set, records, None)
+        return sample.check_sample(settings, feature_set, records, source.settings, None)
     with closing(open_store(settings)) as opened:
-        return sample.check_sample(settings, feature_set, records, opened)
+        return sample.check_sample(settings, feature_set, records, source.settings, opened)
 
 
 def _kept(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import cast
 
@@ -17,6 +17,7 @@ from schemas.batch import Decoded, EventBatch, Records
 from schemas.decode import Decoder
 from schemas.errors import RecordError
 from schemas.text import as_text
+from worker.checks import event_time
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
 from worker.poll import records_of
@@ -32,7 +33,7 @@ _LOOK_S = 0.1
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """The names of what is looked at here."""
     lookups = feature_set.lookups if feature_set else ()
-    return [RECORDS, KEYS, *(f"lookup {name}" for name in lookups)]
+    return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
 def read_sample(settings: WorkerSettings, partitions: int) -> Records:
@@ -69,11 +70,12 @@ def check_sample(
     settings: WorkerSettings,
     feature_set: FeatureSet,
     records: Records,
+    topic: Mapping[str, str],
     store: OnlineStore | None,
 ) -> list[Finding]:
     """What the stations before the model make of the records.
 
-    store: None where it could not be reached. Raises DependencyUnavailableError.
+    topic: settings of the input topic. store: None where it could not be reached. Raises DependencyUnavailableError.
     """
     if not len(records):
         why = f"{settings.kafka.input_topic} holds no records now"
@@ -87,7 +89,11 @@ def check_sample(
     )
     decoded = decoder.decode(records.values, records.headers)
     batch, errors = feature_set.bind(records, decoded)
-    findings = [judge_errors(len(records), errors), *_keys(feature_set, records, decoded, errors)]
+    findings = [
+        judge_errors(len(records), errors),
+        *_keys(feature_set, records, decoded, errors),
+        *event_time.check_times(feature_set, batch, topic),
+    ]
     if not len(batch) or store is None:
         why = "no record is an event" if store else "the online store does not hold"
         return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]

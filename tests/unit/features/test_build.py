@@ -70,6 +70,7 @@ def test_columns_are_features_then_identity_then_labels(file: Path, tmp_path: Pa
         "amount_minor",
         "label",
         "label_time",
+        "flags",
     ]
     assert all(table.schema.field(name).type == pa.float32() for name in made.names)
     for name in identity:
@@ -220,7 +221,7 @@ def test_a_file_without_rows_makes_a_table_without_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "events.parquet", transactions(5, 1).slice(0, 0))
     table, result = built(tmp_path / "out.parquet", [path])
     assert (table.num_rows, result.rows) == (0, 0)
-    assert table.column_names[-7:] == [
+    assert table.column_names[-8:] == [
         "transaction_id",
         "tx_time",
         "customer_id",
@@ -228,6 +229,7 @@ def test_a_file_without_rows_makes_a_table_without_rows(tmp_path: Path) -> None:
         "amount_minor",
         "label",
         "label_time",
+        "flags",
     ]
 
 

@@ -36,6 +36,7 @@ FLAGS = (
     "lookup_stale:profile",
     "lookup_invalid:profile",
     "late",
+    "ahead",
     "duplicate",
     "history_capped:card",
     "python_failed:P",
@@ -136,7 +137,7 @@ def plainly(policy: dict[str, Any], event: Event) -> tuple[str, str]:
     segment: dict[str, Any] = next(taken, {"name": "default", "bands": {}})
     reached = {name: at for name, at in segment["bands"].items() if event.score >= at}
     decision = max(reached, key=reached.__getitem__, default="ok")
-    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed"]
+    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead"]
     flags = {name for bit, name in enumerate(FLAGS) if event.flags >> bit & 1}
     if (flags | {flag.split(":")[0] for flag in flags}) & {*policy.get("degraded", default)}:
         decision = max(decision, policy.get("when_degraded", "ok"), key=SEVERITY.index)
