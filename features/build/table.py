@@ -92,11 +92,14 @@ class Table:
 
     def _flags(self, flags: npt.NDArray[np.uint64]) -> pa.ListArray:
         """The names of each row's flags, as a score has them; counted."""
-        masks, codes, counts = np.unique(flags, return_inverse=True, return_counts=True)
+        rows = np.flatnonzero(flags)
+        masks, codes, counts = np.unique(flags[rows], return_inverse=True, return_counts=True)
         named = [self._feature_set.flags_of(mask) for mask in masks.tolist()]
         for names, count in zip(named, counts.tolist(), strict=True):
             self.flagged.update(dict.fromkeys(names, count))
-        return pa.array(named, _OF_EVENT["flags"]).take(pa.array(codes))
+        places = np.zeros(len(flags), np.int64)
+        places[rows] = codes + 1
+        return pa.array([[], *named], _OF_EVENT["flags"]).take(pa.array(places))
 
     def finish(self) -> None:
         """Puts the file into its place, in place of one that is there."""

@@ -47,7 +47,7 @@ def matrix(table: pa.Table) -> np.ndarray[Any, Any]:
 
 @pytest.fixture
 def file(tmp_path: Path, seed: int) -> Path:
-    return write(tmp_path / "events.parquet", transactions(600, seed))
+    return write(tmp_path / "events.parquet", transactions(600, seed, lateness_s=100_000))
 
 
 @pytest.mark.parametrize("chunk_rows", [7, 100, 10_000])
@@ -252,7 +252,7 @@ def unique(raw: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_labels_of_a_file_are_as_good_as_a_column(tmp_path: Path, seed: int, whole: bool) -> None:
-    raw = unique(transactions(600, seed))
+    raw = unique(transactions(600, seed, lateness_s=100_000))
     expected, _ = built(tmp_path / "a.parquet", [write(tmp_path / "with.parquet", raw)])
     columns = ["TRANSACTION_ID", "TX_FRAUD"]
     if whole:

@@ -195,15 +195,18 @@ def test_a_file_may_have_a_column_of_the_records_times(tmp_path: Path) -> None:
 
 def test_there_are_64_flags(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text(
-        "def f(x, i):\n    if (x == i + 1234.5).any():\n        raise ValueError\n    return x\n"
+        "".join(
+            f"def f{i}(x):\n    if (x == {i}.0625).any():\n        raise ValueError\n    return x\n"
+            for i in range(60)
+        )
     )
-    hooks = "".join(f"  - {{name: P{i}, python: './f.py:f', args: [x, {i}]}}\n" for i in range(60))
+    hooks = "".join(f"  - {{name: P{i}, python: './f.py:f{i}', args: [x]}}\n" for i in range(60))
     made = feature_set(tmp_path, HEAD + COUNT + hooks)
     assert len(made.flag_names) == 64
-    events = making.events(made, 3, x=making.doubles([1293.5, 1234.5, 0.5]))
+    events = making.events(made, 3, x=making.doubles([59.0625, 7.0625, 77.0]))
     enriched = made.enrich(events, MemoryStore())
     found = flags(made, enriched.flags)
-    assert [one[:1] for one in found] == [["python_failed:P59"], ["python_failed:P0"], []]
+    assert [one[:1] for one in found] == [["python_failed:P59"], ["python_failed:P7"], []]
     assert made.count_flags(enriched.flags)["python_failed:P59"] == 1
 
 
