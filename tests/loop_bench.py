@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
+import numpy as np
+
+import worker.checkpoint
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
@@ -14,9 +17,10 @@ from schemas.errors import ConfigurationError, DependencyUnavailableError, Error
 from tests.fakes import Clock, FakeConsumer
 from worker.batch_bound import BatchBound
 from worker.dead_letter import Stage, dead_letter
+from worker.decide import Decided
 from worker.delivery import Delivery
 from worker.health import Health
-from worker.loop import Loop
+from worker.loop import Loop, Waits
 from worker.metrics import REGISTRY
 from worker.poll import Poller
 from worker.publish import Outbox
@@ -57,16 +61,19 @@ class Process:
             for row, place in enumerate(places)
             if place in self.bad
         ]
-        good = [f"{p}/{o}".encode() for p, o in places if (p, o) not in self.bad]
-        decisions, flags = {("default", "approve"): len(good)}, {"late": 1}
+        rows = [row for row, place in enumerate(places) if place not in self.bad]
+        good = ["/".join(map(str, places[row])).encode() for row in rows]
+        none = np.zeros(len(good), np.int8)
         return Processed(
+            records.take(np.array(rows, np.intp)),
             good,
             good,
             None,
             letters,
             Model("m", "1", "cpu"),
-            decisions,
-            flags,
+            Decided(none, none, ("approve",), ("default",), "1"),
+            np.array([1] + [0] * (len(good) - 1), np.uint32)[: len(good)],
+            ("late",),
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
             LogState({**log.highest, **{p: o for p, o in places if (p, o) not in self.bad}}),
@@ -153,7 +160,14 @@ class Checkpoint:
 class Bench:
     """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
 
-    def __init__(self, records: dict[int, int], batch: int = 2, budget_s: float = 1000.0) -> None:
+    def __init__(
+        self,
+        records: dict[int, int],
+        batch: int = 2,
+        budget_s: float = 1000.0,
+        real: Callable[[FakeConsumer], worker.checkpoint.Checkpoint] | None = None,
+    ) -> None:
+        """real: makes a checkpoint of the worker's own, in place of one that does as it is told."""
         self.clock = Clock()
         self.journal: list[str] = []
         self.consumer = FakeConsumer(records, clock=self.clock)
@@ -171,10 +185,10 @@ class Bench:
         self.loop = Loop(
             self.poller,
             self.process,
-            Delivery(self.histories, self.checkpoint),
+            Delivery(self.histories, real(self.consumer) if real else self.checkpoint),
             BatchBound(batch, budget_s),
             self.health,
-            settle_s=0.2,
+            Waits(0.2, 60.0),
             clock=self.clock,
         )
         self.consumer.will_assign(0)

@@ -31,7 +31,7 @@ from worker.health import Health, HealthServer
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_consumer, make_producer, transactional_id
-from worker.loop import Loop
+from worker.loop import Loop, Waits
 from worker.poll import Poller
 from worker.publish import SizeLimits
 from worker.serving import Serving
@@ -217,7 +217,7 @@ def _make_loop(
         Delivery(histories, _make_checkpoint(settings, consumer, limits, watchdog)),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
-        settle_s=delivery.broker_timeout_s,
+        Waits(delivery.broker_timeout_s, delivery.refused_s),
     )
     return loop, succession
 
@@ -245,7 +245,9 @@ def _make_checkpoint(
         )
     name = transactional_id(settings)
     return ExactlyOnce(
-        make_producer=lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
+        make_producer=lambda told: make_producer(
+            kafka, limits.refresh(), on_delivery=told, **{"transactional.id": name}
+        ),
         topics=topics,
         limits=limits,
         timeout_s=timeout_s,

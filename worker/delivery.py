@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from worker import metrics
+from worker.answers import Answers
 from worker.checkpoint import Checkpoint
 from worker.histories import Histories
 from worker.poll import Polled
@@ -16,12 +17,12 @@ from worker.publish import Outbox
 from worker.stages import Processed
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Flight:
     """A micro-batch that is being committed. started: of its processing, on the loop's clock."""
 
     polled: Polled
-    processed: Processed
+    answers: Answers
     started: float
     outcome: Future[None]
 
@@ -36,9 +37,15 @@ class Delivery:
 
     def begin(self, polled: Polled, processed: Processed, started: float) -> Flight:
         """Hand a micro-batch over; nothing else may be in flight."""
-        outbox = _outbox(polled, processed)
+        answers = Answers(polled, processed)
+        outbox = answers.outbox()
         self.histories.announce(outbox.writes)
-        return Flight(polled, processed, started, self._thread.submit(self._deliver, outbox))
+        return Flight(polled, answers, started, self._thread.submit(self._deliver, outbox))
+
+    def again(self, flight: Flight) -> Flight:
+        """Hand over what is left of a micro-batch whose histories are written."""
+        outcome = self._thread.submit(self.checkpoint.deliver, flight.answers.outbox())
+        return replace(flight, outcome=outcome)
 
     def close(self) -> None:
         """Wait for what is in flight, and let go of the brokers."""
@@ -51,27 +58,9 @@ class Delivery:
         self.checkpoint.deliver(outbox)
 
 
-def _outbox(polled: Polled, processed: Processed) -> Outbox:
-    """What is committed of a micro-batch: offsets and the log's state behind it included."""
-    records = polled.records
-    # Offsets rise within a partition, so the last write for each partition is its highest.
-    last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-    return Outbox(
-        processed.keys,
-        processed.values,
-        processed.headers,
-        processed.dead_letters,
-        {partition: offset + 1 for partition, offset in last.items()},
-        polled.group_metadata,
-        polled.epoch,
-        {partition: processed.after.note(partition) for partition in last},
-        processed.writes,
-    )
-
-
 def count(flight: Flight) -> None:
     """Count a micro-batch that was committed."""
-    processed = flight.processed
+    processed = flight.answers.final()
     metrics.batches.labels("committed").inc()
     metrics.batch_events.observe(len(flight.polled.records))
     metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))

@@ -134,7 +134,8 @@ class TopicLimits:
                 _max_message_bytes(setting, answers[resource])
                 for setting, resource in zip(topics, resources, strict=True)
             )
-        self._limits = SizeLimits(scores, dead_letters)
+            keyed_scores = _is_compacted(answers[resources[1]])
+        self._limits = SizeLimits(scores, dead_letters, keyed_scores)
         return self._limits
 
 
@@ -151,6 +152,14 @@ def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
         if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise
         return _DEFAULT_MAX_MESSAGE_BYTES
+
+
+def _is_compacted(answer: Future[Any]) -> bool:
+    """Whether a topic takes records with a key only; no where its settings may not be read."""
+    try:
+        return "compact" in (answer.result()["cleanup.policy"].value or "")
+    except KafkaException:
+        return False
 
 
 def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
