@@ -274,7 +274,7 @@ class FakeProducer:
 
     room: how many more records its queue takes. unacknowledged: what `flush` says is left, after
     ``when_flushed``. ``notes``: the metadata of each set of offsets. refuses: the error code with
-    which a topic refuses a record. What is queued until something waits for it is one batch of
+    which a topic refuses a record; after a refusal it can commit no transaction. What is queued until something waits for it is one batch of
     records, which its topic takes or refuses as a whole; a transaction does not outlive a refusal.
     ``written``: what readers of committed records see. checkpoints: of the group that transactions
     commit to.
@@ -295,6 +295,7 @@ class FakeProducer:
     _queued: list[tuple[Sent, OnDelivery | None]] = field(default_factory=list)
     checkpoints: dict[int, int] = field(default_factory=dict)
     _uncommitted: list[Sent] = field(default_factory=list)
+    refused: int = 0
     _transactional: bool = False
     _broken: int | None = None
 
@@ -308,6 +309,8 @@ class FakeProducer:
     def begin_transaction(self) -> None:
         assert not self._uncommitted
         self._called("begin_transaction")
+        if self.refused:
+            raise kafka_error(KafkaError._STATE)
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
         self._called("produce_batch")
@@ -387,6 +390,7 @@ class FakeProducer:
                     self._uncommitted += [sent for sent, _ in batch]
                 continue
             self._broken = self._broken or next(filter(None, refusals))
+            self.refused += 1
             for (sent, told), code in zip(batch, codes, strict=True):
                 if told is not None:
                     told(KafkaError(code), FakeMessage((0, -1001), sent.value, sent.key, on=topic))

@@ -23,7 +23,7 @@ from worker.health import Health
 from worker.loop import Loop, Waits
 from worker.metrics import REGISTRY
 from worker.poll import Poller
-from worker.publish import Outbox
+from worker.publish import Outbox, SizeLimits
 from worker.score import Model
 from worker.stages import Processed
 
@@ -137,6 +137,9 @@ class Checkpoint:
         self.closed = False
         self._consumer = consumer
         self._journal = journal
+
+    def limits(self) -> SizeLimits:
+        return SizeLimits(2**20, 2**20)
 
     def open(self) -> None:
         self._journal.append("open")

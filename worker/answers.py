@@ -19,9 +19,9 @@ from schemas.errors import ErrorCode, RecordError
 from worker.dead_letter import DeadLetter, Stage, dead_letter
 from worker.errors import RecordsRefusedError
 from worker.poll import Polled
-from worker.publish import Outbox, Parcel
+from worker.publish import Outbox, Parcel, SizeLimits
 from worker.reports import REFUSED_CODES, SIZE_CODES, Report
-from worker.stages import Processed, score_too_large
+from worker.stages import Processed, not_taken, score_too_large
 
 log = structlog.get_logger(__name__)
 
@@ -75,16 +75,21 @@ class Answers:
             apart,
         )
 
-    def learn(self, error: RecordsRefusedError) -> str | None:
+    def learn(self, error: RecordsRefusedError, limits: SizeLimits) -> str | None:
         """Replace what was refused, and divide what is suspected.
 
-        Returns the reason and the remedy where a dead letter is refused that has no other form.
+        limits: as they are after the refusal. Returns the reason and the remedy where a dead letter
+        is refused that has no other form.
         """
         marked = list(self._marked(error.reports))
         if error.others_written:
             self._written |= {*self._marks()} - {mark for mark, _ in marked}
+        for row, letter in not_taken(self._processed, limits).items():
+            if row not in self._written:
+                self._refused.setdefault(row, letter)
         hopeless: str | None = None
-        for run in [*self._runs(marked)]:
+        unknown = [(mark, report) for mark, report in marked if mark not in self._refused]
+        for run in [*self._runs(unknown)]:
             code = _code(run, error)
             is_score = isinstance(run[0][0], int)
             if _is_suspicion(run, code) and (is_score or code in SIZE_CODES):

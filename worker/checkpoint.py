@@ -34,8 +34,11 @@ class Checkpoint(Protocol):
     """Delivers outboxes, one at a time.
 
     ``deliver`` returns when the outbox is committed and raises a DeliveryError when it is not.
-    ``open`` makes a new producer, and thereby settles what the last one left unsettled.
+    ``open`` makes a new producer, and thereby settles what the last one left unsettled. ``limits``
+    are what its topics took then.
     """
+
+    def limits(self) -> SizeLimits: ...
 
     def open(self) -> None: ...
 

@@ -11,6 +11,7 @@ import numpy as np
 from worker import metrics
 from worker.answers import Answers
 from worker.checkpoint import Checkpoint
+from worker.errors import RecordsRefusedError
 from worker.histories import Histories
 from worker.poll import Polled
 from worker.publish import Outbox
@@ -41,6 +42,10 @@ class Delivery:
         outbox = answers.outbox()
         self.histories.announce(outbox.writes)
         return Flight(polled, answers, started, self._thread.submit(self._deliver, outbox))
+
+    def amend(self, flight: Flight, error: RecordsRefusedError) -> str | None:
+        """Put other answers in place of what topics refused; see `Answers.learn`."""
+        return flight.answers.learn(error, self.checkpoint.limits())
 
     def again(self, flight: Flight) -> Flight:
         """Hand over what is left of a micro-batch whose histories are written."""

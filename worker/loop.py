@@ -33,7 +33,6 @@ from worker.errors import (
 from worker.health import Health
 from worker.outage import Outage, Refusals, backoff_s
 from worker.poll import Polled, Poller
-from worker.reports import SIZE_CODES
 from worker.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -287,10 +286,10 @@ class Loop:
         Waits where a dead letter is refused: nothing can take its place. Raises DeliveryFatalError
         when that has lasted too long.
         """
-        hopeless = flight.answers.learn(error)
-        if any(report.error.code() in SIZE_CODES for report in error.reports):
-            # A new producer knows the topics' present limits, and its batches keep to them.
-            self._open_checkpoint()
+        # A new producer knows the topics' present limits, and its batches keep to them. The old one
+        # has skipped sequence numbers: its next transaction fails (measured: librdkafka 2.16).
+        self._open_checkpoint()
+        hopeless = self._delivery.amend(flight, error)
         if hopeless is not None:
             self._hold(self._refusals.wait_s(hopeless))
         elif self._clock() - self._served_at > _SERVE_EVERY_S:

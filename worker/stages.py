@@ -148,21 +148,22 @@ class Stages:
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
         )
-        return processed.with_letters(self._not_taken(processed))
-
-    def _not_taken(self, processed: Processed) -> dict[int, DeadLetter]:
-        """Dead letters in place of the scores that the output topic is known not to take."""
-        limits, values = self.limits(), processed.values
-        errors = dict.fromkeys(without_key(processed.keys, limits), KEYLESS)
-        for row in too_large(values, processed.keys, processed.headers, limits):
-            errors[row] = score_too_large(len(values[row]))
-        return {
-            row: dead_letter(processed.records, row, error, Stage.PUBLISH, None)
-            for row, error in errors.items()
-        }
+        return processed.with_letters(not_taken(processed, self.limits()))
 
 
-KEYLESS = RecordError(
+def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:
+    """Dead letters in place of the scores that the output topic is known not to take."""
+    values = processed.values
+    errors = dict.fromkeys(without_key(processed.keys, limits), _KEYLESS)
+    for row in too_large(values, processed.keys, processed.headers, limits):
+        errors[row] = score_too_large(len(values[row]))
+    return {
+        row: dead_letter(processed.records, row, error, Stage.PUBLISH, None)
+        for row, error in errors.items()
+    }
+
+
+_KEYLESS = RecordError(
     ErrorCode.OUTPUT_REFUSED,
     "it has no key, and the output topic is compacted and takes no score without one; key the "
     "records of the input topic, or set cleanup.policy of the output topic to delete",

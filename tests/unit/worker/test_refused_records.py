@@ -109,7 +109,10 @@ def test_refused_scores_become_dead_letters_and_no_other_does(
     assert bench.codes == dict.fromkeys(refused, "output_refused")
     assert bench.consumer.checkpoints == {0: 80}
     assert bench.consumer.seeks == [(0, 0)]
-    assert len(bench.producers) == 1
+    # A transaction of a producer that skipped sequence numbers would fail.
+    assert (
+        all(producer.refused <= 1 for producer in bench.producers) or guarantee == "at_least_once"
+    )
     assert sample("dead_letters_total", code="output_refused") == before[0] + number
     assert (
         sample("decisions_total", segment="default", decision="approve") == before[1] + 80 - number
