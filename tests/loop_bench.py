@@ -45,6 +45,7 @@ class Process:
         self.seen: list[list[Place]] = []
         self.logs: list[dict[int, int]] = []
         self.bad: set[Place] = set()
+        self.keyless: set[Place] = set()
         self.then: deque[Callable[[], None]] = deque()
         self._journal = journal
 
@@ -66,7 +67,10 @@ class Process:
         none = np.zeros(len(good), np.int8)
         return Processed(
             records.take(np.array(rows, np.intp)),
-            good,
+            [
+                None if places[row] in self.keyless else key
+                for row, key in zip(rows, good, strict=True)
+            ],
             good,
             None,
             letters,

@@ -8,7 +8,7 @@ batches, until the refused record is alone in one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import structlog
@@ -88,8 +88,10 @@ class Answers:
             if row not in self._written:
                 self._refused.setdefault(row, letter)
         hopeless: str | None = None
-        unknown = [(mark, report) for mark, report in marked if mark not in self._refused]
-        for run in [*self._runs(unknown)]:
+        for run in [*self._runs(marked)]:
+            if any(mark in self._refused for mark, _ in run):
+                # That may be why the others were refused with it.
+                continue
             code = _code(run, error)
             is_score = isinstance(run[0][0], int)
             if _is_suspicion(run, code) and (is_score or code in SIZE_CODES):
@@ -174,21 +176,20 @@ class Answers:
         parts = [[mark for mark in part if mark in left] for part in self._apart]
         for mark in (mark for part in parts for mark in part):
             del left[mark]
-        return [self._parcel(part) for part in ([*left], *filter(None, parts))]
+        letters = {
+            letter.position: letter.oversize() if letter.position in self._oversize else letter
+            for letter in self._letters()
+        }
+        return [self._parcel(part, letters) for part in ([*left], *filter(None, parts))]
 
-    def _parcel(self, marks: Sequence[Mark]) -> Parcel:
+    def _parcel(self, marks: Sequence[Mark], letters: Mapping[Position, DeadLetter]) -> Parcel:
         processed = self._processed
         rows = [mark for mark in marks if isinstance(mark, int)]
-        letters = {letter.position: letter for letter in self._letters()}
         return Parcel(
             [processed.keys[row] for row in rows],
             [processed.values[row] for row in rows],
             None if processed.headers is None else [processed.headers[row] for row in rows],
-            [
-                letters[mark].oversize() if mark in self._oversize else letters[mark]
-                for mark in marks
-                if isinstance(mark, Position)
-            ],
+            [letters[mark] for mark in marks if isinstance(mark, Position)],
         )
 
 

@@ -162,6 +162,10 @@ class Loop:
             return
         if polled is None:
             self._settle()
+            if not self._poller.partitions:
+                # What could not be delivered is for others to deliver.
+                self._delivering.ends()
+                self._refusals.rest()
             return
         started = self._clock()
         processed = self._process_or_pause(polled)

@@ -113,4 +113,8 @@ class Refusals:
     def end(self) -> None:
         """It was taken."""
         self._count = 0
+        self.rest()
+
+    def rest(self) -> None:
+        """It is for others to write now."""
         self._outage.ends()

@@ -175,7 +175,10 @@ def test_a_dead_letter_with_a_megabyte_of_the_workers_own_prefix_fits(
         {"bootstrap_servers": kafka.bootstrap, "group": topics["input_topic"], **topics},
     )
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "message.max.bytes": 2_000_000})
-    forged = [("__worker.errors.x", b"x" * 1_000_000), ("__worker.errors.code", b"forged")]
+    forged: list[tuple[str, str | bytes | None]] = [
+        ("__worker.errors.x", b"x" * 1_000_000),
+        ("__worker.errors.code", b"forged"),
+    ]
     producer.produce(topics["input_topic"], b"\x07bad", b"k", headers=forged)
     producer.produce(topics["input_topic"], b"\x07bad", b"k", headers=forged[1:])
     assert producer.flush(30) == 0

@@ -14,12 +14,15 @@ import fastavro
 import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.payments import body, framed, good_record, text, write_pipeline
 from tests.worker_process import read_until, worker
+from worker.embedded.kafka import Kafka
+from worker.embedded.topics import create_topics
 from worker.wire import score_schema
 
 GUARANTEES = ["exactly_once", "at_least_once"]
@@ -55,6 +58,24 @@ class Ground:
                 done.result(30)
         # The broker's partitions hear of it a moment after the controller's answer.
         time.sleep(1)
+
+    def allow(self, topic: str, *operations: AclOperation) -> None:
+        """Allow these operations on a topic to everyone, and no others but those allowed before."""
+        rules = [
+            AclBinding(
+                ResourceType.TOPIC,
+                self.topics[topic],
+                ResourcePatternType.LITERAL,
+                "User:ANONYMOUS",
+                "*",
+                operation,
+                AclPermissionType.ALLOW,
+            )
+            for operation in operations
+        ]
+        with AdminClient({"bootstrap.servers": self.kafka}) as admin:
+            for made in admin.create_acls(rules).values():
+                made.result(30)
 
     def scores(self, count: int) -> list[Message]:
         return read_until(self.kafka, [self.topics["output_topic"]], count)
@@ -226,3 +247,35 @@ def test_a_stop_ends_the_wait_for_a_dead_letter_topic(lay: Lay) -> None:
         process.wait(DEADLINE_S)
         assert time.monotonic() - begun < 5
     assert '"drained"' in ground.log()
+
+
+def test_where_writing_is_forbidden_the_worker_waits_unready_until_it_is_allowed(
+    private_kafka: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = private_kafka(
+        {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+    )
+    for guarantee in GUARANTEES:
+        monkeypatch.setenv("FRAUD_WORKER_DELIVERY__GUARANTEE", guarantee)
+        roles = ("input_topic", "output_topic", "dead_letter_topic")
+        topics = {role: f"{guarantee}.{role}" for role in roles}
+        create_topics(server.bootstrap, dict.fromkeys(topics.values(), 1))
+        kafka = {"bootstrap_servers": server.bootstrap, "group": guarantee, **topics}
+        pipeline = write_pipeline(tmp_path / guarantee, kafka)
+        ground = Ground(server.bootstrap, topics, pipeline)
+        ground.allow(
+            "output_topic", AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS, AclOperation.READ
+        )
+        ground.produce(*((good_record(i), b"k") for i in range(3)))
+        with worker(pipeline):
+            ground.await_log("delivery_away")
+            ground.allow("output_topic", AclOperation.WRITE)
+            answers, codes = ground.answers(3)
+            ground.await_log("delivery_back")
+        assert (answers, codes) == (Counter(range(3)), {})
+        assert "allow this worker's user to write its topics" in ground.log()
+        # It backs off: each try is a line.
+        assert ground.log().count("not_committed") < 60

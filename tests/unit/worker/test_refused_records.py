@@ -27,7 +27,14 @@ Rule = Callable[[Sent], int | None]
 class Refusing(Bench):
     """A loop whose producer writes to topics that refuse records by a rule."""
 
-    def __init__(self, guarantee: str, rule: Rule, records: dict[int, int], batch: int) -> None:
+    def __init__(
+        self,
+        guarantee: str,
+        rule: Rule,
+        records: dict[int, int],
+        batch: int,
+        limits: SizeLimits = ROOMY,
+    ) -> None:
         self.producers: list[FakeProducer] = []
         self.rule = rule
         self.transactions = 0
@@ -46,7 +53,7 @@ class Refusing(Bench):
             shared: Any = {
                 "make_producer": producer,
                 "topics": ("in", "scores", "dead"),
-                "limits": lambda: ROOMY,
+                "limits": lambda: limits,
                 "timeout_s": 5.0,
                 "watchdog": Watchdog(100.0),
             }
@@ -117,6 +124,26 @@ def test_refused_scores_become_dead_letters_and_no_other_does(
     assert (
         sample("decisions_total", segment="default", decision="approve") == before[1] + 80 - number
     )
+
+
+@pytest.mark.parametrize(
+    ("refused", "code", "rounds"),
+    [
+        (1, KafkaError.INVALID_TIMESTAMP, 4),
+        (1, KafkaError.INVALID_RECORD, 4),
+        (4000, KafkaError.INVALID_TIMESTAMP, 1),
+    ],
+    ids=["one timestamp", "one record", "all timestamps"],
+)
+def test_refused_scores_of_a_large_micro_batch_are_found_in_few_rounds(
+    refused: int, code: int, rounds: int, seed: int
+) -> None:
+    chosen = {f"0/{offset}" for offset in random.Random(seed).sample(range(4000), refused)}
+    bench = Refusing("exactly_once", scores_of(chosen, code), {0: 4000}, 4000)
+    bench.run()
+    assert bench.codes.keys() == chosen
+    assert bench.answers == once({0: 4000})
+    assert len(bench.producers) <= rounds + 1
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
@@ -229,6 +256,48 @@ def test_a_wait_for_the_dead_letter_topic_ends_when_there_is_something_else_to_d
     assert bench.clock.now - 1000.0 < 20.0
     assert bench.consumer.checkpoints == ({} if event == "stop" else {1: 2})
     assert bench.consumer.closed
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+@pytest.mark.parametrize("number", [2, 3, 20])
+def test_what_the_limits_tell_condemns_no_neighbour(guarantee: str, number: int) -> None:
+    """A score without a key, in a topic that was compacted since; the client blames the batch."""
+
+    def rule(sent: Sent) -> int | None:
+        keyless = sent.topic == "scores" and position(sent) == "0/1"
+        return KafkaError.INVALID_RECORD if keyless else None
+
+    bench = Refusing(guarantee, rule, {0: number}, number, SizeLimits(2**20, 2**20, True))
+    bench.process.keyless = {(0, 1)}
+    bench.run()
+    assert bench.answers == once({0: number})
+    assert bench.codes == {"0/1": "output_refused"}
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_worker_that_lost_its_partitions_is_ready_again(guarantee: str) -> None:
+    refusals = 0
+    ready: list[bool] = []
+
+    def rule(sent: Sent) -> int | None:
+        nonlocal refusals
+        refusals += sent.topic == "dead"
+        if refusals == 4:
+            ready.append(bench.health.ready() == [])
+            bench.consumer.next.clear()
+            bench.consumer.will_revoke(0)
+        return KafkaError.INVALID_RECORD if sent.topic == "dead" else None
+
+    def idle() -> None:
+        ready.append(bench.health.ready() == [])
+        if len(ready) > 3:
+            bench.loop.stop()
+
+    bench = Refusing(guarantee, rule, {0: 1}, 1)
+    bench.process.bad = {(0, 0)}
+    bench.consumer.when_idle = lambda: None if bench.consumer.positions else idle()
+    bench.run()
+    assert (ready[0], ready[-1]) == (False, True)
 
 
 def test_scores_and_dead_letters_refused_in_one_batch_are_told_apart() -> None:
