@@ -53,7 +53,7 @@ class Answers:
         self._apart: list[list[Mark]] = []
 
     def final(self) -> Processed:
-        """What was processed, with a dead letter in place of each refused score."""
+        """The processed micro-batch, with a dead letter in place of each refused score."""
         return self._processed.with_letters(self._refused)
 
     def outbox(self) -> Outbox:
@@ -167,7 +167,7 @@ class Answers:
         self._apart = [*parts, *filter(None, rest)]
 
     def _parcels(self) -> list[Parcel]:
-        """What is to be sent at first, and then each by itself."""
+        """The parcel to send first, and those to send one after the other."""
         processed = self._processed
         if not (self._refused or self._oversize or self._written or self._apart):
             whole = (processed.keys, processed.values, processed.headers, processed.dead_letters)
@@ -212,7 +212,7 @@ def _code(run: Run, error: RecordsRefusedError) -> int:
 
 
 def _is_suspicion(run: Run, code: int) -> bool:
-    """Whether perhaps not all records of a run are refused.
+    """True where perhaps not all records of a run are refused.
 
     Where INVALID_RECORD is reported in place of another error, librdkafka named the records.
     """

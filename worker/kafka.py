@@ -155,7 +155,7 @@ def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
 
 
 def _is_compacted(answer: Future[Any]) -> bool:
-    """Whether a topic takes records with a key only; no where its settings may not be read."""
+    """True for a topic that takes records with a key only; False where its settings may not be read."""
     try:
         return "compact" in (answer.result()["cleanup.policy"].value or "")
     except KafkaException:

@@ -60,7 +60,7 @@ class Reports:
 
     @property
     def refusals(self) -> bool:
-        """Whether a record was refused."""
+        """True when a record was refused."""
         return any(report.is_refusal for report in self.all())
 
     def on_score(self, error: KafkaError | None, message: Any) -> None:

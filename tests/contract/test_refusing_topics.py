@@ -1,4 +1,4 @@
-"""What a producer reports where a topic refuses records: the fake one as the client does."""
+"""Reports of a producer to a topic that refuses records: the fake one reports as the client does."""
 
 from __future__ import annotations
 

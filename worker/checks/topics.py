@@ -40,7 +40,7 @@ class Topic:
 
     @property
     def is_compacted(self) -> bool:
-        """Whether it takes records with a key only, and keeps the last of each key."""
+        """True for a topic that takes records with a key only, and keeps the last of each key."""
         return "compact" in self.settings.get("cleanup.policy", "")
 
 
@@ -178,7 +178,7 @@ def _compacted(check: str, topic: Topic) -> Iterator[Finding]:
 
 
 def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> list[Finding]:
-    """Whether the output topic takes scores that have the keys of these input records."""
+    """Fail a compacted output topic where input records have no key."""
     without = sum(key is None for key in keys)
     if topic is None or not topic.is_compacted or not without:
         return []
@@ -191,7 +191,7 @@ def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> l
 
 
 def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
-    """Whether clocks that differ a little, or a record that waits a little, lead to refusals."""
+    """Warn where clocks that differ a little, or a record that waits a little, lead to refusals."""
     if topic.settings.get("message.timestamp.type") == "LogAppendTime":
         return
     for side in ("before", "after"):
