@@ -15,6 +15,8 @@ from features.suggest import unknown
 from schemas.errors import ConfigurationError
 
 M = TypeVar("M", bound=BaseModel)
+_MAX_DEPTH = 64
+"""Less than any version of Python recurses through, so that each takes the same files."""
 Location = tuple[str | int, ...]
 """Keys and list indexes from the root of a document to a value."""
 
@@ -33,13 +35,23 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own name and shape)
 
+    _depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 None, None, "aliases are not supported: write the value out", event.start_mark
             )
-        return super().compose_node(parent, index)
+        if self._depth == _MAX_DEPTH:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {_MAX_DEPTH} levels deep", event.start_mark
+            )
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _FLOAT = (
