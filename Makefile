@@ -77,8 +77,10 @@ evaluate: install ## train on the Handbook's data, score its test days through K
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/golden/record.py
 
-# `--universal`: one file for every platform and Python. No header: it would tell this machine's paths.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
+# `--universal`: one file for every platform and Python. `fewest`: a package has the same version on all
+# Pythons, the newest that the oldest of them can install; newer ones come when that Python goes.
+# No header: it would tell this machine's paths.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
 DEVELOPMENT := --extra embedded --extra train --extra dev
 
