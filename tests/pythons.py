@@ -71,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="fail where a version is not found")
     needs_all = parser.parse_args(arguments).all
     own = ".".join(map(str, sys.version_info[:2]))
-    passed, failed, absent = [], [], []
+    passed: list[str] = []
+    failed: list[str] = []
+    absent: list[str] = []
     for version in named():
         if version == own:
             continue
