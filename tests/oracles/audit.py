@@ -38,8 +38,8 @@ from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
-from worker.poll import records_of
 from worker.publish import SizeLimits
+from worker.records import records_of
 from worker.replay import Serial
 from worker.stages import Processed
 from worker.wire import score_prefix, score_schema
