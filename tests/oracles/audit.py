@@ -39,7 +39,7 @@ from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
-from worker.publish import SizeLimits
+from worker.kafka import TopicLimits
 from worker.replay import Serial
 from worker.stages import Processed
 from worker.wire import score_prefix, score_schema
@@ -48,7 +48,6 @@ _OPEN_TRANSACTIONS_S = 60.0
 _SHOWN = 10
 _FRAME_BYTES = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_LIMIT = SizeLimits(2**31, 2**31)
 
 
 class Scores:
@@ -155,14 +154,12 @@ def _dead_letters(bootstrap: str, topic: str) -> Iterator[Answer]:
     for messages in read_to_end(bootstrap, topic):
         for m in messages:
             headers = cast("list[tuple[str, bytes | None]]", m.headers() or [])
-            content = _letter(m.key(), m.value(), headers, m.timestamp()[1])
+            content = _letter(m.key(), m.value(), headers)
             yield Answer(_source(dict(headers)), _place(m), content)
 
 
-def _letter(
-    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]], timestamp: int
-) -> Hashable:
-    return ("dead letter", key, value, tuple(headers), timestamp)
+def _letter(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]]) -> Hashable:
+    return ("dead letter", key, value, tuple(headers))
 
 
 def _source(headers: Mapping[str, Any]) -> Position:
@@ -188,12 +185,14 @@ def _serial(
     shared = open_store(settings)
     store = Apart(shared)
     state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
+    limits = TopicLimits(settings.kafka, settings.delivery.broker_timeout_s)
+    largest_letter = limits.refresh().dead_letters
     stages = make_stages(
         pipeline,
         servings.widened(make_decoder(pipeline)),
         store,
         score_prefix(settings),
-        lambda: _NO_LIMIT,
+        limits,
         histories=Named(state),
     )
     serial = Serial(stages, store)
@@ -203,7 +202,7 @@ def _serial(
                 continue
             for records, pair in stretches(_records(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
-                made = dict(_made(serial(records), scores))
+                made = dict(_made(serial(records), scores, largest_letter))
                 # A position that the stations forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
                     position = records.position(row)
@@ -212,13 +211,15 @@ def _serial(
         shared.close()
 
 
-def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+def _made(
+    processed: Processed, scores: Scores, largest_letter: int
+) -> Iterator[tuple[Position, Hashable]]:
     for key, value in zip(processed.keys, processed.values, strict=True):
         source, _, content = scores.content(key, value)
         yield source, content
     for letter in processed.dead_letters:
-        content = _letter(letter.key, letter.value, letter.headers, max(letter.timestamp, 0))
-        yield letter.position, content
+        fits = letter if letter.size() <= largest_letter else letter.oversize()
+        yield fits.position, _letter(fits.key, fits.value, fits.headers)
 
 
 def _records(topic: str, messages: Sequence[Message]) -> Records:

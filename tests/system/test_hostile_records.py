@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.system.hostile_bodies import Sizes
+from tests.system.hostile_bodies import Bodies, Sizes
 from tests.system.hostile_limits import draw_limits
 from tests.system.hostile_records import Hostile, Maker
 
@@ -13,7 +13,8 @@ HEADER_KINDS = ("name not UTF-8", "forged answer", "forged, large", "thousands")
 
 
 def drawn(seed: int, count: int) -> list[Hostile]:
-    make = Maker(random.Random(seed), SIZES, "topic")
+    draw = random.Random(seed)
+    make = Maker(draw, Bodies(draw, SIZES), SIZES, "topic")
     return [make() for _ in range(count)]
 
 
