@@ -92,6 +92,8 @@ class Stages:
         refused = too_large(values, keys, headers, self.limits())
         if refused:
             letters += [_output_too_large(batch.records, row, len(values[row])) for row in refused]
+            # Dead letters keep the order of their partition, whatever station they come from.
+            letters.sort(key=lambda letter: (letter.position.partition, letter.position.offset))
             kept = np.setdiff1d(np.arange(len(values)), refused)
             rows = kept.tolist()
             keys, values = [keys[i] for i in rows], [values[i] for i in rows]

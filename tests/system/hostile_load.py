@@ -25,13 +25,20 @@ class HostileLoad(Load):
     A customer's events have to be in one partition, whatever the keys of their records are. So the
     hostile events of each partition have customers of their own.
 
+    Args:
+        rig: Pipeline whose input topic is written to.
+        seed: Seed of all choices.
+        rate: Ordinary records a second.
+        share: Hostile records for each ordinary one.
+
     Attributes:
         hostile: Number of hostile records that the broker acknowledged.
     """
 
-    def __init__(self, rig: Rig, seed: int, rate: float) -> None:
+    def __init__(self, rig: Rig, seed: int, rate: float, share: float = _SHARE) -> None:
         super().__init__(rig, seed, rate)
         self.hostile = 0
+        self._share = share
         self._bootstrap, self._partitions = rig.bootstrap, rig.partitions
         self._raw: RawProducer | None = None
         self._partition = self._made = 0
@@ -66,7 +73,7 @@ class HostileLoad(Load):
 
     def _send_one(self) -> None:
         super()._send_one()
-        if self._random.random() < _SHARE:
+        if self._random.random() < self._share:
             self._send_hostile()
 
     def _send_hostile(self) -> None:
