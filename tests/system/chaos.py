@@ -196,22 +196,21 @@ class Chaos:
         self._load.start()
 
     def _grow_again(self) -> None:
-        """Create the input topic again, past the ends of the old one: no offset is out of range."""
-        old = self._rig.ends()
+        """Create the input topic again, with records where the workers' offsets are as well."""
+        ends = self._rig.ends()
         self._rig.delete_topics("input")
         self._rig.create_topics("input")
         schema_id = self._load.schema_id
         self._load = HostileLoad(self._rig, self._random.randrange(2**32), RATE)
         self._load.schema_id = schema_id
         self._load.send(GROWTH)
-        while any(end <= old[partition] for partition, end in self._rig.ends().items()):
-            self._load.send(GROWTH)
+        self._rig.pass_offsets(ends)
+        self._load.send(GROWTH)
 
     def _odd_registry(self) -> None:
         """Have something else answer in the registry's place, when a new schema is needed."""
         self.counts["odd_registries"] += 1
-        kind = self._random.choice([*ODD])
-        victim = self._random.choice(self._fleet.names)
+        kind, victim = self._random.choice([*ODD]), self._random.choice(self._fleet.names)
         self.say(f"the registry answers oddly: {kind}; {victim} is killed meanwhile")
         asked = len(self._registry.asked)
         self._registry.odd[""] = ODD[kind]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -96,6 +96,21 @@ class Rig:
         """Delete topics by their names in worker.yaml without ``_topic``."""
         for answer in self._admin.delete_topics([self.topics[role] for role in roles]).values():
             answer.result(_DELETION_S)
+
+    def pass_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Let each input partition grow to an offset, by aborted records, which need no answer."""
+        topic = self.topics["input"]
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": topic, "log_level": 0}
+        )
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition, end in self.ends().items():
+            for _ in range(end, offsets[partition]):
+                producer.produce(topic, b"", partition=partition)
+                producer.poll(0)
+        producer.flush()
+        producer.abort_transaction()
 
     def outputs(self) -> int:
         """Number of committed scores and dead letters."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.rig import ROOT
 
-KILLS = 3
+KILLS = 2
 LIMIT_S = 280.0
 
 
