@@ -31,7 +31,7 @@ from worker.embedded.kafka import Kafka
 from worker.embedded.valkey import Valkey
 
 PARTITIONS = 6
-RATE = 1_000.0
+RATE = 500.0
 RECOVERY_S = 15.0
 DRAIN_S = 120.0
 TELL_EVERY_S = 15.0

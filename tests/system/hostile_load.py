@@ -10,7 +10,7 @@ from tests.system.load import FIRST_TIME_MS, STEP_MS, TERMINALS, Load
 from tests.system.raw_produce import RawProducer, RefusedError
 from tests.system.rig import Rig
 
-_SHARE = 0.002
+_SHARE = 0.004
 # What topics take by default, and what a worker decodes by default.
 _SIZES = Sizes(input=1_048_588, scores=1_048_588, dead_letters=1_048_588, decoded=1_000_000)
 _LONGEST_KEY = 1_024
