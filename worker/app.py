@@ -169,7 +169,8 @@ def run(pipeline: Pipeline) -> None:
         watchdog = Watchdog(settings.delivery.watchdog_s)
         watchdog.start()
         health = Health(stale_s=settings.delivery.watchdog_s)
-        server = HealthServer(health, settings.http.host, settings.http.port)
+        name = f"{settings.kafka.group} / {settings.replica}"
+        server = HealthServer(health, settings.http.host, settings.http.port, name)
         server.start()
         stack.callback(server.stop)
         store = open_store(settings)

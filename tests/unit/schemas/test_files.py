@@ -232,6 +232,17 @@ def test_lists_in_every_line_are_errors_of_their_rows(tmp_path: Path) -> None:
     assert [error.message for error in decoded.errors.values()] == ["v is no single value"] * 2
 
 
+def test_half_a_character_is_an_error_of_its_row(tmp_path: Path) -> None:
+    """JSON can spell a lone surrogate, UTF-8 cannot."""
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"v": "a"}\n{"v": "\\ud800"}\n{"v": "b"}\n')
+    decoded = read_one(path, Kind.STRING)
+    assert plain(decoded.columns["v"]) == ["a", None, "b"]
+    assert {row: error.message for row, error in decoded.errors.items()} == {
+        1: "v holds half a character"
+    }
+
+
 def test_a_value_that_cannot_be_read_is_null_in_its_column() -> None:
     column, bad = to_column(pa.array([1.0, 1.5, None]), Kind.LONG, 0, "column 'v'")
     assert plain(column) == [1, None, None]
