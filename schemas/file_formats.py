@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.errors import ErrorCode, RecordError
+from schemas.errors import ConfigurationError, ErrorCode, RecordError
+from schemas.file_values import plain
+from schemas.json_text import json_lines
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
@@ -23,6 +25,7 @@ Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 ANY = ".*"
 """Ends the name of a map: it may hold whatever stands behind the dot."""
 
+_CODECS = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -38,7 +41,8 @@ class Chunk:
 
 def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of structs have dotted names."""
-    with pq.ParquetFile(path) as file:
+    # In nanoseconds, which is Arrow's choice for INT96, dates such as 9999-12-31 wrap around.
+    with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
         parts = dict(_leaves(file.schema_arrow))
         names = pick(parts)
         # Without any column a batch would not know its number of rows.
@@ -48,7 +52,8 @@ def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             for event_path, name in names.items():
                 top, *inner = parts[name]
                 array = batch.column(top)
-                chunk.arrays[event_path] = pc.struct_field(array, inner) if inner else array
+                array = pc.struct_field(array, inner) if inner else array
+                chunk.arrays[event_path] = plain(array)
             yield chunk
 
 
@@ -61,6 +66,7 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of records have dotted names."""
     with path.open("rb") as file:
         reader = fastavro.reader(file)
+        _check_codec(path, reader.codec)
         named: dict[str, Any] = {}
         schema = fastavro.parse_schema(reader.writer_schema, named_schemas=named, _force=True)
         names = pick(list(_avro_names(schema, named)))
@@ -71,7 +77,17 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 def count_avro(path: Path) -> int:
     """Rows, by the file's block headers."""
     with path.open("rb") as file:
-        return sum(block.num_records for block in fastavro.block_reader(file))
+        blocks = fastavro.block_reader(file)
+        _check_codec(path, blocks.codec)
+        return sum(block.num_records for block in blocks)
+
+
+def _check_codec(path: Path, codec: str) -> None:
+    if codec not in _CODECS:
+        raise ConfigurationError(
+            f"event file {path} is compressed with the codec {codec}, which is not read: write it "
+            f"with one of {', '.join(_CODECS)}"
+        )
 
 
 def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
@@ -82,8 +98,7 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """
     found: dict[str, None] = {}
     names: dict[str, str] = {}
-    with path.open("rb") as file:
-        lines = (line for line in file if not line.isspace())
+    with json_lines(path) as lines:
         while chunk := list(islice(lines, rows)):
             errors: dict[int, RecordError] = {}
             events = [_parse_line(line, row, errors) for row, line in enumerate(chunk)]
@@ -98,8 +113,8 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 def count_json(path: Path) -> int:
     """Lines that are not blank."""
-    with path.open("rb") as file:
-        return sum(not line.isspace() for line in file)
+    with json_lines(path) as lines:
+        return sum(1 for _ in lines)
 
 
 def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -138,7 +153,7 @@ def add_names(event: Any, above: str, found: dict[str, None]) -> None:
             found[above + name] = None
 
 
-def _parse_line(line: bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
+def _parse_line(line: str | bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
@@ -175,7 +190,7 @@ def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.A
     except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = None
     if array is not None and not pa.types.is_nested(array.type):
-        return array
+        return plain(array)
     texts: list[str | None] = []
     for row, value in enumerate(values):
         if isinstance(value, dict | list):
