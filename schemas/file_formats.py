@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.errors import ConfigurationError, ErrorCode, RecordError
+from schemas.avro_container import open_container
+from schemas.definitions import PRIMITIVES, Definitions, Schema
+from schemas.errors import ErrorCode, RecordError
 from schemas.file_values import plain
 from schemas.json_text import json_lines
 
@@ -25,7 +26,13 @@ Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 ANY = ".*"
 """Ends the name of a map: it may hold whatever stands behind the dot."""
 
-_CODECS = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
+_TIMES = {
+    "timestamp-millis": (pa.int64(), pa.timestamp("ms", "UTC")),
+    "timestamp-micros": (pa.int64(), pa.timestamp("us", "UTC")),
+    "local-timestamp-millis": (pa.int64(), pa.timestamp("ms")),
+    "local-timestamp-micros": (pa.int64(), pa.timestamp("us")),
+    "date": (pa.int32(), pa.date32()),
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -64,30 +71,26 @@ def count_parquet(path: Path) -> int:
 
 def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of records have dotted names."""
-    with path.open("rb") as file:
-        reader = fastavro.reader(file)
-        _check_codec(path, reader.codec)
-        named: dict[str, Any] = {}
-        schema = fastavro.parse_schema(reader.writer_schema, named_schemas=named, _force=True)
-        names = pick(list(_avro_names(schema, named)))
-        while events := list(islice(reader, rows)):
-            yield from_rows(events, names)
+    with open_container(path) as container:
+        leaves = _avro_leaves(container.schema, container.definitions)
+        logical: dict[str, str] = {}
+        for name, own in leaves:
+            logical[name] = own if logical.setdefault(name, own) == own else ""
+        names = pick(logical)
+        records = container.records()
+        while events := list(islice(records, rows)):
+            chunk = from_rows(events, names)
+            for event_path, name in names.items():
+                times = _TIMES.get(logical.get(name, ""))
+                if times is not None:
+                    chunk.arrays[event_path] = _as_times(chunk.arrays[event_path], *times)
+            yield chunk
 
 
 def count_avro(path: Path) -> int:
     """Rows, by the file's block headers."""
-    with path.open("rb") as file:
-        blocks = fastavro.block_reader(file)
-        _check_codec(path, blocks.codec)
-        return sum(block.num_records for block in blocks)
-
-
-def _check_codec(path: Path, codec: str) -> None:
-    if codec not in _CODECS:
-        raise ConfigurationError(
-            f"event file {path} is compressed with the codec {codec}, which is not read: write it "
-            f"with one of {', '.join(_CODECS)}"
-        )
+    with open_container(path) as container:
+        return container.count()
 
 
 def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
@@ -127,21 +130,36 @@ def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tupl
             yield ".".join(parts), parts
 
 
-def _avro_names(schema: Any, named: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted name of each field that is no record, through unions."""
-    if isinstance(schema, str) and schema in named:
-        schema = named[schema]
-    if isinstance(schema, list):
-        for branch in schema:
-            yield from _avro_names(branch, named, above)
-    elif isinstance(schema, dict) and schema["type"] == "record":
-        inner = {name: value for name, value in named.items() if name != schema["name"]}
-        for entry in schema["fields"]:
-            yield from _avro_names(entry["type"], inner, f"{above}.{entry['name']}".lstrip("."))
-    elif isinstance(schema, dict) and schema["type"] == "map":
-        yield f"{above}{ANY}"
-    elif above and schema != "null":
-        yield above
+def _avro_leaves(
+    schema: Schema, definitions: Definitions, above: str = "", within: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """The dotted name of each field that is no record, through unions, and its logical type."""
+    match schema:
+        case list():
+            for branch in schema:
+                yield from _avro_leaves(branch, definitions, above, within)
+        case str() if schema not in PRIMITIVES and schema not in within:
+            for item in definitions[schema].get("fields", ()):
+                path = f"{above}.{item['name']}".lstrip(".")
+                yield from _avro_leaves(item["type"], definitions, path, (*within, schema))
+            if above and definitions[schema]["type"] != "record":
+                yield above, ""
+        case {"values": _}:
+            yield f"{above}{ANY}", ""
+        case _ if above and schema != "null":
+            logical = schema.get("logicalType") if isinstance(schema, dict) else ""
+            yield above, logical if isinstance(logical, str) else ""
+
+
+def _as_times(array: pa.Array, stored: pa.DataType, kind: pa.DataType) -> pa.Array:
+    """Numbers as times: in microseconds, as far as these reach."""
+    if not pa.types.is_integer(array.type):
+        return array
+    times = array.cast(stored).cast(kind)
+    try:
+        return times if pa.types.is_date(kind) else times.cast(pa.timestamp("us", kind.tz))
+    except pa.ArrowInvalid:
+        return times
 
 
 def add_names(event: Any, above: str, found: dict[str, None]) -> None:

@@ -123,9 +123,8 @@ def _ticks(array: pa.Array, unit: str) -> Read | None:
     kind, (factor, divisor) = array.type, _TICKS[unit]
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micros, good = cast("Read", _time(array, 0))
-        bound = np.iinfo(np.int64).max // factor
-        fits = (micros >= -bound) & (micros <= bound)
-        return np.where(fits, micros, 0) * factor // divisor, good & fits
+        values, fits = _multiplied(micros, factor)
+        return values // divisor, good & fits
     if not _is_text(kind):
         return _long(array, 0)
 
@@ -165,12 +164,10 @@ def _time(array: pa.Array, _: int) -> Read | None:
         ticks = _filled(array.cast(pa.int64()))
         if kind.unit == "ns":
             return ticks // 1_000, True
-        factor = _MICROS[kind.unit]
-        bound = np.iinfo(np.int64).max // factor
-        return ticks * factor, (ticks >= -bound) & (ticks <= bound)
+        return _multiplied(ticks, _MICROS[kind.unit])
     if pa.types.is_date(kind):
         days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
-        return days.astype(np.int64) * _DAY, True
+        return _multiplied(days.astype(np.int64), _DAY)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _epoch_times(_filled(array))
     if pa.types.is_decimal(kind):
@@ -212,6 +209,13 @@ def _unreadable_truths(array: pa.Array) -> Read | None:
     if pa.types.is_boolean(array.type):
         return np.zeros(len(array), np.int64), False
     return None
+
+
+def _multiplied(values: npt.NDArray[np.int64], factor: int) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Products, and which of them 64 bits hold."""
+    bound = np.iinfo(np.int64).max // factor
+    fits = (values >= -bound) & (values <= bound)
+    return np.where(fits, values, 0) * factor, fits
 
 
 def _epoch_times(values: npt.NDArray[Any]) -> Read:

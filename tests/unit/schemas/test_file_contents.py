@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import zipfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.batch import Column, Kind
 from schemas.errors import ConfigurationError
 from schemas.file_values import to_column
 from schemas.files import count_rows, read_events
+from tests.unit.schemas import avro_cases as avro
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
 AT_MICROS = 1_522_540_831_250_000
@@ -338,3 +340,132 @@ def test_texts_and_numbers_become_numbers_of_the_unit() -> None:
     assert ticks(far, "ns") == ([None, None], [True, True])
     with pytest.raises(ConfigurationError, match="is of type list"):
         ticks(pa.array([[1]]), "s")
+
+
+# Containers whose schema or values fastavro does not take
+
+
+def container_of(schema: Any, *rows: dict[str, Any], written: Any = None) -> bytes:
+    """A container of the records ``rows``, as another writer makes it. written: its schema."""
+    out = io.BytesIO()
+    fastavro.writer(out, schema, rows)
+    data, header = out.getvalue(), io.BytesIO()
+    read = fastavro.schemaless_reader(io.BytesIO(data), HEADER, None)
+    read["meta"]["avro.schema"] = json.dumps(written).encode()  # type: ignore[index,call-overload]
+    fastavro.schemaless_writer(header, HEADER, read)
+    begin = data.index(read["sync"]) + 16  # type: ignore[index,call-overload,arg-type]
+    return header.getvalue() + data[begin:]
+
+
+HEADER = fastavro.parse_schema(
+    {"type": "record", "name": "H", "fields": [
+        {"name": "magic", "type": {"type": "fixed", "name": "M", "size": 4}},
+        {"name": "meta", "type": {"type": "map", "values": "bytes"}},
+        {"name": "sync", "type": {"type": "fixed", "name": "S", "size": 16}},
+    ]}
+)  # fmt: skip
+
+
+def record(declared: Any, **more: Any) -> dict[str, Any]:
+    fields = [{"name": "v", "type": declared, **more}, {"name": "w", "type": "string"}]
+    return {"type": "record", "name": "E", "fields": fields}
+
+
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+ENUM = {"type": "enum", "name": "N", "symbols": ["AB", "C"]}
+
+
+@pytest.mark.parametrize(
+    ("plain_type", "written", "value", "kind", "wanted"),
+    [
+        (["null", "string"], record(["null", "string"], default="null"), "x", Kind.STRING, "x"),
+        ("int", record("int", default="x", aliases=7), 5, Kind.LONG, 5),
+        (ENUM, record(["null", {**ENUM, "symbols": ["a-b", "c"]}]), None, None, None),
+        (ENUM, record({**ENUM, "symbols": ["a-b", "c"], "default": "-"}), "AB", Kind.STRING, "a-b"),
+        ("bytes", record({"type": "bytes", "logicalType": "decimal", "precision": 0, "scale": 1}),
+         b"\x19", Kind.DECIMAL, 250),
+        ("int", record({"type": "int", "logicalType": "uuid"}), 5, Kind.LONG, 5),
+        ("string", record({"type": "string", "logicalType": "uuid"}), "no id", Kind.STRING, "no id"),
+        ("int", record({"type": "int", "logicalType": "date"}), 17_622, Kind.TIME,
+         1_522_540_800_000_000),
+        ("long", record(MILLIS), AT_MICROS // 1_000, Kind.TIME, AT_MICROS),
+        ("long", record(["null", MILLIS]), None, None, None),
+        ("int", [record("int"), "null"], None, None, None),
+    ],
+)  # fmt: skip
+def test_a_container_may_have_faults_that_reading_does_not_meet(
+    plain_type: Any, written: Any, value: Any, kind: Kind | None, wanted: Any, tmp_path: Path
+) -> None:
+    if kind is None:  # the schema alone: nothing to read
+        data = container_of(record(plain_type), written=written)
+        kind, values = Kind.STRING, []
+    else:
+        data = container_of(record(plain_type), {"v": value, "w": "x"}, written=written)
+        values = [wanted]
+    path = tmp_path / "events.avro"
+    path.write_bytes(data)
+    found = [plain(d.columns["v"]) for d in read_events(path, {"v": (kind, 2, True)}, {})]
+    assert found == ([values] if values else [])
+    assert count_rows(path) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("plain_type", "declared", "values", "kind", "wanted"),
+    [
+        ("bytes", "string", [b"\xff", b"ok"], Kind.STRING, [None, "ok"]),
+        ("long", MILLIS, [2**62, AT_MICROS // 1_000], Kind.TIME, [None, AT_MICROS]),
+        ("long", {**MILLIS, "logicalType": "local-timestamp-micros"}, [AT_MICROS, 2**62],
+         Kind.TIME, [AT_MICROS, 2**62]),
+        ("int", {"type": "int", "logicalType": "date"}, [2**30, 10**8], Kind.TIME,
+         [None, 86_400 * 10**14]),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_python_type_holds_does_not_end_a_container(
+    plain_type: Any, declared: Any, values: list[Any], kind: Kind, wanted: list[Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "events.avro"
+    rows = [{"v": value, "w": "x"} for value in values]
+    path.write_bytes(container_of(record(plain_type), *rows, written=record(declared)))
+    (decoded,) = read_events(path, {"v": (kind, 0, True)}, {})
+    assert plain(decoded.columns["v"]) == wanted
+    assert list(decoded.errors) == [row for row, value in enumerate(wanted) if value is None]
+
+
+def test_a_type_defined_twice_and_a_record_in_itself_in_a_container(tmp_path: Path) -> None:
+    fixed = {"type": "fixed", "name": "F", "size": 1}
+    link = {"name": "next", "type": ["null", "E"]}
+
+    def schema(second: Any) -> Any:
+        fields = [{"name": "a", "type": fixed}, {"name": "b", "type": second}, link]
+        return {"type": "record", "name": "E", "fields": [*fields, {"name": "v", "type": "string"}]}
+
+    inner = {"a": b"1", "b": b"2", "next": None, "v": "inner"}
+    path = tmp_path / "events.avro"
+    rows: list[dict[str, Any]] = [{**inner, "v": "x"}, {**inner, "next": inner, "v": "y"}]
+    path.write_bytes(container_of(schema("F"), *rows, written=schema({**fixed, "doc": "again"})))
+    assert read(path) == ["x", "y"]
+
+
+@given(avro.schemas(), st.integers(0, 2**32))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_containers_hold_what_fastavro_reads(
+    tmp_path_factory: pytest.TempPathFactory, schema: Any, seed: int
+) -> None:
+    rng = random.Random(seed)
+    raw = avro.raw(schema)
+    rows = [avro.value_of(schema, rng) for _ in range(5)]
+    path = tmp_path_factory.mktemp("avro") / "events.avro"
+    path.write_bytes(container_of(raw, *rows, written=avro.careless(schema)))
+    leaves = {
+        name: leaf
+        for name, leaf in avro.leaves(schema).items()
+        if leaf in ("string", "boolean", "int", "long", "double")
+    }
+    kinds = {"string": Kind.STRING, "boolean": Kind.BOOL, "double": Kind.DOUBLE}
+    types = {name: (kinds.get(leaf, Kind.LONG), 0, True) for name, leaf in leaves.items()}
+    (decoded,) = read_events(path, types, {})
+    assert not decoded.errors
+    for number, row in enumerate(
+        fastavro.reader(io.BytesIO(container_of(raw, *rows, written=raw)))
+    ):
+        assert avro.same(avro.row(decoded, number), avro.expected(schema, row, leaves))
