@@ -164,18 +164,23 @@ class Definitions:
 
 def check_depth(schema: object) -> None:
     """Raise SchemaRefusedError for more levels of nesting than may be recursed into."""
-    level, depth = [schema], 0
-    while level:
+    if json_depth(schema) > MAX_JSON_DEPTH:
+        raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+
+
+def json_depth(value: object) -> int:
+    """Levels of nesting, found without recursion; stops counting past the limit."""
+    level, depth = [value], 0
+    while level and depth <= MAX_JSON_DEPTH:
         depth += 1
-        if depth > MAX_JSON_DEPTH:
-            raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
         below: list[object] = []
-        for value in level:
-            if isinstance(value, Mapping):
-                below.extend(value.values())
-            elif isinstance(value, list):
-                below.extend(value)
+        for inner in level:
+            if isinstance(inner, Mapping):
+                below.extend(inner.values())
+            elif isinstance(inner, list):
+                below.extend(inner)
         level = below
+    return depth
 
 
 def _check_symbols(name: str, symbols: object) -> None:

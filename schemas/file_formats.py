@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.avro_container import open_container
-from schemas.definitions import PRIMITIVES, Definitions, Schema
+from schemas.definitions import MAX_JSON_DEPTH, PRIMITIVES, Definitions, Schema, json_depth
 from schemas.errors import ErrorCode, RecordError
 from schemas.file_values import plain
 from schemas.json_text import json_lines
@@ -171,10 +171,19 @@ def add_names(event: Any, above: str, found: dict[str, None]) -> None:
             found[above + name] = None
 
 
+def _brackets(line: str | bytes) -> int:
+    if isinstance(line, str):
+        return line.count("{") + line.count("[")
+    return line.count(b"{") + line.count(b"[")
+
+
 def _parse_line(line: str | bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
+        event = None
+    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    if _brackets(line) > MAX_JSON_DEPTH and json_depth(event) > MAX_JSON_DEPTH:
         event = None
     if not isinstance(event, dict):
         errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")
