@@ -352,8 +352,8 @@ def test_what_is_sent_apart_keeps_the_order_of_each_output_partition(
                 suspects += [one for one in batches if len(one) > 1 and data.draw(st.booleans())]
         for one in suspects:
             answers._divide(one)
-    rows = cast("list[int]", [row for parcel in answers._in_order() for row in parcel])
-    assert sorted(rows) == list(range(len(partitions)))
+    order = cast("list[int]", [row for parcel in answers._in_order() for row in parcel])
+    assert sorted(order) == list(range(len(partitions)))
     for partition in range(3):
-        own = [row for row in rows if partitions[row] == partition]
+        own = [row for row in order if partitions[row] == partition]
         assert own == sorted(own)
