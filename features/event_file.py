@@ -69,8 +69,9 @@ class EventFile:
         row = 0
         optional = {**self._optional, **(extra or {})}
         aliases = self._feature_set.aliases
+        units = self._feature_set.bindings.event_time.units
         raw = [] if self._record_time is None else [self._record_time]
-        for part in read_chunks(path, self._required, aliases, chunk, optional, raw):
+        for part in read_chunks(path, self._required, aliases, chunk, optional, raw, units):
             times = record_times(self._record_time, part.arrays, part.rows, f"event file {path}")
             yield self._records(part, times, row, frozenset(extra or ()))
             row += part.rows

@@ -42,6 +42,16 @@ class Enriched:
     after: LogState = field(default_factory=LogState)
 
 
+def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str, int]:
+    """Events by flag, where there is any; names: the meaning of bit i."""
+    if not flags.any():
+        return {}
+    return {
+        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
+        for bit, name in enumerate(names)
+    }
+
+
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     """float32[rows, F] of float64 columns (0-d ones are repeated); the one cast, and the last.
 

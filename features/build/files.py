@@ -105,6 +105,7 @@ class FileEvents:
                 self._chunk_rows,
                 self._optional,
                 [name for name in (self._label, self._record_time) if name is not None],
+                self._feature_set.bindings.event_time.units,
             ):
                 yield self._events(path, first, chunk, rows)
                 first += chunk.rows

@@ -26,9 +26,11 @@ from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
+from features.matrix import count_flags
 from features.refusal import Refusal
 from features.windows.portions import Each
 from schemas.batch import EventBatch
+from schemas.errors import ConfigurationError
 
 Longs = npt.NDArray[np.int64]
 
@@ -101,7 +103,7 @@ class HistoryRun:
         """The events are history from now on."""
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
-        self.flagged.update(self._feature_set.count_flags(answered.flags))
+        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
         histories = self._feature_set.histories
         watermarks = self.log.watermarks(histories.rules.watermark_support)
         if len(watermarks) == self._partitions:
@@ -156,7 +158,8 @@ def build(
 
     labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
     many rows of the input have been done, and how many events have each flag of windows or lookups.
-    Raises ConfigurationError, and what ``advance`` raises; then ``out`` is as it was.
+    Raises ConfigurationError, also where the source has no events, and what ``advance`` raises; then
+    ``out`` is as it was.
     """
     built, done = Built(), 0
     with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
@@ -175,9 +178,23 @@ def build(
                 done += events.rows
                 advance(done, run.flagged)
             behind.finish()
+            if not built.rows:
+                raise ConfigurationError(_nothing(built, done))
             table.finish()
             built.flagged = table.flagged
     return built
+
+
+def _nothing(built: Built, rows: int) -> str:
+    if not rows:
+        return "nothing is built: the input has no rows; give files or a topic with events"
+    codes = ", ".join(f"{count:,} {code}" for code, count in built.refused.items())
+    first = built.examples[0]
+    return (
+        f"nothing is built: of {rows:,} rows none is an event ({codes}); the first is {first.where}: "
+        f"{first.code}: {first.message}. Correct the input, or name its columns under events of "
+        "features.yaml"
+    )
 
 
 def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, Enriching]]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events, cast_like, identity_paths, identity_types
+from features.build.events import Events, cast_like, identity_paths
 from features.definition import FeatureSet
 from features.matrix import Enriched
 from schemas.errors import ConfigurationError
@@ -102,15 +102,11 @@ class Table:
         return pa.array([[], *named], _OF_EVENT["flags"]).take(pa.array(places))
 
     def finish(self) -> None:
-        """Puts the file into its place, in place of one that is there."""
-        if self._schema is None:
-            self._schema = self._make_schema(identity_types(self._feature_set))
+        """Puts the file into its place, in place of one that is there; rows have been written."""
         with self._writing():
             self._finish(self._folder / "complete")
 
     def _finish(self, complete: Path) -> None:
-        if not self._writers:
-            self._writer(0)
         for writer in self._writers.values():
             writer.add_key_value_metadata({FLAGGED: json.dumps(self.flagged)})
             writer.close()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from features import bind
 from features.definition.binding import Bindings, FieldBinding, resolve_bindings
@@ -130,15 +129,6 @@ class FeatureSet:
             compute(self.features, frame, of_event=True)
         window = next(window for window in self.windows if window.name == feature)
         return trace(self.histories, window, row, batch, frame, stored)
-
-    def count_flags(self, flags: npt.NDArray[np.uint64]) -> dict[str, int]:
-        """Events by flag; none of them where there are no flags."""
-        if not flags.any():
-            return {}
-        return {
-            name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
-            for bit, name in enumerate(self.flag_names)
-        }
 
     def flags_of(self, mask: int) -> list[str]:
         """The flags of an event, by their bits."""

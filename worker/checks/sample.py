@@ -12,6 +12,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from features.definition import FeatureSet
+from features.matrix import count_flags
 from features.store.protocol import OnlineStore
 from schemas.batch import Decoded, EventBatch, Records
 from schemas.decode import Decoder
@@ -20,7 +21,7 @@ from schemas.text import as_text
 from worker.checks import event_time
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
-from worker.poll import records_of
+from worker.records import records_of
 from worker.settings import WorkerSettings
 from worker.wire import schema_source
 
@@ -152,7 +153,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
     flags = feature_set.enrich(batch, store).flags
-    by_flag = feature_set.count_flags(flags)
+    by_flag = count_flags(flags, feature_set.flag_names)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

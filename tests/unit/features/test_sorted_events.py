@@ -12,7 +12,7 @@ import pytest
 from features.build import FileEvents, Partitioning, SortedEvents, build
 from features.build import sort as sorting
 from schemas.errors import ConfigurationError
-from tests.event_files import lines, row
+from tests.event_files import Row, lines, row
 from tests.transactions import handbook, transactions, write
 
 ROWS = 500
@@ -67,7 +67,7 @@ def test_a_sorted_build_is_that_of_the_sorted_file(
 
 
 def test_rows_that_are_no_events_are_told_and_the_others_sorted(tmp_path: Path) -> None:
-    rows = [row(5), "{broken", row(3), row(9, transaction_id=""), row(4), row(1)]
+    rows: list[Row | str] = [row(5), "{broken", row(3), row(9, transaction_id=""), row(4), row(1)]
     path = lines(tmp_path / "events.jsonl", rows)
     source = SortedEvents(FileEvents(handbook(), [path], chunk_rows=2), 2)
     parts = list(source)
