@@ -151,6 +151,21 @@ def test_an_expression_over_several_lines_is_pointed_into(tmp_path: Path) -> Non
     assert load_feature_set(path).names == ("A",)
 
 
+@pytest.mark.parametrize("style", ["|", ">", ""])
+def test_a_comment_in_an_expression_is_refused_and_hides_nothing(
+    tmp_path: Path, style: str
+) -> None:
+    """The folded style joins lines before anybody sees where the comment ends."""
+    lines = ["x > 1  # large", "and z > 2"]
+    value = f"{style}\n      " + "\n      ".join(lines)
+    if not style:
+        value = json.dumps("\n".join(lines))
+    path = write_pipeline(tmp_path, f"{EVENTS}features:\n  - name: A\n    expr: {value}\n")
+    with pytest.raises(ConfigurationError, match="a comment would hide") as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).startswith(f"{path}:{9 if style else 8}:")
+
+
 def test_a_later_feature_is_no_name_of_an_earlier_one(tmp_path: Path) -> None:
     path = write_pipeline(
         tmp_path,
