@@ -11,6 +11,7 @@ from typing import TypeVar
 from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
+from models.policy import Rules
 from worker.app import open_store
 from worker.checks import (
     brokers,
@@ -23,7 +24,7 @@ from worker.checks import (
     topics,
     wire,
 )
-from worker.checks.files import read_files
+from worker.checks.files import Files, read_files
 from worker.checks.finding import Finding, examined, holds, skipped
 from worker.kafka import make_admin
 from worker.settings import WorkerSettings
@@ -57,7 +58,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     if feature_set is None:
         yield skipped(wire.WRITERS, _NEEDS_FEATURES)
     else:
-        yield from examined(wire.WRITERS, partial(wire.check_writers, settings, feature_set))
+        yield from examined(
+            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+        )
     yield from examined(wire.SCORES, partial(wire.check_scores, settings))
     stored = _store(settings)
     yield from stored
@@ -68,7 +71,7 @@ def examine(folder: Path) -> Iterator[Finding]:
             yield from _without_brokers(feature_set, "there is no client")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, feature_set, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
 
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
@@ -92,10 +95,11 @@ def _kafka(
     admin: AdminClient,
     lines: list[str],
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
     yield from findings
     yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
@@ -115,7 +119,9 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    look = partial(_sample, settings, feature_set, source.partitions, store_holds=store_holds)
+    look = partial(
+        _sample, settings, feature_set, files.rules, source.partitions, store_holds=store_holds
+    )
     yield from examined(sample.RECORDS, look)
 
 
@@ -159,13 +165,18 @@ def _group(
 
 
 def _sample(
-    settings: WorkerSettings, feature_set: FeatureSet, partitions: int, *, store_holds: bool
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    rules: Rules | None,
+    partitions: int,
+    *,
+    store_holds: bool,
 ) -> list[Finding]:
     records = sample.read_sample(settings, partitions)
     if settings.store is not None and not store_holds:
-        return sample.check_sample(settings, feature_set, records, None)
+        return sample.check_sample(settings, feature_set, rules, records, None)
     with closing(open_store(settings)) as opened:
-        return sample.check_sample(settings, feature_set, records, opened)
+        return sample.check_sample(settings, feature_set, rules, records, opened)
 
 
 def _kept(

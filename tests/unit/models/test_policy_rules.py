@@ -200,9 +200,7 @@ def test_a_score_at_a_threshold_belongs_to_its_band(tmp_path: Path, made: Featur
     )
 
 
-def test_a_comment_in_a_condition_is_refused_at_its_place(
-    tmp_path: Path, made: FeatureSet
-) -> None:
+def test_a_comment_in_a_condition_is_refused_at_its_place(tmp_path: Path, made: FeatureSet) -> None:
     """Without what a comment hides, the segment would take everybody."""
     text = """\
 version: a
@@ -214,7 +212,7 @@ segments:
     bands: {decline: 0.5}
   - {name: default, bands: {}}
 """
-    with pytest.raises(ConfigurationError, match="policy.yaml:5:21: a comment would hide"):
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml:5:21: a comment would hide"):
         rules_of(tmp_path, made, text)
 
 
