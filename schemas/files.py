@@ -35,6 +35,10 @@ Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
 
 CHUNK_ROWS = 50_000
 
+_NO_DIGITS = dict.fromkeys(
+    (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
+)
+
 T = TypeVar("T")
 
 
@@ -193,7 +197,9 @@ def _decoded(source: str, chunk: Chunk, types: PathTypes, optional: PathTypes) -
             continue
         where = f"column {chunk.names[event_path]!r} of {source}"
         column, bad = to_column(array, kind, scale, where)
-        _note(errors, bad, f"{event_path} cannot be read as a {kind}")
+        if kind is Kind.STRING:
+            bad[chunk.inexact.get(event_path, [])] = True
+        _note(errors, bad, f"{event_path} cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}")
         if not nullable:
             _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
         columns[event_path] = column

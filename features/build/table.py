@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events, identity_paths, identity_types
+from features.build.events import Events, as_array, identity_paths, identity_types
 from features.definition import FeatureSet
+from schemas.batch import Kind
 from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
 
 METADATA: Final = b"fraud_worker"
 """Key of what the file says of itself: the features' name, fingerprint and own in order; columns."""
@@ -152,6 +154,10 @@ class Table:
             return array
         began = self._schema.field(place)
         try:
+            if pa.types.is_string(began.type) and pa.types.is_floating(array.type):
+                column, bad = to_column(array, Kind.STRING, 0, f"column {began.name}")
+                if not bad.any():
+                    return as_array(column)
             return array.cast(began.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ConfigurationError(
