@@ -137,7 +137,7 @@ def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> Non
 def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
-    chosen = parameters_of(out)
+    chosen = parameters_of(out).chosen
     assert chosen[1] == training.chosen.rounds
     like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
