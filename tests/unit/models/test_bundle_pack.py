@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.bundle import BundleRefusedError, FeatureRef, load_bundle, read_mani
 from models.bundle.golden import score
 from models.bundle.pack import Names, Packed, checked_model, pack_model
 from models.calibration import logistic
+from tests.unit.models.bundles import edit_manifest
 from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
 
 TRAINING = matrix_of(1_500, len(NAMES))
@@ -251,6 +253,11 @@ def test_a_model_with_a_missing_value_of_its_own_scores_as_its_owner_would(
     if value != 0.1:
         unaware = score(bundle.booster, golden.vectors, np.nan)
         assert (unaware != golden.margins).any()
+        altered = tmp_path / "altered"
+        shutil.copytree(path, altered)
+        edit_manifest(altered, lambda manifest: manifest.update(missing="NaN"))
+        with pytest.raises(BundleRefusedError, match="gives other margins for"):
+            load_bundle(altered)
 
     backend = open_backend(bundle, "cpu", threads=1)
     np.testing.assert_array_equal(backend.margins(matrix), expected)
