@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import ErrorCode, RecordError
 from schemas.file_values import exact_digits
+from schemas.types import MAX_JSON_DEPTH, json_depth
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
@@ -147,6 +148,10 @@ def _parse_line(line: bytes, row: int, errors: dict[int, RecordError]) -> dict[s
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
+        event = None
+    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    deep = line.count(b"{") + line.count(b"[") > MAX_JSON_DEPTH
+    if deep and json_depth(event) > MAX_JSON_DEPTH:
         event = None
     if not isinstance(event, dict):
         errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")

@@ -13,7 +13,7 @@ from pathlib import Path
 import xgboost as xgb
 
 from features.suggest import unknown
-from models.bundle.document import Document, ModelFacts
+from models.bundle.document import Document, ModelFacts, is_dart
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
 from models.bundle.foreign import name_beginning, name_document
@@ -109,6 +109,8 @@ def read_model(path: Path) -> xgb.Booster:
     content = read_plain(path, MAX_BUNDLE_BYTES)
     if said := name_beginning(content):
         raise BundleRefusedError(f"{path}: {said}")
+    if is_dart(content):
+        raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
         return open_model(content, str(path))
     except BundleRefusedError:

@@ -11,7 +11,8 @@ from typing import TypeVar
 from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
-from models.policy import Rules
+from features.store.protocol import OnlineStore
+from schemas.batch import Records
 from worker.app import open_store
 from worker.checks import (
     brokers,
@@ -119,9 +120,9 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    look = partial(
-        _sample, settings, feature_set, files.rules, source.partitions, store_holds=store_holds
-    )
+    check = partial(sample.check_sample, settings, feature_set, files.rules)
+    both = source, (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, check, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -166,17 +167,18 @@ def _group(
 
 def _sample(
     settings: WorkerSettings,
-    feature_set: FeatureSet,
-    rules: Rules | None,
-    partitions: int,
+    check: Callable[[Records, OnlineStore | None], list[Finding]],
+    source: topics.Topic,
+    output: topics.Topic | None,
     *,
     store_holds: bool,
 ) -> list[Finding]:
-    records = sample.read_sample(settings, partitions)
+    records = sample.read_sample(settings, source.partitions)
+    findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
-        return sample.check_sample(settings, feature_set, rules, records, None)
+        return [*findings, *check(records, None)]
     with closing(open_store(settings)) as opened:
-        return sample.check_sample(settings, feature_set, rules, records, opened)
+        return [*findings, *check(records, opened)]
 
 
 def _kept(

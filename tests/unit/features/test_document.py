@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from features.definition.document import MAX_BYTES, Document
 from features.definition.fields import SchemaFields
 from features.definition.yaml_reader import MAX_DEPTH
-from features.history.log_state import LogState
 from schemas.errors import ConfigurationError
 
 
@@ -233,8 +232,3 @@ def test_a_hostile_schema_file_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"schema .*event\.avsc"):
         SchemaFields.read(path)
-
-
-@pytest.mark.parametrize("note", ["[" * 100_000, "9" * 5000, '{"highest_event_time": 1e999}'])
-def test_a_hostile_note_of_an_offset_says_nothing(note: str) -> None:
-    assert LogState.of_notes({0: note}) == LogState()

@@ -17,7 +17,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
-from worker import __main__ as command_line
+from worker.cli import commands as command_line
 from worker.exit_codes import ExitCode
 from worker.kafka import client_options
 from worker.logs import configure_logs
