@@ -120,9 +120,9 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    check = partial(sample.check_sample, settings, feature_set, files.rules)
+    judge = partial(sample.check_sample, settings, feature_set, files.rules)
     both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, check, *both, store_holds=store_holds)
+    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -167,7 +167,7 @@ def _group(
 
 def _sample(
     settings: WorkerSettings,
-    check: Callable[[Records, OnlineStore | None], list[Finding]],
+    judge: Callable[[Records, OnlineStore | None], list[Finding]],
     source: topics.Topic,
     output: topics.Topic | None,
     *,
@@ -176,9 +176,9 @@ def _sample(
     records = sample.read_sample(settings, source.partitions)
     findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
-        return [*findings, *check(records, None)]
+        return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
-        return [*findings, *check(records, opened)]
+        return [*findings, *judge(records, opened)]
 
 
 def _kept(
