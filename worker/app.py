@@ -69,7 +69,7 @@ class Pipeline:
         return self.serving.decide.rules
 
     def decoder(self) -> Decoder:
-        """Raises ConfigurationError as `event_decoder`."""
+        """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
         return event_decoder(self.settings, self.feature_set, self.rules)
 
 

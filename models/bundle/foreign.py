@@ -56,9 +56,10 @@ _MOST_NAME: Final = 40
 
 
 def name_beginning(content: bytes) -> str:
-    """What a file is, by its first bytes, and what to do; "" where it may be a model of XGBoost.
+    """Name a file's format by its first bytes, and say what to do.
 
-    The sentence goes on from the file's name.
+    Returns the rest of a sentence that begins with the file's name; "" where the file may be a
+    model of XGBoost.
     """
     if content.startswith(b"{"):
         return ""
@@ -76,7 +77,7 @@ def name_beginning(content: bytes) -> str:
 
 
 def name_document(content: bytes) -> str:
-    """As `name_beginning`, of JSON or UBJ by what is in it; "" where that is no other format's."""
+    """Name the format of JSON or UBJ by its keys, like `name_beginning`; "" for XGBoost's own."""
     try:
         found = parse_ubj(content) if content.startswith(b"{L") else json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -108,7 +109,7 @@ def _without_trees(learner: Any) -> str:
 
 
 def _old_binary(content: bytes) -> str:
-    """Whether it is the format that XGBoost wrote by default before it had JSON and UBJ."""
+    """Name the format that XGBoost wrote by default before version 2.1; "" for another."""
     header = content.removeprefix(_MAGIC[0])
     if not content.startswith(_MAGIC):
         name = header[_HEADER_BYTES + 8 :][:_MOST_NAME]

@@ -21,7 +21,7 @@ class Like(NamedTuple):
 
 
 def parameters_of(bundle: Path) -> Like:
-    """Read them of a bundle. Raises ConfigurationError where it does not tell them."""
+    """Read how a bundle was trained. Raises ConfigurationError where it does not tell."""
     manifest = read_manifest(bundle)
     trained = manifest.trained
     rounds = None if trained is None else trained.params.get("rounds")
