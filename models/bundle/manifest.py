@@ -26,7 +26,7 @@ from models.bundle.refusal import BundleRefusedError
 MANIFEST_FILE = "manifest.json"
 MAX_GOLDEN = 1000
 LARGEST = float(np.finfo(np.float32).max)
-"""Of a float32."""
+"""The largest float32."""
 _SHOWN = 10
 _SHOWN_CHARACTERS = 80
 
@@ -139,7 +139,7 @@ class Manifest(_Part):
 
     @property
     def missing_value(self) -> float:
-        """As XGBoost's ``missing``: NaN where no other value is missing."""
+        """The value for XGBoost's ``missing``: NaN where no other value is missing."""
         return math.nan if self.missing == "NaN" else self.missing
 
     def as_bytes(self) -> bytes:
