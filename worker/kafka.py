@@ -15,6 +15,7 @@ from confluent_kafka.admin._resource import ResourceType
 from schemas.errors import ConfigurationError
 from worker.publish import SizeLimits
 from worker.settings import Kafka, read_secret
+from worker.settings.option_files import require_option_files
 
 _LOGGER = logging.getLogger("librdkafka")
 # The broker's own default, where its settings may not be read.
@@ -42,6 +43,8 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
         "client.id": "fraud-worker",
         **kafka.options,
     }
+    for section in ("options", "consumer", "producer"):
+        require_option_files(f"kafka.{section}", getattr(kafka, section))
     if kafka.password_file is not None:
         secret = read_secret(kafka.password_file, "kafka.password_file")
         options["sasl.password"] = secret.get_secret_value()

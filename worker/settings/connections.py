@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from worker.settings.access import require_addresses, require_credentials
 from worker.settings.options import (
     OWNED_CONSUMER_OPTIONS,
     OWNED_PRODUCER_OPTIONS,
+    LocalPath,
     Options,
     Section,
     Text,
@@ -19,10 +21,15 @@ from worker.settings.options import (
 from worker.settings.secrets import mask
 
 
+def _addresses(text: str) -> str:
+    require_addresses(text)
+    return text
+
+
 class Kafka(Section):
     """Brokers, topics and the consumer group."""
 
-    bootstrap_servers: Text = Field(
+    bootstrap_servers: Annotated[Text, AfterValidator(_addresses)] = Field(
         description="Brokers, as host:port, comma-separated.", examples=["localhost:9092"]
     )
     group: Text = Field(
@@ -50,12 +57,12 @@ class Kafka(Section):
         "it is read from its beginning, and the checkpoints of the one before are dropped.",
         examples=["3ZcaJHreSNi9WfSvJ91sCw"],
     )
-    password_file: Path | None = Field(
+    password_file: LocalPath | None = Field(
         default=None,
         description="File with the SASL password; the user is sasl.username in kafka.options.",
         examples=["/secrets/kafka-password"],
     )
-    secret_files: dict[str, Path] = Field(
+    secret_files: dict[str, LocalPath] = Field(
         default_factory=dict,
         description="Files with the values of further secret librdkafka options, by option.",
         examples=[{"ssl.key.password": "/secrets/key-password"}],
@@ -63,7 +70,13 @@ class Kafka(Section):
     options: Options = Field(
         default_factory=dict,
         description="librdkafka options for all clients, such as security.protocol.",
-        examples=[{"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker"}],
+        examples=[
+            {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": "fraud-worker",
+            }
+        ],
     )
     consumer: Options = Field(
         default_factory=dict,
@@ -105,6 +118,9 @@ class Kafka(Section):
                 raise ValueError(f"secret_files: {name} has its place in {other}; name it once")
         if self.password_file and "sasl.username" not in options:
             raise ValueError("password_file is set, options has no sasl.username; add it")
+        require_credentials(
+            options, self.secret_files.keys(), has_password=self.password_file is not None
+        )
         return self
 
 
@@ -118,7 +134,7 @@ class Registry(Section):
     username: str | None = Field(
         default=None, description="User, with password_file.", examples=["fraud-worker"]
     )
-    password_file: Path | None = Field(
+    password_file: LocalPath | None = Field(
         default=None,
         description="File with the password, with username.",
         examples=["/secrets/registry-password"],
@@ -137,11 +153,16 @@ class Registry(Section):
     )
     register_score_schema: bool = Field(
         default=False,
-        description="Register score.avsc at start; otherwise it must be there.",
+        description="Register score.avsc at start, under the subject OUTPUT_TOPIC-value; otherwise "
+        "it must be there.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not all(re.match(r"https?://[^/]", part.strip()) for part in self.url.split(",")):
+            raise ValueError(
+                f"url is {mask(self.url)}; it begins with http:// or https:// and names a host"
+            )
         if (self.username is None) != (self.password_file is None):
             given, absent = "username", "password_file"
             if self.username is None:
@@ -160,7 +181,7 @@ class Store(Section):
     username: str | None = Field(
         default=None, description="ACL user, with password_file.", examples=["fraud-worker"]
     )
-    password_file: Path | None = Field(
+    password_file: LocalPath | None = Field(
         default=None,
         description="File with the password; read again on each connection.",
         examples=["/secrets/store-password"],

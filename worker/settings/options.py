@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -50,6 +51,16 @@ def _no_password(url: str) -> str:
     return url
 
 
+def _local(found: object) -> object:
+    # As a path, s3://bucket/model would be a folder called s3: in the pipeline's.
+    if isinstance(found, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", found):
+        raise ValueError(
+            f"is {found}, an address; it takes a path of this machine: download or mount what is "
+            "there, and give its folder or file"
+        )
+    return found
+
+
 def _topic_name(text: str) -> str:
     # Kafka's own rule. A consumer would take a name that begins with ^ for a pattern.
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
@@ -63,6 +74,7 @@ def _topic_name(text: str) -> str:
 Text = Annotated[str, AfterValidator(_not_blank)]
 Topic = Annotated[str, AfterValidator(_topic_name)]
 Url = Annotated[Text, AfterValidator(_no_password)]
+LocalPath = Annotated[Path, BeforeValidator(_local)]
 Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)]]
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.connections import Kafka, Registry, Store
-from worker.settings.options import Section, Text
+from worker.settings.options import LocalPath, Section, Text
 from worker.settings.secrets import mask
 
 ENV_PREFIX = "FRAUD_WORKER_"
@@ -47,12 +47,12 @@ class Wire(Section):
 class Model(Section):
     """The model: one bundle, or a location of bundles whose champion serves."""
 
-    bundle: Path | None = Field(
+    bundle: LocalPath | None = Field(
         default=None,
         description="Folder of one model bundle; this or location.",
         examples=["model"],
     )
-    location: Path | None = Field(
+    location: LocalPath | None = Field(
         default=None,
         description="Directory of bundles with the file CHAMPION, which names the one that serves.",
         examples=["/models"],
@@ -170,8 +170,8 @@ class WorkerSettings(BaseSettings):
         "lowest number that no other worker of the group has on this host, such as HOST-0.",
         examples=["worker-1"],
     )
-    features: Path = Field(default=Path("features.yaml"), description="The feature set.")
-    policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
+    features: LocalPath = Field(default=Path("features.yaml"), description="The feature set.")
+    policy: LocalPath = Field(default=Path("policy.yaml"), description="The decision policy.")
     reload_s: float = Field(
         default=2.0,
         gt=0,
