@@ -13,7 +13,7 @@ from fastavro.schema import SchemaParseException, load_schema
 
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import SchemaId
-from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from schemas.types import SchemaRefusedError, Type, looks_like_json_schema, parse_record_schema
 
 
 class SchemaSource(Protocol):
@@ -40,7 +40,8 @@ def read_schema_file(path: Path) -> Type:
     found: object
     try:
         # Read here first for its errors: load_schema does not say what is wrong with a file.
-        json.loads(path.read_text("utf-8"))
+        if looks_like_json_schema(json.loads(path.read_text("utf-8"))):
+            raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
         return parse_record_schema(load_schema(str(path), _write_hint=False))
     except OSError as error:
         found = error.strerror

@@ -93,6 +93,8 @@ def define(schema: object, named: dict[str, Any]) -> Any:
 
     Returns it with full names in place of relative ones. Raises SchemaRefusedError.
     """
+    if looks_like_json_schema(schema):
+        raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
     if _json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
     try:
@@ -103,6 +105,18 @@ def define(schema: object, named: dict[str, Any]) -> Any:
         raise SchemaRefusedError(f"it is not valid Avro: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
+
+
+def looks_like_json_schema(schema: object) -> bool:
+    """Whether JSON values say that they are JSON Schema, or have its words and none of Avro's."""
+    if not isinstance(schema, Mapping):
+        return False
+    words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
+    return (
+        "$schema" in schema
+        or schema.get("type") == "object"
+        or (bool(words) and "fields" not in schema)
+    )
 
 
 def _json_depth(schema: object) -> int:

@@ -16,6 +16,8 @@ GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = {"type": "record", "name": "Event", "fields": [{"name": "id", "type": "string"}]}
 NODE = {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
 
+JSON_SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+
 
 def code_of(found: Type | RecordError) -> ErrorCode:
     assert isinstance(found, RecordError)
@@ -58,6 +60,7 @@ def test_a_file_may_refer_to_files_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
+        (json.dumps(JSON_SCHEMA), "it looks like JSON Schema; Avro is read"),
         (None, "No such file"),
         ("{", "JSON"),
         ('"string"', "top level is string"),

@@ -705,6 +705,8 @@ def test_records_that_would_be_dead_letters() -> None:
     assert judge_errors(9, {}).state is State.OK
     says(judge_errors(9, {3: error}), State.WARNING, "1 of the last 9 would be", "look at")
     says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "bindings")
+    of_json = judge_errors(2, {0: error, 1: error}, json=2)
+    says(of_json, State.FAILED, "2 of them look like JSON", "Avro is read")
 
 
 def test_lookups_that_find_nothing() -> None:
