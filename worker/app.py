@@ -276,6 +276,7 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
         ids_from(admin, timeout_s),
         partial(describe_input, kafka, timeout_s),
         health,
+        brokers=kafka.bootstrap_servers,
     )
 
 

@@ -48,7 +48,7 @@ class Outage:
         if not self.lasts:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
         self.lasts = True
-        self._health.away(self._dependency, reason)
+        self._health.away(self._dependency, f"{reason}; {self._remedy}")
         metrics.paused.labels(self._dependency).set(1)
 
     def ends(self) -> None:

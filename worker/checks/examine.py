@@ -26,6 +26,7 @@ from worker.checks import (
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, examined, holds, skipped
 from worker.kafka import make_admin
+from worker.kafka_log import heard
 from worker.settings import WorkerSettings
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from examined(wire.SCORES, partial(wire.check_scores, settings))
     stored = _store(settings)
     yield from stored
-    with brokers.heard() as lines:
+    with heard() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
