@@ -33,12 +33,7 @@ def load_settings(folder: Path) -> WorkerSettings:
     """
     path = folder / FILE_NAME
     if not path.is_file():
-        if not folder.is_dir():
-            found = "is a file" if folder.exists() else "there is no such folder"
-            raise ConfigurationError(
-                f"{folder}: {found}; name the pipeline folder with --pipeline (-p), or make one: "
-                f"`fraud-worker init {quote(str(folder))} --schema FILE.avsc`"
-            )
+        require_folder(folder)
         raise ConfigurationError(
             f"{path}: no such file; run `fraud-worker init {quote(str(folder))} --schema FILE.avsc`, "
             "or name the pipeline folder with --pipeline"
@@ -53,6 +48,16 @@ def load_settings(folder: Path) -> WorkerSettings:
     except SettingsError as error:
         raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {error}; mend it") from None
     return _anchored(settings, folder)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise ConfigurationError where ``folder`` is none."""
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "there is no such folder"
+        raise ConfigurationError(
+            f"{folder}: {found}; name the pipeline folder with --pipeline (-p), or make one: "
+            f"`fraud-worker init {quote(str(folder))} --schema FILE.avsc`"
+        )
 
 
 def _anchored(section: M, folder: Path) -> M:

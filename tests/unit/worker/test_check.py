@@ -34,8 +34,10 @@ from worker.checks.sample import judge_errors, judge_keys, judge_lookup
 from worker.checks.store import judge_store
 from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_size, judge_topics
 from worker.checks.wire import check_scores, check_writers
+from worker.cli import commands
 from worker.cli.check import check
 from worker.cli.findings import lines
+from worker.cli.run import run as start
 from worker.note import Note
 from worker.settings import WorkerSettings
 from worker.starts import Committed
@@ -441,6 +443,13 @@ def test_topics_that_fit_each_other() -> None:
         (OUTPUT, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "allow Write"),
         (DEAD_LETTERS, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "Write"),
         (INPUT, other(TOPIC, {"cleanup.policy": "compact"}), State.WARNING, "compact", "delete"),
+        (
+            INPUT,
+            other(TOPIC, {"retention.ms": "-1"}),
+            State.WARNING,
+            "events are kept for ever (retention.ms is -1)",
+            "set retention.ms to the longest window",
+        ),
         (INPUT, other(TOPIC, {"retention.ms": "3600000"}), State.WARNING, "kept 1 h only", "raise"),
         (
             OUTPUT,
@@ -807,3 +816,47 @@ def test_only_failures_fail() -> None:
     assert holds([ok("a", ""), warning("b", "", "")])
     assert not holds([ok("a", ""), failed("b", "", "")])
     assert lines([failed("a", "x", "y")])[-1] == "1 failed"
+
+
+def test_of_a_folder_that_is_not_there_one_thing_is_said(tmp_path: Path) -> None:
+    (finding,) = examine(tmp_path / "nosuch")
+    says(finding, State.FAILED, f"{tmp_path / 'nosuch'}: there is no such folder", "--pipeline")
+
+
+def test_what_is_skipped_for_one_reason_is_one_line(folder: Path) -> None:
+    _, printed = run(folder)
+    rows = [line for line in printed.splitlines() if line.startswith("skipped")]
+    assert len(rows) == 2
+    (away,) = (row for row in rows if "no broker answers" in row)
+    assert "input topic, output topic, dead-letter topic, consumer group" in away
+    assert printed.splitlines()[-1].endswith("11 skipped")
+    assert len(json.loads(run(folder, "--json")[1])["findings"]) > 20
+
+
+def test_the_start_says_all_that_fails_as_check_does(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(folder / "features.yaml", _set("nosuch", "events", "id"))
+    edit(folder / "policy.yaml", _set("", "version"))
+    shutil.rmtree(folder / "model")
+    monkeypatch.setattr("sys.argv", ["fraud-worker", "run", "--pipeline", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    for part in ("has no field 'nosuch'", "policy.yaml", f"no bundle at {folder / 'model'}"):
+        assert part in said, part
+    failures = [f for f in examine(folder) if f.state is State.FAILED]
+    assert all(f.found in said for f in failures if f.check not in ("online store", "brokers"))
+
+
+def test_the_start_says_what_of_the_settings_and_of_the_other_files_fails(
+    folder: Path,
+) -> None:
+    edit(folder / "worker.yaml", _set("kafka://h", "kafka", "bootstrap_servers"))
+    edit(folder / "features.yaml", _set("nosuch", "events", "id"))
+    with pytest.raises(ConfigurationError) as refusal:
+        start(folder)
+    assert "write host:port alone" in str(refusal.value)
+    assert "has no field 'nosuch'" in str(refusal.value)
