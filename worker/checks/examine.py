@@ -159,9 +159,10 @@ def _histories(
             yield skipped(check, _NEEDS_INPUT)
         return
     topic = source.as_input()
-    yield from histories.judge_windows(feature_set, topic)
+    known = source.number("retention.ms") is not None
+    yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_holds and settings.store is not None:
-        look = partial(histories.check_state, settings, feature_set, topic)
+        look = partial(histories.check_state, settings, feature_set, topic, retention_known=known)
         yield from examined(histories.STATE, look)
     else:
         yield skipped(histories.STATE, "the online store does not hold")

@@ -131,18 +131,6 @@ def _input(topic: Topic) -> Iterator[Finding]:
         remedy = "set it to delete: compaction takes away events that were not scored yet"
         yield warning(INPUT, found, remedy)
     retention_ms = topic.number("retention.ms")
-    if (
-        retention_ms is not None
-        and retention_ms < 0
-        and (topic.number("retention.bytes") or -1) < 0
-    ):
-        found = f"{topic.name}: events are kept for ever (retention.ms is {retention_ms})"
-        remedy = (
-            "set retention.ms to the longest window and the longest outage together: the topic "
-            "grows without end, a group that lost its offsets reads all of it, and histories stay "
-            "for ever unless store.max_lag_s bounds them"
-        )
-        yield warning(INPUT, found, remedy)
     if retention_ms is not None and 0 <= retention_ms < _SHORT_RETENTION_MS:
         found = f"{topic.name}: events are kept {days(retention_ms)} only"
         remedy = "raise retention.ms: a worker that is away for longer loses events"
