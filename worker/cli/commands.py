@@ -17,7 +17,7 @@ EXIT_CODES = """Exit codes:
 
 0  done, nothing lost
 
-1  failed, rows were refused, or a dependency or the GPU is away
+1  failed, rows of a file were refused (score), or a dependency or the GPU is away
 
 2  the configuration or the call does not hold; the message says what to do
 
