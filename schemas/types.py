@@ -95,7 +95,7 @@ def define(schema: object, named: dict[str, Any]) -> Any:
     """
     if looks_like_json_schema(schema):
         raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
-    if _json_depth(schema) > MAX_JSON_DEPTH:
+    if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
     try:
         return parse_schema(schema, named_schemas=named, _write_hint=False)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def looks_like_json_schema(schema: object) -> bool:
     )
 
 
-def _json_depth(schema: object) -> int:
+def json_depth(schema: object) -> int:
     """Levels of nesting, found without recursion; stops counting past the limit."""
     level, depth = [schema], 0
     while level and depth <= MAX_JSON_DEPTH:

@@ -89,7 +89,7 @@ def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord
         return None
     try:
         return StateRecord(**json.loads(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ConfigurationError(
             f"store.state: the value at {key.decode()} is no record of a state; {_ANEW}, or delete "
             "the key if no worker uses this one"

@@ -138,8 +138,7 @@ def test_while_the_store_takes_no_writes_nothing_is_committed_and_the_worker_say
     bench.histories.outcomes.extend([refuse, refuse, refuse])
     aborted = sample("batches_total", outcome="aborted")
     bench.run()
-    away = f"store is away: {FULL}; it has to take writes; the same events come again when it does"
-    assert told == [[], [away], [away]]
+    assert told == [[], [f"store is away: {FULL}"], [f"store is away: {FULL}"]]
     assert bench.checkpoint.delivered == bench.checkpoint.committed
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
     assert bench.consumer.seeks == [(0, 0)] * 4
@@ -233,11 +232,7 @@ def test_the_start_waits_for_the_store_and_for_the_brokers_and_says_which(
     monkeypatch.setattr(time, "sleep", back)
     bench.histories.open = opened  # type: ignore[method-assign]
     bench.run()
-    assert [[r.split(";")[0] for r in told] for told in reasons] == [
-        [],
-        ["store is away: no answer"],
-        ["store is away: no answer"],
-    ]
+    assert reasons == [[], ["store is away: no answer"], ["store is away: no answer"]]
     assert waits == [0.05, 0.05, 0.1]
     assert bench.journal[:4] == ["find histories"] * 3 + ["open"]
     assert bench.answered == ["0/0", "0/1"]
