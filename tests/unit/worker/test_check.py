@@ -441,7 +441,7 @@ def test_topics_that_fit_each_other() -> None:
     assert {finding.state for finding in findings} == {State.OK}
     says(findings[0], State.OK, "in: 3 partitions, kept 7 days, records up to 1,048,588 bytes", "")
     for_ever = judge_topics({INPUT: other(TOPIC, {"retention.ms": "-1"})}, 1)
-    says(for_ever[0], State.OK, "in: 3 partitions, kept for ever", "")
+    says(for_ever[0], State.OK, "3 partitions, kept for ever", "")
     unread = {check: replace(topic, rights=None, settings={}) for check, topic in ROLES.items()}
     assert {finding.state for finding in judge_topics(unread, 3)} == {State.OK}
 
@@ -891,6 +891,7 @@ def test_the_start_says_all_that_fails_as_check_does(
     edit(folder / "features.yaml", _set("nosuch", "events", "id"))
     edit(folder / "policy.yaml", _set("", "version"))
     shutil.rmtree(folder / "model")
+    monkeypatch.setattr("worker.logs.configure_logs", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["fraud-worker", "run", "--pipeline", str(folder)])
     with pytest.raises(SystemExit) as ended:
         commands.main()
@@ -903,9 +904,7 @@ def test_the_start_says_all_that_fails_as_check_does(
     assert all(f.found in said for f in failures if f.check not in ("online store", "brokers"))
 
 
-def test_the_start_says_what_of_the_settings_and_of_the_other_files_fails(
-    folder: Path,
-) -> None:
+def test_the_start_says_what_of_the_settings_and_of_the_other_files_fails(folder: Path) -> None:
     edit(folder / "worker.yaml", _set("kafka://h", "kafka", "bootstrap_servers"))
     edit(folder / "features.yaml", _set("nosuch", "events", "id"))
     with pytest.raises(ConfigurationError) as refusal:
