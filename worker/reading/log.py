@@ -13,7 +13,7 @@ from schemas.batch import Records
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 from worker.kafka import make_consumer
 from worker.kafka_log import heard
-from worker.poll import records_of
+from worker.records import records_of
 from worker.settings import Kafka
 
 _MOST = 20_000
