@@ -14,6 +14,7 @@ from features.definition.binding import Bindings
 from features.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
 from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +57,10 @@ def cast_like(name: str, array: pa.Array, began: pa.DataType) -> pa.Array:
     if array.type == began:
         return array
     try:
+        if pa.types.is_string(began) and pa.types.is_floating(array.type):
+            column, bad = to_column(array, Kind.STRING, 0, f"column {name}")
+            if not bad.any():
+                return as_array(column)
         return array.cast(began)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ConfigurationError(

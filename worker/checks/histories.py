@@ -7,7 +7,7 @@ from contextlib import closing
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 from worker.app import open_store
-from worker.checks.finding import Finding, many, ok, refused, warning
+from worker.checks.finding import Finding, many, ok, refused, skipped, warning
 from worker.checks.topics import days
 from worker.histories.place import expiry_ms, refuse_split
 from worker.histories.state import read_record, refuse_other
@@ -22,8 +22,13 @@ def checks(feature_set: FeatureSet | None) -> list[str]:
     return [WINDOWS, REBUILD, STATE] if feature_set and feature_set.has_histories else []
 
 
-def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
-    """Whether the windows can be computed from the topic, and again from its records."""
+def judge_windows(
+    feature_set: FeatureSet, topic: InputTopic, *, retention_known: bool = True
+) -> list[Finding]:
+    """Whether the windows can be computed from the topic, and again from its records.
+
+    retention_known: whether a topic without retention is known to keep its records for ever.
+    """
     try:
         refuse_split(feature_set.windows, topic)
     except ConfigurationError as error:
@@ -31,6 +36,9 @@ def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
     else:
         count, parts = len(feature_set.windows), topic.partitions
         findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+    if not retention_known:
+        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        return [*findings, skipped(REBUILD, why)]
     return [*findings, _judge_retention(feature_set, topic.retention_ms)]
 
 
@@ -51,7 +59,11 @@ def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Findi
 
 
 def check_state(
-    settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    topic: InputTopic,
+    *,
+    retention_known: bool = True,
 ) -> list[Finding]:
     """That the state in the store, if there is one, is of this topic.
 
@@ -63,8 +75,11 @@ def check_state(
     refuse_other(state, record, topic)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     known = "new" if record is None else f"of {topic.name} as it is"
+    if kept_ms is None and retention_known:
+        found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
+        return [ok(STATE, f"{found} (store.max_lag_s bounds them)")]
     if kept_ms is None:
-        found = f"{state}: {known}; the topic has no retention that may be read, so that histories "
+        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
         remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
         return [warning(STATE, found + "are kept for ever", remedy)]
     kept = f"histories are kept for {days(kept_ms)} after their last event"

@@ -122,6 +122,13 @@ def test_a_column_that_changes_its_type_for_good_is_named(file: Path, tmp_path: 
         built(tmp_path / "out.parquet", [file, other])
 
 
+def test_floats_in_a_column_that_began_as_text_are_their_digits(tmp_path: Path) -> None:
+    rows: list[Row | str] = [row(0, customer_id="c"), row(1, customer_id=4_275_982_953_449_306.0)]
+    path = lines(tmp_path / "events.jsonl", rows)
+    table, _ = built(tmp_path / "out.parquet", [path], chunk_rows=1)
+    assert table["customer_id"].to_pylist() == ["c", "4275982953449306"]
+
+
 @pytest.mark.parametrize("field", ["CUSTOMER_ID", "customer_id"])
 def test_rows_can_be_records_of_several_partitions(file: Path, tmp_path: Path, field: str) -> None:
     made, raw = handbook(), pq.read_table(file)

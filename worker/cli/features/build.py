@@ -55,7 +55,8 @@ def build(
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="Take the rows as records that this field keys, of several partitions",
+            help="Assign rows to partitions by this field, with Kafka's default partitioner; needs "
+            "--partitions.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +65,7 @@ def build(
         typer.Option(
             min=1,
             metavar="N",
-            help="and of so many, as Kafka's producer deals them out.",
+            help="Number of partitions; needs --partition-by.",
             show_default=False,
         ),
     ] = None,
@@ -73,9 +74,12 @@ def build(
     allow_late: Annotated[
         bool, typer.Option("--allow-late", help="Write the table though over 1 % of rows are late.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a table that is there.")
+    ] = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Build a training table: features, who is who, labels, by the code that serves them.
+    """Build a training table (features, ids and keys, labels) with the code that serves them.
 
     Reads event files or, without --events, the pipeline's input topic up to
     its end as of now. Rows come in the order of the files, or by partition
@@ -85,6 +89,7 @@ def build(
     from worker.cli.features.without_pandas import spare_pandas
 
     spare_pandas()
+    _require_free(out, force=force)
     from features.definition import load_feature_set
 
     files = [*(events or []), *(more_events or [])]
@@ -100,6 +105,16 @@ def build(
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
+
+
+def _require_free(out: Path, *, force: bool) -> None:
+    """Raises ConfigurationError for a file that would be lost, before anything is read."""
+    from schemas.errors import ConfigurationError
+
+    if out.is_file() and not force:
+        raise ConfigurationError(
+            f"--out: {out} is there already; name another file, or overwrite it with --force"
+        )
 
 
 def _build(
@@ -160,6 +175,7 @@ def _source(
 
 @contextmanager
 def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+    from models.policy import Rules, load_policy
     from schemas.errors import ConfigurationError
     from worker.reading.events import LogEvents
     from worker.reading.log import TopicLog, answering
@@ -171,12 +187,13 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
             f"{pipeline / FILE_NAME}"
         )
     settings = load_settings(pipeline)
+    rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     with (
         answering(kafka),
         TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
     ):
-        yield LogEvents(feature_set, settings, log)
+        yield LogEvents(feature_set, settings, rules, log)
 
 
 def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> FileEvents:
