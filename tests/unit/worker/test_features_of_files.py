@@ -67,7 +67,7 @@ def test_a_table_that_is_there_is_overwritten_only_when_told_so(
 
 def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:
     table, again = tmp_path / "table.parquet", tmp_path / "again.parquet"
-    whole = transactions(200, 5)
+    whole = transactions(200, 5, days=20)
     ids = whole["TRANSACTION_ID"].to_pylist()
     # A label of an id is one of all events that bear it.
     whole = whole.filter(pa.array([ids.count(event_id) == 1 for event_id in ids]))

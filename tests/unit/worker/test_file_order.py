@@ -146,7 +146,7 @@ def test_the_times_of_records_are_a_column_of_the_file(tmp_path: Path) -> None:
     assert "no --record-time" in told.stderr
     build = ("build", "-p", folder, "--events", path, "--out", tmp_path / "out.parquet")
     assert "no --record-time" in run(*build).stderr
-    told = run(*build, "--record-time", "kafka_time")
+    told = run(*build, "--force", "--record-time", "kafka_time")
     assert (json.loads(told.stdout)["ahead"], "--record-time" in told.stderr) == (1, False)
 
 
