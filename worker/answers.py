@@ -75,7 +75,7 @@ class Answers:
             polled.next_offsets,
             polled.group_metadata,
             polled.epoch,
-            {p: Note(self._topic_id, highest.get(p)).encode() for p in polled.next_offsets},
+            {p: Note(self._topic_id, highest.get(p, ())).encode() for p in polled.next_offsets},
             processed.writes,
             apart,
         )

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-_TOPIC_ID, _HIGHEST = "topic_id", "highest_event_time"
+_TOPIC_ID, _HIGHEST = "topic_id", "highest_event_times"
+_HIGHEST_ALONE = "highest_event_time"
+"""In notes of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +18,15 @@ class Note:
 
     Attributes:
         topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
-        highest_event_time: of the events before the offset, in microseconds since 1970-01-01 UTC;
-            None without such events.
+        highest_event_times: of the events before the offset that support the watermark, from the
+            highest, in microseconds since 1970-01-01 UTC; empty without such events.
     """
 
     topic_id: str | None = None
-    highest_event_time: int | None = None
+    highest_event_times: tuple[int, ...] = ()
 
     def encode(self) -> str:
-        values = {_TOPIC_ID: self.topic_id, _HIGHEST: self.highest_event_time}
+        values = {_TOPIC_ID: self.topic_id, _HIGHEST: [*self.highest_event_times] or None}
         present = {name: value for name, value in values.items() if value is not None}
         return json.dumps(present) if present else ""
 
@@ -37,7 +39,19 @@ class Note:
             return cls()
         if not isinstance(values, Mapping):
             return cls()
-        return cls(_typed(values, _TOPIC_ID, str), _typed(values, _HIGHEST, int))
+        return cls(_typed(values, _TOPIC_ID, str), _highest(values))
+
+
+def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read the highest event times.
+
+    The single one of an earlier version may be of a wild event: it supports the watermark as one
+    event does, and no more.
+    """
+    times = _typed(values, _HIGHEST, list)
+    if times is None:
+        times = [_typed(values, _HIGHEST_ALONE, int)]
+    return tuple(times) if all(type(time) is int for time in times) else ()
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:

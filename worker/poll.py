@@ -186,11 +186,7 @@ class Poller:
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
         self._warn_without_event_time(notes)
         self.log_state = LogState(
-            {
-                p: note.highest_event_time
-                for p, note in notes.items()
-                if note.highest_event_time is not None
-            }
+            {p: note.highest_event_times for p, note in notes.items() if note.highest_event_times}
         )
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)

@@ -18,13 +18,16 @@ from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
+LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
+"""Flags of events, of whatever entity."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windowed:
-    """values: float64[N] by window. flags: uint32[N], bits from ``WindowPlan.flag_names``."""
+    """values: float64[N] by window. flags: uint64[N], bits from ``WindowPlan.flag_names``."""
 
     values: Mapping[str, Floats]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
 
 
@@ -44,11 +47,11 @@ class WindowPlan:
         """The meaning of each bit of the flags, from the lowest."""
         if not self.entities:
             return ()
-        return ("late", "duplicate", *(f"history_capped:{e.entity}" for e in self.entities))
+        return (LATE, AHEAD, DUPLICATE, *(f"history_capped:{e.entity}" for e in self.entities))
 
     @property
     def back(self) -> int:
-        """How far before the highest event time so far an event to come may see, in microseconds."""
+        """How far before the watermark an event to come may see, in microseconds."""
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
@@ -83,16 +86,17 @@ class WindowReading:
         each: does the works, which do not depend on each other. Raises ConfigurationError where the store holds something else than histories.
         """
         plan, batch = self._plan, self._batch
-        flags = np.zeros(len(batch), np.uint32)
+        flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
         wholes = self._works(found, frame)
         parts = [part for whole in wholes for part in portions(whole)]
         writes = list(each(Work.run, parts))
-        flags |= self._at.events.late.astype(np.uint32)
-        for bit, whole in enumerate(wholes, 2):
-            flags |= whole.columns.duplicate.astype(np.uint32) << np.uint32(1)
-            flags |= whole.columns.capped.astype(np.uint32) << np.uint32(bit)
+        flags |= self._at.events.late.astype(np.uint64)
+        flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
+        for bit, whole in enumerate(wholes, 3):
+            flags |= whole.columns.duplicate.astype(np.uint64) << np.uint64(2)
+            flags |= whole.columns.capped.astype(np.uint64) << np.uint64(bit)
         return Windowed(
             {name: column for w in wholes for name, column in w.columns.values.items()},
             flags,

@@ -132,19 +132,19 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     ground = make_ground()
     ground.set("delivery", guarantee=guarantee)
     # One customer's events, seven minutes apart.
-    ground.send(0, 7, 14)
+    ground.send(0, 7, 14, 21, 28)
     with worker(ground.folder):
-        assert numbers(ground.scores(3)) == [1.0, 2.0, 3.0]
-    highest = (TIME_MS + 14 * _MINUTE_MS) * 1000
+        assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    highest = [(TIME_MS + i * _MINUTE_MS) * 1000 for i in (28, 21, 14)]
     offset, note = ground.checkpoint()
-    assert offset >= 3
-    assert json.loads(note or "") == {"highest_event_time": highest}
-    # A customer's event of 14 minutes before, and the first one's of a minute before.
-    ground.send(0, 13, 21)
+    assert offset >= 5
+    assert json.loads(note or "")["highest_event_times"] == highest
+    # A customer's event of 14 minutes before the watermark, and another one's of just before.
+    ground.send(0, 27, 35)
     with worker(ground.folder):
-        scores = ground.scores(6)[3:]
+        scores = ground.scores(8)[5:]
     assert [score["flags"] for score in scores] == [["late", "duplicate"], [], []]
-    assert numbers(scores)[1:] == [1.0, 4.0]
+    assert numbers(scores)[1:] == [1.0, 6.0]
 
 
 def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeGround) -> None:

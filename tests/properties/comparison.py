@@ -18,13 +18,14 @@ from tests.oracles.windows import (
     Sight,
     Window,
     counted,
+    early,
     float32,
     frauds,
-    highest_before,
     kept,
     look,
     serial,
     value,
+    watermarks_before,
 )
 from tests.properties.logs import is_event
 from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
@@ -56,7 +57,7 @@ class Comparison:
         self._set = feature_set
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
-        self._before = highest_before(good)
+        self._before = watermarks_before(self.rules, good)
         exact = ENTITIES if scenario.partitions == 1 else [OWN]
         self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
         self._known: dict[tuple[str, Place], float] = {}
@@ -112,11 +113,13 @@ class Comparison:
         return units / 10**window.digits if isinstance(units, int) else None
 
     def compare_after(
-        self, after: LogState, notes: dict[int, int], events: Sequence[Event]
+        self, after: LogState, notes: dict[int, tuple[int, ...]], events: Sequence[Event]
     ) -> None:
         expected = dict(notes)
         for x in events:
-            expected[x.partition] = int(max(x.time, self._before[x.place]))
+            if not early(self.rules, x):
+                times = [*expected.get(x.partition, ()), x.time]
+                expected[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
         if dict(after.highest) != expected:
             raise DisagreementError(f"the log's state is {after.highest}, not {expected}")
 
@@ -140,6 +143,8 @@ class Comparison:
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
         if any(sight.late for sight in sights.values()):
             expected.add("late")
+        if any(sight.ahead for sight in sights.values()):
+            expected.add("ahead")
         if any(sight.duplicate for sight in sights.values()):
             expected.add("duplicate")
         if found != expected:
@@ -152,6 +157,7 @@ class Comparison:
         self._tally["events"] += 1
         for entity, sight in sights.items():
             self._tally[f"late, {entity}"] += sight.late
+            self._tally[f"ahead, {entity}"] += sight.ahead
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
             self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
@@ -167,7 +173,7 @@ class Comparison:
         lines = [f"{x}"]
         for entity, s in sights.items():
             lines.append(
-                f"{entity}: late {s.late}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
+                f"{entity}: late {s.late}, ahead {s.ahead}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
             )
             lines += [f"  sees {member}" for member in s.members]
         for window in WINDOWS:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.features.inputs import RecordTimeOption, tell_flagged
 from worker.cli.options import HERE, PipelineOption
 from worker.exit_codes import ExitCode
 
@@ -26,6 +28,7 @@ def score(
         Path, typer.Option(help="Events: .parquet, .avro (container), .jsonl or .ndjson.")
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first events.")] = None,
+    record_time: RecordTimeOption = None,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Score a file of events with the same stages as the worker, without Kafka or Redis.
@@ -38,32 +41,43 @@ def score(
     from worker.app import load_pipeline
 
     loaded = load_pipeline(pipeline)
+    flagged: Counter[str] = Counter()
     if sys.stdout.isatty():
-        refused = _table(loaded, events, limit or 50)
+        lines = _lines(loaded, events, limit or 50, record_time, flagged)
+        refused = _table(loaded, events, lines)
     else:
         refused = 0
-        for kind, line in _lines(loaded, events, limit):
+        for kind, line in _lines(loaded, events, limit, record_time, flagged):
             print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
             refused += kind == "refused"
+    tell_flagged(loaded.feature_set, flagged, without_record_time=record_time is None)
     if refused:
         print(f"{refused:,} rows were refused and have no score", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _lines(
-    pipeline: Pipeline, events: Path, limit: int | None
+    pipeline: Pipeline,
+    events: Path,
+    limit: int | None,
+    record_time: str | None,
+    flagged: Counter[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """("score", record) for each event, ("refused", why) for each that cannot be scored."""
+    """("score", record) for each event, ("refused", why) for each that cannot be scored.
+
+    Counts scores by flag in ``flagged``.
+    """
     from worker.replay import replay_file
 
-    for processed in replay_file(pipeline, events, limit):
+    for processed in replay_file(pipeline, events, limit, record_time):
+        flagged.update(processed.flags)
         for record in processed.scores:
             yield "score", record
         for refused in processed.refused:
             yield "refused", {"refused": asdict(refused)}
 
 
-def _table(pipeline: Pipeline, events: Path, limit: int) -> int:
+def _table(pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]) -> int:
     """Print the scores, and each refused row on stderr; return how many were refused."""
     from rich.console import Console
     from rich.table import Table
@@ -74,7 +88,7 @@ def _table(pipeline: Pipeline, events: Path, limit: int) -> int:
         right = name in ("score", "margin")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     refused = []
-    for kind, line in _lines(pipeline, events, limit):
+    for kind, line in lines:
         if kind == "score":
             table.add_row(*map(Text, _cells(line)))
         else:

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.bind import LATEST
+from features.definition.spec import MAX_WATERMARK_SUPPORT
 from worker.note import Note
 
 NOTES = st.builds(
-    Note, st.none() | st.text(max_size=40), st.none() | st.integers(-(2**63), 2**63 - 1)
+    Note,
+    st.none() | st.text(max_size=40),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4).map(tuple),
 )
 
 
@@ -34,6 +38,9 @@ def test_a_note_is_read_as_it_was_written(note: Note) -> None:
         '{"topic_id": 7, "highest_event_time": "7"}',
         '{"highest_event_time": true}',
         '{"highest_event_time": 7.0}',
+        '{"highest_event_times": 7}',
+        '{"highest_event_times": [7, "7"]}',
+        '{"highest_event_times": [true]}',
     ],
 )
 def test_metadata_of_other_programs_says_nothing(text: str) -> None:
@@ -46,5 +53,14 @@ def test_no_metadata_is_too_odd(text: str) -> None:
 
 
 def test_fields_of_later_versions_are_passed_over() -> None:
-    later = json.dumps({"topic_id": "a", "highest_event_time": 5, "marks": [1]})
-    assert Note.decode(later) == Note("a", 5)
+    later = json.dumps({"topic_id": "a", "highest_event_times": [5, 4], "marks": [1]})
+    assert Note.decode(later) == Note("a", (5, 4))
+
+
+def test_the_highest_time_in_a_note_of_an_earlier_version_is_that_of_one_event() -> None:
+    assert Note.decode('{"topic_id": "a", "highest_event_time": 5}') == Note("a", (5,))
+
+
+def test_a_note_of_the_most_support_fits_into_the_metadata_that_brokers_take() -> None:
+    latest = (LATEST,) * MAX_WATERMARK_SUPPORT
+    assert len(Note("x" * 22, latest).encode().encode()) < 4096
