@@ -197,8 +197,8 @@ def test_a_topic_of_labels_has_to_be_named_and_to_be_there(
 def test_a_history_is_shown_as_the_store_holds_it(
     tmp_path: Path, redis_url: str, kafka: SharedKafka, seed: int
 ) -> None:
-    raw = transactions(60, seed, days=5)
-    ids = pa.array(range(60), pa.int32())
+    raw = transactions(200, seed, days=5)
+    ids = pa.array(range(200), pa.int32())
     events = write(tmp_path / "events.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
     folder = pipeline(tmp_path / "p", kafka.bootstrap, redis_url, input_topic="in")
     with pytest.raises(AssertionError, match="a worker that runs with them begins them"):
