@@ -68,6 +68,11 @@ class Pipeline:
     def rules(self) -> Rules:
         return self.serving.decide.rules
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that the model and the policy use."""
+        return self.rules.features.union(feature.name for feature in self.bundle.features)
+
 
 def load_pipeline(folder: Path) -> Pipeline:
     """Raises ConfigurationError naming what in the folder does not hold."""
@@ -280,7 +285,7 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
     if not pipeline.feature_set.has_histories:
         return NoHistories()
-    find = partial(find_place, pipeline.settings, pipeline.feature_set, store)
+    find = partial(find_place, pipeline.settings, pipeline.feature_set, pipeline.features, store)
     return StoredHistories(store, find, watchdog)
 
 

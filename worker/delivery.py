@@ -66,7 +66,11 @@ class Delivery:
 
     def _outbox(self, polled: Polled, processed: Processed) -> Outbox:
         """All that is committed of a micro-batch: offsets and the log's state behind it included."""
-        highest, topic_id = processed.after.highest, self.topics.input.topic_id
+        after, topic_id = processed.after, self.topics.input.topic_id
+        notes = {
+            p: Note(topic_id, after.highest.get(p), after.lowest.get(p, {}))
+            for p in polled.next_offsets
+        }
         return Outbox(
             processed.keys,
             processed.values,
@@ -75,7 +79,7 @@ class Delivery:
             polled.next_offsets,
             polled.group_metadata,
             polled.epoch,
-            {p: Note(topic_id, highest.get(p)).encode() for p in polled.next_offsets},
+            {p: note.encode() for p, note in notes.items()},
             processed.writes,
         )
 
@@ -94,6 +98,8 @@ def count(flight: Flight) -> None:
     metrics.not_additive.inc(processed.not_additive)
     for name, number in processed.flags.items():
         metrics.flags.labels(name).inc(number)
+    for entity, share in processed.coverage.items():
+        metrics.history_coverage.labels(entity).set(share)
     for letter in processed.dead_letters:
         metrics.dead_letters.labels(letter.code.value).inc()
     for stage, seconds in processed.seconds.items():

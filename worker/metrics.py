@@ -94,6 +94,12 @@ compactions = Counter(
     "Histories from which members were cut that no event can see any more.",
     registry=REGISTRY,
 )
+history_coverage = Gauge(
+    "fraud_worker_history_coverage_ratio",
+    "Share of an entity's longest window that its histories reach back: 1 where they are filled.",
+    ["entity"],
+    registry=REGISTRY,
+)
 paused = Gauge(
     "fraud_worker_paused",
     "1 while reading is paused because a dependency is away.",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-_TOPIC_ID, _HIGHEST = "topic_id", "highest_event_time"
+from features.history.log_state import LogState
+
+_TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_time", "lowest_event_time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,20 @@ class Note:
         topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
         highest_event_time: of the events before the offset, in microseconds since 1970-01-01 UTC;
             None without such events.
+        lowest_event_time: that histories have from before the offset, likewise, by
+            `Namespace.history_digest`; empty without such events.
     """
 
     topic_id: str | None = None
     highest_event_time: int | None = None
+    lowest_event_time: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> str:
-        values = {_TOPIC_ID: self.topic_id, _HIGHEST: self.highest_event_time}
+        values = {
+            _TOPIC_ID: self.topic_id,
+            _HIGHEST: self.highest_event_time,
+            _LOWEST: self.lowest_event_time or None,
+        }
         present = {name: value for name, value in values.items() if value is not None}
         return json.dumps(present) if present else ""
 
@@ -37,7 +46,21 @@ class Note:
             return cls()
         if not isinstance(values, Mapping):
             return cls()
-        return cls(_typed(values, _TOPIC_ID, str), _typed(values, _HIGHEST, int))
+        lowest = _typed(values, _LOWEST, dict) or {}
+        return cls(
+            _typed(values, _TOPIC_ID, str),
+            _typed(values, _HIGHEST, int),
+            {name: time for name, time in lowest.items() if type(time) is int},
+        )
+
+
+def log_state_of(notes: Mapping[int, Note]) -> LogState:
+    """The log's state that the notes of partitions tell."""
+    highest = {p: note.highest_event_time for p, note in notes.items()}
+    return LogState(
+        {p: time for p, time in highest.items() if time is not None},
+        {p: note.lowest_event_time for p, note in notes.items() if note.lowest_event_time},
+    )
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:

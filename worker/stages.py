@@ -32,7 +32,7 @@ class Processed:
     decisions: events by segment and decision; flags: events by name. seconds: time spent in each
     station. writes: what the online store takes before the micro-batch is committed; after: the
     log's state behind it. explained: events that were given reasons; not_additive: those of them
-    whose contributions miss the margin.
+    whose contributions miss the margin. coverage: as `WindowPlan.coverage`, behind it.
     """
 
     keys: Sequence[bytes | None]
@@ -47,6 +47,7 @@ class Processed:
     after: LogState = field(default_factory=LogState)
     explained: int = 0
     not_additive: int = 0
+    coverage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class Stages:
             enriched.after,
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
+            self.enrich.coverage(enriched),
         )
 
 

@@ -194,6 +194,7 @@ class HistorySpec(Strict):
     allowed_lateness: Duration = MICROSECONDS["h"]
     duplicates: Duration = MICROSECONDS["d"]
     cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
+    accept_empty: list[Word] = []
 
 
 class FeatureSpec(Strict):

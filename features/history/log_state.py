@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 class LogState:
     """highest: for each partition the highest event time of the events before, in microseconds.
 
-    A partition without events before has no entry.
+    A partition without events before has no entry. lowest: for each partition the lowest event time
+    that histories have from it, by `Namespace.history_digest`; late events are in none.
     """
 
     highest: Mapping[int, int] = field(default_factory=dict)
+    lowest: Mapping[int, Mapping[str, int]] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -34,8 +34,8 @@ UNKNOWN = np.iinfo(np.int64).min
 class EntityWindows:
     """The windows of one entity over one history.
 
-    back: how far before the highest event time so far an event to come may see, in microseconds.
-    own: each key's events are all in one partition.
+    reach: of its longest window, in microseconds. back: how far before the highest event time so far
+    an event to come may see. own: each key's events are all in one partition.
     """
 
     def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
@@ -44,7 +44,8 @@ class EntityWindows:
         self.rules = rules
         kept = [column for w in windows for column in (w.value, w.where) if column is not None]
         self.layout = Layout.of(kept)
-        self.horizon = max(rules.duplicates, *(window.reach for window in windows))
+        self.reach = max(window.reach for window in windows)
+        self.horizon = max(rules.duplicates, self.reach)
         self.back = rules.allowed_lateness + self.horizon
         self.own = all(window.across is Across.OWN for window in windows)
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
@@ -140,7 +141,7 @@ def locate(
     events = Events(time, np.maximum(time, least), time < least)
     reached = {p: log.highest[p] for p in first if p in log.highest}
     slowest = min(log.highest.values(), default=None) if len(log.highest) == partitions else None
-    return Position(of, first, events, reached, slowest), LogState(highest)
+    return Position(of, first, events, reached, slowest), replace(log, highest=highest)
 
 
 def member_columns(

@@ -39,6 +39,7 @@ from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
+from worker.histories.state import label_namespace
 from worker.publish import SizeLimits
 from worker.replay import Serial
 from worker.stages import Processed
@@ -187,7 +188,9 @@ def _serial(
     settings = pipeline.settings
     shared = open_store(settings)
     store = Apart(shared)
-    state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
+    # Of the shared store the labels are read, of none the histories.
+    labels = label_namespace(shared, pipeline.feature_set.name, settings.state_name)
+    state = replace(labels, topic_id="oracle", partitions=1)
     stages = make_stages(
         pipeline,
         servings.widened(make_decoder(pipeline)),

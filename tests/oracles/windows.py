@@ -87,7 +87,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Rules:
-    """What of a feature set decides who sees whom. horizons: for each entity, without D."""
+    """What of a feature set decides who sees whom.
+
+    horizons: for each entity the reach of its longest window, without D.
+    """
 
     lateness: int
     remembered: int
@@ -96,13 +99,29 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What the partition of an event has had.
+
+    highest: event time before it; -inf where there is none. lowest: event time of all that were not
+    late, itself as well; inf where there is none.
+    """
+
+    highest: float
+    lowest: float
+
+
+@dataclass(frozen=True)
 class Sight:
-    """What an event sees of a history. members: in their order, without the event itself."""
+    """What an event sees of a history. members: in their order, without the event itself.
+
+    short: its longest window begins before the history does.
+    """
 
     base: int
     late: bool
     duplicate: bool
     capped: bool
+    short: bool
     members: Sequence[Event]
 
     @property
@@ -110,12 +129,9 @@ class Sight:
         return not (self.late or self.duplicate)
 
 
-def look(rules: Rules, entity: str, x: Event, highest: float, view: Iterable[Event]) -> Sight:
-    """What ``x`` sees of the members in ``view``, those of its key before it.
-
-    highest: of the event times before it in its own partition; -inf where there are none.
-    """
-    base = max(x.time, highest - rules.lateness)
+def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event]) -> Sight:
+    """What ``x`` sees of the members in ``view``, those of its key before it."""
+    base = max(x.time, past.highest - rules.lateness)
     horizon = max(rules.horizons[entity], rules.remembered)
     members = sorted(view, key=lambda m: m.order)
     beyond, seen = members[: -rules.cap], members[-rules.cap :]
@@ -124,6 +140,7 @@ def look(rules: Rules, entity: str, x: Event, highest: float, view: Iterable[Eve
         late=x.time < base,
         duplicate=any(m.id == x.id and m.time > base - rules.remembered for m in seen),
         capped=any(m.time > base - horizon for m in beyond),
+        short=base - past.lowest < rules.horizons[entity],
         members=seen,
     )
 
@@ -143,7 +160,7 @@ def counted(window: Window, cap: int, x: Event, sight: Sight) -> list[Event]:
 
 def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight]:
     """What each event sees in an uninterrupted run, where a key's events are of one partition."""
-    before = highest_before(log)
+    before = pasts(rules, log)
     members: dict[str, list[Event]] = defaultdict(list)
     sights = {}
     for x in sorted(log, key=lambda e: e.place):
@@ -154,13 +171,17 @@ def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight
     return sights
 
 
-def highest_before(log: Iterable[Event]) -> dict[Place, float]:
-    """The highest event time before each event in its own partition."""
+def pasts(rules: Rules, log: Iterable[Event]) -> dict[Place, Past]:
+    """What each event's own partition has had."""
     highest: dict[int, float] = defaultdict(lambda: -math.inf)
+    lowest: dict[int, float] = defaultdict(lambda: math.inf)
     found = {}
     for x in sorted(log, key=lambda e: e.place):
-        found[x.place] = highest[x.partition]
-        highest[x.partition] = max(x.time, highest[x.partition])
+        before = highest[x.partition]
+        if x.time >= before - rules.lateness:
+            lowest[x.partition] = min(x.time, lowest[x.partition])
+        found[x.place] = Past(before, lowest[x.partition])
+        highest[x.partition] = max(x.time, before)
     return found
 
 

@@ -16,7 +16,7 @@ from features.history.log_state import LogState
 from features.matrix import Enriched
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
-from features.windows import duplicates, engine
+from features.windows import coverage, duplicates, engine, plan
 from features.windows.frauds import Labels
 from features.windows.ragged import Pairs
 from features.windows.view import Search
@@ -30,6 +30,7 @@ _IN_ORDER = "_in_member_order"
 _REAL_IN_ORDER = getattr(merge, _IN_ORDER)
 _REAL_DUPLICATES = duplicates.find_duplicates
 _REAL_BEHIND = Search.behind
+_REAL_SHORT = coverage.find_short
 
 
 class CompactsByLength(MemoryStore):
@@ -80,7 +81,14 @@ class AnyPartition(Subject):
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
         every = max(log.highest.values(), default=None)
         known = {} if every is None else dict.fromkeys(range(self.namespace.partitions), every)
-        return super().enrich(batch, LogState(known))
+        return super().enrich(batch, replace(log, highest=known))
+
+
+class NeverFull(Subject):
+    """How far back histories reach is not read from the offsets' notes."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        return super().enrich(batch, replace(log, lowest={}))
 
 
 class Forgetful(Subject):
@@ -133,6 +141,11 @@ def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     return _REAL_DUPLICATES(merged, codes, none_late, rules)
 
 
+def _late_ones_fill(plans: Any, namespace: Any, log: Any, at: Any) -> Any:
+    events = replace(at.events, late=np.zeros_like(at.events.late))
+    return _REAL_SHORT(plans, namespace, log, replace(at, events=events))
+
+
 def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
     return labels.event_time[pairs.item] > after[pairs.query]
 
@@ -176,6 +189,11 @@ BUGS: Mapping[str, Bug] = {
     "the cap is off by one": Bug(OneMore),
     "lateness by any partition": Bug(AnyPartition),
     "lateness by the batch alone": Bug(Forgetful),
+    "histories begin anew with each batch": Bug(NeverFull),
+    "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
+    "histories are full an instant too soon": _patched(
+        coverage, "_before", lambda time, reach: time - reach + 1
+    ),
     "late events join": _patched(engine, "find_duplicates", _late_ones_join),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)

@@ -20,9 +20,9 @@ from tests.oracles.windows import (
     counted,
     float32,
     frauds,
-    highest_before,
     kept,
     look,
+    pasts,
     serial,
     value,
 )
@@ -56,7 +56,7 @@ class Comparison:
         self._set = feature_set
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
-        self._before = highest_before(good)
+        self._before = pasts(self.rules, good)
         exact = ENTITIES if scenario.partitions == 1 else [OWN]
         self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
         self._known: dict[tuple[str, Place], float] = {}
@@ -111,14 +111,16 @@ class Comparison:
         units = kept(window, self.rules.cap, member) if window.of else None
         return units / 10**window.digits if isinstance(units, int) else None
 
-    def compare_after(
-        self, after: LogState, notes: dict[int, int], events: Sequence[Event]
-    ) -> None:
-        expected = dict(notes)
+    def compare_after(self, after: LogState, before: LogState, events: Sequence[Event]) -> None:
+        highest = dict(before.highest)
+        lowest = {p: set(times.values()) for p, times in before.lowest.items()}
         for x in events:
-            expected[x.partition] = int(max(x.time, self._before[x.place]))
-        if dict(after.highest) != expected:
-            raise DisagreementError(f"the log's state is {after.highest}, not {expected}")
+            past = self._before[x.place]
+            highest[x.partition] = int(max(x.time, past.highest))
+            lowest[x.partition] = {int(past.lowest)}
+        found = {p: set(times.values()) for p, times in after.lowest.items()}
+        if (dict(after.highest), found) != (highest, lowest):
+            raise DisagreementError(f"the log's state is {after}, not {highest}, {lowest}")
 
     def _sight(self, entity: str, x: Event, view: _View) -> Sight:
         if entity in self.exact:
@@ -138,6 +140,7 @@ class Comparison:
         names = self._set.flag_names
         found = {name for bit, name in enumerate(names) if bits >> bit & 1}
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
+        expected |= {f"history_short:{e}" for e, sight in sights.items() if sight.short}
         if any(sight.late for sight in sights.values()):
             expected.add("late")
         if any(sight.duplicate for sight in sights.values()):
@@ -154,6 +157,7 @@ class Comparison:
             self._tally[f"late, {entity}"] += sight.late
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
+            self._tally[f"short, {entity}"] += sight.short
             self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
             self._tally[f"tied, {entity}"] += any(m.time == x.time for m in sight.members)
 

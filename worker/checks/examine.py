@@ -23,7 +23,7 @@ from worker.checks import (
     topics,
     wire,
 )
-from worker.checks.files import read_files
+from worker.checks.files import Files, read_files
 from worker.checks.finding import Finding, examined, holds, skipped
 from worker.kafka import make_admin
 from worker.settings import WorkerSettings
@@ -68,7 +68,7 @@ def examine(folder: Path) -> Iterator[Finding]:
             yield from _without_brokers(feature_set, "there is no client")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, feature_set, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
 
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
@@ -92,10 +92,11 @@ def _kafka(
     admin: AdminClient,
     lines: list[str],
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
     yield from findings
     yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
@@ -108,7 +109,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, feature_set, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_holds=store_holds)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -121,11 +122,12 @@ def _kafka(
 
 def _histories(
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     source: topics.Topic | None,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     if feature_set is None or not feature_set.has_histories:
         return
     if source is None:
@@ -135,10 +137,18 @@ def _histories(
     topic = source.as_input()
     yield from histories.judge_windows(feature_set, topic)
     if store_holds and settings.store is not None:
-        look = partial(histories.check_state, settings, feature_set, topic)
+        used = model.used_features(settings, files.rules)
+        look = partial(histories.check_state, settings, feature_set, topic, used)
         yield from examined(histories.STATE, look)
+        yield from examined(
+            histories.COVERAGE,
+            lambda: histories.check_coverage(
+                settings, feature_set, group.read_checkpoints(settings, topic)
+            ),
+        )
     else:
-        yield skipped(histories.STATE, "the online store does not hold")
+        for check in (histories.STATE, histories.COVERAGE):
+            yield skipped(check, "the online store does not hold")
 
 
 def _group(
