@@ -9,7 +9,7 @@ import numpy as np
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.windows.engine import EntityWindows, Position
-from features.windows.ragged import Longs, Mask
+from features.windows.ragged import Mask
 
 _NONE = np.iinfo(np.int64).max
 """The lowest event time of histories that have no event."""
@@ -39,8 +39,7 @@ def find_short(
         for plan in plans:
             digest = digests[plan.entity]
             lowest = np.minimum(running, known.get(digest, _NONE))
-            begins = _before(at.events.base[rows], plan.reach)
-            short[plan.entity][rows] = lowest > begins
+            short[plan.entity][rows] = lowest > at.events.base[rows] - plan.reach
             if lowest[-1] != _NONE:
                 reached[digest] = int(lowest[-1])
         behind[partition] = reached
@@ -68,8 +67,3 @@ def coverage(
 def digest_of(plan: EntityWindows, namespace: Namespace) -> str:
     """The name of an entity's histories in `LogState.lowest`."""
     return namespace.history_digest(plan.entity, plan.layout.digest)
-
-
-def _before(time: Longs, reach: int) -> Longs:
-    """Time - reach, which stays within 64 bits."""
-    return np.maximum(time, np.iinfo(np.int64).min + reach) - reach

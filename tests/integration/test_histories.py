@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from features.history.namespace import Namespace
+from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.healthy import edit
@@ -138,7 +138,9 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     highest = (TIME_MS + 14 * _MINUTE_MS) * 1000
     offset, note = ground.checkpoint()
     assert offset >= 3
-    assert json.loads(note or "") == {"highest_event_time": highest}
+    told = json.loads(note or "")
+    assert told["highest_event_time"] == highest
+    assert set(told["lowest_event_time"].values()) == {TIME_MS * 1000}
     # A customer's event of 14 minutes before, and the first one's of a minute before.
     ground.send(0, 13, 21)
     with worker(ground.folder):
@@ -157,13 +159,17 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
     assert namespace is not None
     assert (namespace.state, namespace.partitions) == (ground.topics["input_topic"], 1)
     with redis.Redis.from_url(ground.store) as client:
-        record = json.loads(client.get(namespace.record_key) or b"")
+        key = record_key("payments", namespace.state)
+        record = json.loads(client.get(key) or b"")
         (expiry_ms,) = [client.pttl(key) for key in client.scan_iter("*:history:*")]
-        assert client.pttl(namespace.record_key) == -1
+        assert client.pttl(key) == -1
     assert record == {
         "topic": ground.topics["input_topic"],
         "topic_id": namespace.topic_id,
         "partitions": 1,
+        "group": ground.topics["input_topic"],
+        "key": namespace.key.hex(),
+        "histories": record["histories"],
     }
     longest = _HORIZON_MS + _RETENTION_MS
     assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
@@ -192,6 +198,8 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
         with worker(ground.folder):
             read_until(ground.bootstrap, [aside], 4)
     ground.send(21)
+    assert f"store.accept_group: {aside}" in ground.refusal()
+    ground.set("store", accept_group=aside)
     with worker(ground.folder):
         assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 4.0]
 

@@ -12,14 +12,15 @@ import pytest
 from tests.oracles.windows import (
     Event,
     Label,
+    Past,
     Raw,
     Rules,
     Sight,
     Window,
     counted,
     float32,
-    highest_before,
     look,
+    pasts,
     serial,
     units,
     value,
@@ -27,7 +28,7 @@ from tests.oracles.windows import (
 
 S = 1_000_000
 RULES = Rules(lateness=10, remembered=50, cap=3, horizons={"card": 100})
-NEVER = -math.inf
+NEVER = Past(-math.inf, math.inf)
 
 
 def event(offset: int, time: int, **given: object) -> Event:
@@ -51,14 +52,8 @@ def sight(x: Event, *members: Event) -> Sight:
 
 def test_late_is_more_than_the_allowed_lateness_behind_the_highest_before() -> None:
     log = [event(0, 100), event(1, 90), event(2, 89), event(3, 95), event(4, 120), event(5, 109)]
-    assert highest_before(log) == {
-        (0, 0): NEVER,
-        (0, 1): 100,
-        (0, 2): 100,
-        (0, 3): 100,
-        (0, 4): 100,
-        (0, 5): 120,
-    }
+    highest = [-math.inf, 100, 100, 100, 100, 120]
+    assert [pasts(RULES, log)[x.place].highest for x in log] == highest
     sights = serial(RULES, "card", log)
     assert [s.late for s in sights.values()] == [False, False, True, False, False, True]
     assert [s.base for s in sights.values()] == [100, 90, 90, 95, 120, 110]
@@ -99,7 +94,7 @@ def test_the_newest_are_seen_and_a_hidden_one_that_a_window_could_reach_is_told(
     assert sight(event(9, 199), *members).capped
     assert not sight(event(9, 200), *members).capped
     assert not sight(event(9, 120), *members[1:]).capped
-    far = look(RULES, "card", event(9, 120), 210, members)
+    far = look(RULES, "card", event(9, 120), Past(210, 0), members)
     assert (far.base, far.late, far.capped) == (200, True, False)
 
 
@@ -139,7 +134,7 @@ def test_a_window_is_open_at_its_begin_and_closed_at_its_end(
 def test_a_late_event_sees_no_further_back_than_any_that_is_in_time() -> None:
     members = [event(0, 71), event(1, 85), event(2, 95)]
     x = event(3, 85)
-    found = look(RULES, "card", x, 100, members)
+    found = look(RULES, "card", x, Past(100, 0), members)
     assert found.late
     assert found.base == 90
     names = [m.offset for m in counted(window("count", over=19, current=True), 3, x, found)]

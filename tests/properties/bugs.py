@@ -191,9 +191,6 @@ BUGS: Mapping[str, Bug] = {
     "lateness by the batch alone": Bug(Forgetful),
     "histories begin anew with each batch": Bug(NeverFull),
     "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
-    "histories are full an instant too soon": _patched(
-        coverage, "_before", lambda time, reach: time - reach + 1
-    ),
     "late events join": _patched(engine, "find_duplicates", _late_ones_join),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)

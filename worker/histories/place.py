@@ -59,6 +59,7 @@ def claim_of(
         feature_set.entities_of(features),
         settings.kafka.accept_topic == topic.topic_id,
         feature_set.accept_empty,
+        settings.store.accept_group if settings.store else None,
     )
 
 

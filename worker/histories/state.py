@@ -86,6 +86,7 @@ class Claim:
         used: entities whose windows the model or the policy uses.
         accept_topic: the topic may take the place of an earlier one of its name.
         accept_empty: entities whose histories may begin empty although they are used.
+        accept_group: a group whose place this worker's may take.
     """
 
     source: Source
@@ -93,6 +94,7 @@ class Claim:
     used: frozenset[str] = frozenset()
     accept_topic: bool = False
     accept_empty: frozenset[str] = frozenset()
+    accept_group: str | None = None
 
     def emptied(self, record: StateRecord) -> list[str]:
         """The entities whose histories in the record's state are of no use to this worker."""
@@ -227,11 +229,12 @@ def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
     elif known.topic_id != own.topic_id and not wanted.accept_topic:
         why = "the topic was made anew"
         remedy = f"set kafka.accept_topic: {own.topic_id} to read it from its beginning"
-    elif known.group != own.group:
+    elif known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
             f"{own.group}: of two groups on one state each compacts what the other still needs; "
-            f"{_ANEW}, or set kafka.group to {known.group}"
+            f"{_ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
+            f"store.accept_group: {known.group}"
         )
     else:
         return
