@@ -1,4 +1,4 @@
-"""Every metric of the worker, declared once, with its meaning. Base units; no entity in a label."""
+"""Every metric of the worker, declared once, with its meaning. Base units; no entity's key in a label."""
 
 from __future__ import annotations
 

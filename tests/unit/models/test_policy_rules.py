@@ -38,6 +38,7 @@ FLAGS = (
     "late",
     "duplicate",
     "history_capped:card",
+    "history_short:card",
     "python_failed:P",
 )
 

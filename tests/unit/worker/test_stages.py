@@ -206,6 +206,9 @@ def test_events_see_those_before_them_in_whatever_batches(windowed: Path) -> Non
     assert [value for part in parts for value in part.values] == list(whole.values)
     assert whole.after.highest == {0: (TIME_MS + 13 * 60_000) * 1000}
     assert [*whole.after.lowest[0].values()] == [TIME_MS * 1000]
+    # Thirteen minutes of an hour.
+    assert whole.coverage == {"customer": 13 / 60}
+    assert whole.flags["history_short:customer"] == 14
 
 
 def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
