@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     FRAME_TRUNCATED = "frame_truncated"
     MAGIC_UNKNOWN = "magic_unknown"
     RECORD_TOO_LARGE = "record_too_large"
+    HEADER_INVALID = "header_invalid"
     # schema
     SCHEMA_UNKNOWN = "schema_unknown"
     SCHEMA_UNANSWERED = "schema_unanswered"
@@ -45,6 +46,7 @@ class ErrorCode(StrEnum):
     KEY_TOO_LONG = "key_too_long"
     # publish
     OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_REFUSED = "output_refused"
 
 
 @dataclass(frozen=True, slots=True)

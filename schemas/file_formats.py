@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,12 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import ErrorCode, RecordError
+from schemas.types import MAX_JSON_DEPTH, json_depth
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
 
 ANY = ".*"
 """Ends the name of a map: it may hold whatever stands behind the dot."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -140,6 +144,10 @@ def _parse_line(line: bytes, row: int, errors: dict[int, RecordError]) -> dict[s
         event = json.loads(line)
     except (ValueError, RecursionError):
         event = None
+    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    deep = line.count(b"{") + line.count(b"[") > MAX_JSON_DEPTH
+    if deep and json_depth(event) > MAX_JSON_DEPTH:
+        event = None
     if not isinstance(event, dict):
         errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")
         return {}
@@ -168,7 +176,8 @@ def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.A
     """The values as they come; as text where their types differ."""
     try:
         array = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    # ValueError: ArrowInvalid is one, and text with a lone surrogate, which UTF-8 cannot hold.
+    except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = None
     if array is not None and not pa.types.is_nested(array.type):
         return array
@@ -176,6 +185,9 @@ def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.A
     for row, value in enumerate(values):
         if isinstance(value, dict | list):
             errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} is no single value")
+            texts.append(None)
+        elif isinstance(value, str) and _SURROGATE.search(value):
+            errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} holds half a character")
             texts.append(None)
         else:
             texts.append(None if value is None else _text(value))

@@ -93,7 +93,7 @@ def define(schema: object, named: dict[str, Any]) -> Any:
 
     Returns it with full names in place of relative ones. Raises SchemaRefusedError.
     """
-    if _json_depth(schema) > MAX_JSON_DEPTH:
+    if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
     try:
         return parse_schema(schema, named_schemas=named, _write_hint=False)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def define(schema: object, named: dict[str, Any]) -> Any:
         raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
 
 
-def _json_depth(schema: object) -> int:
+def json_depth(schema: object) -> int:
     """Levels of nesting, found without recursion; stops counting past the limit."""
     level, depth = [schema], 0
     while level and depth <= MAX_JSON_DEPTH:

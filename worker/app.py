@@ -31,7 +31,7 @@ from worker.health import Health, HealthServer
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
-from worker.loop import Loop
+from worker.loop import Loop, Waits
 from worker.outage import Outage
 from worker.poll import Poller
 from worker.publish import SizeLimits
@@ -174,7 +174,8 @@ def run(pipeline: Pipeline) -> None:
         watchdog = Watchdog(settings.delivery.watchdog_s)
         watchdog.start()
         health = Health(stale_s=settings.delivery.watchdog_s)
-        server = HealthServer(health, settings.http.host, settings.http.port)
+        name = f"{settings.kafka.group} / {settings.replica}"
+        server = HealthServer(health, settings.http.host, settings.http.port, name)
         server.start()
         stack.callback(server.stop)
         store = open_store(settings)
@@ -235,7 +236,7 @@ def _make_loop(
         ),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
-        settle_s=delivery.broker_timeout_s,
+        Waits(delivery.broker_timeout_s, delivery.refused_s),
     )
     return loop, succession
 
@@ -309,7 +310,9 @@ def _make_checkpoint(
         )
     name = transactional_id(kafka.group, replica, 0)
     return ExactlyOnce(
-        make_producer=lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
+        make_producer=lambda told: make_producer(
+            kafka, limits.refresh(), on_delivery=told, **{"transactional.id": name}
+        ),
         replica=replica,
         topics=topics,
         limits=limits,

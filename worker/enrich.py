@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from features.definition import FeatureSet
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
@@ -37,12 +35,3 @@ class Enrich:
         """For each entity the share of its longest window that histories reach back, 0 to 1."""
         namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
         return self.feature_set.histories.coverage(enriched.after, namespace)
-
-    def counts(self, enriched: Enriched) -> dict[str, int]:
-        """Events by flag."""
-        if not enriched.flags.any():
-            return {}
-        return {
-            name: int(np.count_nonzero(enriched.flags >> np.uint32(bit) & np.uint32(1)))
-            for bit, name in enumerate(self.feature_set.flag_names)
-        }

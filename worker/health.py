@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import html
 import json
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from schemas.errors import ConfigurationError
+from schemas.address import mask_addresses
+from worker.http_server import Answer, HttpServer
 from worker.metrics import REGISTRY
+
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{name}</title></head>
+<body>
+<h1>{name}</h1>
+<ul>
+<li><a href="/live">/live</a>: 200 while the loop makes progress, 503 when a restart is due.</li>
+<li><a href="/ready">/ready</a>: 200 while events are scored, 503 with the reasons while not.</li>
+<li><a href="/metrics">/metrics</a>: the metrics, in Prometheus's text format.</li>
+</ul>
+</body>
+</html>
+"""
 
 
 class Health:
@@ -42,7 +56,7 @@ class Health:
 
     def away(self, dependency: str, reason: str) -> None:
         with self._lock:
-            self._away[dependency] = reason
+            self._away[dependency] = mask_addresses(reason)
 
     def back(self, dependency: str) -> None:
         with self._lock:
@@ -65,46 +79,43 @@ class Health:
 
 
 class HealthServer:
-    """Serves /live, /ready and /metrics from threads of its own."""
+    """Serves an index page, /live, /ready and /metrics from a thread of its own.
 
-    def __init__(self, health: Health, host: str, port: int) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path == "/metrics":
-                    self._answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
-                elif self.path == "/live":
-                    self._probe(health.live())
-                elif self.path == "/ready":
-                    self._probe(health.ready())
-                else:
-                    self._answer(404, b"/live, /ready and /metrics are here\n", "text/plain")
+    Args:
+        health: State of the loop that the probes report.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        name: Name of the worker on the index page.
 
-            def _probe(self, reasons: list[str]) -> None:
-                body = json.dumps({"ok": not reasons, "reasons": reasons}).encode() + b"\n"
-                self._answer(503 if reasons else 200, body, "application/json")
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+    """
 
-            def _answer(self, status: int, body: bytes, content_type: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                """Probes come every few seconds: not a word."""
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise ConfigurationError(
-                f"http: cannot listen on {host}:{port} ({error.strerror}); choose another http.host "
-                "or http.port, which may be 0 for a free one"
-            ) from None
-        self.port: int = self._server.server_address[1]
+    def __init__(self, health: Health, host: str, port: int, name: str = "fraud-worker") -> None:
+        self._health = health
+        self._index = _INDEX.format(name=html.escape(name)).encode()
+        self._server = HttpServer(host, port, self._answer)
+        self.port = self._server.port
 
     def start(self) -> None:
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        self._server.start()
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
+
+    def _answer(self, path: str) -> Answer:
+        match path:
+            case "/":
+                return Answer(200, self._index, "text/html; charset=utf-8")
+            case "/live":
+                return _probe(self._health.live())
+            case "/ready":
+                return _probe(self._health.ready())
+            case "/metrics":
+                return Answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+        return Answer(404, b"/, /live, /ready and /metrics are here\n")
+
+
+def _probe(reasons: list[str]) -> Answer:
+    body = json.dumps({"ok": not reasons, "reasons": reasons}).encode() + b"\n"
+    return Answer(503 if reasons else 200, body, "application/json")

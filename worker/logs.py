@@ -6,9 +6,11 @@ import logging
 import re
 import sys
 import time
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+
+from schemas.address import mask_addresses
 
 _REPEAT_S = 10.0
 
@@ -32,6 +34,25 @@ class _Repeats(logging.Filter):
         return True
 
 
+def _without_addresses(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Libraries name addresses in their errors, with all that stands in them."""
+    return {key: _masked(value) for key, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_addresses(value)
+    if isinstance(value, BaseException):
+        return mask_addresses(repr(value))
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
+
+
 def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> None:
     """Set up structlog, and send librdkafka's and libraries' own logs the same way."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
@@ -40,6 +61,7 @@ def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> Non
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _without_addresses,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()

@@ -28,6 +28,11 @@ class Note:
     highest_event_time: int | None = None
     lowest_event_time: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
+        """The note of a partition where the log's state is ``log``."""
+        return cls(topic_id, log.highest.get(partition), log.lowest.get(partition, {}))
+
     def encode(self) -> str:
         values = {
             _TOPIC_ID: self.topic_id,

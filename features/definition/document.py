@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from features.definition.yaml_reader import Collection, Place, Position, YamlRefusedError, read_yaml
 from features.suggest import unknown
 from schemas.errors import ConfigurationError
 
@@ -19,45 +18,9 @@ Location = tuple[str | int, ...]
 """Keys and list indexes from the root of a document to a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    key: yaml.Mark | None
-    value: yaml.Node
-
-
-class _Loader(yaml.SafeLoader):
-    """The core schema of YAML 1.2, without aliases.
-
-    YAML 1.1, PyYAML's own, reads the country ``NO`` as false, ``12:30`` as 750 and ``010`` as 8.
-    """
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own name and shape)
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, "aliases are not supported: write the value out", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
-_FLOAT = (
-    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.?(?:nan|NaN|NAN))$"
-)
-_CORE_SCHEMA = (
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("int", r"^[-+]?[0-9]+$", list("-+0123456789")),
-    (
-        "float",
-        _FLOAT,
-        list("-+0123456789.nN"),
-    ),
-)
-for _tag, _pattern, _first in _CORE_SCHEMA:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+MAX_BYTES = 8 * 1024 * 1024
+"""Bound on a file, held before it is parsed."""
+_SHOWN_CHARACTERS = 80
 
 
 class Document:
@@ -66,49 +29,58 @@ class Document:
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self._text = text
-        self._places: dict[Location, _Place] = {}
         try:
-            root = yaml.compose(text, Loader=_Loader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            hint = "; quote text that holds brackets" if "'['" in str(error.problem) else ""
-            raise self._refusal(mark, f"this is not valid YAML: {error.problem}{hint}") from error
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"{path}: this is not valid YAML: {error}") from error
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigurationError(f"{path}:1:1: expected a mapping of keys and values")
-        self.values: dict[str, Any] = self._construct(root, (), None)
+            values, root = read_yaml(text)
+        except YamlRefusedError as error:
+            raise self._refusal(error.line, error.column, str(error)) from error
+        if root is None or not isinstance(values, dict):
+            raise self._refusal(0, 0, "expected a mapping of keys and values")
+        self._root = root
+        self.values: dict[str, Any] = values
 
     @classmethod
     def read(cls, path: Path) -> Document:
         """The document at ``path``; ConfigurationError where it cannot be read or is not YAML."""
         try:
-            return cls(path, path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigurationError(f"{path}: cannot be read: {reason}") from error
+            # A pipe or a device has no end that a bound could be held against.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ConfigurationError(f"{path}: cannot be read: it is no regular file")
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError(f"{path}: is larger than {MAX_BYTES:,} bytes: split it")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            before = content[: error.start]
+            line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+            raise ConfigurationError(
+                f"{path}:{line}:{column}: cannot be read: it is not UTF-8 text: save it as UTF-8"
+            ) from error
+        return cls(path, text)
 
     def refuse(self, location: Location, message: str) -> ConfigurationError:
         """The error to raise for the value at ``location``, or its nearest parent in the file."""
-        while location and location not in self._places:
-            location = location[:-1]
-        return self._refusal(self._places[location].value.start_mark, message)
+        return self._refuse_at(self._nearest(location), message)
 
     def refuse_key(self, location: Location, message: str) -> ConfigurationError:
         """As ``refuse``, pointing at the key rather than at its value."""
-        place = self._places.get(location)
-        if place is None or place.key is None:
-            return self.refuse(location, message)
-        return self._refusal(place.key, message)
+        around = self._nearest(location[:-1])
+        if isinstance(around, Collection) and location and location[-1] in around.keys:
+            return self._refuse_at(around.keys[str(location[-1])], message)
+        return self.refuse(location, message)
 
     def refuse_within(self, location: Location, offset: int, message: str) -> ConfigurationError:
         """As ``refuse``, pointing at the character ``offset`` of the string at ``location``."""
-        node = self._places[location].value
-        index = _raw_index(self._text, node, offset)
+        value: Any = self.values
+        for part in location:
+            value = value[part]
+        _, _, start, end = _position(self._nearest(location))
+        index = _raw_index(self._text[:end], start, value, offset)
         before = self._text[:index]
-        line = before.count("\n") + 1
-        column = index - (before.rfind("\n") + 1) + 1
-        return ConfigurationError(f"{self.path}:{line}:{column}: {message}")
+        return self._refusal(before.count("\n"), index - (before.rfind("\n") + 1), message)
 
     def validate(self, model: type[M]) -> M:
         """The document as ``model``; ConfigurationError that lists all that does not hold."""
@@ -131,45 +103,27 @@ class Document:
         message = str(error["msg"]).removeprefix("Value error, ")
         if error["type"] == "value_error":
             return str(self.refuse(location, f"{name}: {message}" if name else message))
-        return str(self.refuse(location, f"{name}: {message}; found {error['input']!r}"))
+        shown = repr(error["input"])[:_SHOWN_CHARACTERS]
+        return str(self.refuse(location, f"{name}: {message}; found {shown}"))
 
-    def _refusal(self, mark: yaml.Mark | None, message: str) -> ConfigurationError:
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        return ConfigurationError(f"{self.path}{where}: {message}")
+    def _nearest(self, location: Location) -> Place:
+        """The place at ``location``, or that of its nearest parent in the file."""
+        place = self._root
+        for part in location:
+            if not isinstance(place, Collection):
+                break
+            inner: Any = place.inner
+            if part not in (inner if isinstance(inner, dict) else range(len(inner))):
+                break
+            place = inner[part]
+        return place
 
-    def _construct(self, node: yaml.Node, location: Location, key: yaml.Mark | None) -> Any:
-        self._places[location] = _Place(key, node)
-        if isinstance(node, yaml.MappingNode):
-            return self._construct_mapping(node, location)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._construct(n, (*location, i), None) for i, n in enumerate(node.value)]
-        return self._scalar(node)
+    def _refuse_at(self, place: Place, message: str) -> ConfigurationError:
+        line, column, *_ = _position(place)
+        return self._refusal(line, column, message)
 
-    def _construct_mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise self._refusal(key_node.start_mark, "a key must be a plain word")
-            name = str(key_node.value)
-            if name in values:
-                raise self._refusal(key_node.start_mark, f"{name!r} appears twice: keep one")
-            values[name] = self._construct(value_node, (*location, name), key_node.start_mark)
-        return values
-
-    def _scalar(self, node: yaml.Node) -> str | int | float | bool | None:
-        text = str(node.value)
-        match node.tag.removeprefix("tag:yaml.org,2002:"):
-            case "str":
-                return text
-            case "null":
-                return None
-            case "bool":
-                return text.lower() == "true"
-            case "int":
-                return int(text)
-            case "float":
-                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        raise self._refusal(node.start_mark, f"the tag {node.tag} is not supported")
+    def _refusal(self, line: int, column: int, message: str) -> ConfigurationError:
+        return ConfigurationError(f"{self.path}:{line + 1}:{column + 1}: {message}")
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> set[str]:
@@ -200,16 +154,20 @@ def _inner_model(annotation: Any) -> Any:
     return None
 
 
-def _raw_index(text: str, node: yaml.Node, offset: int) -> int:
-    """Where in ``text`` the character ``offset`` of a scalar's value is written.
+def _position(place: Place) -> Position:
+    return place.at if isinstance(place, Collection) else place
 
-    Folding, indentation and quotes lie between a value and its spelling, so both are walked
-    side by side: a blank answers to any blank, another character to its next occurrence.
+
+def _raw_index(text: str, index: int, value: str, offset: int) -> int:
+    """The index in ``text`` where the character ``offset`` of ``value`` is written.
+
+    index: where the scalar begins, with which ``text`` ends. Folding, indentation and quotes lie
+    between a value and its spelling, so both are walked side by side: a blank answers to any
+    blank, another character to its next occurrence.
     """
-    index, end = node.start_mark.index, node.end_mark.index
-    if "\\" in text[index:end]:
+    end = len(text)
+    if "\\" in text[index:]:
         return index  # escapes: the place of the whole value has to do
-    value = str(node.value)
     if text[index] in "|>":
         index = text.index("\n", index) + 1
     for position, character in enumerate(value[: offset + 1]):

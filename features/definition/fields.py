@@ -27,7 +27,7 @@ class SchemaFields:
             schema = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigurationError(f"schema {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"schema {path} is not JSON: {error}") from error
         try:
             return cls(schema, parse_record_schema(schema))

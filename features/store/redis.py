@@ -9,7 +9,6 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -32,6 +31,7 @@ from features.store.wire import (
     raise_first,
     translated,
 )
+from schemas.address import shown_address
 from schemas.errors import ConfigurationError
 
 MAX_KEYS_PER_COMMAND = 1_000
@@ -91,7 +91,7 @@ class RedisStore:
         timeout_s: float = 2.0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._address = _without_secrets(url)
+        self._address = shown_address(url)
         given = dict(options or {})
         for name in given.keys() & _OWNED.keys():
             raise ConfigurationError(f"store.options.{name}: remove it; use {_OWNED[name]}")
@@ -241,9 +241,3 @@ class _PasswordFile(CredentialProvider):
                 f"store.password_file {self._path} cannot be read: {error.strerror}"
             ) from error
         return (password,) if self._username is None else (self._username, password)
-
-
-def _without_secrets(url: str) -> str:
-    """The address as messages may show it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -124,8 +124,11 @@ def _described(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"--features: {path} is no training table; write one with fraud-worker features build"
         )
-    described: dict[str, Any] = json.loads(told)
-    if "columns" not in described:
+    try:
+        described = json.loads(told)
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict) or "columns" not in described:
         raise ConfigurationError(
             f"--features: {path} does not tell which columns are the time, the cards and the "
             "labels, as it is from an earlier version; write it anew with fraud-worker features "

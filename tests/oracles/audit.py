@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import fastavro
-import numpy as np
 from confluent_kafka import Message
 
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
-from schemas.batch import Position, Records
+from schemas.batch import Position
 from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
@@ -40,6 +39,7 @@ from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
 from worker.histories.state import label_namespace
+from worker.poll import records_of
 from worker.publish import SizeLimits
 from worker.replay import Serial
 from worker.stages import Processed
@@ -156,14 +156,12 @@ def _dead_letters(bootstrap: str, topic: str) -> Iterator[Answer]:
     for messages in read_to_end(bootstrap, topic):
         for m in messages:
             headers = cast("list[tuple[str, bytes | None]]", m.headers() or [])
-            content = _letter(m.key(), m.value(), headers, m.timestamp()[1])
+            content = _letter(m.key(), m.value(), headers)
             yield Answer(_source(dict(headers)), _place(m), content)
 
 
-def _letter(
-    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]], timestamp: int
-) -> Hashable:
-    return ("dead letter", key, value, tuple(headers), timestamp)
+def _letter(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]]) -> Hashable:
+    return ("dead letter", key, value, tuple(headers))
 
 
 def _source(headers: Mapping[str, Any]) -> Position:
@@ -204,7 +202,7 @@ def _serial(
         for messages in read_to_end(settings.kafka.bootstrap_servers, settings.kafka.input_topic):
             if not messages:
                 continue
-            for records, pair in stretches(_records(settings.kafka.input_topic, messages), named):
+            for records, pair in stretches(records_of(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
                 made = dict(_made(serial(records), scores))
                 # A position that the stations forget stays in: with no content, nothing equals it.
@@ -220,20 +218,8 @@ def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hash
         source, _, content = scores.content(key, value)
         yield source, content
     for letter in processed.dead_letters:
-        content = _letter(letter.key, letter.value, letter.headers, max(letter.timestamp, 0))
+        content = _letter(letter.key, letter.value, letter.headers)
         yield letter.position, content
-
-
-def _records(topic: str, messages: Sequence[Message]) -> Records:
-    return Records(
-        topic,
-        [m.key() for m in messages],
-        [m.value() for m in messages],
-        np.array([m.partition() for m in messages], np.int32),
-        np.array([m.offset() for m in messages], np.int64),
-        np.array([m.timestamp()[1] for m in messages], np.int64),
-        cast("Any", [m.headers() for m in messages]),
-    )
 
 
 def _shown(

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from schemas.address import mask_addresses
 from schemas.errors import ConfigurationError, DependencyUnavailableError, DeviceLostError
 from worker.cli import check, demo, dev, features, init, model, run, score, train
 from worker.errors import DeliveryFatalError
@@ -57,5 +58,5 @@ def main() -> None:
 
 
 def _stop(message: str, code: ExitCode) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {mask_addresses(message)}", file=sys.stderr)
     sys.exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,9 +19,13 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped":
 
 def report(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Print findings: JSON, a table on a terminal, or plain lines; exit code 2 where one failed."""
+    from schemas.address import mask_addresses
     from worker.checks.finding import holds
     from worker.exit_codes import ExitCode
 
+    findings = [
+        replace(f, found=mask_addresses(f.found), remedy=mask_addresses(f.remedy)) for f in findings
+    ]
     if as_json:
         summary = {"ok": holds(findings), "findings": [asdict(finding) for finding in findings]}
         typer.echo(json.dumps(summary))

@@ -199,7 +199,7 @@ def _read(
         return None, None
     try:
         return value, StateRecord.decode(value)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigurationError(
             f"store.state: the value at {key.decode()} is no record of a state, or one of an "
             f"earlier version; {_ANEW}, or delete the key if no worker uses this one"

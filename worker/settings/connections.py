@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 from worker.settings.options import (
     OWNED_CONSUMER_OPTIONS,
     OWNED_PRODUCER_OPTIONS,
+    File,
     Options,
     Section,
+    Servers,
     Text,
     Topic,
     Url,
@@ -22,7 +24,7 @@ from worker.settings.secrets import mask
 class Kafka(Section):
     """Brokers, topics and the consumer group."""
 
-    bootstrap_servers: Text = Field(
+    bootstrap_servers: Servers = Field(
         description="Brokers, as host:port, comma-separated.", examples=["localhost:9092"]
     )
     group: Text = Field(
@@ -50,12 +52,12 @@ class Kafka(Section):
         "it is read from its beginning, and the checkpoints of the one before are dropped.",
         examples=["3ZcaJHreSNi9WfSvJ91sCw"],
     )
-    password_file: Path | None = Field(
+    password_file: File | None = Field(
         default=None,
         description="File with the SASL password; the user is sasl.username in kafka.options.",
         examples=["/secrets/kafka-password"],
     )
-    secret_files: dict[str, Path] = Field(
+    secret_files: dict[str, File] = Field(
         default_factory=dict,
         description="Files with the values of further secret librdkafka options, by option.",
         examples=[{"ssl.key.password": "/secrets/key-password"}],
@@ -83,7 +85,7 @@ class Kafka(Section):
         topics = [getattr(self, name) for name in names]
         if len(set(topics)) < len(topics):
             raise ValueError(
-                f"{', '.join(names[:-1])} and {names[-1]} are {topics}; name "
+                f"{', '.join(names[:-1])} and {names[-1]} are {mask(topics)}; name "
                 f"{'three' if len(names) == 3 else 'four'} topics"
             )
         for section, owned in (
@@ -112,13 +114,13 @@ class Registry(Section):
     """Confluent-compatible schema registry."""
 
     url: Url = Field(
-        description="Address of the registry, with its path if it has one; no password in it.",
+        description="Address of the registry, with its path if it has one; no user, password or query in it.",
         examples=["http://localhost:8081"],
     )
     username: str | None = Field(
         default=None, description="User, with password_file.", examples=["fraud-worker"]
     )
-    password_file: Path | None = Field(
+    password_file: File | None = Field(
         default=None,
         description="File with the password, with username.",
         examples=["/secrets/registry-password"],
@@ -142,6 +144,10 @@ class Registry(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not self.url.startswith(("http://", "https://")) or re.search(r"[?#]", self.url):
+            raise ValueError(
+                f"url is {mask(self.url)}; it begins with http:// or https:// and has no query"
+            )
         if (self.username is None) != (self.password_file is None):
             given, absent = "username", "password_file"
             if self.username is None:
@@ -154,13 +160,13 @@ class Store(Section):
     """The online store, for lookups and the histories of windows: Redis or Valkey."""
 
     url: Url = Field(
-        description="redis://, rediss:// or unix:// address; no password in it.",
+        description="redis://, rediss:// or unix:// address; no user, password or token in it.",
         examples=["redis://localhost:6379/0"],
     )
     username: str | None = Field(
         default=None, description="ACL user, with password_file.", examples=["fraud-worker"]
     )
-    password_file: Path | None = Field(
+    password_file: File | None = Field(
         default=None,
         description="File with the password; read again on each connection.",
         examples=["/secrets/store-password"],

@@ -21,6 +21,16 @@ FILE_NAME = "worker.yaml"
 # Read by the command line, the embedded servers and the tests, not by the settings.
 _OTHER_ENVIRONMENT = ("PIPELINE", "CACHE", "DATA", "TEST_")
 _SHOWN_CHARACTERS = 80
+_SHOWN_TYPES = ("bool_", "finite_", "float_", "greater_", "int_", "less_", "literal_")
+_KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    dict: "a mapping",
+    float: "a number",
+    int: "a number",
+    list: "a list",
+    str: "text",
+    type(None): "nothing",
+}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -43,8 +53,9 @@ def load_settings(folder: Path) -> WorkerSettings:
     except ValidationError as error:
         refusals = [_explain(document, dict(item)) for item in error.errors()]
         raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from None
-    except SettingsError as error:
-        raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {error}; mend it") from None
+    except (SettingsError, RecursionError) as error:
+        found = error if isinstance(error, SettingsError) else "a value nests too deeply"
+        raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {found}; mend it") from None
     return _anchored(settings, folder)
 
 
@@ -80,7 +91,7 @@ def _refuse_unknown_environment() -> None:
 def _explain(document: Document, error: Mapping[str, Any]) -> str:
     """One refusal: the place in the file or the environment variable, what was found, what to do."""
     location: Location = tuple(error["loc"])
-    name = ".".join(str(part) for part in location)
+    name = ".".join(str(mask(part)) for part in location)
     variable = _variable_in_use(location)
     message = str(error["msg"]).removeprefix("Value error, ")
     match error["type"]:
@@ -91,11 +102,18 @@ def _explain(document: Document, error: Mapping[str, Any]) -> str:
         case "value_error":
             message = f"{name}: {message}" if name else message
         case _:
-            shown = repr(mask(error["input"], name))[:_SHOWN_CHARACTERS]
-            message = f"{name}: {message}; found {shown}"
+            message = f"{name}: {message}; found {_found(error, name)}"
     if variable is not None:
         return f"{variable} in the environment: {message}"
     return str(document.refuse_key(location, message))
+
+
+def _found(error: Mapping[str, Any], name: str) -> str:
+    """The value of a number, choice or switch; only the kind of anything else may be shown."""
+    value = error["input"]
+    if isinstance(value, dict | list) or not str(error["type"]).startswith(_SHOWN_TYPES):
+        return _KINDS.get(type(value), type(value).__name__)
+    return repr(mask(value, name))[:_SHOWN_CHARACTERS]
 
 
 def _variable_in_use(location: Location) -> str | None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from worker.settings.secrets import names_secret
+
+# Confluent's client takes several registries, comma-separated.
+_NEXT_ADDRESS = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.\-]*://)")
 
 OWNED_CONSUMER_OPTIONS = {
     "auto.commit.enable": "always false: offsets are part of the checkpoint",
@@ -44,9 +51,26 @@ def _scalar(found: object) -> object:
     return found
 
 
-def _no_password(url: str) -> str:
-    if re.search(r"//.*:.*@|[?&]password=", url):
-        raise ValueError("holds a password; use password_file beside it")
+def _open_address(url: str) -> str:
+    """Refuse an address that holds a secret, or none; no part of it is repeated in the message."""
+    if "@" in url:
+        raise ValueError(
+            "holds a user, password or token; use username and password_file beside it"
+        )
+    try:
+        addresses = [urlsplit(part) for part in _NEXT_ADDRESS.split(url)]
+        names = [
+            name
+            for address in addresses
+            for name, _ in parse_qsl(address.query, keep_blank_values=True)
+        ]
+        holds = all(_is_address(address) for address in addresses)
+    except ValueError:
+        holds, names = False, []
+    if not holds or not url.isprintable() or re.search(r"[\s\\]", url):
+        raise ValueError("is no address; write it as SCHEME://HOST:PORT")
+    if any(names_secret(name) or "user" in unquote(name) for name in names):
+        raise ValueError("holds a secret in its query; use username and password_file beside it")
     return url
 
 
@@ -54,19 +78,42 @@ def _topic_name(text: str) -> str:
     # Kafka's own rule. A consumer would take a name that begins with ^ for a pattern.
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
         raise ValueError(
-            f"is {text!r}, which is no topic's name; name one topic, of at most 249 letters, digits "
-            "and . _ - (patterns and lists are not read)"
+            "is no topic's name; name one topic, of at most 249 letters, digits and . _ - (patterns "
+            "and lists are not read)"
         )
     return text
 
 
+def _is_address(parts: SplitResult) -> bool:
+    """Raises ValueError for a port that is no number."""
+    named = parts.hostname is not None and "%" not in parts.netloc and parts.port != 0
+    return bool(parts.scheme) and (named or (not parts.netloc and parts.path.startswith("/")))
+
+
+def _no_user(servers: str) -> str:
+    if re.search(r"[@?]|%40|%3f", servers, re.IGNORECASE):
+        raise ValueError(
+            "holds a user or a query; write HOST:PORT, and name the user in kafka.options and the "
+            "password in kafka.password_file"
+        )
+    return servers
+
+
+def _no_address(found: object) -> object:
+    if isinstance(found, str) and re.match(r"[A-Za-z][\w+.\-]+:/", found):
+        raise ValueError("is an address; name a file or folder of this machine")
+    return found
+
+
+File = Annotated[Path, BeforeValidator(_no_address)]
 Text = Annotated[str, AfterValidator(_not_blank)]
 Topic = Annotated[str, AfterValidator(_topic_name)]
-Url = Annotated[Text, AfterValidator(_no_password)]
+Servers = Annotated[Text, AfterValidator(_no_user)]
+Url = Annotated[Text, AfterValidator(_open_address)]
 Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)]]
 
 
 class Section(BaseModel):
     """A group of settings: unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

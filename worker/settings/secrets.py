@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
+from schemas.address import MASK, shown_address
 from schemas.errors import ConfigurationError
 
 _SECRET_NAME = re.compile(
-    r"password|secret|token|credential|(?:\.|_)key(?:$|\.pem|_pem)|oauthbearer\.config",
+    r"pass(?:word|wd|phrase|code)|pwd|secret|token|credential|api[._-]?key|signature|assertion"
+    r"|jaas|jwt|kinit\.cmd|user[._]info|oauthbearer\.config|(?:[._-]|^)key(?:$|[._-]pem)",
     re.IGNORECASE,
 )
-MASK = "***"
+
+
+def names_secret(name: str) -> bool:
+    """Tell whether what has this name is a secret; the name may be percent-encoded."""
+    plain = unquote(unquote(name))
+    return bool(_SECRET_NAME.search(plain)) and not plain.endswith(("_file", "_files"))
 
 
 def read_secret(path: Path, setting: str) -> SecretStr:
@@ -34,14 +42,25 @@ def read_secret(path: Path, setting: str) -> SecretStr:
 def mask(value: Any, name: str = "") -> Any:
     """Plain data as it may be shown, with ``***`` in place of secrets.
 
-    A secret is what stands under the name of one, and the user and password in an address.
+    A secret is a value under the name of one, text that assigns one, and of an address the user
+    information and the query.
     """
-    if value is not None and _SECRET_NAME.search(name) and not name.endswith(("_file", "_files")):
+    if value is not None and names_secret(name):
         return MASK
     if isinstance(value, dict):
-        return {key: mask(item, str(key)) for key, item in value.items()}
+        return {mask(key): mask(item, str(key)) for key, item in value.items()}
     if isinstance(value, list):
         return [mask(item) for item in value]
     if isinstance(value, str):
-        return re.sub(r"//\S*@", f"//{MASK}@", value)
+        return _masked(value)
     return value
+
+
+def _masked(text: str) -> str:
+    if any(names_secret(part) for part in re.split(r"[=:]", text)[:-1]):
+        return MASK
+    scheme = re.search(r"[A-Za-z][\w+.\-]*:/", text, re.ASCII)
+    begin = scheme.start() if scheme else 0
+    if "@" in text[:begin] or "?" in text[:begin]:
+        return MASK
+    return text[:begin] + shown_address(text[begin:])

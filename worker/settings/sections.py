@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.connections import Kafka, Registry, Store
-from worker.settings.options import Section, Text
+from worker.settings.options import File, Section, Text
 from worker.settings.secrets import mask
 
 ENV_PREFIX = "FRAUD_WORKER_"
@@ -47,12 +47,12 @@ class Wire(Section):
 class Model(Section):
     """The model: one bundle, or a location of bundles whose champion serves."""
 
-    bundle: Path | None = Field(
+    bundle: File | None = Field(
         default=None,
         description="Folder of one model bundle; this or location.",
         examples=["model"],
     )
-    location: Path | None = Field(
+    location: File | None = Field(
         default=None,
         description="Directory of bundles with the file CHAMPION, which names the one that serves.",
         examples=["/models"],
@@ -105,6 +105,12 @@ class Delivery(Section):
     )
     watchdog_s: float = Field(
         default=120.0, gt=0, description="A call that overstays this ends the process, seconds."
+    )
+    refused_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="The worker ends when the dead-letter topic has refused a dead letter for so "
+        "long, seconds.",
     )
     drain_s: float = Field(
         default=20.0, gt=0, description="Bound on finishing after SIGTERM, in seconds."
@@ -161,7 +167,11 @@ class WorkerSettings(BaseSettings):
     """All settings of ``worker.yaml``."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     replica: Text | None = Field(
@@ -170,8 +180,8 @@ class WorkerSettings(BaseSettings):
         "lowest number that no other worker of the group has on this host, such as HOST-0.",
         examples=["worker-1"],
     )
-    features: Path = Field(default=Path("features.yaml"), description="The feature set.")
-    policy: Path = Field(default=Path("policy.yaml"), description="The decision policy.")
+    features: File = Field(default=Path("features.yaml"), description="The feature set.")
+    policy: File = Field(default=Path("policy.yaml"), description="The decision policy.")
     reload_s: float = Field(
         default=2.0,
         gt=0,

@@ -126,6 +126,11 @@ def test_a_table_without_amounts_has_none(tmp_path: Path) -> None:
 def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), other)
+    for note in (b"[" * 100_000, b"[]", b"9" * 5000):
+        hostile = pa.table({"a": [1]}).replace_schema_metadata({METADATA: note})
+        pq.write_table(hostile, tmp_path / "hostile.parquet")
+        with pytest.raises(ConfigurationError, match="does not tell which columns"):
+            TrainingTable(tmp_path / "hostile.parquet")
     with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
         TrainingTable(other)
     with pytest.raises(ConfigurationError, match=r"absent.parquet cannot be read"):

@@ -232,6 +232,17 @@ def test_lists_in_every_line_are_errors_of_their_rows(tmp_path: Path) -> None:
     assert [error.message for error in decoded.errors.values()] == ["v is no single value"] * 2
 
 
+def test_half_a_character_is_an_error_of_its_row(tmp_path: Path) -> None:
+    """JSON can spell a lone surrogate, UTF-8 cannot."""
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"v": "a"}\n{"v": "\\ud800"}\n{"v": "b"}\n')
+    decoded = read_one(path, Kind.STRING)
+    assert plain(decoded.columns["v"]) == ["a", None, "b"]
+    assert {row: error.message for row, error in decoded.errors.items()} == {
+        1: "v holds half a character"
+    }
+
+
 def test_a_value_that_cannot_be_read_is_null_in_its_column() -> None:
     column, bad = to_column(pa.array([1.0, 1.5, None]), Kind.LONG, 0, "column 'v'")
     assert plain(column) == [1, None, None]
@@ -260,6 +271,32 @@ def test_lines_that_are_no_objects_are_errors_of_their_rows(tmp_path: Path) -> N
     assert decoded.errors.keys() == {0, 2, 3, 4, 6}
     assert decoded.errors[0].message == "the line is no JSON object"
     assert count_rows(path) == len(lines)
+
+
+@pytest.mark.parametrize("depth", [300, 900, 1_500, 5_000, 20_000])
+@pytest.mark.parametrize(("start", "end"), [(b'{"v":', b"}"), (b"[", b"]")])
+def test_lines_nested_deeply_are_errors_of_their_rows(
+    tmp_path: Path, start: bytes, end: bytes, depth: int
+) -> None:
+    """Versions of Python read JSON of other depths, and some deeper than they can follow it."""
+    path = tmp_path / "events.jsonl"
+    line = b'{"w": ' + start * depth + b"1" + end * depth + b"}"
+    path.write_bytes(b"\n".join([b'{"v": 1}', line, b'{"v": 3}']))
+
+    (decoded,) = read_events(path, {"v": (Kind.LONG, 0, False)}, {})
+
+    assert plain(decoded.columns["v"]) == [1, None, 3]
+    assert decoded.errors.keys() == {1}
+
+
+def test_many_brackets_side_by_side_are_no_depth(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"v": 1, "w": [' + b"[{}]," * 500 + b"0]}")
+
+    (decoded,) = read_events(path, {"v": (Kind.LONG, 0, False)}, {})
+
+    assert plain(decoded.columns["v"]) == [1]
+    assert not decoded.errors
 
 
 def test_json_lines_may_lack_a_field_after_the_first_chunk(tmp_path: Path) -> None:

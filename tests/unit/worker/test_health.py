@@ -112,10 +112,27 @@ def test_the_metrics_over_http(server: HealthServer) -> None:
 
 
 def test_any_other_path_names_those_that_are_there(server: HealthServer) -> None:
-    status, _, body = get(server, "/")
+    status, _, body = get(server, "/nowhere")
     assert status == 404
     for path in (b"/live", b"/ready", b"/metrics"):
         assert path in body
+
+
+def test_the_index_page_names_the_worker_and_links_to_what_is_there(health: Health) -> None:
+    server = HealthServer(health, "127.0.0.1", 0, "<fraud> / worker-1")
+    server.start()
+    try:
+        status, content_type, body = get(server, "/")
+    finally:
+        server.stop()
+    assert (status, content_type) == (200, "text/html; charset=utf-8")
+    assert b"<h1>&lt;fraud&gt; / worker-1</h1>" in body
+    for path in (b"/live", b"/ready", b"/metrics"):
+        assert b'<a href="%b">' % path in body
+
+
+def test_a_query_is_ignored(server: HealthServer) -> None:
+    assert probe(server, "/live?verbose=1") == (200, {"ok": True, "reasons": []})
 
 
 def test_no_request_is_logged(server: HealthServer, capfd: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,8 @@ def test_a_note_is_read_as_it_was_written(note: Note) -> None:
         "7",
         "{",
         "[" * 100_000,
+        "9" * 5000,
+        '{"highest_event_time": 1e999}',
         '{"topic_id": 7, "highest_event_time": "7"}',
         '{"highest_event_time": true}',
         '{"highest_event_time": 7.0}',

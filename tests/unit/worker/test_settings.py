@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
+from worker.cli import commands as command_line
+from worker.exit_codes import ExitCode
 from worker.kafka import client_options
+from worker.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret
 from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
 from worker.settings.reference import groups, setting_names, variable_of
+from worker.settings.secrets import mask
 
 ROOT = Path(__file__).parents[3]
 KAFKA = {
@@ -35,6 +43,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FRAUD_WORKER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _restored_logs() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -107,6 +125,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "FRAUD_WORKER_MODEL__LOCATION",
     ),
     "no patience": ({"model": {"verify_timeout_s": 0}}, "model.verify_timeout_s", "greater than 0"),
+    "bound without end": (
+        {"delivery": {"watchdog_s": float("inf")}},
+        "delivery.watchdog_s",
+        "finite number",
+    ),
     "unknown choice": ({"model": {"device": "tpu"}}, "model.device", "'cpu', 'cuda' or 'auto'"),
     "blank": ({"kafka": {"group": " "}}, "kafka.group", "give it a value"),
     "section without content": ({"wire": []}, "wire", "dictionary"),
@@ -114,6 +137,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"kafka": {"output_topic": "transactions"}},
         "input_topic, output_topic and dead_letter_topic",
         "name three topics",
+    ),
+    "address for a file": (
+        {"kafka": {"password_file": "https://vault/hunter2"}},
+        "kafka.password_file",
+        "name a file or folder",
     ),
     "password in the options": (
         {"kafka": {"options": {"sasl.password": "hunter2"}}},
@@ -154,6 +182,84 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"store": {"url": "redis://localhost", "options": {"password": "hunter2"}}},
         "options: password",
         "store.password_file",
+    ),
+    "token in the registry's address": (
+        {"registry": {"url": "http://hunter2@localhost"}},
+        "registry.url",
+        "password_file",
+    ),
+    "key in the registry's query": (
+        {"registry": {"url": "http://localhost?apikey=hunter2"}},
+        "registry.url",
+        "password_file",
+    ),
+    "any query in the registry's address": (
+        {"registry": {"url": "http://localhost?x=hunter2"}},
+        "url is http://localhost?***",
+        "has no query",
+    ),
+    "encoded password in the store's query": (
+        {"store": {"url": "redis://localhost?db=1&pass%77ord=hunter2"}},
+        "store.url",
+        "password_file",
+    ),
+    "TLS password in the store's query": (
+        {"store": {"url": "rediss://localhost?ssl_password=hunter2"}},
+        "store.url",
+        "password_file",
+    ),
+    "user in the store's query": (
+        {"store": {"url": "redis://localhost?username=hunter2"}},
+        "store.url",
+        "username",
+    ),
+    "encoded user": (
+        {"store": {"url": "redis://me%3Ahunter2%40localhost"}},
+        "store.url",
+        "SCHEME://HOST:PORT",
+    ),
+    "password for a port": (
+        {"store": {"url": "redis://me:hunter2"}},
+        "store.url",
+        "SCHEME://HOST:PORT",
+    ),
+    "address of several lines": (
+        {"registry": {"url": "http://localhost\nhunter2"}},
+        "registry.url",
+        "SCHEME://HOST:PORT",
+    ),
+    "no address": ({"store": {"url": "hunter2"}}, "store.url", "SCHEME://HOST:PORT"),
+    "user of the brokers": (
+        {"kafka": {"bootstrap_servers": "SASL_SSL://me:hunter2@broker:9092"}},
+        "kafka.bootstrap_servers",
+        "kafka.password_file",
+    ),
+    "address for a section": (
+        {"store": "redis://me:hunter2@localhost"},
+        "store",
+        "found text",
+    ),
+    "number for a section": ({"store": 1}, "store", "found a number"),
+    "list for a section": ({"kafka": ["hunter2"]}, "kafka", "found a list"),
+    "text for options": (
+        {"kafka": {"options": "sasl.password: hunter2"}},
+        "kafka.options",
+        "found text",
+    ),
+    "mapping for a number": (
+        {"http": {"port": {"x": "hunter2"}}},
+        "http.port",
+        "found a mapping",
+    ),
+    "address for a number": (
+        {"http": {"port": "http://hunter2@localhost"}},
+        "http.port",
+        "found 'http://***@localhost'",
+    ),
+    "address for a key": (
+        {"http": {"http://hunter2@localhost": 1}},
+        "http.http://***@localhost",
+        "remove it",
     ),
     "user without a password": (
         {"store": {"url": "redis://localhost", "username": "me"}},
@@ -339,6 +445,213 @@ def test_users_in_addresses_are_not_shown(secret: str, scheme: str) -> None:
     shown = json.dumps(settings.masked())
     assert secret not in shown
     assert f"{scheme}***@host:1/path" in shown
+
+
+PLACES = [
+    "replica",
+    "features",
+    "kafka",
+    "kafka.bootstrap_servers",
+    "kafka.group",
+    "kafka.input_topic",
+    "kafka.output_topic",
+    "kafka.password_file",
+    "kafka.options",
+    "kafka.options.https.proxy",
+    "kafka.options.sasl.jaas.config",
+    "kafka.options.sasl.oauthbearer.assertion.private.key.passphrase",
+    "kafka.options.ssl.key.pem",
+    "kafka.consumer.client.rack",
+    "kafka.secret_files.ssl.key.password",
+    "store",
+    "store.url",
+    "store.state",
+    "store.username",
+    "store.timeout_s",
+    "store.options",
+    "store.options.ssl_password",
+    "store.options.client_name",
+    "registry",
+    "registry.url",
+    "registry.username",
+    "model",
+    "model.bundle",
+    "model.device",
+    "delivery",
+    "delivery.watchdog_s",
+    "output.carry",
+    "http.host",
+    "http.port",
+    "logs.level",
+]
+SHAPES = [
+    "http://{}@host:1/path",
+    "http://me:{}@host",
+    "redis://:{}@host:6379/0",
+    "http://host/path?apikey={}",
+    "redis://host?db=1&pass%77ord={}",
+    "rediss://host:6379?ssl_password={}#x",
+    "http://host?{}",
+    "SASL_SSL://me:{}@broker:9092",
+    "http:/me:{}@host",
+    "text before http://{}@host and after",
+]
+AROUND_SECRETS = st.text("ab1@/:?#%&=+ \n.,;'\"", max_size=6)
+
+
+def planted(place: str, value: str) -> dict[str, Any]:
+    """The small worker.yaml with ``value`` at ``place``."""
+    values = content(store={"url": "redis://localhost"}, registry={"url": "http://localhost"})
+    section, _, key = place.partition(".")
+    outer, _, option = key.partition(".")
+    if not key:
+        values[section] = value
+    elif option and outer in ("options", "consumer", "secret_files"):
+        values.setdefault(section, {})[outer] = {option: value}
+    else:
+        values.setdefault(section, {})[key] = [value] if key == "carry" else value
+    return values
+
+
+def output_of(folder: Path, values: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a start says of its settings: the refusal, or the log line with all of them."""
+    configure_logs("info", "json")
+    (folder / "worker.yaml").write_text(yaml.safe_dump(values))
+    try:
+        settings = load_settings(folder)
+        structlog.get_logger().info("settings", **settings.masked())
+    except ConfigurationError as error:
+        stop(str(error), ExitCode.CONFIGURATION)
+    return "".join(capsys.readouterr())
+
+
+def stop(message: str, code: ExitCode) -> None:
+    with pytest.raises(SystemExit):
+        command_line._stop(message, code)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", PLACES)
+def test_no_user_and_no_query_of_an_address_is_shown_wherever_it_stands(
+    place: str, shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = output_of(tmp_path, planted(place, shape.format("hunter2")), capsys)
+    assert shown
+    assert "hunter2" not in shown
+
+
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(SHAPES), AROUND_SECRETS, AROUND_SECRETS)
+def test_no_secret_is_shown_whatever_stands_around_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+    shape: str,
+    before: str,
+    after: str,
+) -> None:
+    value = shape.format(f"u{before}hunter2{after}")
+    assert "hunter2" not in output_of(tmp_path, planted(place, value), capsys)
+
+
+@pytest.mark.parametrize(
+    "variable", ["STORE__URL", "STORE", "KAFKA__OPTIONS", "KAFKA__BOOTSTRAP_SERVERS", "HTTP__PORT"]
+)
+@pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_of_a_variable_is_shown_either(
+    variable: str,
+    quoted: bool,
+    shape: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = shape.format("hunter2")
+    monkeypatch.setenv(f"FRAUD_WORKER_{variable}", json.dumps(value) if quoted else value)
+    assert "hunter2" not in output_of(tmp_path, content(), capsys)
+
+
+def test_a_variable_that_nests_deeply_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_WORKER_KAFKA__OPTIONS", "[" * 100_000)
+    assert "in the environment" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_libraries_log_of_an_address_is_masked(
+    shape: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs("info", "json")
+    address = shape.format("hunter2")
+    logging.getLogger("httpx").error("GET %s: 404", address)
+    try:
+        raise OSError(f"cannot connect to {address}")
+    except OSError as error:
+        logging.getLogger("redis").exception("connection lost")
+        structlog.get_logger().error("store_away", reason=str(error), errors=[error], exc_info=True)
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 3
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "written", ["password=hunter2", "x user.info: hunter2", "a=b;api_key=hunter2"]
+)
+def test_text_that_assigns_a_secret_is_masked(written: str) -> None:
+    assert mask({"a": [written]}) == {"a": ["***"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        *(("run", place) for place in ("kafka", "kafka.options.https.proxy", "model.bundle")),
+        *(("check", place) for place in ("kafka", "store.url", "features")),
+    ],
+)
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4], SHAPES[8]])
+def test_a_command_that_does_not_start_shows_no_secret(
+    command: str,
+    place: str,
+    shape: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    values = planted(place, shape.format("hunter2"))
+    (tmp_path / "worker.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr("sys.argv", ["fraud-worker", command, "--pipeline", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == ExitCode.CONFIGURATION
+    told = "".join(capfd.readouterr())
+    assert told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "rediss://[::1]:6379",
+        "unix:///run/redis.sock",
+        "unix:///run/redis.sock?db=1",
+        "redis://localhost?db=1&client_name=worker",
+    ],
+)
+def test_addresses_without_secrets_are_taken(url: str, tmp_path: Path) -> None:
+    settings = load(tmp_path, store={"url": url})
+    assert settings.store is not None
+    assert settings.store.url == url
+    assert "worker" not in settings.masked()["store"]["url"]
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://a:8081/path", "http://a:1,http://b:2"])
+def test_registries_without_secrets_are_taken(url: str, tmp_path: Path) -> None:
+    settings = load(tmp_path, registry={"url": url})
+    assert settings.masked()["registry"]["url"] == url
 
 
 def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
