@@ -73,7 +73,7 @@ format: install ## let ruff put files into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
+chaos: install ## break workers, servers and topics, compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)

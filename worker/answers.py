@@ -113,13 +113,7 @@ class Answers:
     def _marks(self) -> Iterator[Mark]:
         """All answers, written or not."""
         yield from (row for row in range(len(self._processed.values)) if row not in self._refused)
-        yield from (letter.position for letter in self._letters())
-
-    def _letters(self) -> list[DeadLetter]:
-        return [
-            *self._processed.dead_letters,
-            *(self._refused[row] for row in sorted(self._refused)),
-        ]
+        yield from (letter.position for letter in self.final().dead_letters)
 
     def _marked(self, reports: Iterable[Report]) -> Iterator[tuple[Mark, Report]]:
         """The reports with what each is about."""
@@ -184,7 +178,7 @@ class Answers:
             del left[mark]
         letters = {
             letter.position: letter.oversize() if letter.position in self._oversize else letter
-            for letter in self._letters()
+            for letter in self.final().dead_letters
         }
         return [self._parcel(part, letters) for part in ([*left], *filter(None, parts))]
 

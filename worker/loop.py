@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,6 +34,7 @@ from worker.errors import (
 from worker.health import Health
 from worker.outage import Outage, Refusals, backoff_s
 from worker.poll import Polled, Poller
+from worker.pulse import Pulse
 from worker.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,6 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
-_GROUP = "consumer group"
 _STORE_REMEDY = "it has to take writes; the same events come again when it does"
 _DELIVERY_REMEDY = "see the answer of the brokers; the same events come again until it is another"
 _LETTER_REMEDY = (
@@ -52,7 +51,6 @@ _LETTER_REMEDY = (
 _UNKNOWN_TO_BE_UNREADY = 3
 # A member that is not heard of by its own client for too long loses its partitions.
 _SERVE_EVERY_S = 1.0
-_LOOK_EVERY_S = 2.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
@@ -117,10 +115,7 @@ class Loop:
         self._refusals = Refusals(letters, waits.refused_s, clock)
         self._served_at = clock()
         self._producer_is_suspect = False
-        self._look_again = 0.0
-        self._told_held_up: AbstractSet[int] = frozenset()
-        self._rejoin_s = _REJOIN_CALLS * waits.settle_s
-        self._member_at = clock()
+        self._pulse = Pulse(poller, health, self._kafka, _REJOIN_CALLS * waits.settle_s, clock)
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
@@ -166,7 +161,7 @@ class Loop:
         self._kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
-        self._tick()
+        self._pulse.beat()
         # With a commit in flight there is something to wait for: take only what is there.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         polled = self._poller.poll(self._bound.events, timeout_s)
@@ -191,53 +186,6 @@ class Loop:
             self._open_checkpoint()
         self._log_state = processed.after
         self._in_flight = self._delivery.begin(polled, processed, started)
-
-    def _tick(self) -> None:
-        self._health.tick()
-        if self._poller.joined:
-            self._health.joined()
-        metrics.partitions.set(len(self._poller.partitions))
-        self._require_membership()
-        if self._clock() < self._look_again:
-            return
-        self._look_again = self._clock() + _LOOK_EVERY_S
-        if self._poller.unable_to_join:
-            self._health.away(_GROUP, self._poller.unable_to_join)
-        else:
-            self._health.back(_GROUP)
-        self._tell_lag()
-        if self._kafka.lasts and self._poller.brokers_answer():
-            self._kafka.ends()
-
-    def _tell_lag(self) -> None:
-        lag = self._poller.lag()
-        metrics.lag.clear()
-        for partition, behind in lag.items():
-            metrics.lag.labels(str(partition)).set(behind)
-        held_up = self._poller.held_up(lag)
-        for partition in held_up.keys() - self._told_held_up:
-            log.warning(
-                "open_transaction_in_input",
-                partition=partition,
-                offset=held_up[partition],
-                behind=lag[partition],
-                meaning="a producer has left a transaction open: what follows it is not committed",
-                remedy="find its producer by this offset: kafka-transactions.sh find-hanging, abort",
-            )
-        self._told_held_up = held_up.keys()
-
-    def _require_membership(self) -> None:
-        """A member that lost its partitions is to be back soon, while brokers answer.
-
-        librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
-        the group then waits for it as long as its heartbeats go on.
-        """
-        if not self._poller.expelled or self._kafka.lasts:
-            self._member_at = self._clock()
-        elif self._clock() - self._member_at > self._rejoin_s:
-            raise DeliveryFatalError(
-                f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
-            )
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
         """The stations' result; None when the partitions moved while a dependency was away."""
@@ -275,7 +223,7 @@ class Loop:
         """Back off, and stay a member of the group meanwhile; not longer than partitions stay."""
         until, epoch = self._clock() + seconds, self._poller.epoch
         while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
-            self._tick()
+            self._pulse.beat()
             self._poller.serve()
 
     def _hold(self, seconds: float) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import methodcaller
 from typing import Any, cast
 
-import numpy as np
 import structlog
 from confluent_kafka import (
     OFFSET_END,
@@ -20,12 +18,12 @@ from confluent_kafka import (
 )
 
 from features.history.log_state import LogState
-from schemas.batch import Headers, Records
-from schemas.errors import ErrorCode, RecordError
+from schemas.batch import Records
 from worker.ends import Ends
 from worker.errors import DeliveryFatalError
 from worker.kafka import NOT_A_MEMBER
 from worker.note import Note, log_state_of
+from worker.records import records_of
 from worker.starts import Starts
 from worker.topics import InputTopic, Topics
 
@@ -315,46 +313,3 @@ class Poller:
                 "kafka.group"
             )
             log.error("unable_to_join", reason=self.unable_to_join)
-
-
-def records_of(topic: str, messages: list[Message]) -> Records:
-    """Consumed messages of one topic, none of them an error, as columns.
-
-    A record whose headers cannot be read has none, and a fault. Reads the headers of each message,
-    so that nobody else may.
-    """
-    headers: list[Headers | None] = []
-    faults: dict[int, RecordError] = {}
-    for row, message in enumerate(messages):
-        own = headers_of(message)
-        if isinstance(own, RecordError):
-            faults[row] = own
-            own = None
-        headers.append(own)
-    return Records(
-        topic,
-        cast("list[bytes | None]", [m.key() for m in messages]),
-        cast("list[bytes | None]", [m.value() for m in messages]),
-        np.array([m.partition() for m in messages], dtype=np.int32),
-        np.array([m.offset() for m in messages], dtype=np.int64),
-        np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
-        headers if any(headers) else None,
-        faults,
-    )
-
-
-# The client gives headers whose names are not UTF-8 back with an exception pending, and a name that
-# is NULL (confluent-kafka 2.16, c_headers_to_py). A method called by Python's own bytecode is not
-# checked for that: the exception surfaces anywhere later. A call through C is checked.
-_read_headers = methodcaller("headers")
-
-
-def headers_of(message: Message) -> Headers | RecordError | None:
-    """The headers of a consumed message. Read once: a second call may end the process."""
-    try:
-        return cast("Headers | None", _read_headers(message))
-    except (SystemError, UnicodeDecodeError):
-        return RecordError(
-            ErrorCode.HEADER_INVALID,
-            "the name of a header is not UTF-8, and the client can read none of its headers",
-        )

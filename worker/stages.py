@@ -84,7 +84,11 @@ class Processed:
             keys=[self.keys[i] for i in rows],
             values=[self.values[i] for i in rows],
             headers=None if self.headers is None else [self.headers[i] for i in rows],
-            dead_letters=[*self.dead_letters, *(letters[row] for row in sorted(letters))],
+            # In the order of their partitions, whatever station they come from.
+            dead_letters=sorted(
+                [*self.dead_letters, *letters.values()],
+                key=lambda letter: (letter.position.partition, letter.position.offset),
+            ),
             decided=replace(
                 self.decided,
                 codes=self.decided.codes[kept],

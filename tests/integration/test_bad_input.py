@@ -23,7 +23,7 @@ from tests.raw_produce import RawRecord, produce
 from tests.worker_process import read_until, worker
 from worker.checks.sample import read_sample
 from worker.dead_letter import LARGEST_OVERSIZE_BYTES
-from worker.poll import records_of
+from worker.records import records_of
 from worker.settings import load_settings
 from worker.wire import score_schema
 

@@ -39,8 +39,8 @@ from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
 from worker.histories.state import label_namespace
-from worker.poll import records_of
-from worker.publish import SizeLimits
+from worker.kafka import TopicLimits
+from worker.records import records_of
 from worker.replay import Serial
 from worker.stages import Processed
 from worker.wire import score_prefix, score_schema
@@ -49,7 +49,6 @@ _OPEN_TRANSACTIONS_S = 60.0
 _SHOWN = 10
 _FRAME_BYTES = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_LIMIT = SizeLimits(2**31, 2**31)
 
 
 class Scores:
@@ -189,12 +188,14 @@ def _serial(
     # Of the shared store the labels are read, of none the histories.
     labels = label_namespace(shared, pipeline.feature_set.name, settings.state_name)
     state = replace(labels, topic_id="oracle", partitions=1)
+    limits = TopicLimits(settings.kafka, settings.delivery.broker_timeout_s)
+    largest_letter = limits.refresh().dead_letters
     stages = make_stages(
         pipeline,
         servings.widened(make_decoder(pipeline)),
         store,
         score_prefix(settings),
-        lambda: _NO_LIMIT,
+        limits,
         histories=Named(state),
     )
     serial = Serial(stages, store)
@@ -204,7 +205,7 @@ def _serial(
                 continue
             for records, pair in stretches(records_of(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
-                made = dict(_made(serial(records), scores))
+                made = dict(_made(serial(records), scores, largest_letter))
                 # A position that the stations forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
                     position = records.position(row)
@@ -213,13 +214,15 @@ def _serial(
         shared.close()
 
 
-def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+def _made(
+    processed: Processed, scores: Scores, largest_letter: int
+) -> Iterator[tuple[Position, Hashable]]:
     for key, value in zip(processed.keys, processed.values, strict=True):
         source, _, content = scores.content(key, value)
         yield source, content
     for letter in processed.dead_letters:
-        content = _letter(letter.key, letter.value, letter.headers)
-        yield letter.position, content
+        fits = letter if letter.size() <= largest_letter else letter.oversize()
+        yield fits.position, _letter(fits.key, fits.value, fits.headers)
 
 
 def _shown(

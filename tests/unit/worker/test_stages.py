@@ -179,6 +179,14 @@ def test_a_score_is_too_large_with_its_headers(stages: Stages) -> None:
     assert processed.headers == [[("trace", b"x")]]
 
 
+def test_dead_letters_keep_the_order_of_their_partition_whatever_station_they_come_from(
+    stages: Stages,
+) -> None:
+    small = replace(stages, limits=lambda: SizeLimits(2000, 2**20))
+    processed = small(records([with_note(0, 3000), b"broken", with_note(2, 3000), b"broken"]))
+    assert [letter.position.offset for letter in processed.dead_letters] == [0, 1, 2, 3]
+
+
 def test_flags_are_counted_on_scored_events_alone() -> None:
     pipeline = load_pipeline(replay.PIPELINE)
     stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY)

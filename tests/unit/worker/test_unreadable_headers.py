@@ -21,9 +21,9 @@ from worker.checks.finding import State
 from worker.checks.sample import check_sample
 from worker.compare.side import read_letters
 from worker.dead_letter import HEADER_PREFIX
-from worker.poll import records_of
 from worker.reading.events import LogEvents
 from worker.reading.labels import LabelRecords
+from worker.records import records_of
 from worker.wire import label_schema
 
 LABEL_ID = 77
