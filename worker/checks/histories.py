@@ -76,7 +76,8 @@ def check_state(
     admit(state, record, wanted)
     accepted = _judge_accepted(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
-    known = "new" if record is None else f"of {topic.name} as it is"
+    new = record is None or record.source is None
+    known = "new" if new else f"of {topic.name} as it is"
     if kept_ms is None:
         found = f"{state}: {known}; the topic has no retention that may be read, so that histories "
         remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"

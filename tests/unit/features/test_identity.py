@@ -76,6 +76,12 @@ def test_long_strings_among_short_ones_and_slices_of_columns() -> None:
     assert hashed(["", ""]) == [siphash(PUBLISHED, b"")] * 2
 
 
+def test_long_columns_have_the_hashes_of_their_parts() -> None:
+    values = [f"e{number}" * (number % 5) for number in range(20_000)]
+    parts = [hashed(values[first : first + 999]) for first in range(0, len(values), 999)]
+    assert hashed(values) == [value for part in parts for value in part]
+
+
 def test_a_key_is_told_by_its_fingerprint_which_does_not_give_it_away() -> None:
     assert fingerprint(PUBLISHED) != fingerprint(PROCESS_KEY)
     assert fingerprint(PUBLISHED) == fingerprint(bytes(range(KEY_BYTES)))
