@@ -211,6 +211,9 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
     ground.set("store", accept_group=aside)
     with worker(ground.folder):
         assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 4.0]
+    # What the other has filled counts as filled.
+    _, note = ground.checkpoint()
+    assert [*json.loads(note or "")["lowest_event_time"].values()] == [TIME_MS * 1000]
 
 
 def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_them(
