@@ -16,6 +16,7 @@ from features.build import Events, HistoryRun
 from features.definition.document import Document
 from features.definition.spec import FeaturesFile, FeatureSpec
 from features.definition.words import describe
+from features.expression.syntax import Source
 from features.labels import KnownLabels
 from features.suggest import unknown
 from features.windows.trace import Traced
@@ -225,7 +226,7 @@ def _names(spec: FeatureSpec) -> list[str]:
         found.append(spec.category.field)
     for text in (spec.expr, spec.where, *map(str, spec.args or ())):
         if text is not None:
-            found += _names_in(ast.parse(" ".join(text.split()), mode="eval").body)
+            found += _names_in(Source(text).parse())
     return list(dict.fromkeys(found))
 
 

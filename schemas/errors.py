@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     BOOLEAN_INVALID = "boolean_invalid"
     UTF8_INVALID = "utf8_invalid"
     COLLECTION_TOO_LONG = "collection_too_long"
+    NESTED_TOO_DEEP = "nested_too_deep"
     VALUE_OUT_OF_RANGE = "value_out_of_range"
     BODY_INVALID = "body_invalid"
     # binding

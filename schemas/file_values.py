@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.batch import Column, Kind
 from schemas.errors import ConfigurationError
@@ -24,27 +25,54 @@ Read: TypeAlias = tuple[Any, Mask | bool]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
+_TICKS = {"s": (1, 1_000_000), "ms": (1, 1_000), "us": (1, 1), "ns": (1_000, 1)}
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Event times lie in the years 2000 to 2099, so a number's size tells its unit.
 _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
 _EPOCH_UNITS = ((1, 1_000_000), (1_000, 1_000), (1_000_000, 1), (1_000_000_000, 0.001))
+# The digits of a float's significand: up to two to this power it holds every whole number.
+_EXACT_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
+_BASIC = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def to_column(array: pa.Array, kind: Kind, scale: int, where: str) -> tuple[Column, Mask]:
+def plain(array: pa.Array) -> pa.Array:
+    """The same values in one of Arrow's basic types; a UUID is text, as JSON and Avro have it."""
+    kind = array.type
+    if isinstance(kind, pa.UuidType):
+        digits = [None if value is None else value.hex() for value in array.storage.to_pylist()]
+        return pa.array([h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits])
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(array.storage)
+    basic = _BASIC.get(kind)
+    return array if basic is None else array.cast(basic)
+
+
+def to_column(
+    array: pa.Array, kind: Kind, scale: int, where: str, unit: str | None = None
+) -> tuple[Column, Mask]:
     """The array as a column, and bool[N], True where a value is there that cannot be read.
 
     Times: timestamps and dates, naive ones in UTC; ISO 8601 text, without an offset in UTC; numbers
     since 1970-01-01 UTC in the unit (s, ms, us, ns) that puts them into the years 2000 to 2099.
     Decimals: exact; a float must be within its own precision of ``scale`` digits.
+    Text: numbers that are whole as their digits, and no others; floats up to 2**53 (float64), as
+    beyond, one may stand for several whole numbers. The same bound holds for longs.
+    NaN is null, but in a DOUBLE: data frames mark with it what is missing.
+
+    unit: of a LONG that holds times (s, ms, us, ns); timestamps, dates and ISO 8601 text become
+    whole numbers of it, rounded down.
+
     Raises ConfigurationError, naming ``where``, when the array's type can never be of that kind.
     """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         array = array.cast(pa.string())
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    read = _READERS[kind](array, scale)
+    if kind is not Kind.DOUBLE and pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    valid = _valid(array)
+    read = _READERS[kind](array, scale) if unit is None else _ticks(array, unit)
     if read is None:
         raise ConfigurationError(
             f"{where} is of type {array.type}, which cannot be read as a {kind}: "
@@ -62,7 +90,9 @@ def to_column(array: pa.Array, kind: Kind, scale: int, where: str) -> tuple[Colu
 
 def _string(array: pa.Array, _: int) -> Read | None:
     kind = array.type
-    if _is_text(kind) or _is_number(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _digits(array)
+    if _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return array.cast(pa.string()).fill_null(""), True
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         try:
@@ -73,6 +103,30 @@ def _string(array: pa.Array, _: int) -> Read | None:
     return None
 
 
+def _digits(array: pa.Array) -> Read:
+    """Floats and decimals that are whole numbers, as text."""
+    if pa.types.is_floating(array.type):
+        whole, good = _whole(array)
+        digits = pa.array(whole).cast(pa.string())
+        return pc.if_else(pa.array(good & _valid(array)), digits, ""), good
+    try:
+        return array.cast(pa.decimal128(38, 0)).cast(pa.string()).fill_null(""), True
+    except pa.ArrowInvalid:
+        texts, good = _each(array, _parse_digits, "")
+        return pa.array(texts, pa.string()), good
+
+
+def _parse_digits(value: Decimal) -> str:
+    if value != value.to_integral_value():
+        raise ValueError
+    return format(value.to_integral_value(), "f")
+
+
+def exact_digits(value: float) -> str | None:
+    """The digits of a float64 that stands for one whole number; None where it stands for none."""
+    return str(int(value)) if value.is_integer() and abs(value) <= 2.0**53 else None
+
+
 def _long(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_uint64(kind):
@@ -81,12 +135,31 @@ def _long(array: pa.Array, _: int) -> Read | None:
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return _filled(array).astype(np.int64), True
     if pa.types.is_floating(kind):
-        return _rounded(_filled(array).astype(np.float64), exact=True)
+        return _whole(array)
     if pa.types.is_decimal(kind):
         return _decimal(array, 0)
     if _is_text(kind):
         return _parsed(array, pa.int64(), np.int64, _parse_long)
     return None
+
+
+def _ticks(array: pa.Array, unit: str) -> Read | None:
+    """Times as whole numbers of a unit; numbers are of that unit already."""
+    kind, (factor, divisor) = array.type, _TICKS[unit]
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        micros, good = cast("Read", _time(array, 0))
+        values, fits = _multiplied(micros, factor)
+        return values // divisor, good & fits
+    if not _is_text(kind):
+        return _long(array, 0)
+
+    def parse(text: str) -> int:
+        try:
+            return _parse_long(text)
+        except ValueError:
+            return _parse_iso(text) * factor // divisor
+
+    return _parsed(array, pa.int64(), np.int64, parse)
 
 
 def _double(array: pa.Array, _: int) -> Read | None:
@@ -104,8 +177,8 @@ def _bool(array: pa.Array, _: int) -> Read | None:
         return _filled(array), True
     if _is_text(kind):
         return _parsed(array, pa.bool_(), np.bool_, lambda text: _TRUTHS[text.strip().lower()])
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        values = _filled(array)
+    if _is_number(kind):
+        values = _filled(array.cast(pa.float64(), safe=False))
         return values == 1, (values == 0) | (values == 1)
     return None
 
@@ -116,14 +189,15 @@ def _time(array: pa.Array, _: int) -> Read | None:
         ticks = _filled(array.cast(pa.int64()))
         if kind.unit == "ns":
             return ticks // 1_000, True
-        factor = _MICROS[kind.unit]
-        bound = np.iinfo(np.int64).max // factor
-        return ticks * factor, (ticks >= -bound) & (ticks <= bound)
+        return _multiplied(ticks, _MICROS[kind.unit])
     if pa.types.is_date(kind):
         days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
-        return days.astype(np.int64) * _DAY, True
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return _multiplied(days.astype(np.int64), _DAY)
+    if pa.types.is_integer(kind):
         return _epoch_times(_filled(array))
+    if pa.types.is_floating(kind):
+        # float16 is too narrow for the bounds of years.
+        return _epoch_times(_filled(array).astype(np.float64))
     if pa.types.is_decimal(kind):
         return _epoch_times(_filled(array.cast(pa.float64(), safe=False)))
     if _is_text(kind):
@@ -134,7 +208,7 @@ def _time(array: pa.Array, _: int) -> Read | None:
 def _decimal(array: pa.Array, scale: int) -> Read | None:
     kind = array.type
     if pa.types.is_floating(kind):
-        return _rounded(_filled(array).astype(np.float64) * 10.0**scale, exact=False)
+        return _scaled(_filled(array).astype(np.float64) * 10.0**scale)
     if not (_is_number(kind) or _is_text(kind)):
         return _unreadable_truths(array)
     # Arrow does the work where every value has at most `scale` digits after the point.
@@ -163,6 +237,13 @@ def _unreadable_truths(array: pa.Array) -> Read | None:
     if pa.types.is_boolean(array.type):
         return np.zeros(len(array), np.int64), False
     return None
+
+
+def _multiplied(values: npt.NDArray[np.int64], factor: int) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Products, and which of them 64 bits hold."""
+    bound = np.iinfo(np.int64).max // factor
+    fits = (values >= -bound) & (values <= bound)
+    return np.where(fits, values, 0) * factor, fits
 
 
 def _epoch_times(values: npt.NDArray[Any]) -> Read:
@@ -200,6 +281,11 @@ def _parse_time(text: str) -> int:
         values, good = _epoch_times(number)
         if np.all(good):
             return int(values[0])
+    return _parse_iso(text)
+
+
+def _parse_iso(text: str) -> int:
+    """Microseconds."""
     at = datetime.fromisoformat(text.strip())
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
@@ -241,13 +327,26 @@ def _each(array: pa.Array, parse: Callable[[Any], Any], blank: Any) -> tuple[lis
     return values, good
 
 
-def _rounded(values: npt.NDArray[np.float64], *, exact: bool) -> Read:
-    """Floats as whole numbers; not readable where they are none."""
+def _whole(array: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Floats as whole numbers; not readable where they are none, or may stand for several."""
+    values = _filled(array).astype(np.float64)
+    good = np.abs(values) <= 2.0 ** _EXACT_BITS[array.type]
+    good &= np.rint(values) == values
+    return np.where(good, values, 0.0).astype(np.int64), good
+
+
+def _scaled(values: npt.NDArray[np.float64]) -> Read:
+    """Floats as the whole numbers that they are but for their rounding."""
     good = np.isfinite(values) & (np.abs(values) < 2.0**63)
     values = np.where(good, values, 0.0)
     whole = np.rint(values)
-    slack = 0.0 if exact else 1e-9 * np.maximum(np.abs(values), 1.0)
+    slack = 1e-9 * np.maximum(np.abs(values), 1.0)
     return whole.astype(np.int64), good & (np.abs(values - whole) <= slack)
+
+
+def _valid(array: pa.Array) -> Mask:
+    valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
 
 
 def _filled(array: pa.Array) -> npt.NDArray[Any]:
@@ -261,9 +360,7 @@ def _filled(array: pa.Array) -> npt.NDArray[Any]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -8,6 +8,7 @@ batches, until the refused record is alone in one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -30,6 +31,7 @@ Mark = int | Position
 """A score, by its row in what was processed, or a dead letter, by the position of its record."""
 Run = Sequence[tuple[Mark, Report]]
 
+_NOTHING = Parcel((), (), None, ())
 # Each parcel waits for the acknowledgement of the one before; each round is a transaction.
 _PARTS = 16
 _REMEDIES = {
@@ -172,15 +174,31 @@ class Answers:
         if not (self._refused or self._oversize or self._written or self._apart):
             whole = (processed.keys, processed.values, processed.headers, processed.dead_letters)
             return [Parcel(*whole)]
-        left = dict.fromkeys(mark for mark in self._marks() if mark not in self._written)
-        parts = [[mark for mark in part if mark in left] for part in self._apart]
-        for mark in (mark for part in parts for mark in part):
-            del left[mark]
         letters = {
             letter.position: letter.oversize() if letter.position in self._oversize else letter
             for letter in self.final().dead_letters
         }
-        return [self._parcel(part, letters) for part in ([*left], *filter(None, parts))]
+        return [self._parcel(marks, letters) for marks in self._in_order()] or [_NOTHING]
+
+    def _in_order(self) -> Iterator[list[Mark]]:
+        """What is left to write, in parcels that keep the order of each partition.
+
+        Suspects were one batch of a partition: the rest of that partition stands before or behind
+        all of them. So each part of the suspects goes behind all that stands before its last one.
+        """
+        order = {
+            mark: place for place, mark in enumerate(self._marks()) if mark not in self._written
+        }
+        parts = [part for whole in self._apart if (part := [m for m in whole if m in order])]
+        apart = {mark for part in parts for mark in part}
+        rest = deque(mark for mark in order if mark not in apart)
+        for part in sorted(parts, key=lambda marks: order[marks[-1]]):
+            before: list[Mark] = []
+            while rest and order[rest[0]] < order[part[-1]]:
+                before.append(rest.popleft())
+            yield from filter(None, (before, part))
+        if rest:
+            yield [*rest]
 
     def _parcel(self, marks: Sequence[Mark], letters: Mapping[Position, DeadLetter]) -> Parcel:
         processed = self._processed

@@ -43,7 +43,7 @@ from worker.starts import Starts
 from worker.swap import Named, Succession, load_model, load_rules, named_in
 from worker.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.watchdog import Watchdog
-from worker.wire import schema_source, score_prefix, score_schema
+from worker.wire import event_decoder, score_prefix, score_schema
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,10 @@ class Pipeline:
     def features(self) -> frozenset[str]:
         """The features that the model and the policy use."""
         return self.rules.features.union(feature.name for feature in self.bundle.features)
+
+    def decoder(self) -> Decoder:
+        """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
+        return event_decoder(self.settings, self.feature_set, self.rules)
 
 
 def load_pipeline(folder: Path) -> Pipeline:
@@ -150,18 +154,6 @@ def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -
     )
 
 
-def make_decoder(pipeline: Pipeline) -> Decoder:
-    """Raises ConfigurationError when output.carry names what cannot be read."""
-    settings = pipeline.settings
-    return Decoder(
-        schema_source(settings, pipeline.feature_set.schema_path),
-        pipeline.feature_set.reader_schema,
-        pipeline.feature_set.paths | pipeline.rules.paths | set(settings.output.carry),
-        max_record_bytes=settings.wire.max_record_bytes,
-        max_collection_items=settings.wire.max_collection_items,
-    )
-
-
 def run(pipeline: Pipeline) -> None:
     """Work until SIGTERM or SIGINT, then drain.
 
@@ -225,8 +217,7 @@ def _make_loop(
         needs_log_state=pipeline.feature_set.has_histories,
     )
     histories = _make_histories(pipeline, store, watchdog)
-    decoder = make_decoder(pipeline)
-    stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
+    stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
     succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
         poller,

@@ -18,7 +18,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from schemas.errors import ConfigurationError
-from worker.app import Pipeline, make_decoder, make_stages
+from worker.app import Pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX, DeadLetter
 from worker.publish import SizeLimits
 from worker.stages import Processed, Stages
@@ -61,7 +61,7 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
             "out of the pipeline folder that you score with"
         )
     store = MemoryStore()
-    stages = make_stages(pipeline, make_decoder(pipeline), store, b"", lambda: _NO_LIMIT)
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: _NO_LIMIT)
     run = Serial(stages, store)
     schema = fastavro.parse_schema(score_schema())
     source = EventFile(

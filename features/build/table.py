@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events, identity_paths, identity_types
+from features.build.events import Events, as_array, identity_paths
 from features.definition import FeatureSet
+from schemas.batch import Kind
 from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
 
 METADATA: Final = b"fraud_worker"
 """Key of what the file says of itself: the features' name, fingerprint and own in order; columns."""
@@ -84,15 +86,11 @@ class Table:
                 self._writer(part).write_table(rows)
 
     def finish(self) -> None:
-        """Puts the file into its place, in place of one that is there."""
-        if self._schema is None:
-            self._schema = self._make_schema(identity_types(self._feature_set))
+        """Puts the file into its place, in place of one that is there; rows have been written."""
         with self._writing():
             self._finish(self._folder / "complete")
 
     def _finish(self, complete: Path) -> None:
-        if not self._writers:
-            self._writer(0)
         for writer in self._writers.values():
             writer.close()
         if len(self._writers) == 1:
@@ -152,6 +150,10 @@ class Table:
             return array
         began = self._schema.field(place)
         try:
+            if pa.types.is_string(began.type) and pa.types.is_floating(array.type):
+                column, bad = to_column(array, Kind.STRING, 0, f"column {began.name}")
+                if not bad.any():
+                    return as_array(column)
             return array.cast(began.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ConfigurationError(

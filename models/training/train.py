@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import xgboost as xgb
 
 from models.backend.cuda import require_cuda
 from models.bundle import Trained
+from models.bundle.golden import nan_for
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
 from models.training.folds import Fold, earlier_folds
@@ -37,7 +39,7 @@ class Wishes:
 
     tries: parameter sets to search through. forest: trees that each round grows side by side, each
     of a sample of its own. params: that all have. chosen: no search, these parameters and rounds.
-    monotone: +1 or -1 by feature. threads: in the search as many folds at a time.
+    missing: a feature of this value is missing, as one that is NaN. monotone: +1 or -1 by feature. threads: in the search as many folds at a time.
     """
 
     seed: int = 0
@@ -45,6 +47,7 @@ class Wishes:
     forest: int = FOREST
     params: Params = field(default_factory=dict)
     chosen: tuple[Params, int] | None = None
+    missing: float = math.nan
     monotone: Mapping[str, int] = field(default_factory=dict)
     device: Device = "cpu"
     threads: int = 1
@@ -54,7 +57,7 @@ class Wishes:
 class Training:
     """A model and how it came about. tried: best first; one that was given, alone.
 
-    gains: by feature, what its splits took from the loss. begins: when the assessed days of each
+    missing: as it was wished. gains: by feature, what its splits took from the loss. begins: when the assessed days of each
     fold of `chosen` begin.
     """
 
@@ -67,6 +70,7 @@ class Training:
     tried: Sequence[Tried]
     out_of_fold: OutOfFold
     trained: Trained
+    missing: float
 
 
 def train(
@@ -87,6 +91,7 @@ def train(
     fixed = _fixed(table, wishes)
     advance("reading", 0, 1)
     events = table.read(plan.first, plan.train_until, unlabelled_legit=unlabelled_legit)
+    events = replace(events, matrix=nan_for(wishes.missing, events.matrix))
     folds = _folds(events, plan)
     workers = 1 if wishes.device == "cuda" else wishes.threads
     tried = _tried(events, folds, fixed, wishes, functools.partial(advance, "searching"))
@@ -108,6 +113,7 @@ def train(
         tried,
         scored,
         _trained(table, events.times[rows], labels, {**params, "rounds": chosen.rounds}, wishes),
+        wishes.missing,
     )
 
 

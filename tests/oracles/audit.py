@@ -35,7 +35,7 @@ from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
-from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
+from worker.app import Pipeline, load_pipeline, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
 from worker.histories.state import label_namespace
@@ -192,7 +192,7 @@ def _serial(
     largest_letter = limits.refresh().dead_letters
     stages = make_stages(
         pipeline,
-        servings.widened(make_decoder(pipeline)),
+        servings.widened(pipeline.decoder()),
         store,
         score_prefix(settings),
         limits,

@@ -11,6 +11,8 @@ from typing import TypeVar
 from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
+from features.store.protocol import OnlineStore
+from schemas.batch import Records
 from worker.app import open_store
 from worker.checks import (
     brokers,
@@ -57,7 +59,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     if feature_set is None:
         yield skipped(wire.WRITERS, _NEEDS_FEATURES)
     else:
-        yield from examined(wire.WRITERS, partial(wire.check_writers, settings, feature_set))
+        yield from examined(
+            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+        )
     yield from examined(wire.SCORES, partial(wire.check_scores, settings))
     stored = _store(settings)
     yield from stored
@@ -116,8 +120,9 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
+    judge = partial(sample.check_sample, settings, feature_set, files.rules)
     both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, feature_set, *both, store_holds=store_holds)
+    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -171,7 +176,7 @@ def _group(
 
 def _sample(
     settings: WorkerSettings,
-    feature_set: FeatureSet,
+    judge: Callable[[Records, OnlineStore | None], list[Finding]],
     source: topics.Topic,
     output: topics.Topic | None,
     *,
@@ -180,9 +185,9 @@ def _sample(
     records = sample.read_sample(settings, source.partitions)
     findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
-        return [*findings, *sample.check_sample(settings, feature_set, records, None)]
+        return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
-        return [*findings, *sample.check_sample(settings, feature_set, records, opened)]
+        return [*findings, *judge(records, opened)]
 
 
 def _kept(

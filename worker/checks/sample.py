@@ -14,15 +14,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
+from models.policy import Rules
 from schemas.batch import Decoded, EventBatch, Records
-from schemas.decode import Decoder
 from schemas.errors import RecordError
 from schemas.text import as_text
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
 from worker.records import records_of
 from worker.settings import WorkerSettings
-from worker.wire import schema_source
+from worker.wire import event_decoder
 
 RECORDS, KEYS = "last records", "record key"
 _PER_PARTITION = 50
@@ -69,23 +69,18 @@ def _ignore(_error: KafkaError) -> None:
 def check_sample(
     settings: WorkerSettings,
     feature_set: FeatureSet,
+    rules: Rules | None,
     records: Records,
     store: OnlineStore | None,
 ) -> list[Finding]:
     """What the stations before the model make of the records.
 
-    store: None where it could not be reached. Raises DependencyUnavailableError.
+    rules: None where the policy does not hold. store: None where it could not be reached. Raises DependencyUnavailableError.
     """
     if not len(records):
         why = f"{settings.kafka.input_topic} holds no records now"
         return [skipped(check, why) for check in checks(feature_set)]
-    decoder = Decoder(
-        schema_source(settings, feature_set.schema_path),
-        feature_set.reader_schema,
-        feature_set.paths,
-        max_record_bytes=settings.wire.max_record_bytes,
-        max_collection_items=settings.wire.max_collection_items,
-    )
+    decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
     batch, errors = feature_set.bind(records, decoded)
     findings = [judge_errors(len(records), errors), *_keys(feature_set, records, decoded, errors)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict
 from datetime import date, datetime
@@ -120,11 +121,13 @@ def train(
     started = time.perf_counter()
     wanted = Wanted(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
+    before = None if like is None else parameters_of(like)
     wishes = Wishes(
         seed=seed,
         tries=tries,
         forest=forest,
-        chosen=None if like is None else parameters_of(like),
+        chosen=None if before is None else before.chosen,
+        missing=math.nan if before is None else before.missing,
         monotone=_monotone(monotone or []),
         device=device.value,
         threads=threads or available_threads(),

@@ -151,6 +151,21 @@ def test_an_expression_over_several_lines_is_pointed_into(tmp_path: Path) -> Non
     assert load_feature_set(path).names == ("A",)
 
 
+@pytest.mark.parametrize("style", ["|", ">", ""])
+def test_a_comment_in_an_expression_is_refused_and_hides_nothing(
+    tmp_path: Path, style: str
+) -> None:
+    """The folded style joins lines before anybody sees where the comment ends."""
+    lines = ["x > 1  # large", "and z > 2"]
+    value = f"{style}\n      " + "\n      ".join(lines)
+    if not style:
+        value = json.dumps("\n".join(lines))
+    path = write_pipeline(tmp_path, f"{EVENTS}features:\n  - name: A\n    expr: {value}\n")
+    with pytest.raises(ConfigurationError, match="a comment would hide") as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).startswith(f"{path}:{9 if style else 8}:")
+
+
 def test_a_later_feature_is_no_name_of_an_earlier_one(tmp_path: Path) -> None:
     path = write_pipeline(
         tmp_path,
@@ -284,3 +299,29 @@ def test_fingerprints_of_the_example_are_pinned() -> None:
     made = load_feature_set(HANDBOOK)
     assert {feature.name: feature.fingerprint for feature in made.features} == golden["features"]
     assert made.fingerprint == golden["set"]
+
+
+def test_a_list_that_is_too_long_is_counted_and_not_printed(tmp_path: Path) -> None:
+    values = ", ".join(f"secret{number}" for number in range(10_001))
+    path = write_pipeline(tmp_path, FULL.replace("D0", "x").replace("[ecom, pos]", f"[{values}]"))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).startswith(f"{path}:15:")
+    assert str(refusal.value).endswith(
+        "values has 10,001 entries; at most 10,000 are allowed: keep the frequent ones, and let "
+        "other: true stand for the rest"
+    )
+    arguments = ", ".join(f"secret{number}" for number in range(40))
+    python = f"{{name: P, python: a.py:f, args: [{arguments}]}}"
+    path.write_text(FULL.replace("D0", "x") + f"  - {python}\n")
+    with pytest.raises(ConfigurationError, match="40 entries; at most 32 are allowed") as refusal:
+        load_feature_set(path)
+    assert "secret" not in str(refusal.value)
+
+
+def test_of_many_refusals_the_first_are_shown(tmp_path: Path) -> None:
+    values = ", ".join("0.5" for _ in range(1_000))
+    path = write_pipeline(tmp_path, FULL.replace("D0", "x").replace("[ecom, pos]", f"[{values}]"))
+    with pytest.raises(ConfigurationError, match=r"\n… and 1,9\d\d more$") as refusal:
+        load_feature_set(path)
+    assert len(str(refusal.value).splitlines()) <= 51

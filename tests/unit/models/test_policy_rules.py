@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from features.definition import FeatureSet
 from models.policy import Rules, load_policy
 from schemas.batch import EventBatch
+from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, booleans, doubles, events, feature_set, strings
 
 # Flags by bit: lookup missing, stale, invalid; late, duplicate, history capped; python failed.
@@ -198,6 +199,22 @@ def test_a_score_at_a_threshold_belongs_to_its_band(tmp_path: Path, made: Featur
     assert [rules.policy.decisions[code] for code in found.codes] == (
         ["approve"] * 2 + ["review"] * 2 + ["decline"] * 2
     )
+
+
+def test_a_comment_in_a_condition_is_refused_at_its_place(tmp_path: Path, made: FeatureSet) -> None:
+    """Without what a comment hides, the segment would take everybody."""
+    text = """\
+version: a
+segments:
+  - name: abroad
+    where: |
+      amount > 100  # large
+      and channel == 'ecom'
+    bands: {decline: 0.5}
+  - {name: default, bands: {}}
+"""
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml:5:21: a comment would hide"):
+        rules_of(tmp_path, made, text)
 
 
 def test_the_fields_that_conditions_read_are_named(tmp_path: Path, made: FeatureSet) -> None:

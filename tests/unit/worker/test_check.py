@@ -87,7 +87,7 @@ def test_nothing_is_wrong_with_a_healthy_folder(folder: Path) -> None:
     assert [finding.check for finding in findings] == [model.BUNDLE, model.FITS, model.DEVICE]
     assert all(finding.state is State.OK for finding in findings), findings
     assert files.feature_set is not None
-    assert check_writers(settings, files.feature_set)[0].state is State.OK
+    assert check_writers(settings, files.feature_set, files.rules)[0].state is State.OK
     assert check_scores(settings)[0].state is State.OK
 
 
@@ -246,17 +246,17 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
     (writers / "7.avsc").write_text(json.dumps(schema))
     files, settings = read(folder)
     assert files.feature_set is not None
-    (finding,) = check_writers(settings, files.feature_set)
+    (finding,) = check_writers(settings, files.feature_set, files.rules)
     assert finding.state is State.OK, "the reader has a default for channel"
     assert "7.avsc" in finding.found
 
     schema["fields"] = [field for field in schema["fields"] if field["name"] != "amount"]
     (writers / "8.avsc").write_text(json.dumps(schema))
-    (finding,) = check_writers(settings, files.feature_set)
+    (finding,) = check_writers(settings, files.feature_set, files.rules)
     says(finding, State.FAILED, "8.avsc: the writer has no field amount", "a default")
 
     (writers / "latest.avsc").write_text(json.dumps(schema))
-    findings = examined("w", lambda: check_writers(settings, files.feature_set))  # type: ignore[arg-type]
+    findings = examined("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
     says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
 
 
@@ -292,15 +292,20 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
     assert files.feature_set is not None
     newest = "subjects/transactions-value/versions/latest"
 
-    says(check_writers(settings, files.feature_set)[0], State.WARNING, "no subject", "nothing, if")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.WARNING,
+        "no subject",
+        "nothing, if",
+    )
 
     good, other = registered(folder), registered(folder, amount="string")
     registry.answers = {newest: good, "schemas/ids/41": good}
-    finding = check_writers(settings, files.feature_set)[0]
+    finding = check_writers(settings, files.feature_set, files.rules)[0]
     says(finding, State.OK, "transactions-value, version 3, id 41", "")
 
     registry.answers = {newest: other, "schemas/ids/41": other}
-    finding = check_writers(settings, files.feature_set)[0]
+    finding = check_writers(settings, files.feature_set, files.rules)[0]
     says(finding, State.FAILED, "amount is string", "give transaction.avsc")
 
 
@@ -322,14 +327,24 @@ def test_what_answers_in_place_of_a_registry_is_found(
     files, settings = with_registry(folder, registry.url, register_score_schema=register)
     assert files.feature_set is not None
     registry.odd[""] = odd
-    says(check_writers(settings, files.feature_set)[0], State.FAILED, found, "registry.url")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.FAILED,
+        found,
+        "registry.url",
+    )
     says(check_scores(settings)[0], State.FAILED, found, "registry.url")
 
 
 def test_a_registry_that_is_away_is_found_within_its_timeout(folder: Path) -> None:
     files, settings = with_registry(folder, "http://127.0.0.1:1")
     assert files.feature_set is not None
-    says(check_writers(settings, files.feature_set)[0], State.FAILED, "does not answer", "see that")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.FAILED,
+        "does not answer",
+        "see that",
+    )
     says(check_scores(settings)[0], State.FAILED, "does not answer", "see that")
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes import FakeConsumer, FakeProducer, Sent
 from tests.loop_bench import Bench, sample
+from worker.answers import Answers
 from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.dead_letter import HEADER_PREFIX
 from worker.errors import DeliveryFatalError
@@ -114,6 +118,10 @@ def test_refused_scores_become_dead_letters_and_no_other_does(
     bench.run()
     assert bench.answers == once({0: 80})
     assert bench.codes == dict.fromkeys(refused, "output_refused")
+    if guarantee == "exactly_once":
+        for topic in ("scores", "dead"):
+            places = [int(position(sent)[2:]) for sent in bench.written if sent.topic == topic]
+            assert places == sorted(places)
     assert bench.consumer.checkpoints == {0: 80}
     assert bench.consumer.seeks == [(0, 0)]
     # A transaction of a producer that skipped sequence numbers would fail.
@@ -324,3 +332,28 @@ def test_what_a_topic_refused_is_tried_again_in_the_next_delivery() -> None:
     bench = Refusing("exactly_once", scores_of(set()), {0: 2}, 1)
     bench.run()
     assert bench.codes == {}
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 9), st.data())
+def test_what_is_sent_apart_keeps_the_order_of_each_output_partition(
+    partitions: list[int], batch: int, data: st.DataObject
+) -> None:
+    """Rows go to output partitions; some batches of these are suspected, again and again."""
+    processed = SimpleNamespace(values=partitions, dead_letters=())
+    processed.with_letters = lambda _refused: processed
+    answers = Answers(cast("Any", None), cast("Any", processed), "id-1")
+    for _ in range(3):
+        sent = list(answers._in_order())
+        suspects = []
+        for parcel in sent:
+            for partition in range(3):
+                rows = [row for row in parcel if partitions[cast("int", row)] == partition]
+                batches = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+                suspects += [one for one in batches if len(one) > 1 and data.draw(st.booleans())]
+        for one in suspects:
+            answers._divide(one)
+    order = cast("list[int]", [row for parcel in answers._in_order() for row in parcel])
+    assert sorted(order) == list(range(len(partitions)))
+    for partition in range(3):
+        own = [row for row in order if partitions[row] == partition]
+        assert own == sorted(own)

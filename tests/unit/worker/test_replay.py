@@ -17,7 +17,7 @@ from schemas.errors import ConfigurationError
 from tests.event_files import Make, Row, lines, row
 from tests.healthy import edit, healthy_pipeline
 from worker import replay
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
 from worker.cli.score import score as score_command
 from worker.publish import SizeLimits
 from worker.replay import Replayed, replay_file
@@ -46,7 +46,7 @@ def test_a_file_is_scored_as_the_worker_would_score_its_records(folder: Path, fi
     (replayed,) = scores(folder, path)
     pipeline = load_pipeline(folder)
     roomy = SizeLimits(2**20, 2**20)
-    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: roomy)
+    stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: roomy)
     prefix = framed(pipeline.settings.wire.schema_id)
     (chunk,) = EventFile(pipeline.feature_set, "transactions", prefix).read(path)
     schema = fastavro.parse_schema(score_schema())

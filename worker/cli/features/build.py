@@ -125,6 +125,7 @@ def _source(
 
 @contextmanager
 def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+    from models.policy import Rules, load_policy
     from schemas.errors import ConfigurationError
     from worker.reading.events import LogEvents
     from worker.reading.log import TopicLog, answering
@@ -136,12 +137,13 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
             f"{pipeline / FILE_NAME}"
         )
     settings = load_settings(pipeline)
+    rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     with (
         answering(kafka),
         TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
     ):
-        yield LogEvents(feature_set, settings, log)
+        yield LogEvents(feature_set, settings, rules, log)
 
 
 def _file_events(
