@@ -38,6 +38,7 @@ from worker.publish import SizeLimits
 from worker.replica import claim_replica, transactional_id
 from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
+from worker.settings.option_files import require_option_files
 from worker.stages import Stages
 from worker.starts import Starts
 from worker.swap import Named, Succession, load_model, load_rules, named_in
@@ -99,6 +100,7 @@ def open_store(settings: WorkerSettings) -> OnlineStore:
     """The online store of the settings; an empty one in memory where none is named."""
     if settings.store is None:
         return MemoryStore()
+    require_option_files("store.options", settings.store.options)
     return RedisStore(
         settings.store.url,
         username=settings.store.username,
@@ -288,6 +290,7 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
         ids_from(admin, timeout_s),
         partial(describe_input, kafka, timeout_s),
         health,
+        brokers=kafka.bootstrap_servers,
     )
 
 

@@ -108,7 +108,11 @@ class Loop:
         self._stopping = False
         self._unwritten_in_a_row = 0
         self._unknown_in_a_row = 0
-        self._kafka = self._outage("kafka", KafkaException, "see that the brokers are up")
+        self._kafka = self._outage(
+            "kafka",
+            KafkaException,
+            f"see that the brokers at {delivery.topics.brokers} are up (kafka.bootstrap_servers)",
+        )
         self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
         self._delivering = self._outage("delivery", DeliveryError, _DELIVERY_REMEDY)
         letters = self._outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
@@ -140,8 +144,10 @@ class Loop:
     def run(self) -> None:
         """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
         self._open()
-        self._poller.subscribe()
         try:
+            # Asked to drain before it began: nothing was found yet.
+            if not self._stopping:
+                self._poller.subscribe()
             while not self._stopping:
                 self._turn()
             self._health.draining()

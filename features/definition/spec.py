@@ -54,9 +54,29 @@ def _decimal(found: object) -> Decimal:
     raise ValueError(f"{found!r} is no finite number")
 
 
+def _one_field(found: object) -> object:
+    if isinstance(found, list):
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{found!r} is a list; name one field: where several make the key, let producers write "
+            "one that joins them"
+        )
+    return found
+
+
+def _entities(found: object) -> object:
+    if isinstance(found, list):
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{found!r} is a list; name each entity with the field of its key, such as "
+            "{customer: customer_id}"
+        )
+    return found
+
+
 Duration = Annotated[int, BeforeValidator(_duration)]
 """Microseconds, written as ``7d``."""
-FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+FieldPath = Annotated[
+    str, BeforeValidator(_one_field), StringConstraints(min_length=1, max_length=512)
+]
 """A field of the event; dots go through records."""
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 """A name of the user's choice: letters, digits and underscores, at most 128."""
@@ -258,7 +278,7 @@ class FeaturesFile(Strict):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
     events: EventsSpec
-    entities: dict[Word, FieldPath] = {}
+    entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = {}
     lookups: dict[Word, LookupSpec] = {}
     history: HistorySpec = HistorySpec()
     features: list[FeatureSpec] = Field(min_length=1, max_length=MAX_FEATURES)

@@ -223,7 +223,7 @@ class RedisStore:
                 return command()
 
     def _answers(self) -> AbstractContextManager[None]:
-        return translated(f"the online store at {self._address}")
+        return translated(f"the online store at {self._address} (store.url)")
 
 
 class _PasswordFile(CredentialProvider):

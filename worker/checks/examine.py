@@ -26,12 +26,14 @@ from worker.checks import (
     wire,
 )
 from worker.checks.files import Files, read_files
-from worker.checks.finding import Finding, examined, holds, skipped
+from worker.checks.finding import Finding, State, examined, holds, skipped
 from worker.kafka import make_admin
-from worker.settings import WorkerSettings
+from worker.kafka_log import heard
+from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")
 
+FOLDER = "pipeline folder"
 _NEEDS_SETTINGS = "worker.yaml has to hold first"
 _NEEDS_FEATURES = "features.yaml has to hold first"
 _NEEDS_INPUT = "the input topic could not be looked at"
@@ -39,6 +41,10 @@ _NEEDS_INPUT = "the input topic could not be looked at"
 
 def examine(folder: Path) -> Iterator[Finding]:
     """The findings about a pipeline folder, one by one as they are made."""
+    missing = examined(FOLDER, partial(_check_folder, folder))
+    if missing:
+        yield from missing
+        return
     files = read_files(folder)
     yield from files.findings
     settings, feature_set = files.settings, files.feature_set
@@ -65,7 +71,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from examined(wire.SCORES, partial(wire.check_scores, settings))
     stored = _store(settings)
     yield from stored
-    with brokers.heard() as lines:
+    with heard() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
@@ -73,6 +79,26 @@ def examine(folder: Path) -> Iterator[Finding]:
             return
         with admin:
             yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+
+
+def failures_of_files(folder: Path) -> list[Finding]:
+    """All that fails of what is proved without a server: the files, the model, the schemas."""
+    findings = examined(FOLDER, partial(_check_folder, folder))
+    if not findings:
+        files = read_files(folder)
+        findings += files.findings
+        if files.settings is not None:
+            findings += model.check_model(files.settings, files.feature_set)
+            findings += reasons.check_reasons(files.settings, files.rules)
+            if files.feature_set is not None and files.settings.registry is None:
+                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
+                findings += examined(wire.WRITERS, look)
+    return [finding for finding in findings if finding.state is State.FAILED]
+
+
+def _check_folder(folder: Path) -> list[Finding]:
+    require_folder(folder)
+    return []
 
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
@@ -141,10 +167,13 @@ def _histories(
             yield skipped(check, _NEEDS_INPUT)
         return
     topic = source.as_input()
-    yield from histories.judge_windows(feature_set, topic)
+    known = source.number("retention.ms") is not None
+    yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_holds and settings.store is not None:
         used = model.used_features(settings, files.rules)
-        look = partial(histories.check_state, settings, feature_set, topic, used)
+        look = partial(
+            histories.check_state, settings, feature_set, topic, used, retention_known=known
+        )
         yield from examined(histories.STATE, look)
         yield from examined(
             histories.COVERAGE,

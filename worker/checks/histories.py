@@ -8,7 +8,7 @@ from contextlib import closing
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 from worker.app import open_store
-from worker.checks.finding import Finding, many, ok, refused, warning
+from worker.checks.finding import Finding, many, ok, refused, skipped, warning
 from worker.checks.topics import days
 from worker.histories.place import claim_of, expiry_ms, refuse_split
 from worker.histories.state import Claim, StateRecord, admit, find_namespace, read_record
@@ -30,8 +30,13 @@ def checks(feature_set: FeatureSet | None) -> list[str]:
     return [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.has_histories else []
 
 
-def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
-    """Whether the windows can be computed from the topic, and again from its records."""
+def judge_windows(
+    feature_set: FeatureSet, topic: InputTopic, *, retention_known: bool = True
+) -> list[Finding]:
+    """Whether the windows can be computed from the topic, and again from its records.
+
+    retention_known: whether a topic without retention is known to keep its records for ever.
+    """
     try:
         refuse_split(feature_set.windows, topic)
     except ConfigurationError as error:
@@ -39,6 +44,9 @@ def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
     else:
         count, parts = len(feature_set.windows), topic.partitions
         findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+    if not retention_known:
+        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        return [*findings, skipped(REBUILD, why)]
     return [*findings, _judge_retention(feature_set, topic.retention_ms)]
 
 
@@ -63,6 +71,8 @@ def check_state(
     feature_set: FeatureSet,
     topic: InputTopic,
     features: Iterable[str],
+    *,
+    retention_known: bool = True,
 ) -> list[Finding]:
     """Check that the state in the store, if there is one, is this worker's.
 
@@ -78,8 +88,11 @@ def check_state(
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
     known = "new" if new else f"of {topic.name} as it is"
+    if kept_ms is None and retention_known:
+        found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
+        return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
     if kept_ms is None:
-        found = f"{state}: {known}; the topic has no retention that may be read, so that histories "
+        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
         remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
         return [warning(STATE, found + "are kept for ever", remedy), *accepted]
     kept = f"histories are kept for {days(kept_ms)} after their last event"

@@ -17,6 +17,7 @@ from features.store.protocol import OnlineStore
 from models.policy import Rules
 from schemas.batch import Decoded, EventBatch, Records
 from schemas.errors import RecordError
+from schemas.framing import looks_like_json
 from schemas.text import as_text
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
@@ -83,15 +84,22 @@ def check_sample(
     decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
     batch, errors = feature_set.bind(records, decoded)
-    findings = [judge_errors(len(records), errors), *_keys(feature_set, records, decoded, errors)]
+    json = sum(looks_like_json(records.values[row]) for row in errors)
+    findings = [
+        judge_errors(len(records), errors, json),
+        *_keys(feature_set, records, decoded, errors),
+    ]
     if not len(batch) or store is None:
         why = "no record is an event" if store else "the online store does not hold"
         return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]
     return [*findings, *_lookups(feature_set, batch, store)]
 
 
-def judge_errors(records: int, errors: dict[int, RecordError]) -> Finding:
-    """Whether the records would become scores."""
+def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) -> Finding:
+    """Whether the records would become scores.
+
+    json: how many of those with an error look like JSON.
+    """
     if not errors:
         return ok(RECORDS, f"all of the last {records} can be scored")
     counts = Counter(error.code.value for error in errors.values())
@@ -99,6 +107,9 @@ def judge_errors(records: int, errors: dict[int, RecordError]) -> Finding:
     example = next(iter(errors.values())).message
     found = f"{len(errors)} of the last {records} would be dead letters: {codes} ({example})"
     remedy = "look at these records, wire or registry, and the bindings in features.yaml"
+    if json:
+        found = f"{found}; {json} of them look like JSON"
+        remedy = "Avro is read: let producers write Avro"
     return (failed if len(errors) == records else warning)(RECORDS, found, remedy)
 
 

@@ -72,7 +72,11 @@ def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: 
     all_of_them = judged(folder, replace(TOPIC, retention_ms=60_000))[REBUILD].found
     assert f"{NUMBER} (1 h), {TOTAL} (1 h), CARD_RISK_7D (14 days)" in all_of_them
     assert judged(folder, replace(TOPIC, retention_ms=14 * _DAY_MS))[REBUILD].state is State.OK
-    assert "for ever" in judged(folder, replace(TOPIC, retention_ms=None))[REBUILD].found
+    unlimited = replace(TOPIC, retention_ms=None)
+    assert "for ever" in judged(folder, unlimited)[REBUILD].found
+    feature_set = load_feature_set(folder / "features.yaml")
+    unread = judge_windows(feature_set, unlimited, retention_known=False)[1]
+    assert (unread.state, "could not be read" in unread.found) == (State.SKIPPED, True)
 
 
 def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
@@ -88,7 +92,11 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
             "payments: new; histories are kept for 44 days after their last event"
         )
     claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
-    (finding,) = check_state(settings, feature_set, replace(TOPIC, retention_ms=None), ())
+    unlimited = replace(TOPIC, retention_ms=None)
+    (finding,) = check_state(settings, feature_set, unlimited, ())
+    assert finding.state is State.OK
+    assert "histories are kept for ever, as the topic's events are" in finding.found
+    (finding,) = check_state(settings, feature_set, unlimited, (), retention_known=False)
     assert finding.state is State.WARNING
     assert "payments: of in as it is" in finding.found
     assert finding.found.endswith("histories are kept for ever")

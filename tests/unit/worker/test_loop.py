@@ -520,6 +520,17 @@ def test_the_loop_ticks_while_a_dependency_is_away() -> None:
 # the brokers are away
 
 
+def test_a_worker_that_is_asked_to_drain_before_it_found_the_brokers_ends_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench({0: 2})
+    bench.brokers.away = kafka_error(KafkaError._TRANSPORT)
+    monkeypatch.setattr(time, "sleep", lambda _: bench.loop.stop())
+    bench.run()
+    assert bench.answered == []
+    assert bench.consumer.calls[-1] == "close"
+
+
 def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None:
     bench = Bench({0: 2})
     bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 8)
@@ -531,7 +542,10 @@ def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None
         opening()
 
     bench.checkpoint.open = opened  # type: ignore[method-assign]
-    bench.run()
+    with capture_logs() as logs:
+        bench.run()
+    (away,) = (line for line in logs if line["event"] == "kafka_away")
+    assert away["remedy"] == "see that the brokers at fake:9092 are up (kafka.bootstrap_servers)"
     assert reasons[0] == ["has not joined the consumer group yet"]
     assert all("kafka is away" in told[0] and "_TRANSPORT" in told[0] for told in reasons[1:])
     assert waits == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.0, 2.0]

@@ -385,7 +385,10 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
     assert said in refused(logs, "policy")
     assert scores(worker) == before
     (folder / "policy.yaml").write_text(f"# as it was\n{yaml.safe_dump(POLICY)}")
-    worker.look()
+    with capture_logs() as logs:
+        worker.look()
+        worker.look()
+    assert [(line["event"], line["what"]) for line in logs] == [("holds_again", "policy")]
     assert metric("fraud_worker_refused", what="policy") == 0
 
 

@@ -41,7 +41,8 @@ def build(
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="Take the rows as records that this field keys, of several partitions",
+            help="Assign rows to partitions by this field, with Kafka's default partitioner; needs "
+            "--partitions.",
             show_default=False,
         ),
     ] = None,
@@ -50,13 +51,16 @@ def build(
         typer.Option(
             min=1,
             metavar="N",
-            help="and of so many, as Kafka's producer deals them out.",
+            help="Number of partitions; needs --partition-by.",
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a table that is there.")
+    ] = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Build a training table: features, who is who, labels, by the code that serves them.
+    """Build a training table (features, ids and keys, labels) with the code that serves them.
 
     Reads event files or, without --events, the pipeline's input topic up to
     its end as of now. Rows come in the order of the files, or by partition
@@ -65,6 +69,7 @@ def build(
     from worker.cli.features.without_pandas import spare_pandas
 
     spare_pandas()
+    _require_free(out, force=force)
     from features.definition import load_feature_set
 
     files = [*(events or []), *(more_events or [])]
@@ -76,6 +81,16 @@ def build(
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
+
+
+def _require_free(out: Path, *, force: bool) -> None:
+    """Raises ConfigurationError for a file that would be lost, before anything is read."""
+    from schemas.errors import ConfigurationError
+
+    if out.is_file() and not force:
+        raise ConfigurationError(
+            f"--out: {out} is there already; name another file, or overwrite it with --force"
+        )
 
 
 def _build(

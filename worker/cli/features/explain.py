@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import EventsOption, LabelsOption, MoreEvents, known_labels
+from worker.cli.features.inputs import EVENTS, LabelsOption, MoreEvents, known_labels
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
@@ -27,7 +28,7 @@ def explain(
     *,
     feature: Annotated[str, typer.Argument(help="A feature of features.yaml.")],
     event_id: Annotated[str, typer.Argument(help="The id of an event.")],
-    events: EventsOption = None,
+    events: Annotated[list[Path], EVENTS],
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
     labels: LabelsOption = None,
@@ -41,12 +42,9 @@ def explain(
     """
     from features.build import FileEvents
     from features.explain import Explainer
-    from schemas.errors import ConfigurationError
     from worker.cli.progress import progress
 
-    files = [*(events or []), *(more_events or [])]
-    if not files:
-        raise ConfigurationError("--events is missing: give the files that hold the event")
+    files = [*events, *(more_events or [])]
     explainer = Explainer(features_file(feature_set, pipeline))
     known = known_labels(explainer.feature_set, labels)
     source = FileEvents(explainer.feature_set, files)

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.labels import KnownLabels
 
-EventsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--events",
-        metavar="FILE...",
-        help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
-        show_default=False,
-    ),
-]
+EVENTS = typer.Option(
+    "--events",
+    metavar="FILE...",
+    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
+    show_default=False,
+)
+EventsOption = Annotated[list[Path] | None, EVENTS]
 # `--events a b c`: an option takes one value, what follows it are arguments.
 MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
 LabelsOption = Annotated[
@@ -30,7 +28,7 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="Labels, in place of the label column of the events.",
+        help="Labels, or a table of `features build`, in place of the events' label column.",
         show_default=False,
     ),
 ]
