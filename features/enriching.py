@@ -85,7 +85,7 @@ class Enriching:
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
         frame.windows = windowed.values
-        flags = looked_up.flags | windowed.flags << np.uint32(
+        flags = looked_up.flags | windowed.flags << np.uint64(
             len(STATES) * len(self._feature_set.lookups)
         )
         return Answered(self._feature_set, frame, flags, windowed.writes, self.after)
@@ -100,7 +100,7 @@ class Answered:
 
     feature_set: Definitions
     frame: Frame
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes
     after: LogState
 
@@ -113,7 +113,7 @@ class Answered:
         first = len(made.flag_names) - len(made.hooks)
         for bit, name in enumerate(made.hooks, first):
             if name in frame.failed:
-                flags |= frame.failed[name].astype(np.uint32) << np.uint32(bit)
+                flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
         return Enriched(matrix, flags, self.writes, self.after)
 
 

@@ -73,13 +73,17 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One feature of the event at (partition, offset). event_time: microseconds."""
+    """One feature of the event at (partition, offset). event_time: microseconds.
+
+    before: how many of the events before it have each flag.
+    """
 
     event_id: str
     event_time: int
     partition: int
     offset: int
     flags: list[str]
+    before: dict[str, int]
     feature: Explained
 
 
@@ -114,13 +118,14 @@ class Explainer:
         members = {(m.partition, m.offset) for one in traced.values() for m in one.members}
         ids = _ids(source, members)
         values = dict(zip(self.feature_set.names, enriched.matrix[0].tolist(), strict=True))
-        place, flags = batch.records.position(0), int(enriched.flags[0])
+        place = batch.records.position(0)
         return Explanation(
             event_id,
             int(batch.event_time[0]),
             place.partition,
             place.offset,
-            [name for bit, name in enumerate(self.feature_set.flag_names) if flags >> bit & 1],
+            self.feature_set.flags_of(int(enriched.flags[0])),
+            dict(run.flagged),
             self._explained(feature, batch, values, traced, ids),
         )
 

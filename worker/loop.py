@@ -20,6 +20,7 @@ from features.history.log_state import LogState
 from schemas.batch import Records
 from schemas.errors import DependencyUnavailableError
 from worker import metrics
+from worker.ahead import AheadShare
 from worker.batch_bound import BatchBound
 from worker.delivery import Delivery, Flight, count
 from worker.errors import (
@@ -100,6 +101,7 @@ class Loop:
         self._delivery = delivery
         self._bound = bound
         self._health = health
+        self._ahead = AheadShare(health)
         self._settle_s = waits.settle_s
         self._clock = clock
         self._in_flight: Flight | None = None
@@ -296,6 +298,7 @@ class Loop:
         self._bound.observe(len(flight.polled.records), took_s)
         # It may have lived through a broken connection that nobody has told of yet.
         self._producer_is_suspect |= took_s > _SLOW_S
+        self._ahead.observe(flight.answers.final().ahead)
         count(flight)
 
     def _let_the_store_recover(self, error: StoreAwayError) -> None:
@@ -319,6 +322,7 @@ class Loop:
         metrics.rebalances.inc()
         self._kafka.outlast(self._poller.rewind)
         self._delivery.histories.assigned(self._poller.partitions)
+        self._ahead.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
 
     def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:

@@ -35,7 +35,7 @@ from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from schemas.errors import ConfigurationError, RecordError
 
-_FLAG_BITS = 32
+_FLAG_BITS = 64
 _EMPTY_LOG = LogState()
 
 
@@ -132,6 +132,10 @@ class FeatureSet:
         window = next(window for window in self.windows if window.name == feature)
         return trace(self.histories, window, row, batch, frame, stored)
 
+    def flags_of(self, mask: int) -> list[str]:
+        """The flags of an event, by their bits."""
+        return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
+
     def label_appends(
         self, labels: LabelBatch, namespace: Namespace | None = None
     ) -> list[tuple[bytes, bytes]]:
@@ -169,7 +173,13 @@ def load_feature_set(path: Path) -> FeatureSet:
     bindings = resolve_bindings(document, file, fields)
     lookups = _lookups(document, file, bindings)
     history = file.history
-    rules = HistoryRules(history.allowed_lateness, history.duplicates, history.cap)
+    rules = HistoryRules(
+        history.allowed_lateness,
+        history.duplicates,
+        history.cap,
+        history.watermark_support,
+        history.max_ahead,
+    )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     plan = WindowPlan(compiler.windows, rules)

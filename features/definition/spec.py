@@ -16,6 +16,8 @@ MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
+MAX_WATERMARK_SUPPORT = 100
+"""The committed offset's metadata holds as many times, and brokers take 4,096 bytes of it."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
@@ -219,6 +221,8 @@ class HistorySpec(Strict):
     allowed_lateness: Duration = MICROSECONDS["h"]
     duplicates: Duration = MICROSECONDS["d"]
     cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
+    watermark_support: int = Field(default=3, ge=1, le=MAX_WATERMARK_SUPPORT)
+    max_ahead: Duration | None = None
     accept_empty: list[Word] = []
 
 

@@ -95,7 +95,13 @@ class WindowCompiler:
             "default": canonical_number(window.default),
             "time": bindings.event_time.canonical(),
             "id": bindings.event_id.canonical(),
-            "history": [rules.allowed_lateness, rules.duplicates, rules.cap],
+            "history": [
+                rules.allowed_lateness,
+                rules.duplicates,
+                rules.cap,
+                rules.watermark_support,
+                rules.max_ahead,
+            ],
         }
 
     def _include_current(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> bool:

@@ -56,9 +56,10 @@ def coverage(
     shares = {}
     for plan in plans:
         digest = digest_of(plan, namespace)
+        # The last of the times is the watermark, or the lowest of fewer than support one.
         spans = [
-            highest - log.lowest.get(partition, {}).get(digest, highest)
-            for partition, highest in log.highest.items()
+            times[-1] - log.lowest.get(partition, {}).get(digest, times[-1])
+            for partition, times in log.highest.items()
         ]
         shares[plan.entity] = min(1.0, max(0.0, min(spans, default=0) / plan.reach))
     return shares

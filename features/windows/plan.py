@@ -21,14 +21,16 @@ from schemas.batch import EventBatch
 
 SHORT = "history_short"
 """The kind of the flags of events that are short of history."""
+LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
+"""Flags of events, of whatever entity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windowed:
-    """values: float64[N] by window. flags: uint32[N], bits from ``WindowPlan.flag_names``."""
+    """values: float64[N] by window. flags: uint64[N], bits from ``WindowPlan.flag_names``."""
 
     values: Mapping[str, Floats]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
 
 
@@ -49,8 +51,9 @@ class WindowPlan:
         if not self.entities:
             return ()
         return (
-            "late",
-            "duplicate",
+            LATE,
+            AHEAD,
+            DUPLICATE,
             *(f"history_capped:{e.entity}" for e in self.entities),
             *(f"{SHORT}:{e.entity}" for e in self.entities),
         )
@@ -62,7 +65,7 @@ class WindowPlan:
 
     @property
     def back(self) -> int:
-        """How far before the highest event time so far an event to come may see, in microseconds."""
+        """How far before the watermark an event to come may see, in microseconds."""
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
@@ -108,18 +111,19 @@ class WindowReading:
         each: does the works, which do not depend on each other. Raises ConfigurationError where the store holds something else than histories.
         """
         plan, batch = self._plan, self._batch
-        flags = np.zeros(len(batch), np.uint32)
+        flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
         wholes = self._works(found, frame)
         parts = [part for whole in wholes for part in portions(whole)]
         writes = list(each(Work.run, parts))
-        flags |= self._at.events.late.astype(np.uint32)
-        for bit, whole in enumerate(wholes, 2):
-            flags |= whole.columns.duplicate.astype(np.uint32) << np.uint32(1)
-            flags |= whole.columns.capped.astype(np.uint32) << np.uint32(bit)
-        for bit, short in enumerate(self._short.values(), 2 + len(wholes)):
-            flags |= short.astype(np.uint32) << np.uint32(bit)
+        flags |= self._at.events.late.astype(np.uint64)
+        flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
+        for bit, whole in enumerate(wholes, 3):
+            flags |= whole.columns.duplicate.astype(np.uint64) << np.uint64(2)
+            flags |= whole.columns.capped.astype(np.uint64) << np.uint64(bit)
+        for bit, short in enumerate(self._short.values(), 3 + len(wholes)):
+            flags |= short.astype(np.uint64) << np.uint64(bit)
         return Windowed(
             {name: column for w in wholes for name, column in w.columns.values.items()},
             flags,

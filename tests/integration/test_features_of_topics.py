@@ -98,12 +98,12 @@ def test_a_table_over_a_topic_is_that_over_the_file_that_was_played(
         pq.read_table(tmp_path / "topic.parquet"),
         pq.read_table(tmp_path / "file.parquet"),
     )
-    assert ours.column_names[-7:-3] == ["transaction_id", "tx_time", "customer_id", "terminal_id"]
+    assert ours.column_names[-8:-4] == ["transaction_id", "tx_time", "customer_id", "terminal_id"]
     # Partition after partition, each in its own order.
     order = np.argsort(_partitions(events), kind="stable")
     ids = theirs["TRANSACTION_ID"].take(pa.array(order)).cast(pa.string()).to_pylist()
     assert ours["transaction_id"].to_pylist() == ids
-    for name in (*made.names, "amount_minor", "label", "label_time"):
+    for name in (*made.names, "amount_minor", "label", "label_time", "flags"):
         assert ours[name].to_pylist() == theirs[name].take(pa.array(order)).to_pylist(), name
 
 

@@ -133,27 +133,27 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     ground = make_ground()
     ground.set("delivery", guarantee=guarantee)
     # One customer's events, seven minutes apart.
-    ground.send(0, 7, 14)
+    ground.send(0, 7, 14, 21, 28)
     with worker(ground.folder):
-        assert numbers(ground.scores(3)) == [1.0, 2.0, 3.0]
-    highest = (TIME_MS + 14 * _MINUTE_MS) * 1000
+        assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    highest = [(TIME_MS + i * _MINUTE_MS) * 1000 for i in (28, 21, 14)]
     offset, note = ground.checkpoint()
-    assert offset >= 3
+    assert offset >= 5
     told = json.loads(note or "")
-    assert told["highest_event_time"] == highest
+    assert told["highest_event_times"] == highest
     assert set(told["lowest_event_time"].values()) == {TIME_MS * 1000}
-    # A customer's event of 14 minutes before, and the first one's of a minute before.
-    ground.send(0, 13, 21)
+    # A customer's event of 14 minutes before the watermark, and another one's of just before.
+    ground.send(0, 27, 35)
     with worker(ground.folder):
-        scores = ground.scores(6)[3:]
+        scores = ground.scores(8)[5:]
     flags = [sorted({*score["flags"]} - {_SHORT}) for score in scores]
     assert flags == [["duplicate", "late"], [], []]
     # An hour is the longest window.
     assert all(_SHORT in score["flags"] for score in scores)
     ground.send(60)
     with worker(ground.folder):
-        assert ground.scores(7)[6]["flags"] == []
-    assert numbers(scores)[1:] == [1.0, 4.0]
+        assert ground.scores(9)[8]["flags"] == []
+    assert numbers(scores)[1:] == [1.0, 6.0]
 
 
 def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeGround) -> None:

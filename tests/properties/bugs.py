@@ -22,6 +22,7 @@ from features.windows.ragged import Pairs
 from features.windows.view import Search
 from features.windows.window import Window
 from schemas.batch import EventBatch
+from tests.properties.rich_set import Numbers
 from tests.properties.subject import Subject
 from tests.properties.world import Make
 
@@ -71,16 +72,30 @@ class ReadsNotItsWrites(MemoryStore):
 class OneMore(Subject):
     """An event sees one member more than the cap."""
 
-    def load(self, rules: tuple[int, int, int], across: str) -> FeatureSet:
-        return super().load((rules[0], rules[1], rules[2] + 1), across)
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:2], rules[2] + 1, *rules[3:]), across)
+
+
+class HighestIsWatermark(Subject):
+    """One wild event moves the watermark."""
+
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:3], 1, rules[4]), across)
+
+
+class RecordsAreNotLookedAt(Subject):
+    """However early an event is for its record, it supports the watermark."""
+
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:4], None), across)
 
 
 class AnyPartition(Subject):
-    """Late is what is behind the highest event time of any partition."""
+    """Late is what is behind the watermark of any partition."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
-        every = max(log.highest.values(), default=None)
-        known = {} if every is None else dict.fromkeys(range(self.namespace.partitions), every)
+        every = max(log.highest.values(), default=())
+        known = dict.fromkeys(range(self.namespace.partitions), every) if every else {}
         return super().enrich(batch, replace(log, highest=known))
 
 
@@ -134,6 +149,12 @@ def _no_duplicates(merged: Any, codes: Any, events: Any, _: Any) -> Any:
 
 def _ids_for_ever(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     return _REAL_DUPLICATES(merged, codes, events, replace(rules, duplicates=10**15))
+
+
+def _judges_all(batch: EventBatch, rules: Any) -> Any:
+    if rules.max_ahead is None:
+        return None
+    return batch.event_time - rules.max_ahead > batch.records.timestamps * 1000
 
 
 def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
@@ -191,6 +212,10 @@ BUGS: Mapping[str, Bug] = {
     "lateness by the batch alone": Bug(Forgetful),
     "histories begin anew with each batch": Bug(NeverFull),
     "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
+    "a wild event moves the watermark": Bug(HighestIsWatermark),
+    "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
+    "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),
+    "an event a day above the watermark is ahead": _patched(engine, "AHEAD", engine.AHEAD - 1),
     "late events join": _patched(engine, "find_duplicates", _late_ones_join),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)

@@ -18,6 +18,7 @@ from tests.oracles.windows import (
     Sight,
     Window,
     counted,
+    early,
     float32,
     frauds,
     kept,
@@ -115,9 +116,10 @@ class Comparison:
         highest = dict(before.highest)
         lowest = {p: set(times.values()) for p, times in before.lowest.items()}
         for x in events:
-            past = self._before[x.place]
-            highest[x.partition] = int(max(x.time, past.highest))
-            lowest[x.partition] = {int(past.lowest)}
+            if not early(self.rules, x):
+                times = [*highest.get(x.partition, ()), x.time]
+                highest[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
+            lowest[x.partition] = {int(self._before[x.place].lowest)}
         found = {p: set(times.values()) for p, times in after.lowest.items()}
         if (dict(after.highest), found) != (highest, lowest):
             raise DisagreementError(f"the log's state is {after}, not {highest}, {lowest}")
@@ -143,6 +145,8 @@ class Comparison:
         expected |= {f"history_short:{e}" for e, sight in sights.items() if sight.short}
         if any(sight.late for sight in sights.values()):
             expected.add("late")
+        if any(sight.ahead for sight in sights.values()):
+            expected.add("ahead")
         if any(sight.duplicate for sight in sights.values()):
             expected.add("duplicate")
         if found != expected:
@@ -155,6 +159,7 @@ class Comparison:
         self._tally["events"] += 1
         for entity, sight in sights.items():
             self._tally[f"late, {entity}"] += sight.late
+            self._tally[f"ahead, {entity}"] += sight.ahead
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
             self._tally[f"short, {entity}"] += sight.short
@@ -171,7 +176,7 @@ class Comparison:
         lines = [f"{x}"]
         for entity, s in sights.items():
             lines.append(
-                f"{entity}: late {s.late}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
+                f"{entity}: late {s.late}, ahead {s.ahead}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
             )
             lines += [f"  sees {member}" for member in s.members]
         for window in WINDOWS:

@@ -17,7 +17,7 @@ from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
 from tests.properties.logs import is_event
-from tests.properties.rich_set import WINDOWS
+from tests.properties.rich_set import WINDOWS, Numbers
 from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
 from tests.properties.subject import Subject
@@ -184,7 +184,7 @@ def _chosen(writes: Sequence[T], mask: int) -> list[T]:
     return [write for bit, write in enumerate(writes) if mask >> bit & 1]
 
 
-Make = Callable[[tuple[int, int, int], int], Subject]
+Make = Callable[[Numbers, int], Subject]
 """A subject for rules and a number of partitions."""
 
 

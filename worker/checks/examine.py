@@ -146,7 +146,7 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    judge = partial(sample.check_sample, settings, feature_set, files.rules)
+    judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
     both = source, (found or {}).get(topics.OUTPUT)
     look = partial(_sample, settings, judge, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)

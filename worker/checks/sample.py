@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from features.definition import FeatureSet
+from features.matrix import count_flags
 from features.store.protocol import OnlineStore
 from models.policy import Rules
 from schemas.batch import Decoded, EventBatch, Records
 from schemas.errors import RecordError
 from schemas.framing import looks_like_json
 from schemas.text import as_text
+from worker.checks import event_time
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
 from worker.records import records_of
@@ -34,7 +35,7 @@ _LOOK_S = 0.1
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """The names of what is looked at here."""
     lookups = feature_set.lookups if feature_set else ()
-    return [RECORDS, KEYS, *(f"lookup {name}" for name in lookups)]
+    return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
 def read_sample(settings: WorkerSettings, partitions: int) -> Records:
@@ -71,12 +72,14 @@ def check_sample(
     settings: WorkerSettings,
     feature_set: FeatureSet,
     rules: Rules | None,
+    topic: Mapping[str, str],
     records: Records,
     store: OnlineStore | None,
 ) -> list[Finding]:
     """What the stations before the model make of the records.
 
-    rules: None where the policy does not hold. store: None where it could not be reached. Raises DependencyUnavailableError.
+    rules: None where the policy does not hold. topic: settings of the input topic. store: None where
+    it could not be reached. Raises DependencyUnavailableError.
     """
     if not len(records):
         why = f"{settings.kafka.input_topic} holds no records now"
@@ -88,6 +91,7 @@ def check_sample(
     findings = [
         judge_errors(len(records), errors, json),
         *_keys(feature_set, records, decoded, errors),
+        *event_time.check_times(feature_set, batch, topic),
     ]
     if not len(batch) or store is None:
         why = "no record is an event" if store else "the online store does not hold"
@@ -153,10 +157,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
     flags = feature_set.enrich(batch, store).flags
-    by_flag = {
-        name: int(np.count_nonzero(flags >> np.uint32(bit) & np.uint32(1)))
-        for bit, name in enumerate(feature_set.flag_names)
-    }
+    by_flag = count_flags(flags, feature_set.flag_names)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

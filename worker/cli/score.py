@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import note
+from worker.cli.features.inputs import RecordTimeOption, tell_flagged
 from worker.cli.options import HERE, PipelineOption
 from worker.exit_codes import ExitCode
 
@@ -28,6 +28,7 @@ def score(
         Path, typer.Option(help="Events: .parquet, .avro (container), .jsonl or .ndjson.")
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first events.")] = None,
+    record_time: RecordTimeOption = None,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Score a file of events with the same stages as the worker, without Kafka or Redis.
@@ -40,53 +41,43 @@ def score(
     from worker.app import load_pipeline
 
     loaded = load_pipeline(pipeline)
+    flagged: Counter[str] = Counter()
     if sys.stdout.isatty():
-        refused = _table(loaded, events, limit or 50)
+        lines = _lines(loaded, events, limit or 50, record_time, flagged)
+        refused = _table(loaded, events, lines)
     else:
         refused = 0
-        for kind, line in _lines(loaded, events, limit):
+        for kind, line in _lines(loaded, events, limit, record_time, flagged):
             print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
             refused += kind == "refused"
+    tell_flagged(loaded.feature_set, flagged, without_record_time=record_time is None)
     if refused:
         print(f"{refused:,} rows were refused and have no score", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _lines(
-    pipeline: Pipeline, events: Path, limit: int | None
+    pipeline: Pipeline,
+    events: Path,
+    limit: int | None,
+    record_time: str | None,
+    flagged: Counter[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """("score", record) for each event, ("refused", why) for each that cannot be scored.
 
-    Tells at the end which windows were not full.
+    Counts scores by flag in ``flagged``.
     """
     from worker.replay import replay_file
 
-    flags: Counter[str] = Counter()
-    scores = 0
-    for processed in replay_file(pipeline, events, limit):
+    for processed in replay_file(pipeline, events, limit, record_time):
+        flagged.update(processed.flags)
         for record in processed.scores:
-            scores += 1
-            flags.update(record["flags"])
             yield "score", record
         for refused in processed.refused:
             yield "refused", {"refused": asdict(refused)}
-    _tell_short(flags, scores)
 
 
-def _tell_short(flags: Mapping[str, int], scores: int) -> None:
-    """Say of how many scores the windows look back beyond the beginning of the file."""
-    from features.windows.plan import SHORT
-
-    for flag, count in flags.items():
-        kind, _, entity = flag.partition(":")
-        if kind == SHORT:
-            note(
-                f"{flag}: for {count:,} of {scores:,} scores the windows by {entity} look back "
-                "beyond the beginning of the file; put the events before it into the file as well"
-            )
-
-
-def _table(pipeline: Pipeline, events: Path, limit: int) -> int:
+def _table(pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]) -> int:
     """Print the scores, and each refused row on stderr; return how many were refused."""
     from rich.console import Console
     from rich.table import Table
@@ -97,7 +88,7 @@ def _table(pipeline: Pipeline, events: Path, limit: int) -> int:
         right = name in ("score", "margin")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     refused = []
-    for kind, line in _lines(pipeline, events, limit):
+    for kind, line in lines:
         if kind == "score":
             table.add_row(*map(Text, _cells(line)))
         else:

@@ -50,7 +50,7 @@ class LogEvents:
 
     def __iter__(self) -> Iterator[Events]:
         """Raises KafkaException and DependencyUnavailableError while a broker or registry is away."""
-        merge = Merge(self._chunk_rows)
+        merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
         refused: list[Refusal] = []
         given = rows = 0
         batch: EventBatch | None = None

@@ -49,7 +49,7 @@ def matrix(table: pa.Table) -> np.ndarray[Any, Any]:
 
 @pytest.fixture
 def file(tmp_path: Path, seed: int) -> Path:
-    return write(tmp_path / "events.parquet", transactions(600, seed))
+    return write(tmp_path / "events.parquet", transactions(600, seed, lateness_s=100_000))
 
 
 @pytest.mark.parametrize("chunk_rows", [7, 100, 10_000])
@@ -72,6 +72,7 @@ def test_columns_are_features_then_identity_then_labels(file: Path, tmp_path: Pa
         "amount_minor",
         "label",
         "label_time",
+        "flags",
     ]
     assert all(table.schema.field(name).type == pa.float32() for name in made.names)
     for name in identity:
@@ -321,7 +322,7 @@ def unique(raw: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_labels_of_a_file_are_as_good_as_a_column(tmp_path: Path, seed: int, whole: bool) -> None:
-    raw = unique(transactions(600, seed))
+    raw = unique(transactions(600, seed, lateness_s=100_000))
     expected, _ = built(tmp_path / "a.parquet", [write(tmp_path / "with.parquet", raw)])
     columns = ["TRANSACTION_ID", "TX_FRAUD"]
     if whole:

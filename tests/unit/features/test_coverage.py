@@ -17,7 +17,7 @@ from tests.unit.features import making
 
 SECOND = 1_000_000
 FEATURES = f"""{making.EVENTS}entities: {{card: card, shop: shop}}
-history: {{allowed_lateness: 10s, duplicates: 1d}}
+history: {{allowed_lateness: 10s, duplicates: 1d, watermark_support: 1}}
 features:
   - {{name: N, window: count, by: card, over: 20s, across: best_effort}}
   - {{name: WIDE, window: count, by: card, over: 60s, delay: 40s, across: best_effort}}
@@ -93,7 +93,7 @@ def test_a_late_event_sees_no_further_back_than_one_just_in_time(made: FeatureSe
 
 
 def test_late_events_alone_are_no_history(made: FeatureSet) -> None:
-    log = LogState({0: making.T0 + 1000 * SECOND})
+    log = LogState({0: (making.T0 + 1000 * SECOND,)})
     found, after = short(made, [0], log)
     assert (found["shop"], after.lowest[0]) == ([True], {})
     assert made.histories.coverage(after, LOCAL) == {"card": 0.0, "shop": 0.0}

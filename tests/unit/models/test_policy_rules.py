@@ -37,6 +37,7 @@ FLAGS = (
     "lookup_stale:profile",
     "lookup_invalid:profile",
     "late",
+    "ahead",
     "duplicate",
     "history_capped:card",
     "history_short:card",
@@ -138,7 +139,7 @@ def plainly(policy: dict[str, Any], event: Event) -> tuple[str, str]:
     segment: dict[str, Any] = next(taken, {"name": "default", "bands": {}})
     reached = {name: at for name, at in segment["bands"].items() if event.score >= at}
     decision = max(reached, key=reached.__getitem__, default="ok")
-    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed"]
+    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead"]
     flags = {name for bit, name in enumerate(FLAGS) if event.flags >> bit & 1}
     if (flags | {flag.split(":")[0] for flag in flags}) & {*policy.get("degraded", default)}:
         decision = max(decision, policy.get("when_degraded", "ok"), key=SEVERITY.index)
@@ -175,7 +176,7 @@ def test_decisions_are_those_of_a_plain_loop(
         batch,
         matrix,
         np.array([e.score for e in given_events], np.float64),
-        np.array([e.flags for e in given_events], np.uint32),
+        np.array([e.flags for e in given_events], np.uint64),
     )
     assert found.codes.dtype == found.segments.dtype == np.int8
     names = [segment.name for segment in rules.policy.segments]
@@ -195,7 +196,7 @@ def test_a_score_at_a_threshold_belongs_to_its_band(tmp_path: Path, made: Featur
     below = np.nextafter([0.55, 0.97], 0.0)
     scores = np.array([0.0, below[0], 0.55, below[1], 0.97, 1.0])
     batch = events(made, 6, x=doubles([0.0] * 6))
-    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint32))
+    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint64))
     assert [rules.policy.decisions[code] for code in found.codes] == (
         ["approve"] * 2 + ["review"] * 2 + ["decline"] * 2
     )

@@ -159,15 +159,15 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
     )
     hour, day = 3_600_000_000, 24 * 3_600_000_000
     assert judge(Note("id-1")).found == "no events yet: histories begin empty"
-    filled = Note("id-1", 14 * day, {customer: 13 * day, card: 0})
+    filled = Note("id-1", (14 * day,), {customer: 13 * day, card: 0})
     assert judge(filled).state is State.OK
     assert judge(filled).found == "customer 100 % of 1 h, card 100 % of 14 days"
-    short = judge(filled, Note("id-1", 14 * day, {customer: 14 * day - hour // 2, card: day}))
+    short = judge(filled, Note("id-1", (14 * day,), {customer: 14 * day - hour // 2, card: day}))
     assert short.state is State.WARNING
     assert short.found.startswith("customer 50 % of 1 h, card 92 % of 14 days: such events")
     assert "fraud_worker_history_coverage_ratio" in short.remedy
     # Those of another state, or before they were emptied, are of no account.
-    lost = judge(Note("id-1", 14 * day, {"of another key": 0}))
+    lost = judge(Note("id-1", (14 * day,), {"of another key": 0}))
     assert lost.found.startswith("customer 0 % of 1 h, card 0 % of 14 days")
 
 

@@ -38,7 +38,7 @@ def refusal(*arguments: object) -> str:
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    return write(tmp_path / "events.parquet", transactions(200, 5))
+    return write(tmp_path / "events.parquet", transactions(200, 5, days=20))
 
 
 def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0
     said = json.loads(result.stdout)
     assert said["rows"] == said["labelled"] == pq.read_metadata(out).num_rows == 200
-    assert (said["refused"], said["features"]) == (0, 15)
+    assert (said["refused"], said["late"], said["ahead"], said["features"]) == (0, 0, 0, 15)
     assert said["fingerprint"] == handbook().fingerprint
     assert said["events_per_s"] == pytest.approx(200 / said["seconds"], rel=0.05)
     assert result.stderr == ""
@@ -83,7 +83,9 @@ def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:
 def test_files_may_follow_one_option(events: Path, tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     more = write(tmp_path / "more.parquet", transactions(50, 6))
-    result = run("build", "--events", events, more, more, "--set", SET, "--out", out)
+    result = run(
+        "build", "--allow-late", "--events", events, more, more, "--set", SET, "--out", out
+    )
     assert json.loads(result.stdout)["rows"] == 300
 
 

@@ -94,7 +94,7 @@ def test_what_the_worker_cannot_decode_is_found_by_check_and_is_in_no_table(fold
     (writers,) = check_writers(*parts)
     assert writers.state is State.FAILED
     assert "7.avsc: the writer has no field risk" in writers.found
-    sample = {f.check: f for f in check_sample(*parts, given, None)}
+    sample = {f.check: f for f in check_sample(*parts, {}, given, None)}
     assert sample[RECORDS].state is State.FAILED
     assert "schema_incompatible" in sample[RECORDS].found
 

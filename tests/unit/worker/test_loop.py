@@ -752,10 +752,10 @@ def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
     assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
     bench = Bench({0: 3})
     bench.consumer.controls[0] = 1
-    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", 2).encode()}
+    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", (2,)).encode()}
     bench.run()
     (outbox,) = bench.checkpoint.committed
-    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", 2).encode()})
+    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", (2,)).encode()})
     assert bench.answered == []
 
 

@@ -123,9 +123,9 @@ def test_a_file_that_begins_within_its_windows_is_told_of(
     edit(folder / "worker.yaml", lambda values: values.update(store={"url": "redis://127.0.0.1:1"}))
     times = ["2018-04-01T00:00:00Z", "2018-04-01T00:59:59Z", "2018-04-01T01:00:00Z"]
     path = file(*(row(i, tx_time=time) for i, time in enumerate(times)))
-    score_command(path, None, folder)
+    score_command(path, None, None, folder)
     shown = capsys.readouterr()
     flags = [json.loads(line)["flags"] for line in shown.out.splitlines()]
     short = "history_short:customer"
     assert [short in found for found in flags] == [True, True, False]
-    assert f"{short}: for 2 of 3 scores the windows by customer" in shown.err
+    assert f"2 rows are short of history ({short}): windows by customer" in shown.err

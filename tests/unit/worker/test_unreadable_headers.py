@@ -88,7 +88,9 @@ def test_labels(pipeline: Pipeline) -> None:
 
 def test_the_sample_of_check(pipeline: Pipeline) -> None:
     records = read(good_record(0), good_record(1), good_record(2), unreadable=1)
-    found = check_sample(pipeline.settings, pipeline.feature_set, pipeline.rules, records, None)[0]
+    found = check_sample(
+        pipeline.settings, pipeline.feature_set, pipeline.rules, {}, records, None
+    )[0]
     assert found.state is State.WARNING
     assert "1 of the last 3 would be dead letters: header_invalid 1" in found.found
 

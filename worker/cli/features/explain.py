@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import EVENTS, LabelsOption, MoreEvents, known_labels
+from worker.cli.features.inputs import (
+    EVENTS,
+    LabelsOption,
+    MoreEvents,
+    RecordTimeOption,
+    SortOption,
+    known_labels,
+    tell_flagged,
+)
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
@@ -32,6 +40,8 @@ def explain(
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
     labels: LabelsOption = None,
+    record_time: RecordTimeOption = None,
+    sort: SortOption = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Show what one value was made from: the very events that a window counted.
@@ -40,18 +50,20 @@ def explain(
     terminal, JSON lines in a pipe: a feature, then the events that it counts,
     then the features that it is made of.
     """
-    from features.build import FileEvents
+    from features.build import FileEvents, SortedEvents
     from features.explain import Explainer
     from worker.cli.progress import progress
 
     files = [*events, *(more_events or [])]
     explainer = Explainer(features_file(feature_set, pipeline))
     known = known_labels(explainer.feature_set, labels)
-    source = FileEvents(explainer.feature_set, files)
+    read = FileEvents(explainer.feature_set, files, record_time=record_time)
+    source = SortedEvents(read) if sort else read
     total = source.count()
     with progress("reading") as advance:
-        source.advance = lambda done: advance(done, total)
+        read.advance = lambda done: advance(done, total)
         explanation = explainer.explain(feature, event_id, source, known)
+    tell_flagged(explainer.feature_set, explanation.before, without_record_time=record_time is None)
     if sys.stdout.isatty():
         _tables(explanation)
     else:
