@@ -64,6 +64,7 @@ class Enriching:
         self._batch = batch
         self._lookups = LookupReading(tuple(feature_set.lookups.values()), batch)
         self._windows = WindowReading(feature_set.histories, batch, namespace, log)
+        self._key = namespace.key
         self.after = self._windows.after
 
     def read(self, store: OnlineStore, each: Each = map) -> Answered:
@@ -73,7 +74,7 @@ class Enriching:
         DependencyUnavailableError, and ConfigurationError where it holds something else than
         histories.
         """
-        lookups, windows, frame = self._lookups, self._windows, Frame(self._batch)
+        lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
         found = store.read_all(keys, lookups.hashes) if asks else Found([], [])

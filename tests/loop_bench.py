@@ -89,6 +89,7 @@ class Process:
             LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),
             explained=len(good),
             not_additive=1,
+            coverage={"card": 0.25},
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,11 @@ class Pipeline:
     @property
     def rules(self) -> Rules:
         return self.serving.decide.rules
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that the model and the policy use."""
+        return self.rules.features.union(feature.name for feature in self.bundle.features)
 
     def decoder(self) -> Decoder:
         """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
@@ -253,7 +258,24 @@ def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> 
         settings.kafka.start_from,
         settings.kafka.accept_topic,
         settings.delivery.broker_timeout_s,
+        _inherited(settings, topic),
     )
+
+
+def _inherited(settings: WorkerSettings, topic: InputTopic) -> dict[int, Mapping[str, int]]:
+    """How far back histories reach, by the notes of the group from which they are taken over.
+
+    Raises KafkaException.
+    """
+    group = settings.store.accept_group if settings.store else None
+    if group is None:
+        return {}
+    kafka = settings.kafka.model_copy(update={"group": group})
+    timeout_s = settings.delivery.broker_timeout_s
+    with closing(make_consumer(kafka, lambda _: None)) as consumer:
+        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        checkpoints = starts.committed(range(topic.partitions))
+    return {p: at.note.lowest_event_time for p, at in checkpoints.items()}
 
 
 def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:
@@ -275,7 +297,7 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
     if not pipeline.feature_set.has_histories:
         return NoHistories()
-    find = partial(find_place, pipeline.settings, pipeline.feature_set, store)
+    find = partial(find_place, pipeline.settings, pipeline.feature_set, pipeline.features, store)
     return StoredHistories(store, find, watchdog)
 
 

@@ -1,4 +1,4 @@
-"""Every metric of the worker, declared once, with its meaning. Base units; no entity in a label."""
+"""Every metric of the worker, declared once, with its meaning. Base units; no entity's key in a label."""
 
 from __future__ import annotations
 
@@ -100,6 +100,12 @@ history_bytes = Counter(
 compactions = Counter(
     "fraud_worker_history_compactions",
     "Histories from which members were cut that no event can see any more.",
+    registry=REGISTRY,
+)
+history_coverage = Gauge(
+    "fraud_worker_history_coverage_ratio",
+    "Share of an entity's longest window that its histories reach back: 1 where they are filled.",
+    ["entity"],
     registry=REGISTRY,
 )
 paused = Gauge(

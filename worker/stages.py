@@ -36,7 +36,7 @@ class Processed:
     each, in the order of the records. flag_names: the meaning of bit i. seconds: time spent in each
     station. writes: what the online store takes before the micro-batch is committed; after: the
     log's state behind it. explained: events that were given reasons; not_additive: those of them
-    whose contributions miss the margin.
+    whose contributions miss the margin. coverage: as `WindowPlan.coverage`, behind it.
     """
 
     records: Records
@@ -53,6 +53,7 @@ class Processed:
     after: LogState = field(default_factory=LogState)
     explained: int = 0
     not_additive: int = 0
+    coverage: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def decisions(self) -> Mapping[tuple[str, str], int]:
@@ -156,6 +157,7 @@ class Stages:
             enriched.after,
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
+            self.enrich.coverage(enriched),
         )
         return processed.with_letters(not_taken(processed, self.limits()))
 

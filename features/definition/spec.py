@@ -223,6 +223,7 @@ class HistorySpec(Strict):
     cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
     watermark_support: int = Field(default=3, ge=1, le=MAX_WATERMARK_SUPPORT)
     max_ahead: Duration | None = None
+    accept_empty: list[Word] = []
 
 
 class FeatureSpec(Strict):

@@ -35,6 +35,7 @@ AHEAD = 86_400_000_000
 class EntityWindows:
     """The windows of one entity over one history.
 
+    reach: of its longest window, in microseconds.
     back: how far before the watermark an event to come may see, in microseconds.
     own: each key's events are all in one partition.
     """
@@ -45,7 +46,8 @@ class EntityWindows:
         self.rules = rules
         kept = [column for w in windows for column in (w.value, w.where) if column is not None]
         self.layout = Layout.of(kept)
-        self.horizon = max(rules.duplicates, *(window.reach for window in windows))
+        self.reach = max(window.reach for window in windows)
+        self.horizon = max(rules.duplicates, self.reach)
         self.back = rules.allowed_lateness + self.horizon
         self.own = all(window.across is Across.OWN for window in windows)
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)

@@ -39,7 +39,8 @@ class _Bands:
 class Rules:
     """What a policy says about events of a feature set.
 
-    paths: the fields that its conditions read, which decoding must give.
+    paths: the fields that its conditions read, which decoding must give. features: those that its
+    conditions read.
     """
 
     def __init__(self, policy: Policy, feature_set: FeatureSet) -> None:
@@ -50,6 +51,7 @@ class Rules:
         self._degraded = _degraded(policy, feature_set.flag_names)
         self._floor = np.int8(policy.decisions.index(policy.when_degraded or policy.default))
         self.paths: frozenset[str] = frozenset().union(*(c.paths for c in self._conditions))
+        self.features: frozenset[str] = frozenset().union(*(c.features for c in self._conditions))
         if policy.catalogue is not None:
             policy.catalogue.check(feature_set.names)
 

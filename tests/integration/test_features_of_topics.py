@@ -20,12 +20,11 @@ from confluent_kafka import Producer
 from features.build import FileEvents, Partitioning, build
 from features.event_file import EventFile
 from features.history.labels import LABEL
-from features.history.namespace import Namespace
 from features.partitions import partitions_of
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.transactions import DAY_US, SET, handbook, transactions, write
-from worker.histories.state import claim
+from worker.histories.state import Claim, claim, label_namespace, source_of
 from worker.topics import InputTopic
 from worker.wire import framed, label_schema
 
@@ -170,7 +169,7 @@ def test_labels_of_a_topic_are_told_to_the_store_once(
     assert json.loads(run("load-labels", "--pipeline", folder).stdout)["added"] == 0
 
     store = RedisStore(redis_url)
-    key = Namespace("handbook", "tests", "", 0).label_prefix("terminal") + b"t"
+    key = label_namespace(store, "handbook", "tests").label_prefix("terminal") + b"t"
     (found,) = store.read([key])
     labels = np.frombuffer(found or b"", LABEL)
     assert sorted(labels[["partition", "offset", "fraud"]].tolist()) == [
@@ -204,7 +203,9 @@ def test_a_history_is_shown_as_the_store_holds_it(
     with pytest.raises(AssertionError, match="a worker that runs with them begins them"):
         run("state", "customer", "3", "--pipeline", folder)
     store, made = RedisStore(redis_url), handbook()
-    namespace = claim(store, "handbook", "tests", InputTopic("in", "topic-id", 1, None))
+    topic = InputTopic("in", "topic-id", 1, None)
+    wanted = Claim(source_of(topic, "tests"), made.histories.layouts)
+    namespace = claim(store, "handbook", "tests", wanted)
     for chunk in FileEvents(made, [events]):
         enriched = made.enrich(chunk.batch, store, namespace=namespace)
         store.append(enriched.writes.appends, enriched.writes.compactions)

@@ -94,7 +94,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Rules:
-    """What of a feature set decides who sees whom. horizons: for each entity, without D.
+    """What of a feature set decides who sees whom.
+
+    horizons: for each entity the reach of its longest window, without D.
 
     support: of the watermark. ahead: of a record's timestamp, at most; None: any.
     """
@@ -108,14 +110,30 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What the partition of an event has had.
+
+    watermark: before it; -inf where there is none. lowest: event time of all that were not
+    late, itself as well; inf where there is none.
+    """
+
+    watermark: float
+    lowest: float
+
+
+@dataclass(frozen=True)
 class Sight:
-    """What an event sees of a history. members: in their order, without the event itself."""
+    """What an event sees of a history. members: in their order, without the event itself.
+
+    short: its longest window begins before the history does.
+    """
 
     base: int
     late: bool
     ahead: bool
     duplicate: bool
     capped: bool
+    short: bool
     members: Sequence[Event]
 
     @property
@@ -123,11 +141,9 @@ class Sight:
         return not (self.late or self.duplicate)
 
 
-def look(rules: Rules, entity: str, x: Event, watermark: float, view: Iterable[Event]) -> Sight:
-    """What ``x`` sees of the members in ``view``, those of its key before it.
-
-    watermark: of its own partition before it; -inf where there is none.
-    """
+def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event]) -> Sight:
+    """What ``x`` sees of the members in ``view``, those of its key before it."""
+    watermark = past.watermark
     base = max(x.time, watermark - rules.lateness)
     horizon = max(rules.horizons[entity], rules.remembered)
     members = sorted(view, key=lambda m: m.order)
@@ -138,6 +154,7 @@ def look(rules: Rules, entity: str, x: Event, watermark: float, view: Iterable[E
         ahead=early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY),
         duplicate=any(m.id == x.id and m.time > base - rules.remembered for m in seen),
         capped=any(m.time > base - horizon for m in beyond),
+        short=base - past.lowest < rules.horizons[entity],
         members=seen,
     )
 
@@ -155,9 +172,9 @@ def counted(window: Window, cap: int, x: Event, sight: Sight) -> list[Event]:
     return sorted(found, key=lambda m: m.order)
 
 
-def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight]:
+def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Sight]:
     """What each event sees in an uninterrupted run, where a key's events are of one partition."""
-    before = watermarks_before(rules, log)
+    before = pasts(rules, log)
     members: dict[str, list[Event]] = defaultdict(list)
     sights = {}
     for x in sorted(log, key=lambda e: e.place):
@@ -166,6 +183,18 @@ def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight
         if sights[x.place].joins:
             members[key].append(x)
     return sights
+
+
+def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, Past]:
+    """What each event's own partition has had."""
+    before = watermarks_before(rules, log)
+    lowest: dict[int, float] = defaultdict(lambda: math.inf)
+    found = {}
+    for x in sorted(log, key=lambda e: e.place):
+        if x.time >= before[x.place] - rules.lateness:
+            lowest[x.partition] = min(x.time, lowest[x.partition])
+        found[x.place] = Past(before[x.place], lowest[x.partition])
+    return found
 
 
 def watermarks_before(rules: Rules, log: Iterable[Event]) -> dict[Place, float]:

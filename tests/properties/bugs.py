@@ -16,7 +16,7 @@ from features.history.log_state import LogState
 from features.matrix import Enriched
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
-from features.windows import duplicates, engine
+from features.windows import coverage, duplicates, engine, plan
 from features.windows.frauds import Labels
 from features.windows.ragged import Pairs
 from features.windows.view import Search
@@ -31,6 +31,7 @@ _IN_ORDER = "_in_member_order"
 _REAL_IN_ORDER = getattr(merge, _IN_ORDER)
 _REAL_DUPLICATES = duplicates.find_duplicates
 _REAL_BEHIND = Search.behind
+_REAL_SHORT = coverage.find_short
 
 
 class CompactsByLength(MemoryStore):
@@ -95,7 +96,14 @@ class AnyPartition(Subject):
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
         every = max(log.highest.values(), default=())
         known = dict.fromkeys(range(self.namespace.partitions), every) if every else {}
-        return super().enrich(batch, LogState(known))
+        return super().enrich(batch, replace(log, highest=known))
+
+
+class NeverFull(Subject):
+    """How far back histories reach is not read from the offsets' notes."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        return super().enrich(batch, replace(log, lowest={}))
 
 
 class Forgetful(Subject):
@@ -154,6 +162,11 @@ def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     return _REAL_DUPLICATES(merged, codes, none_late, rules)
 
 
+def _late_ones_fill(plans: Any, namespace: Any, log: Any, at: Any) -> Any:
+    events = replace(at.events, late=np.zeros_like(at.events.late))
+    return _REAL_SHORT(plans, namespace, log, replace(at, events=events))
+
+
 def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
     return labels.event_time[pairs.item] > after[pairs.query]
 
@@ -197,6 +210,8 @@ BUGS: Mapping[str, Bug] = {
     "the cap is off by one": Bug(OneMore),
     "lateness by any partition": Bug(AnyPartition),
     "lateness by the batch alone": Bug(Forgetful),
+    "histories begin anew with each batch": Bug(NeverFull),
+    "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
     "a wild event moves the watermark": Bug(HighestIsWatermark),
     "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
     "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),

@@ -23,9 +23,9 @@ from tests.oracles.windows import (
     frauds,
     kept,
     look,
+    pasts,
     serial,
     value,
-    watermarks_before,
 )
 from tests.properties.logs import is_event
 from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
@@ -57,7 +57,7 @@ class Comparison:
         self._set = feature_set
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
-        self._before = watermarks_before(self.rules, good)
+        self._before = pasts(self.rules, good)
         exact = ENTITIES if scenario.partitions == 1 else [OWN]
         self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
         self._known: dict[tuple[str, Place], float] = {}
@@ -112,16 +112,17 @@ class Comparison:
         units = kept(window, self.rules.cap, member) if window.of else None
         return units / 10**window.digits if isinstance(units, int) else None
 
-    def compare_after(
-        self, after: LogState, notes: dict[int, tuple[int, ...]], events: Sequence[Event]
-    ) -> None:
-        expected = dict(notes)
+    def compare_after(self, after: LogState, before: LogState, events: Sequence[Event]) -> None:
+        highest = dict(before.highest)
+        lowest = {p: set(times.values()) for p, times in before.lowest.items()}
         for x in events:
             if not early(self.rules, x):
-                times = [*expected.get(x.partition, ()), x.time]
-                expected[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
-        if dict(after.highest) != expected:
-            raise DisagreementError(f"the log's state is {after.highest}, not {expected}")
+                times = [*highest.get(x.partition, ()), x.time]
+                highest[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
+            lowest[x.partition] = {int(self._before[x.place].lowest)}
+        found = {p: set(times.values()) for p, times in after.lowest.items()}
+        if (dict(after.highest), found) != (highest, lowest):
+            raise DisagreementError(f"the log's state is {after}, not {highest}, {lowest}")
 
     def _sight(self, entity: str, x: Event, view: _View) -> Sight:
         if entity in self.exact:
@@ -141,6 +142,7 @@ class Comparison:
         names = self._set.flag_names
         found = {name for bit, name in enumerate(names) if bits >> bit & 1}
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
+        expected |= {f"history_short:{e}" for e, sight in sights.items() if sight.short}
         if any(sight.late for sight in sights.values()):
             expected.add("late")
         if any(sight.ahead for sight in sights.values()):
@@ -160,6 +162,7 @@ class Comparison:
             self._tally[f"ahead, {entity}"] += sight.ahead
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
+            self._tally[f"short, {entity}"] += sight.short
             self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
             self._tally[f"tied, {entity}"] += any(m.time == x.time for m in sight.members)
 

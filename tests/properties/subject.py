@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.definition import FeatureSet
+from features.history.identity import PROCESS_KEY
 from features.history.labels import LabelBatch
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
@@ -36,7 +37,7 @@ class Subject:
         across = "aligned" if partitions == 1 else "best_effort"
         self.feature_set = self.load(rules, across)
         self.store = make_store()
-        self.namespace = Namespace(NAME, uuid.uuid4().hex, "topic", partitions)
+        self.namespace = Namespace(NAME, uuid.uuid4().hex, "topic", partitions, PROCESS_KEY)
 
     def load(self, rules: rich_set.Numbers, across: str) -> FeatureSet:
         return rich_set.load(rules, across)

@@ -33,6 +33,8 @@ SHARES = {
     "out of order, card": 0.05,
     "tied, card": 0.02,
     "tied, shop": 0.02,
+    "short, card": 0.2,
+    "short, shop": 0.2,
 }
 """Of events, at least: a case that never comes proves nothing. Half as often as in the rarest of
 ten runs, or less: how many of them hypothesis draws in 200 cases differs threefold."""

@@ -139,7 +139,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, feature_set, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_holds=store_holds)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -154,11 +154,12 @@ def _kafka(
 
 def _histories(
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     source: topics.Topic | None,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     if feature_set is None or not feature_set.has_histories:
         return
     if source is None:
@@ -169,10 +170,20 @@ def _histories(
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_holds and settings.store is not None:
-        look = partial(histories.check_state, settings, feature_set, topic, retention_known=known)
+        used = model.used_features(settings, files.rules)
+        look = partial(
+            histories.check_state, settings, feature_set, topic, used, retention_known=known
+        )
         yield from examined(histories.STATE, look)
+        yield from examined(
+            histories.COVERAGE,
+            lambda: histories.check_coverage(
+                settings, feature_set, group.read_checkpoints(settings, topic)
+            ),
+        )
     else:
-        yield skipped(histories.STATE, "the online store does not hold")
+        for check in (histories.STATE, histories.COVERAGE):
+            yield skipped(check, "the online store does not hold")
 
 
 def _group(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition import FeatureSet, load_feature_set
-from features.history.namespace import Namespace
 from features.store.redis import RedisStore
 from models.policy import load_policy
 from schemas.errors import ConfigurationError
@@ -32,6 +31,7 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
+from worker.histories.state import label_namespace
 from worker.settings import WorkerSettings, load_settings
 from worker.wire import framed
 
@@ -122,9 +122,8 @@ class _Run:
 
     def _load_labels(self, prepared: Prepared) -> None:
         """All of them: their label times keep them out where they are not yet known."""
-        # Labels are kept apart from the topic, so its id is of no matter.
-        namespace = Namespace(self.feature_set.name, self.settings.state_name, "", 1)
         with closing(RedisStore(self.valkey.url)) as store:
+            namespace = label_namespace(store, self.feature_set.name, self.settings.state_name)
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 

@@ -188,6 +188,12 @@ class Store(Section):
         description="Name of the histories that windows see; default: kafka.group.",
         examples=["fraud-worker-2"],
     )
+    accept_group: Text | None = Field(
+        default=None,
+        description="Group that filled the histories of this state and has stopped for good: this "
+        "worker's group takes them over.",
+        examples=["fraud-worker-refill"],
+    )
     max_lag_s: float | None = Field(
         default=None,
         gt=0,

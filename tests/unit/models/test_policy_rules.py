@@ -40,6 +40,7 @@ FLAGS = (
     "ahead",
     "duplicate",
     "history_capped:card",
+    "history_short:card",
     "python_failed:P",
 )
 

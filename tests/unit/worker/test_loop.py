@@ -133,6 +133,7 @@ def test_what_was_committed_is_counted_and_nothing_else() -> None:
     counted = [round(a - b) for a, b in zip(after, before, strict=True)]
     assert counted == [2, 1, 3, 3, 3, 2, 2, 1, 2, 2, 4, 2]
     assert sample("assigned_partitions") == 1
+    assert sample("history_coverage_ratio", entity="card") == 0.25
 
 
 def test_the_age_of_a_record_without_a_time_is_not_counted() -> None:

@@ -13,9 +13,10 @@ from worker import metrics
 DECLARED = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
 }
-# Labels with a bounded number of values: none of them names an entity or an event.
+# Labels with a bounded number of values: none of them names an entity's key or an event.
 LABELS = {
     "setting",
+    "entity",
     "model",
     "code",
     "segment",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ def poller_on(
     accept_topic: str | None = None,
     clock: Clock | None = None,
     needs_log_state: bool = False,
+    inherited: Mapping[int, Mapping[str, int]] | None = None,
 ) -> Poller:
     """A poller that has subscribed. The topic has as many partitions as the consumer knows ends."""
     brokers, clock = brokers or Brokers(max(consumer.ends) + 1), clock or Clock()
@@ -40,7 +41,7 @@ def poller_on(
     poller = Poller(
         client,
         topics,
-        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0),
+        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0, inherited or {}),
         before_change=before_change,
         needs_log_state=needs_log_state,
         clock=clock,
@@ -438,6 +439,16 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
 
 def note(event_time: int) -> str:
     return json.dumps({"highest_event_times": [event_time]})
+
+
+def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoints_tell() -> None:
+    consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
+    consumer.notes = {0: Note("id-1", (70,), {"h": 50}).encode(), 1: Note("id-1", (80,)).encode()}
+    poller = poller_on(consumer, inherited={0: {"h": 20, "other": 9}, 1: {"h": 60}, 2: {"h": 1}})
+    consumer.will_assign(0, 1, 2)
+    poller.poll(1, 0.1)
+    poller.rewind()
+    assert poller.log_state.lowest == {0: {"h": 20, "other": 9}, 1: {"h": 60}}
 
 
 def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from features.history.identity import PROCESS_KEY
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
@@ -244,7 +245,11 @@ def test_events_see_those_before_them_in_whatever_batches(windowed: Path) -> Non
     serial = Serial(windowed_stages(windowed, store), store)
     parts = [serial(records(values).take(np.arange(i, i + 2))) for i in range(0, 14, 2)]
     assert [value for part in parts for value in part.values] == list(whole.values)
-    assert whole.after == LogState({0: tuple((TIME_MS + i * 60_000) * 1000 for i in (13, 12, 11))})
+    assert whole.after.highest == {0: tuple((TIME_MS + i * 60_000) * 1000 for i in (13, 12, 11))}
+    assert [*whole.after.lowest[0].values()] == [TIME_MS * 1000]
+    # The watermark stands at eleven minutes of an hour.
+    assert whole.coverage == {"customer": 11 / 60}
+    assert whole.flags["history_short:customer"] == 14
 
 
 def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
@@ -252,7 +257,7 @@ def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
     hour_later = LogState({0: ((TIME_MS + 3_600_000) * 1000,) * 3})
     processed = stages(records([good_record(0)]), hour_later)
     assert processed.flags["late"] == 1
-    assert (processed.writes.appends, processed.after) == ([], hour_later)
+    assert (processed.writes.appends, processed.after.highest) == ([], hour_later.highest)
     assert stages(records([good_record(0)])).flags.get("late", 0) == 0
 
 
@@ -271,7 +276,7 @@ def test_reads_wait_for_writes_and_go_to_the_namespace_of_the_worker(windowed: P
         """Notes what was asked."""
 
         def namespace(self) -> Namespace:
-            return Namespace("payments", "state-9", "topic-id", 3)
+            return Namespace("payments", "state-9", "topic-id", 3, PROCESS_KEY)
 
         def await_written(self) -> None:
             order.append("waited")

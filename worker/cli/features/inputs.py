@@ -124,12 +124,24 @@ def require_order(feature_set: FeatureSet, flagged: Mapping[str, int], rows: int
 def tell_flagged(
     feature_set: FeatureSet, flagged: Mapping[str, int], *, without_record_time: bool
 ) -> None:
-    """Report on stderr how many rows are late or ahead of time, and what could not be judged."""
+    """Report on stderr how many rows are late, ahead of time or short of history.
+
+    And what could not be judged.
+    """
+    from features.windows.plan import SHORT
+
     rules = feature_set.histories.rules
     if late := flagged.get("late", 0):
         note(f"{late:,} rows are late: windows of later rows do not count them")
     if ahead := flagged.get("ahead", 0):
         note(f"{ahead:,} rows are ahead of time: see that their times are right")
+    for flag, short in flagged.items():
+        kind, _, entity = flag.partition(":")
+        if kind == SHORT and short:
+            note(
+                f"{short:,} rows are short of history ({flag}): windows by {entity} look back beyond "
+                "the beginning of the input; put the events before it in front"
+            )
     if feature_set.has_histories and rules.max_ahead is not None and without_record_time:
         note(
             "no --record-time: history.max_ahead is not applied, so that lateness and the flag ahead "
