@@ -17,7 +17,7 @@ _FEW: Final = 100
 _LEAST_STEP = 1e-9
 _LEAST_SLOPE = 0.01
 _PIECE, _MOST_PIECES, _LINE_KNOTS = 0.5, 8, 33
-_FARTHEST, _HALVINGS, _SATURATED = 5.0, 30, 30.0
+_HALVINGS, _SATURATED = 40, 30.0
 
 Knot = tuple[float, float]
 """A margin and its log-odds."""
@@ -75,24 +75,44 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
 def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
     """The curve through the knots, moved in log-odds until it expects this many frauds.
 
-    By `_FARTHEST` at most: a curve that is farther off is no matter of a shift.
-
-    Straight lines between knots lie above what is curved there.
+    Straight lines between knots lie above what is curved there, the farther the knots are apart;
+    where margins tell frauds from the others, that takes a move of any size. The search spans
+    all of them: at its ends every event is a fraud, or none.
     """
     at = [margin for margin, _ in knots]
-    odds = [odds for _, odds in knots]
+    odds = np.array([odds for _, odds in knots])
 
-    def moved(by: float) -> Calibration:
-        return Calibration(at, [_score(one + by) for one in odds])
+    def expects_more(by: float) -> bool:
+        curve = _moved(at, odds + by)
+        return curve is None or curve.apply(margins).sum() > frauds
 
-    low, high = -_FARTHEST, _FARTHEST
+    reach = float(np.abs(odds).max()) + _SATURATED
+    low, high = -reach, reach
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if moved(middle).apply(margins).sum() > frauds:
+        if expects_more(middle):
             high = middle
         else:
             low = middle
-    return moved(low)
+    moved = _moved(at, odds + low)
+    if moved is None:  # pragma: no cover  low is an end, or a curve that there was
+        raise ValueError("no calibration curve expects as many frauds as there were")
+    return moved
+
+
+def _moved(at: list[float], odds: Floats) -> Calibration | None:
+    """The curve through knots, without those that float64 cannot tell from the one before.
+
+    None where fewer than two are left: all scores are 1 then.
+    """
+    knots: list[Knot] = []
+    for margin, score in zip(at, map(_score, odds.tolist()), strict=True):
+        if score < 1.0 and (not knots or score > knots[-1][1]):
+            knots.append((margin, score))
+    if len(knots) < 2:
+        return None
+    margins, scores = zip(*knots, strict=True)
+    return Calibration(margins, scores)
 
 
 def _joined(steps: Floats, least: int) -> Floats:

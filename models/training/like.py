@@ -1,19 +1,34 @@
-"""The parameters of a model that was trained before."""
+"""Parameters, rounds and span of a model that was trained before."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from models.bundle import read_manifest
-from models.training.search import Params
+from models.training.folds import Span
+from models.training.recipes import Params
 from schemas.errors import ConfigurationError
 
-# Of the machine or of the features: not taken over.
-_NOT_TAKEN = {"rounds", "device", "monotone_constraints"}
+# Of the machine, of the features or of the rows: not taken over.
+_NOT_TAKEN = {
+    *("rounds", "device", "monotone_constraints"),
+    *("days", "half_life", "legitimate_share", "fraud_share"),
+}
+# Of bundles that do not tell: there was no choice before.
+_DAYS = 7
 
 
-def parameters_of(bundle: Path) -> tuple[Params, int]:
-    """Parameters and rounds of a bundle. Raises ConfigurationError where it does not tell them."""
+class Like(NamedTuple):
+    """How a model was trained."""
+
+    params: Params
+    rounds: int
+    span: Span
+
+
+def parameters_of(bundle: Path) -> Like:
+    """How the model of a bundle was trained. Raises ConfigurationError where that is not told."""
     trained = read_manifest(bundle).trained
     rounds = None if trained is None else trained.params.get("rounds")
     if trained is None or not isinstance(rounds, int):
@@ -21,4 +36,6 @@ def parameters_of(bundle: Path) -> tuple[Params, int]:
             f"--like: {bundle} does not tell how it was trained; give one that fraud-worker train "
             "has written"
         )
-    return {k: v for k, v in trained.params.items() if k not in _NOT_TAKEN}, rounds
+    params = {k: v for k, v in trained.params.items() if k not in _NOT_TAKEN}
+    days = trained.params.get("days", _DAYS)
+    return Like(params, rounds, Span(days, trained.params.get("half_life")))

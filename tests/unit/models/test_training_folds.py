@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.folds import Lengths, earlier_folds, make_fold
+from models.training.folds import Lengths, Span, earlier_folds, make_fold
 from models.training.plan import Plan, make_plan
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 from schemas.errors import ConfigurationError
@@ -81,22 +81,24 @@ def test_labels_that_are_not_known_when_assessing_begins_are_not_trained_on() ->
 
 def test_earlier_folds_end_with_the_training_days_and_go_back_from_there() -> None:
     events = events_of(*((day + 0.5, day, 0) for day in range(60)))
-    train_from = START + 42 * DAY
-    folds = list(earlier_folds(events, train_from, WEEKS, 4))
+    begin = START + 56 * DAY
+    folds = list(earlier_folds(events, begin, Span(7), WEEKS, 4))
     assert [(fold.begin - START) / DAY for fold in folds] == [42, 35, 28, 21]
     assert [days_of(events, fold.train)[0] for fold in folds] == [28.5, 21.5, 14.5, 7.5]
     assert days_of(events, folds[0].assess)[-1] == 48.5
-    assert len(list(earlier_folds(events, train_from, WEEKS, 9))) == 5
+    assert len(list(earlier_folds(events, begin, Span(7), WEEKS, 9))) == 5
 
 
 def test_the_handbook_s_split_is_chosen_by_the_four_weeks_of_july(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
     plan = planned(table, since=date(2018, 8, 12), last=date(2018, 8, 18))
     assert plan.lengths == WEEKS
-    assert plan.known_by == START + 56 * DAY
-    begins = [fold.begin for fold in earlier_folds(table.read(0, LATER), plan.train_from, WEEKS, 4)]
+    assert plan.begin == START + 56 * DAY
+    events = table.read(0, LATER)
+    folds = earlier_folds(events, plan.begin, plan.spans[0], plan.lengths, 4)
+    begins = [fold.begin for fold in folds]
     assert [(begin - START) / DAY for begin in begins] == [42, 35, 28, 21]
-    assert plan.first == START + 7 * DAY
+    assert plan.reads_from == START + 7 * DAY
 
 
 def planned(
@@ -112,7 +114,7 @@ def planned(
 def test_without_dates_the_last_days_with_labels_are_trained_on(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
     plan = planned(table)
-    assert (plan.train_from - START) / DAY == 46
+    assert (plan.train_from(plan.spans[0]) - START) / DAY == 46
     assert plan.lengths == WEEKS
 
 

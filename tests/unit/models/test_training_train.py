@@ -19,7 +19,7 @@ from models.backend.cuda import CudaUnusableError
 from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
-from models.training.alerts import alert_table, alerts_at, threshold_for
+from models.training.alerts import alerts_by_budget, alerts_at, threshold_for
 from models.training.like import parameters_of
 from models.training.plan import Plan, make_plan
 from models.training.scored import OutOfFold
@@ -138,8 +138,9 @@ def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
     chosen = parameters_of(out)
-    assert chosen[1] == training.chosen.rounds
-    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen))
+    assert chosen.rounds == training.chosen.rounds
+    assert chosen.span == training.span
+    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen[:2]))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert like.chosen.worth == training.chosen.worth
 
@@ -307,7 +308,7 @@ def test_thresholds_come_from_budgets_of_cards_a_day() -> None:
     assert threshold == pytest.approx(0.091)
     assert alerts_at(some, 0.091, 0).cards == (10.0, 10, 10)
     assert threshold_for(some, 101) is None
-    assert [row.threshold for row in alert_table(some, (50, 10, 500), 0)] == [0.091, 0.051]
+    assert [row.threshold for row in alerts_by_budget(some, (50, 10, 500), 0)] == [0.091, 0.051]
 
 
 def test_bands_that_fall_together_are_one(tmp_path: Path) -> None:
