@@ -38,7 +38,7 @@ def parse_delay(found: object) -> int:
 def _duration(found: object) -> int:
     duration = parse_delay(found)
     if not duration:
-        raise ValueError(f"{found!r} is no length of time: write one above 0 (7d)")
+        raise ValueError(f"{found!r} is no duration above 0: write one like 7d")
     return duration
 
 

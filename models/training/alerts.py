@@ -68,9 +68,7 @@ def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
     return _threshold_at(_highest_scores(scored), cards_a_day * len(np.unique(scored.days)))
 
 
-def alerts_by_budget(
-    scored: OutOfFold, budgets: Sequence[float], review_cost: int
-) -> list[Alerts]:
+def alerts_by_budget(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
     """One for each number of cards a day that can be reached, highest threshold first."""
     highest, days = _highest_scores(scored), len(np.unique(scored.days))
     found = (_threshold_at(highest, budget * days) for budget in budgets)

@@ -17,7 +17,7 @@ _FEW: Final = 100
 _LEAST_STEP = 1e-9
 _LEAST_SLOPE = 0.01
 _PIECE, _MOST_PIECES, _LINE_KNOTS = 0.5, 8, 33
-_HALVINGS, _SATURATED = 40, 30.0
+_HALVINGS, _SATURATED, _FARTHEST = 60, 30.0, 700.0
 
 Knot = tuple[float, float]
 """A margin and its log-odds."""
@@ -69,7 +69,7 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
     at = np.linspace(low, max(high, low + 1.0), _LINE_KNOTS)
     share = float(labels.mean())
     odds = math.log(share / (1.0 - share)) + slope * (at - float(margins.mean()))
-    return _rising(at, np.clip(odds, -_SATURATED, _SATURATED))
+    return _rising(at, odds)
 
 
 def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
@@ -127,7 +127,7 @@ def _joined(steps: Floats, least: int) -> Floats:
 
 
 def _rising(margins: Floats, odds: Floats) -> list[Knot]:
-    """Knots of which each has a higher score than the one before, and some between them.
+    """Knots of which each has higher log-odds than the one before, and some between them.
 
     A line straight in the score would lie above: few frauds are far apart, and between them scores
     grow by orders of magnitude. So it bends as log-odds do.
@@ -135,7 +135,7 @@ def _rising(margins: Floats, odds: Floats) -> list[Knot]:
     knots = [(float(margins[0]), float(odds[0]))]
     for knot in zip(margins.tolist(), odds.tolist(), strict=True):
         last = np.array(knots[-1])
-        if _score(knot[1]) > _score(last[1]) + _LEAST_STEP:
+        if knot[1] > last[1] + _LEAST_STEP:
             way = np.array(knot) - last
             pieces = min(_MOST_PIECES, math.ceil(way[0] / _PIECE))
             between = (last + way * (piece / pieces) for piece in range(1, pieces))
@@ -144,4 +144,4 @@ def _rising(margins: Floats, odds: Floats) -> list[Knot]:
 
 
 def _score(odds: float) -> float:
-    return 1.0 / (1.0 + math.exp(-odds))
+    return 1.0 / (1.0 + math.exp(-max(odds, -_FARTHEST)))

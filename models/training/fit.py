@@ -89,7 +89,9 @@ def boost(
 
     params: as for `fit`, with the `max_bin` of `data`. advance: told how many rounds are done.
     """
-    chosen = {**DEFAULT_PARAMS, "seed": seed, "nthread": threads, **(params or {})}
+    # Its warnings are for those who call XGBoost: our parameters are not theirs to change.
+    own = {"seed": seed, "nthread": threads, "verbosity": 0}
+    chosen = {**DEFAULT_PARAMS, **own, **(params or {})}
     callbacks = [_Told(advance)] if advance else None
     booster = xgb.train(chosen, data, num_boost_round=rounds, callbacks=callbacks)
     # Left on a GPU, it would warn of each matrix in main memory, and predict on the CPU.

@@ -111,15 +111,17 @@ def make_plan(
     if span is not None:
         shortest = span
     else:
-        shortest = Span(SPANS[0]) if room - SPANS[0] >= (assess or _ASSESS_DAYS) else Span(None)
+        shortest = Span(SPANS[0]) if room >= SPANS[0] + _ASSESS_DAYS else Span(None)
     if assess is None:
-        most = room / 2 if shortest.days is None else room - shortest.days
-        assess = max(1, min(_ASSESS_DAYS, int(most)))
+        most = int(room / 2 if shortest.days is None else room - shortest.days)
+        assess = max(1, min(_ASSESS_DAYS, most)) if most > 0 or room < 2 else _ASSESS_DAYS
     least = assess / 2 if shortest.days is None else shortest.days
     possible = min(folds, int((room - least) // assess))
     if possible < 1:
-        asked.refuse(least, room, assess)
-    spans = (span,) if span is not None else _spans(table, shortest, room - possible * assess, until)
+        asked.refuse(shortest, room, assess)
+    spans = (
+        (span,) if span is not None else _spans(table, shortest, room - possible * assess, until)
+    )
     return Plan(begin, first, spans, delay, assess, possible)
 
 
@@ -171,16 +173,18 @@ class Asked:
                 f"{_day(self.end - DAY)}"
             )
 
-    def refuse(self, train: float, room: float, assess: int) -> None:
+    def refuse(self, span: Span, room: float, assess: int) -> None:
         """Raise ConfigurationError, with options that would work."""
+        train = assess / 2 if span.days is None else span.days
+        fits = int(room / 1.5 if span.days is None else room - span.days)
         total = ceil(train + self.delay + assess)
         there = (self.until - self.first) / DAY
         remedies = []
-        if self.assess is not None and room - train >= 1:
-            remedies.append(f"give --assess {int(room - train)}")
+        if self.assess is not None and fits >= 1:
+            remedies.append(f"give --assess {fits}")
         if self.since is not None and room - assess >= 1:
-            fits = self.until - int(room - assess) * DAY
-            remedies.append(f"train on fewer days, with --from {_day(fits)}")
+            since = self.until - int(room - assess) * DAY
+            remedies.append(f"train on fewer days, with --from {_day(since)}")
         shorter = self._shorter_delay(train, assess)
         if shorter is not None:
             remedies.append(f"give --delay {shorter}, by which most labels of the table are known")

@@ -89,7 +89,9 @@ def candidates(recipe: Recipe, count: int, seed: int) -> list[Params]:
     found: list[Params] = [recipe.start]
     most = int(np.prod([len(values) for values in recipe.space.values()]))
     while len(found) < min(count, most):
-        drawn = {name: values[random.integers(len(values))] for name, values in recipe.space.items()}
+        drawn = {
+            name: values[random.integers(len(values))] for name, values in recipe.space.items()
+        }
         if drawn not in found:
             found.append(drawn)
     return found

@@ -38,9 +38,7 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
     fewer than those of longer ones.
     """
     found = {
-        span: list(
-            earlier_folds(events, plan.begin, span, plan.lengths_of(span), plan.folds)
-        )
+        span: list(earlier_folds(events, plan.begin, span, plan.lengths_of(span), plan.folds))
         for span in plan.spans
     }
     usable = {

@@ -259,9 +259,7 @@ def _tried(
         way.recipe.looks,
         seed=wishes.seed,
         workers=wishes.workers,
-        advance=steps(
-            lambda done, of: advance("searching", done, of), len(folds) * len(tries)
-        ),
+        advance=steps(lambda done, of: advance("searching", done, of), len(folds) * len(tries)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
@@ -134,6 +135,9 @@ def train(
 ) -> None:
     """Train a model: chosen and calibrated on earlier folds, with a report and a policy.
 
+    Without --from, earlier folds choose how many days to learn from. Of large tables a sample is
+    taken; what was used is told.
+
     Writes the bundle BUNDLE, with report.html in it, and beside it
     BUNDLE.policy.yaml. Ends with one line of JSON on stdout.
     """
@@ -167,8 +171,11 @@ def train(
         folds=folds,
         span=None if taken is None else taken.span,
     )
-    trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
-    bands = write_training(trained, table, wanted)
+    with warnings.catch_warnings():
+        # those of libraries name nothing that the user could change
+        warnings.simplefilter("ignore")
+        trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
+        bands = write_training(trained, table, wanted)
     _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 

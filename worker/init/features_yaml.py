@@ -134,7 +134,9 @@ def starters(guesses: Guesses) -> list[Starter]:
     names = _Names(leaf.path for leaf in _all(guesses))
     found = [*_starters(guesses, names)]
     return found or [
-        Starter("first", "", commented(f"  - {{name: first, field: {OPEN}}}", "no field offers itself"))
+        Starter(
+            "first", "", commented(f"  - {{name: first, field: {OPEN}}}", "no field offers itself")
+        )
     ]
 
 

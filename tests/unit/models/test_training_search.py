@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
+from typing import Any
 
+import pytest
+import xgboost as xgb
+
+import models.training.search
 from models.training.folds import Lengths, Span, earlier_folds
 from models.training.metrics import Worth
 from models.training.recipes import FEW, candidates
@@ -56,7 +61,13 @@ def test_threads_change_nothing_but_the_time(part: Parts) -> None:
     done: list[int] = []
     alone = search(*part, candidates(FEW, 2, 0), FIXED, LOOKS, seed=3, workers=1)
     together = search(
-        *part, candidates(FEW, 2, 0), FIXED, LOOKS, seed=3, workers=4, advance=lambda: done.append(1)
+        *part,
+        candidates(FEW, 2, 0),
+        FIXED,
+        LOOKS,
+        seed=3,
+        workers=4,
+        advance=lambda: done.append(1),
     )
     assert alone == together
     assert len(done) == 4
@@ -73,3 +84,25 @@ def test_margins_out_of_fold_are_those_that_were_judged(part: Parts) -> None:
         for fold, of_fold in zip(folds, margins, strict=True)
     ]
     assert tuple(worths) == best.folds
+
+
+@pytest.mark.parametrize(("folds", "workers", "busy"), [(1, 3, 3), (2, 3, 3), (2, 2, 2), (1, 9, 4)])
+def test_the_search_uses_all_cores_with_any_number_of_folds(
+    part: Parts, folds: int, workers: int, busy: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many fits wait for each other as there are workers: with fewer the barrier breaks."""
+    together = threading.Barrier(busy)
+    real, met = models.training.search.boost, threading.local()
+
+    def waiting(*given: Any, **named: Any) -> xgb.Booster:
+        if not getattr(met, "others", False):
+            met.others = True
+            together.wait(timeout=60)
+        return real(*given, **named)
+
+    monkeypatch.setattr(models.training.search, "boost", waiting)
+    events, parts = part
+    tries = candidates(FEW, 4, 0)
+    found = search(events, parts[:folds], tries, FIXED, LOOKS, seed=0, workers=workers)
+    monkeypatch.undo()
+    assert found == search(events, parts[:folds], tries, FIXED, LOOKS, seed=0, workers=1)
