@@ -122,6 +122,7 @@ def span_start(span: Span, until: int, first: int) -> int:
 
 
 def microseconds(days: float) -> int:
+    """Microseconds of days, which may be parts of one."""
     return round(days * DAY)
 
 

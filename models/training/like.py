@@ -37,5 +37,9 @@ def parameters_of(bundle: Path) -> Like:
             "has written"
         )
     params = {k: v for k, v in trained.params.items() if k not in _NOT_TAKEN}
-    days = trained.params.get("days", _DAYS)
-    return Like(params, rounds, Span(days, trained.params.get("half_life")))
+    days, half_life = trained.params.get("days", _DAYS), trained.params.get("half_life")
+    span = Span(
+        days if isinstance(days, int | float) else None,
+        half_life if isinstance(half_life, int | float) else None,
+    )
+    return Like(params, rounds, span)

@@ -56,13 +56,13 @@ class Tried:
         return worth.average_precision + _CARDS_WEIGH * worth.card_precision_100
 
 
-def search(
+def search(  # noqa: PLR0913  the parts of a search
     events: LabelledEvents,
     parts: Sequence[Part],
     tries: Sequence[Params],
     fixed: Params,
-    looks: Sequence[float],
     *,
+    looks: Sequence[float],
     seed: int,
     workers: int,
     advance: Step = lambda: None,
@@ -148,6 +148,7 @@ def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int
 
 
 def rounds_of(params: Params, looks: Sequence[float]) -> list[int]:
+    """Numbers of rounds of some parameters at which they are looked at."""
     return [max(1, round(look / params["learning_rate"])) for look in looks]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,31 +27,33 @@ def require_no_strays(table: TrainingTable, *, until_given: bool) -> None:
     Raises:
         ConfigurationError: names them, and what to do.
     """
-    times = np.sort(table.times)
+    times: list[int] = np.sort(table.times).tolist()
     most = max(_FEW, int(len(times) * _SHARE))
-    gaps = np.flatnonzero(np.diff(times) > _GAP)
-    before = [gap + 1 for gap in gaps if gap + 1 <= most and len(times) > 2 * most]
-    after = [gap + 1 for gap in gaps if len(times) - gap - 1 <= most and len(times) > 2 * most]
+    if len(times) <= 2 * most:
+        return
+    before = _first_gap(times[: most + 1])
     if before:
-        first, stray = max(before), int(times[0])
-        _refuse(table, first, f"before the others, the first at {_moment(stray)}", times[first], "")
+        where = f"before the others, the first at {_moment(times[0])}"
+        _refuse(table, before, where, times[before], "")
+    after = _first_gap([-time for time in reversed(times[-most - 1 :])])
     if after and not until_given:
-        last = min(after)
-        stray, rest = len(times) - last, int(times[last - 1])
-        _refuse(
-            table,
-            stray,
-            f"after the others, the last at {_moment(int(times[-1]))}",
-            rest,
-            f", or give --until {_moment(rest)[:10]} or an earlier day",
-        )
+        rest = times[-after - 1]
+        where = f"after the others, the last at {_moment(times[-1])}"
+        remedy = f", or give --until {_moment(rest)[:10]} or an earlier day"
+        _refuse(table, after, where, rest, remedy)
+
+
+def _first_gap(rising: list[int]) -> int:
+    """How many of the first times are apart from the last of them by a gap; 0 where none is."""
+    gaps = [place for place, (one, other) in enumerate(pairwise(rising), 1) if other - one > _GAP]
+    return max(gaps, default=0)
 
 
 def _refuse(table: TrainingTable, rows: int, where: str, other: int, remedy: str) -> None:
     raise ConfigurationError(
         f"--features: {rows} of the {len(table):,} rows of {table.path} "
         f"{'lies' if rows == 1 else 'lie'} far {where}; the nearest other is of "
-        f"{_moment(int(other))}: correct or remove {'it' if rows == 1 else 'them'}{remedy}"
+        f"{_moment(other)}: correct or remove {'it' if rows == 1 else 'them'}{remedy}"
     )
 
 

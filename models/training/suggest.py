@@ -56,7 +56,7 @@ def suggest_bands(
         most: Cards a day that can be alerted, on average; None for as many as pay.
     """
     options = alerts_by_budget(scored, _budgets(scored, most), review_cost)
-    options = [option for option in options if _is_better_than_none(scored, option, review_cost)]
+    options = [option for option in options if _is_better_than_none(scored, option)]
     if not options:
         return {}
     review = _best(options)
@@ -97,10 +97,10 @@ def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
     pairs = len(np.unique(np.stack([scored.days, scored.cards]), axis=1)[0])
     every = pairs / days
     top = every if most is None else min(most, every)
-    return np.geomspace(min(1 / days, top), top, _BUDGETS).tolist()
+    return [float(cards) for cards in np.geomspace(min(1 / days, top), top, _BUDGETS)]
 
 
-def _is_better_than_none(scored: OutOfFold, option: Alerts, review_cost: int) -> bool:
+def _is_better_than_none(scored: OutOfFold, option: Alerts) -> bool:
     """Not by chance alone: enough frauds, and money saved without the largest of them too."""
     found = (scored.scores >= option.threshold) & (scored.labels == 1)
     if found.sum() < _LEAST_FRAUDS:

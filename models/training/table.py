@@ -98,7 +98,8 @@ class TrainingTable:
 
     def _delays(self) -> Longs:
         labelled = self._label_times != _NEVER
-        return self._label_times[labelled] - self.times[labelled]
+        delays: Longs = self._label_times[labelled] - self.times[labelled]
+        return delays
 
     def fingerprint(self) -> str:
         """The SHA-256 of the file, as ``sha256sum`` gives it."""

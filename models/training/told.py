@@ -13,11 +13,12 @@ _MISS: Final = 0.1
 def learned_from(training: Training) -> list[str]:
     """The days and rows that the model was fitted on, and what the days were chosen from."""
     trained = training.trained
-    lines = [
+    used = (
         f"Trained on {trained.since:%Y-%m-%d} to {trained.until:%Y-%m-%d} ({training.span}): "
         f"{trained.rows:,} of {training.available:,} labelled events, {trained.frauds:,} of them "
         "frauds"
-    ]
+    )
+    lines = [used]
     for kind, share in zip(("legitimate events", "frauds"), training.sample.shares, strict=True):
         if share < 1.0:
             lines.append(

@@ -193,10 +193,13 @@ def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
     from models.training.told import learned_from, warnings_of
 
     worth = trained.chosen.worth
+    measures = (
+        f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
+        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}"
+    )
     lines = [
         *learned_from(trained),
-        f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
-        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}",
+        measures,
         *warnings_of(trained, bands),
         f"Bundle:  {wanted.out}",
         f"Report:  {wanted.out / 'report.html'}",

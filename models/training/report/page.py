@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from models.report.document import count, facts, page, section, table, tiles
-from models.training.alerts import Alerts, alerts_by_budget, alerts_at
+from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.report import charts
 from models.training.scored import OutOfFold
 from models.training.search import Tried

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import xgboost as xgb
 
-import models.training.search
+from models.training.fit import boost
 from models.training.folds import Lengths, Span, earlier_folds
 from models.training.metrics import Worth
 from models.training.recipes import FEW, candidates
@@ -42,7 +42,7 @@ def test_candidates_are_seeded_alone_of_their_kind_and_begin_with_the_start() ->
 
 def test_the_better_parameters_are_first_with_the_rounds_that_they_need(part: Parts) -> None:
     tries = [{**START, "min_child_weight": 1e9}, START]
-    found = search(*part, tries, FIXED, LOOKS, seed=0, workers=1)
+    found = search(*part, tries, FIXED, looks=LOOKS, seed=0, workers=1)
     assert found[0].params == START
     assert found[0].merit > found[-1].merit
     assert len(found[0].folds) == 2
@@ -59,12 +59,12 @@ def test_a_card_that_is_found_outweighs_average_precision_that_chance_may_have_g
 
 def test_threads_change_nothing_but_the_time(part: Parts) -> None:
     done: list[int] = []
-    alone = search(*part, candidates(FEW, 2, 0), FIXED, LOOKS, seed=3, workers=1)
+    alone = search(*part, candidates(FEW, 2, 0), FIXED, looks=LOOKS, seed=3, workers=1)
     together = search(
         *part,
         candidates(FEW, 2, 0),
         FIXED,
-        LOOKS,
+        looks=LOOKS,
         seed=3,
         workers=4,
         advance=lambda: done.append(1),
@@ -76,7 +76,7 @@ def test_threads_change_nothing_but_the_time(part: Parts) -> None:
 def test_margins_out_of_fold_are_those_that_were_judged(part: Parts) -> None:
     events, parts = part
     folds = [one.fold for one in parts]
-    best = search(*part, [START], FIXED, LOOKS, seed=0, workers=2)[0]
+    best = search(*part, [START], FIXED, looks=LOOKS, seed=0, workers=2)[0]
     margins = out_of_fold(events, parts, best.rounds, {**FIXED, **best.params}, seed=0, workers=2)
     assert [len(of_fold) for of_fold in margins] == [len(fold.assess) for fold in folds]
     worths = [
@@ -92,17 +92,17 @@ def test_the_search_uses_all_cores_with_any_number_of_folds(
 ) -> None:
     """As many fits wait for each other as there are workers: with fewer the barrier breaks."""
     together = threading.Barrier(busy)
-    real, met = models.training.search.boost, threading.local()
+    met = threading.local()
 
     def waiting(*given: Any, **named: Any) -> xgb.Booster:
         if not getattr(met, "others", False):
             met.others = True
             together.wait(timeout=60)
-        return real(*given, **named)
+        return boost(*given, **named)
 
-    monkeypatch.setattr(models.training.search, "boost", waiting)
+    monkeypatch.setattr("models.training.search.boost", waiting)
     events, parts = part
     tries = candidates(FEW, 4, 0)
-    found = search(events, parts[:folds], tries, FIXED, LOOKS, seed=0, workers=workers)
+    found = search(events, parts[:folds], tries, FIXED, looks=LOOKS, seed=0, workers=workers)
     monkeypatch.undo()
-    assert found == search(events, parts[:folds], tries, FIXED, LOOKS, seed=0, workers=1)
+    assert found == search(events, parts[:folds], tries, FIXED, looks=LOOKS, seed=0, workers=1)

@@ -21,9 +21,9 @@ from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
 from models.training.alerts import alerts_at
+from models.training.folds import Span
 from models.training.like import parameters_of
 from models.training.plan import Plan, make_plan
-from models.training.folds import Span
 from models.training.recipes import DEEP, FEW
 from models.training.search import margins_of
 from models.training.spans import folds_by_span, ways

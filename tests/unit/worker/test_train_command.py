@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import models.training.train
 from models.bundle import load_bundle
 from models.policy import load_policy
+from models.training.fit import fit
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import simulated, write_table
 from worker.cli.commands import app
@@ -122,13 +122,11 @@ def test_like_takes_the_days_of_a_bundle(table: Path, tmp_path: Path) -> None:
 def test_no_library_warning_reaches_the_user(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = models.training.train.fit
-
     def warning(*given: Any, **named: Any) -> Any:
         warnings.warn("of a library", UserWarning, stacklevel=1)
-        return real(*given, **named)
+        return fit(*given, **named)
 
-    monkeypatch.setattr(models.training.train, "fit", warning)
+    monkeypatch.setattr("models.training.train.fit", warning)
     result = run(table, tmp_path / "v1", *DAYS, "--tries", 1, "--forest", 1)
     assert result.exit_code == 0, result.exception
     assert "of a library" not in result.stderr
