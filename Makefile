@@ -4,12 +4,26 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# .venv stays with the interpreter that it was made with. Another version that is asked for has an
+# environment of its own beside it, .venv-3.12, which is installed by the uv of .venv: in 5 seconds.
 VENV := .venv
+ifdef PYTHON
+version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+ASKED := $(call version,$(PYTHON))
+ifeq ($(ASKED),)
+$(error PYTHON is "$(PYTHON)", which does not run: name an interpreter, such as PYTHON=python3.12)
+endif
+ifneq ($(filter-out $(ASKED),$(call version,.venv/bin/python)),)
+VENV := .venv-$(ASKED)
+endif
+endif
+PYTHON ?= python3
 BIN := $(VENV)/bin
 # What is installed stays, until another DEVICE is asked for.
 DEVICE ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+UV := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) install)
 STAMP := $(VENV)/.installed-$(DEVICE)
 PACKAGES := $(wildcard schemas features models worker tests benchmarks)
 
@@ -17,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test lint format chaos swaps hostile properties bundles bench evaluate record lock
+.PHONY: help install demo test pythons lint format chaos swaps hostile properties bundles bench evaluate record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,8 +47,8 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@echo "Installing into $(VENV) for $(DEVICE): a minute, once." >&2
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes -r $<
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Commands are not echoed: the last line of `chaos`, `swaps`, `hostile`, `bundles`, `properties` and
@@ -43,8 +57,11 @@ demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
 # System tests wait most of their time: files go to two processes, each with servers of its own.
-test: install ## all tests; ARGS="-k decode" for some, ARGS="-n 0" in one process
+test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; PYTHON=python3.12
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+pythons: install ## short tests on the other Pythons of pyproject.toml; ALL=1: each must be found
+	@$(BIN)/python tests/pythons.py $(if $(ALL),--all)
 
 lint: install ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
@@ -56,7 +73,7 @@ format: install ## let ruff put files into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: install ## kill workers and compare with a serial run: KILLS=20 SEED=(random)
+chaos: install ## break workers, servers and topics, compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
@@ -81,8 +98,10 @@ evaluate: install ## train on the Handbook's data, score its test days through K
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/golden/record.py
 
-# `--universal`: one file for every platform and Python. No header: it would tell this machine's paths.
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
+# `--universal`: one file for every platform and Python. `fewest`: a package has the same version on all
+# Pythons, the newest that the oldest of them can install; newer ones come when that Python goes.
+# No header: it would tell this machine's paths.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
 DEVELOPMENT := --extra embedded --extra train --extra dev
 

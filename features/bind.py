@@ -28,9 +28,9 @@ LATEST = 4_102_444_800_000_000
 class _Errors:
     """The first error of each row."""
 
-    def __init__(self, rows: int, decoded: Decoded) -> None:
-        self.by_row: dict[int, RecordError] = dict(decoded.errors)
-        self.bad = np.zeros(rows, dtype=np.bool_)
+    def __init__(self, records: Records, decoded: Decoded) -> None:
+        self.by_row: dict[int, RecordError] = {**decoded.errors, **records.faults}
+        self.bad = np.zeros(len(records), dtype=np.bool_)
         if self.by_row:
             self.bad[list(self.by_row)] = True
 
@@ -60,11 +60,11 @@ def bind(
 ) -> tuple[EventBatch, dict[int, RecordError]]:
     """The events of N records, and the error of each row that is no event.
 
-    A row keeps its decoding error where it has one, else the first of: event id, event time,
+    A row keeps the fault of its record or its decoding error where it has one, else the first of: event id, event time,
     amount, entity keys, partition key, values that windows keep. Raises ConfigurationError where a column has a kind that
     the bindings cannot read (a file whose columns are not those of the schema).
     """
-    errors = _Errors(len(records), decoded)
+    errors = _Errors(records, decoded)
     event_id = _key(bindings.event_id, "event id", ErrorCode.EVENT_ID_MISSING, decoded, errors)
     event_time = _time(bindings, decoded, errors)
     amount = _amount(bindings.amount, decoded, errors) if bindings.amount else None

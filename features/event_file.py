@@ -63,7 +63,8 @@ class EventFile:
         row = 0
         optional = {**self._optional, **(extra or {})}
         aliases = self._feature_set.aliases
-        for decoded in read_events(path, self._required, aliases, chunk, optional):
+        units = self._feature_set.bindings.event_time.units
+        for decoded in read_events(path, self._required, aliases, chunk, optional, units):
             yield self._records(decoded, row, frozenset(extra or ()))
             row += len(next(iter(decoded.columns.values())))
 

@@ -15,6 +15,12 @@ from models.policy import Coding
 
 TOLERANCE = 1e-4
 """By how much the sum of contributions may miss the margin, in log-odds."""
+_ROUNDING = 1e-5
+"""By how much more, as a share of what is added up, where that is beyond ten.
+
+XGBoost adds up leaves in float32. Measured: up to 3e-6, for 1,000 trees; 7e-4 in all, which is no
+fault, for a regression with margins of 1,000.
+"""
 
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +33,7 @@ class Explained:
     rows: intp[E], which of the events. counts: intp[E], reasons of each. codes: intp[M] into
     `code_names` and contributions: float32[M] of each reason. sizes: intp[M], features of each.
     features: intp[K] into `feature_names` and values: float32[K] of each feature. not_additive:
-    how many events have contributions that do not add up to the margin; farthest: by how much the
+    how many events have contributions that miss the margin by more than rounding; farthest: by how much the
     worst of all E is off.
     """
 
@@ -70,6 +76,7 @@ class Reasons:
         by_feature, bias = found[:, :-1], found[:, -1]
         by_code = self._by_code(by_feature)
         off = np.abs(by_code.sum(axis=0, initial=0.0) + bias - margins[rows])
+        allowed = np.maximum(TOLERANCE, _ROUNDING * np.abs(found).sum(axis=1))
         order = np.argsort(-by_code, axis=0, kind="stable")[: self._coding.most]
         largest = np.take_along_axis(by_code, order, axis=0)
         raises = largest > 0.0
@@ -87,7 +94,7 @@ class Reasons:
             values=seen[np.repeat(of_event, sizes), features],
             code_names=self._coding.codes,
             feature_names=self._coding.features,
-            not_additive=int(np.count_nonzero(~(off <= TOLERANCE))),
+            not_additive=int(np.count_nonzero(~(off <= allowed))),
             farthest=float(off.max(initial=0.0)),
         )
 

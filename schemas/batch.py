@@ -76,7 +76,8 @@ class Records:
 
     partitions: int32[N]; offsets: int64[N]; timestamps: int64[N] in milliseconds since
     1970-01-01 UTC (the record's own), -1 where there is none. ``headers`` is None when no record
-    of the batch has any.
+    of the batch has any. faults: rows that the client could not read in full; no event comes of
+    them.
     """
 
     topic: str
@@ -86,6 +87,7 @@ class Records:
     offsets: npt.NDArray[np.int64]
     timestamps: npt.NDArray[np.int64]
     headers: Sequence[Headers | None] | None = None
+    faults: Mapping[int, RecordError] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -104,6 +106,9 @@ class Records:
             self.offsets[rows],
             self.timestamps[rows],
             None if self.headers is None else [self.headers[i] for i in order],
+            {row: self.faults[i] for row, i in enumerate(order) if i in self.faults}
+            if self.faults
+            else {},
         )
 
 

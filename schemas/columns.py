@@ -127,6 +127,12 @@ class ColumnReader:
         cursor.pos = ends
         cursor.keep(np.flatnonzero(ends >= 0))
 
+    def _skip_recursive(self, step: plan.SkipRecursive, cursor: Cursor) -> None:
+        def move(reader: RowReader, _place: int, position: int, end: int) -> int:
+            return reader.recursive(step, position, end)
+
+        self._one_by_one(cursor, move)
+
     def _enter_blocks(
         self,
         step: plan.SkipCollection,
@@ -314,6 +320,7 @@ class ColumnReader:
         plan.SkipLong: _skip_long,
         plan.SkipBytes: _skip_bytes,
         plan.SkipCollection: _skip_collection,
+        plan.SkipRecursive: _skip_recursive,
         plan.ReadBoolean: _read_boolean,
         plan.ReadLong: _read_long,
         plan.ReadFloating: _read_floating,

@@ -10,15 +10,16 @@ import numpy as np
 from schemas.batch import Decoded, Headers
 from schemas.columns import FEW, ColumnReader
 from schemas.cursor import PADDING, Bodies, Longs
+from schemas.definitions import SchemaRefusedError
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
-from schemas.framing import Frame, Group, Layout, SchemaId, group, unframe
+from schemas.framing import EMPTY, Frame, Group, Layout, SchemaId, group, unframe
 from schemas.plan import Step
 from schemas.projection import IncompatibleError, project
 from schemas.rows import RowReader
 from schemas.sheet import Sheet, columns_of_rows
 from schemas.source import SchemaSource
 from schemas.targets import PathType, targets
-from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from schemas.types import Type, parse_record_schema
 
 Plan = tuple[Step, ...]
 
@@ -143,7 +144,7 @@ class Decoder:
             else:
                 error = self._read_row(plans[frame.schema_id], frame, value or b"", slots)
             if error is not None:
-                errors[row] = error
+                errors[row] = EMPTY if value == b"" else error
                 slots = [None] * len(self._targets)
             rows.append(slots)
         ids = [None if frame is None else str(frame.schema_id) for frame in named]
@@ -182,6 +183,7 @@ class Decoder:
                 reader.read(plan, item.rows, item.starts, ends[item.rows])
         columns = sheet.columns()
         errors.update((row, fault.as_record_error()) for row, fault in sheet.faults.items())
+        errors.update((row, EMPTY) for row in errors if values[row] == b"")
         return Decoded(columns, errors, _ids(groups, len(values)))
 
 

@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     FRAME_TRUNCATED = "frame_truncated"
     MAGIC_UNKNOWN = "magic_unknown"
     RECORD_TOO_LARGE = "record_too_large"
+    HEADER_INVALID = "header_invalid"
     # schema
     SCHEMA_UNKNOWN = "schema_unknown"
     SCHEMA_UNANSWERED = "schema_unanswered"
@@ -30,6 +31,7 @@ class ErrorCode(StrEnum):
     BOOLEAN_INVALID = "boolean_invalid"
     UTF8_INVALID = "utf8_invalid"
     COLLECTION_TOO_LONG = "collection_too_long"
+    NESTED_TOO_DEEP = "nested_too_deep"
     VALUE_OUT_OF_RANGE = "value_out_of_range"
     BODY_INVALID = "body_invalid"
     # binding
@@ -45,6 +47,7 @@ class ErrorCode(StrEnum):
     KEY_TOO_LONG = "key_too_long"
     # publish
     OUTPUT_TOO_LARGE = "output_too_large"
+    OUTPUT_REFUSED = "output_refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.avro_container import open_container
+from schemas.definitions import MAX_JSON_DEPTH, PRIMITIVES, Definitions, Schema, json_depth
 from schemas.errors import ErrorCode, RecordError
+from schemas.file_values import plain
+from schemas.json_text import json_lines
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
@@ -23,6 +26,13 @@ Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 ANY = ".*"
 """Ends the name of a map: it may hold whatever stands behind the dot."""
 
+_TIMES = {
+    "timestamp-millis": (pa.int64(), pa.timestamp("ms", "UTC")),
+    "timestamp-micros": (pa.int64(), pa.timestamp("us", "UTC")),
+    "local-timestamp-millis": (pa.int64(), pa.timestamp("ms")),
+    "local-timestamp-micros": (pa.int64(), pa.timestamp("us")),
+    "date": (pa.int32(), pa.date32()),
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -38,7 +48,8 @@ class Chunk:
 
 def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of structs have dotted names."""
-    with pq.ParquetFile(path) as file:
+    # In nanoseconds, which is Arrow's choice for INT96, dates such as 9999-12-31 wrap around.
+    with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
         parts = dict(_leaves(file.schema_arrow))
         names = pick(parts)
         # Without any column a batch would not know its number of rows.
@@ -48,7 +59,8 @@ def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             for event_path, name in names.items():
                 top, *inner = parts[name]
                 array = batch.column(top)
-                chunk.arrays[event_path] = pc.struct_field(array, inner) if inner else array
+                array = pc.struct_field(array, inner) if inner else array
+                chunk.arrays[event_path] = plain(array)
             yield chunk
 
 
@@ -59,19 +71,26 @@ def count_parquet(path: Path) -> int:
 
 def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of records have dotted names."""
-    with path.open("rb") as file:
-        reader = fastavro.reader(file)
-        named: dict[str, Any] = {}
-        schema = fastavro.parse_schema(reader.writer_schema, named_schemas=named, _force=True)
-        names = pick(list(_avro_names(schema, named)))
-        while events := list(islice(reader, rows)):
-            yield from_rows(events, names)
+    with open_container(path) as container:
+        leaves = _avro_leaves(container.schema, container.definitions)
+        logical: dict[str, str] = {}
+        for name, own in leaves:
+            logical[name] = own if logical.setdefault(name, own) == own else ""
+        names = pick(logical)
+        records = container.records()
+        while events := list(islice(records, rows)):
+            chunk = from_rows(events, names)
+            for event_path, name in names.items():
+                times = _TIMES.get(logical.get(name, ""))
+                if times is not None:
+                    chunk.arrays[event_path] = _as_times(chunk.arrays[event_path], *times)
+            yield chunk
 
 
 def count_avro(path: Path) -> int:
     """Rows, by the file's block headers."""
-    with path.open("rb") as file:
-        return sum(block.num_records for block in fastavro.block_reader(file))
+    with open_container(path) as container:
+        return container.count()
 
 
 def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
@@ -82,8 +101,7 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """
     found: dict[str, None] = {}
     names: dict[str, str] = {}
-    with path.open("rb") as file:
-        lines = (line for line in file if not line.isspace())
+    with json_lines(path) as lines:
         while chunk := list(islice(lines, rows)):
             errors: dict[int, RecordError] = {}
             events = [_parse_line(line, row, errors) for row, line in enumerate(chunk)]
@@ -98,8 +116,8 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 def count_json(path: Path) -> int:
     """Lines that are not blank."""
-    with path.open("rb") as file:
-        return sum(not line.isspace() for line in file)
+    with json_lines(path) as lines:
+        return sum(1 for _ in lines)
 
 
 def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -112,21 +130,36 @@ def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tupl
             yield ".".join(parts), parts
 
 
-def _avro_names(schema: Any, named: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted name of each field that is no record, through unions."""
-    if isinstance(schema, str) and schema in named:
-        schema = named[schema]
-    if isinstance(schema, list):
-        for branch in schema:
-            yield from _avro_names(branch, named, above)
-    elif isinstance(schema, dict) and schema["type"] == "record":
-        inner = {name: value for name, value in named.items() if name != schema["name"]}
-        for entry in schema["fields"]:
-            yield from _avro_names(entry["type"], inner, f"{above}.{entry['name']}".lstrip("."))
-    elif isinstance(schema, dict) and schema["type"] == "map":
-        yield f"{above}{ANY}"
-    elif above and schema != "null":
-        yield above
+def _avro_leaves(
+    schema: Schema, definitions: Definitions, above: str = "", within: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """The dotted name of each field that is no record, through unions, and its logical type."""
+    match schema:
+        case list():
+            for branch in schema:
+                yield from _avro_leaves(branch, definitions, above, within)
+        case str() if schema not in PRIMITIVES and schema not in within:
+            for item in definitions[schema].get("fields", ()):
+                path = f"{above}.{item['name']}".lstrip(".")
+                yield from _avro_leaves(item["type"], definitions, path, (*within, schema))
+            if above and definitions[schema]["type"] != "record":
+                yield above, ""
+        case {"values": _}:
+            yield f"{above}{ANY}", ""
+        case _ if above and schema != "null":
+            logical = schema.get("logicalType") if isinstance(schema, dict) else ""
+            yield above, logical if isinstance(logical, str) else ""
+
+
+def _as_times(array: pa.Array, stored: pa.DataType, kind: pa.DataType) -> pa.Array:
+    """Numbers as times: in microseconds, as far as these reach."""
+    if not pa.types.is_integer(array.type):
+        return array
+    times = array.cast(stored).cast(kind)
+    try:
+        return times if pa.types.is_date(kind) else times.cast(pa.timestamp("us", kind.tz))
+    except pa.ArrowInvalid:
+        return times
 
 
 def add_names(event: Any, above: str, found: dict[str, None]) -> None:
@@ -138,10 +171,19 @@ def add_names(event: Any, above: str, found: dict[str, None]) -> None:
             found[above + name] = None
 
 
-def _parse_line(line: bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
+def _brackets(line: str | bytes) -> int:
+    if isinstance(line, str):
+        return line.count("{") + line.count("[")
+    return line.count(b"{") + line.count(b"[")
+
+
+def _parse_line(line: str | bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
+        event = None
+    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    if _brackets(line) > MAX_JSON_DEPTH and json_depth(event) > MAX_JSON_DEPTH:
         event = None
     if not isinstance(event, dict):
         errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")
@@ -175,7 +217,7 @@ def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.A
     except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = None
     if array is not None and not pa.types.is_nested(array.type):
-        return array
+        return plain(array)
     texts: list[str | None] = []
     for row, value in enumerate(values):
         if isinstance(value, dict | list):

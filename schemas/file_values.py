@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.batch import Column, Kind
 from schemas.errors import ConfigurationError
@@ -24,27 +25,55 @@ Read: TypeAlias = tuple[Any, Mask | bool]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
+_TICKS = {"s": (1, 1_000_000), "ms": (1, 1_000), "us": (1, 1), "ns": (1_000, 1)}
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Event times lie in the years 2000 to 2099, so a number's size tells its unit.
 _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
 _EPOCH_UNITS = ((1, 1_000_000), (1_000, 1_000), (1_000_000, 1), (1_000_000_000, 0.001))
+# float16 is too narrow for the bounds of years.
+_BASIC = {
+    pa.string_view(): pa.string(),
+    pa.binary_view(): pa.binary(),
+    pa.float16(): pa.float32(),
+}
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def to_column(array: pa.Array, kind: Kind, scale: int, where: str) -> tuple[Column, Mask]:
+def plain(array: pa.Array) -> pa.Array:
+    """The same values in one of Arrow's basic types; a UUID is text, as JSON and Avro have it."""
+    kind = array.type
+    if isinstance(kind, pa.UuidType):
+        digits = [None if value is None else value.hex() for value in array.storage.to_pylist()]
+        return pa.array([h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits])
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(array.storage)
+    basic = _BASIC.get(kind)
+    return array if basic is None else array.cast(basic)
+
+
+def to_column(
+    array: pa.Array, kind: Kind, scale: int, where: str, unit: str | None = None
+) -> tuple[Column, Mask]:
     """The array as a column, and bool[N], True where a value is there that cannot be read.
 
     Times: timestamps and dates, naive ones in UTC; ISO 8601 text, without an offset in UTC; numbers
     since 1970-01-01 UTC in the unit (s, ms, us, ns) that puts them into the years 2000 to 2099.
     Decimals: exact; a float must be within its own precision of ``scale`` digits.
+    NaN is null, but in a DOUBLE: data frames mark with it what is missing.
+
+    unit: of a LONG that holds times (s, ms, us, ns); timestamps, dates and ISO 8601 text become
+    whole numbers of it, rounded down.
+
     Raises ConfigurationError, naming ``where``, when the array's type can never be of that kind.
     """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_null(array.type):
         array = array.cast(pa.string())
+    if kind is not Kind.DOUBLE and pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
-    read = _READERS[kind](array, scale)
+    read = _READERS[kind](array, scale) if unit is None else _ticks(array, unit)
     if read is None:
         raise ConfigurationError(
             f"{where} is of type {array.type}, which cannot be read as a {kind}: "
@@ -89,6 +118,25 @@ def _long(array: pa.Array, _: int) -> Read | None:
     return None
 
 
+def _ticks(array: pa.Array, unit: str) -> Read | None:
+    """Times as whole numbers of a unit; numbers are of that unit already."""
+    kind, (factor, divisor) = array.type, _TICKS[unit]
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        micros, good = cast("Read", _time(array, 0))
+        values, fits = _multiplied(micros, factor)
+        return values // divisor, good & fits
+    if not _is_text(kind):
+        return _long(array, 0)
+
+    def parse(text: str) -> int:
+        try:
+            return _parse_long(text)
+        except ValueError:
+            return _parse_iso(text) * factor // divisor
+
+    return _parsed(array, pa.int64(), np.int64, parse)
+
+
 def _double(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if _is_text(kind):
@@ -104,8 +152,8 @@ def _bool(array: pa.Array, _: int) -> Read | None:
         return _filled(array), True
     if _is_text(kind):
         return _parsed(array, pa.bool_(), np.bool_, lambda text: _TRUTHS[text.strip().lower()])
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        values = _filled(array)
+    if _is_number(kind):
+        values = _filled(array.cast(pa.float64(), safe=False))
         return values == 1, (values == 0) | (values == 1)
     return None
 
@@ -116,12 +164,10 @@ def _time(array: pa.Array, _: int) -> Read | None:
         ticks = _filled(array.cast(pa.int64()))
         if kind.unit == "ns":
             return ticks // 1_000, True
-        factor = _MICROS[kind.unit]
-        bound = np.iinfo(np.int64).max // factor
-        return ticks * factor, (ticks >= -bound) & (ticks <= bound)
+        return _multiplied(ticks, _MICROS[kind.unit])
     if pa.types.is_date(kind):
         days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
-        return days.astype(np.int64) * _DAY, True
+        return _multiplied(days.astype(np.int64), _DAY)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _epoch_times(_filled(array))
     if pa.types.is_decimal(kind):
@@ -165,6 +211,13 @@ def _unreadable_truths(array: pa.Array) -> Read | None:
     return None
 
 
+def _multiplied(values: npt.NDArray[np.int64], factor: int) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Products, and which of them 64 bits hold."""
+    bound = np.iinfo(np.int64).max // factor
+    fits = (values >= -bound) & (values <= bound)
+    return np.where(fits, values, 0) * factor, fits
+
+
 def _epoch_times(values: npt.NDArray[Any]) -> Read:
     """Microseconds, by the unit that puts a number into the years 2000 to 2099."""
     micros = np.zeros(len(values), np.int64)
@@ -200,6 +253,11 @@ def _parse_time(text: str) -> int:
         values, good = _epoch_times(number)
         if np.all(good):
             return int(values[0])
+    return _parse_iso(text)
+
+
+def _parse_iso(text: str) -> int:
+    """Microseconds."""
     at = datetime.fromisoformat(text.strip())
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
@@ -261,9 +319,7 @@ def _filled(array: pa.Array) -> npt.NDArray[Any]:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:

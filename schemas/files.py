@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -26,9 +27,13 @@ from schemas.file_formats import (
     parquet_chunks,
 )
 from schemas.file_values import Mask, to_column
+from schemas.json_text import MAGIC_BYTES, described
 
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
 """For each path its kind, its scale (of a decimal) and whether it may be null."""
+
+Units: TypeAlias = Mapping[str, str]
+"""For a path of whole numbers that are times, their unit: s, ms, us or ns."""
 
 Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
 """For a path other names that a file may use."""
@@ -56,6 +61,14 @@ class _Format(NamedTuple):
     count: Callable[[Path], int]
 
 
+_TO_PARQUET = " (pandas.read_csv(FILE).to_parquet(OTHER), say: Parquet keeps the types of columns)"
+_HINTS = {
+    ".csv": _TO_PARQUET,
+    ".tsv": _TO_PARQUET,
+    ".json": " (one JSON object on each line; jq -c '.[]' FILE makes lines of an array)",
+    **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), " (unpack it first)"),
+}
+
 _JSON_LINES = _Format(json_chunks, count_json)
 _FORMATS = {
     ".parquet": _Format(parquet_chunks, count_parquet),
@@ -71,6 +84,7 @@ def read_events(
     aliases: Aliases,
     chunk_rows: int = CHUNK_ROWS,
     optional: PathTypes | None = None,
+    units: Units = MappingProxyType({}),
 ) -> Iterator[Decoded]:
     """The events of a file in its order, in chunks of at most ``chunk_rows`` rows.
 
@@ -82,7 +96,7 @@ def read_events(
     Raises ConfigurationError for a file that is absent, broken or of an unknown suffix, for a
     column that is missing, and for one of a type that cannot be read.
     """
-    for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional):
+    for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional, units=units):
         yield chunk.decoded
 
 
@@ -93,6 +107,7 @@ def read_chunks(
     chunk_rows: int = CHUNK_ROWS,
     optional: PathTypes | None = None,
     raw: Collection[str] = (),
+    units: Units = MappingProxyType({}),
 ) -> Iterator[FileChunk]:
     """As ``read_events``, with the file's own arrays.
 
@@ -109,7 +124,7 @@ def read_chunks(
 
     chunks = _format(path).chunks(path, chunk_rows, pick)
     while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
-        decoded = _decoded(f"event file {path}", chunk, types, extra)
+        decoded = _decoded(f"event file {path}", chunk, types, extra, units)
         yield FileChunk(chunk.rows, decoded, chunk.arrays, chunk.names)
 
 
@@ -122,7 +137,7 @@ def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: st
     for event in events:
         add_names(event, "", found)
     chunk = from_rows(events, _pick(where, list(found), paths, aliases, ()))
-    return _decoded(where, chunk, paths, paths)
+    return _decoded(where, chunk, paths, paths, {})
 
 
 def count_rows(path: Path) -> int:
@@ -137,12 +152,17 @@ def count_rows(path: Path) -> int:
 def _format(path: Path) -> _Format:
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
+        hint = _HINTS.get(path.suffix.lower(), "")
         raise ConfigurationError(
             f"event file {path} has the suffix {path.suffix!r}: give a file that ends in "
-            f"{', '.join(_FORMATS)}"
+            f"{', '.join(_FORMATS)}{hint}"
         )
     if not path.is_file():
         raise ConfigurationError(f"event file {path} does not exist or is no file")
+    with path.open("rb") as file:
+        looks = described(file.read(MAGIC_BYTES))
+    if looks and path.suffix.lower() not in looks.suffixes:
+        raise ConfigurationError(f"event file {path} is {looks.found}: {looks.remedy}")
     return found
 
 
@@ -182,7 +202,9 @@ def _has(names: Collection[str], name: str) -> bool:
     return name in names or name.rpartition(".")[0] + ANY in names
 
 
-def _decoded(source: str, chunk: Chunk, types: PathTypes, optional: PathTypes) -> Decoded:
+def _decoded(
+    source: str, chunk: Chunk, types: PathTypes, optional: PathTypes, units: Units
+) -> Decoded:
     columns: dict[str, Column] = {}
     errors = dict(chunk.errors)
     for event_path, (kind, scale, nullable) in types.items():
@@ -192,7 +214,7 @@ def _decoded(source: str, chunk: Chunk, types: PathTypes, optional: PathTypes) -
                 columns[event_path], _ = to_column(pa.nulls(chunk.rows), kind, scale, event_path)
             continue
         where = f"column {chunk.names[event_path]!r} of {source}"
-        column, bad = to_column(array, kind, scale, where)
+        column, bad = to_column(array, kind, scale, where, units.get(event_path))
         _note(errors, bad, f"{event_path} cannot be read as a {kind}")
         if not nullable:
             _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")

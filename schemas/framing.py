@@ -29,6 +29,10 @@ _PREFIX: Final = np.uint64(0xFF_FFFF_FFFF)
 _MAGIC: Final = np.uint64(0xFF)
 
 
+# Also of an empty body, unless its schema has nothing that takes bytes.
+EMPTY: Final = RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
+
+
 class Frame(NamedTuple):
     """schema_id: the writer schema. start: where the body begins in the record's value."""
 
@@ -71,14 +75,12 @@ def unframe(
             ErrorCode.RECORD_TOO_LARGE,
             f"the value has {len(value)} bytes; {max_bytes} are allowed",
         )
-    if not value:
-        return RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
     named = None if not headers else _schema_header(headers)
     if named is not None:
         return _from_header(named)
     if not framed:
         return Frame(None, 0)
-    return _schema_id(value)
+    return _schema_id(value) if value else EMPTY
 
 
 def _schema_header(headers: Headers) -> bytes | None:

@@ -6,7 +6,8 @@ same steps and report the same faults at the same bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from schemas.errors import ErrorCode, RecordError
@@ -43,6 +44,14 @@ class SkipCollection(Step):
     """Passes an array, or a map where ``item`` begins with its key."""
 
     item: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRecursive(Step):
+    """Passes the record named ``record``, whose steps are in ``records``, as are those within."""
+
+    record: str
+    records: Mapping[str, tuple[Step, ...]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,9 @@ class Reject(Step):
     """Ends the record: the writer's type here does not resolve to the reader's."""
 
 
+MAX_NESTED: Final = 1_000
+"""Levels to which a record may contain itself."""
+
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
 LONG_MIN: Final = -(2**63)
@@ -130,6 +142,7 @@ _SENTENCES: Final = {
     ErrorCode.BOOLEAN_INVALID: "a boolean is neither 0 nor 1",
     ErrorCode.UTF8_INVALID: "a string is not valid UTF-8",
     ErrorCode.COLLECTION_TOO_LONG: "an array or map has more items than are allowed",
+    ErrorCode.NESTED_TOO_DEEP: "a record contains itself on more levels than are allowed",
     ErrorCode.VALUE_OUT_OF_RANGE: "a number does not fit its type",
     ErrorCode.SCHEMA_INCOMPATIBLE: "the type written here does not resolve to the reader's",
 }

@@ -7,14 +7,15 @@ reader schema need not repeat the writer's names. What no path uses is skipped a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
 from schemas import plan
 from schemas.batch import Kind
 from schemas.plan import Step
 from schemas.targets import MICROS, Target, describe, without_null
-from schemas.types import Field, Missing, Type
+from schemas.types import Field, Missing, Records, Type
 
 _FIXED_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
 _PROMOTIONS: Final = {
@@ -32,6 +33,7 @@ _PROMOTIONS: Final = {
 
 _Wanted: TypeAlias = "Target | _Tree"
 _Tree: TypeAlias = dict[str, "_Wanted"]
+_Skips: TypeAlias = Mapping[str, tuple[Step, ...]]
 
 
 class IncompatibleError(Exception):
@@ -50,7 +52,7 @@ def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step,
         for name in parents:
             node = cast("_Tree", node.setdefault(name, {}))
         node[leaf] = target
-    return tuple(_record(writer, reader, tree, ""))
+    return tuple(_value(writer, reader, tree, ""))
 
 
 def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
@@ -91,30 +93,36 @@ def _matched(declared: set[str], reader: Type, tree: _Tree) -> dict[str, Field]:
 
 
 def _value(writer: Type, reader: Type, wanted: _Wanted, path: str) -> list[Step]:
+    writer = writer.unfolded
     if writer.base == "union":
         return [_branches(writer, reader, wanted, path)]
     into, nullable = without_null(reader)
     if writer.base == "null":
         if nullable:
             return []
-        raise IncompatibleError(f"{path} is null, and the reader allows no null")
+        raise IncompatibleError(f"{_named(path)} is null, and the reader allows no null")
     if isinstance(wanted, Target):
         return [_read(writer, into, wanted, path)]
     if writer.base != "record":
-        raise IncompatibleError(f"{path} is {describe(writer)}, and the reader has a record")
+        raise IncompatibleError(
+            f"{_named(path)} is {describe(writer)}, and the reader has a record"
+        )
     return _record(writer, into, wanted, path)
 
 
 def _branches(writer: Type, reader: Type, wanted: _Wanted, path: str) -> Step:
     """A union whose branches each resolve, or reject the records that take them."""
     into, _ = without_null(reader)
-    several = sum(branch.base == "record" for branch in writer.branches) > 1
+    unfolded = [branch.unfolded for branch in writer.branches]
+    several = sum(branch.base == "record" for branch in unfolded) > 1
     branches: list[tuple[Step, ...]] = []
     reasons: list[str] = []
-    for branch in writer.branches:
+    for branch in unfolded:
         try:
             if several and branch.base == "record" and _short(branch) != _short(into):
-                raise IncompatibleError(f"{path} is {branch.name}, and the reader has {into.name}")
+                raise IncompatibleError(
+                    f"{_named(path)} is {branch.name}, and the reader has {into.name}"
+                )
             branches.append(tuple(_value(branch, reader, wanted, path)))
         except IncompatibleError as error:
             reasons.append(str(error))
@@ -230,33 +238,53 @@ def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Cons
     return constant
 
 
-def _skip(declared: Type, path: str) -> list[Step]:
-    """Steps that pass one value of a type that no path uses."""
+def _skip(declared: Type, path: str, within: _Skips | None = None) -> list[Step]:
+    """Steps that pass one value of a type that no path uses.
+
+    within: the steps of the recursive records that this type is part of.
+    """
     match declared.base:
         case "null":
             return []
-        case "boolean" | "float" | "double":
-            return [plan.SkipFixed(path, _FIXED_SIZES[declared.base])]
-        case "fixed":
-            return [plan.SkipFixed(path, declared.size)] if declared.size else []
+        case "boolean" | "float" | "double" | "fixed":
+            size = _FIXED_SIZES.get(declared.base, declared.size)
+            return [plan.SkipFixed(path, size)] if size else []
         case "int" | "long" | "enum":
             return [plan.SkipLong(path)]
         case "bytes" | "string":
             return [plan.SkipBytes(path)]
         case "record":
-            steps: list[Step] = []
-            for item in declared.fields:
-                _append(steps, _skip(item.type, _join(path, item.name)))
-            return steps
+            return _skip_fields(declared, path, within)
+        case "recursive":
+            if within is None:
+                within = _recursive_skips(cast("Records", declared.records))
+            return [plan.SkipRecursive(path, declared.name, within)]
         case "union":
-            return [plan.Branch(path, tuple(tuple(_skip(b, path)) for b in declared.branches))]
+            branches = (tuple(_skip(branch, path, within)) for branch in declared.branches)
+            return [plan.Branch(path, tuple(branches))]
         case _:
-            return [_skip_collection(declared, path)]
+            return [_skip_collection(declared, path, within)]
 
 
-def _skip_collection(declared: Type, path: str) -> Step:
+def _skip_fields(record: Type, path: str, within: _Skips | None) -> list[Step]:
+    steps: list[Step] = []
+    for item in record.fields:
+        _append(steps, _skip(item.type, _join(path, item.name), within))
+    return steps
+
+
+@lru_cache(maxsize=64)
+def _recursive_skips(records: Records) -> _Skips:
+    """Steps that pass each of the records, by its name; they point to one another."""
+    steps: dict[str, tuple[Step, ...]] = {}
+    for name, record in records.types.items():
+        steps[name] = tuple(_skip_fields(record, _short(record), steps))
+    return steps
+
+
+def _skip_collection(declared: Type, path: str, within: _Skips | None) -> Step:
     item: list[Step] = [plan.SkipBytes(f"{path}{{}}")] if declared.base == "map" else []
-    _append(item, _skip(cast("Type", declared.item), f"{path}[]"))
+    _append(item, _skip(cast("Type", declared.item), f"{path}[]", within))
     return plan.SkipCollection(path, tuple(item))
 
 
@@ -268,6 +296,10 @@ def _append(steps: list[Step], more: list[Step]) -> None:
             steps[-1] = plan.SkipFixed(last.path, last.size + step.size)
         else:
             steps.append(step)
+
+
+def _named(path: str) -> str:
+    return path or "the record"
 
 
 def _short(declared: Type) -> str:

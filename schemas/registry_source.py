@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
+from schemas.definitions import Definitions, SchemaRefusedError
 from schemas.errors import DependencyUnavailableError, ErrorCode, RecordError
 from schemas.framing import SchemaId
 from schemas.registry import Answer, NotInRegistryError, RegistryClient, Session, subject_path
-from schemas.types import SchemaRefusedError, Type, define, parse_record_schema
+from schemas.types import Type, parse_writer_schema
 
 # Registries count in signed integers of 32 bits; some answer larger ids with a server error.
 _MAX_ID: Final = 2**31 - 1
@@ -227,16 +228,16 @@ class RegistrySchemaSource:
 
     async def _fetch(self, session: Session, schema_id: SchemaId) -> Writer:
         try:
-            named: dict[str, Any] = {}
+            definitions = Definitions()
             schema = await self._registered(session, _path_of(schema_id))
-            await self._add_references(session, schema, named, set())
-            parsed = parse_record_schema(schema.avro, named)
+            await self._add_references(session, schema, definitions, set())
+            parsed = parse_writer_schema(schema.avro, definitions)
         except SchemaRefusedError as error:
             return RecordError(ErrorCode.SCHEMA_REFUSED, f"schema {schema_id}: {error}")
         return parsed
 
     async def _add_references(
-        self, session: Session, schema: _Registered, named: dict[str, Any], seen: set[str]
+        self, session: Session, schema: _Registered, definitions: Definitions, seen: set[str]
     ) -> None:
         for path in schema.references:
             if path in seen:
@@ -245,8 +246,8 @@ class RegistrySchemaSource:
             if len(seen) > _MAX_REFERENCES:
                 raise SchemaRefusedError(f"it refers to more than {_MAX_REFERENCES} others")
             referred = await self._registered(session, path)
-            await self._add_references(session, referred, named, seen)
-            define(referred.avro, named)
+            await self._add_references(session, referred, definitions, seen)
+            definitions.add(referred.avro)
 
     async def _registered(self, session: Session, path: str) -> _Registered:
         if path not in self._answers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from schemas import plan
 from schemas.errors import ErrorCode
@@ -27,6 +27,28 @@ class BodyError(Exception):
         self.code = code
         self.path = path
         self.position = position
+
+
+class _Open:
+    """Steps that are under way in a record that contains itself.
+
+    collection: the steps are those of its item; left: items of the block, the current one counts;
+    total: items of all blocks so far. nested: the steps are those of a record in itself.
+    """
+
+    __slots__ = ("collection", "left", "nested", "steps", "total")
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        collection: plan.SkipCollection | None = None,
+        nested: bool = False,
+    ) -> None:
+        self.steps = iter(steps)
+        self.collection = collection
+        self.nested = nested
+        self.left = self.total = 0
 
 
 class RowReader:
@@ -107,17 +129,10 @@ class RowReader:
     def collection(self, step: plan.SkipCollection, position: int, end: int, total: int) -> int:
         """Passes an array or map from the head of a block on, ``total`` items behind it."""
         while True:
-            left, behind = self._varint(step, position, end)
+            left, behind = self._block(step, position, end, total)
             if left == 0:
                 return behind
-            head = position
-            if left < 0:
-                # A negative count is followed by the block's size in bytes, which readers that
-                # walk the items do not need.
-                left, (_, behind) = -left, self._varint(step, behind, end)
             total += left
-            if total > self._max_items:
-                raise BodyError(ErrorCode.COLLECTION_TOO_LONG, step.path, head)
             if not step.item:
                 position = behind
             elif len(step.item) == 1 and isinstance(step.item[0], plan.SkipFixed):
@@ -126,6 +141,70 @@ class RowReader:
                     raise BodyError(ErrorCode.BODY_TRUNCATED, step.item[0].path, behind)
             else:
                 position = self.items(step.item, behind, end, left)
+
+    def _block(
+        self, step: plan.SkipCollection, position: int, end: int, total: int
+    ) -> tuple[int, int]:
+        """The number of items in the block at ``position``, and where they begin."""
+        left, behind = self._varint(step, position, end)
+        if left < 0:
+            # A negative count is followed by the block's size in bytes, which readers that walk
+            # the items do not need.
+            left, (_, behind) = -left, self._varint(step, behind, end)
+        if total + left > self._max_items:
+            raise BodyError(ErrorCode.COLLECTION_TOO_LONG, step.path, position)
+        return left, behind
+
+    def recursive(self, step: plan.SkipRecursive, position: int, end: int) -> int:
+        """Passes a record that contains itself. Raises BodyError, with the path of ``step``.
+
+        Open records are on a stack of its own: no body can exhaust Python's.
+        """
+        try:
+            return self._walk(step, position, end)
+        except BodyError as error:
+            raise BodyError(error.code, step.path, error.position) from None
+
+    def _walk(self, start: plan.SkipRecursive, position: int, end: int) -> int:
+        opened = [_Open((start,))]
+        nested = 0
+        while opened:
+            top = opened[-1]
+            step = next(top.steps, None)
+            match step:
+                case None if top.collection is None:
+                    nested -= opened.pop().nested
+                case None:
+                    position = self._next_item(top, position, end)
+                    if not top.left:
+                        opened.pop()
+                case plan.SkipRecursive():
+                    nested += 1
+                    if nested > plan.MAX_NESTED:
+                        raise BodyError(ErrorCode.NESTED_TOO_DEEP, step.path, position)
+                    opened.append(_Open(step.records[step.record], nested=True))
+                case plan.Branch():
+                    steps, position = self._chosen(step, position, end)
+                    opened.append(_Open(steps))
+                case plan.SkipCollection():
+                    opened.append(_Open((), collection=step))
+                case _:
+                    position = self._HANDLERS[type(step)](self, step, position, end)
+        return position
+
+    def _next_item(self, top: _Open, position: int, end: int) -> int:
+        """Goes on with the next item of a collection; none is left at its end."""
+        collection = cast("plan.SkipCollection", top.collection)
+        top.left -= 1
+        while top.left <= 0:
+            top.left, position = self._block(collection, position, end, top.total)
+            if not top.left:
+                return position
+            top.total += top.left
+            if not collection.item:
+                top.left = 0
+        top.steps = iter(collection.item)
+        return position
 
     def _read_boolean(self, step: plan.ReadBoolean, position: int, end: int) -> int:
         if position >= end:
@@ -187,10 +266,15 @@ class RowReader:
         return position
 
     def _branch(self, step: plan.Branch, position: int, end: int) -> int:
+        steps, behind = self._chosen(step, position, end)
+        return self.run(steps, behind, end)
+
+    def _chosen(self, step: plan.Branch, position: int, end: int) -> tuple[tuple[Step, ...], int]:
+        """The steps of the branch that is named at ``position``, and where it begins."""
         number, behind = self._varint(step, position, end)
         if not 0 <= number < len(step.branches):
             raise BodyError(ErrorCode.UNION_BRANCH_INVALID, step.path, position)
-        return self.run(step.branches[number], behind, end)
+        return step.branches[number], behind
 
     def _reject(self, step: plan.Reject, position: int, _end: int) -> int:
         raise BodyError(ErrorCode.SCHEMA_INCOMPATIBLE, step.path, position)
@@ -200,6 +284,7 @@ class RowReader:
         plan.SkipLong: _skip_long,
         plan.SkipBytes: _skip_bytes,
         plan.SkipCollection: _skip_collection,
+        plan.SkipRecursive: recursive,
         plan.ReadBoolean: _read_boolean,
         plan.ReadLong: _read_long,
         plan.ReadFloating: _read_floating,

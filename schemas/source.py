@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from fastavro.repository.base import SchemaRepositoryError
-from fastavro.schema import SchemaParseException, load_schema
-
+from schemas.definitions import Definitions, SchemaRefusedError, UndefinedNameError
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import SchemaId
-from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from schemas.types import Type, parse_writer_schema
 
 
 class SchemaSource(Protocol):
@@ -33,26 +31,42 @@ class SchemaSource(Protocol):
 
 
 def read_schema_file(path: Path) -> Type:
-    """The record schema in an .avsc file; what it refers to is read from files beside it.
+    """The schema of a writer in an .avsc file; what it refers to is read from files beside it.
 
     Raises ConfigurationError.
     """
     found: object
     try:
-        # Read here first for its errors: load_schema does not say what is wrong with a file.
-        json.loads(path.read_text("utf-8"))
-        return parse_record_schema(load_schema(str(path), _write_hint=False))
+        known = Definitions()
+        schema = _add(path, known, set())
+        return parse_writer_schema(schema, known)
     except OSError as error:
         found = error.strerror
     except json.JSONDecodeError as error:
         found = f"it is not JSON: {error}"
     except (ValueError, RecursionError, SchemaRefusedError) as error:
         found = error
-    except (SchemaParseException, SchemaRepositoryError) as error:
-        found = f"it is not valid Avro: {error}"
     raise ConfigurationError(
         f"schema file {path}: {found}. Name a file with an Avro record schema."
     )
+
+
+def _add(path: Path, known: Definitions, seen: set[str]) -> object:
+    """The JSON values of a file; adds what it defines, and what it refers to beside it.
+
+    seen: names of the files that have been read for it.
+    """
+    schema = json.loads(path.read_text("utf-8-sig"))
+    while True:
+        try:
+            known.add(schema)
+            return schema
+        except UndefinedNameError as error:
+            beside = path.with_name(f"{error.name}.avsc")
+            if error.name in seen or not beside.is_file():
+                raise
+            seen.add(error.name)
+            _add(beside, known, seen)
 
 
 class FileSchemaSource:

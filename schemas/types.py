@@ -1,4 +1,4 @@
-"""Avro schemas as checked trees: names expanded, bounded in depth and size, never recursive."""
+"""Avro schemas as checked trees: names expanded, bounded in depth and size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any, Final
 
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
+from schemas.definitions import (
+    PRIMITIVES,
+    Definitions,
+    Schema,
+    SchemaRefusedError,
+    UndefinedNameError,
+    check_depth,
+)
+
 MAX_NODES: Final = 5_000
 MAX_DEPTH: Final = 64
-MAX_JSON_DEPTH: Final = 4 * MAX_DEPTH
-
-PRIMITIVES: Final = frozenset(
-    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-)
 
 _LOGICAL_BASES: Final = {
     "date": ("int",),
@@ -47,11 +51,19 @@ class Field:
     default: object = Missing.DEFAULT
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """The records of one schema that contain themselves, by full name."""
+
+    types: dict[str, Type] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Type:
     """One Avro type; which of the attributes hold depends on ``base``.
 
-    base: a primitive, or "record", "enum", "fixed", "array", "map", "union".
+    base: a primitive, or "record", "enum", "fixed", "array", "map", "union"; or "recursive": the
+    record ``name`` of ``records``.
     item: of an array or a map. default: of an enum. size: of a fixed. scale: of a decimal.
     """
 
@@ -65,71 +77,81 @@ class Type:
     fields: tuple[Field, ...] = ()
     branches: tuple[Type, ...] = ()
     item: Type | None = field(default=None)
+    records: Records | None = field(default=None, repr=False)
+
+    @property
+    def unfolded(self) -> Type:
+        """The record that a recursive type stands for; other types as they are."""
+        return self if self.records is None else self.records.types[self.name]
 
 
-class SchemaRefusedError(Exception):
-    """A schema that is not valid Avro, or that this project does not read. Says which and why."""
+def parse_record_schema(schema: object) -> Type:
+    """The tree of a record schema of this project's own or its user's, given as JSON values.
 
-
-def parse_record_schema(schema: object, named: dict[str, Any] | None = None) -> Type:
-    """The tree of a record schema given as JSON values.
-
-    named: definitions that the schema may refer to, by full name, as ``parse_schema`` of fastavro
-        fills them; those of ``schema`` are added.
-
-    Raises SchemaRefusedError for what is no valid Avro, is no record, refers to itself (decoders
-    recurse on such data until the process ends), or when expanded is larger than MAX_NODES types or
-    deeper than MAX_DEPTH.
+    Raises SchemaRefusedError for what is no valid Avro, is no record, contains itself, or when
+    expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
     """
-    definitions: dict[str, Any] = {} if named is None else named
-    tree = _Expander(definitions).expand(define(schema, definitions))
+    check_depth(schema)
+    try:
+        parse_schema(schema, _write_hint=False)  # type: ignore[arg-type]
+    except UnknownType as error:
+        raise UndefinedNameError(error.name) from error
+    except SchemaParseException as error:
+        raise SchemaRefusedError(f"it is not valid Avro: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
+    definitions = Definitions()
+    top = definitions.add(schema)
+    if recursive := definitions.recursive():
+        raise SchemaRefusedError(f"record {min(recursive)} contains itself")
+    tree = _Expander(definitions).expand(top)
     if tree.base != "record":
         raise SchemaRefusedError(f"its top level is {tree.base}; events are records")
     return tree
 
 
-def define(schema: object, named: dict[str, Any]) -> Any:
-    """Checks a schema given as JSON values, and adds its definitions to ``named``.
+def parse_writer_schema(schema: object, definitions: Definitions | None = None) -> Type:
+    """The tree of a schema that bodies were written with: a record, or a union with records.
 
-    Returns it with full names in place of relative ones. Raises SchemaRefusedError.
+    What reading does not need may be wrong in it (see ``definitions``), and its records may contain
+    themselves.
+
+    definitions: what the schema may refer to; what it defines is added.
+
+    Raises SchemaRefusedError for what is no Avro or has no records, or when expanded is larger than
+    MAX_NODES types or deeper than MAX_DEPTH.
     """
-    if _json_depth(schema) > MAX_JSON_DEPTH:
-        raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
-    try:
-        return parse_schema(schema, named_schemas=named, _write_hint=False)  # type: ignore[arg-type]
-    except UnknownType as error:
-        raise SchemaRefusedError(f"it refers to {error.name!r}, which is not defined") from error
-    except SchemaParseException as error:
-        raise SchemaRefusedError(f"it is not valid Avro: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
-
-
-def _json_depth(schema: object) -> int:
-    """Levels of nesting, found without recursion; stops counting past the limit."""
-    level, depth = [schema], 0
-    while level and depth <= MAX_JSON_DEPTH:
-        depth += 1
-        below: list[object] = []
-        for value in level:
-            if isinstance(value, Mapping):
-                below.extend(value.values())
-            elif isinstance(value, list):
-                below.extend(value)
-        level = below
-    return depth
+    known = Definitions() if definitions is None else definitions
+    top = known.add(schema)
+    tree = _Expander(known).expand(top).unfolded
+    if not any(branch.unfolded.base == "record" for branch in (tree, *tree.branches)):
+        raise SchemaRefusedError(f"its top level is {tree.base}; events are records")
+    return tree
 
 
 class _Expander:
-    """Replaces references by what they name; every use of a name is a tree of its own."""
+    """Replaces names by what they stand for; every use of one is a tree of its own.
 
-    def __init__(self, named: Mapping[str, Any]) -> None:
-        self._named = named
-        self._open: list[str] = []
+    Only records that contain themselves are kept once, beside the tree.
+    """
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._recursive = definitions.recursive()
+        self._records = Records()
+        self._waiting: list[str] = []
         self._nodes = 0
         self._depth = 0
 
-    def expand(self, schema: Any) -> Type:
+    def expand(self, schema: Schema) -> Type:
+        tree = self._bounded(schema)
+        while self._waiting:
+            name = self._waiting.pop()
+            if name not in self._records.types:
+                self._records.types[name] = self._named(self._definitions[name])
+        return tree
+
+    def _bounded(self, schema: Schema) -> Type:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise SchemaRefusedError(f"it expands to more than {MAX_NODES} types")
@@ -140,70 +162,68 @@ class _Expander:
         self._depth -= 1
         return expanded
 
-    def _expand(self, schema: Any) -> Type:
-        if isinstance(schema, list):
-            return self._union(schema)
-        if isinstance(schema, str):
-            return Type(schema) if schema in PRIMITIVES else self.expand(self._named[schema])
-        base = schema["type"]
-        if not isinstance(base, str) or base in self._named:
-            return self.expand(base)
-        match base:
-            case "record" | "error":
-                return self._record(schema)
-            case "enum":
-                return Type(
-                    base,
-                    schema["name"],
-                    symbols=tuple(schema["symbols"]),
-                    default=schema.get("default"),
-                )
-            case "array":
-                return Type(base, item=self.expand(schema["items"]))
-            case "map":
-                return Type(base, item=self.expand(schema["values"]))
+    def _expand(self, schema: Schema) -> Type:
+        match schema:
+            case list():
+                return self._union(schema)
+            case str() if schema in PRIMITIVES:
+                return Type(schema)
+            case str() if schema in self._recursive:
+                self._waiting.append(schema)
+                return Type("recursive", schema, records=self._records)
+            case str():
+                return self._named(self._definitions[schema])
+            case {"items": inner} | {"values": inner}:
+                return Type(schema["type"], item=self._bounded(inner))
             case _:
-                return self._annotated(base, schema)
+                return _annotated(schema)
 
-    def _union(self, branches: list[Any]) -> Type:
-        types = tuple(self.expand(branch) for branch in branches)
+    def _union(self, branches: list[Schema]) -> Type:
+        types = tuple(self._bounded(branch) for branch in branches)
         if not types:
             raise SchemaRefusedError("it holds an empty union")
         if any(branch.base == "union" for branch in types):
             raise SchemaRefusedError("it holds a union directly inside a union")
         return Type("union", branches=types)
 
-    def _record(self, schema: Mapping[str, Any]) -> Type:
-        name = schema["name"]
-        if name in self._open:
-            raise SchemaRefusedError(f"record {name} contains itself")
-        self._open.append(name)
+    def _named(self, schema: Mapping[str, Any]) -> Type:
+        match schema["type"]:
+            case "enum":
+                symbols = tuple(schema["symbols"])
+                return Type("enum", schema["name"], symbols=symbols, default=schema.get("default"))
+            case "fixed":
+                return _annotated(schema)
         fields = tuple(
             Field(
                 item["name"],
-                self.expand(item["type"]),
-                tuple(item.get("aliases", ())),
+                self._bounded(item["type"]),
+                _aliases(item),
                 item.get("default", Missing.DEFAULT),
             )
             for item in schema["fields"]
         )
-        self._open.pop()
-        return Type("record", name, fields=fields)
+        return Type("record", schema["name"], fields=fields)
 
-    @staticmethod
-    def _annotated(base: str, schema: Mapping[str, Any]) -> Type:
-        """A primitive or fixed, with its logical type."""
-        size = schema.get("size", 0)
-        if not isinstance(size, int) or not 0 <= size < 2**31:
-            raise SchemaRefusedError(f"fixed {schema.get('name')} has the size {size!r}")
-        scale = schema.get("scale", 0)
-        logical = schema.get("logicalType")
-        # A logical type on a type that it is not defined for is to be ignored.
-        annotates = isinstance(logical, str) and base in _LOGICAL_BASES.get(logical, ())
-        return Type(
-            base,
-            schema.get("name", ""),
-            logical=logical if annotates else None,
-            scale=scale if isinstance(scale, int) else 0,
-            size=size,
-        )
+
+def _aliases(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    aliases = schema.get("aliases")
+    return tuple(aliases) if isinstance(aliases, list) else ()
+
+
+def _annotated(schema: Mapping[str, Any]) -> Type:
+    """A primitive or fixed, with its logical type where that is one of it.
+
+    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
+    a wrong precision does not make its numbers others.
+    """
+    base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
+    valid = isinstance(logical, str) and base in _LOGICAL_BASES.get(logical, ())
+    if logical == "decimal":
+        valid = valid and isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+    return Type(
+        base,
+        schema.get("name", "") if base == "fixed" else "",
+        logical=logical if valid else None,
+        scale=scale if valid and logical == "decimal" else 0,
+        size=schema["size"] if base == "fixed" else 0,
+    )

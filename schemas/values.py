@@ -10,7 +10,7 @@ import fastavro
 
 from schemas.batch import Headers
 from schemas.errors import ErrorCode, RecordError
-from schemas.framing import SchemaId, unframe
+from schemas.framing import EMPTY, SchemaId, unframe
 from schemas.source import SchemaSource
 from schemas.targets import MICROS
 from schemas.types import Type
@@ -42,10 +42,14 @@ class ValueReader:
         try:
             found = fastavro.schemaless_reader(body, schema, None)
         except Exception as error:  # noqa: BLE001 - whatever bytes that are not Avro make of it
+            if not value:
+                return EMPTY
             message = f"the body is no record of schema {frame.schema_id}: {type(error).__name__}"
             return RecordError(ErrorCode.BODY_INVALID, message)
         if body.tell() < len(value or b""):
             return RecordError(ErrorCode.TRAILING_BYTES, "bytes are left behind the body")
+        if not isinstance(found, dict):  # another branch of a union at the top
+            return RecordError(ErrorCode.BODY_INVALID, "the body is no record")
         return cast("dict[str, Any]", found)
 
     def _schema(self, schema_id: SchemaId) -> Any:
@@ -54,34 +58,59 @@ class ValueReader:
             writer = self._source.get_all([schema_id])[schema_id]
             if isinstance(writer, RecordError):
                 return writer
-            if _holds_array(writer):
-                # A few bytes can announce more items than there is memory.
+            if _unbounded(writer):
+                # A few bytes can announce more items than there is memory, and a body can contain
+                # itself until the stack ends.
                 return RecordError(
-                    ErrorCode.SCHEMA_REFUSED, f"schema {schema_id} has arrays, which are not read"
+                    ErrorCode.SCHEMA_REFUSED,
+                    f"schema {schema_id} has arrays or records that contain themselves, which are "
+                    "not read",
                 )
-            self._schemas[schema_id] = fastavro.parse_schema(_as_json(writer, count()))
+            self._schemas[schema_id] = _parsed(writer)
         return self._schemas[schema_id]
 
 
-def _holds_array(schema: Type) -> bool:
+def _unbounded(schema: Type) -> bool:
     inner = [*schema.branches, *(field.type for field in schema.fields)]
     inner += [schema.item] if schema.item else []
-    return schema.base == "array" or any(map(_holds_array, inner))
+    return schema.base in ("array", "recursive") or any(map(_unbounded, inner))
 
 
-def _as_json(schema: Type, number: count[int]) -> Any:
-    """The schema as JSON values; names are made up, as every use of one is a tree of its own."""
+def _parsed(writer: Type) -> Any:
+    """The schema as fastavro reads by it.
+
+    fastavro looks at symbols when it parses a schema, not when it reads; so they come in later.
+    """
+    enums: list[tuple[list[str], tuple[str, ...]]] = []
+    schema = fastavro.parse_schema(_as_json(writer, count(), enums))
+    for symbols, own in enums:
+        symbols[:] = own
+    return schema
+
+
+def _as_json(
+    schema: Type, number: count[int], enums: list[tuple[list[str], tuple[str, ...]]]
+) -> Any:
+    """The schema as JSON values; names are made up, as every use of one is a tree of its own.
+
+    enums: takes the made up symbols of each, and its own.
+    """
     name = {"name": f"fraud_worker.N{next(number)}"}
     match schema.base:
         case "record":
-            fields = [{"name": f.name, "type": _as_json(f.type, number)} for f in schema.fields]
+            fields = [
+                {"name": f.name, "type": _as_json(f.type, number, enums)} for f in schema.fields
+            ]
             return {"type": "record", **name, "fields": fields}
         case "union":
-            return [_as_json(branch, number) for branch in schema.branches]
+            return [_as_json(branch, number, enums) for branch in schema.branches]
         case "map":
-            return {"type": "map", "values": _as_json(schema.item or Type("null"), number)}
+            values = _as_json(schema.item or Type("null"), number, enums)
+            return {"type": "map", "values": values}
         case "enum":
-            return {"type": "enum", **name, "symbols": list(schema.symbols)}
+            symbols = [f"S{place}" for place in range(len(schema.symbols))]
+            enums.append((symbols, schema.symbols))
+            return {"type": "enum", **name, "symbols": symbols}
         case "fixed":
             return {"type": "fixed", **name, "size": schema.size}
         case _ if schema.logical in MICROS:

@@ -17,6 +17,7 @@ from worker.health import Health
 from worker.topics import INPUT, InputTopic, Topics
 
 Happening = Callable[[], None]
+OnDelivery = Callable[["KafkaError | None", Any], None]
 
 
 class Clock:
@@ -34,7 +35,7 @@ class Clock:
 
 @dataclass(slots=True)
 class FakeMessage:
-    """A record as a consumer hands it over, or an error."""
+    """A record as a consumer hands it over, or an error; unreadable: a name is not UTF-8."""
 
     at: tuple[int, int] = (0, 0)
     body: bytes | None = b"body"
@@ -42,6 +43,12 @@ class FakeMessage:
     extra: list[tuple[str, bytes | None]] | None = None
     millis: int = 1_700_000_000_000
     fault: KafkaError | None = None
+    unreadable: bool = False
+    on: str = "in"
+    _reads: int = 0
+
+    def topic(self) -> str:
+        return self.on
 
     def partition(self) -> int:
         return self.at[0]
@@ -56,6 +63,10 @@ class FakeMessage:
         return self.body
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
+        self._reads += 1
+        if self.unreadable:
+            assert self._reads == 1, "the second call would give a list that ends the process"
+            raise SystemError("returned a result with an exception set")
         return self.extra
 
     def timestamp(self) -> tuple[int, int]:
@@ -289,7 +300,6 @@ class Sent:
     value: bytes | None
     key: bytes | None
     headers: list[tuple[str, bytes | None]] | None = None
-    timestamp: int = 0
 
 
 @dataclass(slots=True)
@@ -297,10 +307,17 @@ class FakeProducer:
     """Keeps what it is given and the names of the calls; ``faults`` as of `FakeConsumer`.
 
     room: how many more records its queue takes. unacknowledged: what `flush` says is left, after
-    ``when_flushed``. ``notes``: the metadata of each set of offsets.
+    ``when_flushed``. ``notes``: the metadata of each set of offsets. refuses: the error code with
+    which a topic refuses a record; after a refusal it can commit no transaction. What is queued until something waits for it is one batch of
+    records, which its topic takes or refuses as a whole; a transaction does not outlive a refusal.
+    ``written``: what readers of committed records see. checkpoints: of the group that transactions
+    commit to.
     """
 
     room: int = 1_000_000
+    refuses: Callable[[Sent], int | None] = lambda _: None
+    on_delivery: OnDelivery | None = None
+    written: list[Sent] = field(default_factory=list)
     unacknowledged: int = 0
     calls: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
@@ -309,15 +326,25 @@ class FakeProducer:
     faults: dict[str, deque[BaseException]] = field(default_factory=dict)
     batch_fault: KafkaError | None = None
     when_flushed: Happening = lambda: None
+    _queued: list[tuple[Sent, OnDelivery | None]] = field(default_factory=list)
+    checkpoints: dict[int, int] = field(default_factory=dict)
+    _uncommitted: list[Sent] = field(default_factory=list)
+    refused: int = 0
+    _transactional: bool = False
+    _broken: int | None = None
 
     def fail(self, call: str, *errors: BaseException) -> None:
         self.faults.setdefault(call, deque()).extend(errors)
 
     def init_transactions(self, timeout: float) -> None:
+        self._transactional = True
         self._called("init_transactions")
 
     def begin_transaction(self) -> None:
+        assert not self._uncommitted
         self._called("begin_transaction")
+        if self.refused:
+            raise kafka_error(KafkaError._STATE)
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
         self._called("produce_batch")
@@ -328,7 +355,7 @@ class FakeProducer:
                 continue
             self.room -= 1
             queued += 1
-            self.sent.append(Sent(topic, message["value"], message["key"]))
+            self._queue(Sent(topic, message["value"], message["key"]), None)
         return queued
 
     def produce(
@@ -337,31 +364,78 @@ class FakeProducer:
         value: bytes | None,
         key: bytes | None,
         headers: list[tuple[str, bytes | None]],
-        timestamp: int = 0,
+        on_delivery: OnDelivery | None = None,
     ) -> None:
         self._called("produce")
         if self.room == 0:
             raise BufferError("Local: Queue full")
         self.room -= 1
-        self.sent.append(Sent(topic, value, key, list(headers), timestamp))
+        self._queue(Sent(topic, value, key, list(headers)), on_delivery)
 
     def send_offsets_to_transaction(
         self, offsets: list[TopicPartition], group_metadata: Any, timeout: float
     ) -> None:
         self._called("send_offsets_to_transaction")
+        self._raise_refusal()
         self.offsets.append(({at.partition: at.offset for at in offsets}, group_metadata))
         self.notes.append({at.partition: at.metadata for at in offsets})
 
     def commit_transaction(self, timeout: float) -> None:
         self._called("commit_transaction")
+        self._deliver()
+        self._raise_refusal()
+        self.checkpoints.update(self.offsets[-1][0])
+        self.written += self._uncommitted
+        self._uncommitted.clear()
 
     def abort_transaction(self, timeout: float) -> None:
         self._called("abort_transaction")
+        self._queued.clear()
+        self._uncommitted.clear()
+        self._broken = None
 
     def flush(self, timeout: float) -> int:
         self._called("flush")
+        self._deliver()
         self.when_flushed()
         return self.unacknowledged
+
+    def poll(self, timeout: float) -> int:
+        self._called("poll")
+        self._deliver()
+        return 0
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    def _queue(self, sent: Sent, told: OnDelivery | None) -> None:
+        self.sent.append(sent)
+        self._queued.append((sent, told or self.on_delivery))
+
+    def _deliver(self) -> None:
+        """Send what is queued, a batch for each topic."""
+        queued, self._queued = self._queued, []
+        for topic in dict.fromkeys(sent.topic for sent, _ in queued):
+            batch = [(sent, told) for sent, told in queued if sent.topic == topic]
+            refusals = [self.refuses(sent) for sent, _ in batch]
+            codes = batch_codes(refusals)
+            if codes is None:
+                if self._broken is None:
+                    self._uncommitted += [sent for sent, _ in batch]
+                continue
+            self._broken = self._broken or next(filter(None, refusals))
+            self.refused += 1
+            for (sent, told), code in zip(batch, codes, strict=True):
+                if told is not None:
+                    told(KafkaError(code), FakeMessage((0, -1001), sent.value, sent.key, on=topic))
+        if not self._transactional:
+            self.written += self._uncommitted
+            self._uncommitted.clear()
+            self._broken = None
+
+    def _raise_refusal(self) -> None:
+        if self._broken is not None:
+            raise kafka_error(self._broken, txn_requires_abort=True)
 
     def purge(self, *, in_queue: bool, in_flight: bool, blocking: bool) -> None:
         assert not blocking
@@ -371,6 +445,22 @@ class FakeProducer:
         self.calls.append(name)
         if self.faults.get(name):
             raise self.faults[name].popleft()
+
+
+def batch_codes(refusals: Sequence[int | None]) -> list[int] | None:
+    """The errors that librdkafka reports on the records of a batch; None where it is taken.
+
+    refusals: the topic's error code for each record.
+    """
+    codes = [code for code in refusals if code is not None]
+    if not codes:
+        return None
+    if len(codes) == 1 or codes[0] == KafkaError.MSG_SIZE_TOO_LARGE:
+        return [codes[0]] * len(refusals)
+    return [
+        KafkaError._INVALID_DIFFERENT_RECORD if code is None else KafkaError.INVALID_RECORD
+        for code in refusals
+    ]
 
 
 def kafka_error(

@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
+import numpy as np
+
+import worker.checkpoint
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
@@ -14,12 +17,13 @@ from schemas.errors import ConfigurationError, DependencyUnavailableError, Error
 from tests.fakes import Brokers, Clock, FakeConsumer
 from worker.batch_bound import BatchBound
 from worker.dead_letter import Stage, dead_letter
+from worker.decide import Decided
 from worker.delivery import Delivery
 from worker.health import Health
-from worker.loop import Loop
+from worker.loop import Loop, Waits
 from worker.metrics import REGISTRY
 from worker.poll import Poller
-from worker.publish import Outbox
+from worker.publish import Outbox, SizeLimits
 from worker.score import Model
 from worker.stages import Processed
 from worker.starts import Starts
@@ -43,6 +47,7 @@ class Process:
         self.seen: list[list[Place]] = []
         self.logs: list[dict[int, int]] = []
         self.bad: set[Place] = set()
+        self.keyless: set[Place] = set()
         self.then: deque[Callable[[], None]] = deque()
         self._journal = journal
 
@@ -59,16 +64,22 @@ class Process:
             for row, place in enumerate(places)
             if place in self.bad
         ]
-        good = [f"{p}/{o}".encode() for p, o in places if (p, o) not in self.bad]
-        decisions, flags = {("default", "approve"): len(good)}, {"late": 1}
+        rows = [row for row, place in enumerate(places) if place not in self.bad]
+        good = ["/".join(map(str, places[row])).encode() for row in rows]
+        none = np.zeros(len(good), np.int8)
         return Processed(
-            good,
+            records.take(np.array(rows, np.intp)),
+            [
+                None if places[row] in self.keyless else key
+                for row, key in zip(rows, good, strict=True)
+            ],
             good,
             None,
             letters,
             Model("m", "1", "cpu"),
-            decisions,
-            flags,
+            Decided(none, none, ("approve",), ("default",), "1"),
+            np.array([1] + [0] * (len(good) - 1), np.uint32)[: len(good)],
+            ("late",),
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
             LogState({**log.highest, **{p: o for p, o in places if (p, o) not in self.bad}}),
@@ -133,6 +144,9 @@ class Checkpoint:
         self._consumer = consumer
         self._journal = journal
 
+    def limits(self) -> SizeLimits:
+        return SizeLimits(2**20, 2**20)
+
     def open(self) -> None:
         self._journal.append("open")
         if self.openings:
@@ -155,7 +169,14 @@ class Checkpoint:
 class Bench:
     """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
 
-    def __init__(self, records: dict[int, int], batch: int = 2, budget_s: float = 1000.0) -> None:
+    def __init__(
+        self,
+        records: dict[int, int],
+        batch: int = 2,
+        budget_s: float = 1000.0,
+        real: Callable[[FakeConsumer], worker.checkpoint.Checkpoint] | None = None,
+    ) -> None:
+        """real: makes a checkpoint of the worker's own, in place of one that does as it is told."""
         self.clock = Clock()
         self.journal: list[str] = []
         self.consumer = FakeConsumer(records, clock=self.clock)
@@ -176,10 +197,10 @@ class Bench:
         self.loop = Loop(
             self.poller,
             self.process,
-            Delivery(self.histories, self.checkpoint, topics),
+            Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
             BatchBound(batch, budget_s),
             self.health,
-            settle_s=0.2,
+            Waits(0.2, 60.0),
             clock=self.clock,
         )
         self.consumer.will_assign(0)

@@ -31,7 +31,7 @@ from worker.health import Health, HealthServer
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
-from worker.loop import Loop
+from worker.loop import Loop, Waits
 from worker.outage import Outage
 from worker.poll import Poller
 from worker.publish import SizeLimits
@@ -231,7 +231,7 @@ def _make_loop(
         ),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
-        settle_s=delivery.broker_timeout_s,
+        Waits(delivery.broker_timeout_s, delivery.refused_s),
     )
     return loop, succession
 
@@ -305,7 +305,9 @@ def _make_checkpoint(
         )
     name = transactional_id(kafka.group, replica, 0)
     return ExactlyOnce(
-        make_producer=lambda: make_producer(kafka, limits.refresh(), **{"transactional.id": name}),
+        make_producer=lambda told: make_producer(
+            kafka, limits.refresh(), on_delivery=told, **{"transactional.id": name}
+        ),
         replica=replica,
         topics=topics,
         limits=limits,

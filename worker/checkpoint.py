@@ -5,10 +5,10 @@ The protocol is Kafka's transactions for consume-process-produce loops (KIP-98, 
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -18,23 +18,27 @@ from worker.errors import (
     DeliveryError,
     DeliveryFatalError,
     OutcomeUnknownError,
-    OutputTooLargeError,
+    RecordsRefusedError,
 )
 from worker.kafka import NOT_A_MEMBER
 from worker.publish import Outbox, Publisher, SizeLimits
+from worker.reports import INNOCENT, REFUSED_CODES, OnFailure, Reports
 from worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
-OnFailure = Callable[["KafkaError | None", Any], None]
+_LOOK_S = 0.05
 
 
 class Checkpoint(Protocol):
     """Delivers outboxes, one at a time.
 
     ``deliver`` returns when the outbox is committed and raises a DeliveryError when it is not.
-    ``open`` makes a new producer, and thereby settles what the last one left unsettled.
+    ``open`` makes a new producer, and thereby settles what the last one left unsettled. ``limits``
+    are what its topics took then.
     """
+
+    def limits(self) -> SizeLimits: ...
 
     def open(self) -> None: ...
 
@@ -47,28 +51,37 @@ class Checkpoint(Protocol):
 class _Delivery:
     """What both guarantees have in common: a producer that `open` replaces.
 
-    topics: input, scores, dead letters. timeout_s: bound on one call to the brokers.
+    make_producer is given a function to tell of each score that was not accepted. topics: input,
+    scores, dead letters. timeout_s: bound on one call to the brokers.
     """
 
+    make_producer: Callable[[OnFailure], Producer]
     topics: tuple[str, str, str]
     limits: Callable[[], SizeLimits]
     timeout_s: float
     watchdog: Watchdog
     _producer: Producer | None = field(default=None, init=False)
     _publisher: Publisher | None = field(default=None, init=False)
+    _reports: Reports = field(default_factory=Reports, init=False)
 
     def close(self) -> None:
         """Let go of the producer, and of what it has queued: it was not committed."""
         _discard(self._producer)
         self._producer = self._publisher = None
 
+    def _make(self) -> Producer:
+        """A new producer; what its predecessor may still tell is told to nobody."""
+        self._reports = Reports()
+        return self.make_producer(self._reports.on_score)
+
     def _use(self, producer: Producer) -> None:
         self._producer = producer
-        self._publisher = Publisher(producer, *self.topics[1:])
+        self._publisher = Publisher(producer, *self.topics[1:], self._reports)
 
     def _opened(self) -> tuple[Producer, Publisher]:
         if self._producer is None or self._publisher is None:
             raise OutcomeUnknownError("no producer is open")
+        self._reports.clear()
         return self._producer, self._publisher
 
     def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
@@ -87,7 +100,6 @@ class ExactlyOnce(_Delivery):
     replica: the name that the producer's transactional id is made of.
     """
 
-    make_producer: Callable[[], Producer]
     replica: str
 
     def open(self) -> None:
@@ -96,7 +108,7 @@ class ExactlyOnce(_Delivery):
         Raises KafkaException while the brokers do not answer, DeliveryFatalError when fenced.
         """
         self.close()
-        producer = self.make_producer()
+        producer = self._make()
         try:
             with self.watchdog.guard("init_transactions"):
                 producer.init_transactions(self.timeout_s)
@@ -111,7 +123,7 @@ class ExactlyOnce(_Delivery):
         producer, publisher = self._opened()
         try:
             producer.begin_transaction()
-            publisher.publish(outbox, self.limits())
+            self._publish(producer, publisher, outbox)
             with self.watchdog.guard("send_offsets_to_transaction"):
                 producer.send_offsets_to_transaction(
                     self._offsets(outbox),
@@ -120,26 +132,52 @@ class ExactlyOnce(_Delivery):
                 )
             with self.watchdog.guard("commit_transaction"):
                 producer.commit_transaction(self.timeout_s)
-        except BatchAbortedError:
+        except (BatchAbortedError, RecordsRefusedError):
             self._abort(producer)
             raise
         except KafkaException as error:
             raise self._failed(producer, error) from error
 
+    def _publish(self, producer: Producer, publisher: Publisher, outbox: Outbox) -> None:
+        """Queue the outbox; raise RecordsRefusedError for records refused so far, if any."""
+        limits = self.limits()
+        publisher.publish(outbox, limits)
+        for parcel in outbox.apart:
+            self._await_reports(producer)
+            if self._reports.refusals:
+                break
+            publisher.publish(parcel, limits)
+        if outbox.apart:
+            self._await_reports(producer)
+        if self._reports.refusals:
+            raise RecordsRefusedError(self._reports.all(), None, others_written=False)
+
+    def _await_reports(self, producer: Producer) -> None:
+        """Wait until all that is queued is acknowledged, or a record is refused.
+
+        Not by `flush`: behind a refused record nothing is sent any more.
+        """
+        until = time.monotonic() + self.timeout_s
+        while len(producer) and not self._reports.all():
+            if time.monotonic() > until:
+                raise OutcomeUnknownError(f"{len(producer)} records were not acknowledged in time")
+            producer.poll(_LOOK_S)
+
     def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         if _is_final(reason):
             return self._final("the transaction was refused for good", reason)
-        # The client itself may refuse a record's size, and the transaction goes on without it.
-        if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        if reason.code() in REFUSED_CODES or self._reports.refusals:
+            # The abort serves the reports that are still to come.
             self._abort(producer)
-            return OutputTooLargeError(str(reason))
+            if self._reports.refusals:
+                return RecordsRefusedError(self._reports.all(), reason, others_written=False)
         if reason.code() in NOT_A_MEMBER:
             self._abort(producer)
             return BatchAbortedError(str(reason))
         # Abortable or not: a producer that lost its brokers may hang for good in its next
         # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
-        return OutcomeUnknownError(str(reason))
+        return OutcomeUnknownError(_told(reason))
 
     def _abort(self, producer: Producer) -> None:
         try:
@@ -167,35 +205,33 @@ class ExactlyOnce(_Delivery):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class AtLeastOnce(_Delivery):
-    """Scores first, then the offsets: a crash between the two repeats scores, and loses none.
+    """Scores first, then the offsets: a crash between the two repeats scores, and loses none."""
 
-    make_producer is given a function to tell of each record that was not accepted.
-    """
-
-    make_producer: Callable[[OnFailure], Producer]
     consumer: Consumer
-    _failures: list[KafkaError] = field(default_factory=list, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def open(self) -> None:
         """Replace the producer. Raises KafkaException while the brokers do not answer."""
         self.close()
-        self._use(self.make_producer(self._on_failure))
+        self._use(self._make())
 
     def deliver(self, outbox: Outbox) -> None:
         producer, publisher = self._opened()
-        self._failures.clear()
+        limits = self.limits()
         try:
-            publisher.publish(outbox, self.limits())
-            with self.watchdog.guard("flush"):
-                left = producer.flush(self.timeout_s)
-            if left:
-                raise OutcomeUnknownError(f"{left} records were not acknowledged in time")
+            for parcel in (outbox, *outbox.apart):
+                publisher.publish(parcel, limits)
+                with self.watchdog.guard("flush"):
+                    left = producer.flush(self.timeout_s)
+                if left:
+                    raise OutcomeUnknownError(f"{left} records were not acknowledged in time")
             self._raise_failures()
             with self.watchdog.guard("commit"):
                 self._commit(outbox)
         except KafkaException as error:
-            raise _not_delivered(error.args[0]) from error
+            reason: KafkaError = error.args[0]
+            if reason.fatal():
+                raise DeliveryFatalError(str(reason)) from error
+            raise OutcomeUnknownError(_told(reason)) from error
 
     def _commit(self, outbox: Outbox) -> None:
         offsets = self._offsets(outbox)
@@ -210,23 +246,26 @@ class AtLeastOnce(_Delivery):
                 raise BatchAbortedError(str(answer.error))
 
     def _raise_failures(self) -> None:
-        with self._lock:
-            failures = sorted(self._failures, key=lambda failure: not failure.fatal())
-        if failures:
-            raise _not_delivered(failures[0])
-
-    def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
-            with self._lock:
-                self._failures.append(error)
+        reports = self._reports.all()
+        for report in sorted(reports, key=lambda report: not report.error.fatal()):
+            if not report.is_refusal and report.error.code() != INNOCENT:
+                raise KafkaException(report.error)
+        if reports:
+            raise RecordsRefusedError(reports, None, others_written=True)
 
 
-def _not_delivered(reason: KafkaError) -> DeliveryError:
-    if reason.fatal():
-        return DeliveryFatalError(str(reason))
-    if reason.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-        return OutputTooLargeError(str(reason))
-    return OutcomeUnknownError(str(reason))
+def _told(reason: KafkaError) -> str:
+    """The brokers' answer, with the remedy where only an operator has one."""
+    if reason.code() in _NOT_ALLOWED:
+        return f"{reason}; allow this worker's user to write its topics and to commit for its group"
+    return str(reason)
+
+
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 
 _FENCED = (

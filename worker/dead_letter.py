@@ -6,17 +6,23 @@ Header names after design section 4: ``__worker.errors.*``. No payload and no ke
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from schemas.batch import Headers, Position, Records
 from schemas.errors import ErrorCode, RecordError
 
 HEADER_PREFIX = "__worker.errors."
+"""Prefix of the headers that the worker adds; nobody else's headers have it."""
+FORMER_PREFIX = "__worker.former."
+"""Prefix that a record's own headers get instead: as long as the other, so no record grows by it."""
 # What Kafka adds at most to the key, value and headers of a batch of one record; and to a header.
 RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
 _LONGEST_KEY_KEPT = 1024
+_LONGEST_REASON_BYTES = 500
+LARGEST_OVERSIZE_BYTES = 2560
+"""Bound of a dead letter in its oversize form, whatever the record was: every topic must take it."""
 
 
 class Stage(StrEnum):
@@ -28,29 +34,45 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record ready for the dead-letter topic."""
+    """A record ready for the dead-letter topic.
+
+    own: the record's headers; reasons: those of the worker, which follow them.
+    """
 
     position: Position
     code: ErrorCode
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-    timestamp: int
+    own: tuple[tuple[str, bytes | None], ...]
+    reasons: tuple[tuple[str, bytes | None], ...]
+    is_oversize: bool = False
+
+    @property
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        """All headers, in their order in Kafka."""
+        return [*self.own, *self.reasons]
 
     def size(self) -> int:
         """Upper bound of the bytes it takes in Kafka."""
         return record_size(self.key, self.value, self.headers)
 
     def oversize(self) -> DeadLetter:
-        """The form that fits any topic: no value, no long key, no foreign headers; hash and size."""
+        """The form that fits any topic: no value, no long key, no own headers; hash and size."""
+        if self.is_oversize:
+            return self
         value = self.value or b""
-        own = [item for item in self.headers if item[0].startswith(HEADER_PREFIX)]
-        own += [
+        measures = (
             (f"{HEADER_PREFIX}value.sha256", hashlib.sha256(value).hexdigest().encode()),
             (f"{HEADER_PREFIX}value.bytes", str(len(value)).encode()),
-        ]
-        key = self.key if len(self.key or b"") <= _LONGEST_KEY_KEPT else None
-        return DeadLetter(self.position, self.code, key, None, own, self.timestamp)
+        )
+        return replace(
+            self,
+            key=self.key if len(self.key or b"") <= _LONGEST_KEY_KEPT else None,
+            value=None,
+            own=(),
+            reasons=(*self.reasons, *measures),
+            is_oversize=True,
+        )
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -66,25 +88,50 @@ def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int
 def dead_letter(
     records: Records, row: int, error: RecordError, stage: Stage, schema_id: str | None
 ) -> DeadLetter:
-    """The dead letter of one record: key, value, headers and timestamp are its own."""
+    """The dead letter of one record: key, value and headers are its own.
+
+    Its time in Kafka is that of its writing, or the topic's retention would delete the dead letters
+    of old records at once; the record's own time is one of the reasons.
+    """
     position = records.position(row)
-    foreign: Headers = (records.headers[row] if records.headers else None) or []
     why = {
         "topic": position.topic,
         "partition": str(position.partition),
         "offset": str(position.offset),
+        "timestamp": str(records.timestamps[row]),
         "stage": stage.value,
         "code": error.code.value,
         "message": error.message,
     }
     if schema_id is not None:
         why["schema.id"] = schema_id
-    headers = [*foreign, *((HEADER_PREFIX + name, text.encode()) for name, text in why.items())]
     return DeadLetter(
         position,
         error.code,
         records.keys[row],
         records.values[row],
-        headers,
-        int(records.timestamps[row]),
+        _own_headers((records.headers[row] if records.headers else None) or ()),
+        tuple((HEADER_PREFIX + name, _bounded(text)) for name, text in why.items()),
     )
+
+
+def _own_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    """The record's headers; those that pass themselves off as the worker's are renamed.
+
+    A dead letter that was sent to the input again keeps its last reasons so, under another prefix;
+    reasons older than those go, or each round would add some.
+    """
+    if not any(name.startswith(HEADER_PREFIX) for name, _ in headers):
+        return tuple(headers)
+    return tuple(
+        (FORMER_PREFIX + name.removeprefix(HEADER_PREFIX), value)
+        if name.startswith(HEADER_PREFIX)
+        else (name, value)
+        for name, value in headers
+        if not name.startswith(FORMER_PREFIX)
+    )
+
+
+def _bounded(text: str) -> bytes:
+    whole = text.encode(errors="backslashreplace")
+    return whole[:_LONGEST_REASON_BYTES].decode(errors="ignore").encode()

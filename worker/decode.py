@@ -30,7 +30,10 @@ class Decode:
                 row,
                 error,
                 Stage.DECODE,
-                decoded.schema_ids[row] if decoded.schema_ids else None,
+                # Without its headers nobody knows which schema the record names.
+                decoded.schema_ids[row]
+                if decoded.schema_ids and row not in records.faults
+                else None,
             )
             for row, error in sorted(errors.items())
         ]

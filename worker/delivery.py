@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from confluent_kafka import KafkaException
 
 from worker import metrics
+from worker.answers import Answers
 from worker.checkpoint import Checkpoint
-from worker.errors import BatchAbortedError
+from worker.errors import BatchAbortedError, RecordsRefusedError
 from worker.histories import Histories
-from worker.note import Note
 from worker.poll import Polled
 from worker.publish import Outbox
 from worker.stages import Processed
 from worker.topics import Topics
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Flight:
     """A micro-batch that is being committed. started: of its processing, on the loop's clock."""
 
     polled: Polled
-    processed: Processed
+    answers: Answers
     started: float
     outcome: Future[None]
 
@@ -45,10 +45,20 @@ class Delivery:
 
     def begin(self, polled: Polled, processed: Processed, started: float) -> Flight:
         """Hand a micro-batch over; nothing else may be in flight."""
-        outbox = self._outbox(polled, processed)
+        answers = Answers(polled, processed, self.topics.input.topic_id)
+        outbox = answers.outbox()
         self.histories.announce(outbox.writes)
         delivered = self._thread.submit(self._deliver, outbox, polled.at)
-        return Flight(polled, processed, started, delivered)
+        return Flight(polled, answers, started, delivered)
+
+    def amend(self, flight: Flight, error: RecordsRefusedError) -> str | None:
+        """Put other answers in place of what topics refused; see `Answers.learn`."""
+        return flight.answers.learn(error, self.checkpoint.limits())
+
+    def again(self, flight: Flight) -> Flight:
+        """Hand over what is left of a micro-batch whose histories are written."""
+        outcome = self._thread.submit(self.checkpoint.deliver, flight.answers.outbox())
+        return replace(flight, outcome=outcome)
 
     def close(self) -> None:
         """Wait for what is in flight, and let go of the brokers."""
@@ -64,25 +74,10 @@ class Delivery:
             raise BatchAbortedError(f"the input topic's id cannot be verified: {error}") from error
         self.checkpoint.deliver(outbox)
 
-    def _outbox(self, polled: Polled, processed: Processed) -> Outbox:
-        """All that is committed of a micro-batch: offsets and the log's state behind it included."""
-        highest, topic_id = processed.after.highest, self.topics.input.topic_id
-        return Outbox(
-            processed.keys,
-            processed.values,
-            processed.headers,
-            processed.dead_letters,
-            polled.next_offsets,
-            polled.group_metadata,
-            polled.epoch,
-            {p: Note(topic_id, highest.get(p)).encode() for p in polled.next_offsets},
-            processed.writes,
-        )
-
 
 def count(flight: Flight) -> None:
     """Count a micro-batch that was committed."""
-    processed = flight.processed
+    processed = flight.answers.final()
     metrics.batches.labels("committed").inc()
     if not len(flight.polled.records):
         return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from features.definition import FeatureSet
 from features.history.log_state import LogState
 from features.matrix import Enriched
@@ -31,12 +29,3 @@ class Enrich:
         enriching = self.feature_set.begin(batch, log, self.histories.namespace())
         self.histories.await_written()
         return enriching.read(self.store).finish()
-
-    def counts(self, enriched: Enriched) -> dict[str, int]:
-        """Events by flag."""
-        if not enriched.flags.any():
-            return {}
-        return {
-            name: int(np.count_nonzero(enriched.flags >> np.uint32(bit) & np.uint32(1)))
-            for bit, name in enumerate(self.feature_set.flag_names)
-        }

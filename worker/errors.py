@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+    from worker.reports import Report
+
 
 class DeliveryError(Exception):
     """A micro-batch was not committed."""
@@ -19,8 +27,20 @@ class OutcomeUnknownError(DeliveryError):
     """The brokers did not say whether the transaction was committed: ask them anew."""
 
 
-class OutputTooLargeError(DeliveryError):
-    """The transaction was aborted because a topic refused a record's size."""
+class RecordsRefusedError(DeliveryError):
+    """A topic does not take some records; the offsets were not committed.
+
+    reports: on all records that were not written. cause: the error of the whole, where the brokers
+    gave one. others_written: whether records without a report are in their topics for good.
+    """
+
+    def __init__(
+        self, reports: Sequence[Report], cause: KafkaError | None, *, others_written: bool
+    ) -> None:
+        super().__init__(str(cause or next(r.error for r in reports if r.is_refusal)))
+        self.reports = reports
+        self.cause = cause
+        self.others_written = others_written
 
 
 class DeliveryFatalError(DeliveryError):

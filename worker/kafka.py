@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -120,39 +120,23 @@ class TopicLimits:
     def refresh(self) -> SizeLimits:
         """Ask the brokers; without the permission the brokers' default stands.
 
-        Raises KafkaException while they do not answer, ConfigurationError for a topic that is not
-        there.
+        Raises KafkaException while they do not answer, or a topic is not there.
         """
-        topics = {
-            "kafka.input_topic": self._kafka.input_topic,
-            "kafka.output_topic": self._kafka.output_topic,
-            "kafka.dead_letter_topic": self._kafka.dead_letter_topic,
-        }
-        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics.values()]
+        topics = (self._kafka.output_topic, self._kafka.dead_letter_topic)
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
         with make_admin(self._kafka) as admin:
             answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
-            _, scores, dead_letters = (
-                min(_max_message_bytes(setting, answers[resource]), self._most)
-                for setting, resource in zip(topics, resources, strict=True)
-            )
-        self._limits = SizeLimits(scores, dead_letters)
+            scores, dead_letters = (_settings_in(answers[resource]) for resource in resources)
+        self._limits = SizeLimits(
+            min(_max_message_bytes(scores), self._most),
+            min(_max_message_bytes(dead_letters), self._most),
+            "compact" in scores.get("cleanup.policy", ""),
+        )
         return self._limits
 
 
-def _max_message_bytes(setting: str, answer: Future[Any]) -> int:
-    try:
-        entry = answer.result().get("max.message.bytes")
-    except KafkaException as error:
-        code = error.args[0].code()
-        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise ConfigurationError(
-                f"{setting}: the brokers have no such topic ({error.args[0].str()}); create it, or "
-                "name another"
-            ) from error
-        if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise
-        return _DEFAULT_MAX_MESSAGE_BYTES
-    size = whole_number(entry and entry.value)
+def _max_message_bytes(settings: Mapping[str, str]) -> int:
+    size = whole_number(settings.get("max.message.bytes"))
     return _DEFAULT_MAX_MESSAGE_BYTES if size is None or size < 0 else size
 
 
@@ -170,8 +154,12 @@ def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str,
     Raises KafkaException where the brokers do not answer otherwise.
     """
     resource = ConfigResource(ResourceType.TOPIC, name)
+    return _settings_in(admin.describe_configs([resource], request_timeout=timeout_s)[resource])
+
+
+def _settings_in(answer: Future[Any]) -> dict[str, str]:
     try:
-        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+        entries = answer.result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -26,13 +26,15 @@ from worker.errors import (
     BatchAbortedError,
     DeliveryError,
     DeliveryFatalError,
-    OutputTooLargeError,
+    OutcomeUnknownError,
+    RecordsRefusedError,
     StoreAwayError,
     TopicReplacedError,
 )
 from worker.health import Health
-from worker.outage import Outage, backoff_s
+from worker.outage import Outage, Refusals, backoff_s
 from worker.poll import Polled, Poller
+from worker.pulse import Pulse
 from worker.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -40,9 +42,15 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # What the stations can wait for; the error names which.
 _SERVICE = "store or registry"
-_GROUP = "consumer group"
 _STORE_REMEDY = "it has to take writes; the same events come again when it does"
-_LOOK_EVERY_S = 2.0
+_DELIVERY_REMEDY = "see the answer of the brokers; the same events come again until it is another"
+_LETTER_REMEDY = (
+    "mend the settings of the topic; the dead letter is written again until it is taken"
+)
+# Unknown outcomes in a row after which the worker does no work that anyone should count on.
+_UNKNOWN_TO_BE_UNREADY = 3
+# A member that is not heard of by its own client for too long loses its partitions.
+_SERVE_EVERY_S = 1.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
@@ -61,6 +69,18 @@ class Process(Protocol):
     def __call__(self, records: Records, log: LogState) -> Processed: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Bounds of waiting, in seconds.
+
+    settle_s: for the outcome in flight when partitions move. refused_s: for a dead-letter topic
+    that refuses a dead letter.
+    """
+
+    settle_s: float
+    refused_s: float
+
+
 class Loop:
     """Owns the control flow of a worker, from start to drain."""
 
@@ -71,8 +91,8 @@ class Loop:
         delivery: Delivery,
         bound: BatchBound,
         health: Health,
+        waits: Waits,
         *,
-        settle_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poller = poller
@@ -80,21 +100,22 @@ class Loop:
         self._delivery = delivery
         self._bound = bound
         self._health = health
-        self._settle_s = settle_s
+        self._settle_s = waits.settle_s
         self._clock = clock
         self._in_flight: Flight | None = None
         # Behind what was handed over last: what the stations know of the log before a micro-batch.
         self._log_state = LogState()
         self._stopping = False
-        self._too_large_in_a_row = 0
         self._unwritten_in_a_row = 0
+        self._unknown_in_a_row = 0
         self._kafka = self._outage("kafka", KafkaException, "see that the brokers are up")
         self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
+        self._delivering = self._outage("delivery", DeliveryError, _DELIVERY_REMEDY)
+        letters = self._outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
+        self._refusals = Refusals(letters, waits.refused_s, clock)
+        self._served_at = clock()
         self._producer_is_suspect = False
-        self._look_again = 0.0
-        self._told_held_up: AbstractSet[int] = frozenset()
-        self._rejoin_s = _REJOIN_CALLS * settle_s
-        self._member_at = clock()
+        self._pulse = Pulse(poller, health, self._kafka, _REJOIN_CALLS * waits.settle_s, clock)
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
@@ -140,7 +161,7 @@ class Loop:
         self._kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
-        self._tick()
+        self._pulse.beat()
         # With a commit in flight there is something to wait for: take only what is there.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         polled = self._poller.poll(self._bound.events, timeout_s)
@@ -150,64 +171,21 @@ class Loop:
             return
         if polled is None:
             self._settle()
+            if not self._poller.partitions:
+                # What could not be delivered is for others to deliver.
+                self._delivering.ends()
+                self._refusals.rest()
             return
         started = self._clock()
         processed = self._process_or_pause(polled)
-        self._settle()
-        if processed is None or polled.epoch != self._poller.epoch:
+        # Nothing may be committed behind a micro-batch that was not: a stop leaves out the rewind.
+        if not self._settle() or processed is None or polled.epoch != self._poller.epoch:
             metrics.batches.labels("dropped").inc()
             return
         if self._producer_is_suspect:
             self._open_checkpoint()
         self._log_state = processed.after
         self._in_flight = self._delivery.begin(polled, processed, started)
-
-    def _tick(self) -> None:
-        self._health.tick()
-        if self._poller.joined:
-            self._health.joined()
-        metrics.partitions.set(len(self._poller.partitions))
-        self._require_membership()
-        if self._clock() < self._look_again:
-            return
-        self._look_again = self._clock() + _LOOK_EVERY_S
-        if self._poller.unable_to_join:
-            self._health.away(_GROUP, self._poller.unable_to_join)
-        else:
-            self._health.back(_GROUP)
-        self._tell_lag()
-        if self._kafka.lasts and self._poller.brokers_answer():
-            self._kafka.ends()
-
-    def _tell_lag(self) -> None:
-        lag = self._poller.lag()
-        metrics.lag.clear()
-        for partition, behind in lag.items():
-            metrics.lag.labels(str(partition)).set(behind)
-        held_up = self._poller.held_up(lag)
-        for partition in held_up.keys() - self._told_held_up:
-            log.warning(
-                "open_transaction_in_input",
-                partition=partition,
-                offset=held_up[partition],
-                behind=lag[partition],
-                meaning="a producer has left a transaction open: what follows it is not committed",
-                remedy="find its producer by this offset: kafka-transactions.sh find-hanging, abort",
-            )
-        self._told_held_up = held_up.keys()
-
-    def _require_membership(self) -> None:
-        """A member that lost its partitions is to be back soon, while brokers answer.
-
-        librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
-        the group then waits for it as long as its heartbeats go on.
-        """
-        if not self._poller.expelled or self._kafka.lasts:
-            self._member_at = self._clock()
-        elif self._clock() - self._member_at > self._rejoin_s:
-            raise DeliveryFatalError(
-                f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
-            )
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
         """The stations' result; None when the partitions moved while a dependency was away."""
@@ -219,7 +197,7 @@ class Loop:
                 self._settle()
                 if attempt == 0:
                     self._pause(str(error))
-                self._wait(attempt)
+                self._wait(backoff_s(attempt))
                 attempt += 1
                 if self._stopping or self._poller.epoch != polled.epoch:
                     self._resume()
@@ -241,41 +219,73 @@ class Loop:
         self._health.back(_SERVICE)
         log.info("resumed")
 
-    def _wait(self, attempt: int) -> None:
-        """Back off, and stay a member of the group meanwhile."""
-        until = self._clock() + backoff_s(attempt)
-        while not self._stopping and self._clock() < until:
-            self._tick()
+    def _wait(self, seconds: float) -> None:
+        """Back off, and stay a member of the group meanwhile; not longer than partitions stay."""
+        until, epoch = self._clock() + seconds, self._poller.epoch
+        while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
+            self._pulse.beat()
             self._poller.serve()
 
-    def _settle(self) -> None:
-        """Learn the outcome of the micro-batch in flight; on failure go back to the checkpoint."""
+    def _hold(self, seconds: float) -> None:
+        """Back off with reading paused."""
+        self._poller.pause()
+        self._wait(seconds)
+        self._poller.resume()
+        self._served_at = self._clock()
+
+    def _settle(self) -> bool:
+        """Learn the outcome of the micro-batch in flight; on failure go back to the checkpoint.
+
+        Returns whether all that was handed over is committed.
+        """
         if self._in_flight is None:
-            return
-        flight = self._in_flight
-        error = flight.outcome.exception()
+            return True
+        self._served_at = self._clock()
+        flight, error = self._in_flight, self._in_flight.outcome.exception()
+        while isinstance(error, RecordsRefusedError) and self._amended(flight, error):
+            self._in_flight = flight = self._delivery.again(flight)
+            error = flight.outcome.exception()
         self._in_flight = None
         if error is None:
             self._committed(flight)
-            return
+            return True
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
         log.warning("not_committed", kind=type(error).__name__, error=str(error))
-        if isinstance(error, OutputTooLargeError):
-            self._refuse_twice(error)
-        if isinstance(error, BatchAbortedError):
+        if isinstance(error, (BatchAbortedError, RecordsRefusedError)):
             metrics.batches.labels("aborted").inc()
         else:
-            # A new producer settles the old one's transaction, and knows the topics' new limits.
+            # A new producer settles the old one's transaction.
             metrics.batches.labels("unknown").inc()
             self._open_checkpoint()
         self._rewind()
         if isinstance(error, StoreAwayError):
             self._let_the_store_recover(error)
+        if isinstance(error, OutcomeUnknownError):
+            self._let_the_brokers_recover(error)
+        return False
+
+    def _amended(self, flight: Flight, error: RecordsRefusedError) -> bool:
+        """Put other answers in place of refused ones; False where the micro-batch must be dropped.
+
+        Waits where a dead letter is refused: nothing can take its place. Raises DeliveryFatalError
+        when that has lasted too long.
+        """
+        # A new producer knows the topics' present limits, and its batches keep to them. The old one
+        # has skipped sequence numbers: its next transaction fails (measured: librdkafka 2.16).
+        self._open_checkpoint()
+        hopeless = self._delivery.amend(flight, error)
+        if hopeless is not None:
+            self._hold(self._refusals.wait_s(hopeless))
+        elif self._clock() - self._served_at > _SERVE_EVERY_S:
+            self._hold(_IDLE_POLL_S)
+        return not self._stopping and flight.polled.epoch == self._poller.epoch
 
     def _committed(self, flight: Flight) -> None:
-        self._too_large_in_a_row = self._unwritten_in_a_row = 0
+        self._unwritten_in_a_row = self._unknown_in_a_row = 0
         self._store.ends()
+        self._delivering.ends()
+        self._refusals.end()
         took_s = self._clock() - flight.started
         self._bound.observe(len(flight.polled.records), took_s)
         # It may have lived through a broken connection that nobody has told of yet.
@@ -285,18 +295,15 @@ class Loop:
     def _let_the_store_recover(self, error: StoreAwayError) -> None:
         """It may still answer reads, as one without memory does: nothing else slows the loop."""
         self._store.begins(str(error))
-        self._poller.pause()
-        self._wait(self._unwritten_in_a_row)
-        self._poller.resume()
+        self._hold(backoff_s(self._unwritten_in_a_row))
         self._unwritten_in_a_row += 1
 
-    def _refuse_twice(self, error: OutputTooLargeError) -> None:
-        self._too_large_in_a_row += 1
-        if self._too_large_in_a_row > 1:
-            raise DeliveryFatalError(
-                f"a topic refuses a record that its max.message.bytes allows: {error}; set "
-                "max.message.bytes of the output and dead-letter topics, and of the broker"
-            ) from error
+    def _let_the_brokers_recover(self, error: OutcomeUnknownError) -> None:
+        """They may answer all else, as where writing is forbidden: nothing else slows the loop."""
+        self._unknown_in_a_row += 1
+        if self._unknown_in_a_row >= _UNKNOWN_TO_BE_UNREADY:
+            self._delivering.begins(str(error))
+        self._hold(backoff_s(self._unknown_in_a_row - 1))
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False

@@ -33,7 +33,7 @@ explained = Counter(
 )
 not_additive = Counter(
     "fraud_worker_explained_not_additive",
-    "Events whose reasons do not add up to the margin: more than 1e-4 is missing.",
+    "Events whose reasons do not add up to the margin: more than rounding is missing.",
     registry=REGISTRY,
 )
 flags = Counter(

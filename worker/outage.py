@@ -8,11 +8,14 @@ from collections.abc import Callable
 import structlog
 
 from worker import metrics
+from worker.errors import DeliveryFatalError
 from worker.health import Health
 
 log = structlog.get_logger(__name__)
 
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+_FIRST_REFUSAL_S, _LONGEST_REFUSAL_S = 1.0, 30.0
+_REFUSALS_TO_BE_UNREADY = 3
 
 
 def backoff_s(attempt: int) -> float:
@@ -76,3 +79,42 @@ class Outage:
             else:
                 self.ends()
                 return
+
+
+class Refusals:
+    """Refusals in a row of what must be written, and nothing can take the place of.
+
+    limit_s: after so many seconds there is no use in waiting any more.
+    """
+
+    def __init__(self, outage: Outage, limit_s: float, clock: Callable[[], float]) -> None:
+        self._outage = outage
+        self._limit_s = limit_s
+        self._clock = clock
+        self._count = 0
+        self._since = 0.0
+
+    def wait_s(self, reason: str) -> float:
+        """Seconds to wait after one more refusal. Raises DeliveryFatalError after the limit."""
+        if self._count == 0:
+            self._since = self._clock()
+        lasted_s = self._clock() - self._since
+        if lasted_s >= self._limit_s:
+            raise DeliveryFatalError(
+                f"kafka.dead_letter_topic: a dead letter is refused since {lasted_s:.0f} s "
+                f"(delivery.refused_s is {self._limit_s:g}): {reason}"
+            )
+        wait_s = min(_FIRST_REFUSAL_S * 2.0**self._count, _LONGEST_REFUSAL_S)
+        self._count += 1
+        if self._count >= _REFUSALS_TO_BE_UNREADY:
+            self._outage.begins(reason)
+        return min(wait_s, self._limit_s - lasted_s)
+
+    def end(self) -> None:
+        """It was taken."""
+        self._count = 0
+        self.rest()
+
+    def rest(self) -> None:
+        """It is for others to write now."""
+        self._outage.ends()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import structlog
 from confluent_kafka import (
     OFFSET_END,
@@ -24,6 +23,7 @@ from worker.ends import Ends
 from worker.errors import DeliveryFatalError
 from worker.kafka import NOT_A_MEMBER
 from worker.note import Note
+from worker.records import records_of
 from worker.starts import Starts
 from worker.topics import InputTopic, Topics
 
@@ -319,17 +319,3 @@ class Poller:
                 "kafka.group"
             )
             log.error("unable_to_join", reason=self.unable_to_join)
-
-
-def records_of(topic: str, messages: list[Message]) -> Records:
-    """Consumed messages of one topic, none of them an error, as columns."""
-    headers: list[Any] = [m.headers() for m in messages]
-    return Records(
-        topic,
-        cast("list[bytes | None]", [m.key() for m in messages]),
-        cast("list[bytes | None]", [m.value() for m in messages]),
-        np.array([m.partition() for m in messages], dtype=np.int32),
-        np.array([m.offset() for m in messages], dtype=np.int64),
-        np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
-        headers if any(headers) else None,
-    )

@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from features.history.log_state import LogState
 from features.matrix import Writes
 from schemas.batch import Headers, Records
 from schemas.errors import ErrorCode, RecordError
 from worker.dead_letter import DeadLetter, Stage, dead_letter
+from worker.decide import Decided
 from worker.decode import Decode
 from worker.encode import Encode
 from worker.enrich import Enrich
-from worker.publish import SizeLimits, too_large
+from worker.publish import SizeLimits, too_large, without_key
 from worker.score import Model
 from worker.serving import Serving
 
@@ -28,25 +31,70 @@ _BEGINNING = LogState()
 class Processed:
     """What a micro-batch of records became.
 
-    keys, values and headers are parallel: one framed score each, in the order of the records.
-    decisions: events by segment and decision; flags: events by name. seconds: time spent in each
+    records, keys, values, headers, decided and flag_bits (uint32[N]) are parallel: one framed score
+    each, in the order of the records. flag_names: the meaning of bit i. seconds: time spent in each
     station. writes: what the online store takes before the micro-batch is committed; after: the
     log's state behind it. explained: events that were given reasons; not_additive: those of them
     whose contributions miss the margin.
     """
 
+    records: Records
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
     headers: Sequence[Headers] | None
     dead_letters: Sequence[DeadLetter]
     model: Model
-    decisions: Mapping[tuple[str, str], int]
-    flags: Mapping[str, int]
+    decided: Decided
+    flag_bits: npt.NDArray[np.uint32]
+    flag_names: Sequence[str]
     seconds: Mapping[str, float]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
     explained: int = 0
     not_additive: int = 0
+
+    @property
+    def decisions(self) -> Mapping[tuple[str, str], int]:
+        """Events by segment and decision."""
+        return self.decided.counts()
+
+    @property
+    def flags(self) -> Mapping[str, int]:
+        """Events by flag."""
+        if not self.flag_bits.any():
+            return {}
+        return {
+            name: int(np.count_nonzero(self.flag_bits >> np.uint32(bit) & np.uint32(1)))
+            for bit, name in enumerate(self.flag_names)
+        }
+
+    def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
+        """The same with a dead letter in place of the score of some rows.
+
+        An event whose score is not taken happened all the same: later events see it.
+        """
+        if not letters:
+            return self
+        kept = np.setdiff1d(np.arange(len(self.values)), list(letters))
+        rows = kept.tolist()
+        return replace(
+            self,
+            records=self.records.take(kept),
+            keys=[self.keys[i] for i in rows],
+            values=[self.values[i] for i in rows],
+            headers=None if self.headers is None else [self.headers[i] for i in rows],
+            # In the order of their partitions, whatever station they come from.
+            dead_letters=sorted(
+                [*self.dead_letters, *letters.values()],
+                key=lambda letter: (letter.position.partition, letter.position.offset),
+            ),
+            decided=replace(
+                self.decided,
+                codes=self.decided.codes[kept],
+                segments=self.decided.segments[kept],
+            ),
+            flag_bits=self.flag_bits[kept],
+        )
 
 
 @dataclass(slots=True)
@@ -88,37 +136,48 @@ class Stages:
             explained = serving.explain(scored, decided)
         with timer.stage("encode"):
             values = self.encode(batch, enriched, scored, decided, explained)
-        keys, headers = batch.records.keys, self.encode.headers(batch)
-        refused = too_large(values, keys, headers, self.limits())
-        if refused:
-            letters += [_output_too_large(batch.records, row, len(values[row])) for row in refused]
-            kept = np.setdiff1d(np.arange(len(values)), refused)
-            rows = kept.tolist()
-            keys, values = [keys[i] for i in rows], [values[i] for i in rows]
-            headers = None if headers is None else [headers[i] for i in rows]
-            decided = replace(decided, codes=decided.codes[kept], segments=decided.segments[kept])
-            enriched = replace(enriched, flags=enriched.flags[kept])
-        return Processed(
-            keys,
+        processed = Processed(
+            batch.records,
+            batch.records.keys,
             values,
-            headers,
+            self.encode.headers(batch),
             letters,
             scored.model,
-            decided.counts(),
-            self.enrich.counts(enriched),
+            decided,
+            enriched.flags,
+            self.enrich.feature_set.flag_names,
             timer.seconds,
-            # An event whose score is too large happened all the same: later events see it.
             enriched.writes,
             enriched.after,
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
         )
+        return processed.with_letters(not_taken(processed, self.limits()))
 
 
-def _output_too_large(records: Records, row: int, size: int) -> DeadLetter:
-    error = RecordError(
+def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:
+    """Dead letters in place of the scores that the output topic is known not to take."""
+    values = processed.values
+    errors = dict.fromkeys(without_key(processed.keys, limits), _KEYLESS)
+    for row in too_large(values, processed.keys, processed.headers, limits):
+        errors[row] = score_too_large(len(values[row]))
+    return {
+        row: dead_letter(processed.records, row, error, Stage.PUBLISH, None)
+        for row, error in errors.items()
+    }
+
+
+_KEYLESS = RecordError(
+    ErrorCode.OUTPUT_REFUSED,
+    "it has no key, and the output topic is compacted and takes no score without one; key the "
+    "records of the input topic, or set cleanup.policy of the output topic to delete",
+)
+
+
+def score_too_large(size: int) -> RecordError:
+    """The error of a record whose score of ``size`` bytes the output topic does not take."""
+    return RecordError(
         ErrorCode.OUTPUT_TOO_LARGE,
         f"its score takes {size} bytes, more than the output topic allows with key and headers; "
         "carry less (output.carry, output.vector, output.headers) or raise max.message.bytes",
     )
-    return dead_letter(records, row, error, Stage.PUBLISH, None)

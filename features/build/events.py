@@ -10,12 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.definition import FeatureSet
 from features.definition.binding import Bindings
 from features.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
-from schemas.targets import targets
-from schemas.types import parse_record_schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +39,6 @@ def identity_paths(bindings: Bindings) -> tuple[str, ...]:
     if bindings.partition_key is not None:
         fields.append(bindings.partition_key.path)
     return tuple(dict.fromkeys([bindings.event_id.path, bindings.event_time.path, *fields]))
-
-
-def identity_types(feature_set: FeatureSet) -> dict[str, pa.DataType]:
-    """The identity columns of an input that has the names and types of the schema."""
-    tree = parse_record_schema(feature_set.reader_schema)
-    found = targets(tree, identity_paths(feature_set.bindings))
-    return {target.path: _TYPES[target.type.kind] for target in found}
 
 
 def as_array(column: Column) -> pa.Array:

@@ -101,6 +101,7 @@ class FileEvents:
                 self._chunk_rows,
                 self._optional,
                 [self._label] if self._label else [],
+                self._feature_set.bindings.event_time.units,
             ):
                 yield self._events(path, first, chunk, rows)
                 first += chunk.rows

@@ -29,6 +29,7 @@ from features.labels.rows import FILE_PARTITION
 from features.refusal import Refusal
 from features.windows.portions import Each
 from schemas.batch import EventBatch
+from schemas.errors import ConfigurationError
 
 Longs = npt.NDArray[np.int64]
 
@@ -135,7 +136,8 @@ def build(
     """Writes the table of all events of ``source``, in their order, to ``out``.
 
     labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
-    many rows of the input have been done. Raises ConfigurationError; then ``out`` is as it was.
+    many rows of the input have been done. Raises ConfigurationError, also where the source has no
+    events; then ``out`` is as it was.
     """
     built, done = Built(), 0
     with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
@@ -154,8 +156,22 @@ def build(
                 done += events.rows
                 advance(done)
             behind.finish()
+            if not built.rows:
+                raise ConfigurationError(_nothing(built, done))
             table.finish()
     return built
+
+
+def _nothing(built: Built, rows: int) -> str:
+    if not rows:
+        return "nothing is built: the input has no rows; give files or a topic with events"
+    codes = ", ".join(f"{count:,} {code}" for code, count in built.refused.items())
+    first = built.examples[0]
+    return (
+        f"nothing is built: of {rows:,} rows none is an event ({codes}); the first is {first.where}: "
+        f"{first.code}: {first.message}. Correct the input, or name its columns under events of "
+        "features.yaml"
+    )
 
 
 def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, Enriching]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build.events import Events, identity_paths, identity_types
+from features.build.events import Events, identity_paths
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 
@@ -84,15 +84,11 @@ class Table:
                 self._writer(part).write_table(rows)
 
     def finish(self) -> None:
-        """Puts the file into its place, in place of one that is there."""
-        if self._schema is None:
-            self._schema = self._make_schema(identity_types(self._feature_set))
+        """Puts the file into its place, in place of one that is there; rows have been written."""
         with self._writing():
             self._finish(self._folder / "complete")
 
     def _finish(self, complete: Path) -> None:
-        if not self._writers:
-            self._writer(0)
         for writer in self._writers.values():
             writer.close()
         if len(self._writers) == 1:

@@ -38,6 +38,11 @@ class TimeBinding:
     kind: Kind
     unit: str | None
 
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit by path, where the field is a plain number."""
+        return {} if self.unit is None else {self.path: self.unit}
+
     def canonical(self) -> dict[str, Any]:
         return {"path": self.path, "kind": self.kind.value, "unit": self.unit}
 

@@ -21,6 +21,7 @@ Location = tuple[str | int, ...]
 MAX_BYTES = 8 * 1024 * 1024
 """Bound on a file, held before it is parsed."""
 _SHOWN_CHARACTERS = 80
+_SHOWN_REFUSALS = 50
 
 
 class Document:
@@ -83,13 +84,15 @@ class Document:
         return self._refusal(before.count("\n"), index - (before.rfind("\n") + 1), message)
 
     def validate(self, model: type[M]) -> M:
-        """The document as ``model``; ConfigurationError that lists all that does not hold."""
+        """The document as ``model``; ConfigurationError that lists what does not hold."""
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
             # A misspelt key is also a missing one: the misspelling explains both.
             found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-            refusals = [self._translate(model, dict(e)) for e in found]
+            refusals = [self._translate(model, dict(e)) for e in found[:_SHOWN_REFUSALS]]
+            if more := len(found) - len(refusals):
+                refusals.append(f"… and {more:,} more")
             raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from error
 
     def _translate(self, model: type[BaseModel], error: dict[str, Any]) -> str:
@@ -100,6 +103,10 @@ class Document:
             return str(self.refuse_key(location, unknown("key", str(location[-1]), known)))
         if error["type"] == "missing":
             return str(self.refuse(location, f"{name} is missing: add it"))
+        if error["type"] == "too_long":
+            given, limit = error["ctx"]["actual_length"], error["ctx"]["max_length"]
+            message = f"{name} has {given:,} entries; at most {limit:,} are allowed: keep fewer"
+            return str(self.refuse(location, message))
         message = str(error["msg"]).removeprefix("Value error, ")
         if error["type"] == "value_error":
             return str(self.refuse(location, f"{name}: {message}" if name else message))

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from schemas.definitions import SchemaRefusedError
 from schemas.errors import ConfigurationError
 from schemas.targets import PathType, targets
-from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from schemas.types import Type, parse_record_schema
 
 
 class SchemaFields:
@@ -24,7 +25,7 @@ class SchemaFields:
     def read(cls, path: Path) -> SchemaFields:
         """The schema file at ``path``; ConfigurationError where it is missing or refused."""
         try:
-            schema = json.loads(path.read_text(encoding="utf-8"))
+            schema = json.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ConfigurationError(f"schema {path} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:

@@ -185,11 +185,16 @@ class CategorySpec(Strict):
     """``category: {field, values, other}``."""
 
     field: FieldPath
-    values: list[str | int] = Field(min_length=1, max_length=MAX_CATEGORY_VALUES)
+    values: list[str | int] = Field(min_length=1)
     other: bool = False
 
     @validator(mode="after")
     def _values_are_one_kind_and_distinct(self) -> Self:
+        if len(self.values) > MAX_CATEGORY_VALUES:
+            raise ValueError(
+                f"values has {len(self.values):,} entries; at most {MAX_CATEGORY_VALUES:,} are "
+                "allowed: keep the frequent ones, and let other: true stand for the rest"
+            )
         if len({type(value) for value in self.values}) > 1:
             raise ValueError("values mix text and numbers: quote the numbers, or use numbers only")
         if len(set(self.values)) < len(self.values):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
 MAX_DEPTH = 40
+"""Of the tree and of the brackets: less than any version of Python's own parser takes."""
+_TOO_DEEP = "nested too deeply: name a part as a feature of its own"
+_TEXT_OR_BRACKET = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\]{}]""")
 
 
 class ExpressionError(Exception):
@@ -32,6 +36,7 @@ class Source:
             raise ExpressionError(0, "an empty expression: write one, or remove it")
         if len(self._text) > MAX_CHARACTERS:
             raise ExpressionError(0, f"longer than {MAX_CHARACTERS} characters: split it in two")
+        self._check_brackets()
         try:
             body = ast.parse(self._text, mode="eval").body
         except SyntaxError as error:
@@ -40,10 +45,23 @@ class Source:
             raise ExpressionError(
                 self._indent + offset, f"this is no expression: {error.msg}"
             ) from error
-        except (ValueError, MemoryError, RecursionError) as error:
-            raise ExpressionError(0, "this is no expression, or nested too deeply") from error
+        except ValueError as error:
+            raise ExpressionError(0, f"this is no expression: {error}") from error
+        except (MemoryError, RecursionError) as error:
+            raise ExpressionError(0, _TOO_DEEP) from error
         _check_size(body)
         return body
+
+    def _check_brackets(self) -> None:
+        """ExpressionError for what versions of Python refuse at other depths, or in other words."""
+        null = self._text.find("\0")
+        if null != -1:
+            raise ExpressionError(self._indent + null, "this is no expression: a null character")
+        depth = 0
+        for found in _TEXT_OR_BRACKET.finditer(self._text):
+            depth += (found[0] in "([{") - (found[0] in ")]}")
+            if depth > MAX_DEPTH:
+                raise ExpressionError(self._indent + found.start(), _TOO_DEEP)
 
     def refuse(self, node: ast.AST, message: str) -> ExpressionError:
         """The error to raise for ``node``."""
@@ -81,7 +99,7 @@ def _check_size(body: ast.expr) -> None:
     while level:
         depth, nodes = depth + 1, nodes + len(level)
         if depth > MAX_DEPTH:
-            raise ExpressionError(0, "nested too deeply: name a part as a feature of its own")
+            raise ExpressionError(0, _TOO_DEEP)
         if nodes > MAX_NODES:
             raise ExpressionError(0, "too long: name a part as a feature of its own")
         level = [

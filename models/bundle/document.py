@@ -80,6 +80,8 @@ class Document:
         texts = [_texts(learner, key, columns) for key in ("feature_names", "feature_types")]
         kind = _text(booster, "name")
         trees = 0
+        if kind == "gbtree" and _has_dropout(self._values):
+            kind = "dart"
         if kind == "gbtree":
             trees = _number(_within(booster, "model", "gbtree_model_param"), "num_trees")
         return ModelFacts(
@@ -111,6 +113,25 @@ class Document:
             raise ValueError("cats holds categories")
         columns = [_columns(tree, number, self.facts) for number, tree in enumerate(trees)]
         return Trees.joined(columns)
+
+
+def is_dart(content: bytes) -> bool:
+    """Say if a model file has weights of trees, which XGBoost before 3.4 ignores without a word.
+
+    XGBoost 3.4 writes DART so, under the name of gbtree. A file that cannot be read has none.
+    """
+    if b"weight_drop" not in content:
+        return False
+    try:
+        return _has_dropout(_parsed(content))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _has_dropout(values: Any) -> bool:
+    model = _within(values, "learner", "gradient_booster").get("model")
+    weights = model.get("weight_drop", []) if isinstance(model, dict) else []
+    return not isinstance(weights, list | np.ndarray) or any(weight != 1 for weight in weights)
 
 
 def _parsed(content: bytes) -> Any:

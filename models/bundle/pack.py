@@ -11,7 +11,7 @@ from pathlib import Path
 import xgboost as xgb
 
 from features.suggest import unknown
-from models.bundle.document import Document, ModelFacts
+from models.bundle.document import Document, ModelFacts, is_dart
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
@@ -98,6 +98,8 @@ def read_model(path: Path) -> xgb.Booster:
             f"{path}: looks like a pickle or an archive, which is never loaded; load it where you "
             "trust it, and save it with model.save_model('model.ubj')"
         )
+    if is_dart(content):
+        raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     return open_model(content, str(path))
 
 

@@ -13,15 +13,14 @@ import pytest
 
 from schemas.columns import FEW
 from schemas.decode import Decoder
+from schemas.definitions import SchemaRefusedError
 from schemas.framing import SchemaId
-from schemas.types import SchemaRefusedError, Type, parse_record_schema
+from schemas.types import Type, parse_writer_schema
 from tests.unit.schemas import avro_cases as avro
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))
 FILES = sorted((DATA / "conformance" / "fastavro" / "tests" / "avro-files").glob("*.avro"))
-# Codecs that need a package which the worker does not.
-CODECS = {"null", "deflate", "bzip2", "xz"}
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the Avro files are not in the data folder")
 
@@ -40,8 +39,6 @@ def bodies_of(path: Path) -> tuple[Any, list[bytes]]:
     """The writer schema of a container, and each of its records' bytes."""
     with path.open("rb") as file:
         blocks = fastavro.block_reader(file)
-        if blocks.codec not in CODECS:
-            pytest.skip(f"codec {blocks.codec} needs a package that the worker does not")
         schema = blocks.writer_schema
         stretches = [
             (block.num_records, block.bytes_.read())  # type: ignore[attr-defined]
@@ -57,6 +54,13 @@ def bodies_of(path: Path) -> tuple[Any, list[bytes]]:
     return schema, bodies
 
 
+def without_links(schema: Any) -> Any:
+    """The record without the fields in which it contains itself, which no reader schema has."""
+    own = schema["name"]
+    fields = [item for item in schema["fields"] if own not in item["type"]]
+    return {**schema, "fields": fields}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_columns_of_a_file_written_elsewhere(path: Path) -> None:
     try:
@@ -64,18 +68,16 @@ def test_columns_of_a_file_written_elsewhere(path: Path) -> None:
     except (ValueError, EOFError, fastavro.schema.SchemaParseException) as error:
         pytest.skip(f"fastavro does not read this file: {error}")
     try:
-        writer = parse_record_schema(schema)
+        writer = parse_writer_schema(schema)
     except SchemaRefusedError as error:
-        if "contains itself" in str(error) or "top level" in str(error):
-            return
-        raise
+        assert "top level" in str(error)  # noqa: PT017 - files of numbers and the like
+        return
     paths = list(avro.leaves(schema))
-    decoder = Decoder(OneSchema(writer), schema, paths, 10**6, 10**6)
-    filled = [body for body in bodies if body]
+    decoder = Decoder(OneSchema(writer), without_links(schema), paths, 10**6, 10**6)
     # Often enough that the columns are used, and few enough that the rows are.
-    for values in (filled * (FEW + 1), filled[:1]):
+    for values in (bodies * (FEW + 1), bodies[:1]):
         decoded = decoder.decode(values)
         assert not decoded.errors
-        for number, body in enumerate(values[: len(filled)]):
+        for number, body in enumerate(values[: len(bodies)]):
             wanted = avro.expected(schema, avro.fastavro_reads(schema, body), paths)
             assert avro.same(avro.row(decoded, number), wanted)

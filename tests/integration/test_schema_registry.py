@@ -115,12 +115,16 @@ def test_an_id_the_registry_does_not_know_is_an_error_of_its_record(
     }
 
 
-def test_a_recursive_schema_is_refused(
+def test_a_recursive_record_is_passed_over(
     registry_url: str, client: SchemaRegistryClient, subject: str
 ) -> None:
     schema_id = client.register_schema(subject, Schema(json.dumps(RECURSIVE), "AVRO"))
-    decoded = decoder(registry_url).decode([framed(schema_id) + b"\x02a\x02\x00"])
-    assert decoded.errors[0].code is ErrorCode.SCHEMA_REFUSED
+    bodies = [b"\x02a\x02\x00", b"\x02b\x04\x02" + b"\x02a\x02\x00", b"\x02c\x02\x02"]
+    decoded = decoder(registry_url).decode([framed(schema_id) + body for body in bodies])
+    assert decoded.columns["id"].values.tolist() == ["a", "b", ""]
+    assert {row: error.code for row, error in decoded.errors.items()} == {
+        2: ErrorCode.BODY_TRUNCATED
+    }
 
 
 def test_a_schema_may_refer_to_another(

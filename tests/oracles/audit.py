@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import fastavro
-import numpy as np
 from confluent_kafka import Message
 
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
-from schemas.batch import Position, Records
+from schemas.batch import Position
 from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
@@ -39,7 +38,8 @@ from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
-from worker.publish import SizeLimits
+from worker.kafka import TopicLimits
+from worker.records import records_of
 from worker.replay import Serial
 from worker.stages import Processed
 from worker.wire import score_prefix, score_schema
@@ -48,7 +48,6 @@ _OPEN_TRANSACTIONS_S = 60.0
 _SHOWN = 10
 _FRAME_BYTES = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_LIMIT = SizeLimits(2**31, 2**31)
 
 
 class Scores:
@@ -155,14 +154,12 @@ def _dead_letters(bootstrap: str, topic: str) -> Iterator[Answer]:
     for messages in read_to_end(bootstrap, topic):
         for m in messages:
             headers = cast("list[tuple[str, bytes | None]]", m.headers() or [])
-            content = _letter(m.key(), m.value(), headers, m.timestamp()[1])
+            content = _letter(m.key(), m.value(), headers)
             yield Answer(_source(dict(headers)), _place(m), content)
 
 
-def _letter(
-    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]], timestamp: int
-) -> Hashable:
-    return ("dead letter", key, value, tuple(headers), timestamp)
+def _letter(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, Any]]) -> Hashable:
+    return ("dead letter", key, value, tuple(headers))
 
 
 def _source(headers: Mapping[str, Any]) -> Position:
@@ -188,12 +185,14 @@ def _serial(
     shared = open_store(settings)
     store = Apart(shared)
     state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
+    limits = TopicLimits(settings.kafka, settings.delivery.broker_timeout_s)
+    largest_letter = limits.refresh().dead_letters
     stages = make_stages(
         pipeline,
         servings.widened(make_decoder(pipeline)),
         store,
         score_prefix(settings),
-        lambda: _NO_LIMIT,
+        limits,
         histories=Named(state),
     )
     serial = Serial(stages, store)
@@ -201,9 +200,9 @@ def _serial(
         for messages in read_to_end(settings.kafka.bootstrap_servers, settings.kafka.input_topic):
             if not messages:
                 continue
-            for records, pair in stretches(_records(settings.kafka.input_topic, messages), named):
+            for records, pair in stretches(records_of(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
-                made = dict(_made(serial(records), scores))
+                made = dict(_made(serial(records), scores, largest_letter))
                 # A position that the stations forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
                     position = records.position(row)
@@ -212,25 +211,15 @@ def _serial(
         shared.close()
 
 
-def _made(processed: Processed, scores: Scores) -> Iterator[tuple[Position, Hashable]]:
+def _made(
+    processed: Processed, scores: Scores, largest_letter: int
+) -> Iterator[tuple[Position, Hashable]]:
     for key, value in zip(processed.keys, processed.values, strict=True):
         source, _, content = scores.content(key, value)
         yield source, content
     for letter in processed.dead_letters:
-        content = _letter(letter.key, letter.value, letter.headers, max(letter.timestamp, 0))
-        yield letter.position, content
-
-
-def _records(topic: str, messages: Sequence[Message]) -> Records:
-    return Records(
-        topic,
-        [m.key() for m in messages],
-        [m.value() for m in messages],
-        np.array([m.partition() for m in messages], np.int32),
-        np.array([m.offset() for m in messages], np.int64),
-        np.array([m.timestamp()[1] for m in messages], np.int64),
-        cast("Any", [m.headers() for m in messages]),
-    )
+        fits = letter if letter.size() <= largest_letter else letter.oversize()
+        yield fits.position, _letter(fits.key, fits.value, fits.headers)
 
 
 def _shown(

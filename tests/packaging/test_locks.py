@@ -38,11 +38,15 @@ def entries(name: str) -> list[str]:
     ]
 
 
+def requirement_of(entry: str) -> Requirement:
+    return Requirement(entry.split("--hash", maxsplit=1)[0].strip())
+
+
 def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
     """Version by package that the lock gives in ``environment``."""
     found: dict[str, str] = {}
     for entry in entries(name):
-        requirement = Requirement(entry.split("--hash")[0].strip())
+        requirement = requirement_of(entry)
         if requirement.marker is None or requirement.marker.evaluate(environment):
             package = canonicalize_name(requirement.name)
             assert package not in found, f"{name} pins {package} twice for {environment}"
@@ -92,6 +96,29 @@ def test_cpu_and_gpu_exclude_each_other(environment: dict[str, str]) -> None:
         assert pins(lock, environment).keys().isdisjoint({"xgboost", "cupy-cuda12x"})
     for lock in ("gpu.txt", "run-gpu.txt"):
         assert "xgboost-cpu" not in pins(lock, environment)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_package_has_one_version_whatever_the_python(name: str) -> None:
+    versions: dict[str, set[str]] = {}
+    for requirement in map(requirement_of, entries(name)):
+        versions.setdefault(canonicalize_name(requirement.name), set()).add(
+            str(requirement.specifier)
+        )
+    split = {package: sorted(found) for package, found in versions.items() if len(found) > 1}
+    assert not split, f"{name}: remove them from it and run make lock"
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_only_what_makes_up_for_a_python_depends_on_it(name: str) -> None:
+    marked = {
+        canonicalize_name(requirement.name)
+        for requirement in map(requirement_of, entries(name))
+        if re.search(r"\bpython_(full_)?version", str(requirement.marker or ""))
+    }
+    # asyncio.timeout as redis needs it, which 3.11.0 to 3.11.2 lack; and a part of httpx2 for
+    # Python in a browser.
+    assert marked <= {"async-timeout", "httpx2-jsfetch"}, "they differ by Python: say here why"
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])

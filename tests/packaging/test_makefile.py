@@ -17,13 +17,14 @@ BARE = {"PATH": os.environ["PATH"]}
 # Stands for the system's Python and, copied into the environment, for that one's own.
 PYTHON = """#!/usr/bin/env bash
 case "$*" in
+  -c*print*) echo "${VERSION:-3.99}" ;;
   --version) echo "Python 3.99" ;;
   -c*version_info*) exit "${TOO_OLD:-0}" ;;
   "-m pip "*--version) exit "${NO_PIP:-0}" ;;
   *) echo "$(basename "$0") $*" >> "$LOG" ;;
 esac
 if [[ "$1 $2" == "-m venv" ]]; then
-  rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python
+  rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python"
 elif [[ "$2" == "benchmarks" || "$1 $2" == *tests[./]* ]]; then
   echo '{"last": true}'
 fi
@@ -110,6 +111,57 @@ def test_another_device_starts_anew_and_then_stays(clone: Path) -> None:
 
     make(clone, "bench")
     assert calls(clone) == ["python -m benchmarks"]
+
+
+def another_python(clone: Path) -> str:
+    python = clone / "another-python"
+    python.write_text(PYTHON.replace("${VERSION:-3.99}", "3.98"))
+    python.chmod(0o755)
+    return "PYTHON=./another-python"
+
+
+def test_another_python_has_an_environment_beside_that_of_the_first(clone: Path) -> None:
+    make(clone, "install")
+    calls(clone)
+    assert make(clone, "bench", another_python(clone)).returncode == 0
+    asked = calls(clone)
+    assert asked[0] == "another-python -m venv --clear .venv-3.98"
+    assert "--require-hashes -r locks/cpu.txt" in asked[1]
+    assert asked[-1] == "python -m benchmarks"
+    assert (clone / ".venv-3.98" / ".installed-cpu").exists()
+
+    assert make(clone, "install", "PYTHON=./system-python").returncode == 0
+    assert make(clone, "install", another_python(clone)).returncode == 0
+    assert calls(clone) == []
+
+
+def test_the_uv_of_the_first_environment_installs_into_the_others(clone: Path) -> None:
+    make(clone, "install")
+    calls(clone)
+    uv = clone / ".venv" / "bin" / "uv"
+    uv.write_text('#!/usr/bin/env bash\necho "uv $*" >> "$LOG"\n')
+    uv.chmod(0o755)
+    assert make(clone, "install", another_python(clone)).returncode == 0
+    install = "uv pip install --quiet --python .venv-3.98/bin/python "
+    assert calls(clone)[1:] == [
+        f"{install}--require-hashes -r locks/cpu.txt",
+        f"{install}--no-deps --no-build-isolation -e .",
+    ]
+
+
+def test_the_first_environment_is_of_the_python_that_is_named(clone: Path) -> None:
+    assert make(clone, "install", another_python(clone)).returncode == 0
+    assert calls(clone)[0] == "another-python -m venv --clear .venv"
+    without = subprocess.run(["make", "bench"], cwd=clone, env=BARE | {"LOG": "log"}, check=False)
+    assert without.returncode == 0
+    assert calls(clone) == ["python -m benchmarks"]
+
+
+def test_a_python_that_does_not_run_is_refused(clone: Path) -> None:
+    make(clone, "install")
+    refused = make(clone, "test", "PYTHON=./no-python")
+    assert refused.returncode != 0
+    assert 'PYTHON is "./no-python", which does not run' in refused.stderr
 
 
 def test_an_unknown_device_is_refused(clone: Path) -> None:

@@ -187,6 +187,30 @@ class Fleet:
                     raise RuntimeError(f"{name} ended with status {status}; {worker.tail()}")
             self._workers[name] = Worker(self._rig, name)
 
+    def start_again(self) -> None:
+        """Start every replica's process anew; all of them have ended."""
+        for name in self._workers:
+            self.join(name)
+
+    def await_ends(self, *statuses: int) -> None:
+        """Wait until every replica has ended by itself.
+
+        Raises TimeoutError, and RuntimeError for a status that is none of these.
+        """
+        for name, worker in self._workers.items():
+            status = worker.wait(READY_S)
+            if status not in statuses:
+                raise RuntimeError(f"{name} ended with status {status}; {worker.tail()}")
+
+    def await_ready(self) -> None:
+        """Return when every replica is ready, none of them asleep."""
+
+        def ready() -> bool:
+            self.tend()
+            return not any(worker.not_ready() for worker in self._workers.values())
+
+        await_that(ready, READY_S, "all replicas ready", self.marks)
+
     def marks(self) -> dict[str, tuple[int, float]]:
         """What each replica that is not asleep has committed: its process, its micro-batches."""
         return {name: self._mark(name) for name in self.names}

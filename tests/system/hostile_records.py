@@ -1,7 +1,7 @@
 """Random records that try to break a worker: bodies, keys, headers, timestamps and sizes.
 
-A record is drawn aspect by aspect. Each ``Maker`` uses about half of the kinds of each aspect, so
-that a fault which stops everything does not hide all others in every round.
+A record is drawn aspect by aspect. Each ``Maker`` uses a share of the kinds of each aspect: with
+half of them, a fault which stops everything does not hide all others in every round.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from tests.system.hostile_bodies import Bodies, Sizes, filler, near
+from tests.system.hostile_bodies import Kinds, Sizes, filler, near
 from tests.system.raw_produce import RawRecord
 
 COPIED_HEADER = "trace"
@@ -21,10 +21,21 @@ _SCHEMA_HEADER = b"__value_schema_id"
 _LONGEST_KEY_KEPT = 1024
 _LARGE_BYTES = 1_000_000
 _DAY_MS = 86_400_000
-_KIND_SHARE = 0.5
 
 Header = tuple[bytes, bytes | None]
 T = TypeVar("T")
+
+
+class Values(Protocol):
+    """Values of records, for one schema of events."""
+
+    def good(self) -> bytes:
+        """An event that is scored."""
+        ...
+
+    def kinds(self) -> Kinds:
+        """A function for each kind of hostile value."""
+        ...
 
 
 class Aspect(Generic[T]):
@@ -34,7 +45,8 @@ class Aspect(Generic[T]):
         name: Name of the aspect.
         draw: Source of all choices.
         plain: Makes the ordinary value.
-        kinds: Make the hostile ones, of which about half are used.
+        kinds: Make the hostile ones.
+        kind_share: Share of the kinds that are used.
         share: Share of hostile values.
     """
 
@@ -44,10 +56,11 @@ class Aspect(Generic[T]):
         draw: random.Random,
         plain: Callable[[], T],
         kinds: dict[str, Callable[[], T]],
+        kind_share: float,
         share: float,
     ) -> None:
         self._name, self._draw, self._plain, self._share = name, draw, plain, share
-        self._kinds = {kind: make for kind, make in kinds.items() if draw.random() < _KIND_SHARE}
+        self._kinds = {kind: make for kind, make in kinds.items() if draw.random() < kind_share}
 
     def __call__(self) -> tuple[T, str]:
         """A value, and its kind as ``aspect: kind``."""
@@ -70,17 +83,22 @@ class Maker:
 
     Args:
         draw: Source of all choices.
+        values: Bodies of the records.
         sizes: Bounds that sizes are drawn near.
         topic: The input topic, which forged headers name.
+        kinds: Share of the kinds that are used.
     """
 
-    def __init__(self, draw: random.Random, sizes: Sizes, topic: str) -> None:
+    def __init__(
+        self, draw: random.Random, values: Values, sizes: Sizes, topic: str, *, kinds: float = 0.5
+    ) -> None:
         self._draw, self._sizes, self._topic = draw, sizes, topic
-        bodies = Bodies(draw, sizes)
-        self._value = Aspect[bytes | None]("body", draw, bodies.good, bodies.kinds(), 0.5)
-        self._key = Aspect[bytes | None]("key", draw, self._plain_key, self._keys(), 0.2)
-        self._headers = Aspect[list[Header]]("headers", draw, list, self._header_kinds(), 0.35)
-        self._timestamp = Aspect[int]("timestamp", draw, now_ms, self._timestamps(), 0.2)
+        self._value = Aspect[bytes | None]("body", draw, values.good, values.kinds(), kinds, 0.5)
+        self._key = Aspect[bytes | None]("key", draw, self._plain_key, self._keys(), kinds, 0.2)
+        self._headers = Aspect[list[Header]](
+            "headers", draw, list, self._header_kinds(), kinds, 0.35
+        )
+        self._timestamp = Aspect[int]("timestamp", draw, now_ms, self._timestamps(), kinds, 0.2)
 
     def __call__(self) -> Hostile:
         """The next record."""

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.oracles.answered import Answer, Pipeline, Verdict
 from tests.system.fleet import Worker
+from tests.system.hostile_bodies import Bodies
 from tests.system.hostile_flood import Flood
 from tests.system.hostile_limits import draw_limits, make_folder, make_topics
 from tests.system.hostile_records import Maker
@@ -161,7 +162,8 @@ class Round:
         self._pipeline = Pipeline(self._bootstrap, *topics.values())
         self._admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
         topic, partitions = self._pipeline.inputs, self._limits.partitions
-        maker = Maker(draw, self._limits.sizes(), topic)
+        sizes = self._limits.sizes()
+        maker = Maker(draw, Bodies(draw, sizes), sizes, topic)
         self._flood = Flood(draw, self._bootstrap, topic, partitions, maker)
         self._inputs = [TopicPartition(topic, partition) for partition in range(partitions)]
         # No member: it only asks what is committed.

@@ -18,9 +18,9 @@ from tests.system.rig import ROOT, Rig
 _SCHEMA_ID = 1
 _TICK_S = 0.01
 _FLUSH_S = 120.0
-_CUSTOMERS, _TERMINALS = 200, 400
-_FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
-_STEP_MS = 1_000
+_CUSTOMERS, TERMINALS = 200, 400
+FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
+STEP_MS = 1_000
 _BAD_SHARE = 0.01
 _HEADERS_SHARE = 0.02
 _DELAYED_SHARE, _LONGEST_DELAY_MS = 0.05, 600_000
@@ -63,7 +63,8 @@ class Load:
     def stop(self) -> None:
         """Stop, and see all of it acknowledged. Raises TimeoutError if it is not."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if left := self._producer.flush(_FLUSH_S):
             raise TimeoutError(f"{left} records of the load were not acknowledged")
 
@@ -98,7 +99,7 @@ class Load:
 
     def _event(self) -> dict[str, Any]:
         draw = self._random
-        now_ms = _FIRST_TIME_MS + _STEP_MS * self.sent
+        now_ms = FIRST_TIME_MS + STEP_MS * self.sent
         if self._recent and draw.random() < _AGAIN_SHARE:
             again: dict[str, Any] = draw.choice(self._recent) | {"tx_time": now_ms}
             return again
@@ -108,7 +109,7 @@ class Load:
             # Whole seconds: many events are at the very time of another.
             "tx_time": now_ms - delay_ms // 1000 * 1000,
             "customer_id": str(int(_CUSTOMERS * draw.random() ** 3)),
-            "terminal_id": str(draw.randrange(_TERMINALS)),
+            "terminal_id": str(draw.randrange(TERMINALS)),
             "amount": round(draw.lognormvariate(3.5, 1.0), 2),
         }
         self._recent.append(event)

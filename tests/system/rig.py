@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from tests.oracles.topics import read_to_end
 from worker.embedded.process import LOOPBACK
 from worker.embedded.topics import committed_offsets, create_topics
 
@@ -27,6 +28,7 @@ SESSION_TIMEOUT_S = 6.0
 _LOOK_S = 0.1
 _COMMAND_S = 120.0
 _AUDIT_S = 240.0
+_DELETION_S = 60.0
 
 
 def await_that(
@@ -65,18 +67,64 @@ class Rig:
         self.bootstrap, redis_url = servers
         name = folder.name
         self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
+        # Another number of partitions than the input's: its order must survive the mixing.
+        self._sizes = dict(zip(self.topics, (partitions, partitions + 1, 1), strict=True))
         self.group = name
         self._trained = trained
-        self._partitions = partitions
-        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        self.partitions = partitions
         folder.mkdir(parents=True)
         sections = _settings(self, redis_url, trained)
         for section, own in (settings or {}).items():
             sections[section] = {**sections.get(section, {}), **own}
         (folder / "worker.yaml").write_text(yaml.safe_dump(sections))
-        # Another number of partitions than the input's: its order must survive the mixing.
-        sizes = dict(zip(self.topics.values(), (partitions, partitions + 1, 1), strict=True))
-        create_topics(self.bootstrap, sizes)
+        self.create_topics(*self.topics)
+
+    def configure(self, section: str, **values: Any) -> None:
+        """Change a section of worker.yaml, for the workers that start from now on."""
+        path = self.folder / "worker.yaml"
+        sections = yaml.safe_load(path.read_text())
+        sections[section] = {**sections.get(section, {}), **values}
+        path.write_text(yaml.safe_dump(sections))
+
+    def create_topics(self, *roles: str) -> None:
+        """Create topics by their names in worker.yaml without ``_topic``."""
+        create_topics(self.bootstrap, {self.topics[role]: self._sizes[role] for role in roles})
+        # One that knows the leaders of deleted topics is told that they are not (measured).
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def delete_topics(self, *roles: str) -> None:
+        """Delete topics by their names in worker.yaml without ``_topic``."""
+        for answer in self._admin.delete_topics([self.topics[role] for role in roles]).values():
+            answer.result(_DELETION_S)
+
+    def pass_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Let each input partition grow to an offset, by aborted records, which need no answer."""
+        topic = self.topics["input"]
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": topic, "log_level": 0}
+        )
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition, end in self.ends().items():
+            for _ in range(end, offsets[partition]):
+                producer.produce(topic, b"", partition=partition)
+                producer.poll(0)
+        producer.flush()
+        producer.abort_transaction()
+
+    def outputs(self) -> int:
+        """Number of committed scores and dead letters."""
+        return sum(
+            len(messages)
+            for role in ("output", "dead_letter")
+            for messages in read_to_end(self.bootstrap, self.topics[role])
+        )
+
+    def input_id(self) -> str:
+        """Kafka's id of the input topic, which is another one for each creation."""
+        name = self.topics["input"]
+        asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=10)
+        return str(asked[name].result().topic_id)
 
     def load_lookups(self) -> None:
         """Fill the store. Without it every lookup takes its defaults, which is a score as well."""
@@ -103,7 +151,7 @@ class Rig:
 
     def checkpoints(self) -> dict[int, int]:
         """The group's committed offset of each input partition that has one."""
-        sizes = {self.topics["input"]: self._partitions}
+        sizes = {self.topics["input"]: self.partitions}
         answers = committed_offsets(self.bootstrap, self.group, sizes)
         return {at.partition: at.offset for at in answers if at.offset >= 0}
 
@@ -134,7 +182,7 @@ class Rig:
         await_that(near, deadline_s, "all records read", lambda: (_quietly(self.checkpoints), ends))
 
     def _inputs(self) -> list[TopicPartition]:
-        return [TopicPartition(self.topics["input"], p) for p in range(self._partitions)]
+        return [TopicPartition(self.topics["input"], p) for p in range(self.partitions)]
 
 
 def run(command: Sequence[str], timeout_s: float) -> str:

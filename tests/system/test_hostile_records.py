@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.system.hostile_bodies import Sizes
+from tests.system.hostile_bodies import Bodies, Sizes
 from tests.system.hostile_limits import draw_limits
 from tests.system.hostile_records import Hostile, Maker
 
@@ -12,8 +12,9 @@ SIZES = Sizes(input=5_000, scores=2_000, dead_letters=2_000, decoded=5_000)
 HEADER_KINDS = ("name not UTF-8", "forged answer", "forged, large", "thousands")
 
 
-def drawn(seed: int, count: int) -> list[Hostile]:
-    make = Maker(random.Random(seed), SIZES, "topic")
+def drawn(seed: int, count: int, kinds: float = 0.5) -> list[Hostile]:
+    draw = random.Random(seed)
+    make = Maker(draw, Bodies(draw, SIZES), SIZES, "topic", kinds=kinds)
     return [make() for _ in range(count)]
 
 
@@ -34,6 +35,11 @@ def test_each_kind_is_drawn_in_some_rounds_only() -> None:
         "timestamp",
     }
     assert len(set().union(*rounds)) > 45
+
+
+def test_each_kind_is_drawn_where_all_are_asked_for() -> None:
+    kinds = {kind for h in drawn(1, 1_000, kinds=1.0) for kind in h.kinds}
+    assert kinds >= {f"headers: {kind}" for kind in HEADER_KINDS}
 
 
 def test_limits_are_of_each_sort_and_a_dead_letter_topic_takes_every_dead_letter() -> None:

@@ -115,7 +115,8 @@ def _kafka(
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
-    look = partial(_sample, settings, feature_set, source.partitions, store_holds=store_holds)
+    both = source, (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, feature_set, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -159,13 +160,19 @@ def _group(
 
 
 def _sample(
-    settings: WorkerSettings, feature_set: FeatureSet, partitions: int, *, store_holds: bool
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    source: topics.Topic,
+    output: topics.Topic | None,
+    *,
+    store_holds: bool,
 ) -> list[Finding]:
-    records = sample.read_sample(settings, partitions)
+    records = sample.read_sample(settings, source.partitions)
+    findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
-        return sample.check_sample(settings, feature_set, records, None)
+        return [*findings, *sample.check_sample(settings, feature_set, records, None)]
     with closing(open_store(settings)) as opened:
-        return sample.check_sample(settings, feature_set, records, opened)
+        return [*findings, *sample.check_sample(settings, feature_set, records, opened)]
 
 
 def _kept(

@@ -20,7 +20,7 @@ from schemas.errors import RecordError
 from schemas.text import as_text
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
-from worker.poll import records_of
+from worker.records import records_of
 from worker.settings import WorkerSettings
 from worker.wire import schema_source
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from worker.checks.finding import Finding, failed, many, ok, skipped, warning
+from worker.dead_letter import LARGEST_OVERSIZE_BYTES
 from worker.kafka import topic_settings, whole_number
 from worker.settings import Kafka, WorkerSettings
 from worker.topics import InputTopic, retention_of
@@ -19,6 +20,7 @@ _SHORT_RETENTION_MS = 24 * 3_600_000
 # librdkafka's own, and the bytes of an answer that are not records.
 _RECEIVE_BYTES = 100_000_000
 _ANSWER_BYTES = 512
+_CLOCKS_MS = 10 * 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Topic:
     def as_input(self) -> InputTopic:
         """Describe it as the input topic."""
         return InputTopic(self.name, self.topic_id, self.partitions, retention_of(self.settings))
+
+    @property
+    def is_compacted(self) -> bool:
+        """True for a topic that takes records with a key only, and keeps the last of each key."""
+        return "compact" in self.settings.get("cleanup.policy", "")
 
 
 def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
@@ -126,7 +133,7 @@ def _rights(check: str, topic: Topic) -> Iterator[Finding]:
 
 
 def _input(topic: Topic) -> Iterator[Finding]:
-    if "compact" in topic.settings.get("cleanup.policy", ""):
+    if topic.is_compacted:
         found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
         remedy = "set it to delete: compaction takes away events that were not scored yet"
         yield warning(INPUT, found, remedy)
@@ -153,6 +160,8 @@ def judge_size(kafka: Kafka, topic: Topic) -> Iterator[Finding]:
 
 
 def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding]:
+    yield from _compacted(check, topic)
+    yield from _timestamps(check, topic)
     if source is None:
         return
     if check == OUTPUT and topic.partitions != source.partitions:
@@ -165,10 +174,59 @@ def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding
     own, largest = topic.number("max.message.bytes"), source.number("max.message.bytes")
     if check != DEAD_LETTERS or own is None or largest is None:
         return
-    if own < largest:
+    if own < LARGEST_OVERSIZE_BYTES:
+        found = f"{topic.name} takes records up to {own:,} bytes only"
+        remedy = (
+            f"raise its max.message.bytes to {LARGEST_OVERSIZE_BYTES:,} at least: a dead letter "
+            "without its record takes so much, and one that does not fit stops the worker"
+        )
+        yield failed(check, found, remedy)
+    elif own < largest:
         found = f"{topic.name} takes records up to {own:,} bytes, {source.name} up to {largest:,}"
         remedy = "raise its max.message.bytes: a larger dead letter keeps only its hash and size"
         yield warning(check, found, remedy)
+
+
+def _compacted(check: str, topic: Topic) -> Iterator[Finding]:
+    if not topic.is_compacted:
+        return
+    found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
+    remedy = "set it to delete: "
+    if check == DEAD_LETTERS:
+        remedy += "it takes no record without a key, and one dead letter without stops the worker"
+        yield failed(check, found, remedy)
+    else:
+        remedy += "it keeps the last score of each key only, and takes no score without one"
+        yield warning(check, found, remedy)
+
+
+def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> list[Finding]:
+    """Fail a compacted output topic where input records have no key."""
+    without = sum(key is None for key in keys)
+    if topic is None or not topic.is_compacted or not without:
+        return []
+    found = (
+        f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}, and {without} of the "
+        f"last {len(keys)} input records have no key"
+    )
+    remedy = "set it to delete, or key the input records: a score without a key is a dead letter"
+    return [failed(OUTPUT, found, remedy)]
+
+
+def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
+    """Warn where clocks that differ a little, or a record that waits a little, lead to refusals."""
+    if topic.settings.get("message.timestamp.type") == "LogAppendTime":
+        return
+    for side in ("before", "after"):
+        name = f"message.timestamp.{side}.max.ms"
+        bound_ms = topic.number(name)
+        if bound_ms is not None and bound_ms < _CLOCKS_MS:
+            found = f"{topic.name}: {name} is {bound_ms:,}"
+            remedy = (
+                f"raise it to {_CLOCKS_MS:,} at least: records carry the time of their writing by "
+                "the worker's clock, and the topic refuses those beyond"
+            )
+            yield warning(check, found, remedy)
 
 
 def _replication(topics: Collection[Topic], brokers: int) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,8 +168,11 @@ def read_letters(log: TopicLog) -> dict[Place, Longs]:
         for headers in records.headers or []:
             told = {name: value for name, value in headers or [] if name in wanted}
             if len(told) == len(wanted):
-                topic, partition, offset = ((told[name] or b"").decode() for name in wanted)
-                found.setdefault((topic, int(partition)), set()).add(int(offset))
+                topic, partition, offset = (told[name] or b"" for name in wanted)
+                # Other programs may write into the topic, with the same names.
+                with suppress(ValueError):
+                    place = topic.decode(), int(partition)
+                    found.setdefault(place, set()).add(int(offset))
     return {place: np.array(sorted(offsets), np.int64) for place, offsets in found.items()}
 
 

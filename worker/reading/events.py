@@ -78,6 +78,7 @@ class LogEvents:
             records.partitions,
             records.offsets,
             records.timestamps,
+            faults=records.faults,
         )
         batch, errors = self._feature_set.bind(places, decoded)
         return batch, [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 from features.definition import FeatureSet
 from features.labels import LabelRows
@@ -43,8 +44,9 @@ class LabelRecords:
         headers = records.headers or [None] * len(records)
         read = [self._values.read(v, h) for v, h in zip(records.values, headers, strict=True)]
         bad = {row: found for row, found in enumerate(read) if isinstance(found, RecordError)}
+        bad |= records.faults
         decoded = decode_rows(
-            [{} if isinstance(found, RecordError) else found for found in read],
+            [{} if row in bad else cast("dict[str, Any]", found) for row, found in enumerate(read)],
             self._paths,
             self._fields.aliases,
             f"topic {self._topic}",

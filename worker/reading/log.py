@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from schemas.batch import Records
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 from worker.kafka import make_consumer
-from worker.poll import records_of
+from worker.records import records_of
 from worker.settings import Kafka
 
 log = structlog.get_logger(__name__)

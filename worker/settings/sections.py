@@ -106,6 +106,12 @@ class Delivery(Section):
     watchdog_s: float = Field(
         default=120.0, gt=0, description="A call that overstays this ends the process, seconds."
     )
+    refused_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="The worker ends when the dead-letter topic has refused a dead letter for so "
+        "long, seconds.",
+    )
     drain_s: float = Field(
         default=20.0, gt=0, description="Bound on finishing after SIGTERM, in seconds."
     )

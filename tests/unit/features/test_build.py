@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from features.build import Built, Events, FileEvents, Partitioning, build
 from features.build.swept import SweptStore
@@ -216,18 +218,80 @@ def test_a_row_without_the_key_of_its_partition_is_no_event(tmp_path: Path) -> N
     assert result.refused == {"partition_key_missing": 1}
 
 
-def test_a_file_without_rows_makes_a_table_without_rows(tmp_path: Path) -> None:
-    path = write(tmp_path / "events.parquet", transactions(5, 1).slice(0, 0))
-    table, result = built(tmp_path / "out.parquet", [path])
-    assert (table.num_rows, result.rows) == (0, 0)
-    assert table.column_names[-7:] == [
-        "transaction_id",
-        "tx_time",
-        "customer_id",
-        "terminal_id",
-        "amount_minor",
-        "label",
-        "label_time",
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_file_without_rows_makes_no_table(suffix: str, tmp_path: Path) -> None:
+    path, out = tmp_path / f"events.{suffix}", tmp_path / "out.parquet"
+    if suffix == "parquet":
+        write(path, transactions(5, 1).slice(0, 0))
+    else:
+        path.write_text("\n")
+    with pytest.raises(ConfigurationError, match="nothing is built: the input has no rows"):
+        built(out, [path])
+    assert not out.exists()
+
+
+def test_a_file_without_events_makes_no_table_and_says_why(tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    out.write_bytes(b"before")
+    path = lines(tmp_path / "events.jsonl", ["{broken", row(1, transaction_id=""), "{"])
+    with pytest.raises(ConfigurationError) as caught:
+        built(out, [path], chunk_rows=1)
+    assert str(caught.value) == (
+        "nothing is built: of 3 rows none is an event (2 body_invalid, 1 event_id_missing); the "
+        f"first is {path}, row 0: body_invalid: the line is no JSON object. Correct the input, or "
+        "name its columns under events of features.yaml"
+    )
+    assert out.read_bytes() == b"before"
+    # One event is enough, in whichever file it is.
+    more = lines(tmp_path / "more.jsonl", [row(0)])
+    table, result = built(out, [path, more])
+    assert (table.num_rows, result.refused.total()) == (1, 3)
+
+
+def unit_set(folder: Path, unit: str) -> FeatureSet:
+    """The handbook's set with a plain number as its time."""
+    values = yaml.safe_load(SET.read_text())
+    schema = json.loads((SET.parent / values["events"]["schema"]).read_text())
+    for field in schema["fields"]:
+        if field["name"] == "tx_time":
+            field["type"] = "long"
+    (folder / "tx.avsc").write_text(json.dumps(schema))
+    values["events"] |= {"schema": "tx.avsc", "time": {"field": "tx_time", "unit": unit}}
+    (folder / "features.yaml").write_text(yaml.safe_dump(values))
+    return load_feature_set(folder / "features.yaml")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("form", ["timestamp", "text", "number"])
+def test_a_time_of_a_unit_may_be_a_timestamp_or_text(
+    unit: str, form: str, tmp_path: Path, seed: int
+) -> None:
+    made = unit_set(tmp_path, unit)
+    table = transactions(50, seed)
+    times = table["TX_DATETIME"].cast(pa.timestamp("us"))
+    if form == "number":
+        times = times.cast(pa.timestamp(unit)).cast(pa.int64())
+    elif form == "text":
+        times = pc.strftime(times, "%Y-%m-%dT%H:%M:%S")
+    at = table.column_names.index("TX_DATETIME")
+    path = write(tmp_path / "events.parquet", table.set_column(at, "TX_DATETIME", times))
+    plain = write(tmp_path / "plain.parquet", table)
+    wanted, _ = built(tmp_path / "wanted.parquet", [plain])
+    found, result = built(tmp_path / "out.parquet", [path], feature_set=made)
+    assert result.refused == {}
+    np.testing.assert_array_equal(matrix(found), matrix(wanted))
+    if form != "number":  # whose unit `served` does not know
+        np.testing.assert_array_equal(served(made, path, 23), matrix(wanted))
+
+
+def test_an_id_that_is_a_uuid_is_text(tmp_path: Path) -> None:
+    table = transactions(3, 1)
+    ids = pa.array([bytes([n] * 16) for n in range(3)], pa.uuid())
+    at = table.column_names.index("TRANSACTION_ID")
+    path = write(tmp_path / "events.parquet", table.set_column(at, "TRANSACTION_ID", ids))
+    found, _ = built(tmp_path / "out.parquet", [path])
+    assert found["TRANSACTION_ID"].to_pylist() == [
+        str(UUID(int=n * (2**128 // 255))) for n in range(3)
     ]
 
 
@@ -304,6 +368,18 @@ def test_no_labels_are_labels_too(tmp_path: Path) -> None:
     events = without_labels(tmp_path / "events.parquet", transactions(5, 1))
     table, _ = built(tmp_path / "out.parquet", [events], labels=KnownLabels(handbook(), []))
     assert table["label"].null_count == 5
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16(), pa.decimal128(3, 1)])
+def test_nan_is_no_label_and_numbers_of_any_type_are(kind: pa.DataType, tmp_path: Path) -> None:
+    marks: list[Any] = [0, 1, None, None]
+    if pa.types.is_floating(kind):
+        marks[2] = float("nan")
+    column = pa.array(marks, pa.float64()).cast(kind)
+    path = write(tmp_path / "e.parquet", transactions(4, 1).set_column(5, "TX_FRAUD", column))
+    table, result = built(tmp_path / "out.parquet", [path])
+    assert table["label"].to_pylist() == [0, 1, None, None]
+    assert result.labelled == 2
 
 
 def test_a_label_that_is_neither_0_nor_1_is_shown(tmp_path: Path) -> None:

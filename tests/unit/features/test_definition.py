@@ -290,3 +290,29 @@ def test_fingerprints_of_the_example_are_pinned() -> None:
     made = load_feature_set(HANDBOOK)
     assert {feature.name: feature.fingerprint for feature in made.features} == golden["features"]
     assert made.fingerprint == golden["set"]
+
+
+def test_a_list_that_is_too_long_is_counted_and_not_printed(tmp_path: Path) -> None:
+    values = ", ".join(f"secret{number}" for number in range(10_001))
+    path = write_pipeline(tmp_path, FULL.replace("D0", "x").replace("[ecom, pos]", f"[{values}]"))
+    with pytest.raises(ConfigurationError) as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).startswith(f"{path}:15:")
+    assert str(refusal.value).endswith(
+        "values has 10,001 entries; at most 10,000 are allowed: keep the frequent ones, and let "
+        "other: true stand for the rest"
+    )
+    arguments = ", ".join(f"secret{number}" for number in range(40))
+    python = f"{{name: P, python: a.py:f, args: [{arguments}]}}"
+    path.write_text(FULL.replace("D0", "x") + f"  - {python}\n")
+    with pytest.raises(ConfigurationError, match="40 entries; at most 32 are allowed") as refusal:
+        load_feature_set(path)
+    assert "secret" not in str(refusal.value)
+
+
+def test_of_many_refusals_the_first_are_shown(tmp_path: Path) -> None:
+    values = ", ".join("0.5" for _ in range(1_000))
+    path = write_pipeline(tmp_path, FULL.replace("D0", "x").replace("[ecom, pos]", f"[{values}]"))
+    with pytest.raises(ConfigurationError, match=r"\n… and 1,9\d\d more$") as refusal:
+        load_feature_set(path)
+    assert len(str(refusal.value).splitlines()) <= 51

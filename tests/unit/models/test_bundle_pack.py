@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ def test_names_that_do_not_fit_are_refused_with_the_option(
             r"objective is multi:softprob with 2 .* binary:logistic, binary:logitraw and reg:\*",
         ),
         ({"objective": "rank:pairwise"}, "rank:pairwise"),
-        ({"booster": "dart"}, "booster is dart"),
+        ({"booster": "dart", "rate_drop": 0.9, "verbosity": 0}, "booster is dart"),
     ],
 )
 def test_a_model_without_one_margin_a_row_is_refused(
@@ -160,6 +161,30 @@ def test_a_model_without_one_margin_a_row_is_refused(
     trained(tmp_path / "model.ubj", **params)
     with pytest.raises(BundleRefusedError, match=said):
         pack(tmp_path / "model.ubj", GENERATE)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0, 0.5], [0.5] * 4, 0.5])
+def test_weights_of_trees_that_this_xgboost_may_ignore_are_refused(
+    tmp_path: Path, weights: Any
+) -> None:
+    """XGBoost 3.4 saves DART as gbtree with weights; 3.2 loads it and scores without them."""
+    model = tmp_path / "model.json"
+    trained(model)
+    written = json.loads(model.read_bytes())
+    written["learner"]["gradient_booster"]["model"]["weight_drop"] = weights
+    model.write_text(json.dumps(written))
+    with pytest.raises(BundleRefusedError, match="booster is dart, accepted: gbtree"):
+        pack(model, GENERATE)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_weights_of_one_change_nothing(tmp_path: Path) -> None:
+    model = tmp_path / "model.json"
+    trained(model)
+    written = json.loads(model.read_bytes())
+    written["learner"]["gradient_booster"]["model"]["weight_drop"] = [1.0] * 4
+    model.write_text(json.dumps(written))
+    assert pack(model, GENERATE).trees == 4
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

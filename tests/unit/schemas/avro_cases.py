@@ -47,7 +47,7 @@ class SchemaMaker:
         if depth:
             kinds += ["record", "optional record"]
         if depth and self._collections:
-            kinds += ["array", "map", "union", "null", "bytes"]
+            kinds += ["array", "map", "union", "null", "bytes", "chain", "tree"]
         return kinds
 
     def _type(self, kind: str, depth: int) -> Schema:  # noqa: C901, PLR0911 - one case a kind
@@ -84,6 +84,12 @@ class SchemaMaker:
                 return {"type": kind, "items" if kind == "array" else "values": item}
             case "union":
                 return ["null", "long", "string", self.record(depth - 1)]
+            case "chain" | "tree":
+                schema = self.record(depth - 1)
+                name = schema["name"]
+                link = ["null", name] if kind == "chain" else {"type": "array", "items": name}
+                schema["fields"].insert(self._draw(st.integers(0, 1)), {"name": "r", "type": link})
+                return schema
             case _:
                 return kind
 
@@ -97,10 +103,14 @@ def schemas(draw: st.DrawFn, *, collections: bool = True) -> Schema:
     return SchemaMaker(draw, collections=collections).record(2)
 
 
-def value_of(schema: Schema, rng: random.Random) -> Any:  # noqa: C901, PLR0911, PLR0912 - likewise
-    """A raw value (no logical types applied) of a schema."""
+def value_of(  # noqa: C901, PLR0911, PLR0912 - likewise
+    schema: Schema, rng: random.Random, within: Mapping[str, Schema] | None = None
+) -> Any:
+    """A raw value (no logical types applied) of a schema. within: the records around it, by name."""
+    within = within or {}
     if isinstance(schema, list):
-        return value_of(rng.choice(schema), rng)
+        return value_of(rng.choice(schema), rng, within)
+    schema = within.get(schema, schema) if isinstance(schema, str) else schema
     base = schema if isinstance(schema, str) else schema["type"]
     match base:
         case "null":
@@ -124,11 +134,15 @@ def value_of(schema: Schema, rng: random.Random) -> Any:  # noqa: C901, PLR0911,
         case "enum":
             return rng.choice(schema["symbols"])
         case "array":
-            return [value_of(schema["items"], rng) for _ in range(rng.choice([0, 1, 2, 5]))]
+            item = schema["items"]
+            lengths = [0, 0, 0, 2] if isinstance(item, str) and item in within else [0, 1, 2, 5]
+            return [value_of(item, rng, within) for _ in range(rng.choice(lengths))]
         case "map":
-            return {f"k{n}": value_of(schema["values"], rng) for n in range(rng.choice([0, 1, 3]))}
+            keys = [f"k{n}" for n in range(rng.choice([0, 1, 3]))]
+            return {key: value_of(schema["values"], rng, within) for key in keys}
         case _:
-            return {item["name"]: value_of(item["type"], rng) for item in schema["fields"]}
+            within = {**within, schema["name"]: schema}
+            return {item["name"]: value_of(item["type"], rng, within) for item in schema["fields"]}
 
 
 def raw(schema: Schema, enum: Schema = None) -> Schema:
@@ -146,6 +160,50 @@ def raw(schema: Schema, enum: Schema = None) -> Schema:
     if "fields" in plain:
         plain["fields"] = [{**item, "type": raw(item["type"], enum)} for item in plain["fields"]]
     return plain
+
+
+def finite(schema: Schema) -> Schema:
+    """The schema without the fields in which a record contains itself."""
+    if isinstance(schema, list):
+        return [finite(branch) for branch in schema]
+    if isinstance(schema, str):
+        return schema
+    plain = dict(schema)
+    for key in ("items", "values"):
+        if key in plain:
+            plain[key] = finite(plain[key])
+    if "fields" in plain:
+        plain["fields"] = [
+            {**item, "type": finite(item["type"])}
+            for item in plain["fields"]
+            if item["name"] != "r"
+        ]
+    return plain
+
+
+def careless(schema: Schema) -> Schema:
+    """The same bytes under a schema with the faults that writers' schemas have."""
+    if isinstance(schema, list):
+        return [careless(branch) for branch in schema]
+    if isinstance(schema, str):
+        return schema
+    faulty = dict(schema)
+    for key in ("items", "values"):
+        if key in faulty:
+            faulty[key] = careless(faulty[key])
+    match faulty["type"]:
+        case "record":
+            faulty["fields"] = [
+                {**item, "type": careless(item["type"]), "default": [], "aliases": "-"}
+                for item in faulty["fields"]
+            ]
+        case "enum":
+            faulty |= {"symbols": [f"{symbol}-é" for symbol in faulty["symbols"]], "default": "-"}
+        case "fixed" | "bytes" if faulty.get("logicalType") == "decimal":
+            faulty["precision"] = 1_000
+        case _ if "logicalType" not in faulty:
+            faulty |= {"logicalType": "timestamp-millis", "scale": "x"}
+    return faulty
 
 
 def encode(schema: Schema, value: Any) -> bytes:

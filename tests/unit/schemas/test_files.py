@@ -273,6 +273,32 @@ def test_lines_that_are_no_objects_are_errors_of_their_rows(tmp_path: Path) -> N
     assert count_rows(path) == len(lines)
 
 
+@pytest.mark.parametrize("depth", [300, 900, 1_500, 5_000, 20_000])
+@pytest.mark.parametrize(("start", "end"), [(b'{"v":', b"}"), (b"[", b"]")])
+def test_lines_nested_deeply_are_errors_of_their_rows(
+    tmp_path: Path, start: bytes, end: bytes, depth: int
+) -> None:
+    """Versions of Python read JSON of other depths, and some deeper than they can follow it."""
+    path = tmp_path / "events.jsonl"
+    line = b'{"w": ' + start * depth + b"1" + end * depth + b"}"
+    path.write_bytes(b"\n".join([b'{"v": 1}', line, b'{"v": 3}']))
+
+    (decoded,) = read_events(path, {"v": (Kind.LONG, 0, False)}, {})
+
+    assert plain(decoded.columns["v"]) == [1, None, 3]
+    assert decoded.errors.keys() == {1}
+
+
+def test_many_brackets_side_by_side_are_no_depth(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"v": 1, "w": [' + b"[{}]," * 500 + b"0]}")
+
+    (decoded,) = read_events(path, {"v": (Kind.LONG, 0, False)}, {})
+
+    assert plain(decoded.columns["v"]) == [1]
+    assert not decoded.errors
+
+
 def test_json_lines_may_lack_a_field_after_the_first_chunk(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('nonsense\n{"old": 1}\n{}\n{"v": 2}\n{"old": 3, "v": 4}\n', encoding="utf-8")

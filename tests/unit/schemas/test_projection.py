@@ -10,9 +10,10 @@ import pytest
 from schemas.batch import Kind
 from schemas.columns import FEW
 from schemas.decode import Decoder
+from schemas.definitions import SchemaRefusedError
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import SchemaId
-from schemas.types import MAX_DEPTH, SchemaRefusedError, Type, parse_record_schema
+from schemas.types import MAX_DEPTH, Type, parse_record_schema
 from tests.unit.schemas import avro_cases as avro
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}

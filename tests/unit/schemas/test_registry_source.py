@@ -18,9 +18,6 @@ from tests.fakes import Clock
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = json.dumps({"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]})
-NODE = json.dumps(
-    {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
-)
 AWAY = DependencyUnavailableError("no answer")
 GIVE_UP_S = 600.0
 
@@ -318,7 +315,6 @@ def test_a_registry_that_knows_a_guid_has_a_path_for_them(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"schema": NODE}, "Node contains itself"),
         ({"schema": '{"type": "object"}', "schemaType": "JSON"}, "JSON, not Avro"),
         ({"schema": '"bytes"', "schemaType": "AVRO"}, "top level is bytes"),
         ({"schema": '{"type": "wreckord", "name": "A"}'}, "wreckord"),
@@ -334,6 +330,24 @@ def test_a_registered_schema_that_is_not_read(
         assert isinstance(found, RecordError)
         assert reason in found.message
     assert client.count(2) == 1
+
+
+def test_a_registered_schema_with_faults_that_reading_does_not_meet(
+    registry: RegistrySchemaSource, client: Client
+) -> None:
+    node = {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
+    again = {"type": "fixed", "name": "F", "size": 2, "logicalType": "decimal", "precision": 50}
+    fields = [
+        {"name": "n", "type": node, "default": 7},
+        {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["a-b"]}},
+        {"name": "f", "type": again},
+        {"name": "g", "type": {**again, "doc": "the same"}},
+    ]
+    event = {"type": "record", "name": "Event", "fields": fields}
+    client.answers["schemas/ids/2"] = {"schema": json.dumps(["null", event])}
+    found = get(registry, 2)
+    assert isinstance(found, Type)
+    assert [field.name for field in found.branches[1].fields] == ["n", "e", "f", "g"]
 
 
 def refers(name: str, *others: str) -> dict[str, Any]:

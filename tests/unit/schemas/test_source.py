@@ -14,7 +14,6 @@ from schemas.types import Type
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = {"type": "record", "name": "Event", "fields": [{"name": "id", "type": "string"}]}
-NODE = {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
 
 
 def code_of(found: Type | RecordError) -> ErrorCode:
@@ -55,13 +54,41 @@ def test_a_file_may_refer_to_files_beside_it(tmp_path: Path) -> None:
     assert found.fields[0].type.fields[0].name == "pan"
 
 
+def test_files_may_refer_to_one_another_and_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    fields = [{"name": "a", "type": "A"}, {"name": "b", "type": "B"}]
+    a = {"type": "record", "name": "A", "fields": [{"name": "b", "type": ["null", "B"]}]}
+    b = {"type": "record", "name": "B", "fields": [{"name": "id", "type": "string"}]}
+    for name, schema in {"A": a, "B": b}.items():
+        (tmp_path / f"{name}.avsc").write_text(json.dumps(schema), "utf-8-sig")
+    path = tmp_path / "event.avsc"
+    path.write_text(json.dumps({**EVENT, "fields": fields}), "utf-8-sig")
+    found = FileSchemaSource({1: path}).get_all([1])[1]
+    assert isinstance(found, Type)
+    assert [field.type.name for field in found.fields] == ["A", "B"]
+    # Two files that each need the other first define nothing.
+    b["fields"][0]["type"] = "A"  # type: ignore[index]
+    (tmp_path / "B.avsc").write_text(json.dumps(b))
+    with pytest.raises(ConfigurationError, match="which is not defined"):
+        FileSchemaSource({1: path})
+
+
+def test_a_file_may_have_faults_that_reading_does_not_meet(tmp_path: Path) -> None:
+    node = {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
+    channel = {"type": "enum", "name": "Channel", "symbols": ["card-present"], "default": "x"}
+    fields = [{"name": "n", "type": node}, {"name": "c", "type": channel, "default": 7}]
+    path = tmp_path / "event.avsc"
+    path.write_text(json.dumps([{**EVENT, "fields": fields}, "null"]))
+    found = FileSchemaSource({1: path}).get_all([1])[1]
+    assert isinstance(found, Type)
+    assert found.branches[0].fields[1].type.symbols == ("card-present",)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (None, "No such file"),
         ("{", "JSON"),
         ('"string"', "top level is string"),
-        (json.dumps(NODE), "Node contains itself"),
         ('{"type": "record", "name": "A", "fields": [{"name": "b", "type": "Beyond"}]}', "Beyond"),
         ('{"type": "wreckord", "name": "A", "fields": []}', "wreckord"),
     ],

@@ -15,7 +15,7 @@ import pytest
 
 from schemas.errors import ErrorCode, RecordError
 from schemas.framing import SchemaId
-from schemas.types import Type, parse_record_schema
+from schemas.types import Type, parse_writer_schema
 from schemas.values import ValueReader
 
 LABEL = json.loads((Path(__file__).parents[3] / "schemas" / "label.avsc").read_text())
@@ -56,7 +56,7 @@ class Schemas:
     def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
         self.asked += 1
         unknown = RecordError(ErrorCode.SCHEMA_UNKNOWN, "nobody knows 9")
-        schema = parse_record_schema(self.schema)
+        schema = parse_writer_schema(self.schema)
         return {schema_id: unknown if schema_id == 9 else schema for schema_id in schema_ids}
 
 
@@ -127,3 +127,30 @@ def test_schemas_with_arrays_are_refused() -> None:
     found = ValueReader(Schemas(schema), 1_000).read(framed(1, b"\x00"), None)
     assert isinstance(found, RecordError)
     assert found.code is ErrorCode.SCHEMA_REFUSED
+
+
+def test_schemas_with_records_that_contain_themselves_are_refused() -> None:
+    """A body could be followed until the stack ends."""
+    link = {"name": "a", "type": ["null", "A"]}
+    schema = {"type": "record", "name": "A", "fields": [link]}
+    for refused in (schema, {"type": "record", "name": "B", "fields": [{**link, "type": schema}]}):
+        found = ValueReader(Schemas(refused), 1_000).read(framed(1, b"\x00"), None)
+        assert isinstance(found, RecordError)
+        assert found.code is ErrorCode.SCHEMA_REFUSED
+
+
+def test_symbols_need_not_be_names() -> None:
+    kind = {"type": "enum", "name": "K", "symbols": ["card-present", "2nd"]}
+    fields = [{"name": "k", "type": ["null", kind]}, {"name": "l", "type": "K", "default": 1}]
+    schema = {"type": "record", "name": "A", "fields": fields}
+    found = ValueReader(Schemas(schema), 1_000).read(framed(1, b"\x02\x00\x02"), None)
+    assert found == {"k": "card-present", "l": "2nd"}
+
+
+def test_a_union_at_the_top_gives_its_records() -> None:
+    reader = ValueReader(Schemas(["null", "string", LABEL]), 1_000)
+    assert reader.read(framed(1, b"\x04" + body(LABEL, RECORD)), None) == RECORD
+    for other in (b"\x00", b"\x02\x02x"):
+        found = reader.read(framed(1, other), None)
+        assert isinstance(found, RecordError)
+        assert found.code is ErrorCode.BODY_INVALID

@@ -32,7 +32,15 @@ from worker.checks.finding import Finding, State, examined, failed, holds, ok, r
 from worker.checks.group import Group, judge_group, judge_start
 from worker.checks.sample import judge_errors, judge_keys, judge_lookup
 from worker.checks.store import judge_store
-from worker.checks.topics import DEAD_LETTERS, INPUT, OUTPUT, Topic, judge_size, judge_topics
+from worker.checks.topics import (
+    DEAD_LETTERS,
+    INPUT,
+    OUTPUT,
+    Topic,
+    judge_keys_of_scores,
+    judge_size,
+    judge_topics,
+)
 from worker.checks.wire import check_scores, check_writers
 from worker.cli.check import check
 from worker.cli.findings import lines
@@ -451,9 +459,44 @@ def test_topics_that_fit_each_other() -> None:
         ),
         (
             DEAD_LETTERS,
-            other(TOPIC, {"max.message.bytes": "1000"}),
+            other(TOPIC, {"max.message.bytes": "2559"}),
+            State.FAILED,
+            "up to 2,559 bytes only",
+            "raise its max.message.bytes to 2,560",
+        ),
+        (
+            DEAD_LETTERS,
+            other(TOPIC, {"cleanup.policy": "compact,delete"}),
+            State.FAILED,
+            "compact,delete",
+            "no record without a key",
+        ),
+        (
+            OUTPUT,
+            other(TOPIC, {"cleanup.policy": "compact"}),
             State.WARNING,
-            "up to 1,000 bytes",
+            "compact",
+            "last score of each key",
+        ),
+        (
+            OUTPUT,
+            other(TOPIC, {"message.timestamp.before.max.ms": "599999"}),
+            State.WARNING,
+            "before.max.ms is 599,999",
+            "raise it to 600,000",
+        ),
+        (
+            DEAD_LETTERS,
+            other(TOPIC, {"message.timestamp.after.max.ms": "0"}),
+            State.WARNING,
+            "after.max.ms is 0",
+            "raise it",
+        ),
+        (
+            DEAD_LETTERS,
+            other(TOPIC, {"max.message.bytes": "2560"}),
+            State.WARNING,
+            "up to 2,560 bytes",
             "raise its max.message.bytes",
         ),
         ("replication", other(TOPIC, replicas=1), State.WARNING, "kept once", "three brokers"),
@@ -482,6 +525,20 @@ def test_what_is_wrong_with_a_topic_is_found(
     assert [finding for finding in findings if finding.state is not State.OK] == [
         found_by(findings, check)
     ]
+
+
+def test_bounds_of_timestamps_do_not_matter_where_the_broker_gives_them() -> None:
+    settings = {"message.timestamp.before.max.ms": "0", "message.timestamp.type": "LogAppendTime"}
+    findings = judge_topics({**ROLES, OUTPUT: other(TOPIC, settings)}, 3)
+    assert {finding.state for finding in findings} == {State.OK}
+
+
+def test_a_compacted_output_topic_fails_where_records_have_no_key() -> None:
+    compacted = other(TOPIC, {"cleanup.policy": "compact"})
+    (finding,) = judge_keys_of_scores(compacted, [b"k", None, b"", None])
+    says(finding, State.FAILED, "2 of the last 4 input records have no key", "key the input")
+    assert judge_keys_of_scores(compacted, [b"k", b""]) == []
+    assert judge_keys_of_scores(TOPIC, [None]) == judge_keys_of_scores(None, [None]) == []
 
 
 def test_one_broker_keeps_everything_once() -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.fakes import FakeConsumer, FakeProducer, Sent, kafka_error
+from tests.fakes import FakeConsumer, FakeMessage, FakeProducer, Sent, kafka_error
 from worker.checkpoint import AtLeastOnce, ExactlyOnce
 from worker.errors import (
     BatchAbortedError,
     DeliveryError,
     DeliveryFatalError,
     OutcomeUnknownError,
-    OutputTooLargeError,
+    RecordsRefusedError,
 )
-from worker.publish import Outbox, SizeLimits
+from worker.publish import Outbox, Parcel, SizeLimits
 from worker.watchdog import Watchdog
 
 NOTES = {0: "note of 0", 2: "note of 2"}
@@ -31,6 +32,14 @@ COMMITTED = [
     "produce_batch",
     "send_offsets_to_transaction",
     "commit_transaction",
+]
+REFUSALS = [
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
 ]
 Tell = Callable[[KafkaError | None, Any], None]
 
@@ -49,10 +58,15 @@ class Guards(Watchdog):
             yield
 
 
+def use(producer: FakeProducer, told: Tell) -> Any:
+    producer.on_delivery = told
+    return producer
+
+
 def exactly_once(*producers: FakeProducer, watchdog: Watchdog | None = None) -> ExactlyOnce:
     made = iter(producers)
     return ExactlyOnce(
-        make_producer=lambda: cast("Any", next(made)),
+        make_producer=lambda told: use(next(made), told),
         replica="host-0",
         topics=TOPICS,
         limits=lambda: LIMITS,
@@ -61,10 +75,10 @@ def exactly_once(*producers: FakeProducer, watchdog: Watchdog | None = None) -> 
     )
 
 
-def refusal(checkpoint: ExactlyOnce | AtLeastOnce) -> DeliveryError:
+def refusal(checkpoint: ExactlyOnce | AtLeastOnce, outbox: Outbox = OUTBOX) -> DeliveryError:
     """What a delivery is refused with."""
     with pytest.raises(DeliveryError) as raised:
-        checkpoint.deliver(OUTBOX)
+        checkpoint.deliver(outbox)
     return raised.value
 
 
@@ -195,21 +209,77 @@ def test_after_any_other_answer_the_transaction_is_left_to_the_next_producer(
     assert "abort_transaction" not in producer.calls
 
 
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("apart", [False, True], ids=["at the commit", "before a parcel"])
+def test_a_refused_record_aborts_and_is_told_with_what_the_client_said_of_it(
+    code: int, apart: bool
+) -> None:
+    producer = FakeProducer(refuses=lambda sent: code if sent.value == b"bad" else None)
+    checkpoint = exactly_once(producer)
+    checkpoint.open()
+    bad = Parcel([b"k"], [b"bad"], None, [])
+    outbox = replace(OUTBOX, values=[b"v"], apart=[bad, bad]) if apart else OUTBOX
+    if not apart:
+        outbox = replace(OUTBOX, keys=[b"k", b"k"], values=[b"v", b"bad"])
+    error = refusal(checkpoint, outbox)
+    assert isinstance(error, RecordsRefusedError)
+    assert not error.others_written
+    told = [(report.record, report.error.code(), report.topic) for report in error.reports]
+    assert (
+        told == [(b"bad", code, "scores")]
+        if apart
+        else [(v, code, "scores") for v in (b"v", b"bad")]
+    )
+    assert (error.cause.code() if error.cause else None) == (None if apart else code)
+    assert producer.calls[-1] == "abort_transaction"
+    assert (producer.written, len(producer.sent)) == ([], 2)
+
+
+def test_parcels_are_sent_one_after_the_other_in_one_transaction() -> None:
+    producer = FakeProducer()
+    checkpoint = exactly_once(producer)
+    checkpoint.open()
+    parcels = [Parcel([None], [b"1"], None, []), Parcel([None], [b"2"], None, [])]
+    checkpoint.deliver(replace(OUTBOX, apart=parcels))
+    assert producer.calls == [
+        "init_transactions",
+        "begin_transaction",
+        *["produce_batch", "poll"] * 3,
+        "send_offsets_to_transaction",
+        "commit_transaction",
+    ]
+    assert [sent.value for sent in producer.written] == [b"v", b"1", b"2"]
+
+
+def test_a_refusal_that_no_record_is_reported_with_leaves_the_outcome_unknown() -> None:
+    error = kafka_error(KafkaError.INVALID_RECORD, txn_requires_abort=True)
+    refused, producer = delivered_after("commit_transaction", error)
+    assert type(refused) is OutcomeUnknownError
+    assert producer.calls[-1] == "abort_transaction"
+
+
+def test_a_record_that_the_client_refuses_aborts_before_the_offsets_are_sent() -> None:
+    producer = FakeProducer(batch_fault=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    checkpoint = exactly_once(producer)
+    checkpoint.open()
+    error = refusal(checkpoint)
+    assert isinstance(error, RecordsRefusedError)
+    assert [report.record for report in error.reports] == [b"v"]
+    assert producer.calls[-2:] == ["produce_batch", "abort_transaction"]
+
+
 @pytest.mark.parametrize(
-    ("call", "error"),
+    "code",
     [
-        (
-            "commit_transaction",
-            kafka_error(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True),
-        ),
-        ("produce_batch", kafka_error(KafkaError.MSG_SIZE_TOO_LARGE)),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     ],
-    ids=["by the broker", "by the client"],
 )
-def test_a_record_too_large_aborts_and_is_told_apart(call: str, error: KafkaException) -> None:
-    refused, producer = delivered_after(call, error)
-    assert type(refused) is OutputTooLargeError
-    assert producer.calls[-2:] == [call, "abort_transaction"]
+def test_where_the_worker_may_not_write_the_outcome_names_the_remedy(code: int) -> None:
+    refused, _ = delivered_after("commit_transaction", kafka_error(code, txn_requires_abort=True))
+    assert type(refused) is OutcomeUnknownError
+    assert "allow this worker's user" in str(refused)
 
 
 def test_a_full_queue_aborts() -> None:
@@ -293,7 +363,7 @@ class AtLeast:
 
         def make(tell: Tell) -> Any:
             self.told.append(tell)
-            return self.producer
+            return use(self.producer, tell)
 
         self.checkpoint = AtLeastOnce(
             make_producer=make,
@@ -310,7 +380,7 @@ class AtLeast:
 
         def report() -> None:
             for error in errors:
-                self.told[-1](error, None)
+                self.told[-1](error, FakeMessage((0, -1001), b"v", b"k", on="scores"))
 
         self.producer.when_flushed = report
 
@@ -336,13 +406,17 @@ def test_at_least_once_commits_nothing_while_scores_are_unacknowledged() -> None
     ("errors", "kind"),
     [
         ([KafkaError(KafkaError._MSG_TIMED_OUT)], OutcomeUnknownError),
-        ([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)], OutputTooLargeError),
+        ([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)], RecordsRefusedError),
+        (
+            [KafkaError(KafkaError.INVALID_RECORD), KafkaError(KafkaError._MSG_TIMED_OUT)],
+            OutcomeUnknownError,
+        ),
         (
             [KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.UNKNOWN, fatal=True)],
             DeliveryFatalError,
         ),
     ],
-    ids=["lost", "too large", "fatal"],
+    ids=["lost", "too large", "refused and lost", "fatal"],
 )
 def test_at_least_once_commits_nothing_when_a_score_was_not_accepted(
     errors: list[KafkaError], kind: type[DeliveryError]
@@ -355,7 +429,7 @@ def test_at_least_once_commits_nothing_when_a_score_was_not_accepted(
 
 def test_at_least_once_forgets_what_an_earlier_batch_failed_with() -> None:
     at_least = AtLeast()
-    at_least.told[-1](KafkaError(KafkaError._MSG_TIMED_OUT), None)
+    at_least.told[-1](KafkaError(KafkaError._MSG_TIMED_OUT), FakeMessage())
     at_least.producer.when_flushed = lambda: at_least.told[-1](None, None)
     at_least.checkpoint.deliver(OUTBOX)
     assert at_least.consumer.commits == [{0: 5, 2: 9}]
@@ -389,7 +463,7 @@ def test_at_least_once_notices_one_partition_whose_commit_was_refused() -> None:
 def test_at_least_once_tells_a_record_that_the_client_refuses_from_a_full_queue() -> None:
     at_least = AtLeast()
     at_least.producer.batch_fault = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-    assert type(refusal(at_least.checkpoint)) is OutputTooLargeError
+    assert type(refusal(at_least.checkpoint)) is RecordsRefusedError
     at_least.producer.batch_fault = None
     at_least.producer.room = 0
     assert type(refusal(at_least.checkpoint)) is BatchAbortedError
@@ -405,3 +479,17 @@ def test_at_least_once_open_replaces_the_producer() -> None:
     assert (len(first.sent), len(at_least.producer.sent)) == (0, 1)
     at_least.checkpoint.close()
     assert type(refusal(at_least.checkpoint)) is OutcomeUnknownError
+
+
+def test_at_least_once_tells_which_records_of_a_refused_batch_are_written() -> None:
+    at_least = AtLeast()
+    at_least.producer.refuses = lambda sent: (
+        KafkaError.INVALID_TIMESTAMP if sent.value == b"bad" else None
+    )
+    parcels = [Parcel([b"k"], [b"bad"], None, []), Parcel([b"k"], [b"good"], None, [])]
+    error = refusal(at_least.checkpoint, replace(OUTBOX, apart=parcels))
+    assert isinstance(error, RecordsRefusedError)
+    assert error.others_written
+    assert [report.record for report in error.reports] == [b"bad"]
+    assert [sent.value for sent in at_least.producer.written] == [b"v", b"good"]
+    assert at_least.consumer.commits == []

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from features.build import FileEvents
 from features.explain import Explainer
 from features.state import ShownHistory, ShownLabel, ShownMember
+from features.store.memory import MemoryStore
 from schemas.errors import ConfigurationError
 from tests.event_files import Row, lines, row
 from tests.healthy import edit, healthy_pipeline
@@ -69,6 +70,54 @@ def test_rows_that_are_no_events_are_counted_by_code_and_the_first_are_shown(
     assert "7 are no events: 6 body_invalid, 1 event_id_missing" in shown
     assert f"  {path}, row 1: body_invalid: the line is no JSON object" in shown
     assert sum(line.startswith(f"  {path}") for line in shown) == 5
+
+
+def test_a_build_of_nothing_is_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    path = tmp_path / "events.jsonl"
+    for content, said in (
+        (json.dumps([row(0)]), "is a JSON array: one object on each line is read; jq"),
+        (
+            "{broken\n",
+            "nothing is built: of 1 rows none is an event (1 body_invalid); the first is",
+        ),
+        ("", "nothing is built: the input has no rows"),
+    ):
+        path.write_text(content)
+        assert said in refusal("build", "--set", SET, "--events", path, "--out", out)
+    assert not out.exists()
+
+
+def test_labels_of_which_none_is_one_are_an_error(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    labels = lines(
+        tmp_path / "labels.jsonl", ["{broken", json.dumps({"event_id": "7", "fraud": 2})]
+    )
+    build = ("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
+    assert refusal(*build) == (
+        f"--labels: {labels}: of 2 rows none is a label; correct them, or name their columns under "
+        "events of features.yaml"
+    )
+    assert not out.exists()
+
+
+def test_a_load_of_labels_of_which_none_is_one_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = healthy_pipeline(tmp_path / "p")
+    shares = {"name": "S", "window": "fraud_share", "by": "customer", "over": "1d", "delay": "7d"}
+    edit(folder / "features.yaml", lambda values: values["features"].append(shares))
+    edit(folder / "worker.yaml", lambda values: values["store"].update(max_lag_s=3_600))
+    monkeypatch.setattr("worker.app.open_store", lambda _: MemoryStore())
+    path = lines(tmp_path / "labels.jsonl", ["{broken"])
+    assert f"{path}: of 1 rows none is a label" in refusal("load-labels", path, "-p", folder)
+    day = "2018-04-01"
+    good = {"event_id": "7", "fraud": 1, "event_time": day, "label_time": day, "customer": "c"}
+    done = run("load-labels", lines(path, ["{broken", json.dumps(good)]), "-p", folder)
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["labels"] == 1
+    # No labels yet are no error: they are loaded again and again.
+    assert run("load-labels", lines(path, []), "-p", folder).exit_code == 0
 
 
 def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:

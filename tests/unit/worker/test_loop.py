@@ -32,7 +32,6 @@ from worker.errors import (
     BatchAbortedError,
     DeliveryFatalError,
     OutcomeUnknownError,
-    OutputTooLargeError,
     TopicReplacedError,
 )
 from worker.metrics import REGISTRY
@@ -238,27 +237,56 @@ def test_an_error_of_the_stations_ends_the_loop_after_the_delivery_in_flight() -
     assert bench.consumer.closed
 
 
-def test_output_too_large_gets_a_new_producer_that_knows_the_topics_limits() -> None:
+def test_unknown_outcomes_in_a_row_back_off_and_make_the_worker_unready() -> None:
     bench = Bench({0: 4})
-    bench.checkpoint.outcomes.append(raising(OutputTooLargeError("10 MB")))
+    at: list[tuple[float, list[str]]] = []
+
+    def unknown() -> None:
+        at.append((bench.clock.now, bench.health.ready()))
+        raise OutcomeUnknownError("Topic authorization failed")
+
+    bench.checkpoint.outcomes.extend([unknown] * 10)
     bench.run()
-    assert bench.journal.count("open") == 2
+    waits = np.diff([now for now, _ in at])
+    assert (np.diff(waits) >= -0.11).all()
+    assert waits[0] < 0.5
+    assert waits[-1] == pytest.approx(2.0, abs=0.3)
+    reasons = ["delivery is away: Topic authorization failed"]
+    assert [ready for _, ready in at] == [[]] * 3 + [reasons] * 7
+    assert bench.health.ready() == ["draining"]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert bench.consumer.paused == set()
 
 
-def test_output_too_large_twice_in_a_row_ends_the_worker_instead_of_a_loop() -> None:
+def test_a_stop_ends_the_wait_for_an_unknown_outcome() -> None:
     bench = Bench({0: 4})
-    bench.checkpoint.outcomes.extend([raising(OutputTooLargeError("10 MB"))] * 2)
-    with pytest.raises(DeliveryFatalError, match=r"max\.message\.bytes"):
-        bench.run()
+    outcomes = iter(range(100))
 
+    def unknown() -> None:
+        if next(outcomes) == 8:
+            bench.loop.stop()
+        raise OutcomeUnknownError("timed out")
 
-def test_output_too_large_again_after_a_commit_is_no_second_time() -> None:
-    bench = Bench({0: 6})
-    too_large = raising(OutputTooLargeError("10 MB"))
-    bench.checkpoint.outcomes.extend([too_large, lambda: None, too_large])
+    bench.checkpoint.outcomes.extend([unknown] * 100)
     bench.run()
-    assert bench.answered == [f"0/{i}" for i in range(6)]
+    assert len(bench.checkpoint.outcomes) == 91
+    assert bench.consumer.checkpoints == {}
+
+
+def test_a_stop_while_a_delivery_fails_commits_nothing_behind_it() -> None:
+    bench = Bench({0: 4})
+    second_is_prepared = threading.Event()
+    bench.process.then.extend([lambda: None, second_is_prepared.set])
+
+    def abort() -> None:
+        assert second_is_prepared.wait(PATIENCE_S)
+        bench.loop.stop()
+        raise BatchAbortedError("not a member")
+
+    bench.checkpoint.outcomes.append(abort)
+    bench.run()
+    assert len(bench.checkpoint.delivered) == 1
+    assert bench.consumer.checkpoints == {}
 
 
 # partitions that move

@@ -269,6 +269,22 @@ def test_pack_makes_a_bundle_that_the_pipeline_takes(pipeline: Path, tmp_path: P
     assert "note: it says nothing of how its features are defined" in no_set
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_file_of_feature_names_may_begin_with_a_byte_order_mark(
+    encoding: str, pipeline: Path, tmp_path: Path
+) -> None:
+    names = list(load_feature_set(pipeline / "features.yaml").names)
+    text = "\r\n".join(names)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "names.txt").write_bytes(f"{mark}{text}\r\n".encode(encoding))
+    model = saved_model(tmp_path, names)
+    common = ("pack", "--model", model, "--name", "own", "--version", "3")
+    features = ("--features-from", pipeline / "features.yaml")
+    given = ("--feature-names", f"@{tmp_path / 'names.txt'}", "--out", tmp_path / "out", "--json")
+    said = json.loads(run(*common, *features, *given).stdout)
+    assert [feature["name"] for feature in said["features"]] == names
+
+
 def test_pack_refuses_with_the_option_that_helps(pipeline: Path, tmp_path: Path) -> None:
     model = saved_model(tmp_path, ["a", "b"])
     common = ("pack", "--model", model, "--name", "own", "--version", "3", "--out", tmp_path / "o")

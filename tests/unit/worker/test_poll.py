@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, ErrorCode
 from tests.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
 from worker.errors import DeliveryFatalError, TopicReplacedError
 from worker.health import Health
@@ -111,6 +112,22 @@ def test_headers_are_none_when_no_record_has_any() -> None:
     polled = assigned(consumer, 0).poll(2, 0.1)
     assert polled is not None
     assert polled.records.headers is None
+
+
+def test_a_record_whose_headers_cannot_be_read_has_a_fault_and_its_neighbours_have_theirs() -> None:
+    consumer = FakeConsumer({0: 3})
+    consumer.messages[0, 0] = FakeMessage((0, 0), extra=[("h", b"1")])
+    consumer.messages[0, 1] = FakeMessage((0, 1), unreadable=True)
+    polled = assigned(consumer, 0).poll(3, 0.1)
+    assert polled is not None
+    records = polled.records
+    assert records.headers == [[("h", b"1")], None, None]
+    assert {row: fault.code for row, fault in records.faults.items()} == {
+        1: ErrorCode.HEADER_INVALID
+    }
+    assert (records.keys[1], records.values[1]) == (b"key", b"body")
+    assert list(records.take(np.array([2, 1])).faults) == [1]
+    assert records.take(np.array([0, 2])).faults == {}
 
 
 def test_the_membership_is_that_of_the_moment_after_the_records() -> None:

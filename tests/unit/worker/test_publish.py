@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,10 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.batch import Headers, Position
 from schemas.errors import ErrorCode
-from tests.fakes import FakeProducer, Sent
+from tests.fakes import FakeProducer, Sent, kafka_error
 from worker.dead_letter import HEADER_PREFIX, RECORD_OVERHEAD_BYTES, DeadLetter
 from worker.errors import BatchAbortedError
-from worker.publish import Outbox, Publisher, SizeLimits, too_large
+from worker.publish import Outbox, Publisher, SizeLimits, too_large, without_key
+from worker.reports import Reports
 
 LIMITS = SizeLimits(1_000_000, 1_000_000)
 LETTER = DeadLetter(
@@ -22,8 +22,8 @@ LETTER = DeadLetter(
     ErrorCode.BODY_TRUNCATED,
     b"k",
     b"\x00bad",
-    [("trace", b"\xff"), (f"{HEADER_PREFIX}code", b"body_truncated")],
-    1_600_000_000_000,
+    (("trace", b"\xff"),),
+    ((f"{HEADER_PREFIX}code", b"body_truncated"),),
 )
 
 
@@ -41,8 +41,10 @@ def outbox(
     )
 
 
-def publish(producer: FakeProducer, out: Outbox, limits: SizeLimits = LIMITS) -> None:
-    Publisher(cast("Any", producer), "scores", "dead").publish(out, limits)
+def publish(producer: FakeProducer, out: Outbox, limits: SizeLimits = LIMITS) -> Reports:
+    reports = Reports()
+    Publisher(cast("Any", producer), "scores", "dead", reports).publish(out, limits)
+    return reports
 
 
 def test_scores_go_out_in_one_call_in_their_order() -> None:
@@ -61,17 +63,11 @@ def test_scores_with_headers_keep_each_its_own() -> None:
     ]
 
 
-def test_a_dead_letter_is_the_record_as_it_came_with_its_own_time() -> None:
+def test_a_dead_letter_is_the_record_as_it_came_and_the_client_gives_it_its_time() -> None:
     producer = FakeProducer()
     publish(producer, outbox(0, None, [LETTER]))
-    assert producer.sent == [Sent("dead", b"\x00bad", b"k", LETTER.headers, 1_600_000_000_000)]
+    assert producer.sent == [Sent("dead", b"\x00bad", b"k", LETTER.headers)]
     assert producer.calls == ["produce"]
-
-
-def test_a_record_without_a_time_gets_the_time_of_its_dead_letter() -> None:
-    producer = FakeProducer()
-    publish(producer, outbox(0, None, [replace(LETTER, timestamp=-1)]))
-    assert producer.sent[0].timestamp == 0
 
 
 def test_a_dead_letter_takes_its_oversize_form_exactly_where_its_topic_is_too_small() -> None:
@@ -98,11 +94,34 @@ def test_a_queue_that_is_too_small_aborts_and_names_the_remedy(out: Outbox) -> N
     publish(FakeProducer(room=3), out)
 
 
-def test_a_record_that_the_client_refuses_is_not_dropped_in_silence() -> None:
+def test_records_that_the_client_refuses_are_reported_and_the_others_are_queued() -> None:
     producer = FakeProducer(batch_fault=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    producer.fail("produce", kafka_error(KafkaError.MSG_SIZE_TOO_LARGE))
+    reports = publish(producer, outbox(2, None, [LETTER, LETTER])).all()
+    assert [(report.record, report.topic) for report in reports] == [
+        (b"v0", "scores"),
+        (b"v1", "scores"),
+        (LETTER, "dead"),
+    ]
+    assert [report.partition for report in reports] == [None] * 3
+    assert [sent.topic for sent in producer.sent] == ["dead"]
+
+
+@pytest.mark.parametrize("headers", [None, [[("h", b"1")]]], ids=["batch", "with headers"])
+def test_any_other_error_of_the_client_is_raised(headers: Sequence[Headers] | None) -> None:
+    fault = kafka_error(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    producer = FakeProducer(batch_fault=fault.args[0])
+    producer.fail("produce", fault)
     with pytest.raises(KafkaException) as raised:
-        publish(producer, outbox(2))
-    assert raised.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+        publish(producer, outbox(1, headers))
+    assert raised.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_scores_without_a_key_are_told_where_their_topic_needs_one() -> None:
+    keys = [b"k", None, b"", None]
+    assert without_key(keys, SizeLimits(1, 1)) == []
+    assert without_key(keys, SizeLimits(1, 1, keyed_scores=True)) == [1, 3]
+    assert without_key([b"k"], SizeLimits(1, 1, keyed_scores=True)) == []
 
 
 def test_rows_too_large_are_those_beyond_the_limit_key_and_overhead_counted() -> None:

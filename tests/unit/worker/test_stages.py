@@ -18,7 +18,12 @@ from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
 from schemas.batch import Headers, Records
-from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
+from schemas.errors import (
+    ConfigurationError,
+    DependencyUnavailableError,
+    ErrorCode,
+    RecordError,
+)
 from tests.golden import replay
 from tests.payments import TIME_MS, bad_records, body, framed, good_record, text, write_pipeline
 from tests.windowed import NUMBER, windowed_pipeline
@@ -131,6 +136,36 @@ def test_a_score_too_large_for_its_topic_is_a_dead_letter_and_counts_as_none(
     assert sum(processed.decisions.values()) == 2
 
 
+def test_a_score_without_a_key_is_a_dead_letter_where_its_topic_is_compacted(
+    stages: Stages,
+) -> None:
+    given = replace(records([good_record(i) for i in range(3)]), keys=[b"k", None, b""])
+    keyed = replace(stages, limits=lambda: SizeLimits(2**20, 2**20, keyed_scores=True))
+    processed = keyed(given)
+    assert (processed.keys, len(processed.values)) == ([b"k", b""], 2)
+    (letter,) = processed.dead_letters
+    assert (letter.position.offset, letter.code) == (1, ErrorCode.OUTPUT_REFUSED)
+    assert sum(processed.decisions.values()) == 2
+    assert processed.records.offsets.tolist() == [0, 2]
+    assert len(stages(given).dead_letters) == 0
+
+
+def test_a_record_whose_headers_cannot_be_read_is_a_dead_letter_with_its_key_and_value(
+    stages: Stages,
+) -> None:
+    fault = RecordError(ErrorCode.HEADER_INVALID, "the name of a header is not UTF-8")
+    given = replace(
+        records([good_record(0), good_record(1), b"broken"]), faults={1: fault, 2: fault}
+    )
+    processed = stages(given)
+    assert [score["event_id"] for score in scores(processed.values)] == ["p-0"]
+    assert [(letter.code, letter.key, letter.value) for letter in processed.dead_letters] == [
+        (ErrorCode.HEADER_INVALID, b"k1", good_record(1)),
+        (ErrorCode.HEADER_INVALID, b"k2", b"broken"),
+    ]
+    assert not any(name.endswith("schema.id") for name, _ in processed.dead_letters[0].headers)
+
+
 def test_a_score_is_too_large_with_its_headers(stages: Stages) -> None:
     """The broker would refuse it, twice, and then the worker would end."""
     headers: list[Headers | None] = [None, [("trace", b"x" * 3000)], [("trace", b"x")]]
@@ -141,6 +176,14 @@ def test_a_score_is_too_large_with_its_headers(stages: Stages) -> None:
     assert letters[1].code is ErrorCode.OUTPUT_TOO_LARGE
     assert letters[1].value == good_record(1)
     assert processed.headers == [[("trace", b"x")]]
+
+
+def test_dead_letters_keep_the_order_of_their_partition_whatever_station_they_come_from(
+    stages: Stages,
+) -> None:
+    small = replace(stages, limits=lambda: SizeLimits(2000, 2**20))
+    processed = small(records([with_note(0, 3000), b"broken", with_note(2, 3000), b"broken"]))
+    assert [letter.position.offset for letter in processed.dead_letters] == [0, 1, 2, 3]
 
 
 def test_flags_are_counted_on_scored_events_alone() -> None:

@@ -38,7 +38,10 @@ _SHOWN = 5
 
 
 def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
-    """All labels of a file; None where there is no file."""
+    """All labels of a file; None where there is no file.
+
+    Raises ConfigurationError where it has rows and none of them is a label.
+    """
     from features.labels import KnownLabels, LabelFile
 
     if path is None:
@@ -48,6 +51,7 @@ def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | No
         parts.append(rows)
         refused += errors
     tell_refused("labels", len(refused), refused)
+    refuse_nothing(f"--labels: {path}", sum(map(len, parts)), len(refused))
     return KnownLabels(feature_set, parts)
 
 
@@ -63,6 +67,17 @@ def tell_refused(
         note(f"  {refusal.where}: {refusal.code}: {refusal.message}")
     if count > _SHOWN:
         note("  …")
+
+
+def refuse_nothing(source: str, labels: int, refused: int) -> None:
+    """Raise ConfigurationError where a source has rows and none of them is a label."""
+    from schemas.errors import ConfigurationError
+
+    if refused and not labels:
+        raise ConfigurationError(
+            f"{source}: of {refused:,} rows none is a label; correct them, or name their columns "
+            "under events of features.yaml"
+        )
 
 
 def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.features.inputs import note, tell_refused
+from worker.cli.features.inputs import note, refuse_nothing, tell_refused
 from worker.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def load_labels(
         store.close()
     loaded = loader.loaded
     tell_refused("labels", loaded.refused, loaded.examples)
+    refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
     print(
         json.dumps(
             {

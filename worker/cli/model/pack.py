@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,10 +87,15 @@ def _listed(text: str) -> list[str]:
         return [name.strip() for name in text.split(",")]
     path = Path(text[1:])
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--feature-names: {path} cannot be read ({error})") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def _text(data: bytes) -> str:
+    """Text in UTF-8, or as Windows writes it in UTF-16, with or without a byte order mark."""
+    return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
 
 
 def _features(path: Path) -> Sequence[NamedFeature]:
