@@ -31,9 +31,9 @@ class Span:
 
     def __str__(self) -> str:
         days = "all days" if self.days is None else f"{self.days:g} days"
-        return (
-            days if self.half_life is None else f"{days}, half the weight every {self.half_life:g}"
-        )
+        if self.half_life is None:
+            return days
+        return f"{days} with a half-life of {self.half_life:g} days"
 
 
 @dataclass(frozen=True, slots=True)

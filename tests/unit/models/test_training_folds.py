@@ -218,3 +218,11 @@ def test_days_that_are_not_there_are_refused(
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
     with pytest.raises(ConfigurationError, match=named):
         planned(table, since, last)
+
+
+def test_spans_are_told_in_words() -> None:
+    assert [str(span) for span in (Span(7), Span(None), Span(None, 30))] == [
+        "7 days",
+        "all days",
+        "all days with a half-life of 30 days",
+    ]
