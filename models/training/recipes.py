@@ -11,7 +11,7 @@ import numpy as np
 Params = Mapping[str, Any]
 
 MANY_FRAUDS: Final = 2_000
-"""Frauds to learn from, from which on deep trees are tried."""
+"""Frauds to learn from, from which on trees are deep."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,7 @@ DEEP: Final = Recipe(
     },
     space={
         "max_depth": (5, 6, 7, 8),
-        "learning_rate": (0.1, 0.15, 0.2),
+        "learning_rate": (0.15, 0.2, 0.3),
         "min_child_weight": (1.0, 3.0, 10.0),
         "subsample": (0.5, 0.7, 0.85),
         "colsample_bynode": (0.5, 0.7, 0.85),

@@ -116,8 +116,11 @@ def out_of_fold(
 ) -> list[Margins]:
     """For each fold the margins of its assessed events, by a model of the fold's own."""
 
+    threads = max(1, workers // len(parts))
+
     def margins(part: Part) -> Margins:
-        booster = boost(_data(events, part, params), rounds, seed=seed, threads=1, params=params)
+        data = _data(events, part, params)
+        booster = boost(data, rounds, seed=seed, threads=threads, params=params)
         return margins_of(booster, events.matrix[part.fold.assess])
 
     with ThreadPoolExecutor(min(workers, len(parts))) as pool:

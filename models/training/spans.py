@@ -16,7 +16,7 @@ from schemas.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A span with a recipe: what the first part of the search chooses from."""
+    """A span with its recipe: what the first part of the search chooses from."""
 
     span: Span
     recipe: Recipe
@@ -60,13 +60,12 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
 
 
 def ways(folds: Mapping[Span, Sequence[Fold]]) -> list[Way]:
-    """Each span, with deep trees too where its folds have many frauds to learn from."""
-    return [
-        Way(span, recipe)
+    """Each span with its recipe: deep trees where all its folds have many frauds to learn from."""
+    frauds = {
+        span: min(int(fold.train_labels.sum()) for fold in of_span)
         for span, of_span in folds.items()
-        for recipe in (FEW, DEEP)
-        if recipe is FEW or min(int(fold.train_labels.sum()) for fold in of_span) >= MANY_FRAUDS
-    ]
+    }
+    return [Way(span, DEEP if many >= MANY_FRAUDS else FEW) for span, many in frauds.items()]
 
 
 def parts_of(

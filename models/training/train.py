@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -157,7 +158,7 @@ def _choose_way(
     wishes: Wishes,
     advance: Advance,
 ) -> tuple[Way, list[TriedSpan]]:
-    """The span and recipe whose first parameters do best on the earlier folds."""
+    """The span whose recipe's first parameters do best on the earlier folds."""
     offered = ways(folds)
     if wishes.chosen is not None or len(offered) == 1:
         return offered[0], []
@@ -167,8 +168,9 @@ def _choose_way(
     }
     fits = sum(len(parts[way.span]) for way in offered)
     step = steps(lambda done, of: advance("spans", done, of), fits)
-    best = {
-        way: search(
+
+    def first(way: Way) -> Tried:
+        return search(
             events,
             parts[way.span],
             _tries(way, wishes, 1),
@@ -178,14 +180,12 @@ def _choose_way(
             workers=wishes.workers,
             advance=step,
         )[0]
-        for way in offered
-    }
-    tried = {
-        span: max((best[way] for way in offered if way.span == span), key=lambda one: one.merit)
-        for span in folds
-    }
+
+    # one parameter set keeps as many cores busy as there are folds
+    with ThreadPoolExecutor(max(1, wishes.workers // len(parts[offered[0].span]))) as pool:
+        best = dict(zip(offered, pool.map(first, offered), strict=True))
     return max(best, key=lambda way: best[way].merit), [
-        TriedSpan(span, one.worth.average_precision, one.merit) for span, one in tried.items()
+        TriedSpan(way.span, one.worth.average_precision, one.merit) for way, one in best.items()
     ]
 
 
