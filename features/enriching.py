@@ -64,6 +64,7 @@ class Enriching:
         self._batch = batch
         self._lookups = LookupReading(tuple(feature_set.lookups.values()), batch)
         self._windows = WindowReading(feature_set.histories, batch, namespace, log)
+        self._key = namespace.key
         self.after = self._windows.after
 
     def read(self, store: OnlineStore, each: Each = map) -> Answered:
@@ -73,7 +74,7 @@ class Enriching:
         DependencyUnavailableError, and ConfigurationError where it holds something else than
         histories.
         """
-        lookups, windows, frame = self._lookups, self._windows, Frame(self._batch)
+        lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
         found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
@@ -84,7 +85,7 @@ class Enriching:
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
         frame.windows = windowed.values
-        flags = looked_up.flags | windowed.flags << np.uint32(
+        flags = looked_up.flags | windowed.flags << np.uint64(
             len(STATES) * len(self._feature_set.lookups)
         )
         return Answered(self._feature_set, frame, flags, windowed.writes, self.after)
@@ -99,7 +100,7 @@ class Answered:
 
     feature_set: Definitions
     frame: Frame
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes
     after: LogState
 
@@ -112,7 +113,7 @@ class Answered:
         first = len(made.flag_names) - len(made.hooks)
         for bit, name in enumerate(made.hooks, first):
             if name in frame.failed:
-                flags |= frame.failed[name].astype(np.uint32) << np.uint32(bit)
+                flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
         return Enriched(matrix, flags, self.writes, self.after)
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from features.definition import FeatureSet
-from schemas.batch import Column, Decoded, Records
+from features.record_time import record_times
+from schemas.batch import Column, Records
 from schemas.encode import RecordEncoder
 from schemas.errors import ConfigurationError
-from schemas.files import CHUNK_ROWS, read_events
+from schemas.files import CHUNK_ROWS, FileChunk, read_chunks
 from schemas.round_trip import RoundTrip
 from schemas.targets import PathType, targets
 from schemas.text import as_text
@@ -49,8 +51,12 @@ class EventFile:
     Fields that a file lacks take the schema's default. Rows that no record can hold are refused.
     """
 
-    def __init__(self, feature_set: FeatureSet, topic: str, prefix: bytes) -> None:
+    def __init__(
+        self, feature_set: FeatureSet, topic: str, prefix: bytes, record_time: str | None = None
+    ) -> None:
+        """record_time: the column that holds the timestamps of the records."""
         self._topic = topic
+        self._record_time = record_time
         self._feature_set = feature_set
         self._encoder = RecordEncoder(feature_set.reader_schema, prefix)
         tree = parse_record_schema(feature_set.reader_schema)
@@ -64,12 +70,16 @@ class EventFile:
         optional = {**self._optional, **(extra or {})}
         aliases = self._feature_set.aliases
         units = self._feature_set.bindings.event_time.units
-        for decoded in read_events(path, self._required, aliases, chunk, optional, units):
-            yield self._records(decoded, row, frozenset(extra or ()))
-            row += len(next(iter(decoded.columns.values())))
+        raw = [] if self._record_time is None else [self._record_time]
+        for part in read_chunks(path, self._required, aliases, chunk, optional, raw, units):
+            times = record_times(self._record_time, part.arrays, part.rows, f"event file {path}")
+            yield self._records(part, times, row, frozenset(extra or ()))
+            row += part.rows
 
-    def _records(self, decoded: Decoded, first: int, extra: frozenset[str]) -> FileRecords:
-        n = len(next(iter(decoded.columns.values())))
+    def _records(
+        self, chunk: FileChunk, times: npt.NDArray[np.int64], first: int, extra: frozenset[str]
+    ) -> FileRecords:
+        n, decoded = chunk.rows, chunk.decoded
         own = {path: column for path, column in decoded.columns.items() if path not in extra}
         held = RoundTrip(self._feature_set.reader_schema, own)(n, own)
         errors = {**held.errors, **decoded.errors}
@@ -84,7 +94,7 @@ class EventFile:
             values,
             np.zeros(len(good), np.int32),
             good.astype(np.int64) + first,
-            np.full(len(good), -1, np.int64),
+            times[good],
         )
         refused = [
             Refused(first + row, error.code.value, error.message)

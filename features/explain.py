@@ -16,6 +16,7 @@ from features.build import Events, HistoryRun
 from features.definition.document import Document
 from features.definition.spec import FeaturesFile, FeatureSpec
 from features.definition.words import describe
+from features.expression.syntax import Source
 from features.labels import KnownLabels
 from features.suggest import unknown
 from features.windows.trace import Traced
@@ -72,13 +73,17 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One feature of the event at (partition, offset). event_time: microseconds."""
+    """One feature of the event at (partition, offset). event_time: microseconds.
+
+    before: how many of the events before it have each flag.
+    """
 
     event_id: str
     event_time: int
     partition: int
     offset: int
     flags: list[str]
+    before: dict[str, int]
     feature: Explained
 
 
@@ -113,13 +118,14 @@ class Explainer:
         members = {(m.partition, m.offset) for one in traced.values() for m in one.members}
         ids = _ids(source, members)
         values = dict(zip(self.feature_set.names, enriched.matrix[0].tolist(), strict=True))
-        place, flags = batch.records.position(0), int(enriched.flags[0])
+        place = batch.records.position(0)
         return Explanation(
             event_id,
             int(batch.event_time[0]),
             place.partition,
             place.offset,
-            [name for bit, name in enumerate(self.feature_set.flag_names) if flags >> bit & 1],
+            self.feature_set.flags_of(int(enriched.flags[0])),
+            dict(run.flagged),
             self._explained(feature, batch, values, traced, ids),
         )
 
@@ -225,7 +231,7 @@ def _names(spec: FeatureSpec) -> list[str]:
         found.append(spec.category.field)
     for text in (spec.expr, spec.where, *map(str, spec.args or ())):
         if text is not None:
-            found += _names_in(ast.parse(" ".join(text.split()), mode="eval").body)
+            found += _names_in(Source(text).parse())
     return list(dict.fromkeys(found))
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from features import columns
 from features.expression.operations import Text, Times
+from features.history.identity import PROCESS_KEY
 from schemas.batch import EventBatch
 
 Floats = npt.NDArray[np.float64]
@@ -20,10 +21,11 @@ class Frame:
     features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
         missing. lookups: float64[N] of each looked-up value, by "lookup.value". windows: float64[N]
         of each window feature, by name. failed: bool[N] of each python feature whose function
-        refused a row.
+        refused a row. key: of the hashes that histories keep of text.
     """
 
-    def __init__(self, batch: EventBatch) -> None:
+    def __init__(self, batch: EventBatch, key: bytes = PROCESS_KEY) -> None:
+        self.key = key
         self.features: dict[str, Floats] = {}
         self.lookups: Mapping[str, Floats] = {}
         self.windows: Mapping[str, Floats] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from features.definition.feature_set import FeatureSet
 from features.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
 from features.suggest import unknown
+from schemas.batch import Kind
 from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
 
 ROWS_AT_A_TIME = 20_000
 
@@ -125,10 +127,14 @@ class _Source:
         return list(zip(self._lookup.keys(self._keys(batch, first)), values, strict=True))
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
-        keys = pc.cast(batch.column(self._key), pa.string())
-        self._refuse_row(
-            keys.is_null().to_numpy(zero_copy_only=False), first, f"{self._key} is null"
+        column, bad = to_column(
+            batch.column(self._key), Kind.STRING, 0, f"{self._path}: column {self._key}"
         )
+        self._refuse_row(
+            bad, first, f"{self._key} is no whole number, or one that a float does not hold exactly"
+        )
+        self._refuse_row(~column.valid, first, f"{self._key} is null")
+        keys = cast("pa.StringArray", column.values)
         lengths = byte_lengths(keys)
         self._refuse_row(lengths == 0, first, f"{self._key} is empty")
         self._refuse_row(
@@ -197,7 +203,11 @@ def _is_key(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
     )
 
 

@@ -62,10 +62,10 @@ class Lookup:
 
 
 class LookedUp(NamedTuple):
-    """values: float64[N] by "lookup.value"; flags: uint32[N], bits from ``flag_names``."""
+    """values: float64[N] by "lookup.value"; flags: uint64[N], bits from ``flag_names``."""
 
     values: dict[str, Floats]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
 
 
 def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class LookupReading:
         Where a value is missing, older than ``max_age`` at the event's own time, or not in the
         layout, a default stands for it and a flag says so.
         """
-        flags = np.zeros(len(self._event_time), dtype=np.uint32)
+        flags = np.zeros(len(self._event_time), dtype=np.uint64)
         values = dict.fromkeys(self._names, np.empty(0))
         for place, (lookup, rows, where, asked) in enumerate(self._parts):
             if isinstance(where, slice):
@@ -126,7 +126,7 @@ class LookupReading:
             masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
             for bit, mask in enumerate(masks, len(STATES) * place):
                 if mask is not None:
-                    flags |= mask.astype(np.uint32) << np.uint32(bit)
+                    flags |= mask.astype(np.uint64) << np.uint64(bit)
         return LookedUp(values, flags)
 
 

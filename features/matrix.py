@@ -32,14 +32,24 @@ class Writes:
 class Enriched:
     """matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
 
-    flags: uint32[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
+    flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
     the batch.
     """
 
     matrix: npt.NDArray[np.float32]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
+
+
+def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str, int]:
+    """Events by flag, where there is any; names: the meaning of bit i."""
+    if not flags.any():
+        return {}
+    return {
+        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
+        for bit, name in enumerate(names)
+    }
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:

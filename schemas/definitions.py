@@ -50,6 +50,7 @@ class Definitions:
         Raises SchemaRefusedError; the definitions are then as they were.
         """
         check_depth(schema)
+        refuse_json_schema(schema)
         before = dict(self._named)
         self._again = []
         try:
@@ -166,6 +167,15 @@ def check_depth(schema: object) -> None:
     """Raise SchemaRefusedError for more levels of nesting than may be recursed into."""
     if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+
+
+def refuse_json_schema(schema: object) -> None:
+    """Raise SchemaRefusedError for what says that it is JSON Schema, or has its words alone."""
+    if not isinstance(schema, Mapping):
+        return
+    words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
+    if "$schema" in schema or schema.get("type") == "object" or (words and "fields" not in schema):
+        raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
 
 
 def json_depth(value: object) -> int:

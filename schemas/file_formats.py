@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from schemas.avro_container import open_container
 from schemas.definitions import MAX_JSON_DEPTH, PRIMITIVES, Definitions, Schema, json_depth
 from schemas.errors import ErrorCode, RecordError
-from schemas.file_values import plain
+from schemas.file_values import exact_digits, plain
 from schemas.json_text import json_lines
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
@@ -38,12 +38,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Chunk:
-    """Some rows of a file: an array[N] for each path that the file has, and unreadable rows."""
+    """Some rows of a file: an array[N] for each path that the file has, and unreadable rows.
+
+    inexact: for paths of numbers and text side by side, the rows of numbers that are no text.
+    """
 
     rows: int
     arrays: dict[str, pa.Array] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     errors: dict[int, RecordError] = field(default_factory=dict)
+    inexact: dict[str, list[int]] = field(default_factory=dict)
 
 
 def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
@@ -197,7 +201,7 @@ def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
     for path, name in names.items():
         parts = name.split(".")
         values = [_dig(event, parts) for event in events]
-        chunk.arrays[path] = _array(values, path, chunk.errors)
+        chunk.arrays[path] = _array(values, path, chunk)
     return chunk
 
 
@@ -209,8 +213,8 @@ def _dig(event: Any, parts: list[str]) -> Any:
     return event
 
 
-def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.Array:
-    """The values as they come; as text where their types differ."""
+def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
+    """The values as they come; as text where their types differ. Notes what is none in ``chunk``."""
     try:
         array = pa.array(values)
     # ValueError: ArrowInvalid is one, and text with a lone surrogate, which UTF-8 cannot hold.
@@ -221,15 +225,21 @@ def _array(values: list[Any], path: str, errors: dict[int, RecordError]) -> pa.A
     texts: list[str | None] = []
     for row, value in enumerate(values):
         if isinstance(value, dict | list):
-            errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} is no single value")
+            chunk.errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} is no single value")
             texts.append(None)
         elif isinstance(value, str) and _SURROGATE.search(value):
-            errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} holds half a character")
+            chunk.errors[row] = RecordError(
+                ErrorCode.BODY_INVALID, f"{path} holds half a character"
+            )
             texts.append(None)
         else:
+            if isinstance(value, float) and exact_digits(value) is None:
+                chunk.inexact.setdefault(path, []).append(row)
             texts.append(None if value is None else _text(value))
     return pa.array(texts, pa.string())
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return exact_digits(value) or str(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

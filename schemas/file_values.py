@@ -30,12 +30,9 @@ _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Event times lie in the years 2000 to 2099, so a number's size tells its unit.
 _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
 _EPOCH_UNITS = ((1, 1_000_000), (1_000, 1_000), (1_000_000, 1), (1_000_000_000, 0.001))
-# float16 is too narrow for the bounds of years.
-_BASIC = {
-    pa.string_view(): pa.string(),
-    pa.binary_view(): pa.binary(),
-    pa.float16(): pa.float32(),
-}
+# The digits of a float's significand: up to two to this power it holds every whole number.
+_EXACT_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
+_BASIC = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -59,6 +56,8 @@ def to_column(
     Times: timestamps and dates, naive ones in UTC; ISO 8601 text, without an offset in UTC; numbers
     since 1970-01-01 UTC in the unit (s, ms, us, ns) that puts them into the years 2000 to 2099.
     Decimals: exact; a float must be within its own precision of ``scale`` digits.
+    Text: numbers that are whole as their digits, and no others; floats up to 2**53 (float64), as
+    beyond, one may stand for several whole numbers. The same bound holds for longs.
     NaN is null, but in a DOUBLE: data frames mark with it what is missing.
 
     unit: of a LONG that holds times (s, ms, us, ns); timestamps, dates and ISO 8601 text become
@@ -72,7 +71,7 @@ def to_column(
         array = array.cast(pa.string())
     if kind is not Kind.DOUBLE and pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    valid = _valid(array)
     read = _READERS[kind](array, scale) if unit is None else _ticks(array, unit)
     if read is None:
         raise ConfigurationError(
@@ -91,7 +90,9 @@ def to_column(
 
 def _string(array: pa.Array, _: int) -> Read | None:
     kind = array.type
-    if _is_text(kind) or _is_number(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _digits(array)
+    if _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return array.cast(pa.string()).fill_null(""), True
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         try:
@@ -102,6 +103,30 @@ def _string(array: pa.Array, _: int) -> Read | None:
     return None
 
 
+def _digits(array: pa.Array) -> Read:
+    """Floats and decimals that are whole numbers, as text."""
+    if pa.types.is_floating(array.type):
+        whole, good = _whole(array)
+        digits = pa.array(whole).cast(pa.string())
+        return pc.if_else(pa.array(good & _valid(array)), digits, ""), good
+    try:
+        return array.cast(pa.decimal128(38, 0)).cast(pa.string()).fill_null(""), True
+    except pa.ArrowInvalid:
+        texts, good = _each(array, _parse_digits, "")
+        return pa.array(texts, pa.string()), good
+
+
+def _parse_digits(value: Decimal) -> str:
+    if value != value.to_integral_value():
+        raise ValueError
+    return format(value.to_integral_value(), "f")
+
+
+def exact_digits(value: float) -> str | None:
+    """The digits of a float64 that stands for one whole number; None where it stands for none."""
+    return str(int(value)) if value.is_integer() and abs(value) <= 2.0**53 else None
+
+
 def _long(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_uint64(kind):
@@ -110,7 +135,7 @@ def _long(array: pa.Array, _: int) -> Read | None:
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return _filled(array).astype(np.int64), True
     if pa.types.is_floating(kind):
-        return _rounded(_filled(array).astype(np.float64), exact=True)
+        return _whole(array)
     if pa.types.is_decimal(kind):
         return _decimal(array, 0)
     if _is_text(kind):
@@ -168,8 +193,11 @@ def _time(array: pa.Array, _: int) -> Read | None:
     if pa.types.is_date(kind):
         days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
         return _multiplied(days.astype(np.int64), _DAY)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if pa.types.is_integer(kind):
         return _epoch_times(_filled(array))
+    if pa.types.is_floating(kind):
+        # float16 is too narrow for the bounds of years.
+        return _epoch_times(_filled(array).astype(np.float64))
     if pa.types.is_decimal(kind):
         return _epoch_times(_filled(array.cast(pa.float64(), safe=False)))
     if _is_text(kind):
@@ -180,7 +208,7 @@ def _time(array: pa.Array, _: int) -> Read | None:
 def _decimal(array: pa.Array, scale: int) -> Read | None:
     kind = array.type
     if pa.types.is_floating(kind):
-        return _rounded(_filled(array).astype(np.float64) * 10.0**scale, exact=False)
+        return _scaled(_filled(array).astype(np.float64) * 10.0**scale)
     if not (_is_number(kind) or _is_text(kind)):
         return _unreadable_truths(array)
     # Arrow does the work where every value has at most `scale` digits after the point.
@@ -299,13 +327,26 @@ def _each(array: pa.Array, parse: Callable[[Any], Any], blank: Any) -> tuple[lis
     return values, good
 
 
-def _rounded(values: npt.NDArray[np.float64], *, exact: bool) -> Read:
-    """Floats as whole numbers; not readable where they are none."""
+def _whole(array: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
+    """Floats as whole numbers; not readable where they are none, or may stand for several."""
+    values = _filled(array).astype(np.float64)
+    good = np.abs(values) <= 2.0 ** _EXACT_BITS[array.type]
+    good &= np.rint(values) == values
+    return np.where(good, values, 0.0).astype(np.int64), good
+
+
+def _scaled(values: npt.NDArray[np.float64]) -> Read:
+    """Floats as the whole numbers that they are but for their rounding."""
     good = np.isfinite(values) & (np.abs(values) < 2.0**63)
     values = np.where(good, values, 0.0)
     whole = np.rint(values)
-    slack = 0.0 if exact else 1e-9 * np.maximum(np.abs(values), 1.0)
+    slack = 1e-9 * np.maximum(np.abs(values), 1.0)
     return whole.astype(np.int64), good & (np.abs(values - whole) <= slack)
+
+
+def _valid(array: pa.Array) -> Mask:
+    valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
 
 
 def _filled(array: pa.Array) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,16 @@ Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
 """For a path other names that a file may use."""
 
 CHUNK_ROWS = 50_000
+# As a path, s3://bucket/file has one slash.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+_NO_DIGITS = dict.fromkeys(
+    (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
+)
+
+_NO_DIGITS = dict.fromkeys(
+    (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
+)
 
 T = TypeVar("T")
 
@@ -150,6 +161,11 @@ def count_rows(path: Path) -> int:
 
 
 def _format(path: Path) -> _Format:
+    if path.is_dir():
+        raise ConfigurationError(
+            f"event file {path} is a folder: name the files in it, such as {path}/*.parquet where "
+            "several are taken"
+        )
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         hint = _HINTS.get(path.suffix.lower(), "")
@@ -158,7 +174,8 @@ def _format(path: Path) -> _Format:
             f"{', '.join(_FORMATS)}{hint}"
         )
     if not path.is_file():
-        raise ConfigurationError(f"event file {path} does not exist or is no file")
+        at = " (files are read from this machine: download it)" if _ADDRESS.match(str(path)) else ""
+        raise ConfigurationError(f"event file {path} does not exist or is no file{at}")
     with path.open("rb") as file:
         looks = described(file.read(MAGIC_BYTES))
     if looks and path.suffix.lower() not in looks.suffixes:
@@ -215,7 +232,9 @@ def _decoded(
             continue
         where = f"column {chunk.names[event_path]!r} of {source}"
         column, bad = to_column(array, kind, scale, where, units.get(event_path))
-        _note(errors, bad, f"{event_path} cannot be read as a {kind}")
+        if kind is Kind.STRING:
+            bad[chunk.inexact.get(event_path, [])] = True
+        _note(errors, bad, f"{event_path} cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}")
         if not nullable:
             _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
         columns[event_path] = column

@@ -7,6 +7,7 @@ Where a schema is configured for records that name none, a record without that h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -27,6 +28,15 @@ _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
 _PREFIX: Final = np.uint64(0xFF_FFFF_FFFF)
 _MAGIC: Final = np.uint64(0xFF)
+
+_JSON: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
+_FOREIGN: Final = (
+    (_JSON, "it looks like JSON; Avro is read"),
+    # Version 3, then no compression or zlib, then the schema's UUID.
+    (re.compile(rb"\x03[\x00\x05]", re.DOTALL), "AWS Glue framing is not read"),
+    (re.compile(rb"\xc3\x01"), "Avro's single-object encoding is not read"),
+    (re.compile(rb"Obj\x01"), "it looks like an Avro file; a record is one body"),
+)
 
 
 # Also of an empty body, unless its schema has nothing that takes bytes.
@@ -105,12 +115,24 @@ def _from_header(named: bytes) -> Frame | RecordError:
     return Frame(frame.schema_id, 0)
 
 
+def looks_like_json(value: bytes | None) -> bool:
+    """Whether a value begins as a JSON object or array does."""
+    return value is not None and _JSON.match(value) is not None
+
+
+def _foreign_format(value: bytes) -> str:
+    """Another format that a record's value begins like, "" where it is none of those known."""
+    return next((said for begin, said in _FOREIGN if begin.match(value)), "")
+
+
 def _schema_id(prefix: bytes) -> Frame | RecordError:
     """The schema id at the beginning of ``prefix``; start is where it ends."""
     magic = prefix[0] if prefix else 0
     if magic > 1:
+        guess = _foreign_format(prefix)
         return RecordError(
-            ErrorCode.MAGIC_UNKNOWN, f"the first byte is {magic}; 0 (id) and 1 (GUID) are known"
+            ErrorCode.MAGIC_UNKNOWN,
+            f"the first byte is {magic}; 0 (id) and 1 (GUID) are known{guess and f'; {guess}'}",
         )
     size = _GUID_BYTES if magic else _ID_BYTES
     if len(prefix) < size:

@@ -273,7 +273,8 @@ class _Registered:
     def avro(self) -> object:
         """Raises SchemaRefusedError."""
         if self.kind != _AVRO:
-            raise SchemaRefusedError(f"it is of type {self.kind}, not Avro")
+            name = {"JSON": "JSON Schema", "PROTOBUF": "Protobuf"}.get(self.kind, self.kind)
+            raise SchemaRefusedError(f"it is {name}; Avro is read")
         return self.schema
 
 

@@ -16,6 +16,7 @@ from schemas.definitions import (
     SchemaRefusedError,
     UndefinedNameError,
     check_depth,
+    refuse_json_schema,
 )
 
 MAX_NODES: Final = 5_000
@@ -92,6 +93,7 @@ def parse_record_schema(schema: object) -> Type:
     expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
     """
     check_depth(schema)
+    refuse_json_schema(schema)
     try:
         parse_schema(schema, _write_hint=False)  # type: ignore[arg-type]
     except UnknownType as error:

@@ -283,7 +283,9 @@ class Brokers:
 
     def topics(self, health: Health, clock: Clock) -> Topics:
         names = {INPUT: "in", "kafka.output_topic": "out", "kafka.dead_letter_topic": "dead"}
-        return Topics(names, self.describe, self.describe_input, health, clock=clock)
+        return Topics(
+            names, self.describe, self.describe_input, health, brokers="fake:9092", clock=clock
+        )
 
 
 @dataclass(frozen=True, slots=True)

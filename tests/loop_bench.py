@@ -37,7 +37,7 @@ REASON = f"{SERVICE} is away: redis does not answer"
 
 
 class Process:
-    """The stations: a score for each record but the ``bad`` ones.
+    """The stations: a score for each record but the ``bad`` ones; those ``ahead`` are flagged so.
 
     The event time of an event is its offset, and each adds a member to the history "h". ``logs``:
     the log's states that they were given. ``then``: what happens in each call, in turn; what it raises is raised.
@@ -45,8 +45,9 @@ class Process:
 
     def __init__(self, journal: list[str]) -> None:
         self.seen: list[list[Place]] = []
-        self.logs: list[dict[int, int]] = []
+        self.logs: list[dict[int, tuple[int, ...]]] = []
         self.bad: set[Place] = set()
+        self.ahead: set[Place] = set()
         self.keyless: set[Place] = set()
         self.then: deque[Callable[[], None]] = deque()
         self._journal = journal
@@ -78,13 +79,17 @@ class Process:
             letters,
             Model("m", "1", "cpu"),
             Decided(none, none, ("approve",), ("default",), "1"),
-            np.array([1] + [0] * (len(good) - 1), np.uint32)[: len(good)],
-            ("late",),
+            # The first is late.
+            np.array(
+                [2 * (places[row] in self.ahead) | (row == rows[0]) for row in rows], np.uint64
+            ),
+            ("late", "ahead"),
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
-            LogState({**log.highest, **{p: o for p, o in places if (p, o) not in self.bad}}),
+            LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),
             explained=len(good),
             not_additive=1,
+            coverage={"card": 0.25},
         )
 
 

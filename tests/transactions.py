@@ -27,12 +27,12 @@ def handbook() -> FeatureSet:
     return load_feature_set(SET)
 
 
-def transactions(rows: int, seed: int, days: int = 60) -> pa.Table:
-    """In order of time but for some that are late, a few of them too late; with frauds."""
+def transactions(rows: int, seed: int, days: int = 60, lateness_s: int = 7_200) -> pa.Table:
+    """In order of time but for some that are late, by up to ``lateness_s``; with frauds."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, days * 86_400, rows))
     late = random.random(rows) < 0.05
-    times = np.maximum(times - late * random.integers(0, 7_200, rows), 0)
+    times = np.maximum(times - late * random.integers(0, lateness_s, rows), 0)
     ids = np.arange(rows)
     again = random.random(rows) < 0.02
     ids[again] = np.maximum(ids[again] - random.integers(1, 5, int(again.sum())), 0)

@@ -65,7 +65,7 @@ class Answers:
 
     def outbox(self) -> Outbox:
         """All that is still to be written, with the offsets and the log's state behind it."""
-        polled, processed, highest = self._polled, self._processed, self._processed.after.highest
+        polled, processed = self._polled, self._processed
         main, *apart = self._parcels()
         return Outbox(
             main.keys,
@@ -75,7 +75,10 @@ class Answers:
             polled.next_offsets,
             polled.group_metadata,
             polled.epoch,
-            {p: Note(self._topic_id, highest.get(p)).encode() for p in polled.next_offsets},
+            {
+                partition: Note.of(self._topic_id, processed.after, partition).encode()
+                for partition in polled.next_offsets
+            },
             processed.writes,
             apart,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,12 +38,13 @@ from worker.publish import SizeLimits
 from worker.replica import claim_replica, transactional_id
 from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
+from worker.settings.option_files import require_option_files
 from worker.stages import Stages
 from worker.starts import Starts
 from worker.swap import Named, Succession, load_model, load_rules, named_in
 from worker.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.watchdog import Watchdog
-from worker.wire import schema_source, score_prefix, score_schema
+from worker.wire import event_decoder, score_prefix, score_schema
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,15 @@ class Pipeline:
     def rules(self) -> Rules:
         return self.serving.decide.rules
 
+    @property
+    def features(self) -> frozenset[str]:
+        """The features that the model and the policy use."""
+        return self.rules.features.union(feature.name for feature in self.bundle.features)
+
+    def decoder(self) -> Decoder:
+        """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
+        return event_decoder(self.settings, self.feature_set, self.rules)
+
 
 def load_pipeline(folder: Path) -> Pipeline:
     """Raises ConfigurationError naming what in the folder does not hold."""
@@ -90,6 +100,7 @@ def open_store(settings: WorkerSettings) -> OnlineStore:
     """The online store of the settings; an empty one in memory where none is named."""
     if settings.store is None:
         return MemoryStore()
+    require_option_files("store.options", settings.store.options)
     return RedisStore(
         settings.store.url,
         username=settings.store.username,
@@ -142,18 +153,6 @@ def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -
         ),
         feature_set.flag_names,
         now_us,
-    )
-
-
-def make_decoder(pipeline: Pipeline) -> Decoder:
-    """Raises ConfigurationError when output.carry names what cannot be read."""
-    settings = pipeline.settings
-    return Decoder(
-        schema_source(settings, pipeline.feature_set.schema_path),
-        pipeline.feature_set.reader_schema,
-        pipeline.feature_set.paths | pipeline.rules.paths | set(settings.output.carry),
-        max_record_bytes=settings.wire.max_record_bytes,
-        max_collection_items=settings.wire.max_collection_items,
     )
 
 
@@ -220,8 +219,7 @@ def _make_loop(
         needs_log_state=pipeline.feature_set.has_histories,
     )
     histories = _make_histories(pipeline, store, watchdog)
-    decoder = make_decoder(pipeline)
-    stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
+    stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
     succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
         poller,
@@ -260,7 +258,24 @@ def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> 
         settings.kafka.start_from,
         settings.kafka.accept_topic,
         settings.delivery.broker_timeout_s,
+        _inherited(settings, topic),
     )
+
+
+def _inherited(settings: WorkerSettings, topic: InputTopic) -> dict[int, Mapping[str, int]]:
+    """How far back histories reach, by the notes of the group from which they are taken over.
+
+    Raises KafkaException.
+    """
+    group = settings.store.accept_group if settings.store else None
+    if group is None:
+        return {}
+    kafka = settings.kafka.model_copy(update={"group": group})
+    timeout_s = settings.delivery.broker_timeout_s
+    with closing(make_consumer(kafka, lambda _: None)) as consumer:
+        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        checkpoints = starts.committed(range(topic.partitions))
+    return {p: at.note.lowest_event_time for p, at in checkpoints.items()}
 
 
 def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:
@@ -275,13 +290,14 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
         ids_from(admin, timeout_s),
         partial(describe_input, kafka, timeout_s),
         health,
+        brokers=kafka.bootstrap_servers,
     )
 
 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
     if not pipeline.feature_set.has_histories:
         return NoHistories()
-    find = partial(find_place, pipeline.settings, pipeline.feature_set, store)
+    find = partial(find_place, pipeline.settings, pipeline.feature_set, pipeline.features, store)
     return StoredHistories(store, find, watchdog)
 
 

@@ -89,6 +89,8 @@ def count(flight: Flight) -> None:
     metrics.not_additive.inc(processed.not_additive)
     for name, number in processed.flags.items():
         metrics.flags.labels(name).inc(number)
+    for entity, share in processed.coverage.items():
+        metrics.history_coverage.labels(entity).set(share)
     for letter in processed.dead_letters:
         metrics.dead_letters.labels(letter.code.value).inc()
     for stage, seconds in processed.seconds.items():

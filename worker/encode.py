@@ -187,7 +187,7 @@ class Encode:
         }
         return ListOf(counts, reasons)
 
-    def _flags(self, flags: npt.NDArray[np.uint32]) -> Field:
+    def _flags(self, flags: npt.NDArray[np.uint64]) -> Field:
         if not flags.any():
             return self._no_flags
         found, codes = np.unique(flags, return_inverse=True)

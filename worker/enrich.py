@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from features.definition import FeatureSet
 from features.history.log_state import LogState
+from features.history.namespace import Namespace
 from features.matrix import Enriched
 from features.store.protocol import OnlineStore
 from schemas.batch import EventBatch
@@ -29,3 +30,8 @@ class Enrich:
         enriching = self.feature_set.begin(batch, log, self.histories.namespace())
         self.histories.await_written()
         return enriching.read(self.store).finish()
+
+    def coverage(self, enriched: Enriched) -> dict[str, float]:
+        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
+        return self.feature_set.histories.coverage(enriched.after, namespace)

@@ -32,8 +32,8 @@ _INDEX = """<!DOCTYPE html>
 class Health:
     """What the loop says of itself; read by the probes.
 
-    Live: the loop ticked within ``stale_s`` seconds. Ready: it joined the group, and no
-    dependency is away.
+    Live: the loop ticked within ``stale_s`` seconds. Ready: it joined the group, no dependency is
+    away, and nothing else was told.
     """
 
     def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +43,7 @@ class Health:
         self._ticked = clock()
         self._joined = False
         self._draining = False
-        self._away: dict[str, str] = {}
+        self._unready: dict[str, str] = {}
 
     def tick(self) -> None:
         self._ticked = self._clock()
@@ -55,12 +55,16 @@ class Health:
         self._draining = True
 
     def away(self, dependency: str, reason: str) -> None:
-        with self._lock:
-            self._away[dependency] = mask_addresses(reason)
+        self.unready(dependency, f"{dependency} is away: {mask_addresses(reason)}")
 
-    def back(self, dependency: str) -> None:
+    def unready(self, subject: str, reason: str) -> None:
+        """Not ready for this reason, until the subject is `back`."""
         with self._lock:
-            self._away.pop(dependency, None)
+            self._unready[subject] = reason
+
+    def back(self, subject: str) -> None:
+        with self._lock:
+            self._unready.pop(subject, None)
 
     def live(self) -> list[str]:
         """Why the process should be restarted; empty when it is live."""
@@ -70,7 +74,7 @@ class Health:
     def ready(self) -> list[str]:
         """Why the process does no work now; empty when it is ready."""
         with self._lock:
-            reasons = [f"{name} is away: {reason}" for name, reason in self._away.items()]
+            reasons = [*self._unready.values()]
         if self._draining:
             reasons.append("draining")
         if not self._joined:

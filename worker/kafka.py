@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -13,10 +12,11 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from schemas.errors import ConfigurationError
+from worker.kafka_log import LOGGER
 from worker.publish import SizeLimits
 from worker.settings import Kafka, read_secret
+from worker.settings.option_files import require_option_files
 
-_LOGGER = logging.getLogger("librdkafka")
 # The broker's own default, where its settings may not be read.
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 _BATCH_BYTES = 1_000_000
@@ -42,6 +42,8 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
         "client.id": "fraud-worker",
         **kafka.options,
     }
+    for section in ("options", "consumer", "producer"):
+        require_option_files(f"kafka.{section}", getattr(kafka, section))
     if kafka.password_file is not None:
         secret = read_secret(kafka.password_file, "kafka.password_file")
         options["sasl.password"] = secret.get_secret_value()
@@ -174,7 +176,7 @@ def make_admin(kafka: Kafka) -> AdminClient:
 
 def _make(kind: Callable[..., Client], setting: str, options: dict[str, Any]) -> Client:
     try:
-        return kind(options, logger=_LOGGER)
+        return kind(options, logger=LOGGER)
     except (KafkaException, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"{setting}: librdkafka refuses the options: {error}; see its CONFIGURATION.md"

@@ -20,6 +20,7 @@ from features.history.log_state import LogState
 from schemas.batch import Records
 from schemas.errors import DependencyUnavailableError
 from worker import metrics
+from worker.ahead import AheadShare
 from worker.batch_bound import BatchBound
 from worker.delivery import Delivery, Flight, count
 from worker.errors import (
@@ -100,6 +101,7 @@ class Loop:
         self._delivery = delivery
         self._bound = bound
         self._health = health
+        self._ahead = AheadShare(health)
         self._settle_s = waits.settle_s
         self._clock = clock
         self._in_flight: Flight | None = None
@@ -108,7 +110,11 @@ class Loop:
         self._stopping = False
         self._unwritten_in_a_row = 0
         self._unknown_in_a_row = 0
-        self._kafka = self._outage("kafka", KafkaException, "see that the brokers are up")
+        self._kafka = self._outage(
+            "kafka",
+            KafkaException,
+            f"see that the brokers at {delivery.topics.brokers} are up (kafka.bootstrap_servers)",
+        )
         self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
         self._delivering = self._outage("delivery", DeliveryError, _DELIVERY_REMEDY)
         letters = self._outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
@@ -140,8 +146,10 @@ class Loop:
     def run(self) -> None:
         """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
         self._open()
-        self._poller.subscribe()
         try:
+            # Asked to drain before it began: nothing was found yet.
+            if not self._stopping:
+                self._poller.subscribe()
             while not self._stopping:
                 self._turn()
             self._health.draining()
@@ -290,6 +298,7 @@ class Loop:
         self._bound.observe(len(flight.polled.records), took_s)
         # It may have lived through a broken connection that nobody has told of yet.
         self._producer_is_suspect |= took_s > _SLOW_S
+        self._ahead.observe(flight.answers.final().ahead)
         count(flight)
 
     def _let_the_store_recover(self, error: StoreAwayError) -> None:
@@ -313,6 +322,7 @@ class Loop:
         metrics.rebalances.inc()
         self._kafka.outlast(self._poller.rewind)
         self._delivery.histories.assigned(self._poller.partitions)
+        self._ahead.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
 
     def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:

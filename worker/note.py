@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-_TOPIC_ID, _HIGHEST = "topic_id", "highest_event_time"
+from features.history.log_state import LogState
+
+_TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_times", "lowest_event_time"
+_HIGHEST_ALONE = "highest_event_time"
+"""In notes of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +20,27 @@ class Note:
 
     Attributes:
         topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
-        highest_event_time: of the events before the offset, in microseconds since 1970-01-01 UTC;
-            None without such events.
+        highest_event_times: of the events before the offset that support the watermark, from the
+            highest, in microseconds since 1970-01-01 UTC; empty without such events.
+        lowest_event_time: that histories have from before the offset, likewise, by
+            `Namespace.history_digest`; empty without such events.
     """
 
     topic_id: str | None = None
-    highest_event_time: int | None = None
+    highest_event_times: tuple[int, ...] = ()
+    lowest_event_time: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
+        """The note of a partition where the log's state is ``log``."""
+        return cls(topic_id, log.highest.get(partition, ()), log.lowest.get(partition, {}))
 
     def encode(self) -> str:
-        values = {_TOPIC_ID: self.topic_id, _HIGHEST: self.highest_event_time}
+        values = {
+            _TOPIC_ID: self.topic_id,
+            _HIGHEST: [*self.highest_event_times] or None,
+            _LOWEST: self.lowest_event_time or None,
+        }
         present = {name: value for name, value in values.items() if value is not None}
         return json.dumps(present) if present else ""
 
@@ -37,7 +53,32 @@ class Note:
             return cls()
         if not isinstance(values, Mapping):
             return cls()
-        return cls(_typed(values, _TOPIC_ID, str), _typed(values, _HIGHEST, int))
+        lowest = _typed(values, _LOWEST, dict) or {}
+        return cls(
+            _typed(values, _TOPIC_ID, str),
+            _highest(values),
+            {name: time for name, time in lowest.items() if type(time) is int},
+        )
+
+
+def log_state_of(notes: Mapping[int, Note]) -> LogState:
+    """The log's state that the notes of partitions tell."""
+    return LogState(
+        {p: note.highest_event_times for p, note in notes.items() if note.highest_event_times},
+        {p: note.lowest_event_time for p, note in notes.items() if note.lowest_event_time},
+    )
+
+
+def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read the highest event times.
+
+    The single one of an earlier version may be of a wild event: it supports the watermark as one
+    event does, and no more.
+    """
+    times = _typed(values, _HIGHEST, list)
+    if times is None:
+        times = [_typed(values, _HIGHEST_ALONE, int)]
+    return tuple(times) if all(type(time) is int for time in times) else ()
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:

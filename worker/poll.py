@@ -22,7 +22,7 @@ from schemas.batch import Records
 from worker.ends import Ends
 from worker.errors import DeliveryFatalError
 from worker.kafka import NOT_A_MEMBER
-from worker.note import Note
+from worker.note import Note, log_state_of
 from worker.records import records_of
 from worker.starts import Starts
 from worker.topics import InputTopic, Topics
@@ -185,13 +185,7 @@ class Poller:
         self.rewind_needed = False
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
         self._warn_without_event_time(notes)
-        self.log_state = LogState(
-            {
-                p: note.highest_event_time
-                for p, note in notes.items()
-                if note.highest_event_time is not None
-            }
-        )
+        self.log_state = log_state_of(notes)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from schemas.errors import ConfigurationError
-from worker.app import Pipeline, make_decoder, make_stages
+from worker.app import Pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX, DeadLetter
 from worker.publish import SizeLimits
 from worker.stages import Processed, Stages
@@ -29,10 +29,11 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """Scores as plain records, and the rows without one, of one chunk."""
+    """Scores as plain records, and the rows without one, of one chunk; flags: scores by flag."""
 
     scores: list[dict[str, Any]]
     refused: list[Refused]
+    flags: Mapping[str, int]
 
 
 class Serial:
@@ -52,8 +53,13 @@ class Serial:
         return processed
 
 
-def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[Replayed]:
-    """The scores of a file's events, by the worker's own stations and an in-memory store."""
+def replay_file(
+    pipeline: Pipeline, path: Path, limit: int | None, record_time: str | None = None
+) -> Iterator[Replayed]:
+    """The scores of a file's events, by the worker's own stations and an in-memory store.
+
+    record_time: the column that holds the timestamps of the records.
+    """
     wire = pipeline.settings.wire
     if pipeline.settings.registry is not None:
         raise ConfigurationError(
@@ -61,13 +67,14 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
             "out of the pipeline folder that you score with"
         )
     store = MemoryStore()
-    stages = make_stages(pipeline, make_decoder(pipeline), store, b"", lambda: _NO_LIMIT)
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: _NO_LIMIT)
     run = Serial(stages, store)
     schema = fastavro.parse_schema(score_schema())
     source = EventFile(
         pipeline.feature_set,
         pipeline.settings.kafka.input_topic,
         framed(wire.schema_id) if wire.framing == "confluent" else b"",
+        record_time,
     )
     left = limit
     for chunk in source.read(path):
@@ -79,6 +86,7 @@ def replay_file(pipeline: Pipeline, path: Path, limit: int | None) -> Iterator[R
         yield Replayed(
             [_decoded(schema, value) for value in processed.values],
             sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
+            processed.flags,
         )
         if left is not None:
             left -= len(records)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.history.log_state import LogState
-from features.matrix import Writes
+from features.matrix import Writes, count_flags
+from features.windows.plan import AHEAD
 from schemas.batch import Headers, Records
 from schemas.errors import ErrorCode, RecordError
 from worker.dead_letter import DeadLetter, Stage, dead_letter
@@ -31,11 +32,11 @@ _BEGINNING = LogState()
 class Processed:
     """What a micro-batch of records became.
 
-    records, keys, values, headers, decided and flag_bits (uint32[N]) are parallel: one framed score
+    records, keys, values, headers, decided and flag_bits (uint64[N]) are parallel: one framed score
     each, in the order of the records. flag_names: the meaning of bit i. seconds: time spent in each
     station. writes: what the online store takes before the micro-batch is committed; after: the
     log's state behind it. explained: events that were given reasons; not_additive: those of them
-    whose contributions miss the margin.
+    whose contributions miss the margin. coverage: as `WindowPlan.coverage`, behind it.
     """
 
     records: Records
@@ -45,13 +46,14 @@ class Processed:
     dead_letters: Sequence[DeadLetter]
     model: Model
     decided: Decided
-    flag_bits: npt.NDArray[np.uint32]
+    flag_bits: npt.NDArray[np.uint64]
     flag_names: Sequence[str]
     seconds: Mapping[str, float]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
     explained: int = 0
     not_additive: int = 0
+    coverage: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def decisions(self) -> Mapping[tuple[str, str], int]:
@@ -61,12 +63,16 @@ class Processed:
     @property
     def flags(self) -> Mapping[str, int]:
         """Events by flag."""
-        if not self.flag_bits.any():
+        return count_flags(self.flag_bits, self.flag_names)
+
+    @property
+    def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
+        """For each partition which of its scored events are ahead of time."""
+        if AHEAD not in self.flag_names:
             return {}
-        return {
-            name: int(np.count_nonzero(self.flag_bits >> np.uint32(bit) & np.uint32(1)))
-            for bit, name in enumerate(self.flag_names)
-        }
+        bit, of = np.uint64(self.flag_names.index(AHEAD)), self.records.partitions
+        ahead = (self.flag_bits >> bit & np.uint64(1)).astype(np.bool_)
+        return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
         """The same with a dead letter in place of the score of some rows.
@@ -151,6 +157,7 @@ class Stages:
             enriched.after,
             0 if explained is None else len(explained.rows),
             0 if explained is None else explained.not_additive,
+            self.enrich.coverage(enriched),
         )
         return processed.with_letters(not_taken(processed, self.limits()))
 

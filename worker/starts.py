@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Self
 
 import structlog
@@ -41,6 +41,8 @@ class Starts:
         start_from: where the group begins if it has no checkpoint.
         accept_topic: id of a topic whose predecessor's checkpoints may be dropped, or None.
         timeout_s: bound on one answer of the brokers.
+        inherited: by partition, how far back the histories reach that another group has filled, as
+            `Note.lowest_event_time`.
     """
 
     consumer: Consumer
@@ -48,6 +50,7 @@ class Starts:
     start_from: StartFrom
     accept_topic: str | None
     timeout_s: float
+    inherited: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Compare the group's checkpoints with the topic, before this worker joins the group.
@@ -92,13 +95,13 @@ class Starts:
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
         """The checkpoints that are of this very topic; none where they are of its predecessor.
 
-        Where the new topic was accepted, its beginning is committed in their place. Raises
+        Their notes tell of inherited histories as well. Where the new topic was accepted, its beginning is committed in their place. Raises
         KafkaException, and DeliveryFatalError where it was not.
         """
         checkpoints = self.committed(partitions)
         ids = foreign_ids(self.topic, checkpoints.values())
         if not ids:
-            return checkpoints
+            return {p: self._inheriting(p, at) for p, at in checkpoints.items()}
         if self.accept_topic != self.topic.topic_id:
             raise DeliveryFatalError(other_topic(self.topic, ids, self.accept_topic))
         foreign = [p for p, at in checkpoints.items() if at.note.topic_id in ids]
@@ -149,6 +152,12 @@ class Starts:
         for answer in answers or ():
             if answer.error:
                 raise KafkaException(answer.error)
+
+    def _inheriting(self, partition: int, at: Committed) -> Committed:
+        lowest = dict(at.note.lowest_event_time)
+        for digest, time in self.inherited.get(partition, {}).items():
+            lowest[digest] = min(time, lowest.get(digest, time))
+        return at._replace(note=replace(at.note, lowest_event_time=lowest))
 
     def _without_checkpoint(self, partition: int, low: int) -> int:
         if self.start_from == "error" and partition < self.topic.partitions:

@@ -108,6 +108,7 @@ class Topics:
         describe: asks the brokers for ids.
         describe_input: asks them for the input topic.
         health: told of deleted topics.
+        brokers: their addresses, for messages.
         clock: monotonic seconds.
     """
 
@@ -118,8 +119,10 @@ class Topics:
         describe_input: Callable[[], InputTopic],
         health: Health,
         *,
+        brokers: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.brokers = brokers
         self._names = dict(names)
         self._describe = describe
         self._describe_input = describe_input

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+from features.definition import FeatureSet
+from models.policy import Rules
+from schemas.decode import Decoder
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.framing import SchemaId
 from schemas.registry import (
@@ -42,6 +45,35 @@ def label_schema() -> dict[str, Any]:
 def framed(schema_id: int) -> bytes:
     """Confluent's prefix: magic 0 and the schema id, big-endian."""
     return b"\x00" + schema_id.to_bytes(4, "big")
+
+
+def fields_read(
+    settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
+) -> frozenset[str]:
+    """Paths of the fields that a worker reads: of features, policy and ``output.carry``.
+
+    A record whose writer's schema cannot give one of them is a dead letter. rules: None where
+    there is no policy that holds.
+    """
+    of_policy = frozenset() if rules is None else rules.paths
+    return feature_set.paths | of_policy | frozenset(settings.output.carry)
+
+
+def event_decoder(
+    settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
+) -> Decoder:
+    """Decoder of the input topic, the same for the worker and for all that answers for it.
+
+    Raises ConfigurationError where schemas or registry do not hold, and where output.carry names
+    what cannot be read.
+    """
+    return Decoder(
+        schema_source(settings, feature_set.schema_path),
+        feature_set.reader_schema,
+        fields_read(settings, feature_set, rules),
+        max_record_bytes=settings.wire.max_record_bytes,
+        max_collection_items=settings.wire.max_collection_items,
+    )
 
 
 def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource:

@@ -17,7 +17,6 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.play import Messages, play
 from features.definition import FeatureSet
 from features.event_file import EventFile
-from features.history.namespace import Namespace
 from features.store.redis import RedisStore
 from schemas.decode import Decoder
 from schemas.errors import DependencyUnavailableError
@@ -28,6 +27,7 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
+from worker.histories.state import label_namespace
 from worker.settings import load_settings
 from worker.wire import framed, score_schema
 
@@ -68,8 +68,8 @@ class Line:
 
     def load_labels(self, raw: Path) -> None:
         """All of them: their label times keep them out where they are not yet known."""
-        namespace = Namespace(self._feature_set.name, self._state_name, "", 1)
         with closing(RedisStore(self._valkey.url)) as store:
+            namespace = label_namespace(store, self._feature_set.name, self._state_name)
             load_frauds(self._feature_set, raw, store, namespace)
 
     def score(self, events: Path, bundle: Path, topic: str, note: Note) -> None:

@@ -19,9 +19,7 @@ from benchmarks.rivals import sorted_sets
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.store.redis import RedisStore
-from worker.histories.state import claim
-from worker.settings import load_settings
-from worker.topics import describe_input
+from worker.histories.state import label_namespace
 
 _APPENDS_AT_ONCE = 5_000
 
@@ -36,12 +34,8 @@ def empty(url: str) -> None:
 
 def apply_labels(ground: Ground, run: Run, source: Source) -> None:
     """Put all labels where the worker of this run looks for them."""
-    kafka = load_settings(ground.pipeline).kafka.model_copy(
-        update={"bootstrap_servers": ground.kafka.bootstrap, "input_topic": run.input_topic}
-    )
-    topic = describe_input(kafka, 30.0)
     store = RedisStore(ground.valkey.url, timeout_s=30.0)
-    namespace = claim(store, ground.feature_set.name, run.group, topic)
+    namespace = label_namespace(store, ground.feature_set.name, run.group)
     appends = ground.feature_set.label_appends(labels_of(source, ground.feature_set), namespace)
     for first in range(0, len(appends), _APPENDS_AT_ONCE):
         store.append(appends[first : first + _APPENDS_AT_ONCE])

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from features.definition.binding import Bindings
 from features.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
+from schemas.errors import ConfigurationError
+from schemas.file_values import to_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +50,23 @@ def as_array(column: Column) -> pa.Array:
     if column.valid.all():
         return column.values
     return pc.if_else(pa.array(column.valid), column.values, pa.scalar(None, pa.string()))
+
+
+def cast_like(name: str, array: pa.Array, began: pa.DataType) -> pa.Array:
+    """The array in the type that its column began with. Raises ConfigurationError."""
+    if array.type == began:
+        return array
+    try:
+        if pa.types.is_string(began) and pa.types.is_floating(array.type):
+            column, bad = to_column(array, Kind.STRING, 0, f"column {name}")
+            if not bad.any():
+                return as_array(column)
+        return array.cast(began)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConfigurationError(
+            f"column {name} is {began} in the first rows and {array.type} further on: give it one "
+            "type in all files"
+        ) from error
 
 
 _TYPES = {

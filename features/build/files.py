@@ -14,6 +14,7 @@ import pyarrow as pa
 from features.build.events import Events, as_array, identity_paths
 from features.definition import FeatureSet
 from features.partitions import partitions_of
+from features.record_time import record_times
 from features.refusal import Refusal
 from features.suggest import unknown
 from schemas.batch import Decoded, Kind, Records
@@ -66,11 +67,14 @@ class FileEvents:
         files: Sequence[Path],
         partitioning: Partitioning | None = None,
         chunk_rows: int = CHUNK_ROWS,
+        record_time: str | None = None,
     ) -> None:
+        """record_time: the column that holds the timestamps of the records."""
         self._feature_set = feature_set
         self._files = files
         self._partitioning = partitioning
         self._chunk_rows = chunk_rows
+        self._record_time = record_time
         label = feature_set.bindings.label
         self._label = None if label is None else label.field
         extra = [partitioning.path] if partitioning else []
@@ -91,7 +95,7 @@ class FileEvents:
 
     def __iter__(self) -> Iterator[Events]:
         """Raises ConfigurationError for a file that does not hold what is needed."""
-        rows = _Rows(self.partitions)
+        rows = Places(self.partitions)
         for path in self._files:
             first = 0
             for chunk in read_chunks(
@@ -100,17 +104,18 @@ class FileEvents:
                 self._feature_set.aliases,
                 self._chunk_rows,
                 self._optional,
-                [self._label] if self._label else [],
+                [name for name in (self._label, self._record_time) if name is not None],
                 self._feature_set.bindings.event_time.units,
             ):
                 yield self._events(path, first, chunk, rows)
                 first += chunk.rows
                 self.advance(rows.count)
 
-    def _events(self, path: Path, first: int, chunk: FileChunk, rows: _Rows) -> Events:
+    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> Events:
         decoded = self._decoded(chunk)
+        times = record_times(self._record_time, chunk.arrays, chunk.rows, f"event file {path}")
         batch, errors = self._feature_set.bind(
-            rows.take(chunk.rows, self._partitions(chunk.rows, decoded)), decoded
+            rows.take(chunk.rows, self._partitions(chunk.rows, decoded), times), decoded
         )
         kept = None
         if errors:
@@ -170,14 +175,14 @@ class FileEvents:
         return as_array(column)
 
 
-class _Rows:
+class Places:
     """Where the next rows stand: int64[P], the next offset of each partition; how many there were."""
 
     def __init__(self, partitions: int) -> None:
         self._next = np.zeros(partitions, np.int64)
         self.count = 0
 
-    def take(self, rows: int, partitions: npt.NDArray[np.int32]) -> Records:
+    def take(self, rows: int, partitions: npt.NDArray[np.int32], timestamps: Longs) -> Records:
         """The next rows as records without content."""
         counts = np.bincount(partitions, minlength=len(self._next))
         order = np.argsort(partitions, kind="stable")
@@ -187,7 +192,7 @@ class _Rows:
         self._next += counts
         self.count += rows
         nothing = [None] * rows
-        return Records("", nothing, nothing, partitions, offsets, np.full(rows, -1, np.int64))
+        return Records("", nothing, nothing, partitions, offsets, timestamps)
 
 
 def _take(array: pa.Array | None, kept: pa.Array | None) -> pa.Array | None:

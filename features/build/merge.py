@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from features.history.watermark import UNKNOWN, advance
+from features.windows.engine import AHEAD, early_for_records
+from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records
 
 Longs = npt.NDArray[np.int64]
@@ -17,12 +20,15 @@ class Merge:
     """Takes each partition's events in their order, and gives them out merged.
 
     An event stands where the highest event time of its partition up to it stands. So it comes after
-    all events of other partitions that are older than it by more than these are late.
+    all events of other partitions that are older than it by more than these are late. One that is
+    ahead stands no more than a day above its partition's watermark.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, rules: HistoryRules) -> None:
         """rows: to give out at once, about."""
         self._rows = rows
+        self._rules = rules
+        self._highest: dict[int, tuple[int, ...]] = {}
         self._waiting: dict[int, list[tuple[EventBatch, Longs]]] = {}
         self._reached: dict[int, int] = {}
 
@@ -31,10 +37,23 @@ class Merge:
         for partition in np.unique(batch.records.partitions).tolist():
             rows = np.flatnonzero(batch.records.partitions == partition)
             part = batch if len(rows) == len(batch) else batch.take(rows)
-            reached = np.maximum.accumulate(part.event_time)
-            reached = np.maximum(reached, self._reached.get(partition, reached[0]))
+            reached = self._places(partition, part)
+            waiting = self._waiting.setdefault(partition, [])
+            # A wild event among the first few is known as one when the watermark is.
+            for _, earlier in waiting:
+                np.minimum(earlier, reached[0], out=earlier)
             self._reached[partition] = int(reached[-1])
-            self._waiting.setdefault(partition, []).append((part, reached))
+            waiting.append((part, reached))
+
+    def _places(self, partition: int, part: EventBatch) -> Longs:
+        """int64[N], rising: where the next events of a partition stand."""
+        early = early_for_records(part, self._rules)
+        times = part.event_time if early is None else np.where(early, UNKNOWN, part.event_time)
+        known = self._highest.get(partition, ())
+        _, behind, self._highest[partition] = advance(times, known, self._rules.watermark_support)
+        highest = np.maximum(np.maximum.accumulate(times), known[0] if known else UNKNOWN)
+        bound = np.where(behind == UNKNOWN, highest, behind + AHEAD)
+        return np.minimum.accumulate(np.minimum(highest, bound)[::-1])[::-1]
 
     def full(self, unfinished: Collection[int]) -> set[int]:
         """Partitions that have enough waiting, and need no more until others have come so far."""

@@ -26,6 +26,7 @@ from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
+from features.matrix import count_flags
 from features.refusal import Refusal
 from features.windows.portions import Each
 from schemas.batch import EventBatch
@@ -42,7 +43,8 @@ class HistoryRun:
     """Histories in memory while an input passes.
 
     labels: of all events; None leaves those that the events carry. partitions: of the input. each:
-    ``map``, or that of a pool of threads.
+    ``map``, or that of a pool of threads. flagged: how many of the
+    events so far have each flag of windows or lookups.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HistoryRun:
     ) -> None:
         self.store = SweptStore()
         self.log = LogState()
+        self.flagged: Counter[str] = Counter()
         self.namespace = replace(Namespace.local(feature_set.name), partitions=partitions)
         self._feature_set = feature_set
         self._labels = labels
@@ -68,7 +71,7 @@ class HistoryRun:
         """``label`` and ``label_time`` of the events; from now on windows know of them."""
         batch = events.batch
         if len(batch):
-            self.store.now = max(self.store.now, int(batch.event_time.max()))
+            self._reach(batch)
         if self._labels is not None:
             of = self._labels.of(batch)
             if self._labels.ahead is None:
@@ -100,8 +103,22 @@ class HistoryRun:
         """The events are history from now on."""
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
-        if len(self.log.highest) == self._partitions:
-            self.store.sweep(min(self.log.highest.values()) - self._feature_set.histories.back)
+        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
+        histories = self._feature_set.histories
+        watermarks = self.log.watermarks(histories.rules.watermark_support)
+        if len(watermarks) == self._partitions:
+            self.store.sweep(min(watermarks.values()) - histories.back)
+
+    def _reach(self, batch: EventBatch) -> None:
+        """Tell the store how far event time has come, and what a few events write beyond."""
+        histories, times = self._feature_set.histories, batch.event_time
+        few = min(histories.rules.watermark_support, len(times))
+        self.store.now = max(self.store.now, int(np.partition(times, -few)[-few]))
+        beyond = batch.take(np.flatnonzero(times > self.store.now))
+        for entity in histories.entities if len(beyond) else ():
+            written = entity.request(beyond, self.namespace)
+            keys = [*written.histories, *written.labels]
+            self.store.outlive(keys, int(beyond.event_time.max()))
 
     def _learn(self, labels: LabelBatch) -> None:
         self.store.append(self._feature_set.label_appends(labels, self.namespace))
@@ -109,12 +126,16 @@ class HistoryRun:
 
 @dataclass(slots=True)
 class Built:
-    """rows of the table. refused: by code, how many rows of the input are no events; some first."""
+    """rows of the table. refused: by code, how many rows of the input are no events; some first.
+
+    flagged: how many rows have each flag.
+    """
 
     rows: int = 0
     labelled: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[Refusal] = field(default_factory=list)
+    flagged: Mapping[str, int] = field(default_factory=dict)
 
     def note(self, events: Events, labels: Mapping[str, pa.Array]) -> None:
         self.rows += len(events.batch)
@@ -131,13 +152,14 @@ def build(
     *,
     partitions: int = 1,
     by_partition: bool = False,
-    advance: Callable[[int], None] = lambda _rows: None,
+    advance: Callable[[int, Mapping[str, int]], None] = lambda _rows, _flagged: None,
 ) -> Built:
     """Writes the table of all events of ``source``, in their order, to ``out``.
 
     labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
-    many rows of the input have been done. Raises ConfigurationError, also where the source has no
-    events; then ``out`` is as it was.
+    many rows of the input have been done, and how many events have each flag of windows or lookups.
+    Raises ConfigurationError, also where the source has no events, and what ``advance`` raises; then
+    ``out`` is as it was.
     """
     built, done = Built(), 0
     with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
@@ -154,11 +176,12 @@ def build(
                 run.keep(answered)
                 built.note(events, known)
                 done += events.rows
-                advance(done)
+                advance(done, run.flagged)
             behind.finish()
             if not built.rows:
                 raise ConfigurationError(_nothing(built, done))
             table.finish()
+            built.flagged = table.flagged
     return built
 
 
@@ -185,7 +208,7 @@ def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, 
 def _write(
     table: Table, events: Events, answered: Answered, labels: Mapping[str, pa.Array]
 ) -> None:
-    table.write(events, answered.finish().matrix, labels)
+    table.write(events, answered.finish(), labels)
 
 
 def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:

@@ -16,9 +16,13 @@ from schemas.batch import EventBatch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A compiled condition. paths: the fields that it reads, which decoding must give."""
+    """A compiled condition.
+
+    paths: the fields that it reads, which decoding must give. features: those that it reads.
+    """
 
     paths: frozenset[str]
+    features: frozenset[str]
     _columns: Mapping[str, int]
     _evaluate: Evaluate
 
@@ -50,4 +54,4 @@ def compile_condition(
     # A feature may be called like the field that it is; the field is meant then.
     of_features = compiled.names - fields.keys()
     columns = {name: i for i, name in enumerate(features) if name in of_features}
-    return Condition(compiled.names & fields.keys(), columns, term.evaluate)
+    return Condition(compiled.names & fields.keys(), frozenset(columns), columns, term.evaluate)

@@ -32,7 +32,8 @@ class Feature:
     compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
     term: how later expressions see it. paths: the fields that it reads, itself or through others.
     of_event: made of the event alone, without lookups and windows. irreproducible: its values need
-    a lookup or a window of best effort, which the log alone cannot give back.
+    a lookup or a window of best effort, which the log alone cannot give back. entities: those whose
+    histories it needs, itself or through others.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Feature:
     paths: frozenset[str]
     of_event: bool
     irreproducible: bool
+    entities: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _Part:
     sort: Sort = Sort.NUMBER
     of_event: bool = True
     irreproducible: bool = False
+    entities: frozenset[str] = frozenset()
 
 
 class FeatureCompiler:
@@ -113,6 +116,7 @@ class FeatureCompiler:
             part.paths,
             part.of_event,
             part.irreproducible,
+            part.entities,
         )
 
     def _check_name(self, spec: FeatureSpec, location: Location) -> None:
@@ -211,6 +215,7 @@ class FeatureCompiler:
             frozenset(paths),
             of_event=False,
             irreproducible=window.across is Across.BEST_EFFORT,
+            entities=frozenset({window.entity}),
         )
 
     def _python(self, spec: FeatureSpec, location: Location) -> _Part:
@@ -251,6 +256,7 @@ class FeatureCompiler:
             sort,
             of_event=all(feature.of_event for feature in earlier),
             irreproducible=any(feature.irreproducible for feature in earlier),
+            entities=frozenset().union(*(feature.entities for feature in earlier)),
         )
 
     def _leaf(self, path: str) -> Term:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from schemas.errors import ConfigurationError, RecordError
 
-_FLAG_BITS = 32
+_FLAG_BITS = 64
 _EMPTY_LOG = LogState()
 
 
@@ -48,6 +48,7 @@ class FeatureSet:
     hooks: the python features, each with a flag of its own behind all others.
     irreproducible: indexes of the columns that the log alone cannot give back. fields: of the
         schema, as expressions see them.
+    accept_empty: entities whose histories may begin empty under a model that uses them.
     """
 
     name: str
@@ -66,6 +67,7 @@ class FeatureSet:
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
     fields: Mapping[str, Term]
+    accept_empty: frozenset[str]
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -124,11 +126,15 @@ class FeatureSet:
 
         stored: the store, the state of the log before the batch, and the namespace.
         """
-        frame = Frame(batch)
+        frame = Frame(batch, stored[2].key)
         with np.errstate(all="ignore"):
             compute(self.features, frame, of_event=True)
         window = next(window for window in self.windows if window.name == feature)
         return trace(self.histories, window, row, batch, frame, stored)
+
+    def flags_of(self, mask: int) -> list[str]:
+        """The flags of an event, by their bits."""
+        return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
 
     def label_appends(
         self, labels: LabelBatch, namespace: Namespace | None = None
@@ -137,8 +143,15 @@ class FeatureSet:
         where = namespace or Namespace.local(self.name)
         return label_appends(
             labels,
+            where.key,
             {e.entity: where.label_prefix(e.entity) for e in self.histories.entities if e.labelled},
         )
+
+    def entities_of(self, features: Iterable[str]) -> frozenset[str]:
+        """The entities whose histories the named features need; others than its own need none."""
+        named = set(features)
+        used = (feature.entities for feature in self.features if feature.name in named)
+        return frozenset().union(*used)
 
     def condition(self, source: str) -> Condition:
         """``source`` as a condition on fields and features. Raises ExpressionError."""
@@ -160,12 +173,19 @@ def load_feature_set(path: Path) -> FeatureSet:
     bindings = resolve_bindings(document, file, fields)
     lookups = _lookups(document, file, bindings)
     history = file.history
-    rules = HistoryRules(history.allowed_lateness, history.duplicates, history.cap)
+    rules = HistoryRules(
+        history.allowed_lateness,
+        history.duplicates,
+        history.cap,
+        history.watermark_support,
+        history.max_ahead,
+    )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     plan = WindowPlan(compiler.windows, rules)
     hooks = tuple(spec.name for spec in file.features if spec.python is not None)
     flags = _flags(document, lookups, plan, hooks)
+    _check_accepted(document, file, plan)
     return FeatureSet(
         name=file.name,
         fingerprint=set_fingerprint((feature.name, feature.fingerprint) for feature in features),
@@ -183,6 +203,7 @@ def load_feature_set(path: Path) -> FeatureSet:
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
         fields=compiler.leaves,
+        accept_empty=frozenset(history.accept_empty),
     )
 
 
@@ -202,6 +223,14 @@ def _flags(
             "merge some lookups, or functions",
         )
     return found
+
+
+def _check_accepted(document: Document, file: FeaturesFile, plan: WindowPlan) -> None:
+    """Raises ConfigurationError for an accepted entity that has no windows."""
+    for place, entity in enumerate(file.history.accept_empty):
+        if entity not in plan.horizons:
+            where: Location = ("history", "accept_empty", place)
+            raise document.refuse(where, unknown("entity with windows", entity, plan.horizons))
 
 
 def _lookups(document: Document, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:

@@ -16,6 +16,8 @@ MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
+MAX_WATERMARK_SUPPORT = 100
+"""The committed offset's metadata holds as many times, and brokers take 4,096 bytes of it."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
@@ -62,11 +64,31 @@ def _decimal(found: object) -> Decimal:
     raise ValueError(f"{found!r} is no finite number")
 
 
+def _one_field(found: object) -> object:
+    if isinstance(found, list):
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{found!r} is a list; name one field: where several make the key, let producers write "
+            "one that joins them"
+        )
+    return found
+
+
+def _entities(found: object) -> object:
+    if isinstance(found, list):
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{found!r} is a list; name each entity with the field of its key, such as "
+            "{customer: customer_id}"
+        )
+    return found
+
+
 Duration = Annotated[int, BeforeValidator(_duration)]
 """Microseconds, written as ``7d``; above 0."""
 Delay = Annotated[int, BeforeValidator(parse_delay)]
 """Likewise, or 0."""
-FieldPath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+FieldPath = Annotated[
+    str, BeforeValidator(_one_field), StringConstraints(min_length=1, max_length=512)
+]
 """A field of the event; dots go through records."""
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 """A name of the user's choice: letters, digits and underscores, at most 128."""
@@ -209,6 +231,9 @@ class HistorySpec(Strict):
     allowed_lateness: Duration = MICROSECONDS["h"]
     duplicates: Duration = MICROSECONDS["d"]
     cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
+    watermark_support: int = Field(default=3, ge=1, le=MAX_WATERMARK_SUPPORT)
+    max_ahead: Duration | None = None
+    accept_empty: list[Word] = []
 
 
 class FeatureSpec(Strict):
@@ -267,7 +292,7 @@ class FeaturesFile(Strict):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
     events: EventsSpec
-    entities: dict[Word, FieldPath] = {}
+    entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = {}
     lookups: dict[Word, LookupSpec] = {}
     history: HistorySpec = HistorySpec()
     features: list[FeatureSpec] = Field(min_length=1, max_length=MAX_FEATURES)

@@ -95,7 +95,13 @@ class WindowCompiler:
             "default": canonical_number(window.default),
             "time": bindings.event_time.canonical(),
             "id": bindings.event_id.canonical(),
-            "history": [rules.allowed_lateness, rules.duplicates, rules.cap],
+            "history": [
+                rules.allowed_lateness,
+                rules.duplicates,
+                rules.cap,
+                rules.watermark_support,
+                rules.max_ahead,
+            ],
         }
 
     def _include_current(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> bool:
@@ -273,7 +279,7 @@ def _scaled(
 
 def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
-    found = names(text.values).view(np.int64)
+    found = names(text.values, frame.key).view(np.int64)
     # A name of the very bits that stand for a missing one gives way.
     found = np.where(found == MISSING, MISSING + 1, found)
     return np.where(text.valid, found, MISSING)

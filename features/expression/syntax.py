@@ -25,10 +25,8 @@ class Source:
     """The text of one expression."""
 
     def __init__(self, text: str) -> None:
-        # Line breaks are blanks in a YAML block; the parser would take them for an end.
-        blank = text.replace("\n", " ").replace("\r", " ")
-        self._indent = len(blank) - len(blank.lstrip())
-        self._text = blank.strip()
+        self._indent = len(text) - len(text.lstrip())
+        self._text = text.strip()
 
     def parse(self) -> ast.expr:
         """The syntax tree; ExpressionError where there is none, or one too large."""
@@ -38,10 +36,12 @@ class Source:
             raise ExpressionError(0, f"longer than {MAX_CHARACTERS} characters: split it in two")
         self._check_brackets()
         try:
-            body = ast.parse(self._text, mode="eval").body
+            body = ast.parse(self._one_line(), mode="eval").body
         except SyntaxError as error:
             # The parser gives 0 where the text ends too early.
-            offset = min(error.offset - 1 if error.offset else len(self._text), len(self._text))
+            offset = len(self._text)
+            if error.offset:
+                offset = min(self._line_start(error.lineno or 1) + error.offset - 1, offset)
             raise ExpressionError(
                 self._indent + offset, f"this is no expression: {error.msg}"
             ) from error
@@ -65,9 +65,45 @@ class Source:
 
     def refuse(self, node: ast.AST, message: str) -> ExpressionError:
         """The error to raise for ``node``."""
+        start = self._line_start(getattr(node, "lineno", 1))
         # The parser counts bytes of UTF-8.
-        before = self._text.encode()[: getattr(node, "col_offset", 0)].decode()
-        return ExpressionError(self._indent + len(before), message)
+        before = self._text[start:].encode()[: getattr(node, "col_offset", 0)].decode()
+        return ExpressionError(self._indent + start + len(before), message)
+
+    def _one_line(self) -> str:
+        """The text with a blank for each line break between its parts, as long as before.
+
+        Line breaks are blanks in a YAML block; the parser would take them for the end. Those within
+        quotes stay: the parser refuses them.
+        """
+        line = list(self._text)
+        for part in _PARTS.finditer(self._text):
+            if part.lastgroup == "comment":
+                # A folded YAML block (`expr: >`) has joined the lines before they come here, so
+                # nobody can tell where a comment ends.
+                raise ExpressionError(
+                    self._indent + part.start(),
+                    "a comment would hide what follows it: write it outside of the expression, "
+                    "as a YAML comment above its key",
+                )
+            if part.lastgroup == "blank":
+                line[part.start()] = " "
+        return "".join(line)
+
+    def _line_start(self, number: int) -> int:
+        """The place of the first character of a line of the parser's, numbered from 1."""
+        starts = [0, *(i + 1 for i, letter in enumerate(self._one_line()) if letter == "\n")]
+        return starts[min(number, len(starts)) - 1]
+
+
+# Quoted texts come first, so that what they hold is neither a comment nor a line break. A quote that
+# nothing closes takes the rest along, for the parser to refuse.
+_PARTS = re.compile(
+    r"""(?P<quoted> ('''|\"\"\").*?\2 | '(?:\\.|[^'\\\n\r])*' | "(?:\\.|[^"\\\n\r])*" | ['"].*)
+    | (?P<comment> \#)
+    | (?P<blank> [\r\n])""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def describe(node: ast.AST) -> str:

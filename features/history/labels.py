@@ -46,20 +46,25 @@ class LabelBatch:
         return len(self.event_time)
 
 
-def label_appends(labels: LabelBatch, prefixes: Mapping[str, bytes]) -> list[tuple[bytes, bytes]]:
-    """What an online store has to append; prefixes: of the keys, for each entity that needs it."""
+def label_appends(
+    labels: LabelBatch, key: bytes, prefixes: Mapping[str, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """What an online store has to append.
+
+    key: of the hashes of event ids. prefixes: of the store's keys, for each entity that needs labels.
+    """
     packed = np.empty(len(labels), LABEL)
     packed["partition"] = labels.partitions
     packed["offset"] = labels.offsets
     packed["time"] = labels.event_time
-    packed["event_id"] = names(labels.event_id)
+    packed["event_id"] = names(labels.event_id, key)
     packed["label_time"] = labels.label_time
     packed["fraud"] = labels.fraud
     appends: list[tuple[bytes, bytes]] = []
     for entity, prefix in prefixes.items():
         keys, codes = grouped(labels.entity_keys[entity])
         rows = order_of(codes, len(keys))
-        appends += appended([prefix + key for key in keys], codes[rows], packed.take(rows))
+        appends += appended([prefix + name for name in keys], codes[rows], packed.take(rows))
     return appends
 
 

@@ -23,7 +23,8 @@ class LabelFields:
     """Reads labels from decoded columns.
 
     A field has its name in ``label.avsc``, the name that events have for it, or that name's alias; an
-    entity's key also the entity's name. So a file of events with a label column is one of labels.
+    entity's key also the entity's name. So a file of events with a label column is one of labels,
+    and a table of ``features build`` is one, too.
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:
@@ -46,7 +47,8 @@ class LabelFields:
         self.aliases: Aliases = {
             "event_id": names(bindings.event_id.path),
             "event_time": names(bindings.event_time.path),
-            "fraud": names(bindings.label.field) if bindings.label else (),
+            # `label`: in a table of `features build`.
+            "fraud": (*(names(bindings.label.field) if bindings.label else ()), "label"),
             **{k: (k.removeprefix(_KEY), *names(field.path)) for k, field in keys.items()},
         }
 

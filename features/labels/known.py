@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.definition import FeatureSet
-from features.history.identity import names
+from features.history.identity import PROCESS_KEY, names
 from features.history.labels import LabelBatch
 from features.labels.rows import LabelRows, Longs, Mask, concat
 from features.labels.whole import known_from, labelled_entities, whole_labels
@@ -46,16 +46,16 @@ class KnownLabels:
         rows = concat(parts, labelled_entities(feature_set))
         whole = whole_labels(feature_set, rows)
         self.ahead: LabelBatch | None = None if whole.errors else whole.labels
-        order = np.argsort(names(rows.event_id), kind="stable")
+        order = np.argsort(names(rows.event_id, PROCESS_KEY), kind="stable")
         self._rows = rows.take(order)
-        self._names = names(self._rows.event_id)
+        self._names = names(self._rows.event_id, PROCESS_KEY)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def of(self, batch: EventBatch) -> LabelsOfEvents:
         """What is known of N events, at whatever time."""
-        wanted = names(batch.event_id)
+        wanted = names(batch.event_id, PROCESS_KEY)
         pairs = expand(
             np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")
         )

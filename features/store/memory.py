@@ -33,6 +33,13 @@ class MemoryStore:
         with self._writing:
             self._values.update(pairs)
 
+    def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
+        with self._writing:
+            same = (self._values.get(key) or None) == (expected or None)
+            if same:
+                self._values[key] = value
+            return same
+
     def append(
         self,
         appends: Sequence[tuple[bytes, bytes]],

@@ -58,6 +58,14 @@ class OnlineStore(Protocol):
         """Sets each key to its value. Idempotent: a write that failed may be repeated."""
         ...
 
+    def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
+        """Sets the key to ``value`` where it still has the value ``expected``; whether it did.
+
+        expected: None where there is no such key. Atomic, and never repeated by itself: after
+        DependencyUnavailableError it may have been done. An empty value is taken for none.
+        """
+        ...
+
     def append(
         self,
         appends: Sequence[tuple[bytes, bytes]],

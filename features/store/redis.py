@@ -124,6 +124,12 @@ class RedisStore:
         while some := dict(islice(remaining, PAIRS_PER_WRITE)):
             self._twice(partial(self._client.mset, some))
 
+    def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
+        call = scripts.REPLACE.call([key], [expected or b"", value])
+        with self._answers():
+            (done,) = self._trip([call])
+        return bool(done)
+
     def append(
         self,
         appends: Sequence[tuple[bytes, bytes]],
@@ -217,7 +223,7 @@ class RedisStore:
                 return command()
 
     def _answers(self) -> AbstractContextManager[None]:
-        return translated(f"the online store at {self._address}")
+        return translated(f"the online store at {self._address} (store.url)")
 
 
 class _PasswordFile(CredentialProvider):

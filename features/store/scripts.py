@@ -69,8 +69,19 @@ end
 The SHA-1 is of what was read: a value of the same length may be another.
 """
 
+REPLACE = Script("""\
+local found = redis.pcall('GETRANGE', KEYS[1], 0, -1)
+if type(found) == 'table' then
+  return {err = found.err .. ' key=1'}
+elseif found ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+""")
+"""A key; its value as it was read (nothing for no such key), and the one to stand for it."""
 
-ALL = (APPEND, COMPACT)
+ALL = (APPEND, COMPACT, REPLACE)
 
 
 def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:

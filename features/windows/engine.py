@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from features.history.layout import Layout, Members
 from features.history.log_state import LogState
 from features.history.merge import Stored, before_batch, merge, read_members
 from features.history.namespace import Namespace
+from features.history.watermark import UNKNOWN, advance
 from features.matrix import Writes
 from features.windows.aggregates import Aggregates
 from features.windows.cap import apply_cap
@@ -27,14 +28,15 @@ from features.windows.view import Events, View, make_view
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
-UNKNOWN = np.iinfo(np.int64).min
-"""The highest event time of a partition that has none."""
+AHEAD = 86_400_000_000
+"""So far above the watermark an event is ahead of it: a day, in microseconds."""
 
 
 class EntityWindows:
     """The windows of one entity over one history.
 
-    back: how far before the highest event time so far an event to come may see, in microseconds.
+    reach: of its longest window, in microseconds.
+    back: how far before the watermark an event to come may see, in microseconds.
     own: each key's events are all in one partition.
     """
 
@@ -44,7 +46,8 @@ class EntityWindows:
         self.rules = rules
         kept = [column for w in windows for column in (w.value, w.where) if column is not None]
         self.layout = Layout.of(kept)
-        self.horizon = max(rules.duplicates, *(window.reach for window in windows))
+        self.reach = max(window.reach for window in windows)
+        self.horizon = max(rules.duplicates, self.reach)
         self.back = rules.allowed_lateness + self.horizon
         self.own = all(window.across is Across.OWN for window in windows)
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
@@ -81,13 +84,15 @@ class Position:
     """Where events stand in the log, and as events of windows.
 
     partitions: int32[N]. first: the offset of the batch's first event in each of its partitions.
-    reached: the highest event time before the batch in each of its partitions, where there is one.
-    least: the least such time of all partitions of the topic, None where one is not known.
+    ahead: bool[N], the events that are wild, or early for their records.
+    reached: the watermark before the batch in each of its partitions, where there is one.
+    least: the least watermark of all partitions of the topic, None where one is not known.
     """
 
     partitions: npt.NDArray[np.int32]
     first: Mapping[int, int]
     events: Events
+    ahead: Mask
     reached: Mapping[int, int]
     least: int | None
 
@@ -98,6 +103,7 @@ class Position:
             self.partitions[rows],
             self.first,
             Events(events.time[rows], events.base[rows], events.late[rows]),
+            self.ahead[rows],
             self.reached,
             self.least,
         )
@@ -121,26 +127,53 @@ class Columns:
 def locate(
     batch: EventBatch, log: LogState, rules: HistoryRules, partitions: int
 ) -> tuple[Position, LogState]:
-    """How late each event is, by the highest event time before it in its own partition.
+    """How late each event is, or how far ahead, by the watermark before it in its own partition.
 
     partitions: how many the topic has.
     """
-    of, time = batch.records.partitions, batch.event_time
+    of, time, support = batch.records.partitions, batch.event_time, rules.watermark_support
+    early = early_for_records(batch, rules)
+    supporting = time if early is None else np.where(early, UNKNOWN, time)
     before = np.empty(len(batch), np.int64)
-    highest = dict(log.highest)
-    first = {}
+    highest, first = dict(log.highest), {}
     for partition in np.unique(of).tolist():
         rows = np.flatnonzero(of == partition)
-        known = highest.get(partition, UNKNOWN)
-        running = np.maximum(np.maximum.accumulate(time[rows]), known)
-        before[rows] = np.concatenate(([known], running[:-1]))
-        highest[partition] = int(running[-1])
+        known = log.highest.get(partition, ())
+        before[rows], _, kept = advance(supporting[rows], known, support)
+        if kept:
+            highest[partition] = kept
         first[partition] = int(batch.records.offsets[rows].min())
-    least = np.where(before == UNKNOWN, UNKNOWN, before - rules.allowed_lateness)
-    events = Events(time, np.maximum(time, least), time < least)
-    reached = {p: log.highest[p] for p in first if p in log.highest}
-    slowest = min(log.highest.values(), default=None) if len(log.highest) == partitions else None
-    return Position(of, first, events, reached, slowest), LogState(highest)
+    known_before = before != UNKNOWN
+    least = np.where(known_before, before - rules.allowed_lateness, UNKNOWN)
+    ahead = known_before & (time > before + AHEAD)
+    if early is not None:
+        ahead |= early
+    watermarks = log.watermarks(support)
+    return (
+        Position(
+            of,
+            first,
+            Events(time, np.maximum(time, least), time < least),
+            ahead,
+            {p: watermarks[p] for p in first if p in watermarks},
+            min(watermarks.values(), default=None) if len(watermarks) == partitions else None,
+        ),
+        replace(log, highest=highest),
+    )
+
+
+def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
+    """bool[N]: later than the record's timestamp by more than ``max_ahead``; None where none can be.
+
+    A record without a timestamp is not judged.
+    """
+    if rules.max_ahead is None:
+        return None
+    recorded = batch.records.timestamps
+    # In milliseconds, rounded up: a timestamp may be any number of 64 bits.
+    earliest = -((rules.max_ahead - batch.event_time) // 1000)
+    early: Mask = (recorded > 0) & (recorded < earliest)
+    return early
 
 
 def member_columns(

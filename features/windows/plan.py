@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +13,24 @@ from features.history.identity import names
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.matrix import Writes
+from features.windows.coverage import coverage, find_short
 from features.windows.engine import Columns, EntityWindows, locate, member_columns
 from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
+SHORT = "history_short"
+"""The kind of the flags of events that are short of history."""
+LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
+"""Flags of events, of whatever entity."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windowed:
-    """values: float64[N] by window. flags: uint32[N], bits from ``WindowPlan.flag_names``."""
+    """values: float64[N] by window. flags: uint64[N], bits from ``WindowPlan.flag_names``."""
 
     values: Mapping[str, Floats]
-    flags: npt.NDArray[np.uint32]
+    flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
 
 
@@ -44,17 +50,37 @@ class WindowPlan:
         """The meaning of each bit of the flags, from the lowest."""
         if not self.entities:
             return ()
-        return ("late", "duplicate", *(f"history_capped:{e.entity}" for e in self.entities))
+        return (
+            LATE,
+            AHEAD,
+            DUPLICATE,
+            *(f"history_capped:{e.entity}" for e in self.entities),
+            *(f"{SHORT}:{e.entity}" for e in self.entities),
+        )
+
+    @property
+    def layouts(self) -> Mapping[str, str]:
+        """For each entity the digest of what the members of its histories keep."""
+        return {plan.entity: plan.layout.digest for plan in self.entities}
 
     @property
     def back(self) -> int:
-        """How far before the highest event time so far an event to come may see, in microseconds."""
+        """How far before the watermark an event to come may see, in microseconds."""
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
     def horizons(self) -> Mapping[str, int]:
         """For each entity how far back its windows see, in microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}
+
+    @property
+    def reaches(self) -> Mapping[str, int]:
+        """For each entity how far back its longest window sees, in microseconds."""
+        return {plan.entity: plan.reach for plan in self.entities}
+
+    def coverage(self, log: LogState, namespace: Namespace) -> dict[str, float]:
+        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        return coverage(self.entities, namespace, log)
 
 
 class WindowReading:
@@ -74,8 +100,10 @@ class WindowReading:
         self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
         self.after = log
         if self._requests:
-            self._at, self.after = locate(batch, log, plan.rules, namespace.partitions)
-            self._ids = names(batch.event_id)
+            self._at, after = locate(batch, log, plan.rules, namespace.partitions)
+            self._short, lowest = find_short(plan.entities, namespace, log, self._at)
+            self.after = replace(after, lowest=lowest)
+            self._ids = names(batch.event_id, namespace.key)
 
     def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
         """The windows, from what was found for ``keys``. frame: with the features of the event alone.
@@ -83,16 +111,19 @@ class WindowReading:
         each: does the works, which do not depend on each other. Raises ConfigurationError where the store holds something else than histories.
         """
         plan, batch = self._plan, self._batch
-        flags = np.zeros(len(batch), np.uint32)
+        flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
         wholes = self._works(found, frame)
         parts = [part for whole in wholes for part in portions(whole)]
         writes = list(each(Work.run, parts))
-        flags |= self._at.events.late.astype(np.uint32)
-        for bit, whole in enumerate(wholes, 2):
-            flags |= whole.columns.duplicate.astype(np.uint32) << np.uint32(1)
-            flags |= whole.columns.capped.astype(np.uint32) << np.uint32(bit)
+        flags |= self._at.events.late.astype(np.uint64)
+        flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
+        for bit, whole in enumerate(wholes, 3):
+            flags |= whole.columns.duplicate.astype(np.uint64) << np.uint64(2)
+            flags |= whole.columns.capped.astype(np.uint64) << np.uint64(bit)
+        for bit, short in enumerate(self._short.values(), 3 + len(wholes)):
+            flags |= short.astype(np.uint64) << np.uint64(bit)
         return Windowed(
             {name: column for w in wholes for name, column in w.columns.values.items()},
             flags,

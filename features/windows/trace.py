@@ -60,7 +60,7 @@ def trace(
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
-    events = member_columns(plan.layout, batch, names(batch.event_id), frame)
+    events = member_columns(plan.layout, batch, names(batch.event_id, namespace.key), frame)
     new = pack(plan.layout, events, request.rows)
     found = store.read([*request.histories, *request.labels])
     seen = look(plan, request, found, new, at.take(request.rows))

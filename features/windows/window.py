@@ -64,11 +64,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRules:
-    """What holds for all windows. allowed_lateness, duplicates: microseconds; cap: members."""
+    """What holds for all windows. allowed_lateness, duplicates, max_ahead: microseconds.
+
+    cap: members. watermark_support: events, of which the one of the lowest time is the watermark.
+    max_ahead: how much later than its record's timestamp an event may be; None: any.
+    """
 
     allowed_lateness: int
     duplicates: int
     cap: int
+    watermark_support: int
+    max_ahead: int | None
 
     @property
     def largest_value(self) -> int:

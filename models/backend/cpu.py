@@ -17,6 +17,7 @@ import xgboost as xgb
 
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
+from models.bundle.golden import nan_for, score
 from models.treeshap import TreeShap
 
 _SAMPLES = 16
@@ -31,7 +32,8 @@ class CpuBackend:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._names = [feature.name for feature in bundle.features]
         self._threads = threads
-        self._samples = bundle.golden.vectors[:_SAMPLES]
+        self._samples = nan_for(bundle.missing, bundle.golden.vectors[:_SAMPLES])
+        self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
         # the first call builds XGBoost's predictor; no event shall wait for it
@@ -41,15 +43,13 @@ class CpuBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        margins: Margins = self._booster.inplace_predict(
-            matrix, predict_type="margin", validate_features=False
-        )
-        return margins
+        return score(self._booster, matrix, self._missing)
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
+        matrix = nan_for(self._missing, matrix)
         shap, bias = self._shap
         if shap is None:
             return self._contributions_by_xgboost(matrix)

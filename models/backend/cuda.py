@@ -16,6 +16,7 @@ import xgboost as xgb
 
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
+from models.bundle.golden import nan_for
 from schemas.errors import ConfigurationError, DeviceLostError
 
 
@@ -78,6 +79,7 @@ class CudaBackend:
     def __init__(self, bundle: Bundle) -> None:
         self._cupy = require_cuda()
         self._names = [feature.name for feature in bundle.features]
+        self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cuda:0"})
         # the first call compiles kernels and takes memory; no event shall wait for it
@@ -89,7 +91,9 @@ class CudaBackend:
             return np.empty(0, dtype=np.float32)
         with _on_gpu():
             found = self._booster.inplace_predict(
-                self._cupy.asarray(matrix), predict_type="margin", validate_features=False
+                self._cupy.asarray(nan_for(self._missing, matrix)),
+                predict_type="margin",
+                validate_features=False,
             )
             if not isinstance(found, self._cupy.ndarray):
                 raise CudaUnusableError(
@@ -106,6 +110,8 @@ class CudaBackend:
         # A DMatrix that is made of an array on the GPU stays there, and so does what explains it.
         with _on_gpu():
             found = self._booster.predict(
-                xgb.DMatrix(self._cupy.asarray(matrix)), pred_contribs=True, validate_features=False
+                xgb.DMatrix(self._cupy.asarray(nan_for(self._missing, matrix))),
+                pred_contribs=True,
+                validate_features=False,
             )
         return np.asarray(found, dtype=np.float32)

@@ -27,7 +27,7 @@ class Backend(Protocol):
     def margins(self, matrix: Matrix) -> Margins:
         """Raw margins float32[N] of float32[N, F], C-contiguous, in the model's column order.
 
-        NaN is a missing value. Raises NonFiniteFeatureError for an infinite one, ValueError for
+        NaN is a missing value, and so is the bundle's `missing`. Raises NonFiniteFeatureError for an infinite one, ValueError for
         another shape, dtype or layout.
         """
 

@@ -7,6 +7,8 @@ next to one, or are missing. Of a pool of such rows those are kept that together
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
@@ -22,15 +24,26 @@ _MISSING = 0.1
 
 
 def draw_vectors(
-    booster: xgb.Booster, trees: Trees, columns: int, *, count: int = DEFAULT_GOLDEN, seed: int = 0
+    booster: xgb.Booster,
+    trees: Trees,
+    columns: int,
+    *,
+    count: int = DEFAULT_GOLDEN,
+    seed: int = 0,
+    missing: float = math.nan,
 ) -> Floats:
     """Golden vectors float32[count, columns] for a booster; `trees` are its own, checked.
 
-    The first has every feature missing. Equal models and seeds give equal vectors.
+    missing: stands for a missing value in half of the places where one is missing. The first row
+    has every feature missing. Equal models and seeds give equal vectors.
     """
+    random = np.random.default_rng(seed)
     with np.errstate(over="ignore", under="ignore"):  # the float32 next to the greatest
-        pool = _pool(trees, columns, _POOL * count, np.random.default_rng(seed))
-    return np.ascontiguousarray(pool[_most_leaves(booster, pool, count)])
+        pool = _pool(trees, columns, _POOL * count, random)
+    chosen = np.ascontiguousarray(pool[_most_leaves(booster, pool, count)])
+    if not math.isnan(missing):
+        chosen[np.isnan(chosen) & (random.random(chosen.shape) < 0.5)] = missing
+    return chosen
 
 
 def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:

@@ -8,6 +8,7 @@ import xgboost as xgb
 
 from models.bundle.document import ModelFacts
 from models.bundle.manifest import Manifest
+from models.bundle.objective import ACCEPTED, why_refused
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.trees import MAX_TREES
 
@@ -42,11 +43,13 @@ def check_accepted(facts: ModelFacts, where: str) -> None:
     """
     if facts.booster != "gbtree":
         raise BundleRefusedError(f"{where}: its booster is {facts.booster}, accepted: gbtree")
-    accepted = facts.objective in {"binary:logistic", "binary:logitraw"}
-    if not (accepted or facts.objective.startswith("reg:")) or facts.outputs != 1:
+    why = why_refused(facts.objective)
+    if why or facts.outputs != 1:
         raise BundleRefusedError(
-            f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row; "
-            "accepted: binary:logistic, binary:logitraw and reg:*, with one output"
+            f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row"
+            f"{why and f', whose margin is no log-odds ({why})'}; accepted: "
+            f"{', '.join(ACCEPTED)}, with one output. Train it with one of these; beside an "
+            "objective function of your own whose margin is log-odds, name binary:logistic too"
         )
     if any(kind in ("c", "categorical") for kind in facts.types):
         raise BundleRefusedError(

@@ -6,6 +6,7 @@ They are .npy files of one plain layout: float32, C order, little-endian, never 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from tokenize import TokenError
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """vectors: float32[G, F], NaN is missing. margins: float32[G]."""
+    """vectors: float32[G, F], as features give them. margins: float32[G]."""
 
     vectors: Floats
     margins: Floats
@@ -71,12 +72,25 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
         raise BundleRefusedError(f"{where}: holds infinite values; NaN means missing")
 
 
-def score(booster: xgb.Booster, matrix: Floats) -> Floats:
-    """Margins float32[N] of `matrix` float32[N, F], by all trees, on the booster's device."""
+def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
+    """Margins float32[N] of `matrix` float32[N, F], by all trees, on the booster's device.
+
+    missing: the value that stands for a missing one, besides NaN.
+    """
     margins: Floats = booster.inplace_predict(
-        matrix, predict_type="margin", validate_features=False
+        nan_for(missing, matrix), predict_type="margin", validate_features=False
     )
     return margins
+
+
+def nan_for(missing: float, matrix: Floats) -> Floats:
+    """The matrix with NaN in place of `missing`, for which XGBoost takes NaN anyway.
+
+    The matrix itself where `missing` is NaN, else a copy.
+    """
+    if math.isnan(missing):
+        return matrix
+    return np.where(matrix == np.float32(missing), np.float32(np.nan), matrix)
 
 
 def check_margins(found: Floats, golden: Golden, where: str, tolerance: float = 0.0) -> None:

@@ -47,6 +47,8 @@ class Bundle:
     """None: the score is the logistic of the margin."""
     golden: Golden
     trained: Trained | None
+    missing: float
+    """A feature of this value is missing, as one that is NaN; NaN where there is no such value."""
     created_at: datetime
     sums: str
     """SHA-256 of its SHA256SUMS."""
@@ -127,7 +129,8 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
     # a backend goes by position; what the names could prove has been proven
     booster.feature_names = None
     if proven is None:
-        check_margins(score(booster, golden.vectors), golden, where)
+        margins = score(booster, golden.vectors, manifest.missing_value)
+        check_margins(margins, golden, where)
     return Bundle(
         path=path,
         name=manifest.name,
@@ -138,6 +141,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         calibration=manifest.calibration,
         golden=golden,
         trained=manifest.trained,
+        missing=manifest.missing_value,
         created_at=manifest.created_at,
         sums=sums,
         booster=booster,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol, Self
 
+import numpy as np
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -23,12 +25,15 @@ from models.bundle.refusal import BundleRefusedError
 
 MANIFEST_FILE = "manifest.json"
 MAX_GOLDEN = 1000
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest float32."""
 _SHOWN = 10
 _SHOWN_CHARACTERS = 80
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{8,64})?$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Float32 = Annotated[Finite, Field(ge=-LARGEST, le=LARGEST)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -112,7 +117,8 @@ class Manifest(_Part):
     features: Annotated[tuple[FeatureRef, ...], Field(min_length=1)]
     """In the order of the model's columns."""
     dtype: Literal["float32"] = "float32"
-    missing: Literal["NaN"] = "NaN"
+    missing: Literal["NaN"] | Float32 = "NaN"
+    """The value that the model takes as missing besides NaN; "NaN": none."""
     objective: str
     trees: Annotated[int, Field(gt=0)]
     calibration: Knots | None
@@ -130,6 +136,11 @@ class Manifest(_Part):
         if twice:
             raise ValueError(f"these features are listed more than once: {', '.join(twice)}")
         return features
+
+    @property
+    def missing_value(self) -> float:
+        """The value for XGBoost's ``missing``: NaN where no other value is missing."""
+        return math.nan if self.missing == "NaN" else self.missing
 
     def as_bytes(self) -> bytes:
         """The content of manifest.json."""

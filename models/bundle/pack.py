@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from features.suggest import unknown
 from models.bundle.document import Document, ModelFacts, is_dart
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
+from models.bundle.foreign import name_beginning, name_document
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.process import DEFAULT_LIMITS, Limits
 from models.bundle.refusal import BundleRefusedError
@@ -21,8 +24,6 @@ from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import Trees, check_trees
 from models.bundle.verify import Verified, save_anew, verify
 from models.bundle.write import write_bundle
-
-_PICKLES = (b"\x80", b"cs", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,13 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """notes: what was done to the model that its owner may want to know."""
+    """notes: what was done to the model that its owner may want to know. missing: NaN for none."""
 
     verified: Verified
     objective: str
     trees: int
     golden: int
+    missing: float
     notes: tuple[str, ...]
 
 
@@ -59,6 +61,7 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
     golden: int = DEFAULT_GOLDEN,
     seed: int = 0,
     all_rounds: bool = False,
+    missing: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Packed:
     """Write the bundle `out` of the model file `model`, XGBoost's JSON or UBJ.
@@ -67,24 +70,35 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
     the bundle says nothing of how its features are defined, and fits no feature set.
     golden, seed: how many vectors to draw along the model's thresholds, and from which seed.
     all_rounds: keep the rounds after the best one of a training that stopped early.
+    missing: the value that the model was trained to take as missing; None: what the file says,
+    else none but NaN.
 
     Raises BundleRefusedError, naming what was found and what to do; `out` is not there then.
     """
     if not 0 < golden <= MAX_GOLDEN:
         raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
     booster = checked_model(_as_saved_anew(model, limits), str(model))
-    booster, notes = _best_rounds(booster, all_rounds=all_rounds)
+    missing, told = _missing(booster, missing, model)
+    booster, rounds = _best_rounds(booster, all_rounds=all_rounds)
     features = _defined(_names(booster, names, model), definitions)
     booster.feature_names = None
     facts, trees = _contents(booster, str(model))
-    vectors = draw_vectors(booster, trees, facts.columns, count=golden, seed=seed)
-    write_bundle(out, booster, name=name, version=version, features=features, golden=vectors)
+    vectors = draw_vectors(booster, trees, facts.columns, count=golden, seed=seed, missing=missing)
+    write_bundle(
+        out,
+        booster,
+        name=name,
+        version=version,
+        features=features,
+        golden=vectors,
+        missing=missing,
+    )
     try:
         verified = verify(out, expected=definitions, limits=limits)
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    return Packed(verified, facts.objective, facts.trees, golden, notes)
+    return Packed(verified, facts.objective, facts.trees, golden, missing, (*told, *rounds))
 
 
 def read_model(path: Path) -> xgb.Booster:
@@ -93,14 +107,16 @@ def read_model(path: Path) -> xgb.Booster:
     Raises BundleRefusedError for what is no model of XGBoost.
     """
     content = read_plain(path, MAX_BUNDLE_BYTES)
-    if content.startswith(_PICKLES):
-        raise BundleRefusedError(
-            f"{path}: looks like a pickle or an archive, which is never loaded; load it where you "
-            "trust it, and save it with model.save_model('model.ubj')"
-        )
+    if said := name_beginning(content):
+        raise BundleRefusedError(f"{path}: {said}")
     if is_dart(content):
         raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
-    return open_model(content, str(path))
+    try:
+        return open_model(content, str(path))
+    except BundleRefusedError:
+        if said := name_document(content):
+            raise BundleRefusedError(f"{path}: {said}") from None
+        raise
 
 
 def checked_model(content: bytes, where: str) -> xgb.Booster:
@@ -142,6 +158,36 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
         "them (--all-rounds keeps all)"
     )
     return booster[:best], (note,)
+
+
+def _missing(
+    booster: xgb.Booster, given: float | None, model: Path
+) -> tuple[float, tuple[str, ...]]:
+    """The value that stands for a missing one, and what to tell of it.
+
+    A booster does not know it: it was replaced when the training data was read. XGBoost's
+    scikit-learn API wrote it beside the booster up to version 1.7.
+    """
+    own = _missing_of_wrapper(booster)
+    if given is None:
+        if math.isnan(own):
+            return own, ()
+        return own, (f"its scikit-learn wrapper took {own:.9g} as missing, and so does the bundle",)
+    if not math.isnan(own) and own != given:
+        raise BundleRefusedError(
+            f"{model}: its scikit-learn wrapper took {own:.9g} as missing, and --missing is "
+            f"{given:.9g}; leave --missing away"
+        )
+    return given, ()
+
+
+def _missing_of_wrapper(booster: xgb.Booster) -> float:
+    try:
+        wrapper = json.loads(booster.attr("scikit_learn") or "{}")
+    except ValueError:
+        return math.nan
+    own = wrapper.get("missing") if isinstance(wrapper, dict) else None
+    return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan
 
 
 def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -54,6 +55,7 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     features: Sequence[NamedFeature],
     calibration: Curve | None = None,
     golden: npt.NDArray[np.float32] | None = None,
+    missing: float = math.nan,
     trained: Trained | None = None,
     report: str | None = None,
     created_at: datetime | None = None,
@@ -62,8 +64,9 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
 
     features: in the order of the training matrix's columns.
     calibration: from margin to score; None for the logistic.
-    golden: vectors float32[G, F] whose margins the bundle keeps as proof, NaN is missing; by
-    default some along the model's own thresholds.
+    golden: vectors float32[G, F] whose margins the bundle keeps as proof; by default some along
+    the model's own thresholds.
+    missing: the value that the model was trained to take as missing, as XGBoost's `missing`.
     report: an HTML page. created_at: now by default.
 
     The folder appears complete or not at all: it is filled beside its place, synced, and renamed.
@@ -75,12 +78,13 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
             f"{folder}: exists already; bundles never change: write to another folder"
         )
     where = str(folder)
-    content, facts, proof = _model(booster, features, golden, where)
+    content, facts, proof = _model(booster, features, golden, missing, where)
     try:
         manifest = Manifest(
             name=name,
             version=version,
             features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
+            missing="NaN" if math.isnan(missing) else missing,
             objective=facts.objective,
             trees=facts.trees,
             calibration=None if calibration is None else _knots(calibration),
@@ -105,6 +109,7 @@ def _model(
     booster: xgb.Booster,
     features: Sequence[NamedFeature],
     golden: npt.NDArray[np.float32] | None,
+    missing: float,
     where: str,
 ) -> tuple[bytes, ModelFacts, Golden]:
     """The bytes of model.ubj with its features' names in it, what they say, and its proof."""
@@ -130,10 +135,12 @@ def _model(
     trees = document.trees()
     check_trees(trees, own.columns, where)
     kept = open_model(content, where)
-    vectors = draw_vectors(kept, trees, own.columns) if golden is None else golden
+    vectors = golden
+    if vectors is None:
+        vectors = draw_vectors(kept, trees, own.columns, missing=missing)
     check_vectors(vectors, own.columns, where)
     vectors = np.ascontiguousarray(vectors)
-    margins = score(kept, vectors)
+    margins = score(kept, vectors, missing)
     if not np.isfinite(margins).all():
         raise BundleRefusedError(f"{where}: the model gives margins that are not finite")
     return content, document.facts, Golden(vectors, margins)

@@ -13,8 +13,9 @@ from models.policy.catalogue import Catalogue
 from models.policy.file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of
 
-DEGRADED = ("lookup_missing", "lookup_stale", "lookup_invalid", "python_failed")
-"""Kinds of flags where a default, or nothing, stands for a value that the event should have."""
+DEGRADED = ("lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead")
+"""Kinds of flags where a default, or nothing, stands for a value that the event should have, or where
+its own time is not to be believed."""
 
 REST = "default"
 """The segment of events that no other segment takes, where the file does not name one."""

@@ -39,7 +39,8 @@ class _Bands:
 class Rules:
     """What a policy says about events of a feature set.
 
-    paths: the fields that its conditions read, which decoding must give.
+    paths: the fields that its conditions read, which decoding must give. features: those that its
+    conditions read.
     """
 
     def __init__(self, policy: Policy, feature_set: FeatureSet) -> None:
@@ -50,6 +51,7 @@ class Rules:
         self._degraded = _degraded(policy, feature_set.flag_names)
         self._floor = np.int8(policy.decisions.index(policy.when_degraded or policy.default))
         self.paths: frozenset[str] = frozenset().union(*(c.paths for c in self._conditions))
+        self.features: frozenset[str] = frozenset().union(*(c.features for c in self._conditions))
         if policy.catalogue is not None:
             policy.catalogue.check(feature_set.names)
 
@@ -58,12 +60,12 @@ class Rules:
         batch: EventBatch,
         matrix: npt.NDArray[np.float32],
         scores: npt.NDArray[np.float64],
-        flags: npt.NDArray[np.uint32],
+        flags: npt.NDArray[np.uint64],
     ) -> Decisions:
         """The decisions about N events, each by the bands of the first segment that takes it.
 
         matrix: float32[N, F] of the feature set. scores: float64[N]; one at a threshold belongs to
-        that threshold's band. flags: uint32[N]; a degraded event gets `when_degraded`, unless its
+        that threshold's band. flags: uint64[N]; a degraded event gets `when_degraded`, unless its
         score alone decides more severely.
         """
         segments = np.full(len(batch), len(self._conditions), np.int8)
@@ -110,7 +112,7 @@ def _bands(segment: Segment, decisions: Sequence[str]) -> _Bands:
     return _Bands(np.array(thresholds, np.float64), np.array(codes, np.int8))
 
 
-def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint32:
+def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint64:
     """The bits of the flags that make an event degraded.
 
     Raises ConfigurationError for a named one that the feature set does not have.
@@ -127,4 +129,4 @@ def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint32:
             said = f"{unknown('flag', name, known)}; correct or remove it"
             raise policy.document.refuse(("degraded", i), said)
         mask |= sum(bits)
-    return np.uint32(mask)
+    return np.uint64(mask)

@@ -1,4 +1,4 @@
-"""Parameters, rounds and span of a model that was trained before."""
+"""The way in which a model was trained before."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _DAYS = 7
 
 
 class Like(NamedTuple):
-    """How a model was trained."""
+    """Parameters and rounds of a model, the value that it takes as missing (NaN: none), its days."""
 
-    params: Params
-    rounds: int
+    chosen: tuple[Params, int]
+    missing: float
     span: Span
 
 
 def parameters_of(bundle: Path) -> Like:
-    """How the model of a bundle was trained. Raises ConfigurationError where that is not told."""
-    trained = read_manifest(bundle).trained
+    """Read how a bundle was trained. Raises ConfigurationError where it does not tell."""
+    manifest = read_manifest(bundle)
+    trained = manifest.trained
     rounds = None if trained is None else trained.params.get("rounds")
     if trained is None or not isinstance(rounds, int):
         raise ConfigurationError(
@@ -42,4 +43,4 @@ def parameters_of(bundle: Path) -> Like:
         days if isinstance(days, int | float) else None,
         half_life if isinstance(half_life, int | float) else None,
     )
-    return Like(params, rounds, span)
+    return Like((params, rounds), manifest.missing_value, span)

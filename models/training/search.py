@@ -115,7 +115,6 @@ def out_of_fold(
     workers: int,
 ) -> list[Margins]:
     """For each fold the margins of its assessed events, by a model of the fold's own."""
-
     threads = max(1, workers // len(parts))
 
     def margins(part: Part) -> Margins:

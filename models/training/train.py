@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ import xgboost as xgb
 
 from models.backend.cuda import require_cuda
 from models.bundle import Trained
+from models.bundle.golden import nan_for
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
 from models.training.folds import Fold, Span
@@ -41,6 +43,7 @@ class Wishes:
             those of the recipe.
         params: What all have.
         chosen: No search: these parameters and rounds, on the plan's first span.
+        missing: A feature of this value is missing, as one that is NaN.
         monotone: +1 or -1 by feature.
         device: Where trees are grown.
         threads: Of the last fit; in the search so many fits at a time.
@@ -53,6 +56,7 @@ class Wishes:
     forest: int | None = None
     params: Params = field(default_factory=dict)
     chosen: tuple[Params, int] | None = None
+    missing: float = math.nan
     monotone: Mapping[str, int] = field(default_factory=dict)
     device: Device = "cpu"
     threads: int = 1
@@ -83,6 +87,7 @@ class Training:
         sample: The rows that it was fitted on.
         available: How many rows its days have.
         trained: For its manifest.
+        missing: As it was wished.
     """
 
     plan: Plan
@@ -98,6 +103,7 @@ class Training:
     sample: Sample
     available: int
     trained: Trained
+    missing: float
 
 
 def train(
@@ -118,6 +124,7 @@ def train(
     fixed = _fixed(table, wishes)
     advance("reading", 0, 1)
     events = table.read(plan.reads_from, plan.reads_until, unlabelled_legit=unlabelled_legit)
+    events = replace(events, matrix=nan_for(wishes.missing, events.matrix))
     folds = folds_by_span(events, plan)
     way, spans = _choose_way(events, folds, fixed, wishes, advance)
     tried = _tried(events, folds[way.span], way, fixed, wishes, advance)
@@ -148,6 +155,7 @@ def train(
         fitted,
         len(rows),
         _trained(table, events.times[fitted.rows], fitted.labels, noted, wishes),
+        wishes.missing,
     )
 
 

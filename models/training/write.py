@@ -66,6 +66,7 @@ def write_training(training: Training, table: TrainingTable, wanted: Wanted) -> 
         version=version,
         features=table.features,
         calibration=training.calibration,
+        missing=training.missing,
         trained=training.trained,
         report=write_report(training, subject),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +146,39 @@ def test_appended_values_are_written_over_by_a_write(store: OnlineStore, prefix:
     assert store.read([prefix]) == [b"twothree"]
 
 
+def test_a_value_is_replaced_where_it_is_the_expected_one(
+    store: OnlineStore, prefix: bytes
+) -> None:
+    every = bytes(range(256))
+    assert not store.replace(prefix, b"one", b"two")
+    assert store.read([prefix]) == [None]
+    assert store.replace(prefix, None, every)
+    assert not store.replace(prefix, None, b"two")
+    assert not store.replace(prefix, every[:-1], b"two")
+    assert store.read([prefix]) == [every]
+    assert store.replace(prefix, every, b"two")
+    assert store.read([prefix]) == [b"two"]
+
+
+def test_of_many_that_replace_a_value_at_once_one_does(store: OnlineStore, prefix: bytes) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        values = [b"%d" % i for i in range(40)]
+        done = list(pool.map(partial(store.replace, prefix, None), values))
+    assert done.count(True) == 1
+    assert store.read([prefix]) == [values[done.index(True)]]
+
+
 # --- the server's own
+
+
+def test_a_replaced_value_stays(server: RedisStore, watcher: Any, prefix: bytes) -> None:
+    server.append([(prefix, b"one")], expire_ms=HOUR_MS)
+    watcher.script_flush()
+    assert server.replace(prefix, b"one", b"two")
+    assert watcher.pttl(prefix) == -1
+    watcher.hset(prefix + b"hash", "a", "b")
+    with pytest.raises(ConfigurationError, match="something that this worker has not written"):
+        server.replace(prefix + b"hash", None, b"two")
 
 
 def test_every_key_written_gets_its_expiry_anew(
@@ -305,5 +339,7 @@ def use(store: RedisStore) -> None:
         store.append([(b"fw:history", b"abab")], expire_ms=expire_ms)
         store.append([], [Compaction(b"fw:history", b"a", b"")], expire_ms)
         store.append([], [Compaction(b"fw:history", b"bab", b"")], expire_ms)
+    assert store.replace(b"fw:value", b"1", b"2")
+    assert store.replace(b"fw:value", b"2", b"1")
     found = store.read_all([b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
     assert found == ([b"1", None], [[[None]]])

@@ -23,7 +23,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from tests.worker_process import read_until, worker
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX
 from worker.publish import SizeLimits
 from worker.wire import score_schema
@@ -74,7 +74,7 @@ def play_stages(records: Records, batch: int = BATCH) -> Outcomes:
     store = MemoryStore()
     fill(store)
     limits = SizeLimits(2**20, 2**20)
-    stages = make_stages(pipeline, make_decoder(pipeline), store, b"", lambda: limits)
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: limits)
     outcomes: Outcomes = {}
     for first in range(0, len(records), batch):
         rows = np.arange(first, min(first + batch, len(records)))

@@ -167,6 +167,7 @@ def test_dermatology_by_the_backend(kind: str) -> None:
         features=features,
         booster=open_model(content, "dermatology"),
         golden=SimpleNamespace(vectors=rows),
+        missing=np.nan,
     )
     margins = CpuBackend(bundle, threads=2).margins(rows)
     expected = published("dermatology")
@@ -188,7 +189,8 @@ def test_a_model_of_several_classes_is_refused(tmp_path: Path, model: Path, outp
     result = pack(model, tmp_path / "out", "--generate-names")
     assert isinstance(result.exception, BundleRefusedError)
     assert (
-        f"its objective is multi:softmax with {outputs} output(s) per row; accepted: "
-        "binary:logistic, binary:logitraw and reg:*"
+        f"its objective is multi:softmax with {outputs} output(s) per row, whose margin is no "
+        "log-odds (each class has one of its own); accepted: binary:logistic, binary:logitraw, "
+        "reg:logistic, with one output"
     ) in str(result.exception)
     assert not (tmp_path / "out").exists()

@@ -20,12 +20,11 @@ from confluent_kafka import Producer
 from features.build import FileEvents, Partitioning, build
 from features.event_file import EventFile
 from features.history.labels import LABEL
-from features.history.namespace import Namespace
 from features.partitions import partitions_of
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.transactions import DAY_US, SET, handbook, transactions, write
-from worker.histories.state import claim
+from worker.histories.state import Claim, claim, label_namespace, source_of
 from worker.topics import InputTopic
 from worker.wire import framed, label_schema
 
@@ -99,12 +98,12 @@ def test_a_table_over_a_topic_is_that_over_the_file_that_was_played(
         pq.read_table(tmp_path / "topic.parquet"),
         pq.read_table(tmp_path / "file.parquet"),
     )
-    assert ours.column_names[-7:-3] == ["transaction_id", "tx_time", "customer_id", "terminal_id"]
+    assert ours.column_names[-8:-4] == ["transaction_id", "tx_time", "customer_id", "terminal_id"]
     # Partition after partition, each in its own order.
     order = np.argsort(_partitions(events), kind="stable")
     ids = theirs["TRANSACTION_ID"].take(pa.array(order)).cast(pa.string()).to_pylist()
     assert ours["transaction_id"].to_pylist() == ids
-    for name in (*made.names, "amount_minor", "label", "label_time"):
+    for name in (*made.names, "amount_minor", "label", "label_time", "flags"):
         assert ours[name].to_pylist() == theirs[name].take(pa.array(order)).to_pylist(), name
 
 
@@ -170,7 +169,7 @@ def test_labels_of_a_topic_are_told_to_the_store_once(
     assert json.loads(run("load-labels", "--pipeline", folder).stdout)["added"] == 0
 
     store = RedisStore(redis_url)
-    key = Namespace("handbook", "tests", "", 0).label_prefix("terminal") + b"t"
+    key = label_namespace(store, "handbook", "tests").label_prefix("terminal") + b"t"
     (found,) = store.read([key])
     labels = np.frombuffer(found or b"", LABEL)
     assert sorted(labels[["partition", "offset", "fraud"]].tolist()) == [
@@ -197,14 +196,16 @@ def test_a_topic_of_labels_has_to_be_named_and_to_be_there(
 def test_a_history_is_shown_as_the_store_holds_it(
     tmp_path: Path, redis_url: str, kafka: SharedKafka, seed: int
 ) -> None:
-    raw = transactions(60, seed, days=5)
-    ids = pa.array(range(60), pa.int32())
+    raw = transactions(200, seed, days=5)
+    ids = pa.array(range(200), pa.int32())
     events = write(tmp_path / "events.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
     folder = pipeline(tmp_path / "p", kafka.bootstrap, redis_url, input_topic="in")
     with pytest.raises(AssertionError, match="a worker that runs with them begins them"):
         run("state", "customer", "3", "--pipeline", folder)
     store, made = RedisStore(redis_url), handbook()
-    namespace = claim(store, "handbook", "tests", InputTopic("in", "topic-id", 1, None))
+    topic = InputTopic("in", "topic-id", 1, None)
+    wanted = Claim(source_of(topic, "tests"), made.histories.layouts)
+    namespace = claim(store, "handbook", "tests", wanted)
     for chunk in FileEvents(made, [events]):
         enriched = made.enrich(chunk.batch, store, namespace=namespace)
         store.append(enriched.writes.appends, enriched.writes.compactions)

@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from features.history.namespace import Namespace
+from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.healthy import edit
@@ -34,6 +34,7 @@ from worker.wire import score_schema
 BOUND_S = 30
 _MINUTE_MS = 60_000
 _RETENTION_MS = 604_800_000
+_SHORT = "history_short:customer"
 # Horizon and lateness: an hour (a day, for duplicates) and ten minutes.
 _HORIZON_MS = 24 * 60 * _MINUTE_MS + 10 * _MINUTE_MS
 
@@ -132,19 +133,27 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     ground = make_ground()
     ground.set("delivery", guarantee=guarantee)
     # One customer's events, seven minutes apart.
-    ground.send(0, 7, 14)
+    ground.send(0, 7, 14, 21, 28)
     with worker(ground.folder):
-        assert numbers(ground.scores(3)) == [1.0, 2.0, 3.0]
-    highest = (TIME_MS + 14 * _MINUTE_MS) * 1000
+        assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    highest = [(TIME_MS + i * _MINUTE_MS) * 1000 for i in (28, 21, 14)]
     offset, note = ground.checkpoint()
-    assert offset >= 3
-    assert json.loads(note or "") == {"highest_event_time": highest}
-    # A customer's event of 14 minutes before, and the first one's of a minute before.
-    ground.send(0, 13, 21)
+    assert offset >= 5
+    told = json.loads(note or "")
+    assert told["highest_event_times"] == highest
+    assert set(told["lowest_event_time"].values()) == {TIME_MS * 1000}
+    # A customer's event of 14 minutes before the watermark, and another one's of just before.
+    ground.send(0, 27, 35)
     with worker(ground.folder):
-        scores = ground.scores(6)[3:]
-    assert [score["flags"] for score in scores] == [["late", "duplicate"], [], []]
-    assert numbers(scores)[1:] == [1.0, 4.0]
+        scores = ground.scores(8)[5:]
+    flags = [sorted({*score["flags"]} - {_SHORT}) for score in scores]
+    assert flags == [["duplicate", "late"], [], []]
+    # An hour is the longest window.
+    assert all(_SHORT in score["flags"] for score in scores)
+    ground.send(60)
+    with worker(ground.folder):
+        assert ground.scores(9)[8]["flags"] == []
+    assert numbers(scores)[1:] == [1.0, 6.0]
 
 
 def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeGround) -> None:
@@ -157,19 +166,25 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
     assert namespace is not None
     assert (namespace.state, namespace.partitions) == (ground.topics["input_topic"], 1)
     with redis.Redis.from_url(ground.store) as client:
-        record = json.loads(client.get(namespace.record_key) or b"")
+        key = record_key("payments", namespace.state)
+        record = json.loads(client.get(key) or b"")
         (expiry_ms,) = [client.pttl(key) for key in client.scan_iter("*:history:*")]
-        assert client.pttl(namespace.record_key) == -1
+        assert client.pttl(key) == -1
     assert record == {
         "topic": ground.topics["input_topic"],
         "topic_id": namespace.topic_id,
         "partitions": 1,
+        "group": ground.topics["input_topic"],
+        "key": namespace.key.hex(),
+        "histories": record["histories"],
     }
     longest = _HORIZON_MS + _RETENTION_MS
     assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["history state"].state is State.OK
     assert "as it is" in found["history state"].found
+    assert found["history coverage"].state is State.WARNING
+    assert found["history coverage"].found.startswith("customer 0 % of 1 h")
 
 
 def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_topic_again(
@@ -192,8 +207,46 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
         with worker(ground.folder):
             read_until(ground.bootstrap, [aside], 4)
     ground.send(21)
+    assert f"store.accept_group: {aside}" in ground.refusal()
+    ground.set("store", accept_group=aside)
     with worker(ground.folder):
         assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 4.0]
+    # What the other has filled counts as filled.
+    _, note = ground.checkpoint()
+    assert [*json.loads(note or "")["lowest_event_time"].values()] == [TIME_MS * 1000]
+
+
+def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_them(
+    make_ground: MakeGround,
+) -> None:
+    ground = make_ground()
+
+    def by_number(policy: dict[str, Any]) -> None:
+        bands = policy.pop("bands")
+        many = {"name": "many", "where": f"{NUMBER} > 2", "bands": bands}
+        policy["segments"] = [many, {"name": "rest", "bands": dict(bands)}]
+
+    edit(ground.folder / "policy.yaml", by_number)
+    ground.send(0, 7, 70)
+    with worker(ground.folder):
+        before = ground.scores(3)
+    assert [_SHORT in score["flags"] for score in before] == [True, True, False]
+    last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
+    edit(ground.folder / "features.yaml", lambda values: values["features"].append(last))
+    message = ground.refusal()
+    assert "keep other values of customer than" in message
+    assert "history.accept_empty: [customer]" in message
+    found = {finding.check: finding for finding in examine(ground.folder)}
+    assert found["history state"].state is State.FAILED
+
+    edit(
+        ground.folder / "features.yaml",
+        lambda values: values["history"].update(accept_empty=["customer"]),
+    )
+    ground.send(77)
+    with worker(ground.folder):
+        (after,) = ground.scores(4)[3:]
+    assert (after["vector"][NUMBER], _SHORT in after["flags"]) == (1.0, True)
 
 
 def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
@@ -208,7 +261,10 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
     create_topics(ground.bootstrap, {topic: 1})
     message = ground.refusal()
     assert "the topic was made anew" in message
-    assert "name another store.state, whose histories start empty, or restore the topic" in message
+    assert (
+        "name another store.state, whose histories start empty, or set kafka.accept_topic"
+        in message
+    )
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["history state"].state is State.FAILED
     assert ground.namespace() == before

@@ -35,9 +35,10 @@ from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
-from worker.app import Pipeline, load_pipeline, make_decoder, make_stages, open_store
+from worker.app import Pipeline, load_pipeline, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
+from worker.histories.state import label_namespace
 from worker.kafka import TopicLimits
 from worker.records import records_of
 from worker.replay import Serial
@@ -184,12 +185,14 @@ def _serial(
     settings = pipeline.settings
     shared = open_store(settings)
     store = Apart(shared)
-    state = Namespace(pipeline.feature_set.name, settings.state_name, "oracle", 1)
+    # Of the shared store the labels are read, of none the histories.
+    labels = label_namespace(shared, pipeline.feature_set.name, settings.state_name)
+    state = replace(labels, topic_id="oracle", partitions=1)
     limits = TopicLimits(settings.kafka, settings.delivery.broker_timeout_s)
     largest_letter = limits.refresh().dead_letters
     stages = make_stages(
         pipeline,
-        servings.widened(make_decoder(pipeline)),
+        servings.widened(pipeline.decoder()),
         store,
         score_prefix(settings),
         limits,

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from tests.oracles.windows import (
+    DAY,
     Event,
     Label,
+    Past,
     Raw,
     Rules,
     Sight,
     Window,
     counted,
     float32,
-    highest_before,
     look,
     serial,
     units,
     value,
+    watermark,
+    watermarks_before,
 )
 
 S = 1_000_000
 RULES = Rules(lateness=10, remembered=50, cap=3, horizons={"card": 100})
 NEVER = -math.inf
+NOTHING = Past(NEVER, math.inf)
 
 
 def event(offset: int, time: int, **given: object) -> Event:
@@ -43,15 +48,15 @@ def window(kind: str, **given: object) -> Window:
 
 
 def sight(x: Event, *members: Event) -> Sight:
-    return look(RULES, "card", x, NEVER, members)
+    return look(RULES, "card", x, NOTHING, members)
 
 
 # --- who is late, twice, a member
 
 
-def test_late_is_more_than_the_allowed_lateness_behind_the_highest_before() -> None:
+def test_late_is_more_than_the_allowed_lateness_behind_the_watermark_before() -> None:
     log = [event(0, 100), event(1, 90), event(2, 89), event(3, 95), event(4, 120), event(5, 109)]
-    assert highest_before(log) == {
+    assert watermarks_before(RULES, log) == {
         (0, 0): NEVER,
         (0, 1): 100,
         (0, 2): 100,
@@ -64,6 +69,32 @@ def test_late_is_more_than_the_allowed_lateness_behind_the_highest_before() -> N
     assert [s.base for s in sights.values()] == [100, 90, 90, 95, 120, 110]
     seen = [[m.offset for m in s.members] for s in sights.values()]
     assert seen == [[], [0], [1, 0], [1, 0], [1, 3, 0], [3, 0, 4]]
+
+
+def test_a_watermark_is_as_low_as_the_last_of_the_events_that_support_it() -> None:
+    rules = replace(RULES, support=3)
+    log = [event(i, t) for i, t in enumerate((100, 9_000, 90, 110, 120, 105, 99))]
+    before = [NEVER, NEVER, NEVER, 90, 100, 110, 110]
+    assert [*watermarks_before(rules, log).values()] == before
+    assert [s.late for s in serial(rules, "card", log).values()] == [False] * 6 + [True]
+    assert watermark(rules, [7, 7, 7]) == 7
+    assert watermark(rules, [7, 7]) == NEVER
+
+
+def test_ahead_is_a_day_above_the_watermark_or_too_early_for_its_own_record() -> None:
+    rules = replace(RULES, ahead=5000)
+    log = [
+        event(0, DAY),
+        event(1, 2 * DAY),
+        event(2, 3 * DAY + 1),
+        event(3, 3 * DAY + 5000, recorded=3 * DAY // 1000),
+        event(4, 3 * DAY + 5001, recorded=3 * DAY // 1000),
+        event(5, 3 * DAY + 5002, recorded=0),
+    ]
+    ahead = [s.ahead for s in serial(rules, "card", log).values()]
+    assert ahead == [False, False, True, False, True, False]
+    assert watermarks_before(rules, log)[0, 5] == 3 * DAY + 5000
+    assert not any(s.ahead for s in serial(RULES, "card", log[3:]).values())
 
 
 def test_partitions_have_their_own_lateness() -> None:
@@ -99,7 +130,7 @@ def test_the_newest_are_seen_and_a_hidden_one_that_a_window_could_reach_is_told(
     assert sight(event(9, 199), *members).capped
     assert not sight(event(9, 200), *members).capped
     assert not sight(event(9, 120), *members[1:]).capped
-    far = look(RULES, "card", event(9, 120), 210, members)
+    far = look(RULES, "card", event(9, 120), Past(210, 0), members)
     assert (far.base, far.late, far.capped) == (200, True, False)
 
 
@@ -132,14 +163,14 @@ def test_a_window_is_open_at_its_begin_and_closed_at_its_end(
     rules = Rules(10, 50, 99, {"card": 100})
     members = [event(t, t) for t in (70, 71, 80, 81, 90, 100, 101)]
     x = event(7, 100)
-    found = counted(window("count", **given), 99, x, look(rules, "card", x, NEVER, members))
+    found = counted(window("count", **given), 99, x, look(rules, "card", x, NOTHING, members))
     assert sorted(m.offset for m in found) == sorted(offsets)
 
 
 def test_a_late_event_sees_no_further_back_than_any_that_is_in_time() -> None:
     members = [event(0, 71), event(1, 85), event(2, 95)]
     x = event(3, 85)
-    found = look(RULES, "card", x, 100, members)
+    found = look(RULES, "card", x, Past(100, 0), members)
     assert found.late
     assert found.base == 90
     names = [m.offset for m in counted(window("count", over=19, current=True), 3, x, found)]
@@ -162,7 +193,7 @@ def amounts(kind: str, *numbers: Raw, digits: int = 0, default: float = -1.0) ->
     rules = Rules(10, 50, 9, {"card": 100})
     x = event(99, 100)
     made = window(kind, digits=digits, default=default)
-    return value(made, 9, x, look(rules, "card", x, NEVER, members), [])
+    return value(made, 9, x, look(rules, "card", x, NOTHING, members), [])
 
 
 @pytest.mark.parametrize(

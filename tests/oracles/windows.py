@@ -6,6 +6,7 @@ Slow, and written from the documentation only: docs/features.md. Times are micro
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ Raw = bool | int | float | Decimal | str | None
 Place = tuple[int, int]
 """Partition and offset."""
 
+DAY = 86_400 * 10**6
+
 
 def most(cap: int) -> int:
     """The bound on a value: a full history's and the event's own together fit 64 bits."""
@@ -25,7 +28,10 @@ def most(cap: int) -> int:
 
 @dataclass(frozen=True)
 class Event:
-    """values: what windows and their conditions read, by field or feature; None is null."""
+    """values: what windows and their conditions read, by field or feature; None is null.
+
+    recorded: the record's own timestamp, milliseconds; none where it is not above 0.
+    """
 
     partition: int
     offset: int
@@ -33,6 +39,7 @@ class Event:
     time: int
     keys: Mapping[str, str]
     values: Mapping[str, Raw]
+    recorded: int = -1
 
     @property
     def place(self) -> Place:
@@ -87,22 +94,46 @@ class Window:
 
 @dataclass(frozen=True)
 class Rules:
-    """What of a feature set decides who sees whom. horizons: for each entity, without D."""
+    """What of a feature set decides who sees whom.
+
+    horizons: for each entity the reach of its longest window, without D.
+
+    support: of the watermark. ahead: of a record's timestamp, at most; None: any.
+    """
 
     lateness: int
     remembered: int
     cap: int
     horizons: Mapping[str, int]
+    support: int = 1
+    ahead: int | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the partition of an event has had.
+
+    watermark: before it; -inf where there is none. lowest: event time of all that were not
+    late, itself as well; inf where there is none.
+    """
+
+    watermark: float
+    lowest: float
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What an event sees of a history. members: in their order, without the event itself."""
+    """What an event sees of a history. members: in their order, without the event itself.
+
+    short: its longest window begins before the history does.
+    """
 
     base: int
     late: bool
+    ahead: bool
     duplicate: bool
     capped: bool
+    short: bool
     members: Sequence[Event]
 
     @property
@@ -110,20 +141,20 @@ class Sight:
         return not (self.late or self.duplicate)
 
 
-def look(rules: Rules, entity: str, x: Event, highest: float, view: Iterable[Event]) -> Sight:
-    """What ``x`` sees of the members in ``view``, those of its key before it.
-
-    highest: of the event times before it in its own partition; -inf where there are none.
-    """
-    base = max(x.time, highest - rules.lateness)
+def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event]) -> Sight:
+    """What ``x`` sees of the members in ``view``, those of its key before it."""
+    watermark = past.watermark
+    base = max(x.time, watermark - rules.lateness)
     horizon = max(rules.horizons[entity], rules.remembered)
     members = sorted(view, key=lambda m: m.order)
     beyond, seen = members[: -rules.cap], members[-rules.cap :]
     return Sight(
         base=int(base),
         late=x.time < base,
+        ahead=early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY),
         duplicate=any(m.id == x.id and m.time > base - rules.remembered for m in seen),
         capped=any(m.time > base - horizon for m in beyond),
+        short=base - past.lowest < rules.horizons[entity],
         members=seen,
     )
 
@@ -141,9 +172,9 @@ def counted(window: Window, cap: int, x: Event, sight: Sight) -> list[Event]:
     return sorted(found, key=lambda m: m.order)
 
 
-def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight]:
+def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Sight]:
     """What each event sees in an uninterrupted run, where a key's events are of one partition."""
-    before = highest_before(log)
+    before = pasts(rules, log)
     members: dict[str, list[Event]] = defaultdict(list)
     sights = {}
     for x in sorted(log, key=lambda e: e.place):
@@ -154,14 +185,40 @@ def serial(rules: Rules, entity: str, log: Iterable[Event]) -> dict[Place, Sight
     return sights
 
 
-def highest_before(log: Iterable[Event]) -> dict[Place, float]:
-    """The highest event time before each event in its own partition."""
-    highest: dict[int, float] = defaultdict(lambda: -math.inf)
+def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, Past]:
+    """What each event's own partition has had."""
+    before = watermarks_before(rules, log)
+    lowest: dict[int, float] = defaultdict(lambda: math.inf)
     found = {}
     for x in sorted(log, key=lambda e: e.place):
-        found[x.place] = highest[x.partition]
-        highest[x.partition] = max(x.time, highest[x.partition])
+        if x.time >= before[x.place] - rules.lateness:
+            lowest[x.partition] = min(x.time, lowest[x.partition])
+        found[x.place] = Past(before[x.place], lowest[x.partition])
     return found
+
+
+def watermarks_before(rules: Rules, log: Iterable[Event]) -> dict[Place, float]:
+    """The watermark before each event in its own partition, -inf where there is none."""
+    times: dict[int, list[int]] = defaultdict(list)
+    found = {}
+    for x in sorted(log, key=lambda e: e.place):
+        found[x.place] = watermark(rules, times[x.partition])
+        if not early(rules, x):
+            insort(times[x.partition], x.time)
+    return found
+
+
+def watermark(rules: Rules, times: Iterable[int]) -> float:
+    """Of a partition with events at these times: ``support`` of them are no earlier."""
+    rising = sorted(times)
+    return rising[-rules.support] if len(rising) >= rules.support else -math.inf
+
+
+def early(rules: Rules, x: Event) -> bool:
+    """Too far ahead of its own record."""
+    if rules.ahead is None or x.recorded <= 0:
+        return False
+    return x.time - 1000 * x.recorded > rules.ahead
 
 
 def value(window: Window, cap: int, x: Event, sight: Sight, labels: Iterable[Label]) -> float:

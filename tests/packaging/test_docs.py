@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import typer
 
 from worker.cli.commands import app
+from worker.demo.prepare import simulate_files
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -73,6 +75,56 @@ def test_the_readme_shows_every_command() -> None:
     rows = " ".join(re.findall(r"^\| (`fraud-worker .+?) \|", text, re.MULTILINE))
     for name in commands(app):
         assert re.search(rf"`(fraud-worker )?{name}\b", rows), name
+
+
+def parameters(group: Any, before: str = "") -> dict[str, list[Any]]:
+    """The parameters of each command, by its name: ``run``, ``dev up``."""
+    found: dict[str, list[Any]] = {}
+    for name, command in group.commands.items():
+        under = hasattr(command, "commands")
+        found |= parameters(command, f"{name} ") if under else {before + name: command.params}
+    return found
+
+
+def of_pipeline(own: list[Any]) -> Any:
+    return next((parameter for parameter in own if "--pipeline" in parameter.opts), None)
+
+
+def test_the_readme_knows_which_commands_take_a_pipeline() -> None:
+    text = (ROOT / "README.md").read_text()
+    every = parameters(typer.main.get_command(app))
+    none = re.search(r"No pipeline is taken by (.*?)\. `fraud", text)
+    assert none is not None
+    assert set(re.findall(r"`([a-z ]+)`", none[1])) == {
+        name for name, own in every.items() if of_pipeline(own) is None
+    }
+    optional = re.search(r"\. (`model verify`.*?) do without one", text)
+    assert optional is not None
+    assert set(re.findall(r"`([a-z ]+)`", optional[1])) == {
+        name
+        for name, own in every.items()
+        if (option := of_pipeline(own)) is not None and option.default is None
+    }
+
+
+def test_options_in_the_readme_are_the_commands_own() -> None:
+    text = (ROOT / "README.md").read_text()
+    every = parameters(typer.main.get_command(app))
+    rows = re.findall(r"^\| (`fraud-worker .+?) \|(.*)\|$", text, re.MULTILINE)
+    for left, right in rows:
+        named = [name for name in every if re.search(rf"(`|worker ){name}\b", left)]
+        known = {opt for name in named for parameter in every[name] for opt in parameter.opts}
+        assert named, left
+        for option in re.findall(r"--[a-z-]+", left + right):
+            assert option in known, f"{left}: {option}"
+
+
+def test_the_demo_in_the_readme_has_the_history_that_is_simulated(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    history = simulate_files(tmp_path, 20_000).known
+    assert f"computed the features of {history:,} events" in text
+    assert re.search(rf"│ of them history +│ +{history:,} │", text)
+    assert re.search(rf"│ events in the input topic │ +{history + 20_000:,} │", text)
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:

@@ -16,12 +16,13 @@ from features.history.log_state import LogState
 from features.matrix import Enriched
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
-from features.windows import duplicates, engine
+from features.windows import coverage, duplicates, engine, plan
 from features.windows.frauds import Labels
 from features.windows.ragged import Pairs
 from features.windows.view import Search
 from features.windows.window import Window
 from schemas.batch import EventBatch
+from tests.properties.rich_set import Numbers
 from tests.properties.subject import Subject
 from tests.properties.world import Make
 
@@ -30,6 +31,7 @@ _IN_ORDER = "_in_member_order"
 _REAL_IN_ORDER = getattr(merge, _IN_ORDER)
 _REAL_DUPLICATES = duplicates.find_duplicates
 _REAL_BEHIND = Search.behind
+_REAL_SHORT = coverage.find_short
 
 
 class CompactsByLength(MemoryStore):
@@ -70,17 +72,38 @@ class ReadsNotItsWrites(MemoryStore):
 class OneMore(Subject):
     """An event sees one member more than the cap."""
 
-    def load(self, rules: tuple[int, int, int], across: str) -> FeatureSet:
-        return super().load((rules[0], rules[1], rules[2] + 1), across)
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:2], rules[2] + 1, *rules[3:]), across)
+
+
+class HighestIsWatermark(Subject):
+    """One wild event moves the watermark."""
+
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:3], 1, rules[4]), across)
+
+
+class RecordsAreNotLookedAt(Subject):
+    """However early an event is for its record, it supports the watermark."""
+
+    def load(self, rules: Numbers, across: str) -> FeatureSet:
+        return super().load((*rules[:4], None), across)
 
 
 class AnyPartition(Subject):
-    """Late is what is behind the highest event time of any partition."""
+    """Late is what is behind the watermark of any partition."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
-        every = max(log.highest.values(), default=None)
-        known = {} if every is None else dict.fromkeys(range(self.namespace.partitions), every)
-        return super().enrich(batch, LogState(known))
+        every = max(log.highest.values(), default=())
+        known = dict.fromkeys(range(self.namespace.partitions), every) if every else {}
+        return super().enrich(batch, replace(log, highest=known))
+
+
+class NeverFull(Subject):
+    """How far back histories reach is not read from the offsets' notes."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        return super().enrich(batch, replace(log, lowest={}))
 
 
 class Forgetful(Subject):
@@ -128,9 +151,20 @@ def _ids_for_ever(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     return _REAL_DUPLICATES(merged, codes, events, replace(rules, duplicates=10**15))
 
 
+def _judges_all(batch: EventBatch, rules: Any) -> Any:
+    if rules.max_ahead is None:
+        return None
+    return batch.event_time - rules.max_ahead > batch.records.timestamps * 1000
+
+
 def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     none_late = replace(events, late=np.zeros_like(events.late))
     return _REAL_DUPLICATES(merged, codes, none_late, rules)
+
+
+def _late_ones_fill(plans: Any, namespace: Any, log: Any, at: Any) -> Any:
+    events = replace(at.events, late=np.zeros_like(at.events.late))
+    return _REAL_SHORT(plans, namespace, log, replace(at, events=events))
 
 
 def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
@@ -176,6 +210,12 @@ BUGS: Mapping[str, Bug] = {
     "the cap is off by one": Bug(OneMore),
     "lateness by any partition": Bug(AnyPartition),
     "lateness by the batch alone": Bug(Forgetful),
+    "histories begin anew with each batch": Bug(NeverFull),
+    "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
+    "a wild event moves the watermark": Bug(HighestIsWatermark),
+    "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
+    "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),
+    "an event a day above the watermark is ahead": _patched(engine, "AHEAD", engine.AHEAD - 1),
     "late events join": _patched(engine, "find_duplicates", _late_ones_join),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)

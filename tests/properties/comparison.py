@@ -18,11 +18,12 @@ from tests.oracles.windows import (
     Sight,
     Window,
     counted,
+    early,
     float32,
     frauds,
-    highest_before,
     kept,
     look,
+    pasts,
     serial,
     value,
 )
@@ -56,7 +57,7 @@ class Comparison:
         self._set = feature_set
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
-        self._before = highest_before(good)
+        self._before = pasts(self.rules, good)
         exact = ENTITIES if scenario.partitions == 1 else [OWN]
         self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
         self._known: dict[tuple[str, Place], float] = {}
@@ -111,14 +112,17 @@ class Comparison:
         units = kept(window, self.rules.cap, member) if window.of else None
         return units / 10**window.digits if isinstance(units, int) else None
 
-    def compare_after(
-        self, after: LogState, notes: dict[int, int], events: Sequence[Event]
-    ) -> None:
-        expected = dict(notes)
+    def compare_after(self, after: LogState, before: LogState, events: Sequence[Event]) -> None:
+        highest = dict(before.highest)
+        lowest = {p: set(times.values()) for p, times in before.lowest.items()}
         for x in events:
-            expected[x.partition] = int(max(x.time, self._before[x.place]))
-        if dict(after.highest) != expected:
-            raise DisagreementError(f"the log's state is {after.highest}, not {expected}")
+            if not early(self.rules, x):
+                times = [*highest.get(x.partition, ()), x.time]
+                highest[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
+            lowest[x.partition] = {int(self._before[x.place].lowest)}
+        found = {p: set(times.values()) for p, times in after.lowest.items()}
+        if (dict(after.highest), found) != (highest, lowest):
+            raise DisagreementError(f"the log's state is {after}, not {highest}, {lowest}")
 
     def _sight(self, entity: str, x: Event, view: _View) -> Sight:
         if entity in self.exact:
@@ -138,8 +142,11 @@ class Comparison:
         names = self._set.flag_names
         found = {name for bit, name in enumerate(names) if bits >> bit & 1}
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
+        expected |= {f"history_short:{e}" for e, sight in sights.items() if sight.short}
         if any(sight.late for sight in sights.values()):
             expected.add("late")
+        if any(sight.ahead for sight in sights.values()):
+            expected.add("ahead")
         if any(sight.duplicate for sight in sights.values()):
             expected.add("duplicate")
         if found != expected:
@@ -152,8 +159,10 @@ class Comparison:
         self._tally["events"] += 1
         for entity, sight in sights.items():
             self._tally[f"late, {entity}"] += sight.late
+            self._tally[f"ahead, {entity}"] += sight.ahead
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
+            self._tally[f"short, {entity}"] += sight.short
             self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
             self._tally[f"tied, {entity}"] += any(m.time == x.time for m in sight.members)
 
@@ -167,7 +176,7 @@ class Comparison:
         lines = [f"{x}"]
         for entity, s in sights.items():
             lines.append(
-                f"{entity}: late {s.late}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
+                f"{entity}: late {s.late}, ahead {s.ahead}, duplicate {s.duplicate}, capped {s.capped}, {s.base}"
             )
             lines += [f"  sees {member}" for member in s.members]
         for window in WINDOWS:

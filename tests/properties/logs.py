@@ -61,6 +61,10 @@ ADVANCES = [0, 1, 0, 1, 2, 3, 9]
 BEHINDS = [0, 0, 0, 1, 2, 4, 7]
 JITTERS = [0, 0, 0, 1, -1, 500_000]
 SKEWS = [0, 0, 3, 40]
+WILD = [0] * 24 + [3, 86_400, 86_401, 86_400, 2 * 86_400, 16 * 31_557_600]
+"""Seconds that a clock is ahead; a day and a bit is what the flag begins with."""
+RECORDED = [0, 0, 0, -1, 1, -3000, 2000]
+"""Milliseconds between a partition's clock and the timestamp of a record."""
 GAPS = [1, 1, 1, 2, 6]
 LABEL_DELAYS = [1, 0, 2, 4, -1, 9]
 
@@ -102,9 +106,10 @@ def make_events(
                 partition,
                 offset,
                 events[-twin].id if 0 < twin <= min(4, len(events)) else f"e{len(events)}",
-                clocks[partition] - pick(BEHINDS) * SECOND + pick(JITTERS),
+                clocks[partition] + (pick(WILD) - pick(BEHINDS)) * SECOND + pick(JITTERS),
                 {"card": f"c{card}", "shop": str(shop)},
                 values | derived(values),
+                pick([clocks[partition] // 1000 + pick(RECORDED)] * 9 + [-1, 0, 2**63 - 1]),
             )
         )
     return tuple(events)

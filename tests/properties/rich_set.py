@@ -24,6 +24,8 @@ DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z
 """Fields that windows read themselves, with the most digits that one of them keeps."""
 CHANNELS = ["pos", "ecom"]
 
+Numbers = tuple[int, int, int, int, int | None]
+"""Lateness, memory of ids, cap, support of the watermark, max_ahead; times in microseconds."""
 Condition = Callable[[Event], bool]
 
 
@@ -141,7 +143,8 @@ events:
   amount: {{field: amount, scale: {amount_digits}}}
   partition_key: card
 entities: {entities}
-history: {{allowed_lateness: {lateness}s, duplicates: {remembered}s, cap: {cap}}}
+history:
+  {{allowed_lateness: {lateness}s, duplicates: {remembered}s, cap: {cap}, {wild}}}
 features:
   - {{name: WORTH, expr: x * z}}
   - {{name: CHANNEL, category: {{field: channel, values: {channels}}}}}
@@ -160,6 +163,8 @@ def features_yaml(rules: Rules, across: str) -> str:
         lateness=rules.lateness // SECOND,
         remembered=rules.remembered // SECOND,
         cap=rules.cap,
+        wild=f"watermark_support: {rules.support}"
+        + (f", max_ahead: {rules.ahead // SECOND}s" if rules.ahead else ""),
         channels=CHANNELS,
     )
     ratio = f"  - {{name: {RATIO}, expr: N5_ECOM / N3}}\n"
@@ -172,17 +177,17 @@ def _yaml(entry: Mapping[str, object], across: str) -> str:
 
 
 @cache
-def load(rules: tuple[int, int, int], across: str) -> FeatureSet:
-    """The compiled set; rules: lateness, remembered, cap, times in microseconds."""
+def load(rules: Numbers, across: str) -> FeatureSet:
+    """The compiled set."""
     with tempfile.TemporaryDirectory() as folder:
         return feature_set(Path(folder), features_yaml(make_rules(*rules), across))
 
 
-def make_rules(lateness: int, remembered: int, cap: int) -> Rules:
+def make_rules(lateness: int, remembered: int, cap: int, support: int, ahead: int | None) -> Rules:
     horizons = {
         entity: max(w.over + w.delay for w in WINDOWS if w.entity == entity) for entity in ENTITIES
     }
-    return Rules(lateness, remembered, cap, horizons)
+    return Rules(lateness, remembered, cap, horizons, support, ahead)
 
 
 def derived(values: Mapping[str, Raw]) -> dict[str, Raw]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.oracles.windows import Event, Label
 from tests.properties.logs import Pick, make_events, make_labels
-from tests.properties.rich_set import SECOND
+from tests.properties.rich_set import SECOND, Numbers
 
 ALL = -1
 """A mask that takes everything."""
@@ -41,9 +41,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """rules: lateness, remembered, cap. events: good and bad, those of a partition in order."""
+    """events: good and bad, those of a partition in order."""
 
-    rules: tuple[int, int, int]
+    rules: Numbers
     partitions: int
     events: tuple[Event, ...]
     labels: tuple[Label, ...]
@@ -63,6 +63,9 @@ RULES = [
     (3600, 86_400, 1),
 ]
 """Allowed lateness and memory of ids in seconds, cap."""
+SUPPORTS = [1, 3, 2]
+MAX_AHEADS = [None, 4, 86_400]
+"""Seconds."""
 
 
 @st.composite
@@ -78,7 +81,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     steps = tuple(
         make_step(_Picks(draw), partitions, len(labels), compactions) for _ in range(size)
     )
-    rules = (lateness * SECOND, remembered * SECOND, cap)
+    ahead = pick(MAX_AHEADS)
+    rules = (
+        lateness * SECOND,
+        remembered * SECOND,
+        cap,
+        pick(SUPPORTS),
+        ahead and ahead * SECOND,
+    )
     return Scenario(rules, partitions, events, labels, steps, pick([50, 1, 3]))
 
 

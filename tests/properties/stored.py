@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from features.history.log_state import LogState
 from features.matrix import Writes
-from tests.oracles.windows import Event, Place, Rules
+from tests.oracles.windows import Event, Place, Rules, watermark
 from tests.properties.comparison import DisagreementError, Of
 from tests.properties.subject import Subject
 
@@ -72,7 +72,7 @@ class Stored:
         )
         hidden = settled[: -rules.cap - 1]
         for place in dropped:
-            oldest = log.highest.get(place[0], -math.inf) - back
+            oldest = watermark(rules, log.highest.get(place[0], ())) - back
             if self._events[place].time > oldest and place not in hidden:
                 raise DisagreementError(
                     f"compaction of {of} drops {place} of {settled}, with {log} and {events}"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.definition import FeatureSet
+from features.history.identity import PROCESS_KEY
 from features.history.labels import LabelBatch
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
@@ -29,16 +30,16 @@ class Subject:
 
     def __init__(
         self,
-        rules: tuple[int, int, int],
+        rules: rich_set.Numbers,
         partitions: int,
         make_store: Callable[[], OnlineStore] = MemoryStore,
     ) -> None:
         across = "aligned" if partitions == 1 else "best_effort"
         self.feature_set = self.load(rules, across)
         self.store = make_store()
-        self.namespace = Namespace(NAME, uuid.uuid4().hex, "topic", partitions)
+        self.namespace = Namespace(NAME, uuid.uuid4().hex, "topic", partitions, PROCESS_KEY)
 
-    def load(self, rules: tuple[int, int, int], across: str) -> FeatureSet:
+    def load(self, rules: rich_set.Numbers, across: str) -> FeatureSet:
         return rich_set.load(rules, across)
 
     def bind(self, events: Sequence[Event]) -> tuple[EventBatch, set[int]]:
@@ -77,7 +78,7 @@ def _records(events: Sequence[Event]) -> Records:
         [b""] * len(events),
         np.array([event.partition for event in events], np.int32),
         np.array([event.offset for event in events], np.int64),
-        np.full(len(events), -1, np.int64),
+        np.array([event.recorded for event in events], np.int64),
     )
 
 

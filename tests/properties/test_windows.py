@@ -24,6 +24,7 @@ from tests.properties.world import check, play
 CASES = 200
 SERVER_CASES = 25
 SHARES = {
+    "ahead, card": 0.02,
     "late, card": 0.02,
     "duplicate, card": 0.01,
     "duplicate, shop": 0.01,
@@ -32,6 +33,8 @@ SHARES = {
     "out of order, card": 0.05,
     "tied, card": 0.02,
     "tied, shop": 0.02,
+    "short, card": 0.2,
+    "short, shop": 0.2,
 }
 """Of events, at least: a case that never comes proves nothing. Half as often as in the rarest of
 ten runs, or less: how many of them hypothesis draws in 200 cases differs threefold."""
@@ -60,7 +63,9 @@ def test_so_it_is_in_large_batches(run_through: Callable[[Scenario], None], seed
     events = make_events(pick, 1500, 2, 20, list(range(12)))
     labels = make_labels(pick, 300, events)
     steps = tuple(make_step(pick, 2, len(labels), [ALL, 0, 0b10110], 100) for _ in range(12))
-    run_through(Scenario((3 * SECOND, 4 * SECOND, 20), 2, events, labels, steps, 400))
+    run_through(
+        Scenario((3 * SECOND, 4 * SECOND, 20, 3, 5 * SECOND), 2, events, labels, steps, 400)
+    )
 
 
 def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int) -> None:
@@ -71,7 +76,7 @@ def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int
     shifts = [EARLIEST + SECOND - min(times)] * 2000 + [LATEST - SECOND - max(times)] * 2000
     log = tuple(replace(e, time=e.time + shift) for e, shift in zip(events, shifts, strict=True))
     with mock.patch.object(view, "Search", wraps=view.Search) as search:
-        play(Scenario((SECOND, SECOND, 3), 1, log, (), (), 4000))
+        play(Scenario((SECOND, SECOND, 3, 1, None), 1, log, (), (), 4000))
     merged = search.call_args_list[0].args[0]
     assert len(merged.starts) * (merged.time.max() - merged.time.min()) > 2**62
 

@@ -17,7 +17,7 @@ from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
 from tests.properties.logs import is_event
-from tests.properties.rich_set import WINDOWS
+from tests.properties.rich_set import WINDOWS, Numbers
 from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
 from tests.properties.subject import Subject
@@ -39,10 +39,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Commit:
-    """Where to go on reading, by place in each partition's list, with the offsets' notes."""
+    """Where to go on reading, by place in each partition's list, with what the offsets' notes say."""
 
     reached: tuple[int, ...]
-    notes: dict[int, int]
+    log: LogState
 
 
 class World:
@@ -63,7 +63,7 @@ class World:
         self.labels: list[Label] = []
         self.traces = len(scenario.events) * len(scenario.steps)
         self.zombies: list[tuple[int, Attempt]] = []
-        self.commits = [Commit((0,) * scenario.partitions, {})]
+        self.commits = [Commit((0,) * scenario.partitions, LogState())]
         self.floor = self.commits[0].reached
 
     def play(self) -> None:
@@ -88,14 +88,13 @@ class World:
         if bad != {row for row, event in enumerate(events) if not is_event(event.values, cap)}:
             raise DisagreementError(f"dead letters are the rows {bad} of {events}")
         if not good:
-            self.commits.append(Commit(reached, commit.notes))
+            self.commits.append(Commit(reached, commit.log))
             return
         partitions = {event.partition for event in events}
-        notes = {p: n for p, n in commit.notes.items() if not step.own_log or p in partitions}
-        log = LogState(notes)
+        log = _of(commit.log, partitions) if step.own_log else commit.log
         enriched = self.subject.enrich(batch, log)
         answers = self.comparison.compare(good, enriched, self.stored.held, self.labels)
-        self.comparison.compare_after(enriched.after, notes, good)
+        self.comparison.compare_after(enriched.after, log, good)
         self._trace(good, batch, log, answers)
         attempt = Attempt(commit.reached, enriched.writes, answers.members)
         self.stored.compare_appends(attempt.writes, attempt.members)
@@ -105,7 +104,11 @@ class World:
         if step.lost:
             self._go_back(step.back)
         else:
-            self.commits.append(Commit(reached, {**commit.notes, **enriched.after.highest}))
+            after = enriched.after
+            log = LogState(
+                {**commit.log.highest, **after.highest}, {**commit.log.lowest, **after.lowest}
+            )
+            self.commits.append(Commit(reached, log))
 
     def _trace(
         self, events: Sequence[Event], batch: EventBatch, log: LogState, answers: Answers
@@ -165,6 +168,14 @@ class World:
         self.tally["stale compactions"] += self.stored.append(writes, attempt.members)
 
 
+def _of(log: LogState, partitions: set[int]) -> LogState:
+    """As a worker knows it that has these partitions alone."""
+    return LogState(
+        {p: time for p, time in log.highest.items() if p in partitions},
+        {p: times for p, times in log.lowest.items() if p in partitions},
+    )
+
+
 def _covers(reached: Sequence[int], floor: Sequence[int]) -> bool:
     return all(a >= b for a, b in zip(reached, floor, strict=True))
 
@@ -173,7 +184,7 @@ def _chosen(writes: Sequence[T], mask: int) -> list[T]:
     return [write for bit, write in enumerate(writes) if mask >> bit & 1]
 
 
-Make = Callable[[tuple[int, int, int], int], Subject]
+Make = Callable[[Numbers, int], Subject]
 """A subject for rules and a number of partitions."""
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
@@ -26,10 +24,6 @@ DEFAULTS_MS = {
 }
 # Offsets in transactions fenced by the group's generation: KIP-447.
 _OLDEST = (2, 5)
-# Severity, client and thread before a message, and how long the connection had been there after it.
-_LOG_FRAME = re.compile(
-    r"^\w+ \[[^]]*\] (?:\[[^]]*\]: )*|(?: \(after .*\))?(?:, \d+ identical.*)?$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +33,6 @@ class Cluster:
     cluster_id: str
     brokers: int
     settings: Mapping[str, str]
-
-
-class _Heard(logging.Handler):
-    """Keeps the lines of errors."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(_LOG_FRAME.sub("", record.getMessage()))
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """What librdkafka logs meanwhile; nothing of it is written elsewhere.
-
-    Its calls say that they timed out; only its log says why.
-    """
-    logger, handler = logging.getLogger("librdkafka"), _Heard()
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield handler.lines
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
 
 
 def reach(

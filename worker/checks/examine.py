@@ -11,6 +11,8 @@ from typing import TypeVar
 from confluent_kafka.admin import AdminClient
 
 from features.definition import FeatureSet
+from features.store.protocol import OnlineStore
+from schemas.batch import Records
 from worker.app import open_store
 from worker.checks import (
     brokers,
@@ -23,13 +25,15 @@ from worker.checks import (
     topics,
     wire,
 )
-from worker.checks.files import read_files
-from worker.checks.finding import Finding, examined, holds, skipped
+from worker.checks.files import Files, read_files
+from worker.checks.finding import Finding, State, examined, holds, skipped
 from worker.kafka import make_admin
-from worker.settings import WorkerSettings
+from worker.kafka_log import heard
+from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")
 
+FOLDER = "pipeline folder"
 _NEEDS_SETTINGS = "worker.yaml has to hold first"
 _NEEDS_FEATURES = "features.yaml has to hold first"
 _NEEDS_INPUT = "the input topic could not be looked at"
@@ -37,6 +41,10 @@ _NEEDS_INPUT = "the input topic could not be looked at"
 
 def examine(folder: Path) -> Iterator[Finding]:
     """The findings about a pipeline folder, one by one as they are made."""
+    missing = examined(FOLDER, partial(_check_folder, folder))
+    if missing:
+        yield from missing
+        return
     files = read_files(folder)
     yield from files.findings
     settings, feature_set = files.settings, files.feature_set
@@ -57,18 +65,40 @@ def examine(folder: Path) -> Iterator[Finding]:
     if feature_set is None:
         yield skipped(wire.WRITERS, _NEEDS_FEATURES)
     else:
-        yield from examined(wire.WRITERS, partial(wire.check_writers, settings, feature_set))
+        yield from examined(
+            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+        )
     yield from examined(wire.SCORES, partial(wire.check_scores, settings))
     stored = _store(settings)
     yield from stored
-    with brokers.heard() as lines:
+    with heard() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
             yield from _without_brokers(feature_set, "there is no client")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, feature_set, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+
+
+def failures_of_files(folder: Path) -> list[Finding]:
+    """All that fails of what is proved without a server: the files, the model, the schemas."""
+    findings = examined(FOLDER, partial(_check_folder, folder))
+    if not findings:
+        files = read_files(folder)
+        findings += files.findings
+        if files.settings is not None:
+            findings += model.check_model(files.settings, files.feature_set)
+            findings += reasons.check_reasons(files.settings, files.rules)
+            if files.feature_set is not None and files.settings.registry is None:
+                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
+                findings += examined(wire.WRITERS, look)
+    return [finding for finding in findings if finding.state is State.FAILED]
+
+
+def _check_folder(folder: Path) -> list[Finding]:
+    require_folder(folder)
+    return []
 
 
 def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
@@ -92,10 +122,11 @@ def _kafka(
     admin: AdminClient,
     lines: list[str],
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
     yield from findings
     yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
@@ -108,25 +139,27 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, feature_set, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_holds=store_holds)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
         for check in sample.checks(feature_set):
             yield skipped(check, why)
         return
+    judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
     both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, feature_set, *both, store_holds=store_holds)
+    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
 def _histories(
     settings: WorkerSettings,
-    feature_set: FeatureSet | None,
+    files: Files,
     source: topics.Topic | None,
     *,
     store_holds: bool,
 ) -> Iterator[Finding]:
+    feature_set = files.feature_set
     if feature_set is None or not feature_set.has_histories:
         return
     if source is None:
@@ -134,12 +167,23 @@ def _histories(
             yield skipped(check, _NEEDS_INPUT)
         return
     topic = source.as_input()
-    yield from histories.judge_windows(feature_set, topic)
+    known = source.number("retention.ms") is not None
+    yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_holds and settings.store is not None:
-        look = partial(histories.check_state, settings, feature_set, topic)
+        used = model.used_features(settings, files.rules)
+        look = partial(
+            histories.check_state, settings, feature_set, topic, used, retention_known=known
+        )
         yield from examined(histories.STATE, look)
+        yield from examined(
+            histories.COVERAGE,
+            lambda: histories.check_coverage(
+                settings, feature_set, group.read_checkpoints(settings, topic)
+            ),
+        )
     else:
-        yield skipped(histories.STATE, "the online store does not hold")
+        for check in (histories.STATE, histories.COVERAGE):
+            yield skipped(check, "the online store does not hold")
 
 
 def _group(
@@ -161,7 +205,7 @@ def _group(
 
 def _sample(
     settings: WorkerSettings,
-    feature_set: FeatureSet,
+    judge: Callable[[Records, OnlineStore | None], list[Finding]],
     source: topics.Topic,
     output: topics.Topic | None,
     *,
@@ -170,9 +214,9 @@ def _sample(
     records = sample.read_sample(settings, source.partitions)
     findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
-        return [*findings, *sample.check_sample(settings, feature_set, records, None)]
+        return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
-        return [*findings, *sample.check_sample(settings, feature_set, records, opened)]
+        return [*findings, *judge(records, opened)]
 
 
 def _kept(

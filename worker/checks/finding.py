@@ -10,6 +10,9 @@ from confluent_kafka import KafkaException
 
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 
+CORRECT = "correct it there"
+"""The remedy of a refusal that gives none of its own."""
+
 
 class State(StrEnum):
     """Whether what was looked at holds. SKIPPED: it could not be looked at."""
@@ -61,7 +64,7 @@ def refused(check: str, error: ConfigurationError) -> list[Finding]:
     for line in str(error).splitlines():
         found, mark, remedy = line.rpartition("; ")
         if not mark or remedy.startswith("found ") or remedy.count("(") != remedy.count(")"):
-            found, remedy = line, "correct it there"
+            found, remedy = line, CORRECT
         findings.append(failed(check, found, remedy))
     return findings
 

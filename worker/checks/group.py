@@ -96,13 +96,9 @@ def judge_group(group: Group) -> Finding:
 
 def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
     """Where each partition would start. Raises KafkaException."""
-    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    timeout_s = settings.delivery.broker_timeout_s
     at = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
-    # Not by the admin client: librdkafka 2.16 crashes the process where the group's coordinator
-    # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
-    with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        checkpoints = starts.committed(range(topic.partitions))
+    checkpoints = read_checkpoints(settings, topic)
     bounds = [
         {
             found.partition: answer.result().offset
@@ -113,6 +109,16 @@ def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic)
         for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
     ]
     return judge_start(settings, topic, checkpoints, bounds[0], bounds[1])
+
+
+def read_checkpoints(settings: WorkerSettings, topic: InputTopic) -> dict[int, Committed]:
+    """The group's checkpoint of each partition. Raises KafkaException."""
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    # Not by the admin client: librdkafka 2.16 crashes the process where the group's coordinator
+    # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
+    with closing(make_consumer(kafka, lambda _: None)) as consumer:
+        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        return starts.committed(range(topic.partitions))
 
 
 def judge_start(

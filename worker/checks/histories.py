@@ -1,29 +1,42 @@
-"""Histories: whether the windows fit the input topic, and whether the store holds those of it."""
+"""Histories: whether the windows fit the input topic and the store's state, and how far they reach."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from features.definition import FeatureSet
 from schemas.errors import ConfigurationError
 from worker.app import open_store
-from worker.checks.finding import Finding, many, ok, refused, warning
+from worker.checks.finding import Finding, many, ok, refused, skipped, warning
 from worker.checks.topics import days
-from worker.histories.place import expiry_ms, refuse_split
-from worker.histories.state import read_record, refuse_other
+from worker.histories.place import claim_of, expiry_ms, refuse_split
+from worker.histories.state import Claim, StateRecord, admit, find_namespace, read_record
+from worker.note import log_state_of
 from worker.settings import WorkerSettings
+from worker.starts import Committed
 from worker.topics import InputTopic
 
-WINDOWS, REBUILD, STATE = "windows", "window horizons", "history state"
+WINDOWS, REBUILD, STATE, COVERAGE = (
+    "windows",
+    "window horizons",
+    "history state",
+    "history coverage",
+)
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """The names of what is looked at here."""
-    return [WINDOWS, REBUILD, STATE] if feature_set and feature_set.has_histories else []
+    return [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.has_histories else []
 
 
-def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
-    """Whether the windows can be computed from the topic, and again from its records."""
+def judge_windows(
+    feature_set: FeatureSet, topic: InputTopic, *, retention_known: bool = True
+) -> list[Finding]:
+    """Whether the windows can be computed from the topic, and again from its records.
+
+    retention_known: whether a topic without retention is known to keep its records for ever.
+    """
     try:
         refuse_split(feature_set.windows, topic)
     except ConfigurationError as error:
@@ -31,6 +44,9 @@ def judge_windows(feature_set: FeatureSet, topic: InputTopic) -> list[Finding]:
     else:
         count, parts = len(feature_set.windows), topic.partitions
         findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+    if not retention_known:
+        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        return [*findings, skipped(REBUILD, why)]
     return [*findings, _judge_retention(feature_set, topic.retention_ms)]
 
 
@@ -51,21 +67,83 @@ def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Findi
 
 
 def check_state(
-    settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    topic: InputTopic,
+    features: Iterable[str],
+    *,
+    retention_known: bool = True,
 ) -> list[Finding]:
-    """That the state in the store, if there is one, is of this topic.
+    """Check that the state in the store, if there is one, is this worker's.
 
-    Raises ConfigurationError where it is not, DependencyUnavailableError.
+    features: those that the model and the policy use. Raises ConfigurationError where it is not,
+    DependencyUnavailableError.
     """
     state = settings.state_name
     with closing(open_store(settings)) as store:
         record = read_record(store, feature_set.name, state)
-    refuse_other(state, record, topic)
+    wanted = claim_of(settings, feature_set, features, topic)
+    admit(state, record, wanted)
+    accepted = _judge_accepted(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
-    known = "new" if record is None else f"of {topic.name} as it is"
+    new = record is None or record.source is None
+    known = "new" if new else f"of {topic.name} as it is"
+    if kept_ms is None and retention_known:
+        found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
+        return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
     if kept_ms is None:
-        found = f"{state}: {known}; the topic has no retention that may be read, so that histories "
+        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
         remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
-        return [warning(STATE, found + "are kept for ever", remedy)]
+        return [warning(STATE, found + "are kept for ever", remedy), *accepted]
     kept = f"histories are kept for {days(kept_ms)} after their last event"
-    return [ok(STATE, f"{state}: {known}; {kept}")]
+    return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
+
+
+def _judge_accepted(wanted: Claim, record: StateRecord | None) -> list[Finding]:
+    """Warnings of entities whose histories begin empty, and of ones that are accepted for nothing."""
+    if record is None or record.source is None:
+        return []
+    emptied = wanted.emptied(record)
+    findings = []
+    if emptied:
+        found = f"histories of {', '.join(emptied)} begin empty with the next start"
+        remedy = "until they reach back far enough, events are flagged history_short"
+        findings.append(warning(STATE, found, remedy))
+    idle = sorted(wanted.accept_empty.difference(emptied))
+    if idle:
+        found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
+        remedy = "remove it from features.yaml, or a later change empties them without a refusal"
+        findings.append(warning(STATE, found, remedy))
+    return findings
+
+
+def check_coverage(
+    settings: WorkerSettings, feature_set: FeatureSet, checkpoints: Mapping[int, Committed]
+) -> list[Finding]:
+    """How far back histories reach, by the notes of the group's checkpoints.
+
+    Raises DependencyUnavailableError, and ConfigurationError where the state's record is damaged.
+    """
+    with closing(open_store(settings)) as store:
+        namespace = find_namespace(store, feature_set.name, settings.state_name)
+    log = log_state_of({p: at.note for p, at in checkpoints.items() if at.offset is not None})
+    if namespace is None or not log.highest:
+        return [ok(COVERAGE, "no events yet: histories begin empty")]
+    plan = feature_set.histories
+    return judge_coverage(plan.coverage(log, namespace), plan.reaches)
+
+
+def judge_coverage(shares: Mapping[str, float], reaches: Mapping[str, int]) -> list[Finding]:
+    """Whether histories are filled: for each entity, the share of its longest window."""
+    words = [
+        f"{entity} {int(100 * share)} % of {days(reaches[entity] // 1000)}"
+        for entity, share in shares.items()
+    ]
+    found = ", ".join(words)
+    if min(shares.values()) >= 1.0:
+        return [ok(COVERAGE, found)]
+    remedy = (
+        "windows are cold, and a model that learned from full ones misjudges: wait until they are "
+        "full, or let an older model decide; see fraud_worker_history_coverage_ratio"
+    )
+    return [warning(COVERAGE, f"{found}: such events are flagged history_short", remedy)]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from features.definition import FeatureSet
 from models.backend.open import open_backend
-from models.bundle import Bundle, Location
+from models.bundle import Bundle, BundleRefusedError, Location, read_manifest, resolve
+from models.policy import Rules
 from worker.checks.finding import Finding, examined, failed, many, ok, skipped
 from worker.settings import WorkerSettings
 from worker.swap import proven_bundle
@@ -27,6 +28,16 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
             *(skipped(check, "there is no bundle") for check in (FITS, DEVICE)),
         ]
     return examined(BUNDLE, lambda: _check_bundle(settings, feature_set))
+
+
+def used_features(settings: WorkerSettings, rules: Rules | None) -> frozenset[str]:
+    """The features that the model and the policy use, as far as these hold."""
+    of_policy = frozenset() if rules is None else rules.features
+    try:
+        manifest = read_manifest(resolve(settings.model.bundle, settings.model.location))
+    except BundleRefusedError:
+        return of_policy
+    return of_policy.union(feature.name for feature in manifest.features)
 
 
 def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:

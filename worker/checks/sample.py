@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from features.definition import FeatureSet
+from features.matrix import count_flags
 from features.store.protocol import OnlineStore
+from models.policy import Rules
 from schemas.batch import Decoded, EventBatch, Records
-from schemas.decode import Decoder
 from schemas.errors import RecordError
+from schemas.framing import looks_like_json
 from schemas.text import as_text
+from worker.checks import event_time
 from worker.checks.finding import Finding, failed, ok, skipped, warning
 from worker.kafka import make_consumer
 from worker.records import records_of
 from worker.settings import WorkerSettings
-from worker.wire import schema_source
+from worker.wire import event_decoder
 
 RECORDS, KEYS = "last records", "record key"
 _PER_PARTITION = 50
@@ -33,7 +35,7 @@ _LOOK_S = 0.1
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """The names of what is looked at here."""
     lookups = feature_set.lookups if feature_set else ()
-    return [RECORDS, KEYS, *(f"lookup {name}" for name in lookups)]
+    return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
 def read_sample(settings: WorkerSettings, partitions: int) -> Records:
@@ -69,34 +71,39 @@ def _ignore(_error: KafkaError) -> None:
 def check_sample(
     settings: WorkerSettings,
     feature_set: FeatureSet,
+    rules: Rules | None,
+    topic: Mapping[str, str],
     records: Records,
     store: OnlineStore | None,
 ) -> list[Finding]:
     """What the stations before the model make of the records.
 
-    store: None where it could not be reached. Raises DependencyUnavailableError.
+    rules: None where the policy does not hold. topic: settings of the input topic. store: None where
+    it could not be reached. Raises DependencyUnavailableError.
     """
     if not len(records):
         why = f"{settings.kafka.input_topic} holds no records now"
         return [skipped(check, why) for check in checks(feature_set)]
-    decoder = Decoder(
-        schema_source(settings, feature_set.schema_path),
-        feature_set.reader_schema,
-        feature_set.paths,
-        max_record_bytes=settings.wire.max_record_bytes,
-        max_collection_items=settings.wire.max_collection_items,
-    )
+    decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
     batch, errors = feature_set.bind(records, decoded)
-    findings = [judge_errors(len(records), errors), *_keys(feature_set, records, decoded, errors)]
+    json = sum(looks_like_json(records.values[row]) for row in errors)
+    findings = [
+        judge_errors(len(records), errors, json),
+        *_keys(feature_set, records, decoded, errors),
+        *event_time.check_times(feature_set, batch, topic),
+    ]
     if not len(batch) or store is None:
         why = "no record is an event" if store else "the online store does not hold"
         return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]
     return [*findings, *_lookups(feature_set, batch, store)]
 
 
-def judge_errors(records: int, errors: dict[int, RecordError]) -> Finding:
-    """Whether the records would become scores."""
+def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) -> Finding:
+    """Whether the records would become scores.
+
+    json: how many of those with an error look like JSON.
+    """
     if not errors:
         return ok(RECORDS, f"all of the last {records} can be scored")
     counts = Counter(error.code.value for error in errors.values())
@@ -104,6 +111,9 @@ def judge_errors(records: int, errors: dict[int, RecordError]) -> Finding:
     example = next(iter(errors.values())).message
     found = f"{len(errors)} of the last {records} would be dead letters: {codes} ({example})"
     remedy = "look at these records, wire or registry, and the bindings in features.yaml"
+    if json:
+        found = f"{found}; {json} of them look like JSON"
+        remedy = "Avro is read: let producers write Avro"
     return (failed if len(errors) == records else warning)(RECORDS, found, remedy)
 
 
@@ -147,10 +157,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
     flags = feature_set.enrich(batch, store).flags
-    by_flag = {
-        name: int(np.count_nonzero(flags >> np.uint32(bit) & np.uint32(1)))
-        for bit, name in enumerate(feature_set.flag_names)
-    }
+    by_flag = count_flags(flags, feature_set.flag_names)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

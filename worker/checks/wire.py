@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from features.definition import FeatureSet
+from models.policy import Rules
 from schemas.errors import DependencyUnavailableError, RecordError
 from schemas.projection import IncompatibleError, project
 from schemas.registry import Answer, NotInRegistryError, RegistryRefusedError, subject_path
@@ -16,6 +17,7 @@ from worker.checks.finding import Finding, failed, ok, warning
 from worker.settings import Registry, WorkerSettings
 from worker.wire import (
     WRITER_SCHEMAS,
+    fields_read,
     read_id,
     registry_client,
     registry_source,
@@ -29,20 +31,29 @@ _OTHER_TOPIC = "write the scores to another topic, or change its compatibility"
 _REACHABLE = "see that it is up and that registry.url, username and password_file are right"
 
 
-def check_writers(settings: WorkerSettings, feature_set: FeatureSet) -> list[Finding]:
-    """That records of each known writer schema can be decoded on columns."""
+def check_writers(
+    settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
+) -> list[Finding]:
+    """That records of each known writer schema can be decoded on columns.
+
+    rules: None where the policy does not hold.
+    """
+    read = fields_read(settings, feature_set, rules)
     if settings.registry is not None:
-        return _registered_writer(settings, settings.registry, feature_set)
+        return _registered_writer(settings, settings.registry, feature_set, read)
     # Refuses files that are no schemas, and names that are no ids.
     schema_source(settings, feature_set.schema_path)
     folder = settings.features.parent / WRITER_SCHEMAS
     framed = settings.wire.framing == "confluent"
     paths = [feature_set.schema_path, *(sorted(folder.glob("*.avsc")) if framed else ())]
-    return _resolved(settings, feature_set, ((p.name, read_schema_file(p)) for p in paths))
+    return _resolved(feature_set, read, ((p.name, read_schema_file(p)) for p in paths))
 
 
 def _registered_writer(
-    settings: WorkerSettings, registry: Registry, feature_set: FeatureSet
+    settings: WorkerSettings,
+    registry: Registry,
+    feature_set: FeatureSet,
+    read: frozenset[str],
 ) -> list[Finding]:
     subject = f"{settings.kafka.input_topic}-value"
     try:
@@ -59,7 +70,7 @@ def _registered_writer(
     name = f"{subject}, version {version}, id {schema_id}"
     if isinstance(writer, RecordError):
         return [failed(WRITERS, f"{name}: {writer.message}", "register a schema that can be read")]
-    return _resolved(settings, feature_set, [(name, writer)])
+    return _resolved(feature_set, read, [(name, writer)])
 
 
 def _read_version(answer: Answer) -> tuple[int, int]:
@@ -70,10 +81,10 @@ def _read_version(answer: Answer) -> tuple[int, int]:
 
 
 def _resolved(
-    settings: WorkerSettings, feature_set: FeatureSet, writers: Iterable[tuple[str, Type]]
+    feature_set: FeatureSet, read: frozenset[str], writers: Iterable[tuple[str, Type]]
 ) -> list[Finding]:
     names, findings = [], []
-    for name, why in _resolve(settings, feature_set, writers):
+    for name, why in _resolve(feature_set, read, writers):
         names.append(name)
         if why:
             remedy = (
@@ -81,16 +92,15 @@ def _resolved(
                 "take the writer's schema away"
             )
             findings.append(failed(WRITERS, f"{name}: {why}", remedy))
-    fields = len(feature_set.paths)
-    return findings or [ok(WRITERS, f"{', '.join(names)}: {fields} fields in use, on columns")]
+    return findings or [ok(WRITERS, f"{', '.join(names)}: {len(read)} fields in use, on columns")]
 
 
 def _resolve(
-    settings: WorkerSettings, feature_set: FeatureSet, writers: Iterable[tuple[str, Type]]
+    feature_set: FeatureSet, read: frozenset[str], writers: Iterable[tuple[str, Type]]
 ) -> Iterator[tuple[str, str]]:
     """The name of each writer, and why its records cannot be decoded ("" where they can)."""
     reader = parse_record_schema(feature_set.reader_schema)
-    wanted = targets(reader, feature_set.paths.union(settings.output.carry))
+    wanted = targets(reader, read)
     for name, writer in writers:
         try:
             project(writer, reader, wanted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -16,7 +18,7 @@ EXIT_CODES = """Exit codes:
 
 0  done, nothing lost
 
-1  failed, or a dependency or the GPU is away
+1  failed, rows of a file were refused (score), or a dependency or the GPU is away
 
 2  the configuration or the call does not hold; the message says what to do
 
@@ -25,15 +27,35 @@ EXIT_CODES = """Exit codes:
 70 a call overstayed and the watchdog ended the process: start it again
 """
 
+PROGRAM = "fraud-worker"
 app = typer.Typer(
-    name="fraud-worker",
+    name=PROGRAM,
     help="Scores transactions from Kafka, exactly once, with features from Redis and XGBoost.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("score")(score.score)
@@ -48,7 +70,7 @@ app.add_typer(dev.app, name="dev")
 def main() -> None:
     """Run a command; say what is wrong in words, not in a trace."""
     try:
-        app()
+        app(prog_name=PROGRAM)
     except ConfigurationError as error:
         _stop(str(error), ExitCode.CONFIGURATION)
     except DeliveryFatalError as error:

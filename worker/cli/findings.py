@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,9 +40,10 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 def lines(findings: Sequence[Finding]) -> list[str]:
     """Plain lines: state and check in columns, then what was found; what to do on its own line."""
-    width = max(len(finding.check) for finding in findings)
+    rows = _together(findings)
+    width = max(len(finding.check) for finding in rows)
     result = []
-    for finding in findings:
+    for finding in rows:
         result.append(f"{finding.state:<8} {finding.check:<{width}}  {finding.found}")
         if finding.remedy:
             result.append(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
@@ -56,12 +58,25 @@ def _table(findings: Sequence[Finding]) -> None:
     table = Table()
     for name in ("check", "state", "what was found", "what to do"):
         table.add_column(name, overflow="fold")
-    for finding in findings:
+    for finding in _together(findings):
         state = Text(finding.state, style=_COLOURS[finding.state])
         table.add_row(finding.check, state, Text(finding.found), Text(finding.remedy))
     console = Console()
     console.print(table)
     console.print(_summary(findings), highlight=False)
+
+
+def _together(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings; those that were skipped in a row for one reason as one."""
+    rows: list[Finding] = []
+    for (state, why), group in groupby(findings, lambda finding: (finding.state, finding.found)):
+        members = list(group)
+        if state != "skipped" or len(members) == 1:
+            rows += members
+            continue
+        names = ", ".join(finding.check for finding in members)
+        rows.append(replace(members[0], check=f"{len(members)} checks", found=f"{why}: {names}"))
+    return rows
 
 
 def _summary(findings: Sequence[Finding]) -> str:

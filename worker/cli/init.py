@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -27,12 +28,13 @@ def init(
         typer.echo(f"wrote {path}")
     typer.echo("\nNext:")
     features, settings = folder / "features.yaml", folder / "worker.yaml"
+    named = quote(str(folder))
     steps = [
         *(f"fill in {place} in {features}" for place in written.still_open),
         f"read over what is marked guessed in {features} and {settings}",
-        f"fraud-worker check --pipeline {folder}    says what is still missing",
-        f"fraud-worker score --pipeline {folder} --events FILE    scores a file, without Kafka",
-        f"fraud-worker run --pipeline {folder}    scores the topic",
+        f"fraud-worker check --pipeline {named}    says what is still missing",
+        f"fraud-worker score --pipeline {named} --events FILE    scores a file, without Kafka",
+        f"fraud-worker run --pipeline {named}    scores the topic",
     ]
     for number, step in enumerate(steps, 1):
         typer.echo(f"  {number}. {step}")

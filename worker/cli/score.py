@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.features.inputs import RecordTimeOption, tell_flagged
 from worker.cli.options import HERE, PipelineOption
+from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from worker.app import Pipeline
 
-_COLUMNS = ("event_id", "event_time", "decision", "score", "margin", "flags")
+_COLUMNS = ("event_id", "event_time", "decision", "score", "margin", "flags", "reasons", "vector")
 
 
 def score(
@@ -25,49 +28,92 @@ def score(
         Path, typer.Option(help="Events: .parquet, .avro (container), .jsonl or .ndjson.")
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first events.")] = None,
+    record_time: RecordTimeOption = None,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Score a file of events with the same stages as the worker, without Kafka or Redis.
 
-    A table on a terminal, JSON lines in a pipe. Lookups take their declared defaults.
+    A table on a terminal, JSON lines in a pipe. Lookups take their declared
+    defaults. The vector is what output.vector puts on a score.
+
+    Exit code 0: every row has a score; 1: some were refused.
     """
     from worker.app import load_pipeline
 
     loaded = load_pipeline(pipeline)
+    flagged: Counter[str] = Counter()
     if sys.stdout.isatty():
-        _table(loaded, events, limit or 50)
-        return
-    for kind, line in _lines(loaded, events, limit):
-        print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
+        lines = _lines(loaded, events, limit or 50, record_time, flagged)
+        refused = _table(loaded, events, lines)
+    else:
+        refused = 0
+        for kind, line in _lines(loaded, events, limit, record_time, flagged):
+            print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
+            refused += kind == "refused"
+    tell_flagged(loaded.feature_set, flagged, without_record_time=record_time is None)
+    if refused:
+        print(f"{refused:,} rows were refused and have no score", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _lines(
-    pipeline: Pipeline, events: Path, limit: int | None
+    pipeline: Pipeline,
+    events: Path,
+    limit: int | None,
+    record_time: str | None,
+    flagged: Counter[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """("score", record) for each event, ("refused", why) for each that cannot be scored."""
+    """("score", record) for each event, ("refused", why) for each that cannot be scored.
+
+    Counts scores by flag in ``flagged``.
+    """
     from worker.replay import replay_file
 
-    for processed in replay_file(pipeline, events, limit):
+    for processed in replay_file(pipeline, events, limit, record_time):
+        flagged.update(processed.flags)
         for record in processed.scores:
             yield "score", record
         for refused in processed.refused:
             yield "refused", {"refused": asdict(refused)}
 
 
-def _table(pipeline: Pipeline, events: Path, limit: int) -> None:
+def _table(pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]) -> int:
+    """Print the scores, and each refused row on stderr; return how many were refused."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"{events.name}: model {pipeline.bundle.name} {pipeline.bundle.version}")
     for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in ("score", "margin") else "left")
-    refused = 0
-    for kind, line in _lines(pipeline, events, limit):
+        right = name in ("score", "margin")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    refused = []
+    for kind, line in lines:
         if kind == "score":
-            line |= {"score": f"{line['score']:.4f}", "margin": f"{line['margin']:.3f}"}
-            table.add_row(*(str(line[name]) for name in _COLUMNS))
+            table.add_row(*map(Text, _cells(line)))
         else:
-            refused += 1
+            refused.append(line["refused"])
     Console().print(table)
-    if refused:
-        Console(stderr=True).print(f"{refused} rows cannot be scored; in a pipe they are listed")
+    for row in refused:
+        print(f"row {row['row']}: {row['code']}: {row['message']}", file=sys.stderr)
+    return len(refused)
+
+
+def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """A score as the cells of a row."""
+    reasons = (f"{reason['code']} {reason['contribution']:+.2f}" for reason in record["reasons"])
+    vector = (f"{name} {_number(value)}" for name, value in record["vector"].items())
+    return (
+        str(record["event_id"]),
+        str(record["event_time"]),
+        str(record["decision"]),
+        f"{record['score']:.4f}",
+        f"{record['margin']:.3f}",
+        ", ".join(record["flags"]),
+        "\n".join(reasons),
+        "\n".join(vector),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.6g}"

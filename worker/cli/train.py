@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from dataclasses import asdict
@@ -151,12 +152,13 @@ def train(
     started = time.perf_counter()
     wanted = Wanted(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
-    taken = None if like is None else parameters_of(like)
+    before = None if like is None else parameters_of(like)
     wishes = Wishes(
         seed=seed,
         tries=tries,
         forest=forest,
-        chosen=None if taken is None else (taken.params, taken.rounds),
+        chosen=None if before is None else before.chosen,
+        missing=math.nan if before is None else before.missing,
         monotone=_monotone(monotone or []),
         device=device.value,
         threads=threads or available_threads(),
@@ -169,7 +171,7 @@ def train(
         delay=_days(delay),
         assess=assess,
         folds=folds,
-        span=None if taken is None else taken.span,
+        span=None if before is None else before.span,
     )
     with warnings.catch_warnings():
         # those of libraries name nothing that the user could change

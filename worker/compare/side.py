@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.history.identity import names
+from features.history.identity import KEY_BYTES, names
 from schemas.batch import Records
 from schemas.decode import Decoder
 from schemas.errors import ConfigurationError
@@ -42,6 +42,8 @@ _PATHS = (
     "source.partition",
     "source.offset",
 )
+# The same in every run: cards of one score are ranked by their hashes.
+_KEY = bytes(KEY_BYTES)
 # Of a score: beyond what any topic takes, so that none is refused for its size.
 _MOST_BYTES = 2**30
 _MOST_ITEMS = 2**20
@@ -136,7 +138,7 @@ class ScoreReader:
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
-        events, words = names(ids), self._vocabulary
+        events, words = names(ids, _KEY), self._vocabulary
         return Scores(
             words.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
@@ -178,7 +180,7 @@ def read_letters(log: TopicLog) -> dict[Place, Longs]:
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     keys = pa.array(records.keys, pa.binary())
-    cards = names(keys.fill_null(b""))
+    cards = names(keys.fill_null(b""), _KEY)
     return np.where(keys.is_valid().to_numpy(zero_copy_only=False), cards, events)
 
 

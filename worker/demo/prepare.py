@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.build import FileEvents
+from features.definition import FeatureSet
+from schemas.errors import ConfigurationError
 from schemas.files import count_rows
 from worker.demo.simulator import Simulated, simulate
 
@@ -46,6 +49,27 @@ def simulate_files(folder: Path, events: int) -> Prepared:
     history = _write(folder / "history.parquet", everything[:first_live])
     live = _write(folder / "live.parquet", everything[first_live:])
     return Prepared(history, live, events, history, first_live)
+
+
+def require_playable(feature_set: FeatureSet, path: Path) -> None:
+    """Read the beginning of a file as it will be read.
+
+    Raises ConfigurationError where it cannot be read, lacks a column, or holds nothing to train on.
+    """
+    label = feature_set.bindings.label
+    if label is None:
+        raise ConfigurationError(
+            "--events-file: a model is trained on it, and events.label in features.yaml is missing; "
+            "name the label's column there"
+        )
+    first = next(iter(FileEvents(feature_set, [path])), None)
+    if first is None or not first.rows:
+        raise ConfigurationError(f"--events-file: {path} holds no rows; play one with events")
+    if first.fraud is None:
+        raise ConfigurationError(
+            f"--events-file: {path} has no column {label.field}, and a model is trained on it; name "
+            "the column in events.label or events.aliases of features.yaml"
+        )
 
 
 def own_file(path: Path, events: int | None) -> Prepared:

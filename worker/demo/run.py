@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition import FeatureSet, load_feature_set
-from features.history.namespace import Namespace
 from features.store.redis import RedisStore
 from models.policy import load_policy
 from schemas.errors import ConfigurationError
 from worker.demo.audit import Parts, Verdict, audit
-from worker.demo.prepare import HISTORY_DAYS, Prepared, own_file, simulate_files
+from worker.demo.prepare import (
+    HISTORY_DAYS,
+    Prepared,
+    own_file,
+    require_playable,
+    simulate_files,
+)
 from worker.demo.screen import history_screen, live_screen, note
 from worker.demo.stage import TOPICS, Stage
 from worker.demo.training import Trained, load_frauds, train
@@ -26,6 +31,7 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
+from worker.histories.state import label_namespace
 from worker.settings import WorkerSettings, load_settings
 from worker.wire import framed
 
@@ -48,7 +54,11 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     Raises ConfigurationError for files that do not hold, DependencyUnavailableError when a part
     does not start, ends early or falls silent.
     """
-    feature_set = load_feature_set(pipeline / "features.yaml")
+    settings = load_settings(pipeline)
+    feature_set = load_feature_set(settings.features)
+    load_policy(settings.policy)
+    if play.file is not None:
+        require_playable(feature_set, play.file)
     with _folder() as folder, ThreadPoolExecutor(2) as pool:
         note("starting Apache Kafka and Valkey, training a model …")
         kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
@@ -57,7 +67,7 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
             prepared, trained = _prepare(feature_set, folder, play)
             for start in starting:
                 start.result()
-            run = _Run(pipeline, feature_set, folder, kafka, valkey)
+            run = _Run(pipeline, settings, feature_set, folder, kafka, valkey)
             return run.play(prepared, trained, play.rate)
         finally:
             for start in starting:
@@ -89,19 +99,19 @@ class _Run:
     """What one run of the demo is made of."""
 
     pipeline: Path
+    settings: WorkerSettings
     feature_set: FeatureSet
     folder: Path
     kafka: Kafka
     valkey: Valkey
 
     def play(self, prepared: Prepared, trained: Trained, rate: float | None) -> Verdict:
-        settings = load_settings(self.pipeline)
-        self._load_labels(prepared, settings)
-        stage = self._stage(settings)
+        self._load_labels(prepared)
+        stage = self._stage()
         if prepared.history is not None:
             self._play_history(stage, prepared.history, prepared.known)
         note("playing live transactions …")
-        with live_screen() as view:
+        with live_screen(backlog=rate is None) as view:
             played = stage.play(prepared.live, prepared.live_events, rate, view)
         stage.worker.drain()
         arrivals = stage.watch.stop()
@@ -110,15 +120,14 @@ class _Run:
         parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
         return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
 
-    def _load_labels(self, prepared: Prepared, settings: WorkerSettings) -> None:
+    def _load_labels(self, prepared: Prepared) -> None:
         """All of them: their label times keep them out where they are not yet known."""
-        # Labels are kept apart from the topic, so its id is of no matter.
-        namespace = Namespace(self.feature_set.name, settings.state_name, "", 1)
         with closing(RedisStore(self.valkey.url)) as store:
+            namespace = label_namespace(store, self.feature_set.name, self.settings.state_name)
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _stage(self, settings: WorkerSettings) -> Stage:
+    def _stage(self) -> Stage:
         """A worker that is ready."""
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
@@ -129,10 +138,11 @@ class _Run:
             **{f"FRAUD_WORKER_KAFKA__{name}_TOPIC": topic for name, topic in topics.items()},
         }
         worker = WorkerProcess(self.pipeline, environment, self.folder / "worker.log")
-        default = load_policy(self.pipeline / "policy.yaml").default
+        default = load_policy(self.settings.policy).default
         watch = Watch(self.kafka.bootstrap, TOPICS, default)
         worker.wait_ready()
-        prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
+        wire = self.settings.wire
+        prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
         return Stage(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
 
     def _play_history(self, stage: Stage, path: Path, events: int) -> None:

@@ -36,15 +36,17 @@ class _Bar:
 
 
 class _Terminal:
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, waiting: str) -> None:
         self._live = live
+        self._waiting = waiting
 
     def show(self, snapshot: Snapshot, target: int) -> None:
-        self._live.update(_view(snapshot, target))
+        self._live.update(_view(snapshot, target, self._waiting))
 
 
 class _Lines:
-    def __init__(self) -> None:
+    def __init__(self, waiting: str) -> None:
+        self._waiting = waiting
         self._last = time.monotonic()
 
     def show(self, snapshot: Snapshot, target: int) -> None:
@@ -54,7 +56,7 @@ class _Lines:
         self._last = now
         note(
             f"{snapshot.scores:,} of {target:,} scored, {snapshot.events_per_s:,.0f} events/s, "
-            f"latency p50 {_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
+            f"{self._waiting} p50 {_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
         )
 
 
@@ -66,13 +68,14 @@ def history_screen() -> Iterator[Screen]:
 
 
 @contextmanager
-def live_screen() -> Iterator[Screen]:
-    """A live view on stderr's terminal, or lines."""
+def live_screen(*, backlog: bool) -> Iterator[Screen]:
+    """A live view on stderr's terminal, or lines; backlog: as of ``waiting_name``."""
+    waiting = waiting_name(backlog=backlog)
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(waiting)
         return
     with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
-        yield _Terminal(live)
+        yield _Terminal(live, waiting)
 
 
 def note(text: str) -> None:
@@ -80,8 +83,17 @@ def note(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(text)
 
 
-def summary(verdict: Verdict) -> Table:
-    """The verdict as a table."""
+def waiting_name(*, backlog: bool) -> str:
+    """Name of the time from an event's arrival in the topic to its score.
+
+    backlog: events are sent as fast as they can be, so that most of it is waiting for one another.
+    """
+    return "wait in the backlog" if backlog else "latency"
+
+
+def summary(verdict: Verdict, *, backlog: bool) -> Table:
+    """The verdict as a table; backlog: as of ``waiting_name``."""
+    waiting = waiting_name(backlog=backlog)
     table = Table(title="What happened, read back from the topics", title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
@@ -94,8 +106,8 @@ def summary(verdict: Verdict) -> Table:
         ("lost", f"{verdict.lost:,}"),
         ("duplicates", f"{verdict.duplicates:,}"),
         ("live events/s", "-" if verdict.events_per_s is None else f"{verdict.events_per_s:,.0f}"),
-        ("live latency p50", _ms(latency.p50)),
-        ("live latency p99", _ms(latency.p99)),
+        (f"live {waiting} p50", _ms(latency.p50)),
+        (f"live {waiting} p99", _ms(latency.p99)),
         (
             "average precision",
             "-" if verdict.average_precision is None else f"{verdict.average_precision:.3f}",
@@ -105,12 +117,12 @@ def summary(verdict: Verdict) -> Table:
     return table
 
 
-def _view(snapshot: Snapshot, target: int) -> RenderableType:
+def _view(snapshot: Snapshot, target: int, waiting: str) -> RenderableType:
     flow = Table(title="flow", title_justify="left", show_header=False)
     for name, value in (
         ("events/s", f"{snapshot.events_per_s:,.0f}"),
-        ("latency p50", _ms(snapshot.p50_ms)),
-        ("latency p99", _ms(snapshot.p99_ms)),
+        (f"{waiting} p50", _ms(snapshot.p50_ms)),
+        (f"{waiting} p99", _ms(snapshot.p99_ms)),
         ("scored", f"{snapshot.scores:,} of {target:,}"),
         ("dead letters", f"{snapshot.dead_letters:,}"),
     ):

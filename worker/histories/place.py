@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -12,7 +12,7 @@ from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from features.windows.window import Across, Window
 from schemas.errors import ConfigurationError
-from worker.histories.state import claim
+from worker.histories.state import Claim, claim, source_of
 from worker.settings import WorkerSettings
 from worker.topics import InputTopic
 
@@ -28,21 +28,39 @@ class Place:
 
 
 def find_place(
-    settings: WorkerSettings, feature_set: FeatureSet, store: OnlineStore, topic: InputTopic
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    features: Collection[str],
+    store: OnlineStore,
+    topic: InputTopic,
 ) -> Place:
     """Claim the state in the store for the input topic.
 
-    Raises DependencyUnavailableError while the store does not answer, and ConfigurationError where
-    windows, topic and state do not fit.
+    features: those that the model and the policy use. Raises DependencyUnavailableError while the
+    store does not answer, and ConfigurationError where windows, topic and state do not fit.
     """
     refuse_split(feature_set.windows, topic)
-    accepted = settings.kafka.accept_topic == topic.topic_id
-    namespace = claim(store, feature_set.name, settings.state_name, topic, accepted=accepted)
+    wanted = claim_of(settings, feature_set, features, topic)
+    namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
         "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
     )
     return Place(namespace, expire_ms)
+
+
+def claim_of(
+    settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
+) -> Claim:
+    """The claim of a worker with these settings; features: as `find_place`."""
+    return Claim(
+        source_of(topic, settings.kafka.group),
+        feature_set.histories.layouts,
+        feature_set.entities_of(features),
+        settings.kafka.accept_topic == topic.topic_id,
+        feature_set.accept_empty,
+        settings.store.accept_group if settings.store else None,
+    )
 
 
 def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:

@@ -109,8 +109,9 @@ _LOOKUPS = (
 
 _HISTORY = (
     "# What holds for all windows: how late an event may come and still be counted later, how long",
-    "# its id is remembered, how many events of an entity are seen.",
-    "#history: {allowed_lateness: 1h, duplicates: 1d, cap: 10000}",
+    "# its id is remembered, how many events of an entity are seen, and how many have to be of a later",
+    "# time before event time has come so far.",
+    "#history: {allowed_lateness: 1h, duplicates: 1d, cap: 10000, watermark_support: 3}",
 )
 
 

@@ -12,11 +12,11 @@ from features.build.files import CHUNK_ROWS
 from features.build.merge import Merge
 from features.definition import FeatureSet
 from features.refusal import Refusal
+from models.policy import Rules
 from schemas.batch import EventBatch, Records
-from schemas.decode import Decoder
 from worker.reading.log import TopicLog
 from worker.settings import WorkerSettings
-from worker.wire import schema_source
+from worker.wire import event_decoder
 
 
 class LogEvents:
@@ -26,20 +26,19 @@ class LogEvents:
         self,
         feature_set: FeatureSet,
         settings: WorkerSettings,
+        rules: Rules | None,
         log: TopicLog,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        """Raises ConfigurationError where schemas or registry do not hold."""
+        """rules: None where there is no policy.
+
+        Raises ConfigurationError where schemas or registry do not hold.
+        """
         self._feature_set = feature_set
         self._log = log
         self._chunk_rows = chunk_rows
-        self._decoder = Decoder(
-            schema_source(settings, feature_set.schema_path),
-            feature_set.reader_schema,
-            feature_set.paths,
-            max_record_bytes=settings.wire.max_record_bytes,
-            max_collection_items=settings.wire.max_collection_items,
-        )
+        # Histories hold the events that the worker scores: what it cannot decode is in none.
+        self._decoder = event_decoder(settings, feature_set, rules)
 
     @property
     def partitions(self) -> int:
@@ -51,7 +50,7 @@ class LogEvents:
 
     def __iter__(self) -> Iterator[Events]:
         """Raises KafkaException and DependencyUnavailableError while a broker or registry is away."""
-        merge = Merge(self._chunk_rows)
+        merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
         refused: list[Refusal] = []
         given = rows = 0
         batch: EventBatch | None = None

@@ -7,16 +7,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Self, cast
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.batch import Records
 from schemas.errors import ConfigurationError, DependencyUnavailableError
 from worker.kafka import make_consumer
+from worker.kafka_log import heard
 from worker.records import records_of
 from worker.settings import Kafka
-
-log = structlog.get_logger(__name__)
 
 _MOST = 20_000
 _LOOK_S = 0.1
@@ -33,7 +31,7 @@ class TopicLog:
         such topic.
         """
         self._topic = topic
-        self._consumer = make_consumer(kafka, _tell)
+        self._consumer = make_consumer(kafka, _ignore)
         try:
             found = self._consumer.list_topics(topic, timeout=timeout_s).topics[topic]
             if found.error is not None:
@@ -117,13 +115,16 @@ class TopicLog:
 @contextmanager
 def answering(kafka: Kafka) -> Iterator[None]:
     """Raises DependencyUnavailableError for the KafkaException of brokers that do not answer."""
-    try:
-        yield
-    except KafkaException as error:
-        raise DependencyUnavailableError(
-            f"kafka.bootstrap_servers: {kafka.bootstrap_servers}: {error.args[0].str()}"
-        ) from error
+    with heard() as lines:
+        try:
+            yield
+        except KafkaException as error:
+            why = lines[-1] if lines else error.args[0].str()
+            raise DependencyUnavailableError(
+                f"kafka.bootstrap_servers: no answer from {kafka.bootstrap_servers} ({why}); see "
+                "that the brokers are up, and security.protocol and sasl.… in kafka.options"
+            ) from error
 
 
-def _tell(error: KafkaError) -> None:
-    log.warning("kafka", error=str(error))
+def _ignore(_error: KafkaError) -> None:
+    """Connections come and go; the calls say when none is left."""

@@ -6,7 +6,7 @@ Nested settings take two underscores: ``FRAUD_WORKER_KAFKA__GROUP=fraud``.
 from __future__ import annotations
 
 from worker.settings.connections import Kafka, Registry, Store
-from worker.settings.load import FILE_NAME, load_settings
+from worker.settings.load import FILE_NAME, load_settings, require_folder
 from worker.settings.secrets import read_secret
 from worker.settings.sections import WorkerSettings
 
@@ -18,4 +18,5 @@ __all__ = [
     "WorkerSettings",
     "load_settings",
     "read_secret",
+    "require_folder",
 ]

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from worker.settings.access import require_credentials
 from worker.settings.options import (
     OWNED_CONSUMER_OPTIONS,
     OWNED_PRODUCER_OPTIONS,
@@ -65,7 +66,13 @@ class Kafka(Section):
     options: Options = Field(
         default_factory=dict,
         description="librdkafka options for all clients, such as security.protocol.",
-        examples=[{"security.protocol": "SASL_SSL", "sasl.username": "fraud-worker"}],
+        examples=[
+            {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": "fraud-worker",
+            }
+        ],
     )
     consumer: Options = Field(
         default_factory=dict,
@@ -107,6 +114,9 @@ class Kafka(Section):
                 raise ValueError(f"secret_files: {name} has its place in {other}; name it once")
         if self.password_file and "sasl.username" not in options:
             raise ValueError("password_file is set, options has no sasl.username; add it")
+        require_credentials(
+            options, self.secret_files.keys(), has_password=self.password_file is not None
+        )
         return self
 
 
@@ -139,7 +149,8 @@ class Registry(Section):
     )
     register_score_schema: bool = Field(
         default=False,
-        description="Register score.avsc at start; otherwise it must be there.",
+        description="Register score.avsc at start, under the subject OUTPUT_TOPIC-value; otherwise "
+        "it must be there.",
     )
 
     @model_validator(mode="after")
@@ -176,6 +187,12 @@ class Store(Section):
         default=None,
         description="Name of the histories that windows see; default: kafka.group.",
         examples=["fraud-worker-2"],
+    )
+    accept_group: Text | None = Field(
+        default=None,
+        description="Group that filled the histories of this state and has stopped for good: this "
+        "worker's group takes them over.",
+        examples=["fraud-worker-refill"],
     )
     max_lag_s: float | None = Field(
         default=None,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from features.definition.document import Document, Location
-from features.suggest import unknown
 from schemas.errors import ConfigurationError
 from worker.settings.reference import setting_names, variable_of
 from worker.settings.secrets import mask
 from worker.settings.sections import ENV_PREFIX, WorkerSettings
+from worker.settings.synonyms import unknown_setting, unknown_variable
 
 FILE_NAME = "worker.yaml"
 # Read by the command line, the embedded servers and the tests, not by the settings.
@@ -42,8 +43,9 @@ def load_settings(folder: Path) -> WorkerSettings:
     """
     path = folder / FILE_NAME
     if not path.is_file():
+        require_folder(folder)
         raise ConfigurationError(
-            f"{path}: no such file; run `fraud-worker init {folder} --schema FILE.avsc`, "
+            f"{path}: no such file; run `fraud-worker init {quote(str(folder))} --schema FILE.avsc`, "
             "or name the pipeline folder with --pipeline"
         )
     _refuse_unknown_environment()
@@ -57,6 +59,16 @@ def load_settings(folder: Path) -> WorkerSettings:
         found = error if isinstance(error, SettingsError) else "a value nests too deeply"
         raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {found}; mend it") from None
     return _anchored(settings, folder)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise ConfigurationError where ``folder`` is none."""
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "there is no such folder"
+        raise ConfigurationError(
+            f"{folder}: {found}; name the pipeline folder with --pipeline (-p), or make one: "
+            f"`fraud-worker init {quote(str(folder))} --schema FILE.avsc`"
+        )
 
 
 def _anchored(section: M, folder: Path) -> M:
@@ -74,7 +86,7 @@ def _anchored(section: M, folder: Path) -> M:
 
 
 def _refuse_unknown_environment() -> None:
-    known = {variable_of(name): name for name in setting_names()}
+    known = {variable_of(name) for name in setting_names()}
     open_ended = tuple(f"{v}__" for v in known if v.endswith(("__OPTIONS", "CONSUMER", "PRODUCER")))
     others = tuple(ENV_PREFIX + name for name in _OTHER_ENVIRONMENT)
     for variable in sorted(os.environ):
@@ -83,7 +95,7 @@ def _refuse_unknown_environment() -> None:
             continue
         if name not in known and not name.startswith(open_ended):
             raise ConfigurationError(
-                f"{unknown('environment variable', variable, known)}; unset it or mend its name "
+                f"{unknown_variable(variable)}; unset it or mend its name "
                 "(nested settings take two underscores)"
             )
 
@@ -96,7 +108,7 @@ def _explain(document: Document, error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     match error["type"]:
         case "extra_forbidden":
-            message = f"{unknown('setting', name, setting_names())}; remove it or mend its name"
+            message = f"{unknown_setting(name)}; remove it or mend its name"
         case "missing":
             message = f"{name} is missing; add it, or set {variable_of(name)}"
         case "value_error":

@@ -27,10 +27,16 @@ page describes. `fraud-worker init DIR --schema FILE.avsc` writes all three, and
   Mappings and lists are written as JSON. An unknown variable with the prefix is refused, but for
   `FRAUD_WORKER_PIPELINE` (the folder that commands take without `--pipeline`) and
   `FRAUD_WORKER_CACHE` (where embedded servers are kept).
-- **Paths** are taken from the folder of `worker.yaml`.
+- **Paths** are taken from the folder of `worker.yaml`; those among the options of librdkafka and
+  redis-py, such as `ssl.ca.location`, from the folder that the process was started in.
 - **Secrets** are read from the files that settings ending in `password_file` name, so they can be
   mounted and renewed. At the start the worker logs its settings with every secret masked. No
   address may hold a password.
+- **With a registry** events are read by the schema id that each record names, whatever the subject
+  it was registered under. `score.avsc` belongs under the subject of its topic,
+  `OUTPUT_TOPIC-value` (Confluent's TopicNameStrategy, the only one): the start registers it there
+  with `registry.register_score_schema`, and otherwise looks it up there. `check` compares the
+  latest schema under `INPUT_TOPIC-value`, where there is one, with that of `features.yaml`.
 - **Without a registry** the schema in `features.yaml` stands for `wire.schema_id`; the schemas of
   older or newer writers are files named after their ids, such as `writer-schemas/7.avsc`, in the
   folder of `features.yaml`.

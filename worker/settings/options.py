@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from worker.settings.access import require_addresses
 from worker.settings.secrets import names_secret
 
 # Confluent's client takes several registries, comma-separated.
@@ -99,16 +100,21 @@ def _no_user(servers: str) -> str:
     return servers
 
 
+def _addresses(servers: str) -> str:
+    require_addresses(servers)
+    return servers
+
+
 def _no_address(found: object) -> object:
     if isinstance(found, str) and re.match(r"[A-Za-z][\w+.\-]+:/", found):
-        raise ValueError("is an address; name a file or folder of this machine")
+        raise ValueError("is an address; name a file or folder: download or mount what is there")
     return found
 
 
 File = Annotated[Path, BeforeValidator(_no_address)]
 Text = Annotated[str, AfterValidator(_not_blank)]
 Topic = Annotated[str, AfterValidator(_topic_name)]
-Servers = Annotated[Text, AfterValidator(_no_user)]
+Servers = Annotated[Text, AfterValidator(_no_user), AfterValidator(_addresses)]
 Url = Annotated[Text, AfterValidator(_open_address)]
 Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)]]
 

@@ -22,6 +22,7 @@ from worker.stages import Processed, Stages
 from worker.swap.load import LoadedModel, load_model, load_rules
 from worker.swap.named import Named, named_in
 from worker.swap.told import Told, What
+from worker.wire import fields_read
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,6 @@ class Succession:
         """seen: what was named just before the model and the policy of `stages` were loaded."""
         self._settings = settings
         self._feature_set = feature_set
-        self._always_read = feature_set.paths | frozenset(settings.output.carry)
         self._seen = seen
         self._clock = clock
         self._try_again_at = 0.0
@@ -172,7 +172,7 @@ class Succession:
         decode = self._stages.decode
         # What a fresh start would read: which records are dead letters may not depend on policies
         # that came before.
-        read = self._always_read | rules.paths
+        read = fields_read(self._settings, self._feature_set, rules)
         if read != decode.decoder.kinds.keys():
             try:
                 decode = replace(decode, decoder=decode.decoder.for_paths(read))

@@ -23,6 +23,7 @@ class Told:
         """feature_set: its fingerprint."""
         self._feature_set = feature_set
         self._reasons: dict[What, str] = {}
+        self._refused: set[What] = set()
 
     def serves(self, model: LoadedModel, rules: Rules) -> None:
         metrics.info.clear()
@@ -36,6 +37,7 @@ class Told:
 
     def swapped(self, model: LoadedModel, before: LoadedModel) -> None:
         metrics.swaps.labels("model", "taken").inc()
+        self._refused.discard("model")
         log.info(
             "model_swapped",
             model=model.bundle.name,
@@ -45,6 +47,7 @@ class Told:
 
     def reloaded(self, rules: Rules, before: Rules) -> None:
         metrics.swaps.labels("policy", "taken").inc()
+        self._refused.discard("policy")
         log.info(
             "policy_reloaded",
             policy_version=rules.policy.version,
@@ -74,5 +77,10 @@ class Told:
     def state(self, what: What, *, refused: bool) -> None:
         """Whether what is named is refused as of now."""
         metrics.refused.labels(what).set(refused)
-        if not refused:
-            self._reasons.pop(what, None)
+        if refused:
+            self._refused.add(what)
+            return
+        self._reasons.pop(what, None)
+        if what in self._refused:
+            self._refused.discard(what)
+            log.info("holds_again", what=what, meaning="what is named again is what serves")

@@ -49,7 +49,7 @@ def matrix(table: pa.Table) -> np.ndarray[Any, Any]:
 
 @pytest.fixture
 def file(tmp_path: Path, seed: int) -> Path:
-    return write(tmp_path / "events.parquet", transactions(600, seed))
+    return write(tmp_path / "events.parquet", transactions(600, seed, lateness_s=100_000))
 
 
 @pytest.mark.parametrize("chunk_rows", [7, 100, 10_000])
@@ -72,6 +72,7 @@ def test_columns_are_features_then_identity_then_labels(file: Path, tmp_path: Pa
         "amount_minor",
         "label",
         "label_time",
+        "flags",
     ]
     assert all(table.schema.field(name).type == pa.float32() for name in made.names)
     for name in identity:
@@ -119,6 +120,13 @@ def test_a_column_that_changes_its_type_for_good_is_named(file: Path, tmp_path: 
     other = write(tmp_path / "b.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
     with pytest.raises(ConfigurationError, match=r"TRANSACTION_ID is int32 .* string further on"):
         built(tmp_path / "out.parquet", [file, other])
+
+
+def test_floats_in_a_column_that_began_as_text_are_their_digits(tmp_path: Path) -> None:
+    rows: list[Row | str] = [row(0, customer_id="c"), row(1, customer_id=4_275_982_953_449_306.0)]
+    path = lines(tmp_path / "events.jsonl", rows)
+    table, _ = built(tmp_path / "out.parquet", [path], chunk_rows=1)
+    assert table["customer_id"].to_pylist() == ["c", "4275982953449306"]
 
 
 @pytest.mark.parametrize("field", ["CUSTOMER_ID", "customer_id"])
@@ -314,7 +322,7 @@ def unique(raw: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_labels_of_a_file_are_as_good_as_a_column(tmp_path: Path, seed: int, whole: bool) -> None:
-    raw = unique(transactions(600, seed))
+    raw = unique(transactions(600, seed, lateness_s=100_000))
     expected, _ = built(tmp_path / "a.parquet", [write(tmp_path / "with.parquet", raw)])
     columns = ["TRANSACTION_ID", "TX_FRAUD"]
     if whole:

@@ -80,6 +80,19 @@ def test_a_label_that_is_known_at_once_has_a_delay_of_0(tmp_path: Path) -> None:
         ("schema: event.avsc", "subject: events", "3:3", "subject is not supported"),
         ("  id: id\n", "", "3:3", "events.id is missing: add it"),
         ("  id: id\n", "  id: idd\n", "4:7", "unknown field 'idd'; did you mean 'id'?"),
+        (
+            "  id: id\n",
+            "  id: [id, tags]\n",
+            "4:7",
+            "events.id: ['id', 'tags'] is a list; name one",
+        ),
+        (
+            "card: card,",
+            "card: [card, shop],",
+            "10:18",
+            "entities.card: ['card', 'shop'] is a list",
+        ),
+        ("{card: card, shop: shop}", "[card, shop]", "10:11", "name each entity with the field"),
         ("  id: id\n", "  id: tags\n", "4:7", "not a value that a column holds"),
         ("  id: id\n", "  id: amount\n", "4:7", "an id or key is text or a whole number"),
         ("{field: seconds, unit: s}", "seconds", "5:9", "is a plain number: say its unit"),
@@ -155,6 +168,21 @@ def test_an_expression_over_several_lines_is_pointed_into(tmp_path: Path) -> Non
     folded = f"{EVENTS}features:\n  - name: A\n    expr: >\n      x > 1 and\n      z > 2\n"
     path = write_pipeline(tmp_path, folded)
     assert load_feature_set(path).names == ("A",)
+
+
+@pytest.mark.parametrize("style", ["|", ">", ""])
+def test_a_comment_in_an_expression_is_refused_and_hides_nothing(
+    tmp_path: Path, style: str
+) -> None:
+    """The folded style joins lines before anybody sees where the comment ends."""
+    lines = ["x > 1  # large", "and z > 2"]
+    value = f"{style}\n      " + "\n      ".join(lines)
+    if not style:
+        value = json.dumps("\n".join(lines))
+    path = write_pipeline(tmp_path, f"{EVENTS}features:\n  - name: A\n    expr: {value}\n")
+    with pytest.raises(ConfigurationError, match="a comment would hide") as refusal:
+        load_feature_set(path)
+    assert str(refusal.value).startswith(f"{path}:{9 if style else 8}:")
 
 
 def test_a_later_feature_is_no_name_of_an_earlier_one(tmp_path: Path) -> None:

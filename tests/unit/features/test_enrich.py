@@ -118,8 +118,8 @@ def test_one_read_of_unique_keys_gives_every_event_its_values(made: FeatureSet) 
     ]
 
 
-def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[set[str]]:
-    assert found.dtype == np.uint32
+def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[set[str]]:
+    assert found.dtype == np.uint64
     return [
         {name for bit, name in enumerate(made.flag_names) if value >> bit & 1}
         for value in found.tolist()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -169,6 +170,45 @@ def test_labels_can_come_from_a_file(file: Path, tmp_path: Path) -> None:
     without = explainer.explain(feature, last, FileEvents(made, [bare]), None)
     assert with_labels.feature == explain(SET, last, feature, file).feature
     assert without.feature.value == 0
+
+
+def test_ids_and_keys_that_a_file_stores_as_floats_are_their_digits(tmp_path: Path) -> None:
+    """Data frames store whole numbers with gaps as floats: events and labels still meet."""
+    features = (
+        f"{HEAD}  label: {{field: fraud, delay: 1d}}\nentities: {{card: card}}\nfeatures:\n"
+        "  - {name: N, window: count, by: card, over: 7d}\n"
+        "  - {name: F, window: fraud_share, by: card, over: 7d}\n"
+    )
+    path = write_pipeline(tmp_path, features)
+    ids = [900_000_000_000_001.0, 900_000_000_000_002.0, 0.5]
+    one_day = 86_400_000_000
+    columns = {
+        "id": pa.array(ids),
+        "at": pa.array([T0, T0 + 2 * one_day, T0], pa.timestamp("us", "UTC")),
+        "card": pa.array([4_275_982_953_449_306.0] * 3),
+        "amount": pa.array([1.0] * 3),
+    }
+    others = {"seconds": 1, "shop": 1, "cents": 1, "price": "1", "z": 1.0}
+    columns |= {name: pa.array([value] * 3) for name, value in others.items()}
+    events = write(tmp_path / "float.parquet", pa.table(columns))
+    labels = write(
+        tmp_path / "labels.parquet",
+        pa.table({"event_id": ids, "fraud": [True, False, False]}),
+    )
+    explainer = Explainer(path)
+    parts, refused = zip(*LabelFile(explainer.feature_set, labels), strict=True)
+    assert [(told.where, told.code) for told in refused[0]] == [
+        (f"{labels}, row 2", "body_invalid")
+    ]
+    known = KnownLabels(explainer.feature_set, parts)
+    source = FileEvents(explainer.feature_set, [events])
+    told = explainer.explain("N", "900000000000002", source, known).feature
+    assert (told.value, told.fields) == (2.0, {"card": "4275982953449306"})
+    assert told.counted is not None
+    assert [m.event_id for m in told.counted.members] == ["900000000000001", "900000000000002"]
+    source = FileEvents(explainer.feature_set, [events])
+    result = build(explainer.feature_set, source, tmp_path / "table.parquet", known)
+    assert (result.rows, result.labelled, result.refused) == (2, 2, {"body_invalid": 1})
 
 
 def test_what_there_is_not_is_said(file: Path) -> None:

@@ -127,6 +127,15 @@ def test_dotted_names_are_fields_of_records() -> None:
     np.testing.assert_array_equal(evaluate("merchant.risk * 2", merchant__risk=[1.5]), [3.0])
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\n\n"])
+def test_line_breaks_are_blanks_outside_of_quotes_alone(line_break: str) -> None:
+    channel = text("it's # 1", "a\nb", "c")
+    source = f"{line_break}channel in{line_break}['it\\'s # 1', \"it's # 1\"]{line_break}"
+    np.testing.assert_array_equal(evaluate(source, channel=channel), [1, 0, 0])
+    source = f"channel =={line_break}'''a\nb'''{line_break}or channel == 'c'"
+    np.testing.assert_array_equal(evaluate(source, channel=channel), [0, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("source", "offset", "message"),
     [
@@ -195,6 +204,14 @@ def test_dotted_names_are_fields_of_records() -> None:
         (f"x in [{', '.join(['1'] * 600)}]", 0, "too long"),
         ("x" * 5000, 0, "longer than"),
         ("x\x00", 1, "no expression"),
+        ("x > 1  # large\n and online", 7, "a comment would hide what follows it"),
+        ("x > 1  # large and online", 7, "a comment would hide what follows it"),
+        ("x > 1  # large", 7, "a comment would hide what follows it"),
+        ("# all", 0, "a comment would hide"),
+        ("channel == 'a\nb'", 11, "unterminated string literal"),
+        ("channel == 'a' or channel == 'b\n and online", 29, "unterminated string literal"),
+        ("channel == '''a\nb''' and\n zz", 26, "unknown name 'zz'"),
+        ("x >\n\n 1 and )", 12, "no expression"),
     ],
 )
 def test_what_is_not_in_the_language_is_refused_at_its_character(

@@ -239,7 +239,7 @@ def put(made: FeatureSet, store: MemoryStore, card: str, *values: bytes | None) 
     store.write_hash(key, {field: value for field, value in fields if value is not None})
 
 
-def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[set[str]]:
+def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[set[str]]:
     return [
         {name.split(":")[0] for bit, name in enumerate(made.flag_names) if value >> bit & 1}
         for value in found.tolist()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from features.definition import FeatureSet, load_feature_set
+from features.history.identity import PROCESS_KEY
 from features.history.labels import LABEL
 from features.history.namespace import Namespace
 from features.labels import KnownLabels, LabelFile, LabelRows, whole_labels
@@ -23,6 +24,8 @@ from schemas.errors import ConfigurationError, ErrorCode
 from tests.event_files import Row, lines
 from tests.healthy import edit
 from tests.transactions import DAY_US, SET, handbook, transactions, write
+
+NAMESPACE = Namespace("handbook", "state", "", 0, PROCESS_KEY)
 
 ROOT = Path(__file__).parents[3]
 AT = 1_525_132_800_000_000
@@ -159,14 +162,14 @@ def test_only_the_keys_that_count_frauds_are_needed(tmp_path: Path) -> None:
 
 
 def stored(store: MemoryStore, key: str = "t") -> list[tuple[int, bool]]:
-    prefix = Namespace("handbook", "state", "", 0).label_prefix("terminal")
+    prefix = NAMESPACE.label_prefix("terminal")
     (value,) = store.read([prefix + key.encode()])
     members = np.frombuffer(value or b"", LABEL)
     return [(int(member["offset"]), bool(member["fraud"])) for member in members]
 
 
 def load(store: MemoryStore, path: Path) -> LabelLoader:
-    loader = LabelLoader(handbook(), store, Namespace("handbook", "state", "", 0), None)
+    loader = LabelLoader(handbook(), store, NAMESPACE, None)
     for rows, refused in LabelFile(handbook(), path):
         loader.load(rows, refused, str(path))
     return loader

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,21 @@ def test_times_are_utc_whatever_their_unit(made: FeatureSet, tmp_path: Path) -> 
         assert int.from_bytes(value[:8], "little") == at
 
 
+@pytest.mark.parametrize(
+    "cards",
+    [
+        pa.array([4_275_982_953_449_306.0, 7.0]),
+        pa.array([Decimal("4275982953449306.00"), Decimal("7.00")]),
+    ],
+)
+def test_whole_numbers_stored_otherwise_are_keys_by_their_digits(
+    made: FeatureSet, tmp_path: Path, cards: pa.Array
+) -> None:
+    store = MemoryStore()
+    assert load_lookup(made, "profile", profile(tmp_path, card=cards), store) == (2, 2)
+    assert enriched(made, store, ["4275982953449306", "7"], [1, 1]).matrix[0, 0] == 1.5
+
+
 def test_of_several_rows_with_one_key_the_last_stands(made: FeatureSet, tmp_path: Path) -> None:
     path = profile(tmp_path, card=["a", "a"], mean=[1.0, 2.0])
     store = MemoryStore()
@@ -107,7 +123,9 @@ def test_progress_is_told(made: FeatureSet, tmp_path: Path) -> None:
     [
         ({"card": None}, "no column for the key of entity customer: .*card or CARD_NO or customer"),
         ({"CARD_NO": ["a", "b"]}, "has both card and CARD_NO"),
-        ({"card": [1.5, 2.5]}, "column card is double, not text or a whole number"),
+        ({"card": [True, False]}, "column card is bool, not text or a whole number"),
+        ({"card": [1.0, 2.5]}, "row 2: card is no whole number, or one that a float does not"),
+        ({"card": [1e16, 2.0]}, "row 1: card is no whole number, or one that a float does not"),
         ({"card": ["a", None]}, "row 2: card is null; 1 such rows"),
         ({"card": ["a", ""]}, "row 2: card is empty"),
         ({"card": ["a" * 1025, "b"]}, "row 1: card is longer than 1024 bytes"),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.build.merge import Merge, concat
+from features.windows.engine import AHEAD
+from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records
 
+RULES = HistoryRules(10, 10, 10, watermark_support=1, max_ahead=None)
 Part = list[int]
 """Event times of one partition, by offset."""
 
@@ -60,7 +65,7 @@ def times_by_partition() -> st.SearchStrategy[list[Part]]:
 def test_whatever_comes_when_the_order_is_the_same(
     parts: list[Part], rows: int, data: st.DataObject
 ) -> None:
-    merge, got = Merge(rows), []
+    merge, got = Merge(rows, RULES), []
     done = dict.fromkeys(range(len(parts)), 0)
     unfinished = {p for p, times in enumerate(parts) if times}
     while unfinished:
@@ -95,7 +100,7 @@ def test_whatever_comes_when_the_order_is_the_same(
 
 
 def test_one_that_lags_behind_is_waited_for_while_the_others_are_not_read_on() -> None:
-    merge = Merge(4)
+    merge = Merge(4, RULES)
     merge.add(batch(0, 0, list(range(100, 110))))
     assert merge.take({0, 1}) is None
     assert merge.full({0, 1}) == {0}
@@ -113,3 +118,39 @@ def test_events_one_after_the_other() -> None:
     joined = concat([batch(0, 0, [1, 2]), batch(1, 0, [3])])
     assert names(joined) == ["0@0", "0@1", "1@0"]
     assert joined.records.partitions.tolist() == [0, 0, 1]
+
+
+WILD = 20 * 365 * AHEAD
+
+
+def test_one_event_of_the_far_future_holds_back_no_other_of_its_partition() -> None:
+    merge = Merge(100, replace(RULES, watermark_support=3))
+    merge.add(batch(0, 0, [1, 4, 7, WILD, 10, 13]))
+    merge.add(batch(1, 0, [2, 5, 8, 11]))
+    taken = merge.take(set())
+    assert taken is not None
+    assert [name for name in names(taken) if name[0] == "1"] == ["1@0", "1@1", "1@2", "1@3"]
+    assert names(taken)[:6] == ["0@0", "1@0", "0@1", "1@1", "0@2", "1@2"]
+    assert taken.event_time.max() == WILD
+
+
+def test_nor_where_it_is_the_first() -> None:
+    merge = Merge(100, replace(RULES, watermark_support=3))
+    merge.add(batch(0, 0, [WILD]))
+    merge.add(batch(0, 1, [4, 7]))
+    merge.add(batch(0, 3, [10, 13]))
+    merge.add(batch(1, 0, [AHEAD + 20, AHEAD + 21, AHEAD + 22]))
+    taken = merge.take(set())
+    assert taken is not None
+    assert [name[0] for name in names(taken)] == ["0"] * 5 + ["1"] * 3
+
+
+def test_events_that_are_early_for_their_records_hold_back_none() -> None:
+    early = batch(0, 0, [1_000_000, 90_000_000, 91_000_000, 92_000_000, 2_000_000])
+    early.records.timestamps[:] = 1_000
+    merge = Merge(100, replace(RULES, max_ahead=5_000_000))
+    merge.add(early)
+    merge.add(batch(1, 0, [1_500_000, 2_500_000]))
+    taken = merge.take(set())
+    assert taken is not None
+    assert names(taken) == ["0@0", "0@1", "0@2", "0@3", "1@0", "0@4", "1@1"]

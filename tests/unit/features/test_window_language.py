@@ -78,6 +78,23 @@ def test_history_holds_for_all_windows(tmp_path: Path) -> None:
     text = HEAD.replace(history, "") + "  - {name: W, window: count, by: card, over: 1d}\n"
     rules = feature_set(tmp_path, text).histories.rules
     assert (rules.allowed_lateness, rules.duplicates, rules.cap) == (DAY // 24, DAY, 10_000)
+    assert (rules.watermark_support, rules.max_ahead) == (3, None)
+
+
+def test_support_of_the_watermark_and_how_far_ahead_may_be_are_declared(tmp_path: Path) -> None:
+    text = HEAD + "  - {name: W, window: count, by: card, over: 1d}\n"
+    plain = feature_set(tmp_path, text).features[-1].fingerprint
+    for given, support, ahead in (
+        ("watermark_support: 5", 5, None),
+        ("max_ahead: 1h", 3, DAY // 24),
+    ):
+        loaded = feature_set(tmp_path, text.replace("history: {", f"history: {{{given}, "))
+        rules = loaded.histories.rules
+        assert (rules.watermark_support, rules.max_ahead) == (support, ahead)
+        assert loaded.features[-1].fingerprint != plain
+    for wrong in ("watermark_support: 0", "watermark_support: 101", "max_ahead: 0s"):
+        with pytest.raises(ConfigurationError, match=wrong.partition(":")[0]):
+            feature_set(tmp_path, text.replace("history: {", f"history: {{{wrong}, "))
 
 
 def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path: Path) -> None:
@@ -90,10 +107,29 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path:
     assert loaded.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
     assert loaded.flag_names[3:] == (
         "late",
+        "ahead",
         "duplicate",
         "history_capped:card",
         "history_capped:shop",
+        "history_short:card",
+        "history_short:shop",
     )
+
+
+def test_what_may_begin_empty_is_an_entity_with_windows_and_changes_no_feature(
+    tmp_path: Path,
+) -> None:
+    window = "window: count, by: card, over: 1d"
+    plain = made(tmp_path, window)
+    assert plain.accept_empty == set()
+    head = HEAD.replace("cap: 100}", "cap: 100, accept_empty: [card]}")
+    text = f"{head}  - {{name: W0, {window}}}\n"
+    accepting = feature_set(tmp_path, text)
+    assert accepting.accept_empty == {"card"}
+    assert accepting.fingerprint == plain.fingerprint
+    for other in ("shop", "crad"):
+        with pytest.raises(ConfigurationError, match=f"unknown entity with windows '{other}'"):
+            feature_set(tmp_path, text.replace("[card]", f"[{other}]"))
 
 
 def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -138,6 +139,36 @@ def test_a_gpu_that_fails_ends_the_process_and_is_told_from_a_fault_of_events(
     matrix[0, 0] = np.inf
     with pytest.raises(NonFiniteFeatureError):
         backend.contributions(matrix)
+
+
+class SeenGpu(LostGpu):
+    """Keeps what is put on the GPU."""
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def asarray(self, matrix: np.ndarray) -> np.ndarray:
+        self.seen.append(matrix)
+        return super().asarray(matrix)
+
+
+def test_a_missing_value_of_the_model_is_nan_on_a_gpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = SeenGpu()
+    monkeypatch.setattr(cuda, "require_cuda", lambda: gpu)
+    with monkeypatch.context() as during_the_start:
+        during_the_start.setattr(cuda.CudaBackend, "margins", lambda *_: None)
+        backend = cuda.CudaBackend(dataclasses.replace(bundle, missing=-1.0))
+    matrix = np.full((2, len(NAMES)), 3, np.float32)
+    matrix[0, 1] = -1
+    for ask in (backend.margins, backend.contributions):
+        with pytest.raises(DeviceLostError):
+            ask(matrix)
+    assert len(gpu.seen) == 2
+    for seen in gpu.seen:
+        assert np.argwhere(np.isnan(seen)).tolist() == [[0, 1]]
+    assert matrix[0, 1] == -1
 
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

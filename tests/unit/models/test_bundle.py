@@ -24,7 +24,7 @@ from models.bundle import (
     write_bundle,
 )
 from schemas.errors import ConfigurationError
-from tests.unit.models.bundles import edit_manifest, edit_model, sum_again
+from tests.unit.models.bundles import edit_model, sum_again
 from tests.unit.models.small_model import (
     NAMES,
     FakeFeatureSet,
@@ -261,9 +261,8 @@ def test_a_model_that_xgboost_did_not_write_is_refused(folder: Path) -> None:
 
 
 def test_a_model_that_xgboost_cannot_read_is_refused(folder: Path) -> None:
-    edit_model(folder, lambda model: model["learner"]["objective"].update(name="reg:nothing"))
-    edit_manifest(folder, lambda manifest: manifest.update(objective="reg:nothing"))
-    with pytest.raises(BundleRefusedError, match=r"cannot load it \(Unknown objective.*nothing"):
+    edit_model(folder, lambda model: model["learner"]["objective"].update(reg_loss_param="x"))
+    with pytest.raises(BundleRefusedError, match=r"cannot load it \(Invalid cast"):
         load_bundle(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError, FeatureRef, load_bundle
+from models.backend import open_backend
+from models.bundle import BundleRefusedError, FeatureRef, load_bundle, read_manifest
 from models.bundle.golden import score
-from models.bundle.pack import Names, Packed, pack_model
+from models.bundle.pack import Names, Packed, checked_model, pack_model
 from models.calibration import logistic
+from tests.unit.models.bundles import edit_manifest
 from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
 
 TRAINING = matrix_of(1_500, len(NAMES))
@@ -58,7 +60,7 @@ def test_a_model_file_becomes_a_bundle_that_scores_alike(tmp_path: Path, file: s
     assert packed.notes == ()
     matrix = matrix_of(100, len(NAMES), seed=8)
     expected = booster.predict(xgb.DMatrix(matrix), output_margin=True)
-    np.testing.assert_array_equal(score(bundle.booster, matrix), expected)
+    np.testing.assert_array_equal(score(bundle.booster, matrix, bundle.missing), expected)
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -84,7 +86,8 @@ def test_a_model_of_the_scikit_learn_api_scores_as_predict_proba(
     assert packed.trees == rounds < classifier.get_booster().num_boosted_rounds() + (not early)
     assert any("stopped early" in note for note in packed.notes) is early
     matrix = matrix_of(200, len(NAMES), seed=8)
-    margins = score(load_bundle(tmp_path / "bundle").booster, matrix)
+    bundle = load_bundle(tmp_path / "bundle")
+    margins = score(bundle.booster, matrix, bundle.missing)
     np.testing.assert_allclose(
         logistic(margins), classifier.predict_proba(matrix)[:, 1], rtol=0, atol=2e-7
     )
@@ -149,18 +152,150 @@ def test_names_that_do_not_fit_are_refused_with_the_option(
     [
         (
             {"objective": "multi:softprob", "num_class": 2},
-            r"objective is multi:softprob with 2 .* binary:logistic, binary:logitraw and reg:\*",
+            r"objective is multi:softprob with 2 .* binary:logistic, binary:logitraw, reg:logistic",
         ),
-        ({"objective": "rank:pairwise"}, "rank:pairwise"),
         ({"booster": "dart", "rate_drop": 0.9, "verbosity": 0}, "booster is dart"),
+        ({"objective": "rank:pairwise"}, "it orders the rows of a group"),
+        ({"objective": "rank:ndcg"}, "it orders the rows of a group"),
+        ({"objective": "rank:map"}, "it orders the rows of a group"),
+        ({"objective": "count:poisson"}, "it is the logarithm of a count"),
+        ({"objective": "survival:cox"}, "it is the logarithm of a hazard"),
+        ({"objective": "binary:hinge"}, "on which side of a hyperplane"),
+        ({"objective": "reg:squarederror"}, "the predicted value itself: an estimate of 0 or 1"),
+        ({"objective": "reg:squaredlogerror"}, "the predicted value itself, or"),
+        ({"objective": "reg:pseudohubererror"}, "the predicted value itself, or"),
+        ({"objective": "reg:absoluteerror"}, "the predicted value itself, or"),
+        ({"objective": "reg:quantileerror", "quantile_alpha": 0.5}, "the predicted value itself"),
+        ({"objective": "reg:tweedie"}, "the predicted value itself, or its logarithm"),
     ],
 )
-def test_a_model_without_one_margin_a_row_is_refused(
+def test_a_model_whose_margin_is_no_log_odds_is_refused(
     tmp_path: Path, params: dict[str, Any], said: str
 ) -> None:
-    trained(tmp_path / "model.ubj", **params)
+    booster = trained(tmp_path / "model.ubj", **params)
     with pytest.raises(BundleRefusedError, match=said):
+        checked_model(bytes(booster.save_raw("ubj")), "model.ubj")
+
+
+def test_pack_refuses_what_it_cannot_make_a_bundle_of(tmp_path: Path) -> None:
+    trained(tmp_path / "model.ubj", objective="reg:squarederror")
+    with pytest.raises(BundleRefusedError, match=r"no log-odds .* Train it with one of these"):
         pack(tmp_path / "model.ubj", GENERATE)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw", "reg:logistic"])
+def test_the_logistic_of_an_accepted_margin_is_what_xgboost_predicts(
+    tmp_path: Path, objective: str
+) -> None:
+    booster = trained(tmp_path / "model.ubj", objective=objective)
+    pack(tmp_path / "model.ubj", GENERATE)
+    bundle = load_bundle(tmp_path / "bundle")
+    matrix = matrix_of(200, len(NAMES), seed=8)
+    scores = logistic(score(bundle.booster, matrix, bundle.missing))
+    predicted = booster.predict(xgb.DMatrix(matrix))
+    if objective == "binary:logitraw":
+        predicted = logistic(predicted)
+    np.testing.assert_allclose(scores, predicted, rtol=0, atol=2e-7)
+
+
+def test_an_objective_of_ones_own_is_accepted_where_its_name_says_log_odds(tmp_path: Path) -> None:
+    """XGBoost writes the objective that was named, which is a regression where none was."""
+    labels = labels_of(TRAINING)
+    data = xgb.DMatrix(TRAINING, labels)
+
+    def loss(margins: Any, _: xgb.DMatrix) -> Any:
+        found = logistic(margins.astype(np.float32).ravel())
+        return (found - labels)[:, None], (found * (1 - found))[:, None]
+
+    for name, refused in ((None, True), ("binary:logistic", False)):
+        params = {"nthread": 1, "base_score": 0.5} | ({} if name is None else {"objective": name})
+        xgb.train(params, data, 2, obj=loss).save_model(tmp_path / "model.ubj")
+        if refused:
+            said = "reg:squarederror .* beside an objective function of your own .* binary:logistic"
+            with pytest.raises(BundleRefusedError, match=said):
+                pack(tmp_path / "model.ubj", GENERATE)
+        else:
+            pack(tmp_path / "model.ubj", GENERATE)
+
+
+def with_missing(matrix: np.ndarray, value: float) -> np.ndarray:
+    """The matrix with a value in place of most missing ones."""
+    found = matrix.copy()
+    gaps = np.argwhere(np.isnan(found))
+    found[tuple(gaps[: len(gaps) * 3 // 4].T)] = value
+    return found
+
+
+@pytest.mark.parametrize("value", [-999.0, 0.0, 0.1])
+def test_a_model_with_a_missing_value_of_its_own_scores_as_its_owner_would(
+    tmp_path: Path, value: float
+) -> None:
+    """XGBoost replaces the value when data is read: the booster itself does not know it."""
+    training, matrix = with_missing(TRAINING, value), with_missing(matrix_of(300, 4, 8), value)
+    data = xgb.DMatrix(training, labels_of(TRAINING), missing=value)
+    params = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1, "max_depth": 4}
+    booster = xgb.train(params, data, 8)
+    booster.save_model(tmp_path / "model.json")
+    expected = booster.predict(xgb.DMatrix(matrix, missing=value), output_margin=True)
+    shap = booster.predict(xgb.DMatrix(matrix, missing=value), pred_contribs=True)
+
+    packed = pack(tmp_path / "model.json", GENERATE, missing=value)
+    assert packed.missing == value
+    path = tmp_path / "bundle"
+    bundle = load_bundle(path)
+    assert bundle.missing == value
+    assert read_manifest(path).missing == value
+    # The proof holds the value, so that whoever does not apply it is found out.
+    golden = bundle.golden
+    assert (golden.vectors == np.float32(value)).any()
+    assert np.isnan(golden.vectors).any()
+    if value != 0.1:
+        unaware = score(bundle.booster, golden.vectors, np.nan)
+        assert (unaware != golden.margins).any()
+        altered = tmp_path / "altered"
+        shutil.copytree(path, altered)
+        edit_manifest(altered, lambda manifest: manifest.update(missing="NaN"))
+        with pytest.raises(BundleRefusedError, match="gives other margins for"):
+            load_bundle(altered)
+
+    backend = open_backend(bundle, "cpu", threads=1)
+    np.testing.assert_array_equal(backend.margins(matrix), expected)
+    for size in (1, 7, 300):
+        found = [backend.contributions(matrix[i : i + size]) for i in range(0, 300, size)]
+        np.testing.assert_allclose(np.concatenate(found), shap, rtol=1e-4, atol=1e-4)
+    assert (matrix == np.float32(value)).any(), "the matrix that was given is as it was"
+
+
+def test_a_bundle_without_a_missing_value_says_nan(tmp_path: Path) -> None:
+    trained(tmp_path / "model.ubj")
+    assert np.isnan(pack(tmp_path / "model.ubj", GENERATE).missing)
+    assert read_manifest(tmp_path / "bundle").missing == "NaN"
+    assert np.isnan(load_bundle(tmp_path / "bundle").missing)
+
+
+def test_the_missing_value_that_a_wrapper_wrote_is_taken_over(tmp_path: Path) -> None:
+    """Up to XGBoost 1.7 its scikit-learn API wrote its parameters beside the booster."""
+    booster = trained(tmp_path / "model.json")
+    booster.set_attr(scikit_learn=json.dumps({"missing": -1, "_estimator_type": "classifier"}))
+    booster.save_model(tmp_path / "model.json")
+    with pytest.raises(BundleRefusedError, match=r"took -1 as missing, and --missing is -999"):
+        pack(tmp_path / "model.json", GENERATE, missing=-999.0)
+    packed = pack(tmp_path / "model.json", GENERATE)
+    assert packed.missing == load_bundle(tmp_path / "bundle").missing == -1.0
+    assert packed.notes == ("its scikit-learn wrapper took -1 as missing, and so does the bundle",)
+
+
+@pytest.mark.parametrize(
+    "told", ['{"missing": NaN}', '{"a": 1}', "[1]", "no JSON", '{"missing": "x"}']
+)
+def test_a_wrapper_that_says_nothing_of_missing_values_is_passed_over(
+    tmp_path: Path, told: str
+) -> None:
+    booster = trained(tmp_path / "model.json")
+    booster.set_attr(scikit_learn=told)
+    booster.save_model(tmp_path / "model.json")
+    assert np.isnan(pack(tmp_path / "model.json", GENERATE).missing)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0, 0.5], [0.5] * 4, 0.5])
@@ -191,11 +326,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     model = tmp_path / "model.ubj"
     with pytest.raises(BundleRefusedError, match=r"cannot be read \(No such file"):
         pack(model, GENERATE)
-    model.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(BundleRefusedError, match=r"looks like a pickle.*save_model"):
-        pack(model, GENERATE)
     model.write_bytes(b"hello")
-    with pytest.raises(BundleRefusedError, match="XGBoost cannot load it"):
+    with pytest.raises(BundleRefusedError, match=r"it begins with b'hello'; save the model"):
         pack(model, GENERATE)
 
 

@@ -56,7 +56,7 @@ def test_a_model_with_two_targets_is_not_written(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw", "reg:squarederror"])
+@pytest.mark.parametrize("objective", ["binary:logistic", "binary:logitraw", "reg:logistic"])
 def test_models_with_one_margin_a_row_are_written(tmp_path: Path, objective: str) -> None:
     matrix = matrix_of(500, len(NAMES))
     model = fit(matrix, labels_of(matrix), rounds=3, threads=1, params={"objective": objective})

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from features.definition import FeatureSet
 from models.policy import Rules, load_policy
 from schemas.batch import EventBatch
+from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, booleans, doubles, events, feature_set, strings
 
 # Flags by bit: lookup missing, stale, invalid; late, duplicate, history capped; python failed.
@@ -36,8 +37,10 @@ FLAGS = (
     "lookup_stale:profile",
     "lookup_invalid:profile",
     "late",
+    "ahead",
     "duplicate",
     "history_capped:card",
+    "history_short:card",
     "python_failed:P",
 )
 
@@ -136,7 +139,7 @@ def plainly(policy: dict[str, Any], event: Event) -> tuple[str, str]:
     segment: dict[str, Any] = next(taken, {"name": "default", "bands": {}})
     reached = {name: at for name, at in segment["bands"].items() if event.score >= at}
     decision = max(reached, key=reached.__getitem__, default="ok")
-    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed"]
+    default = ["lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead"]
     flags = {name for bit, name in enumerate(FLAGS) if event.flags >> bit & 1}
     if (flags | {flag.split(":")[0] for flag in flags}) & {*policy.get("degraded", default)}:
         decision = max(decision, policy.get("when_degraded", "ok"), key=SEVERITY.index)
@@ -173,7 +176,7 @@ def test_decisions_are_those_of_a_plain_loop(
         batch,
         matrix,
         np.array([e.score for e in given_events], np.float64),
-        np.array([e.flags for e in given_events], np.uint32),
+        np.array([e.flags for e in given_events], np.uint64),
     )
     assert found.codes.dtype == found.segments.dtype == np.int8
     names = [segment.name for segment in rules.policy.segments]
@@ -193,10 +196,26 @@ def test_a_score_at_a_threshold_belongs_to_its_band(tmp_path: Path, made: Featur
     below = np.nextafter([0.55, 0.97], 0.0)
     scores = np.array([0.0, below[0], 0.55, below[1], 0.97, 1.0])
     batch = events(made, 6, x=doubles([0.0] * 6))
-    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint32))
+    found = rules.decide(batch, np.zeros((6, 5), np.float32), scores, np.zeros(6, np.uint64))
     assert [rules.policy.decisions[code] for code in found.codes] == (
         ["approve"] * 2 + ["review"] * 2 + ["decline"] * 2
     )
+
+
+def test_a_comment_in_a_condition_is_refused_at_its_place(tmp_path: Path, made: FeatureSet) -> None:
+    """Without what a comment hides, the segment would take everybody."""
+    text = """\
+version: a
+segments:
+  - name: abroad
+    where: |
+      amount > 100  # large
+      and channel == 'ecom'
+    bands: {decline: 0.5}
+  - {name: default, bands: {}}
+"""
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml:5:21: a comment would hide"):
+        rules_of(tmp_path, made, text)
 
 
 def test_the_fields_that_conditions_read_are_named(tmp_path: Path, made: FeatureSet) -> None:

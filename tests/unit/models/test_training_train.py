@@ -17,7 +17,7 @@ import xgboost as xgb
 
 from models.backend import open_backend
 from models.backend.cuda import CudaUnusableError
-from models.bundle import load_bundle
+from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
 from models.training.alerts import alerts_at
@@ -140,12 +140,40 @@ def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> Non
 def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
-    chosen = parameters_of(out)
-    assert chosen.rounds == training.chosen.rounds
-    assert chosen.span == training.span
-    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen[:2]))
+    taken = parameters_of(out)
+    assert taken.chosen[1] == training.chosen.rounds
+    assert taken.span == training.span
+    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=taken.chosen))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert like.chosen.worth == training.chosen.worth
+
+
+def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
+    tmp_path: Path, out: Path, table: TrainingTable, training: Training
+) -> None:
+    """A table with -999 for NaN gives the model that the table with NaN gives."""
+    columns = simulated()
+    columns["RISK"] = np.where(np.isnan(columns["RISK"]), -999.0, columns["RISK"])
+    other = TrainingTable(write_table(tmp_path / "table.parquet", columns))
+    like = parameters_of(out)
+    assert np.isnan(like.missing)
+    write_bundle(
+        tmp_path / "before",
+        training.booster,
+        name="x",
+        version="1",
+        features=table.features,
+        missing=-999.0,
+        trained=training.trained,
+    )
+    before = parameters_of(tmp_path / "before")
+    assert before == (like.chosen, -999.0, like.span)
+    wishes = dataclasses.replace(SOON, chosen=before.chosen, missing=before.missing)
+    again = train(other, plan_of(other), wishes)
+    assert again.booster.save_raw("ubj") == training.booster.save_raw("ubj")
+    assert again.calibration.scores == training.calibration.scores
+    write_training(again, other, Wanted(tmp_path / "after"))
+    assert load_bundle(tmp_path / "after").missing == -999.0
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")

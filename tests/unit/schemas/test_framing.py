@@ -138,3 +138,29 @@ def test_grouping_says_of_each_record_what_it_says_alone(
             found[row] = Frame(item.schema_id, start - begins[row])
     alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
     assert found == dict(enumerate(alone))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            b'{"transaction_id": "1"}',
+            "the first byte is 123; 0 (id) and 1 (GUID) are known; it looks",
+        ),
+        (b'\n [{"a": 1}]', "it looks like JSON; Avro is read"),
+        (b"\x03\x00" + GUID.bytes + b"body", "AWS Glue framing is not read"),
+        (b"\x03\x05" + GUID.bytes + b"body", "AWS Glue framing is not read"),
+        (b"\xc3\x01" + bytes(8), "single-object encoding is not read"),
+        (b"Obj\x01" + bytes(8), "looks like an Avro file"),
+    ],
+)
+def test_another_known_format_is_named(value: bytes, said: str) -> None:
+    _, errors = grouped([of_id(1), value])
+    assert errors[1].code is ErrorCode.MAGIC_UNKNOWN
+    assert said in errors[1].message
+
+
+@pytest.mark.parametrize("value", [b"not an event", b"{not json", b"\x03", b"\x03\x07ab", b"[1]"])
+def test_what_begins_like_no_other_format_is_not_guessed(value: bytes) -> None:
+    _, errors = grouped([value])
+    assert errors[0].message.endswith("0 (id) and 1 (GUID) are known")

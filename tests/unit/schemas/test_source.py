@@ -15,6 +15,8 @@ from schemas.types import Type
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = {"type": "record", "name": "Event", "fields": [{"name": "id", "type": "string"}]}
 
+JSON_SCHEMA = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+
 
 def code_of(found: Type | RecordError) -> ErrorCode:
     assert isinstance(found, RecordError)
@@ -86,6 +88,7 @@ def test_a_file_may_have_faults_that_reading_does_not_meet(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
+        (json.dumps(JSON_SCHEMA), "it looks like JSON Schema; Avro is read"),
         (None, "No such file"),
         ("{", "JSON"),
         ('"string"', "top level is string"),

@@ -17,7 +17,7 @@ from tests.payments import (
     output_too_large,
     write_pipeline,
 )
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX
 from worker.publish import SizeLimits
 from worker.stages import Processed, Stages
@@ -32,7 +32,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     pipeline = load_pipeline(write_pipeline(tmp_path_factory.mktemp("payments") / "pipeline", {}))
     return make_stages(
         pipeline,
-        make_decoder(pipeline),
+        pipeline.decoder(),
         MemoryStore(),
         b"",
         lambda: SizeLimits(MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES),

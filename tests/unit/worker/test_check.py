@@ -42,8 +42,10 @@ from worker.checks.topics import (
     judge_topics,
 )
 from worker.checks.wire import check_scores, check_writers
+from worker.cli import commands
 from worker.cli.check import check
 from worker.cli.findings import lines
+from worker.cli.run import run as start
 from worker.note import Note
 from worker.settings import WorkerSettings
 from worker.starts import Committed
@@ -87,7 +89,7 @@ def test_nothing_is_wrong_with_a_healthy_folder(folder: Path) -> None:
     assert [finding.check for finding in findings] == [model.BUNDLE, model.FITS, model.DEVICE]
     assert all(finding.state is State.OK for finding in findings), findings
     assert files.feature_set is not None
-    assert check_writers(settings, files.feature_set)[0].state is State.OK
+    assert check_writers(settings, files.feature_set, files.rules)[0].state is State.OK
     assert check_scores(settings)[0].state is State.OK
 
 
@@ -246,17 +248,17 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
     (writers / "7.avsc").write_text(json.dumps(schema))
     files, settings = read(folder)
     assert files.feature_set is not None
-    (finding,) = check_writers(settings, files.feature_set)
+    (finding,) = check_writers(settings, files.feature_set, files.rules)
     assert finding.state is State.OK, "the reader has a default for channel"
     assert "7.avsc" in finding.found
 
     schema["fields"] = [field for field in schema["fields"] if field["name"] != "amount"]
     (writers / "8.avsc").write_text(json.dumps(schema))
-    (finding,) = check_writers(settings, files.feature_set)
+    (finding,) = check_writers(settings, files.feature_set, files.rules)
     says(finding, State.FAILED, "8.avsc: the writer has no field amount", "a default")
 
     (writers / "latest.avsc").write_text(json.dumps(schema))
-    findings = examined("w", lambda: check_writers(settings, files.feature_set))  # type: ignore[arg-type]
+    findings = examined("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
     says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
 
 
@@ -292,15 +294,20 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
     assert files.feature_set is not None
     newest = "subjects/transactions-value/versions/latest"
 
-    says(check_writers(settings, files.feature_set)[0], State.WARNING, "no subject", "nothing, if")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.WARNING,
+        "no subject",
+        "nothing, if",
+    )
 
     good, other = registered(folder), registered(folder, amount="string")
     registry.answers = {newest: good, "schemas/ids/41": good}
-    finding = check_writers(settings, files.feature_set)[0]
+    finding = check_writers(settings, files.feature_set, files.rules)[0]
     says(finding, State.OK, "transactions-value, version 3, id 41", "")
 
     registry.answers = {newest: other, "schemas/ids/41": other}
-    finding = check_writers(settings, files.feature_set)[0]
+    finding = check_writers(settings, files.feature_set, files.rules)[0]
     says(finding, State.FAILED, "amount is string", "give transaction.avsc")
 
 
@@ -322,14 +329,24 @@ def test_what_answers_in_place_of_a_registry_is_found(
     files, settings = with_registry(folder, registry.url, register_score_schema=register)
     assert files.feature_set is not None
     registry.odd[""] = odd
-    says(check_writers(settings, files.feature_set)[0], State.FAILED, found, "registry.url")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.FAILED,
+        found,
+        "registry.url",
+    )
     says(check_scores(settings)[0], State.FAILED, found, "registry.url")
 
 
 def test_a_registry_that_is_away_is_found_within_its_timeout(folder: Path) -> None:
     files, settings = with_registry(folder, "http://127.0.0.1:1")
     assert files.feature_set is not None
-    says(check_writers(settings, files.feature_set)[0], State.FAILED, "does not answer", "see that")
+    says(
+        check_writers(settings, files.feature_set, files.rules)[0],
+        State.FAILED,
+        "does not answer",
+        "see that",
+    )
     says(check_scores(settings)[0], State.FAILED, "does not answer", "see that")
 
 
@@ -438,6 +455,8 @@ def test_topics_that_fit_each_other() -> None:
     findings = judge_topics(ROLES, 3)
     assert {finding.state for finding in findings} == {State.OK}
     says(findings[0], State.OK, "in: 3 partitions, kept 7 days, records up to 1,048,588 bytes", "")
+    for_ever = judge_topics({INPUT: other(TOPIC, {"retention.ms": "-1"})}, 1)
+    says(for_ever[0], State.OK, "3 partitions, kept for ever", "")
     unread = {check: replace(topic, rights=None, settings={}) for check, topic in ROLES.items()}
     assert {finding.state for finding in judge_topics(unread, 3)} == {State.OK}
 
@@ -762,6 +781,8 @@ def test_records_that_would_be_dead_letters() -> None:
     assert judge_errors(9, {}).state is State.OK
     says(judge_errors(9, {3: error}), State.WARNING, "1 of the last 9 would be", "look at")
     says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "bindings")
+    of_json = judge_errors(2, {0: error, 1: error}, json=2)
+    says(of_json, State.FAILED, "2 of them look like JSON", "Avro is read")
 
 
 def test_lookups_that_find_nothing() -> None:
@@ -862,3 +883,46 @@ def test_only_failures_fail() -> None:
     assert holds([ok("a", ""), warning("b", "", "")])
     assert not holds([ok("a", ""), failed("b", "", "")])
     assert lines([failed("a", "x", "y")])[-1] == "1 failed"
+
+
+def test_of_a_folder_that_is_not_there_one_thing_is_said(tmp_path: Path) -> None:
+    (finding,) = examine(tmp_path / "nosuch")
+    says(finding, State.FAILED, f"{tmp_path / 'nosuch'}: there is no such folder", "--pipeline")
+
+
+def test_what_is_skipped_for_one_reason_is_one_line(folder: Path) -> None:
+    _, printed = run(folder)
+    rows = [line for line in printed.splitlines() if line.startswith("skipped")]
+    assert len(rows) == 2
+    (away,) = (row for row in rows if "no broker answers" in row)
+    assert "input topic, output topic, dead-letter topic, consumer group" in away
+    assert printed.splitlines()[-1].endswith("11 skipped")
+    assert len(json.loads(run(folder, "--json")[1])["findings"]) > 20
+
+
+def test_the_start_says_all_that_fails_as_check_does(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(folder / "features.yaml", _set("nosuch", "events", "id"))
+    edit(folder / "policy.yaml", _set("", "version"))
+    shutil.rmtree(folder / "model")
+    monkeypatch.setattr("worker.logs.configure_logs", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["fraud-worker", "run", "--pipeline", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    for part in ("has no field 'nosuch'", "policy.yaml", f"no bundle at {folder / 'model'}"):
+        assert part in said, part
+    failures = [f for f in examine(folder) if f.state is State.FAILED]
+    assert all(f.found in said for f in failures if f.check not in ("online store", "brokers"))
+
+
+def test_the_start_says_what_of_the_settings_and_of_the_other_files_fails(folder: Path) -> None:
+    edit(folder / "worker.yaml", _set("kafka://h", "kafka", "bootstrap_servers"))
+    edit(folder / "features.yaml", _set("nosuch", "events", "id"))
+    with pytest.raises(ConfigurationError) as refusal:
+        start(folder)
+    assert "write host:port alone" in str(refusal.value)
+    assert "has no field 'nosuch'" in str(refusal.value)

@@ -17,9 +17,20 @@ from worker.checks import histories
 from worker.checks.examine import examine
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, State
-from worker.checks.histories import REBUILD, STATE, WINDOWS, check_state, judge_windows
+from worker.checks.histories import (
+    COVERAGE,
+    REBUILD,
+    STATE,
+    WINDOWS,
+    check_coverage,
+    check_state,
+    judge_windows,
+)
+from worker.histories.place import claim_of
 from worker.histories.state import claim
+from worker.note import Note
 from worker.settings import load_settings
+from worker.starts import Committed
 from worker.topics import InputTopic
 
 _DAY_MS = 86_400_000
@@ -61,7 +72,11 @@ def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: 
     all_of_them = judged(folder, replace(TOPIC, retention_ms=60_000))[REBUILD].found
     assert f"{NUMBER} (1 h), {TOTAL} (1 h), CARD_RISK_7D (14 days)" in all_of_them
     assert judged(folder, replace(TOPIC, retention_ms=14 * _DAY_MS))[REBUILD].state is State.OK
-    assert "for ever" in judged(folder, replace(TOPIC, retention_ms=None))[REBUILD].found
+    unlimited = replace(TOPIC, retention_ms=None)
+    assert "for ever" in judged(folder, unlimited)[REBUILD].found
+    feature_set = load_feature_set(folder / "features.yaml")
+    unread = judge_windows(feature_set, unlimited, retention_known=False)[1]
+    assert (unread.state, "could not be read" in unread.found) == (State.SKIPPED, True)
 
 
 def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
@@ -71,19 +86,89 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
     store = MemoryStore()
     monkeypatch.setattr(histories, "open_store", lambda _: store)
     for _ in range(2):
-        (finding,) = check_state(settings, feature_set, TOPIC)
+        (finding,) = check_state(settings, feature_set, TOPIC, ())
         assert (finding.check, finding.state) == (STATE, State.OK)
         assert finding.found == (
             "payments: new; histories are kept for 44 days after their last event"
         )
-    claim(store, "payments", "payments", TOPIC)
-    (finding,) = check_state(settings, feature_set, replace(TOPIC, retention_ms=None))
+    claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
+    unlimited = replace(TOPIC, retention_ms=None)
+    (finding,) = check_state(settings, feature_set, unlimited, ())
+    assert finding.state is State.OK
+    assert "histories are kept for ever, as the topic's events are" in finding.found
+    (finding,) = check_state(settings, feature_set, unlimited, (), retention_known=False)
     assert finding.state is State.WARNING
     assert "payments: of in as it is" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
     with pytest.raises(ConfigurationError, match="made anew"):
-        check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"))
+        check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"), ())
+
+
+def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_accepted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
+    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
+    last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
+    wider = windowed_pipeline(tmp_path / "pipeline", RISK, last)
+
+    def judge(*features: str) -> list[Finding]:
+        feature_set = load_feature_set(wider / "features.yaml")
+        return check_state(settings, feature_set, TOPIC, features)
+
+    with pytest.raises(ConfigurationError, match=r"other values of customer .*accept_empty"):
+        judge(NUMBER)
+    # The model does not use them.
+    _, empty = judge("CARD_RISK_7D")
+    assert (empty.check, empty.state) == (STATE, State.WARNING)
+    assert empty.found == "histories of customer begin empty with the next start"
+    assert "history_short" in empty.remedy
+
+    edit(wider / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
+    _, empty = judge(NUMBER)
+    assert empty.found == "histories of customer begin empty with the next start"
+    after = load_feature_set(wider / "features.yaml")
+    claim(store, "payments", "payments", claim_of(settings, after, [NUMBER], TOPIC))
+    _, idle = judge(NUMBER)
+    assert idle.state is State.WARNING
+    assert idle.found == "history.accept_empty: customer: the histories are there already"
+    assert "remove it" in idle.remedy
+
+
+def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
+
+    def judge(*notes: Note) -> Finding:
+        checkpoints = {p: Committed(5, note) for p, note in enumerate(notes)}
+        (finding,) = check_coverage(settings, feature_set, checkpoints)
+        assert finding.check == COVERAGE
+        return finding
+
+    assert judge().state is State.OK
+    namespace = claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
+    customer, card = (
+        namespace.history_digest(entity, layout)
+        for entity, layout in feature_set.histories.layouts.items()
+    )
+    hour, day = 3_600_000_000, 24 * 3_600_000_000
+    assert judge(Note("id-1")).found == "no events yet: histories begin empty"
+    filled = Note("id-1", (14 * day,), {customer: 13 * day, card: 0})
+    assert judge(filled).state is State.OK
+    assert judge(filled).found == "customer 100 % of 1 h, card 100 % of 14 days"
+    short = judge(filled, Note("id-1", (14 * day,), {customer: 14 * day - hour // 2, card: day}))
+    assert short.state is State.WARNING
+    assert short.found.startswith("customer 50 % of 1 h, card 92 % of 14 days: such events")
+    assert "fraud_worker_history_coverage_ratio" in short.remedy
+    # Those of another state, or before they were emptied, are of no account.
+    lost = judge(Note("id-1", (14 * day,), {"of another key": 0}))
+    assert lost.found.startswith("customer 0 % of 1 h, card 0 % of 14 days")
 
 
 def test_the_state_has_the_name_that_the_settings_give_it(
@@ -94,7 +179,7 @@ def test_the_state_has_the_name_that_the_settings_give_it(
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
     store = MemoryStore()
     monkeypatch.setattr(histories, "open_store", lambda _: store)
-    (finding,) = check_state(settings, feature_set, TOPIC)
+    (finding,) = check_state(settings, feature_set, TOPIC, ())
     assert finding.found == "second: new; histories are kept for 15 days after their last event"
 
 
@@ -112,9 +197,9 @@ def test_without_brokers_histories_are_skipped_and_without_windows_not_spoken_of
 ) -> None:
     plain = healthy_pipeline(tmp_path / "pipeline")
     spoken = {finding.check for finding in examine(plain)}
-    assert not spoken & {WINDOWS, REBUILD, STATE}
+    assert not spoken & {WINDOWS, REBUILD, STATE, COVERAGE}
     edit(plain / "features.yaml", lambda values: values["features"].append(COUNT))
     found = {finding.check: finding for finding in examine(plain)}
-    for check in (WINDOWS, REBUILD, STATE):
+    for check in (WINDOWS, REBUILD, STATE, COVERAGE):
         assert found[check].state is State.SKIPPED
         assert found[check].found == "no broker answers"

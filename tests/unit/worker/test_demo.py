@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from schemas.errors import ConfigurationError
 from tests.fakes import FakeMessage
 from worker.dead_letter import HEADER_PREFIX
 from worker.demo import audit as audit_module
+from worker.demo import run as run_module
 from worker.demo.audit import Parts, Verdict, audit
 from worker.demo.player import Played
 from worker.demo.prepare import HISTORY_DAYS, own_file, simulate_files
+from worker.demo.run import Play, run_demo
 from worker.demo.scores import Scores
 from worker.demo.screen import summary
 from worker.demo.simulator import simulate
@@ -60,6 +62,34 @@ def model_of(folder: Path) -> bytes:
 
 
 # What is played
+
+
+def no_server(*_: object) -> None:
+    pytest.fail("a server was started")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda _: None, "does not exist"),
+        (lambda path: path.write_bytes(b"PAR1, cut off"), "cannot be read as parquet"),
+        (lambda path: write_events(path, 2, fraud=False), "has no column is_fraud"),
+        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "holds no rows"),
+        (
+            lambda path: pq.write_table(write_events(path, 1).drop_columns(["TX_AMOUNT"]), path),
+            "no column for 'amount'",
+        ),
+    ],
+)
+def test_a_file_is_looked_at_before_any_server_starts(
+    write: Callable[[Path], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.parquet"
+    write(path)
+    monkeypatch.setattr(run_module, "Kafka", no_server)
+    monkeypatch.setattr(run_module, "Valkey", no_server)
+    with pytest.raises(ConfigurationError, match=said):
+        run_demo(HANDBOOK.parent, Play(None, None, path))
 
 
 def test_history_comes_before_the_live_events_and_fills_every_window(
@@ -279,11 +309,15 @@ def test_precision_is_that_of_events_no_model_was_trained_on(
 
 
 def test_the_table_tells_of_history_where_there_was_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    def text(parts: Parts) -> str:
+    def text(parts: Parts, *, backlog: bool = False) -> str:
         console = Console(file=io.StringIO(), width=80)
-        console.print(summary(Topics(10).judge(monkeypatch, parts)))
+        console.print(summary(Topics(10).judge(monkeypatch, parts), backlog=backlog))
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
     assert "of them history" in text(Parts(4, 4))
     assert "history" not in text(Parts(0, 4))
+    assert "live latency p50" in text(Parts(0, 4))
+    as_fast_as_it_goes = text(Parts(0, 4), backlog=True)
+    assert "latency" not in as_fast_as_it_goes
+    assert "live wait in the backlog p50" in as_fast_as_it_goes

@@ -74,7 +74,7 @@ def events(n: int = 3, headers: list[Headers | None] | None = None) -> EventBatc
 def enriched(n: int = 3, flags: list[int] | None = None) -> Enriched:
     matrix = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
     matrix[:1, 1] = np.nan
-    return Enriched(matrix, np.array(flags or [0] * n, np.uint32))
+    return Enriched(matrix, np.array(flags or [0] * n, np.uint64))
 
 
 def scored(n: int = 3, model: Model = MODEL) -> Scored:

@@ -24,7 +24,7 @@ def test_an_error_ends_the_process_with_its_message_and_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(commands, "app", fail)

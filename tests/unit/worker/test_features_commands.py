@@ -137,7 +137,13 @@ def test_show_in_json_has_it_whole() -> None:
     shown: dict[str, Any] = json.loads(run("show", "--set", SPARKOV, "--json").stdout)
     assert shown["fingerprint"] == made.fingerprint
     assert shown["flags"] == list(made.flag_names)
-    assert shown["history"] == {"allowed_lateness_s": 3600, "duplicates_s": 86400, "cap": 5000}
+    assert shown["history"] == {
+        "allowed_lateness_s": 3600,
+        "duplicates_s": 86400,
+        "cap": 5000,
+        "watermark_support": 3,
+        "max_ahead_s": None,
+    }
     features = {feature["name"]: feature for feature in shown["features"]}
     assert features["MERCHANT_COUNT_1H"] == {
         "name": "MERCHANT_COUNT_1H",
@@ -211,7 +217,8 @@ def test_a_table_is_built_of_the_example_with_every_kind(data_dir: Path, tmp_pat
     table = pq.read_table(out)
     made = load_feature_set(SPARKOV)
     rest = ["transaction_id", "event_time", "cc_num", "merchant"]
-    assert table.column_names == [*made.names, *rest, "amount_minor", "label", "label_time"]
+    own = ["amount_minor", "label", "label_time", "flags"]
+    assert table.column_names == [*made.names, *rest, *own]
     for name in rest:
         assert table[name].equals(events[name])
     assert table["label"].to_pylist() == events["is_fraud"].to_pylist()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
@@ -37,7 +38,7 @@ def refusal(*arguments: object) -> str:
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    return write(tmp_path / "events.parquet", transactions(200, 5))
+    return write(tmp_path / "events.parquet", transactions(200, 5, days=20))
 
 
 def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> None:
@@ -46,16 +47,45 @@ def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0
     said = json.loads(result.stdout)
     assert said["rows"] == said["labelled"] == pq.read_metadata(out).num_rows == 200
-    assert (said["refused"], said["features"]) == (0, 15)
+    assert (said["refused"], said["late"], said["ahead"], said["features"]) == (0, 0, 0, 15)
     assert said["fingerprint"] == handbook().fingerprint
     assert said["events_per_s"] == pytest.approx(200 / said["seconds"], rel=0.05)
     assert result.stderr == ""
 
 
+def test_a_table_that_is_there_is_overwritten_only_when_told_so(
+    events: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    out.write_bytes(b"another table")
+    build: list[Any] = ["build", "--set", SET, "--events", events, "--out", out]
+    assert f"--out: {out} is there already; name another file" in refusal(*build)
+    assert out.read_bytes() == b"another table"
+    assert run(*build, "--force").exit_code == 0
+    assert pq.read_metadata(out).num_rows == 200
+
+
+def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:
+    table, again = tmp_path / "table.parquet", tmp_path / "again.parquet"
+    whole = transactions(200, 5, days=20)
+    ids = whole["TRANSACTION_ID"].to_pylist()
+    # A label of an id is one of all events that bear it.
+    whole = whole.filter(pa.array([ids.count(event_id) == 1 for event_id in ids]))
+    events = write(tmp_path / "events.parquet", whole)
+    bare = write(tmp_path / "bare.parquet", whole.drop_columns(["TX_FRAUD"]))
+    run("build", "--set", SET, "--events", events, "--out", table)
+    result = run("build", "--set", SET, "--events", bare, "--labels", table, "--out", again)
+    assert result.stderr == ""
+    for column in ("label", "label_time", "TERMINAL_ID_RISK_30DAY_WINDOW"):
+        assert pq.read_table(again)[column].equals(pq.read_table(table)[column]), column
+
+
 def test_files_may_follow_one_option(events: Path, tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     more = write(tmp_path / "more.parquet", transactions(50, 6))
-    result = run("build", "--events", events, more, more, "--set", SET, "--out", out)
+    result = run(
+        "build", "--allow-late", "--events", events, more, more, "--set", SET, "--out", out
+    )
     assert json.loads(result.stdout)["rows"] == 300
 
 
@@ -126,7 +156,7 @@ def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:
     result = run("build", "-p", folder, "--events", path, "--out", tmp_path / "table.parquet")
     assert "lookups (" in result.stderr
     bare = write(tmp_path / "bare.parquet", transactions(9, 1).drop_columns(["TX_FRAUD"]))
-    out = tmp_path / "table.parquet"
+    out = tmp_path / "bare-table.parquet"
     result = run("build", "--set", SET, "--events", bare, "--out", out)
     assert "no labels: TERMINAL_ID_RISK_1DAY_WINDOW, " in result.stderr
 
@@ -195,7 +225,9 @@ def test_a_history_is_a_table_too(
 
 
 def test_an_explanation_needs_events() -> None:
-    assert "--events is missing" in refusal("explain", "TX_AMOUNT", "1", "--set", SET)
+    result = run("explain", "TX_AMOUNT", "1", "--set", SET)
+    assert result.exit_code == 2
+    assert "Missing option '--events'" in result.stderr
 
 
 def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events: Path) -> None:

@@ -5,28 +5,41 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from features.definition import FeatureSet, load_feature_set
-from features.history.namespace import Namespace
+from features.history.identity import KEY_BYTES
+from features.history.namespace import Namespace, record_key
 from features.matrix import Writes
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, OnlineStore
 from schemas.errors import ConfigurationError, DependencyUnavailableError
-from tests.windowed import NUMBER, RISK, windowed_pipeline
+from tests.healthy import edit
+from tests.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
+from worker.app import load_pipeline
 from worker.errors import BatchAbortedError, StoreAwayError
 from worker.histories import NoHistories, StoredHistories
-from worker.histories.place import Place, expiry_ms, refuse_split
-from worker.histories.state import StateRecord, claim, find_namespace, read_record, refuse_other
+from worker.histories.place import Place, claim_of, expiry_ms, refuse_split
+from worker.histories.state import (
+    Claim,
+    claim,
+    find_namespace,
+    label_namespace,
+    read_record,
+    source_of,
+)
 from worker.metrics import REGISTRY
 from worker.topics import InputTopic, retention_of
 from worker.watchdog import Watchdog
 
-NAMESPACE = Namespace("cards", "fraud", "id-1", 3)
+NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
+RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
 WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
@@ -192,34 +205,84 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
 # whose they are
 
 
+def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> Claim:
+    return Claim(source_of(topic, group), **{"layouts": {"card": "layout-1"}} | more)
+
+
+def claimed(store: OnlineStore, asked: Claim) -> Namespace:
+    return claim(store, "cards", "fraud", asked)
+
+
 def test_a_new_state_is_claimed_for_the_topic_and_found_again_from_the_store_alone() -> None:
     store = MemoryStore()
     assert find_namespace(store, "cards", "fraud") is None
-    assert claim(store, "cards", "fraud", TOPIC) == NAMESPACE
-    assert find_namespace(store, "cards", "fraud") == NAMESPACE
-    assert claim(store, "cards", "fraud", TOPIC) == NAMESPACE
-    (value,) = store.read([NAMESPACE.record_key])
-    assert json.loads(value or b"") == {"topic": "payments", "topic_id": "id-1", "partitions": 3}
+    namespace = claimed(store, wanted())
+    assert (namespace.topic_id, namespace.partitions) == ("id-1", 3)
+    assert find_namespace(store, "cards", "fraud") == namespace
+    assert claimed(store, wanted()) == namespace
+    (value,) = store.read([RECORD])
+    record = json.loads(value or b"")
+    assert record.pop("histories")["card"]["layout"] == "layout-1"
+    assert record == {
+        "topic": "payments",
+        "topic_id": "id-1",
+        "partitions": 3,
+        "group": "fraud",
+        "key": namespace.key.hex(),
+    }
+
+
+def test_a_state_has_a_key_of_its_own_and_nothing_shows_it() -> None:
+    store = MemoryStore()
+    namespace = claimed(store, wanted())
+    assert len(namespace.key) == KEY_BYTES
+    assert claim(store, "cards", "other", wanted()).key != namespace.key
+    record = read_record(store, "cards", "fraud")
+    for shown in (str(namespace), str(record), str(namespace.label_prefix("card"))):
+        assert str(namespace.key) not in shown
+        assert namespace.key.hex() not in shown
+
+
+def test_a_lost_key_is_a_lost_state_and_never_a_mix() -> None:
+    before, after = claimed(MemoryStore(), wanted()), claimed(MemoryStore(), wanted())
+    assert before.history_prefix("card", "x") != after.history_prefix("card", "x")
+    assert before.label_prefix("card") != after.label_prefix("card")
+    # All but the key are the same.
+    other = replace(after, marks=before.marks)
+    assert before.history_prefix("card", "x") != other.history_prefix("card", "x")
+    assert before == replace(other, key=before.key)
+
+
+def test_labels_that_come_before_any_worker_have_the_key_of_the_state() -> None:
+    store = MemoryStore()
+    labels = label_namespace(store, "cards", "fraud")
+    assert find_namespace(store, "cards", "fraud") is None
+    namespace = claimed(store, wanted(used=frozenset({"card"})))
+    assert namespace.label_prefix("card") == labels.label_prefix("card")
+    assert label_namespace(store, "cards", "fraud").key == namespace.key == labels.key
 
 
 def test_states_and_feature_sets_are_apart() -> None:
     store = MemoryStore()
-    claim(store, "cards", "fraud", TOPIC)
+    namespace = claimed(store, wanted())
     other = InputTopic("payments", "id-2", 8, None)
-    assert claim(store, "cards", "challenger", other).topic_id == "id-2"
-    assert claim(store, "merchants", "fraud", other).partitions == 8
-    assert find_namespace(store, "cards", "fraud") == NAMESPACE
+    assert claim(store, "cards", "challenger", wanted(other)).topic_id == "id-2"
+    assert claim(store, "merchants", "fraud", wanted(other)).partitions == 8
+    assert find_namespace(store, "cards", "fraud") == namespace
 
 
 def test_an_accepted_topic_takes_the_place_of_the_one_before_with_empty_histories() -> None:
     store = MemoryStore()
-    claim(store, "cards", "fraud", TOPIC)
+    first = claimed(store, wanted())
     again = InputTopic("payments", "id-9", 5, None)
     with pytest.raises(ConfigurationError):
-        claim(store, "cards", "fraud", again)
-    namespace = claim(store, "cards", "fraud", again, accepted=True)
+        claimed(store, wanted(again))
+    namespace = claimed(store, wanted(again, accept_topic=True, used=frozenset({"card"})))
     assert (namespace.topic_id, namespace.partitions) == ("id-9", 5)
     assert find_namespace(store, "cards", "fraud") == namespace
+    # Back to the first, as after a cluster was down: its histories have a gap by now.
+    back = claimed(store, wanted(accept_topic=True))
+    assert back.history_prefix("card", "layout-1") != first.history_prefix("card", "layout-1")
 
 
 @pytest.mark.parametrize(
@@ -229,9 +292,9 @@ def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
     topic: InputTopic,
 ) -> None:
     store = MemoryStore()
-    claim(store, "cards", "fraud", TOPIC)
+    claimed(store, wanted())
     with pytest.raises(ConfigurationError):
-        claim(store, "cards", "fraud", topic, accepted=True)
+        claimed(store, wanted(topic, accept_topic=True))
 
 
 @pytest.mark.parametrize(
@@ -247,44 +310,167 @@ def test_a_state_of_another_log_is_refused_with_both_remedies(
     topic: InputTopic, why: str, remedy: str
 ) -> None:
     store = MemoryStore()
-    claim(store, "cards", "fraud", TOPIC)
+    namespace = claimed(store, wanted())
     with pytest.raises(ConfigurationError) as refused:
-        claim(store, "cards", "fraud", topic)
+        claimed(store, wanted(topic))
     message = str(refused.value)
     assert why in message
     assert remedy in message
     assert "name another store.state, whose histories start empty" in message
     assert f"(id {topic.topic_id}, partitions {topic.partitions})" in message
-    assert find_namespace(store, "cards", "fraud") == NAMESPACE
+    assert find_namespace(store, "cards", "fraud") == namespace
+
+
+def test_a_state_of_another_group_is_refused_until_it_is_accepted() -> None:
+    store = MemoryStore()
+    namespace = claimed(store, wanted(group="refill"))
+    with pytest.raises(ConfigurationError) as refused:
+        claimed(store, wanted())
+    assert "fraud holds histories of group refill, kafka.group is fraud" in str(refused.value)
+    assert "name another store.state" in str(refused.value)
+    assert "store.accept_group: refill" in str(refused.value)
+    with pytest.raises(ConfigurationError):
+        claimed(store, wanted(accept_group="another"))
+    assert claimed(store, wanted(accept_group="refill")) == namespace
+    with pytest.raises(ConfigurationError, match=r"of group fraud, kafka\.group is refill"):
+        claimed(store, wanted(group="refill"))
+
+
+class Racing(MemoryStore):
+    """Another worker's claim comes right after the first look."""
+
+    def __init__(self, other: Claim) -> None:
+        super().__init__()
+        self._other: Claim | None = other
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        found = super().read(keys)
+        if self._other is not None:
+            other, self._other = self._other, None
+            claim(self, "cards", "fraud", other)
+        return found
 
 
 def test_of_two_workers_that_claim_a_state_at_once_for_different_topics_one_gives_way() -> None:
-    class Racing(MemoryStore):
-        """Another worker's claim comes right after the first look."""
-
-        def write(self, pairs: object) -> None:
-            del pairs
-            other = {"topic": "others", "topic_id": "id-9", "partitions": 1}
-            super().write([(NAMESPACE.record_key, json.dumps(other).encode())])
-
+    other = wanted(InputTopic("others", "id-9", 1, None))
     with pytest.raises(ConfigurationError, match="another topic"):
-        claim(Racing(), "cards", "fraud", TOPIC)
+        claimed(Racing(other), wanted())
 
 
-@pytest.mark.parametrize("value", [b"no JSON", b"[1]", b'{"topic": "x"}', b"3", b"\xff"])
-def test_a_damaged_record_is_no_state_of_ours(value: bytes) -> None:
+def test_two_workers_that_claim_a_state_at_once_have_one_key() -> None:
+    store = Racing(wanted())
+    assert claimed(store, wanted()) == find_namespace(store, "cards", "fraud")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"no JSON",
+        b"[1]",
+        b"3",
+        b"\xff",
+        b'{"topic": "payments", "topic_id": "id-1", "partitions": 3}',
+        b'{"key": "00", "histories": {}}',
+        b'{"key": "00112233445566778899aabbccddeeff", "histories": []}',
+        b'{"key": "00112233445566778899aabbccddeeff", "histories": {}, "topic": "x"}',
+    ],
+)
+def test_a_damaged_record_and_one_of_an_earlier_version_are_refused(value: bytes) -> None:
     store = MemoryStore()
-    store.write([(NAMESPACE.record_key, value)])
-    with pytest.raises(
-        ConfigurationError, match=r"store\.state: the value at fw:cards:fraud:topic"
-    ):
-        find_namespace(store, "cards", "fraud")
+    store.write([(RECORD, value)])
+    for look in (find_namespace, label_namespace):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"store\.state: the value at fw:cards:fraud:topic .* name another store\.state",
+        ):
+            look(store, "cards", "fraud")
 
 
-def test_no_record_refuses_nothing() -> None:
+def test_a_topic_that_was_renamed_is_the_same_topic() -> None:
+    store = MemoryStore()
+    namespace = claimed(store, wanted(replace(TOPIC, name="before")))
     assert read_record(MemoryStore(), "cards", "fraud") is None
-    refuse_other("fraud", None, TOPIC)
-    refuse_other("fraud", StateRecord("renamed", "id-1", 3), TOPIC)
+    assert claimed(store, wanted()) == namespace
+
+
+# what they keep
+
+CARD = frozenset({"card"})
+
+
+@pytest.mark.parametrize(
+    "layouts",
+    [{"card": "layout-2", "shop": "layout-1"}, {"card": "layout-2"}],
+    ids=["beside others", "alone"],
+)
+def test_histories_that_would_begin_empty_under_a_model_that_uses_them_are_refused(
+    layouts: dict[str, str],
+) -> None:
+    store = MemoryStore()
+    first = claimed(store, wanted(layouts={"card": "layout-1", "shop": "layout-1"}, used=CARD))
+    with pytest.raises(ConfigurationError) as refused:
+        claimed(store, wanted(layouts=layouts, used=CARD))
+    message = str(refused.value)
+    assert "keep other values of card than fraud does" in message
+    assert "docs/challenger.md" in message
+    assert "history.accept_empty: [card]" in message
+    assert find_namespace(store, "cards", "fraud") == first
+    # The others are as they were.
+    namespace = claimed(store, wanted(layouts=layouts, used=CARD, accept_empty=CARD))
+    assert namespace.history_prefix("shop", "x") == first.history_prefix("shop", "x")
+    assert namespace.history_prefix("card", "x") != first.history_prefix("card", "x")
+    assert claimed(store, wanted(layouts=layouts, used=CARD)) == namespace
+
+
+def test_a_new_entity_of_a_state_that_there_is_begins_empty_as_well() -> None:
+    store = MemoryStore()
+    claimed(store, wanted(used=CARD))
+    both = {"card": "layout-1", "shop": "layout-1"}
+    with pytest.raises(ConfigurationError, match="other values of shop"):
+        claimed(store, wanted(layouts=both, used=frozenset(both)))
+    claimed(store, wanted(layouts=both, used=CARD))
+
+
+def test_what_nobody_uses_begins_empty_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    store = MemoryStore()
+    first = claimed(store, wanted())
+    assert "histories_begin_empty" not in capsys.readouterr().out
+    namespace = claimed(store, wanted(layouts={"card": "layout-2"}))
+    assert "histories_begin_empty" in capsys.readouterr().out
+    # And back again: what was written meanwhile is missing from those of before.
+    again = claimed(store, wanted())
+    prefixes = {of.history_prefix("card", "layout-1") for of in (first, namespace, again)}
+    assert len(prefixes) == 3
+
+
+def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
+    store = MemoryStore()
+    first = claimed(store, wanted(used=CARD))
+    claimed(store, wanted(layouts={"shop": "layout-1"}))
+    assert claimed(store, wanted(used=CARD)).marks["card"] == first.marks["card"]
+
+
+def test_a_worker_uses_the_windows_of_its_model_and_of_its_policy(tmp_path: Path) -> None:
+    share = {"name": "SHARE", "expr": f"amount / {TOTAL}"}
+    folder = windowed_pipeline(tmp_path / "pipeline", RISK, share)
+
+    def by_risk(policy: dict[str, Any]) -> None:
+        policy["segments"] = [
+            {"name": "risky", "where": "CARD_RISK_7D > 0.5", "bands": {"review": 0.1}},
+            {"name": "rest", "bands": policy.pop("bands")},
+        ]
+
+    edit(folder / "policy.yaml", by_risk)
+    pipeline = load_pipeline(folder)
+    model = {feature.name for feature in pipeline.bundle.features}
+    assert pipeline.features == {*model, "CARD_RISK_7D"}
+
+    def used(features: Collection[str]) -> frozenset[str]:
+        return claim_of(pipeline.settings, pipeline.feature_set, features, TOPIC).used
+
+    assert used(model) == set()
+    assert used(pipeline.features) == {"card"}
+    assert used([NUMBER]) == used(["SHARE"]) == {"customer"}
 
 
 # how long they stay, and what they fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -391,3 +392,17 @@ def test_the_command_says_what_is_next(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert f"fill in events.id in {tmp_path / 'p' / 'features.yaml'}" in result.output
     assert f"fraud-worker check --pipeline {tmp_path / 'p'}" in result.output
+
+
+def test_the_next_steps_can_be_pasted_into_a_shell_whatever_the_folder_is_called(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "my payments; rm"
+    app = typer.Typer()
+    app.command()(init)
+    result = CliRunner().invoke(app, [str(folder), "--schema", str(TRANSACTION)])
+    commands = [line for line in result.stdout.splitlines() if "fraud-worker" in line]
+    assert len(commands) == 3
+    for line in commands:
+        words = shlex.split(line.partition(". ")[2])
+        assert words[words.index("--pipeline") + 1] == str(folder)

@@ -133,6 +133,7 @@ def test_what_was_committed_is_counted_and_nothing_else() -> None:
     counted = [round(a - b) for a, b in zip(after, before, strict=True)]
     assert counted == [2, 1, 3, 3, 3, 2, 2, 1, 2, 2, 4, 2]
     assert sample("assigned_partitions") == 1
+    assert sample("history_coverage_ratio", entity="card") == 0.25
 
 
 def test_the_age_of_a_record_without_a_time_is_not_counted() -> None:
@@ -519,6 +520,17 @@ def test_the_loop_ticks_while_a_dependency_is_away() -> None:
 # the brokers are away
 
 
+def test_a_worker_that_is_asked_to_drain_before_it_found_the_brokers_ends_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench({0: 2})
+    bench.brokers.away = kafka_error(KafkaError._TRANSPORT)
+    monkeypatch.setattr(time, "sleep", lambda _: bench.loop.stop())
+    bench.run()
+    assert bench.answered == []
+    assert bench.consumer.calls[-1] == "close"
+
+
 def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None:
     bench = Bench({0: 2})
     bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 8)
@@ -530,7 +542,10 @@ def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None
         opening()
 
     bench.checkpoint.open = opened  # type: ignore[method-assign]
-    bench.run()
+    with capture_logs() as logs:
+        bench.run()
+    (away,) = (line for line in logs if line["event"] == "kafka_away")
+    assert away["remedy"] == "see that the brokers at fake:9092 are up (kafka.bootstrap_servers)"
     assert reasons[0] == ["has not joined the consumer group yet"]
     assert all("kafka is away" in told[0] and "_TRANSPORT" in told[0] for told in reasons[1:])
     assert waits == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
@@ -737,10 +752,10 @@ def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
     assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
     bench = Bench({0: 3})
     bench.consumer.controls[0] = 1
-    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", 2).encode()}
+    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", (2,)).encode()}
     bench.run()
     (outbox,) = bench.checkpoint.committed
-    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", 2).encode()})
+    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", (2,)).encode()})
     assert bench.answered == []
 
 

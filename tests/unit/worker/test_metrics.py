@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from worker import metrics
@@ -13,9 +13,10 @@ from worker import metrics
 DECLARED = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
 }
-# Labels with a bounded number of values: none of them names an entity or an event.
+# Labels with a bounded number of values: none of them names an entity's key or an event.
 LABELS = {
     "setting",
+    "entity",
     "model",
     "code",
     "segment",
@@ -63,3 +64,9 @@ def test_the_suffix_says_the_unit_where_there_is_one(name: str) -> None:
         assert family.name.endswith(("_seconds", "_events"))
     if isinstance(metric, Gauge):
         assert not family.name.endswith(("_count", "_sum", "_total"))
+
+
+def test_no_series_tells_when_another_began() -> None:
+    metrics.events.labels("m", "1").inc(0)
+    assert "fraud_worker_events_total" in generate_latest(metrics.REGISTRY).decode()
+    assert "_created" not in generate_latest(metrics.REGISTRY).decode()

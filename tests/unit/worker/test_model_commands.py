@@ -17,11 +17,14 @@ from typer.testing import CliRunner, Result
 from features.definition import load_feature_set
 from models.bundle import BundleRefusedError, Knots, Location, Trained, load_bundle, write_bundle
 from schemas.errors import ConfigurationError
+from tests.event_files import lines, row
 from tests.healthy import edit, healthy_pipeline
 from tests.unit.models.bundles import edit_manifest
+from worker.app import load_pipeline
 from worker.cli.model import app
 from worker.cli.model.show import show
 from worker.exit_codes import ExitCode
+from worker.replay import replay_file
 
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:
@@ -267,6 +270,49 @@ def test_pack_makes_a_bundle_that_the_pipeline_takes(pipeline: Path, tmp_path: P
     assert said["features"][0] == {"name": "f0", "fingerprint": ""}
     no_set = run(*common, "--generate-names", "--out", tmp_path / "f").stdout
     assert "note: it says nothing of how its features are defined" in no_set
+
+
+def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
+    pipeline: Path, tmp_path: Path
+) -> None:
+    """LIMIT is 500 where the lookup has nothing, which the model was told to take as missing."""
+    names = ["AMOUNT", "LIMIT"]
+    random = np.random.default_rng(5)
+    matrix = random.choice(np.array([10, 100, 500, 900], np.float32), (600, 2))
+    labels = (matrix[:, 0] > 50) ^ (matrix[:, 1] == 500)
+    data = xgb.DMatrix(matrix, labels.astype(int), missing=500)
+    params = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1}
+    booster = xgb.train(params, data, 5)
+    booster.save_model(tmp_path / "model.ubj")
+    common = ("pack", "--model", tmp_path / "model.ubj", "--name", "own", "--version", "3")
+    options = ("--feature-names", ",".join(names), "--features-from", pipeline / "features.yaml")
+
+    refused = run(
+        *common,
+        *options,
+        "--missing",
+        "inf",
+        "--out",
+        tmp_path / "o",
+        fails_with=ConfigurationError,
+    )
+    assert "--missing: inf is no float32, so no feature has it" in str(refused.exception)
+    shutil.rmtree(pipeline / "model")
+    told = run(*common, *options, "--missing", "500", "--out", pipeline / "model").stdout
+    assert "it proved itself; 500 is missing, as NaN is" in told
+    shown = dict(columns(line) for line in run("show", pipeline / "model").stdout.splitlines())
+    assert shown["missing"] == "NaN and 500"
+    as_json = run(*common, *options, "--missing", 500, "--out", tmp_path / "b", "--json").stdout
+    assert json.loads(as_json)["missing"] == 500.0
+
+    events = lines(tmp_path / "e.jsonl", [row(i, amount=float(60 * i)) for i in range(12)])
+    (replayed,) = replay_file(load_pipeline(pipeline), events, None)
+    vectors = np.array([[score["vector"][name] for name in names] for score in replayed.scores])
+    assert (vectors[:, 1] == 500).all(), "a score carries what the feature is"
+    expected = booster.predict(xgb.DMatrix(vectors, missing=500), output_margin=True)
+    assert [np.float32(score["margin"]) for score in replayed.scores] == expected.tolist()
+    unaware = booster.predict(xgb.DMatrix(vectors), output_margin=True)
+    assert (unaware != expected).any()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.note import Note
+from features.bind import LATEST
+from features.definition.spec import MAX_WATERMARK_SUPPORT
+from features.history.log_state import LogState
+from worker.note import Note, log_state_of
 
+TIMES = st.integers(-(2**63), 2**63 - 1)
 NOTES = st.builds(
-    Note, st.none() | st.text(max_size=40), st.none() | st.integers(-(2**63), 2**63 - 1)
+    Note,
+    st.none() | st.text(max_size=40),
+    st.lists(TIMES, max_size=4).map(tuple),
+    st.dictionaries(st.text(max_size=12), TIMES, max_size=3),
 )
 
 
@@ -34,6 +41,11 @@ def test_a_note_is_read_as_it_was_written(note: Note) -> None:
         '{"topic_id": 7, "highest_event_time": "7"}',
         '{"highest_event_time": true}',
         '{"highest_event_time": 7.0}',
+        '{"lowest_event_time": 7}',
+        '{"lowest_event_time": {"a": "7", "b": true}}',
+        '{"highest_event_times": 7}',
+        '{"highest_event_times": [7, "7"]}',
+        '{"highest_event_times": [true]}',
     ],
 )
 def test_metadata_of_other_programs_says_nothing(text: str) -> None:
@@ -46,5 +58,21 @@ def test_no_metadata_is_too_odd(text: str) -> None:
 
 
 def test_fields_of_later_versions_are_passed_over() -> None:
-    later = json.dumps({"topic_id": "a", "highest_event_time": 5, "marks": [1]})
-    assert Note.decode(later) == Note("a", 5)
+    later = json.dumps({"topic_id": "a", "highest_event_times": [5, 4], "marks": [1]})
+    assert Note.decode(later) == Note("a", (5, 4))
+
+
+def test_the_highest_time_in_a_note_of_an_earlier_version_is_that_of_one_event() -> None:
+    assert Note.decode('{"topic_id": "a", "highest_event_time": 5}') == Note("a", (5,))
+
+
+def test_the_longest_note_fits_into_the_metadata_that_brokers_take() -> None:
+    """Of the most support, and of as many entities as there are flags for."""
+    latest = (LATEST,) * MAX_WATERMARK_SUPPORT
+    lowest = {f"{entity:012x}": LATEST for entity in range(31)}
+    assert len(Note("x" * 22, latest, lowest).encode().encode()) < 4096
+
+
+def test_notes_of_partitions_tell_the_state_of_the_log() -> None:
+    notes = {0: Note("a", (7,), {"h": 3}), 1: Note("a"), 2: Note("a", (9, 8))}
+    assert log_state_of(notes) == LogState({0: (7,), 2: (9, 8)}, {0: {"h": 3}})

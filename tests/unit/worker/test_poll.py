@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ def poller_on(
     accept_topic: str | None = None,
     clock: Clock | None = None,
     needs_log_state: bool = False,
+    inherited: Mapping[int, Mapping[str, int]] | None = None,
 ) -> Poller:
     """A poller that has subscribed. The topic has as many partitions as the consumer knows ends."""
     brokers, clock = brokers or Brokers(max(consumer.ends) + 1), clock or Clock()
@@ -40,7 +41,7 @@ def poller_on(
     poller = Poller(
         client,
         topics,
-        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0),
+        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0, inherited or {}),
         before_change=before_change,
         needs_log_state=needs_log_state,
         clock=clock,
@@ -437,19 +438,29 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
 
 
 def note(event_time: int) -> str:
-    return json.dumps({"highest_event_time": event_time})
+    return json.dumps({"highest_event_times": [event_time]})
+
+
+def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoints_tell() -> None:
+    consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
+    consumer.notes = {0: Note("id-1", (70,), {"h": 50}).encode(), 1: Note("id-1", (80,)).encode()}
+    poller = poller_on(consumer, inherited={0: {"h": 20, "other": 9}, 1: {"h": 60}, 2: {"h": 1}})
+    consumer.will_assign(0, 1, 2)
+    poller.poll(1, 0.1)
+    poller.rewind()
+    assert poller.log_state.lowest == {0: {"h": 20, "other": 9}, 1: {"h": 60}}
 
 
 def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
     consumer.notes = {0: note(70), 1: note(80)}
     poller = assigned(consumer, 0, 1, 2)
-    assert poller.log_state.highest == {0: 70, 1: 80}
+    assert poller.log_state.highest == {0: (70,), 1: (80,)}
     consumer.notes[0] = note(90)
     consumer.will_lose(1)
     poller.poll(1, 0.1)
     poller.rewind()
-    assert poller.log_state.highest == {0: 90}
+    assert poller.log_state.highest == {0: (90,)}
 
 
 def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None:
@@ -459,7 +470,7 @@ def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None
     consumer.notes = {0: note(80)}
     consumer.fail("committed", kafka_error(KafkaError.ILLEGAL_GENERATION))
     poller.rewind()
-    assert poller.log_state.highest == {0: 70}
+    assert poller.log_state.highest == {0: (70,)}
 
 
 @pytest.mark.parametrize("needed", [True, False])
@@ -474,14 +485,14 @@ def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool
         poller.rewind()
     warned = [entry for entry in logs if entry["event"] == "checkpoint_without_event_time"]
     assert [entry["partitions"] for entry in warned] == ([[1]] if needed else [])
-    assert poller.log_state.highest == {0: 70}
+    assert poller.log_state.highest == {0: (70,)}
 
 
 # the topic's id
 
 
 def of_topic(topic_id: str) -> str:
-    return Note(topic_id, 7).encode()
+    return Note(topic_id, (7,)).encode()
 
 
 def test_checkpoints_of_another_topic_are_refused_before_the_group_is_joined() -> None:
@@ -516,7 +527,7 @@ def test_an_accepted_topic_is_read_from_its_beginning_which_is_committed(
     assert consumer.positions == {0: 1, 1: 5}
     assert consumer.commits == [{0: 1}]
     assert Note.decode(consumer.notes[0]).topic_id == "id-1"
-    assert poller.log_state.highest == {1: 7}
+    assert poller.log_state.highest == {1: (7,)}
     poller.rewind()
     assert consumer.commits == [{0: 1}]
 

@@ -17,7 +17,8 @@ from schemas.errors import ConfigurationError
 from tests.event_files import Make, Row, lines, row
 from tests.healthy import edit, healthy_pipeline
 from worker import replay
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
+from worker.cli.score import score as score_command
 from worker.publish import SizeLimits
 from worker.replay import Replayed, replay_file
 from worker.wire import framed, score_schema
@@ -45,7 +46,7 @@ def test_a_file_is_scored_as_the_worker_would_score_its_records(folder: Path, fi
     (replayed,) = scores(folder, path)
     pipeline = load_pipeline(folder)
     roomy = SizeLimits(2**20, 2**20)
-    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: roomy)
+    stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: roomy)
     prefix = framed(pipeline.settings.wire.schema_id)
     (chunk,) = EventFile(pipeline.feature_set, "transactions", prefix).read(path)
     schema = fastavro.parse_schema(score_schema())
@@ -112,3 +113,19 @@ def test_a_pipeline_with_a_registry_is_refused_with_the_remedy(folder: Path, fil
     )
     with pytest.raises(ConfigurationError, match=r"registry: .* leave registry out"):
         scores(folder, file(row(0)))
+
+
+def test_a_file_that_begins_within_its_windows_is_told_of(
+    folder: Path, file: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = {"name": "NB_1H", "window": "count", "by": "customer", "over": "1h"}
+    edit(folder / "features.yaml", lambda values: values["features"].append(count))
+    edit(folder / "worker.yaml", lambda values: values.update(store={"url": "redis://127.0.0.1:1"}))
+    times = ["2018-04-01T00:00:00Z", "2018-04-01T00:59:59Z", "2018-04-01T01:00:00Z"]
+    path = file(*(row(i, tx_time=time) for i, time in enumerate(times)))
+    score_command(path, None, None, folder)
+    shown = capsys.readouterr()
+    flags = [json.loads(line)["flags"] for line in shown.out.splitlines()]
+    short = "history_short:customer"
+    assert [short in found for found in flags] == [True, True, False]
+    assert f"2 rows are short of history ({short}): windows by customer" in shown.err

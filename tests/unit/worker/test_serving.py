@@ -27,7 +27,7 @@ from schemas.errors import ConfigurationError
 from tests.golden import replay
 from tests.healthy import edit, healthy_pipeline
 from tests.payments import good_record, write_pipeline
-from worker.app import Pipeline, load_pipeline, make_decoder, make_stages
+from worker.app import Pipeline, load_pipeline, make_stages
 from worker.checks.files import read_files
 from worker.checks.finding import Finding, State
 from worker.checks.reasons import check_reasons
@@ -69,7 +69,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 def stages_of(pipeline: Pipeline, limits: SizeLimits = ROOMY) -> Stages:
     return make_stages(
-        pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: limits, now_us=lambda: 1
+        pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: limits, now_us=lambda: 1
     )
 
 

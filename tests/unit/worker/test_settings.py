@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
+from worker.app import open_store
 from worker.cli import commands as command_line
 from worker.exit_codes import ExitCode
 from worker.kafka import client_options
@@ -26,6 +28,7 @@ from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
 from worker.settings.reference import groups, setting_names, variable_of
 from worker.settings.secrets import mask
+from worker.settings.synonyms import _MEANT
 
 ROOT = Path(__file__).parents[3]
 KAFKA = {
@@ -35,6 +38,16 @@ KAFKA = {
     "output_topic": "scores",
     "dead_letter_topic": "dead-letters",
     "start_from": "earliest",
+}
+SASL = {"security.protocol": "SASL_SSL"}
+JWT = "enable.sasl.oauthbearer.unsecure.jwt"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+OIDC = {
+    **SASL,
+    "sasl.mechanism": "OAUTHBEARER",
+    "sasl.oauthbearer.method": "oidc",
+    "sasl.oauthbearer.client.id": "me",
+    "sasl.oauthbearer.token.endpoint.url": "http://localhost/token",
 }
 
 
@@ -153,6 +166,77 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "sasl.username",
         "add it",
     ),
+    "SASL without a password": (
+        {"kafka": {"options": {**SASL, "sasl.mechanism": "PLAIN", "sasl.username": "me"}}},
+        "sasl.mechanism is PLAIN",
+        "kafka.password_file",
+    ),
+    "SASL without anything": (
+        {"kafka": {"options": {**SASL, "sasl.mechanisms": "SCRAM-SHA-512"}}},
+        "sasl.mechanism is SCRAM-SHA-512",
+        "sasl.username in kafka.options and kafka.password_file",
+    ),
+    "SASL without a mechanism": (
+        {"kafka": {"options": SASL}},
+        "security.protocol is SASL_SSL and sasl.mechanism is missing",
+        "OAUTHBEARER",
+    ),
+    "OAUTHBEARER alone": (
+        {"kafka": {"options": {**SASL, "sasl.mechanism": "OAUTHBEARER"}}},
+        "nothing gets a token",
+        "sasl.oauthbearer.method: oidc",
+    ),
+    "OIDC without its secret": (
+        {"kafka": {"options": OIDC}},
+        "sasl.oauthbearer.method is oidc and the client secret is missing",
+        "kafka.secret_files: {sasl.oauthbearer.client.secret: FILE}",
+    ),
+    "broker's address with a scheme": (
+        {"kafka": {"bootstrap_servers": "kafka://broker:9092"}},
+        "kafka.bootstrap_servers",
+        "write host:port alone",
+    ),
+    "broker's address with a port that is none": (
+        {"kafka": {"bootstrap_servers": "broker-1:9092,broker-2:kafka"}},
+        "'broker-2:kafka'",
+        "write it like kafka-1:9092,kafka-2:9092",
+    ),
+    "registry's address without a scheme": (
+        {"registry": {"url": "registry:8081"}},
+        "registry.url: is no address",
+        "write it as SCHEME://HOST:PORT",
+    ),
+    "bundle in a bucket": (
+        {"model": {"bundle": "s3://models/fraud/3"}},
+        "model.bundle: is an address",
+        "download or mount",
+    ),
+    "bundle of MLflow": (
+        {"model": {"bundle": "models:/fraud/3"}},
+        "model.bundle: is an address",
+        "download or mount",
+    ),
+    "location in a bucket": (
+        {"model": {"bundle": None, "location": "gs://models"}},
+        "model.location",
+        "download or mount",
+    ),
+    "features from an address": (
+        {"features": "https://host/features.yaml"},
+        "features: is an address",
+        "download or mount",
+    ),
+    "brokers by another name": (
+        {"kafka": {"brokers": "localhost:9092"}},
+        "unknown setting 'kafka.brokers'",
+        "did you mean 'kafka.bootstrap_servers'?",
+    ),
+    "librdkafka's option among the settings": (
+        {"kafka": {"security_protocol": "SASL_SSL"}},
+        "unknown setting 'kafka.security_protocol'",
+        "did you mean 'kafka.options: {security.protocol: …}'?",
+    ),
+    "another store's name": ({"redis": {}}, "unknown setting 'redis'", "did you mean 'store'?"),
     "option that is a list": (
         {"kafka": {"options": {"client.rack": ["a"]}}},
         "kafka.options.client.rack",
@@ -327,6 +411,89 @@ def test_other_options_pass_through(tmp_path: Path) -> None:
     )
     assert settings.kafka.consumer == {"session.timeout.ms": 6000}
     assert settings.kafka.options == {"enable.ssl": True}
+
+
+@pytest.mark.parametrize(
+    "kafka",
+    [
+        {"options": {**SASL, "sasl.mechanism": "OAUTHBEARER"} | {JWT: True}},
+        {"options": OIDC, "secret_files": {"sasl.oauthbearer.client.secret": "secret"}},
+        {"options": {**OIDC, "sasl.oauthbearer.metadata.authentication.type": "azure_imds"}},
+        {"options": {**OIDC, "sasl.oauthbearer.grant.type": JWT_BEARER}},
+        {
+            "options": {**SASL, "sasl.mechanism": "PLAIN", "sasl.username": "me"},
+            "password_file": "password",
+        },
+        {"options": {"security.protocol": "SSL"}},
+        {"bootstrap_servers": "kafka-1, kafka-2:9092,10.0.0.1:9092,[::1]:9092"},
+        {"bootstrap_servers": "SSL://kafka-1:9092"},
+    ],
+    ids=str,
+)
+def test_ways_to_the_brokers_that_hold_are_taken(kafka: dict[str, Any], tmp_path: Path) -> None:
+    load(tmp_path, kafka=kafka)
+
+
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [
+        ("options", "ssl.ca.location"),
+        ("options", "ssl.certificate.location"),
+        ("consumer", "ssl.key.location"),
+        ("producer", "ssl.keystore.location"),
+        ("options", "https.ca.location"),
+        ("options", "sasl.oauthbearer.assertion.private.key.file"),
+    ],
+)
+def test_a_file_that_an_option_of_librdkafka_names_has_to_be_there(
+    section: str, option: str, tmp_path: Path
+) -> None:
+    absent = str(tmp_path / "ca.pem")
+    kafka = load(tmp_path, kafka={section: {option: absent}}).kafka
+    with pytest.raises(ConfigurationError) as caught:
+        client_options(kafka)
+    assert f"kafka.{section}: {option} is {absent}: there is no such file" in str(caught.value)
+    assert "mount it there" in str(caught.value)
+    Path(absent).write_text("a certificate")
+    client_options(kafka)
+
+
+def test_a_path_from_the_folder_of_the_process_says_which_that_is(tmp_path: Path) -> None:
+    kafka = load(tmp_path, kafka={"options": {"ssl.ca.location": "no/ca.pem"}}).kafka
+    with pytest.raises(ConfigurationError, match=re.escape(str(Path.cwd()))):
+        client_options(kafka)
+    client_options(load(tmp_path, kafka={"options": {"ssl.ca.location": "probe"}}).kafka)
+
+
+def test_a_certificate_of_the_store_has_to_be_there(tmp_path: Path) -> None:
+    absent = str(tmp_path / "ca.pem")
+    store = {"url": "rediss://localhost", "options": {"ssl_ca_certs": absent}}
+    with pytest.raises(ConfigurationError, match=r"store\.options: ssl_ca_certs is"):
+        open_store(load(tmp_path, store=store))
+
+
+def test_a_variable_by_another_name_is_told_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAUD_WORKER_KAFKA__BROKERS", "localhost:9092")
+    assert "did you mean 'FRAUD_WORKER_KAFKA__BOOTSTRAP_SERVERS'?" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(set(_MEANT.values())))
+def test_what_is_meant_is_a_setting(name: str) -> None:
+    assert name.partition(":")[0] in set(setting_names())
+
+
+@pytest.mark.parametrize("content", [None, "a file"])
+def test_a_folder_that_is_none_is_named(content: str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "no such"
+    if content:
+        folder.write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(folder)
+    found = "is a file" if content else "there is no such folder"
+    assert str(caught.value).startswith(f"{folder}: {found}; name the pipeline folder")
+    assert f"init '{folder}' --schema" in str(caught.value)
 
 
 def test_all_that_is_wrong_is_said_at_once_with_its_place(tmp_path: Path) -> None:

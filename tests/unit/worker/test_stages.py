@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from features.history.identity import PROCESS_KEY
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
@@ -27,7 +28,7 @@ from schemas.errors import (
 from tests.golden import replay
 from tests.payments import TIME_MS, bad_records, body, framed, good_record, text, write_pipeline
 from tests.windowed import NUMBER, windowed_pipeline
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
 from worker.publish import SizeLimits
@@ -49,7 +50,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     (folder / "worker.yaml").write_text(yaml.safe_dump(settings))
     pipeline = load_pipeline(folder)
     return make_stages(
-        pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY, now_us=lambda: 1
+        pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: ROOMY, now_us=lambda: 1
     )
 
 
@@ -188,7 +189,7 @@ def test_dead_letters_keep_the_order_of_their_partition_whatever_station_they_co
 
 def test_flags_are_counted_on_scored_events_alone() -> None:
     pipeline = load_pipeline(replay.PIPELINE)
-    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY)
+    stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: ROOMY)
     processed = stages(replay.load_records())
     assert processed.flags["lookup_missing:customer_profile"] == len(processed.values)
     assert len(processed.dead_letters) > 0
@@ -205,14 +206,14 @@ class Away(MemoryStore):
 
 def test_a_store_that_is_away_is_the_callers_business() -> None:
     pipeline = load_pipeline(replay.PIPELINE)
-    stages = make_stages(pipeline, make_decoder(pipeline), Away(), b"", lambda: ROOMY)
+    stages = make_stages(pipeline, pipeline.decoder(), Away(), b"", lambda: ROOMY)
     with pytest.raises(DependencyUnavailableError):
         stages(replay.load_records())
 
 
 def test_headers_that_are_not_asked_for_are_not_copied(tmp_path: Path) -> None:
     pipeline = load_pipeline(write_pipeline(tmp_path / "pipeline", {}))
-    stages = make_stages(pipeline, make_decoder(pipeline), MemoryStore(), b"", lambda: ROOMY)
+    stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: ROOMY)
     processed = stages(records([good_record(0)], [[("trace", b"0")]]))
     assert processed.headers is None
     assert len(processed.values) == 1
@@ -228,9 +229,7 @@ def windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def windowed_stages(folder: Path, store: MemoryStore, limits: SizeLimits = ROOMY) -> Stages:
     pipeline = load_pipeline(folder)
-    return make_stages(
-        pipeline, make_decoder(pipeline), store, b"", lambda: limits, now_us=lambda: 1
-    )
+    return make_stages(pipeline, pipeline.decoder(), store, b"", lambda: limits, now_us=lambda: 1)
 
 
 def numbers(values: Sequence[bytes]) -> list[float]:
@@ -246,15 +245,19 @@ def test_events_see_those_before_them_in_whatever_batches(windowed: Path) -> Non
     serial = Serial(windowed_stages(windowed, store), store)
     parts = [serial(records(values).take(np.arange(i, i + 2))) for i in range(0, 14, 2)]
     assert [value for part in parts for value in part.values] == list(whole.values)
-    assert whole.after == LogState({0: (TIME_MS + 13 * 60_000) * 1000})
+    assert whole.after.highest == {0: tuple((TIME_MS + i * 60_000) * 1000 for i in (13, 12, 11))}
+    assert [*whole.after.lowest[0].values()] == [TIME_MS * 1000]
+    # The watermark stands at eleven minutes of an hour.
+    assert whole.coverage == {"customer": 11 / 60}
+    assert whole.flags["history_short:customer"] == 14
 
 
 def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
     stages = windowed_stages(windowed, MemoryStore())
-    hour_later = LogState({0: (TIME_MS + 3_600_000) * 1000})
+    hour_later = LogState({0: ((TIME_MS + 3_600_000) * 1000,) * 3})
     processed = stages(records([good_record(0)]), hour_later)
     assert processed.flags["late"] == 1
-    assert (processed.writes.appends, processed.after) == ([], hour_later)
+    assert (processed.writes.appends, processed.after.highest) == ([], hour_later.highest)
     assert stages(records([good_record(0)])).flags.get("late", 0) == 0
 
 
@@ -273,7 +276,7 @@ def test_reads_wait_for_writes_and_go_to_the_namespace_of_the_worker(windowed: P
         """Notes what was asked."""
 
         def namespace(self) -> Namespace:
-            return Namespace("payments", "state-9", "topic-id", 3)
+            return Namespace("payments", "state-9", "topic-id", 3, PROCESS_KEY)
 
         def await_written(self) -> None:
             order.append("waited")
@@ -286,7 +289,7 @@ def test_reads_wait_for_writes_and_go_to_the_namespace_of_the_worker(windowed: P
     order: list[str] = []
     pipeline = load_pipeline(windowed)
     stages = make_stages(
-        pipeline, make_decoder(pipeline), Store(), b"", lambda: ROOMY, histories=Waited()
+        pipeline, pipeline.decoder(), Store(), b"", lambda: ROOMY, histories=Waited()
     )
     processed = stages(records([good_record(0)]))
     assert order == ["waited", "state-9"]

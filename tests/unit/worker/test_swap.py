@@ -38,7 +38,7 @@ from tests.payments import (
 )
 from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
 from worker import metrics
-from worker.app import load_pipeline, make_decoder, make_stages
+from worker.app import load_pipeline, make_stages
 from worker.publish import SizeLimits
 from worker.settings import WorkerSettings, load_settings
 from worker.swap import Succession, named
@@ -89,9 +89,7 @@ def worker(folder: Path) -> Succession:
 def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Succession:
     pipeline = load_pipeline(folder)
     store = MemoryStore()
-    stages = make_stages(
-        pipeline, make_decoder(pipeline), store, b"", lambda: ROOMY, now_us=lambda: 1
-    )
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY, now_us=lambda: 1)
     return Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named, clock=clock)
 
 
@@ -155,7 +153,7 @@ def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
     pipeline = load_pipeline(folder)
     location.promote("b")
     store = MemoryStore()
-    stages = make_stages(pipeline, make_decoder(pipeline), store, b"", lambda: ROOMY)
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
     worker = Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named)
     worker.look()
     assert served(worker) == ("1", "1")
@@ -387,7 +385,10 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
     assert said in refused(logs, "policy")
     assert scores(worker) == before
     (folder / "policy.yaml").write_text(f"# as it was\n{yaml.safe_dump(POLICY)}")
-    worker.look()
+    with capture_logs() as logs:
+        worker.look()
+        worker.look()
+    assert [(line["event"], line["what"]) for line in logs] == [("holds_again", "policy")]
     assert metric("fraud_worker_refused", what="policy") == 0
 
 

@@ -63,7 +63,7 @@ def read(*values: bytes | None, unreadable: int) -> Records:
 
 def test_events_for_a_table(pipeline: Pipeline) -> None:
     log = Log(read(good_record(0), good_record(1), good_record(2), unreadable=1))
-    (events,) = LogEvents(pipeline.feature_set, pipeline.settings, cast("Any", log))
+    (events,) = LogEvents(pipeline.feature_set, pipeline.settings, pipeline.rules, cast("Any", log))
     assert events.batch.event_id.to_pylist() == ["p-0", "p-2"]
     assert [(refusal.code, refusal.where) for refusal in events.refused] == [
         ("header_invalid", "partition 0, offset 1")
@@ -88,7 +88,9 @@ def test_labels(pipeline: Pipeline) -> None:
 
 def test_the_sample_of_check(pipeline: Pipeline) -> None:
     records = read(good_record(0), good_record(1), good_record(2), unreadable=1)
-    found = check_sample(pipeline.settings, pipeline.feature_set, records, None)[0]
+    found = check_sample(
+        pipeline.settings, pipeline.feature_set, pipeline.rules, {}, records, None
+    )[0]
     assert found.state is State.WARNING
     assert "1 of the last 3 would be dead letters: header_invalid 1" in found.found
 

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,7 +14,11 @@ from worker.cli.features.inputs import (
     EventsOption,
     LabelsOption,
     MoreEvents,
+    RecordTimeOption,
+    SortOption,
     known_labels,
+    require_order,
+    tell_flagged,
     tell_refused,
     tell_unknown,
 )
@@ -22,12 +26,22 @@ from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from features.build import Built, FileEvents
+    from features.build import Built, FileEvents, SortedEvents
     from features.definition import FeatureSet
     from features.labels import KnownLabels
     from worker.reading.events import LogEvents
+
+    Source = FileEvents | SortedEvents | LogEvents
+
+
+class _Columns(NamedTuple):
+    """What rows have as records: the field of their keys, partitions, a column of timestamps."""
+
+    partition_by: str | None = None
+    partitions: int | None = None
+    record_time: str | None = None
 
 
 def build(
@@ -41,7 +55,8 @@ def build(
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="Take the rows as records that this field keys, of several partitions",
+            help="Assign rows to partitions by this field, with Kafka's default partitioner; needs "
+            "--partitions.",
             show_default=False,
         ),
     ] = None,
@@ -50,46 +65,77 @@ def build(
         typer.Option(
             min=1,
             metavar="N",
-            help="and of so many, as Kafka's producer deals them out.",
+            help="Number of partitions; needs --partition-by.",
             show_default=False,
         ),
     ] = None,
+    record_time: RecordTimeOption = None,
+    sort: SortOption = False,
+    allow_late: Annotated[
+        bool, typer.Option("--allow-late", help="Write the table though over 1 % of rows are late.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a table that is there.")
+    ] = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Build a training table: features, who is who, labels, by the code that serves them.
+    """Build a training table (features, ids and keys, labels) with the code that serves them.
 
     Reads event files or, without --events, the pipeline's input topic up to
     its end as of now. Rows come in the order of the files, or by partition
-    and offset. Ends with one line of JSON on stdout.
+    and offset. Files of which more than 1 % of the rows are late, as they are
+    not in the order of time, are refused. Ends with one line of JSON on stdout.
     """
     from worker.cli.features.without_pandas import spare_pandas
 
     spare_pandas()
+    _require_free(out, force=force)
     from features.definition import load_feature_set
 
     files = [*(events or []), *(more_events or [])]
     made = load_feature_set(features_file(feature_set, pipeline))
     started = time.perf_counter()
     known = known_labels(made, labels)
-    with _source(made, files, pipeline, (partition_by, partitions)) as source:
-        built = _build(made, source, out, known, by_partition=not files)
+    columns = _Columns(partition_by, partitions, record_time)
+    with _source(made, files, pipeline, columns, sort=sort) as source:
+        in_order = bool(files) and not allow_late
+        built = _build(made, source, out, known, by_partition=not files, in_order=in_order)
+    without = bool(files) and record_time is None
+    tell_flagged(made, built.flagged, without_record_time=without)
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
 
 
+def _require_free(out: Path, *, force: bool) -> None:
+    """Raises ConfigurationError for a file that would be lost, before anything is read."""
+    from schemas.errors import ConfigurationError
+
+    if out.is_file() and not force:
+        raise ConfigurationError(
+            f"--out: {out} is there already; name another file, or overwrite it with --force"
+        )
+
+
 def _build(
     feature_set: FeatureSet,
-    source: FileEvents | LogEvents,
+    source: Source,
     out: Path,
     labels: KnownLabels | None,
     *,
     by_partition: bool,
+    in_order: bool,
 ) -> Built:
     from features.build import build as build_table
     from worker.cli.progress import progress
 
     total = source.count()
+
+    def advanced(done: int, flagged: Mapping[str, int]) -> None:
+        advance(done, total)
+        if in_order:
+            require_order(feature_set, flagged, total)
+
     with progress("building") as advance:
         return build_table(
             feature_set,
@@ -98,7 +144,7 @@ def _build(
             labels,
             partitions=source.partitions,
             by_partition=by_partition,
-            advance=lambda done: advance(done, total),
+            advance=advanced,
         )
 
 
@@ -107,17 +153,21 @@ def _source(
     feature_set: FeatureSet,
     files: list[Path],
     pipeline: Path,
-    partitioning: tuple[str | None, int | None],
-) -> Iterator[FileEvents | LogEvents]:
+    columns: _Columns,
+    *,
+    sort: bool,
+) -> Iterator[Source]:
+    from features.build import SortedEvents
     from schemas.errors import ConfigurationError
 
     if files:
-        yield _file_events(feature_set, files, *partitioning)
+        events = _file_events(feature_set, files, columns)
+        yield SortedEvents(events) if sort else events
         return
-    if partitioning != (None, None):
+    if sort or columns != _Columns():
         raise ConfigurationError(
-            "--partition-by and --partitions are for files: a topic has its partitions; leave them "
-            "out, or give --events FILE..."
+            "--partition-by, --partitions, --record-time and --sort are for files: a topic has its "
+            "partitions, timestamps and order; leave them out, or give --events FILE..."
         )
     with _log_events(feature_set, pipeline) as log_events:
         yield log_events
@@ -125,6 +175,7 @@ def _source(
 
 @contextmanager
 def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+    from models.policy import Rules, load_policy
     from schemas.errors import ConfigurationError
     from worker.reading.events import LogEvents
     from worker.reading.log import TopicLog, answering
@@ -136,26 +187,26 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
             f"{pipeline / FILE_NAME}"
         )
     settings = load_settings(pipeline)
+    rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     with (
         answering(kafka),
         TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
     ):
-        yield LogEvents(feature_set, settings, log)
+        yield LogEvents(feature_set, settings, rules, log)
 
 
-def _file_events(
-    feature_set: FeatureSet, files: list[Path], partition_by: str | None, partitions: int | None
-) -> FileEvents:
+def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> FileEvents:
     from features.build import FileEvents, Partitioning
     from schemas.errors import ConfigurationError
 
+    partition_by, partitions, record_time = columns
     if (partition_by is None) != (partitions is None):
         raise ConfigurationError("--partition-by FIELD and --partitions N go together: give both")
     partitioning = None
     if partition_by is not None and partitions is not None:
         partitioning = Partitioning.by(feature_set, partition_by, partitions)
-    return FileEvents(feature_set, files, partitioning)
+    return FileEvents(feature_set, files, partitioning, record_time=record_time)
 
 
 def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -> dict[str, Any]:
@@ -164,6 +215,8 @@ def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -
         "rows": built.rows,
         "labelled": built.labelled,
         "refused": built.refused.total(),
+        "late": built.flagged.get("late", 0),
+        "ahead": built.flagged.get("ahead", 0),
         "seconds": round(seconds, 3),
         "events_per_s": round(built.rows / seconds),
         "features": len(feature_set.names),

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import EventsOption, LabelsOption, MoreEvents, known_labels
+from worker.cli.features.inputs import (
+    EVENTS,
+    LabelsOption,
+    MoreEvents,
+    RecordTimeOption,
+    SortOption,
+    known_labels,
+    tell_flagged,
+)
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
@@ -27,10 +36,12 @@ def explain(
     *,
     feature: Annotated[str, typer.Argument(help="A feature of features.yaml.")],
     event_id: Annotated[str, typer.Argument(help="The id of an event.")],
-    events: EventsOption = None,
+    events: Annotated[list[Path], EVENTS],
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
     labels: LabelsOption = None,
+    record_time: RecordTimeOption = None,
+    sort: SortOption = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Show what one value was made from: the very events that a window counted.
@@ -39,21 +50,20 @@ def explain(
     terminal, JSON lines in a pipe: a feature, then the events that it counts,
     then the features that it is made of.
     """
-    from features.build import FileEvents
+    from features.build import FileEvents, SortedEvents
     from features.explain import Explainer
-    from schemas.errors import ConfigurationError
     from worker.cli.progress import progress
 
-    files = [*(events or []), *(more_events or [])]
-    if not files:
-        raise ConfigurationError("--events is missing: give the files that hold the event")
+    files = [*events, *(more_events or [])]
     explainer = Explainer(features_file(feature_set, pipeline))
     known = known_labels(explainer.feature_set, labels)
-    source = FileEvents(explainer.feature_set, files)
+    read = FileEvents(explainer.feature_set, files, record_time=record_time)
+    source = SortedEvents(read) if sort else read
     total = source.count()
     with progress("reading") as advance:
-        source.advance = lambda done: advance(done, total)
+        read.advance = lambda done: advance(done, total)
         explanation = explainer.explain(feature, event_id, source, known)
+    tell_flagged(explainer.feature_set, explanation.before, without_record_time=record_time is None)
     if sys.stdout.isatty():
         _tables(explanation)
     else:

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.labels import KnownLabels
 
-EventsOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--events",
-        metavar="FILE...",
-        help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
-        show_default=False,
-    ),
-]
+EVENTS = typer.Option(
+    "--events",
+    metavar="FILE...",
+    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
+    show_default=False,
+)
+EventsOption = Annotated[list[Path] | None, EVENTS]
 # `--events a b c`: an option takes one value, what follows it are arguments.
 MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
 LabelsOption = Annotated[
@@ -30,8 +28,23 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="Labels, in place of the label column of the events.",
+        help="Labels, or a table of `features build`, in place of the events' label column.",
         show_default=False,
+    ),
+]
+RecordTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--record-time",
+        metavar="COLUMN",
+        help="Column with the timestamps of the records in Kafka, for history.max_ahead.",
+        show_default=False,
+    ),
+]
+SortOption = Annotated[
+    bool,
+    typer.Option(
+        "--sort", help="Sort all rows by event time first, through a temporary file on disk."
     ),
 ]
 _SHOWN = 5
@@ -90,6 +103,50 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
     if feature_set.lookups:
         names = ", ".join(feature_set.lookups)
         note(f"lookups ({names}) take their declared defaults: what they were is nowhere kept")
+
+
+def require_order(feature_set: FeatureSet, flagged: Mapping[str, int], rows: int) -> None:
+    """Raises ConfigurationError where over 1 % of all rows are late. flagged: rows by flag so far."""
+    from features.definition.words import duration
+    from schemas.errors import ConfigurationError
+
+    late = flagged.get("late", 0)
+    if late * 100 > rows:
+        raise ConfigurationError(
+            f"--events: the rows are not in the order of time: of {rows:,} at least {late:,} are late "
+            "(older than the watermark of the rows before them by more than "
+            f"history.allowed_lateness, {duration(feature_set.allowed_lateness)}), and windows of "
+            "later rows would not count them; let --sort sort them, or take them as they are with "
+            "--allow-late"
+        )
+
+
+def tell_flagged(
+    feature_set: FeatureSet, flagged: Mapping[str, int], *, without_record_time: bool
+) -> None:
+    """Report on stderr how many rows are late, ahead of time or short of history.
+
+    And what could not be judged.
+    """
+    from features.windows.plan import SHORT
+
+    rules = feature_set.histories.rules
+    if late := flagged.get("late", 0):
+        note(f"{late:,} rows are late: windows of later rows do not count them")
+    if ahead := flagged.get("ahead", 0):
+        note(f"{ahead:,} rows are ahead of time: see that their times are right")
+    for flag, short in flagged.items():
+        kind, _, entity = flag.partition(":")
+        if kind == SHORT and short:
+            note(
+                f"{short:,} rows are short of history ({flag}): windows by {entity} look back beyond "
+                "the beginning of the input; put the events before it in front"
+            )
+    if feature_set.has_histories and rules.max_ahead is not None and without_record_time:
+        note(
+            "no --record-time: history.max_ahead is not applied, so that lateness and the flag ahead "
+            "may differ from the worker's"
+        )
 
 
 def note(text: str) -> None:

@@ -39,12 +39,12 @@ def load_labels(
     Loading the same labels again changes nothing. Ends with one line of JSON.
     """
     from features.definition import load_feature_set
-    from features.history.namespace import Namespace
     from features.labels.load import LabelLoader
     from features.labels.whole import labelled_entities
     from schemas.errors import ConfigurationError
     from worker.app import open_store
     from worker.cli.progress import progress
+    from worker.histories.state import label_namespace
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)
@@ -56,9 +56,9 @@ def load_labels(
             f"{settings.features}: no feature counts frauds (window: fraud_share): labels have "
             "nothing to be kept for"
         )
-    namespace = Namespace(feature_set.name, settings.state_name, "", 0)
     store = open_store(settings)
     try:
+        namespace = label_namespace(store, feature_set.name, settings.state_name)
         loader = LabelLoader(feature_set, store, namespace, _expire_ms(settings, feature_set))
         with _source(feature_set, settings, file) as source, progress("labels") as advance:
             total, done = source.count(), 0

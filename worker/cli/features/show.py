@@ -55,6 +55,8 @@ def _as_json(made: FeatureSet, features: Iterable[Described]) -> dict[str, Any]:
             "allowed_lateness_s": rules.allowed_lateness / 1e6,
             "duplicates_s": rules.duplicates / 1e6,
             "cap": rules.cap,
+            "watermark_support": rules.watermark_support,
+            "max_ahead_s": None if rules.max_ahead is None else rules.max_ahead / 1e6,
         },
         "flags": list(made.flag_names),
     }

@@ -36,7 +36,8 @@ def compare(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Labels, or events with a label column: what alerts are worth.",
+            help="Labels, events with a label column, or a table of `features build`: what alerts "
+            "are worth.",
             show_default=False,
         ),
     ] = None,

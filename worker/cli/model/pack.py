@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,14 @@ def pack(
         bool,
         typer.Option("--all-rounds", help="Keep the rounds after the best of an early stop."),
     ] = False,
+    missing: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The value that was missing=… when the model was trained; NaN always is.",
+            show_default="as the file says",
+        ),
+    ] = None,
     golden: Annotated[
         int, typer.Option(min=1, max=1000, help="How many golden vectors to draw.")
     ] = 128,
@@ -71,6 +80,7 @@ def pack(
         golden=golden,
         seed=seed,
         all_rounds=all_rounds,
+        missing=_number(missing),
     )
     if as_json:
         print(json.dumps(_as_json(packed, out)))
@@ -98,6 +108,19 @@ def _text(data: bytes) -> str:
     return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
 
 
+def _number(missing: float | None) -> float | None:
+    """The value of --missing, which a feature has to be able to have."""
+    from models.bundle.manifest import LARGEST
+    from schemas.errors import ConfigurationError
+
+    if missing is not None and abs(missing) > LARGEST:
+        raise ConfigurationError(
+            f"--missing: {missing:g} is no float32, so no feature has it (what is infinite is NaN "
+            "here); leave it away, or give the value that the model was trained with"
+        )
+    return missing
+
+
 def _features(path: Path) -> Sequence[NamedFeature]:
     from features.definition import load_feature_set
 
@@ -114,6 +137,7 @@ def _as_json(packed: Packed, out: Path) -> dict[str, object]:
         "trees": packed.trees,
         "features": [feature.model_dump() for feature in verified.features],
         "golden": packed.golden,
+        "missing": None if math.isnan(packed.missing) else packed.missing,
         "sums": verified.sums,
         "notes": list(packed.notes),
     }
@@ -125,6 +149,8 @@ def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
         f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
         f"{len(verified.features)} features, {packed.golden} golden vectors; it proved itself"
     )
+    if not math.isnan(packed.missing):
+        made += f"; {packed.missing:.9g} is missing, as NaN is"
     lines = [made, *(f"note: {note}" for note in packed.notes)]
     if not defined:
         lines.append(

@@ -77,6 +77,7 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
         "objective": manifest.objective,
         "trees": f"{manifest.trees:,}",
         "features": ", ".join(feature.name for feature in manifest.features),
+        "missing": "NaN" if manifest.missing == "NaN" else f"NaN and {manifest.missing:.9g}",
         "calibration": _calibration(manifest.calibration),
         "golden vectors": str(manifest.golden),
         "trained": _trained(manifest.trained),

@@ -1,0 +1,143 @@
+"""The command line as a whole: version, completion, help, and what a terminal shows of scores."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.event_files import lines, row
+from tests.healthy import edit, healthy_pipeline
+from worker.cli.commands import app
+from worker.cli.score import score
+
+PROGRAM = [sys.executable, "-c", "from worker.cli import commands; commands.main()"]
+
+
+def run(*arguments: object, **environment: str) -> Any:
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200", **environment})
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"fraud-worker {importlib.metadata.version('fraud-worker')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("fraud-worker fea", "features"), ("fraud-worker model pro", "promote")],
+)
+def test_a_shell_completes_commands(words: str, completed: str) -> None:
+    done = subprocess.run(
+        PROGRAM,
+        env={
+            **os.environ,
+            "_FRAUD_WORKER_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == [completed], done.stderr
+
+
+def _commands(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*before, name))
+        else:
+            yield (*before, name), command
+
+
+ALL = dict(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_help_marks_what_a_command_cannot_do_without(words: tuple[str, ...]) -> None:
+    told = run(*words, "--help").stdout
+    for parameter in ALL[words].params:
+        name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
+        if parameter.required:
+            assert re.search(rf"\*\s+({re.escape(name)}|{parameter.metavar})", told), (name, told)
+    assert told.count("[required]") == sum(parameter.required for parameter in ALL[words].params)
+
+
+def test_a_value_is_explained_only_with_events_and_help_says_so() -> None:
+    events = next(p for p in ALL["features", "explain"].params if p.name == "events")
+    assert events.required
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    return healthy_pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    return lines(tmp_path / "events.jsonl", [row(0), row(1)])
+
+
+def test_a_file_whose_rows_all_have_scores_is_done(events: Path, pipeline: Path) -> None:
+    result = run("score", "--events", events, "--pipeline", pipeline)
+    assert result.exit_code == 0, result.stderr
+    assert [json.loads(line)["event_id"] for line in result.stdout.splitlines()] == ["t-0", "t-1"]
+
+
+def test_refused_rows_end_the_command_with_1_after_all_others_are_scored(
+    tmp_path: Path, pipeline: Path
+) -> None:
+    path = lines(tmp_path / "events.jsonl", [row(0), row(1, transaction_id=""), row(2)])
+    result = run("score", "--events", path, "--pipeline", pipeline)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 2
+    assert "1 rows were refused" in result.stderr
+
+
+def test_a_terminal_shows_the_vector_and_the_reasons(
+    events: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reasons = {"catalogue": {"R01": {"features": ["*"], "text": "Odd", "audience": "analyst"}}}
+
+    def explained(values: dict[str, Any]) -> None:
+        values["bands"] = {"review": 1e-6}
+        values["reasons"] = reasons
+
+    edit(pipeline / "policy.yaml", explained)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    score(events=events, pipeline=pipeline)
+    shown = capsys.readouterr().out
+    assert "AMOUNT 10" in shown
+    assert "AVG_AMOUNT missing" in shown
+    assert re.search(r"R01 \+\d", shown), shown
+
+
+def test_a_terminal_shows_which_rows_were_refused(
+    tmp_path: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = lines(tmp_path / "events.jsonl", [row(0), row(1, transaction_id="")])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with pytest.raises(typer.Exit) as ended:
+        score(events=path, pipeline=pipeline)
+    assert ended.value.exit_code == 1
+    assert "row 1: event_id_missing: " in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""Rules on how Kafka clients find the brokers and prove who they are.
+
+librdkafka refuses some of these by its own names, and takes others in silence: with an address that
+it cannot read it has no brokers at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+Option = str | int | float | bool
+
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][\w+.-]*)://)?"
+    r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+)"
+    r"(?::(?P<port>\d{1,5}))?/?"
+)
+_SCHEMES = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+_MOST_PORT = 65_535
+_WITH_PASSWORD = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_CLIENT_SECRETS = (
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.client.credentials.client.secret",
+)
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+def require_addresses(text: str) -> None:
+    """Raise ValueError unless ``text`` is host:port, or several, comma-separated."""
+    for part in map(str.strip, text.split(",")):
+        found = _ADDRESS.fullmatch(part)
+        if found is None or int(found["port"] or 0) > _MOST_PORT:
+            raise ValueError(
+                f"has {part!r}, which is no host:port; write it like kafka-1:9092,kafka-2:9092, an "
+                "IPv6 address in brackets"
+            )
+        scheme = found["scheme"]
+        if scheme is not None and scheme.lower() not in _SCHEMES:
+            raise ValueError(
+                f"has {part!r}, and brokers have no {scheme}://; write host:port alone: TLS and "
+                "SASL are security.protocol in kafka.options"
+            )
+
+
+def require_credentials(
+    options: Mapping[str, Option], secrets: Collection[str], *, has_password: bool
+) -> None:
+    """Raise ValueError where SASL lacks what its mechanism needs.
+
+    Args:
+        options: Of librdkafka.
+        secrets: Options whose values are in files.
+        has_password: Whether a file with the SASL password is named.
+    """
+    protocol = str(options.get("security.protocol", ""))
+    if not protocol.lower().startswith("sasl_"):
+        return
+    mechanism = str(options.get("sasl.mechanism", options.get("sasl.mechanisms", "")))
+    if not mechanism:
+        raise ValueError(
+            f"options: security.protocol is {protocol} and sasl.mechanism is missing; set it to "
+            f"{', '.join(_WITH_PASSWORD)} or OAUTHBEARER"
+        )
+    if mechanism in _WITH_PASSWORD:
+        _require_password(mechanism, options, has_password=has_password)
+    elif mechanism == "OAUTHBEARER":
+        _require_tokens(options, secrets)
+
+
+def _require_password(mechanism: str, options: Mapping[str, Option], *, has_password: bool) -> None:
+    missing = [] if "sasl.username" in options else ["sasl.username in kafka.options"]
+    missing += [] if has_password else ["kafka.password_file, the file with the password"]
+    if missing:
+        raise ValueError(
+            f"options: sasl.mechanism is {mechanism}, which needs a user and a password; add "
+            f"{' and '.join(missing)}"
+        )
+
+
+def _require_tokens(options: Mapping[str, Option], secrets: Collection[str]) -> None:
+    known = {**options, **dict.fromkeys(secrets, "")}
+    if str(options.get("enable.sasl.oauthbearer.unsecure.jwt", "")).lower() == "true":
+        return
+    method = str(options.get("sasl.oauthbearer.method", ""))
+    if method.lower() != "oidc":
+        raise ValueError(
+            "options: sasl.mechanism is OAUTHBEARER and nothing gets a token; set "
+            "sasl.oauthbearer.method: oidc, sasl.oauthbearer.client.id and "
+            "sasl.oauthbearer.token.endpoint.url, and name the file of the client secret in "
+            "kafka.secret_files: {sasl.oauthbearer.client.secret: FILE}"
+        )
+    grant = str(options.get("sasl.oauthbearer.grant.type", ""))
+    metadata = str(options.get("sasl.oauthbearer.metadata.authentication.type", "none"))
+    if grant == _JWT_BEARER or metadata.lower() != "none":
+        return
+    if not any(name in known for name in _CLIENT_SECRETS):
+        raise ValueError(
+            "options: sasl.oauthbearer.method is oidc and the client secret is missing; name its "
+            "file in kafka.secret_files: {sasl.oauthbearer.client.secret: FILE}"
+        )
