@@ -34,6 +34,9 @@ Run = Sequence[tuple[Mark, Report]]
 _NOTHING = Parcel((), (), None, ())
 # Each parcel waits for the acknowledgement of the one before; each round is a transaction.
 _PARTS = 16
+# The timestamp of a score is the time of its sending, and about the same for all that are sent
+# together: after so many refusals for that reason suspects are not told apart any more.
+_TIMED = 8
 _REMEDIES = {
     KafkaError.INVALID_TIMESTAMP: "widen message.timestamp.before.max.ms and "
     "message.timestamp.after.max.ms of the topic, and compare the clocks of worker and brokers",
@@ -58,6 +61,7 @@ class Answers:
         self._oversize: set[Position] = set()
         self._written: set[Mark] = set()
         self._apart: list[list[Mark]] = []
+        self._timed = 0
 
     def final(self) -> Processed:
         """The processed micro-batch, with a dead letter in place of each refused score."""
@@ -102,15 +106,24 @@ class Answers:
                 continue
             code = _code(run, error)
             is_score = isinstance(run[0][0], int)
-            if _is_suspicion(run, code) and (is_score or code in SIZE_CODES):
+            all_alike = code == KafkaError.INVALID_TIMESTAMP and self._timed >= _TIMED
+            if _is_suspicion(run, code) and not all_alike and (is_score or code in SIZE_CODES):
                 self._divide([mark for mark, _ in run])
                 continue
             told = _told(run[0][1], code)
             log.warning("records_refused", records=len(run), reason=told)
+            if code == KafkaError.INVALID_TIMESTAMP:
+                self._note_late(len(run))
             for mark, report in run:
                 if not self._replaced(mark, report, code, told):
                     hopeless = told
         return hopeless
+
+    def _note_late(self, records: int) -> None:
+        """Count refused timestamps; many of them have what is left sent together again, once."""
+        before, self._timed = self._timed, self._timed + records
+        if before < _TIMED <= self._timed:
+            self._apart.clear()
 
     def _marks(self) -> Iterator[Mark]:
         """All answers, written or not."""

@@ -167,6 +167,9 @@ class ExactlyOnce(_Delivery):
         reason: KafkaError = error.args[0]
         if _is_final(reason):
             return self._final("the transaction was refused for good", reason)
+        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            # The state may be what a refusal left behind, told before the refusal itself.
+            producer.poll(_LOOK_S)
         if reason.code() in REFUSED_CODES or self._reports.refusals:
             # The abort serves the reports that are still to come.
             self._abort(producer)

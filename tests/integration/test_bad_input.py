@@ -19,7 +19,7 @@ from tests.payments import (
     output_too_large,
     write_pipeline,
 )
-from tests.raw_produce import RawRecord, produce
+from tests.raw_produce import RawProducer, RawRecord
 from tests.worker_process import read_until, worker
 from worker.checks.sample import read_sample
 from worker.dead_letter import LARGEST_OVERSIZE_BYTES
@@ -122,9 +122,10 @@ def test_names_of_headers_that_are_not_utf8_cost_their_records_and_nothing_else(
     for number, name in enumerate(names):
         hostile = [(b"before", b"1"), (name, b"2"), (name, None), (b"after", b"3")]
         odd = [(b"", b"1"), (b"twice", None), (b"twice", b""), ("ü".encode(), b"\xff")]
-        records.append(RawRecord(good_record(number), now, b"k", hostile))
-        records.append(RawRecord(good_record(number), now, b"k", odd))
-    assert produce(kafka.bootstrap, topics["input_topic"], records) == 0
+        records.append(RawRecord(b"k", good_record(number), hostile, now))
+        records.append(RawRecord(b"k", good_record(number), odd, now))
+    with RawProducer(kafka.bootstrap) as producer:
+        producer.produce(topics["input_topic"], 0, records)
 
     sample = read_sample(load_settings(pipeline), 1)
     assert len(sample.faults) == len(sample) // 2 == 25
@@ -145,10 +146,10 @@ def test_headers_that_cannot_be_read_leave_no_trace_in_the_process(
 ) -> None:
     """The client leaves a list with a NULL behind: it must come into no hands, nor an exception."""
     topic = make_topic("hostile")
-    record = RawRecord(
-        b"v", int(time.time() * 1000), b"k", [(name, b"1") for name in HOSTILE_NAMES]
-    )
-    assert produce(kafka.bootstrap, topic, [record] * 1000) == 0
+    hostile = [(name, b"1") for name in HOSTILE_NAMES]
+    record = RawRecord(b"k", b"v", hostile, int(time.time() * 1000))
+    with RawProducer(kafka.bootstrap) as producer:
+        producer.produce(topic, 0, [record] * 1000)
     messages = read_until(kafka.bootstrap, [topic], 1000)
     for _ in range(3):
         found = records_of(topic, messages[:300])

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from confluent_kafka import Message, Producer
 
+from tests.raw_produce import CODECS, RawProducer, RefusedError
 from tests.system.hostile_records import Hostile, Maker
-from tests.system.raw_produce import CODECS, RawProducer, RefusedError
 
 _LONGEST_BATCH = 30
 _LARGE = 50_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.raw_produce import RawProducer, RefusedError
 from tests.system.hostile_bodies import Kinds, Sizes, filler, near
 from tests.system.hostile_records import Maker
 from tests.system.load import FIRST_TIME_MS, STEP_MS, TERMINALS, Load
-from tests.system.raw_produce import RawProducer, RefusedError
 from tests.system.rig import Rig
 
 _SHARE = 0.004

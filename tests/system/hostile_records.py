@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from tests.raw_produce import RawRecord
 from tests.system.hostile_bodies import Kinds, Sizes, filler, near
-from tests.system.raw_produce import RawRecord
 
 COPIED_HEADER = "trace"
 _PREFIX = b"__worker.errors."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,14 @@ def test_rounding_of_large_margins_is_no_fault_and_a_lost_feature_is(tmp_path: P
     matrix = matrix_of(2_000, FEATURES, 3)
     labels = np.nan_to_num(matrix[:, 0] + matrix[:, 1] * matrix[:, 2]) * 1_000
     params = {"objective": "reg:squarederror", "base_score": 0.0, "seed": 3, "nthread": 1}
-    booster = xgb.train(params, xgb.DMatrix(matrix, label=labels), 200)
+    trees = json.loads(xgb.train(params, xgb.DMatrix(matrix, label=labels), 200).save_raw("json"))
+    # Margins this large come of a regression only; bundles are of models that give log-odds.
+    trees["learner"]["objective"] = {
+        "name": "binary:logistic",
+        "reg_loss_param": {"scale_pos_weight": "1"},
+    }
+    trees["learner"]["learner_model_param"]["base_score"] = "5E-1"
+    booster = xgb.Booster(model_file=bytearray(json.dumps(trees).encode()))
     path = tmp_path / "bundle"
     write_bundle(path, booster, name="r", version="1", features=[reference(n) for n in NAMES])
     backend = open_backend(load_bundle(path), "cpu", threads=1)

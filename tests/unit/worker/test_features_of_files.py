@@ -50,7 +50,7 @@ def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> Non
     assert (said["refused"], said["late"], said["ahead"], said["features"]) == (0, 0, 0, 15)
     assert said["fingerprint"] == handbook().fingerprint
     assert said["events_per_s"] == pytest.approx(200 / said["seconds"], rel=0.05)
-    assert result.stderr == ""
+    assert all("short of history" in line for line in result.stderr.splitlines())
 
 
 def test_a_table_that_is_there_is_overwritten_only_when_told_so(
@@ -75,7 +75,7 @@ def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:
     bare = write(tmp_path / "bare.parquet", whole.drop_columns(["TX_FRAUD"]))
     run("build", "--set", SET, "--events", events, "--out", table)
     result = run("build", "--set", SET, "--events", bare, "--labels", table, "--out", again)
-    assert result.stderr == ""
+    assert all("short of history" in line for line in result.stderr.splitlines())
     for column in ("label", "label_time", "TERMINAL_ID_RISK_30DAY_WINDOW"):
         assert pq.read_table(again)[column].equals(pq.read_table(table)[column]), column
 

@@ -154,6 +154,27 @@ def test_refused_scores_of_a_large_micro_batch_are_found_in_few_rounds(
     assert len(bench.producers) <= rounds + 1
 
 
+def test_refused_times_of_sending_are_not_searched_for_without_end() -> None:
+    """A topic whose message.timestamp.before.max.ms is about as long as a record takes to arrive.
+
+    Each time another record is too late by a little, and the client reports its whole batch.
+    """
+    rounds = 0
+
+    def rule(record: Sent) -> int | None:
+        nonlocal rounds
+        if record.topic != "scores" or rounds == len(bench.producers):
+            return None
+        rounds = len(bench.producers)
+        return KafkaError.INVALID_TIMESTAMP
+
+    bench = Refusing("exactly_once", rule, {0: 40}, 40)
+    bench.run()
+    assert bench.answers == once({0: 40})
+    assert set(bench.codes.values()) == {"output_refused"}
+    assert len(bench.producers) <= 20
+
+
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_the_dead_letter_of_a_refused_score_says_what_the_topic_said_and_what_to_do(
     guarantee: str,
