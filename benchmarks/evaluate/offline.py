@@ -21,7 +21,8 @@ from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.training.folds import make_fold
 from models.training.plan import Plan, make_plan
-from models.training.search import Params, Tried
+from models.training.recipes import Params
+from models.training.search import Tried
 from models.training.table import TrainingTable
 from models.training.train import Wishes, train
 from models.training.write import Wanted, write_training
@@ -79,8 +80,9 @@ def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
     """Margins by the bundle as it is written, from the features of the table."""
     plan = _plan(table, split, _FOLDS)
     since, until = _time(split.test_from), _time(split.test_until)
-    events = table.read(plan.train_from, until)
-    fold = make_fold(events, plan.train_from, LENGTHS, known_by=np.iinfo(np.int64).max)
+    train_from = plan.train_from(plan.spans[0])
+    events = table.read(train_from, until)
+    fold = make_fold(events, train_from, LENGTHS, known_by=np.iinfo(np.int64).max)
     rows = events.between(since, until)
     labels = events.labels_known(np.iinfo(np.int64).max)
     backend = CpuBackend(load_bundle(bundle), available_threads())

@@ -23,16 +23,24 @@ WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
 )
 
-_DURATION = re.compile(r"([1-9][0-9]*)\s*([smhd])")
+_DURATION = re.compile(r"(0|[1-9][0-9]*)\s*([smhd])")
 
 
-def _duration(found: object) -> int:
+def parse_delay(found: object) -> int:
+    """Microseconds of ``7d`` or ``0s``. Raises ValueError."""
     matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
     if matched is None:
         raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
     duration = int(matched[1]) * MICROSECONDS[matched[2]]
     if duration > MAX_DURATION:
         raise ValueError(f"{found!r} is longer than a hundred years")
+    return duration
+
+
+def _duration(found: object) -> int:
+    duration = parse_delay(found)
+    if not duration:
+        raise ValueError(f"{found!r} is no duration above 0: write one like 7d")
     return duration
 
 
@@ -75,7 +83,9 @@ def _entities(found: object) -> object:
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
-"""Microseconds, written as ``7d``."""
+"""Microseconds, written as ``7d``; above 0."""
+Delay = Annotated[int, BeforeValidator(parse_delay)]
+"""Likewise, or 0."""
 FieldPath = Annotated[
     str, BeforeValidator(_one_field), StringConstraints(min_length=1, max_length=512)
 ]
@@ -123,7 +133,7 @@ class LabelSpec(Strict):
     """``label: {field, delay}``: only in files, never on the wire."""
 
     field: FieldPath
-    delay: Duration
+    delay: Delay
 
 
 def _time(found: object) -> object:
@@ -241,7 +251,7 @@ class FeatureSpec(Strict):
     window: Aggregate | None = None
     by: str | None = None
     over: Duration | None = None
-    delay: Duration | None = None
+    delay: Delay | None = None
     of: str | None = None
     scale: Annotated[int, Field(ge=0, le=9)] | None = None
     where: str | None = None

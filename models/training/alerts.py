@@ -45,14 +45,15 @@ def alerts_at(scored: OutOfFold, threshold: float, review_cost: int) -> Alerts:
     alerted = scored.scores >= threshold
     frauds = alerted & (scored.labels == 1)
     days, places = np.unique(scored.days, return_inverse=True)
-    pairs = np.unique(np.stack([places[alerted], scored.cards[alerted]]), axis=1)
+    many = int(scored.cards.max(initial=0)) + 1
+    pairs = np.unique(places[alerted] * many + scored.cards[alerted])
     saved = None
     if scored.amounts is not None:
-        saved = (int(scored.amounts[frauds].sum()) - pairs.shape[1] * review_cost) / len(days)
+        saved = (int(scored.amounts[frauds].sum()) - len(pairs) * review_cost) / len(days)
     return Alerts(
         threshold,
         _range(places[alerted], len(days)),
-        _range(pairs[0], len(days)),
+        _range(pairs // many, len(days)),
         float(frauds.sum() / max(1, alerted.sum())),
         float(frauds.sum() / max(1, (scored.labels == 1).sum())),
         saved,
@@ -64,25 +65,31 @@ def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
 
     None where there are not so many cards.
     """
-    days = np.unique(scored.days)
-    order = np.lexsort((-scored.scores, scored.cards, scored.days))
-    day, card = scored.days[order], scored.cards[order]
-    highest = np.ones(len(order), np.bool_)
-    highest[1:] = (day[1:] != day[:-1]) | (card[1:] != card[:-1])
-    scores = np.sort(scored.scores[order][highest])[::-1]
-    place = round(cards_a_day * len(days))
-    if not 0 < place <= len(scores):
-        return None
-    return _rounded_up(float(scores[place - 1]))
+    return _threshold_at(_highest_scores(scored), cards_a_day * len(np.unique(scored.days)))
 
 
-def alert_table(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
-    """One row for each number of cards a day that can be reached, highest threshold first."""
-    found = (threshold_for(scored, budget) for budget in budgets)
+def alerts_by_budget(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
+    """One for each number of cards a day that can be reached, highest threshold first."""
+    highest, days = _highest_scores(scored), len(np.unique(scored.days))
+    found = (_threshold_at(highest, budget * days) for budget in budgets)
     thresholds = {threshold for threshold in found if threshold is not None}
     return [
         alerts_at(scored, threshold, review_cost) for threshold in sorted(thresholds, reverse=True)
     ]
+
+
+def _highest_scores(scored: OutOfFold) -> npt.NDArray[np.float64]:
+    """The highest score of each card on each day, highest first."""
+    order = np.lexsort((-scored.scores, scored.cards, scored.days))
+    day, card = scored.days[order], scored.cards[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (day[1:] != day[:-1]) | (card[1:] != card[:-1])
+    return np.sort(scored.scores[order][first])[::-1]
+
+
+def _threshold_at(highest: npt.NDArray[np.float64], cards: float) -> float | None:
+    place = round(cards)
+    return _rounded_up(float(highest[place - 1])) if 0 < place <= len(highest) else None
 
 
 def _range(places: npt.NDArray[Any], days: int) -> Range:

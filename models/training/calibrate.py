@@ -17,7 +17,7 @@ _FEW: Final = 100
 _LEAST_STEP = 1e-9
 _LEAST_SLOPE = 0.01
 _PIECE, _MOST_PIECES, _LINE_KNOTS = 0.5, 8, 33
-_FARTHEST, _HALVINGS, _SATURATED = 5.0, 30, 30.0
+_HALVINGS, _SATURATED, _FARTHEST = 60, 30.0, 700.0
 
 Knot = tuple[float, float]
 """A margin and its log-odds."""
@@ -69,30 +69,50 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
     at = np.linspace(low, max(high, low + 1.0), _LINE_KNOTS)
     share = float(labels.mean())
     odds = math.log(share / (1.0 - share)) + slope * (at - float(margins.mean()))
-    return _rising(at, np.clip(odds, -_SATURATED, _SATURATED))
+    return _rising(at, odds)
 
 
 def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
     """The curve through the knots, moved in log-odds until it expects this many frauds.
 
-    By `_FARTHEST` at most: a curve that is farther off is no matter of a shift.
-
-    Straight lines between knots lie above what is curved there.
+    Straight lines between knots lie above what is curved there, the farther the knots are apart;
+    where margins tell frauds from the others, that takes a move of any size. The search spans
+    all of them: at its ends every event is a fraud, or none.
     """
     at = [margin for margin, _ in knots]
-    odds = [odds for _, odds in knots]
+    odds = np.array([odds for _, odds in knots])
 
-    def moved(by: float) -> Calibration:
-        return Calibration(at, [_score(one + by) for one in odds])
+    def expects_more(by: float) -> bool:
+        curve = _moved(at, odds + by)
+        return curve is None or curve.apply(margins).sum() > frauds
 
-    low, high = -_FARTHEST, _FARTHEST
+    reach = float(np.abs(odds).max()) + _SATURATED
+    low, high = -reach, reach
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if moved(middle).apply(margins).sum() > frauds:
+        if expects_more(middle):
             high = middle
         else:
             low = middle
-    return moved(low)
+    moved = _moved(at, odds + low)
+    if moved is None:  # pragma: no cover  low is an end, or a curve that there was
+        raise ValueError("no calibration curve expects as many frauds as there were")
+    return moved
+
+
+def _moved(at: list[float], odds: Floats) -> Calibration | None:
+    """The curve through knots, without those that float64 cannot tell from the one before.
+
+    None where fewer than two are left: all scores are 1 then.
+    """
+    knots: list[Knot] = []
+    for margin, score in zip(at, map(_score, odds.tolist()), strict=True):
+        if score < 1.0 and (not knots or score > knots[-1][1]):
+            knots.append((margin, score))
+    if len(knots) < 2:
+        return None
+    margins, scores = zip(*knots, strict=True)
+    return Calibration(margins, scores)
 
 
 def _joined(steps: Floats, least: int) -> Floats:
@@ -107,7 +127,7 @@ def _joined(steps: Floats, least: int) -> Floats:
 
 
 def _rising(margins: Floats, odds: Floats) -> list[Knot]:
-    """Knots of which each has a higher score than the one before, and some between them.
+    """Knots of which each has higher log-odds than the one before, and some between them.
 
     A line straight in the score would lie above: few frauds are far apart, and between them scores
     grow by orders of magnitude. So it bends as log-odds do.
@@ -115,7 +135,7 @@ def _rising(margins: Floats, odds: Floats) -> list[Knot]:
     knots = [(float(margins[0]), float(odds[0]))]
     for knot in zip(margins.tolist(), odds.tolist(), strict=True):
         last = np.array(knots[-1])
-        if _score(knot[1]) > _score(last[1]) + _LEAST_STEP:
+        if knot[1] > last[1] + _LEAST_STEP:
             way = np.array(knot) - last
             pieces = min(_MOST_PIECES, math.ceil(way[0] / _PIECE))
             between = (last + way * (piece / pieces) for piece in range(1, pieces))
@@ -124,4 +144,4 @@ def _rising(margins: Floats, odds: Floats) -> list[Knot]:
 
 
 def _score(odds: float) -> float:
-    return 1.0 / (1.0 + math.exp(-odds))
+    return 1.0 / (1.0 + math.exp(-max(odds, -_FARTHEST)))

@@ -31,15 +31,16 @@ def fit(
     rounds: int = 100,
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
+    weights: npt.NDArray[np.float32] | None = None,
 ) -> xgb.Booster:
     """A booster of `rounds` trees on `matrix` float32[N, F] (NaN is missing) and `labels` 0/1 [N].
 
-    `params` are XGBoost's and win over DEFAULT_PARAMS. Equal input, seed and threads give an equal
+    `params` are XGBoost's and win over DEFAULT_PARAMS. `weights`: float32[N]. Equal input, seed and threads give an equal
     model. Raises ValueError when shapes differ, a value is infinite, or one of the classes is
     absent.
     """
     max_bin = (params or {}).get("max_bin", MAX_BIN)
-    data = binned(matrix, labels, threads=threads, max_bin=max_bin)
+    data = binned(matrix, labels, threads=threads, max_bin=max_bin, weights=weights)
     return boost(data, rounds, seed=seed, threads=threads, params=params)
 
 
@@ -49,6 +50,7 @@ def binned(
     *,
     threads: int,
     max_bin: int = MAX_BIN,
+    weights: npt.NDArray[np.float32] | None = None,
 ) -> xgb.QuantileDMatrix:
     """What `boost` learns from: the matrix, each column cut into at most `max_bin` bins.
 
@@ -65,7 +67,12 @@ def binned(
     if np.isinf(matrix).any():
         raise ValueError("infinite values in the training matrix; NaN means missing")
     return xgb.QuantileDMatrix(
-        matrix, label=labels, missing=np.nan, nthread=threads, max_bin=max_bin
+        matrix,
+        label=labels,
+        weight=weights,
+        missing=np.nan,
+        nthread=threads,
+        max_bin=max_bin,
     )
 
 
@@ -82,7 +89,9 @@ def boost(
 
     params: as for `fit`, with the `max_bin` of `data`. advance: told how many rounds are done.
     """
-    chosen = {**DEFAULT_PARAMS, "seed": seed, "nthread": threads, **(params or {})}
+    # Its warnings are for those who call XGBoost: our parameters are not theirs to change.
+    own = {"seed": seed, "nthread": threads, "verbosity": 0}
+    chosen = {**DEFAULT_PARAMS, **own, **(params or {})}
     callbacks = [_Told(advance)] if advance else None
     booster = xgb.train(chosen, data, num_boost_round=rounds, callbacks=callbacks)
     # Left on a GPU, it would warn of each matrix in main memory, and predict on the CPU.

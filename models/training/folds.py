@@ -12,21 +12,37 @@ import numpy.typing as npt
 from models.training.table import UNKNOWN, LabelledEvents
 
 DAY: Final = 86_400_000_000
+_BLOCKED_DAYS: Final = 7
 Rows = npt.NDArray[np.intp]
 Labels = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Days before the delay that a model learns from.
+
+    Attributes:
+        days: The last so many; None for all that there are.
+        half_life: Days in which the weight of an event halves; None where all weigh alike.
+    """
+
+    days: float | None
+    half_life: float | None = None
+
+    def __str__(self) -> str:
+        days = "all days" if self.days is None else f"{self.days:g} days"
+        if self.half_life is None:
+            return days
+        return f"{days} with a half-life of {self.half_life:g} days"
+
+
+@dataclass(frozen=True, slots=True)
 class Lengths:
-    """Days: trained on, waited for labels, assessed."""
+    """Days: trained on, waited for labels, assessed; parts of a day in the first two."""
 
-    train: int = 7
-    delay: int = 7
+    train: float = 7
+    delay: float = 7
     assess: int = 7
-
-    @property
-    def total(self) -> int:
-        return self.train + self.delay + self.assess
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,17 +66,19 @@ def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_b
     """The fold trained from a time on.
 
     A card is known to be compromised, and from that day on not assessed, once a label says so of
-    an event since ``train_from``. known_by: labels of assessed events that are known later do not
-    count.
+    one of its events in the last seven days of training or later: those cards were blocked, and
+    what is assessed is the same however many days are trained on. known_by: labels of assessed
+    events that are known later do not count.
     """
-    train_until = train_from + lengths.train * DAY
-    begin = train_until + lengths.delay * DAY
+    begin = train_from + microseconds(lengths.train) + microseconds(lengths.delay)
+    train_until = begin - microseconds(lengths.delay)
     then = events.labels_known(begin)
     train = events.between(train_from, train_until)
     train = train[then[train] != UNKNOWN]
     finally_known = events.labels_known(known_by)
+    blocked_from = max(train_from, train_until - _BLOCKED_DAYS * DAY)
     days = [begin + day * DAY for day in range(lengths.assess)]
-    assess = np.concatenate([_assessed(events, train_from, day) for day in days])
+    assess = np.concatenate([_assessed(events, blocked_from, day) for day in days])
     assess = assess[finally_known[assess] != UNKNOWN]
     return Fold(
         train,
@@ -73,21 +91,39 @@ def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_b
 
 
 def earlier_folds(
-    events: LabelledEvents, train_from: int, lengths: Lengths, count: int
+    events: LabelledEvents, begin: int, span: Span, lengths: Lengths, count: int
 ) -> Iterator[Fold]:
-    """The folds before the test of a model that is trained from a time on, latest first.
+    """The folds before a model that goes to work at a time, latest first.
 
-    They end no later than the last day of training, and hold no label that is not known when that
-    test begins. Fewer than ``count`` where the events do not reach back so far.
+    They end no later than the labels that are known then, and hold no other label. Fewer than
+    ``count`` where the events do not reach back so far.
+
+    Args:
+        events: In order of time.
+        begin: When the model goes to work; a midnight.
+        span: What each fold is trained on.
+        lengths: Of the delay and of the assessed days.
+        count: How many at most.
     """
-    train_until = train_from + lengths.train * DAY
-    known_by = train_until + lengths.delay * DAY
-    first = int(events.times[0]) if len(events.times) else train_until
-    for number in range(count):
-        begin = train_until - (number * lengths.assess + lengths.total) * DAY
-        if begin < first // DAY * DAY:
+    first = int(events.times[0]) // DAY * DAY if len(events.times) else begin
+    end = begin - int(lengths.delay) * DAY
+    for number in range(1, count + 1):
+        assessed_from = end - number * lengths.assess * DAY
+        train_from = span_start(span, assessed_from - microseconds(lengths.delay), first)
+        train = (assessed_from - train_from) / DAY - lengths.delay
+        if train_from < first or train <= 0:
             return
-        yield make_fold(events, begin, lengths, known_by)
+        yield make_fold(events, train_from, Lengths(train, lengths.delay, lengths.assess), begin)
+
+
+def span_start(span: Span, until: int, first: int) -> int:
+    """When the events of a span that ends at a time begin; `first` for all."""
+    return first if span.days is None else until - microseconds(span.days)
+
+
+def microseconds(days: float) -> int:
+    """Microseconds of days, which may be parts of one."""
+    return round(days * DAY)
 
 
 def _assessed(events: LabelledEvents, since: int, day: int) -> Rows:

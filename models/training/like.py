@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.bundle import read_manifest
-from models.training.search import Params
+from models.training.folds import Span
+from models.training.recipes import Params
 from schemas.errors import ConfigurationError
 
-# Of the machine or of the features: not taken over.
-_NOT_TAKEN = {"rounds", "device", "monotone_constraints"}
+# Of the machine, of the features or of the rows: not taken over.
+_NOT_TAKEN = {
+    *("rounds", "device", "monotone_constraints"),
+    *("days", "half_life", "legitimate_share", "fraud_share"),
+}
+# Of bundles that do not tell: there was no choice before.
+_DAYS = 7
 
 
 class Like(NamedTuple):
-    """Parameters and rounds of a model, and the value that it takes as missing (NaN: none)."""
+    """Parameters and rounds of a model, the value that it takes as missing (NaN: none), its days."""
 
     chosen: tuple[Params, int]
     missing: float
+    span: Span
 
 
 def parameters_of(bundle: Path) -> Like:
@@ -31,4 +38,9 @@ def parameters_of(bundle: Path) -> Like:
             "has written"
         )
     params = {k: v for k, v in trained.params.items() if k not in _NOT_TAKEN}
-    return Like((params, rounds), manifest.missing_value)
+    days, half_life = trained.params.get("days", _DAYS), trained.params.get("half_life")
+    span = Span(
+        days if isinstance(days, int | float) else None,
+        half_life if isinstance(half_life, int | float) else None,
+    )
+    return Like((params, rounds), manifest.missing_value, span)

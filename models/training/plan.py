@@ -1,84 +1,221 @@
-"""Which days a model is trained on, and which earlier ones it is chosen by."""
+"""Days that a model may learn from, and the earlier folds that choose among them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from math import ceil
+from typing import Final
 
-from models.training.folds import DAY, Lengths
+from models.training.folds import DAY, Lengths, Span, microseconds, span_start
+from models.training.stray import require_no_strays
 from models.training.table import TrainingTable
 from schemas.errors import ConfigurationError
 
-_TRAIN_DAYS = 7
+SPANS: Final = (7, 30, 90)
+"""Days, beside all of them."""
+_HALF_LIFE: Final = 30
+_ASSESS_DAYS: Final = 7
+_MOST_ROWS: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Trained on `lengths.train` days from `train_from` on, chosen by `folds` earlier folds.
+    """Trained on one of `spans`, which end at `train_until`, chosen by `folds` earlier folds.
 
-    train_from: microseconds since 1970 UTC, a midnight.
+    Attributes:
+        begin: When the model goes to work; labels known later are not learned from. A midnight.
+        first: The first day of the table. Both in microseconds since 1970 UTC.
+        spans: Those that the earlier folds choose from, shortest first.
+        delay: Days until labels are known.
+        assess: Days of each fold.
+        folds: How many there are.
     """
 
-    train_from: int
-    lengths: Lengths
+    begin: int
+    first: int
+    spans: tuple[Span, ...]
+    delay: float
+    assess: int
     folds: int
 
     @property
     def train_until(self) -> int:
-        return self.train_from + self.lengths.train * DAY
+        return self.begin - microseconds(self.delay)
 
     @property
-    def known_by(self) -> int:
-        """When the model would go to work; what is not known then is not learned from."""
-        return self.train_until + self.lengths.delay * DAY
+    def lengths(self) -> Lengths:
+        """Of the shortest span."""
+        return self.lengths_of(self.spans[0])
+
+    def lengths_of(self, span: Span) -> Lengths:
+        days = (self.train_until - self.train_from(span)) / DAY
+        return Lengths(days, self.delay, self.assess)
+
+    def train_from(self, span: Span) -> int:
+        return span_start(span, self.train_until, self.first)
 
     @property
-    def first(self) -> int:
+    def reads_from(self) -> int:
         """The earliest event that is needed."""
-        back = self.folds * self.lengths.assess + self.lengths.train + self.lengths.delay
-        return min(self.train_from, self.train_until - back * DAY)
+        back = microseconds(self.folds * self.assess + self.delay)
+        starts = (span_start(span, self.train_until - back, self.first) for span in self.spans)
+        return max(self.first, min(starts))
+
+    @property
+    def reads_until(self) -> int:
+        """Where the last assessed day ends."""
+        return self.begin - int(self.delay) * DAY
 
 
 def make_plan(
     table: TrainingTable,
     *,
-    since: date | None,
-    last: date | None,
-    delay: int | None,
-    assess: int,
-    folds: int,
+    since: date | None = None,
+    last: date | None = None,
+    delay: float | None = None,
+    assess: int | None = None,
+    folds: int = 4,
+    span: Span | None = None,
 ) -> Plan:
     """The plan that is asked for.
 
-    since, last: the first and the last day to train on; by default the last seven days of the table
-    whose labels are all known. delay: days until labels are known; by default the longest of the
-    table. assess: days of each fold. Folds that the table does not reach back for are left out. Raises ConfigurationError where
-    the days are not there, or none of the folds is.
+    Args:
+        table: What there is to learn from.
+        since: The first day to train on; None leaves the span to the earlier folds.
+        last: The last day; by default the last one whose labels are all known.
+        delay: Days until labels are known; by default the longest of the table.
+        assess: Days of each fold; by default seven, or fewer where the table is short.
+        folds: Earlier folds; those that the table does not reach back for are left out.
+        span: No choice: that of a model trained before.
+
+    Raises:
+        ConfigurationError: where the days are not there, or none of the folds is.
     """
     if not len(table):
         raise ConfigurationError(f"--features: {table.path} holds no events")
+    require_no_strays(table, until_given=last is not None)
     if delay is None:
-        delay = -(-table.longest_delay() // DAY)
+        delay = _whole_days(table.longest_delay())
     first = int(table.times.min()) // DAY * DAY
     end = (int(table.times.max()) // DAY + 1) * DAY
-    until = end - delay * DAY if last is None else _midnight(last) + DAY
-    train_from = until - _TRAIN_DAYS * DAY if since is None else _midnight(since)
-    if not first <= train_from < until <= end:
-        raise ConfigurationError(
-            f"--from and --until: {_day(train_from)} to {_day(until - DAY)} are no days of "
-            f"{table.path}, which has events from {_day(first)} to {_day(end - DAY)}"
-        )
-    lengths = Lengths((until - train_from) // DAY, delay, assess)
-    back = (until - first) // DAY - lengths.train - lengths.delay
-    possible = min(folds, back // assess)
+    begin = end if last is None else _midnight(last) + DAY + ceil(delay) * DAY
+    until = begin - microseconds(delay)
+    asked = Asked(table, first, until, end, delay, since, last, assess)
+    if since is not None or last is not None:
+        asked.require_days()
+    if since is not None:
+        span = Span((until - _midnight(since)) / DAY)
+    # the folds that are assessed end where labels are known, at a midnight
+    room = (begin - first) / DAY - int(delay) - delay
+    if span is not None:
+        shortest = span
+    else:
+        shortest = Span(SPANS[0]) if room >= SPANS[0] + _ASSESS_DAYS else Span(None)
+    if assess is None:
+        most = int(room / 2 if shortest.days is None else room - shortest.days)
+        assess = max(1, min(_ASSESS_DAYS, most)) if most > 0 or room < 2 else _ASSESS_DAYS
+    least = assess / 2 if shortest.days is None else shortest.days
+    possible = min(folds, int((room - least) // assess))
     if possible < 1:
+        asked.refuse(shortest, room, assess)
+    spans = (
+        (span,) if span is not None else _spans(table, shortest, room - possible * assess, until)
+    )
+    return Plan(begin, first, spans, delay, assess, possible)
+
+
+def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tuple[Span, ...]:
+    """Those that all folds reach back for, and all days where these are more.
+
+    room: days before the delay of the earliest fold.
+    """
+    if shortest.days is None:
+        return (shortest,)
+    fixed = [Span(days) for days in SPANS if days <= room]
+    longest = fixed[-1].days or 0
+    offered = [*fixed, *([Span(None), Span(None, _HALF_LIFE)] if room > longest else [])]
+    return tuple(
+        span for span in offered if span == fixed[0] or _rows(table, span, until) <= _MOST_ROWS
+    )
+
+
+def _rows(table: TrainingTable, span: Span, until: int) -> int:
+    since = span_start(span, until, int(table.times.min()))
+    return int(((table.times >= since) & (table.times < until)).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What was asked of a table: the parts of a message that refuses it."""
+
+    table: TrainingTable
+    first: int
+    until: int
+    end: int
+    delay: float
+    since: date | None
+    last: date | None
+    assess: int | None
+
+    def require_days(self) -> None:
+        """Raises ConfigurationError where days that were asked for are not in the table."""
+        since = self.first if self.since is None else _midnight(self.since)
+        if not self.first <= since < self.until <= self.end:
+            given = " and ".join(
+                name
+                for name, value in (("--from", self.since), ("--until", self.last))
+                if value is not None
+            )
+            raise ConfigurationError(
+                f"{given}: {_day(since)} to {_day(self.until - DAY)} are no days of "
+                f"{self.table.path}, which has events from {_day(self.first)} to "
+                f"{_day(self.end - DAY)}"
+            )
+
+    def refuse(self, span: Span, room: float, assess: int) -> None:
+        """Raise ConfigurationError, with options that would work."""
+        train = assess / 2 if span.days is None else span.days
+        fits = int(room / 1.5 if span.days is None else room - span.days)
+        total = ceil(train + self.delay + assess)
+        there = (self.until - self.first) / DAY
+        remedies = []
+        if self.assess is not None and fits >= 1:
+            remedies.append(f"give --assess {fits}")
+        if self.since is not None and room - assess >= 1:
+            since = self.until - int(room - assess) * DAY
+            remedies.append(f"train on fewer days, with --from {_day(since)}")
+        shorter = self._shorter_delay(train, assess)
+        if shorter is not None:
+            remedies.append(f"give --delay {shorter}, by which most labels of the table are known")
+        remedies.append(f"build a table that reaches back {ceil(train + assess - room)} days more")
         raise ConfigurationError(
-            f"--features: a fold before {_day(until)} needs {lengths.total} days (trained on "
-            f"{lengths.train}, {lengths.delay} until labels are known, {lengths.assess} to "
-            f"assess), and {table.path} begins on {_day(first)}; train on later or fewer days, or "
-            "build a table that reaches back further"
+            f"--features: a fold before {_day(self.until)} needs {total} days ({train:g} to train "
+            f"on, {self.delay:g} until labels are known, {assess} to assess), and {self.table.path} "
+            f"has {max(0.0, there):.3g} days before it, from {_day(self.first)} on; "
+            + ", or ".join(remedies)
         )
-    return Plan(train_from, lengths, possible)
+
+    def _shorter_delay(self, train: float, assess: int) -> str | None:
+        """A delay by which nine labels of ten are known, and that leaves days enough; or None."""
+        usual = _whole_days(self.table.usual_delay())
+        if usual >= self.delay or self.last is not None:
+            return None
+        room = (self.end - self.first) / DAY - int(usual) - usual
+        return delay_words(usual) if room - train >= assess else None
+
+
+def delay_words(days: float) -> str:
+    """As --delay takes it: `7d`, `90m`."""
+    for unit, length in (("d", DAY), ("h", DAY // 24), ("m", DAY // 1440)):
+        if microseconds(days) % length == 0:
+            return f"{microseconds(days) // length}{unit}"
+    return f"{ceil(microseconds(days) / 1_000_000)}s"
+
+
+def _whole_days(delay: int) -> float:
+    """Days of microseconds, rounded up above one: training days begin at midnight then."""
+    return -(-delay // DAY) if delay > DAY else delay / DAY
 
 
 def _midnight(day: date) -> int:

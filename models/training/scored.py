@@ -31,6 +31,11 @@ class OutOfFold:
     calibration_error: float
     brier: float
 
+    @property
+    def expected(self) -> float:
+        """Frauds that the scores expect."""
+        return float(self.scores.sum())
+
 
 def calibrated(
     events: LabelledEvents, folds: Sequence[Fold], margins: Sequence[npt.NDArray[np.float32]]

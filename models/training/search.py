@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,39 +15,26 @@ import xgboost as xgb
 from models.training.fit import MAX_BIN, binned, boost
 from models.training.folds import Fold
 from models.training.metrics import Worth
+from models.training.recipes import Params
+from models.training.sample import Sample
 from models.training.table import LabelledEvents
 
-Params = Mapping[str, Any]
 Margins = npt.NDArray[np.float32]
 Advance = Callable[[int, int], None]
+Step = Callable[[], None]
 
-START: Final[Params] = {
-    "max_depth": 3,
-    "learning_rate": 0.2,
-    "min_child_weight": 1.0,
-    "subsample": 0.5,
-    "colsample_bynode": 0.7,
-    "reg_lambda": 1.0,
-    "scale_pos_weight": 1.0,
-}
-"""What is tried first."""
-# Deeper trees found fewer cards on the Handbook's weeks before August, at the same average precision:
-# docs/decisions/0013-training.md.
-SPACE: Final[Mapping[str, tuple[Any, ...]]] = {
-    "max_depth": (3, 4),
-    "learning_rate": (0.2, 0.3),
-    "min_child_weight": (1.0, 3.0, 10.0),
-    "subsample": (0.5, 0.7),
-    "colsample_bynode": (0.5, 0.7, 0.85),
-    "reg_lambda": (0.3, 1.0, 5.0),
-    "scale_pos_weight": (1.0, 3.0),
-}
-# Rounds times learning rate: up to the last the trees grow, at each they are looked at.
-_LOOKS: Final = (5.0, 7.5, 10.0, 12.5)
 # What is chance in them is alike (of two models, over four of the Handbook's weeks before August:
 # standard deviations .0016 and .0012), but among good parameters average precision differs ten times
 # as much, and rises with rounds in which fewer cards are found: as a plain sum it decides alone.
 _CARDS_WEIGH: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A fold, and those of its training rows that models are fitted on."""
+
+    fold: Fold
+    sample: Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,58 +56,58 @@ class Tried:
         return worth.average_precision + _CARDS_WEIGH * worth.card_precision_100
 
 
-def candidates(count: int, seed: int) -> list[Params]:
-    """START, and others drawn from SPACE, no two alike; the same from the same seed."""
-    random = np.random.default_rng(seed)
-    found: list[Params] = [START]
-    most = int(np.prod([len(values) for values in SPACE.values()]))
-    while len(found) < min(count, most):
-        drawn = {name: values[random.integers(len(values))] for name, values in SPACE.items()}
-        if drawn not in found:
-            found.append(drawn)
-    return found
-
-
-def search(
+def search(  # noqa: PLR0913  the parts of a search
     events: LabelledEvents,
-    folds: Sequence[Fold],
+    parts: Sequence[Part],
     tries: Sequence[Params],
     fixed: Params,
     *,
+    looks: Sequence[float],
     seed: int,
     workers: int,
-    advance: Advance = lambda _done, _of: None,
+    advance: Step = lambda: None,
 ) -> list[Tried]:
     """All `tries` with the `fixed` parameters, each at several numbers of rounds; best first.
 
-    workers: folds at a time, each on one thread.
+    Args:
+        events: Those that the parts are rows of.
+        parts: Folds, each with the rows that its models are fitted on.
+        tries: Parameters, which win over `fixed`.
+        fixed: What all have.
+        looks: Numbers of rounds, times the learning rate.
+        seed: Of the models.
+        workers: Fits at a time, each on one thread; those of one fold share their data by turns.
+        advance: Called after each fit, by any thread.
     """
-    step = _steps(advance, len(folds) * len(tries))
+    # XGBoost's own threads are slow on cores that do something else, so each fit has one; with
+    # fewer folds than cores a fold's tries are dealt out, and binned once for each of them.
+    hands = min(len(tries), -(-workers // len(parts)))
 
-    def assess(fold: Fold) -> list[list[Worth]]:
-        data = _data(events, fold, fixed)
+    def assess(part: Part, hand: int) -> list[list[Worth]]:
+        data = _data(events, part, {**fixed, **tries[hand]})
         found = []
-        for params in tries:
-            booster = boost(
-                data, _rounds(params)[-1], seed=seed, threads=1, params={**fixed, **params}
-            )
-            found.append([_worth(events, fold, booster, rounds) for rounds in _rounds(params)])
-            step()
+        for params in tries[hand::hands]:
+            rounds = rounds_of(params, looks)
+            booster = boost(data, rounds[-1], seed=seed, threads=1, params={**fixed, **params})
+            found.append([_worth(events, part.fold, booster, count) for count in rounds])
+            advance()
         return found
 
-    with ThreadPoolExecutor(min(workers, len(folds))) as pool:
-        by_fold = list(pool.map(assess, folds))
+    tasks = [(part, hand) for part in parts for hand in range(hands)]
+    with ThreadPoolExecutor(min(workers, len(tasks))) as pool:
+        found = list(pool.map(assess, *zip(*tasks, strict=True)))
+    by_part = [found[place * hands : (place + 1) * hands] for place in range(len(parts))]
     tried = [
-        Tried(params, rounds, tuple(worths[place][look] for worths in by_fold))
+        Tried(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
         for place, params in enumerate(tries)
-        for look, rounds in enumerate(_rounds(params))
+        for look, rounds in enumerate(rounds_of(params, looks))
     ]
     return sorted(tried, key=lambda one: -one.merit)
 
 
 def out_of_fold(
     events: LabelledEvents,
-    folds: Sequence[Fold],
+    parts: Sequence[Part],
     rounds: int,
     params: Params,
     *,
@@ -128,13 +115,15 @@ def out_of_fold(
     workers: int,
 ) -> list[Margins]:
     """For each fold the margins of its assessed events, by a model of the fold's own."""
+    threads = max(1, workers // len(parts))
 
-    def margins(fold: Fold) -> Margins:
-        booster = boost(_data(events, fold, params), rounds, seed=seed, threads=1, params=params)
-        return margins_of(booster, events.matrix[fold.assess])
+    def margins(part: Part) -> Margins:
+        data = _data(events, part, params)
+        booster = boost(data, rounds, seed=seed, threads=threads, params=params)
+        return margins_of(booster, events.matrix[part.fold.assess])
 
-    with ThreadPoolExecutor(min(workers, len(folds))) as pool:
-        return list(pool.map(margins, folds))
+    with ThreadPoolExecutor(min(workers, len(parts))) as pool:
+        return list(pool.map(margins, parts))
 
 
 def margins_of(booster: xgb.Booster, matrix: npt.NDArray[np.float32], rounds: int = 0) -> Margins:
@@ -145,9 +134,14 @@ def margins_of(booster: xgb.Booster, matrix: npt.NDArray[np.float32], rounds: in
     return margins
 
 
-def _data(events: LabelledEvents, fold: Fold, params: Params) -> xgb.QuantileDMatrix:
-    max_bin = params.get("max_bin", MAX_BIN)
-    return binned(events.matrix[fold.train], fold.train_labels, threads=1, max_bin=max_bin)
+def _data(events: LabelledEvents, part: Part, params: Params) -> xgb.QuantileDMatrix:
+    return binned(
+        events.matrix[part.sample.rows],
+        part.sample.labels,
+        threads=1,
+        max_bin=params.get("max_bin", MAX_BIN),
+        weights=part.sample.weights,
+    )
 
 
 def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Worth:
@@ -155,12 +149,13 @@ def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int
     return Worth.of(fold.labels, margins, events.cards[fold.assess], fold.days)
 
 
-def _rounds(params: Params) -> list[int]:
-    return [max(1, round(look / params["learning_rate"])) for look in _LOOKS]
+def rounds_of(params: Params, looks: Sequence[float]) -> list[int]:
+    """Numbers of rounds of some parameters at which they are looked at."""
+    return [max(1, round(look / params["learning_rate"])) for look in looks]
 
 
-def _steps(advance: Advance, total: int) -> Callable[[], None]:
-    """Called after each step, by any thread."""
+def steps(advance: Advance, total: int) -> Step:
+    """A function to call after each step, by any thread."""
     lock, done = threading.Lock(), 0
 
     def step() -> None:

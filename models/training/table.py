@@ -89,9 +89,17 @@ class TrainingTable:
 
     def longest_delay(self) -> int:
         """Microseconds from an event to its label, at most; 0 where nothing is labelled."""
+        return max(0, int(self._delays().max(initial=0)))
+
+    def usual_delay(self) -> int:
+        """Likewise, within which nine of ten labels are known."""
+        delays = self._delays()
+        return max(0, int(np.quantile(delays, 0.9, method="higher"))) if len(delays) else 0
+
+    def _delays(self) -> Longs:
         labelled = self._label_times != _NEVER
-        delays = self._label_times[labelled] - self.times[labelled]
-        return max(0, int(delays.max(initial=0)))
+        delays: Longs = self._label_times[labelled] - self.times[labelled]
+        return delays
 
     def fingerprint(self) -> str:
         """The SHA-256 of the file, as ``sha256sum`` gives it."""

@@ -1,13 +1,13 @@
-"""From a table to a model: chosen on earlier folds, calibrated on them, fitted on the plan's days."""
+"""Training: chosen on earlier folds, calibrated on them, fitted on the days that they chose."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +18,17 @@ from models.bundle import Trained
 from models.bundle.golden import nan_for
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
-from models.training.folds import Fold, earlier_folds
+from models.training.folds import Fold, Span
 from models.training.metrics import Worth
 from models.training.plan import Plan
+from models.training.recipes import FEW, Params, candidates
+from models.training.sample import FIT_ROWS, SEARCH_ROWS, Sample, sample
 from models.training.scored import OutOfFold, calibrated
-from models.training.search import Params, Tried, candidates, out_of_fold, search
+from models.training.search import Tried, out_of_fold, search, steps
+from models.training.spans import TriedSpan, Way, folds_by_span, parts_of, ways
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 from schemas.errors import ConfigurationError
 
-# Frauds are few: bins of equal weight cut through the thresholds that tell them apart, and one tree
-# follows chance (docs/decisions/0013-training.md).
-_BINS: Final = 4096
-FOREST: Final = 8
 Advance = Callable[[str, int, int], None]
 
 
@@ -37,31 +36,63 @@ Advance = Callable[[str, int, int], None]
 class Wishes:
     """How to train.
 
-    tries: parameter sets to search through. forest: trees that each round grows side by side, each
-    of a sample of its own. params: that all have. chosen: no search, these parameters and rounds.
-    missing: a feature of this value is missing, as one that is NaN. monotone: +1 or -1 by feature. threads: in the search as many folds at a time.
+    Attributes:
+        seed: Of the samples, the search and the models.
+        tries: Parameter sets to search through.
+        forest: Trees that each round grows side by side, each of a sample of its own; None for
+            those of the recipe.
+        params: What all have.
+        chosen: No search: these parameters and rounds, on the plan's first span.
+        missing: A feature of this value is missing, as one that is NaN.
+        monotone: +1 or -1 by feature.
+        device: Where trees are grown.
+        threads: Of the last fit; in the search so many fits at a time.
+        search_rows: Rows of each fold that parameters are tried on, at most.
+        fit_rows: Rows that the model and those of the folds are fitted on, at most.
     """
 
     seed: int = 0
     tries: int = 16
-    forest: int = FOREST
+    forest: int | None = None
     params: Params = field(default_factory=dict)
     chosen: tuple[Params, int] | None = None
     missing: float = math.nan
     monotone: Mapping[str, int] = field(default_factory=dict)
     device: Device = "cpu"
     threads: int = 1
+    search_rows: int = SEARCH_ROWS
+    fit_rows: int = FIT_ROWS
+
+    @property
+    def workers(self) -> int:
+        """Fits at a time."""
+        return 1 if self.device == "cuda" else self.threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A model and how it came about. tried: best first; one that was given, alone.
+    """A model and how it came about.
 
-    missing: as it was wished. gains: by feature, what its splits took from the loss. begins: when the assessed days of each
-    fold of `chosen` begin.
+    Attributes:
+        plan: What was asked for.
+        span: The days that were chosen.
+        spans: What they were chosen from, in the order of the plan; empty where none was.
+        booster: The model.
+        gains: By feature, what its splits took from the loss.
+        begins: When the assessed days of each fold of `chosen` begin.
+        calibration: Of its margins.
+        chosen: Its parameters and rounds.
+        tried: Best first; one that was given, alone.
+        out_of_fold: Assessed events of the earlier folds.
+        sample: The rows that it was fitted on.
+        available: How many rows its days have.
+        trained: For its manifest.
+        missing: As it was wished.
     """
 
     plan: Plan
+    span: Span
+    spans: Sequence[TriedSpan]
     booster: xgb.Booster
     gains: Mapping[str, float]
     begins: Sequence[int]
@@ -69,6 +100,8 @@ class Training:
     chosen: Tried
     tried: Sequence[Tried]
     out_of_fold: OutOfFold
+    sample: Sample
+    available: int
     trained: Trained
     missing: float
 
@@ -90,42 +123,99 @@ def train(
         require_cuda()
     fixed = _fixed(table, wishes)
     advance("reading", 0, 1)
-    events = table.read(plan.first, plan.train_until, unlabelled_legit=unlabelled_legit)
+    events = table.read(plan.reads_from, plan.reads_until, unlabelled_legit=unlabelled_legit)
     events = replace(events, matrix=nan_for(wishes.missing, events.matrix))
-    folds = _folds(events, plan)
-    workers = 1 if wishes.device == "cuda" else wishes.threads
-    tried = _tried(events, folds, fixed, wishes, functools.partial(advance, "searching"))
+    folds = folds_by_span(events, plan)
+    way, spans = _choose_way(events, folds, fixed, wishes, advance)
+    tried = _tried(events, folds[way.span], way, fixed, wishes, advance)
     chosen = tried[0]
     params = {**fixed, **chosen.params}
     advance("calibrating", 0, 1)
-    margins = out_of_fold(events, folds, chosen.rounds, params, seed=wishes.seed, workers=workers)
+    parts = parts_of(events, folds[way.span], way.span, wishes.fit_rows, wishes.seed)
+    margins = out_of_fold(
+        events, parts, chosen.rounds, params, seed=wishes.seed, workers=wishes.workers
+    )
     advance("fitting", 0, 1)
-    rows, labels = _training_rows(events, plan)
-    booster = _fitted(events.matrix[rows], labels, params, chosen.rounds, wishes)
-    calibration, scored = calibrated(events, folds, margins)
+    rows, labels = _training_rows(events, plan, way.span)
+    fitted = sample(events, rows, labels, way.span, wishes.fit_rows, wishes.seed)
+    booster = _fitted(events, fitted, params, chosen.rounds, wishes)
+    calibration, scored = calibrated(events, folds[way.span], margins)
+    noted = {**params, "rounds": chosen.rounds, **_learned_from(way.span, fitted)}
     return Training(
         plan,
+        way.span,
+        spans,
         booster,
         _gains(booster, table),
-        [fold.begin for fold in folds],
+        [fold.begin for fold in folds[way.span]],
         calibration,
-        chosen if chosen.folds else _with_worth(chosen, events, folds, margins),
+        chosen if chosen.folds else _with_worth(chosen, events, folds[way.span], margins),
         tried,
         scored,
-        _trained(table, events.times[rows], labels, {**params, "rounds": chosen.rounds}, wishes),
+        fitted,
+        len(rows),
+        _trained(table, events.times[fitted.rows], fitted.labels, noted, wishes),
         wishes.missing,
     )
 
 
-def _fitted(
-    matrix: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int8],
-    params: Params,
-    rounds: int,
+def _choose_way(
+    events: LabelledEvents,
+    folds: Mapping[Span, Sequence[Fold]],
+    fixed: Params,
     wishes: Wishes,
+    advance: Advance,
+) -> tuple[Way, list[TriedSpan]]:
+    """The span whose recipe's first parameters do best on the earlier folds."""
+    offered = ways(folds)
+    if wishes.chosen is not None or len(offered) == 1:
+        return offered[0], []
+    parts = {
+        span: parts_of(events, of_span, span, wishes.search_rows, wishes.seed)
+        for span, of_span in folds.items()
+    }
+    fits = sum(len(parts[way.span]) for way in offered)
+    step = steps(lambda done, of: advance("spans", done, of), fits)
+
+    def first(way: Way) -> Tried:
+        return search(
+            events,
+            parts[way.span],
+            _tries(way, wishes, 1),
+            fixed,
+            looks=way.recipe.looks,
+            seed=wishes.seed,
+            workers=wishes.workers,
+            advance=step,
+        )[0]
+
+    # one parameter set keeps as many cores busy as there are folds
+    with ThreadPoolExecutor(max(1, wishes.workers // len(parts[offered[0].span]))) as pool:
+        best = dict(zip(offered, pool.map(first, offered), strict=True))
+    return max(best, key=lambda way: best[way].merit), [
+        TriedSpan(way.span, one.worth.average_precision, one.merit) for way, one in best.items()
+    ]
+
+
+def _tries(way: Way, wishes: Wishes, count: int) -> list[Params]:
+    own = {} if wishes.forest is None else {"num_parallel_tree": wishes.forest}
+    return [
+        {**way.recipe.fixed, **own, **drawn, **wishes.params}
+        for drawn in candidates(way.recipe, count, wishes.seed)
+    ]
+
+
+def _fitted(
+    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: Wishes
 ) -> xgb.Booster:
     return fit(
-        matrix, labels, threads=wishes.threads, rounds=rounds, seed=wishes.seed, params=params
+        events.matrix[fitted.rows],
+        fitted.labels,
+        threads=wishes.threads,
+        rounds=rounds,
+        seed=wishes.seed,
+        params=params,
+        weights=fitted.weights,
     )
 
 
@@ -148,8 +238,7 @@ def _fixed(table: TrainingTable, wishes: Wishes) -> dict[str, Any]:
         )
     fixed: dict[str, Any] = {
         **DEFAULT_PARAMS,
-        "max_bin": _BINS,
-        "num_parallel_tree": wishes.forest,
+        **FEW.fixed,
         "device": wishes.device,
     }
     if wishes.monotone:
@@ -159,54 +248,41 @@ def _fixed(table: TrainingTable, wishes: Wishes) -> dict[str, Any]:
     return {**fixed, **wishes.params}
 
 
-def _folds(events: LabelledEvents, plan: Plan) -> list[Fold]:
-    """Those of which both parts hold frauds and others."""
-    found = [
-        fold
-        for fold in earlier_folds(events, plan.train_from, plan.lengths, plan.folds)
-        if all(0 < labels.sum() < len(labels) for labels in (fold.train_labels, fold.labels))
-    ]
-    if not found:
-        raise ConfigurationError(
-            "--features: no earlier fold holds both frauds and others, in the days to train on and "
-            "in those to assess; train on later or more days. Where only frauds are labelled, give "
-            "--unlabelled legit"
-        )
-    return found
-
-
 def _tried(
     events: LabelledEvents,
     folds: Sequence[Fold],
+    way: Way,
     fixed: Params,
     wishes: Wishes,
-    advance: Callable[[int, int], None],
+    advance: Advance,
 ) -> list[Tried]:
     if wishes.chosen is not None:
         return [Tried(*wishes.chosen, folds=())]
+    tries = _tries(way, wishes, wishes.tries)
     return search(
         events,
-        folds,
-        candidates(wishes.tries, wishes.seed),
+        parts_of(events, folds, way.span, wishes.search_rows, wishes.seed),
+        tries,
         fixed,
+        looks=way.recipe.looks,
         seed=wishes.seed,
-        workers=1 if wishes.device == "cuda" else wishes.threads,
-        advance=advance,
+        workers=wishes.workers,
+        advance=steps(lambda done, of: advance("searching", done, of), len(folds) * len(tries)),
     )
 
 
 def _training_rows(
-    events: LabelledEvents, plan: Plan
+    events: LabelledEvents, plan: Plan, span: Span
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int8]]:
     """All rows of the training period whose labels are known when the model goes to work."""
-    known = events.labels_known(plan.known_by)
-    rows = events.between(plan.train_from, plan.train_until)
+    known = events.labels_known(plan.begin)
+    rows = events.between(plan.train_from(span), plan.train_until)
     rows = rows[known[rows] != UNKNOWN]
     labels = known[rows]
     if not 0 < labels.sum() < len(labels):
         raise ConfigurationError(
-            f"--from and --until: {int(labels.sum())} of {len(labels):,} labelled events are "
-            "frauds; a model needs both kinds: train on more days. Where only frauds are labelled, "
+            f"--features: {int(labels.sum())} of {len(labels):,} labelled events of {span} "
+            "are frauds; a model needs both kinds: train on more days. Where only frauds are labelled, "
             "give --unlabelled legit"
         )
     return rows, labels
@@ -223,6 +299,16 @@ def _with_worth(
         for fold, of_fold in zip(folds, margins, strict=True)
     ]
     return Tried(chosen.params, chosen.rounds, tuple(worths))
+
+
+def _learned_from(span: Span, fitted: Sample) -> dict[str, Any]:
+    """What of a manifest's parameters is none of XGBoost's; `like` takes the span."""
+    return {
+        "days": span.days,
+        "half_life": span.half_life,
+        "legitimate_share": round(fitted.shares[0], 6),
+        "fraud_share": round(fitted.shares[1], 6),
+    }
 
 
 def _trained(

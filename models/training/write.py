@@ -13,21 +13,19 @@ from models.training.table import TrainingTable
 from models.training.train import Training
 from schemas.errors import ConfigurationError
 
-_DECLINED = 0.2
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to write. name, version: None for the feature set's and the last day of training.
 
-    alerts: cards a day that can be reviewed. review_cost: in the currency of the amounts, which
-    have `scale` decimal digits.
+    alerts: cards a day that can be reviewed; None for as many as pay. review_cost: in the currency
+    of the amounts, which have `scale` decimal digits.
     """
 
     out: Path
     name: str | None = None
     version: str | None = None
-    alerts: int = 100
+    alerts: int | None = None
     review_cost: float = 5.0
     scale: int = 2
 
@@ -50,14 +48,14 @@ def write_training(training: Training, table: TrainingTable, wanted: Wanted) -> 
     wanted.require_free()
     name = wanted.name or table.feature_set
     version = wanted.version or f"{training.trained.until:%Y-%m-%d}"
-    budgets = {"review": wanted.alerts, "decline": wanted.alerts * _DECLINED}
-    bands = suggest_bands(training.out_of_fold, budgets)
+    cost = round(wanted.review_cost * 10**wanted.scale)
+    bands = suggest_bands(training.out_of_fold, cost, wanted.alerts)
     subject = Subject(
         name,
         version,
         str(table.path),
         table.card,
-        round(wanted.review_cost * 10**wanted.scale),
+        cost,
         wanted.scale,
         bands,
     )
@@ -72,7 +70,10 @@ def write_training(training: Training, table: TrainingTable, wanted: Wanted) -> 
         trained=training.trained,
         report=write_report(training, subject),
     )
-    text = policy_text(training.out_of_fold, f"{name}-{version}", bands)
+    ranked = sorted(training.gains, key=lambda feature: -training.gains[feature])
+    text = policy_text(
+        training.out_of_fold, f"{name}-{version}", bands, ranked, (cost, wanted.scale)
+    )
     beside = wanted.policy.with_name(f".{wanted.policy.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.rename(wanted.policy)

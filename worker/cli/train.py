@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
@@ -39,29 +40,51 @@ def train(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The bundle's folder, a new one.")],
     since: Annotated[
         datetime | None,
-        typer.Option("--from", formats=_DATE, metavar="DATE", help="First day to train on."),
+        typer.Option(
+            "--from",
+            formats=_DATE,
+            metavar="DATE",
+            help="First day to train on.",
+            show_default="as earlier folds choose",
+        ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(formats=_DATE, metavar="DATE", help="Last day to train on."),
+        typer.Option(
+            formats=_DATE,
+            metavar="DATE",
+            help="Last day to train on.",
+            show_default="the last with known labels",
+        ),
     ] = None,
     delay: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=0, metavar="DAYS", help="Until labels are known.", show_default="as in the table"
+            metavar="DURATION",
+            help="Time until labels are known, such as 7d, 12h or 0s; a bare number is days.",
+            show_default="the longest of the table",
         ),
     ] = None,
     assess: Annotated[
-        int, typer.Option(min=1, metavar="DAYS", help="Assessed by each earlier fold.")
-    ] = 7,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="DAYS",
+            help="Days that each earlier fold assesses.",
+            show_default="7, or fewer of a short table",
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(min=1, max=52, help="Earlier folds to choose by.")] = 4,
     tries: Annotated[int, typer.Option(min=1, max=500, help="Parameter sets to try.")] = 16,
     forest: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=20, help="Trees a round, each of its own sample; 1 is plain boosting."
+            min=1,
+            max=20,
+            help="Trees a round, each of its own sample; 1 is plain boosting.",
+            show_default="8; 1 where thousands of frauds make deep trees better",
         ),
-    ] = 8,
+    ] = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -97,8 +120,13 @@ def train(
         str | None, typer.Option(help="Its version.", show_default="its last day of training")
     ] = None,
     alerts: Annotated[
-        int, typer.Option(min=1, help="Cards a day that can be reviewed; for the policy.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cards a day that can be reviewed; for the policy.",
+            show_default="as many as save money",
+        ),
+    ] = None,
     review_cost: Annotated[
         float, typer.Option(min=0, help="Of one review, in the currency of the amounts.")
     ] = 5.0,
@@ -107,6 +135,9 @@ def train(
     ] = 2,
 ) -> None:
     """Train a model: chosen and calibrated on earlier folds, with a report and a policy.
+
+    Without --from, earlier folds choose how many days to learn from. Of large tables a sample is
+    taken; what was used is told.
 
     Writes the bundle BUNDLE, with report.html in it, and beside it
     BUNDLE.policy.yaml. Ends with one line of JSON on stdout.
@@ -134,11 +165,20 @@ def train(
     )
     table = TrainingTable(features, card)
     plan = make_plan(
-        table, since=_date(since), last=_date(until), delay=delay, assess=assess, folds=folds
+        table,
+        since=_date(since),
+        last=_date(until),
+        delay=_days(delay),
+        assess=assess,
+        folds=folds,
+        span=None if before is None else before.span,
     )
-    trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
-    bands = write_training(trained, table, wanted)
-    _tell(trained, wanted)
+    with warnings.catch_warnings():
+        # those of libraries name nothing that the user could change
+        warnings.simplefilter("ignore")
+        trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
+        bands = write_training(trained, table, wanted)
+    _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
@@ -150,15 +190,24 @@ def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit
         return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
-def _tell(trained: Training, wanted: Wanted) -> None:
-    """Where things are, and what they are worth, on stderr."""
+def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
+    """What was used, what it is worth and where it is, on stderr."""
+    from models.training.told import learned_from, warnings_of
+
     worth = trained.chosen.worth
-    typer.echo(
+    measures = (
         f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
-        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}\n"
-        f"Bundle:  {wanted.out}\nReport:  {wanted.out / 'report.html'}\nPolicy:  {wanted.policy}",
-        err=True,
+        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}"
     )
+    lines = [
+        *learned_from(trained),
+        measures,
+        *warnings_of(trained, bands),
+        f"Bundle:  {wanted.out}",
+        f"Report:  {wanted.out / 'report.html'}",
+        f"Policy:  {wanted.policy}",
+    ]
+    typer.echo("\n".join(lines), err=True)
 
 
 def _summary(
@@ -168,12 +217,19 @@ def _summary(
     return {
         "out": str(wanted.out),
         "policy": str(wanted.policy),
+        "from": trained.trained.since.isoformat(),
+        "until": trained.trained.until.isoformat(),
+        "span": str(trained.span),
+        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.spans},
+        "available_rows": trained.available,
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,
         "folds": len(trained.begins),
         **{name: round(value, 4) for name, value in asdict(trained.chosen.worth).items()},
         "calibration_error": round(scored.calibration_error, 6),
         "brier": round(scored.brier, 6),
+        "expected_frauds": round(scored.expected, 1),
+        "assessed_frauds": int(scored.labels.sum()),
         "rounds": trained.chosen.rounds,
         "params": trained.trained.params,
         "bands": bands,
@@ -193,6 +249,19 @@ def _monotone(given: list[str]) -> dict[str, int]:
             )
         found[feature] = int(sign)
     return found
+
+
+def _days(given: str | None) -> float | None:
+    """Days of a duration; a bare number is days."""
+    from features.definition.spec import parse_delay
+    from schemas.errors import ConfigurationError
+
+    if given is None:
+        return None
+    try:
+        return parse_delay(f"{given}d" if given.isdecimal() else given) / 86_400_000_000
+    except ValueError as error:
+        raise ConfigurationError(f"--delay: {error}") from None
 
 
 def _date(given: datetime | None) -> date | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from schemas.batch import Kind
 from worker.init.guess import Guess, Guesses
@@ -114,37 +115,61 @@ _HISTORY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A feature to begin with.
+
+    Attributes:
+        name: Its name.
+        role: `amount`, `time` or "".
+        line: Its line in features.yaml.
+    """
+
+    name: str
+    role: str
+    line: str
+
+
+def starters(guesses: Guesses) -> list[Starter]:
+    """The features that suggest themselves; one that is open where none does."""
+    names = _Names(leaf.path for leaf in _all(guesses))
+    found = [*_starters(guesses, names)]
+    return found or [
+        Starter(
+            "first", "", commented(f"  - {{name: first, field: {OPEN}}}", "no field offers itself")
+        )
+    ]
+
+
 def _features(guesses: Guesses) -> Iterator[str]:
-    fields = {leaf.path for leaf in _all(guesses)}
-    names = _Names(fields)
-    lines = [*_starters(guesses, names)]
-    if not lines:
-        lines = [commented(f"  - {{name: first, field: {OPEN}}}", "no field offers itself")]
-    yield from lines
+    yield from (starter.line for starter in starters(guesses))
     rest = [f"{leaf.path} ({leaf.kind.value})" for leaf in guesses.others if not _is_used(leaf)]
     if rest:
         yield "  # Other fields that features may use:"
         yield from (f"  #   {item}" for item in rest)
 
 
-def _starters(guesses: Guesses, names: _Names) -> Iterator[str]:
+def _starters(guesses: Guesses, names: _Names) -> Iterator[Starter]:
     amount, time = guesses.amount.leaf, guesses.time.leaf
     if amount is not None:
-        yield commented(
-            f"  - {{name: {names.same(amount)}, field: {scalar(amount.path)}}}", "in major units"
-        )
+        name = names.same(amount)
+        line = f"  - {{name: {scalar(name)}, field: {scalar(amount.path)}}}"
+        yield Starter(name, "amount", commented(line, "in major units"))
     if time is not None and guesses.time_unit != OPEN and _in_expressions(time.path):
         for function, remark in (("hour", "0 to 23, UTC"), ("weekday", "0 is Monday, UTC")):
-            text = f"  - {{name: {names.new(function)}, expr: {function}({time.path})}}"
-            yield commented(text, remark)
+            name = names.new(function)
+            line = f"  - {{name: {scalar(name)}, expr: {function}({time.path})}}"
+            yield Starter(name, "time", commented(line, remark))
     for leaf in guesses.others:
         path = scalar(leaf.path)
         if leaf.kind is Kind.BOOL:
-            yield f"  - {{name: {names.same(leaf)}, field: {path}}}"
+            name = names.same(leaf)
+            yield Starter(name, "", f"  - {{name: {scalar(name)}, field: {path}}}")
         elif _is_used(leaf):
             values = ", ".join(map(scalar, leaf.symbols))
             name = names.new(f"{leaf.name}_code")
-            yield f"  - {{name: {name}, category: {{field: {path}, values: [{values}]}}}}"
+            text = f"category: {{field: {path}, values: [{values}]}}"
+            yield Starter(name, "", f"  - {{name: {scalar(name)}, {text}}}")
 
 
 def _windows(guesses: Guesses) -> Iterator[str]:
@@ -181,7 +206,7 @@ class _Names:
     def same(self, leaf: Leaf) -> str:
         """The field's own path where it is a word, else a new name."""
         if "." not in leaf.path and len(leaf.path) <= _MOST_BYTES_OF_NAME:
-            return scalar(leaf.path)
+            return leaf.path
         return self.new(leaf.name)
 
     def new(self, wish: str) -> str:
@@ -190,7 +215,7 @@ class _Names:
         while name in self._taken:
             name, number = f"{wish}_{number}", number + 1
         self._taken.add(name)
-        return scalar(name)
+        return name
 
 
 def _in_expressions(path: str) -> bool:

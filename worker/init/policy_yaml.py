@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-POLICY_YAML = """\
+import glob
+import json
+from collections.abc import Iterator, Sequence
+
+from worker.init.features_yaml import Starter
+
+_POLICY = """\
 # What is decided about a score. Belongs to fraud operations; it changes no number on a score.
 version: first            # free text, named on every score: change it with every change here
 default: approve          # the decision about every score below the bands
@@ -20,10 +26,31 @@ segments:
       decline: 0.97
       review: 0.55
 
-# Codes whose features raised the score most, with every decision that is not the default:
-# reasons:
-#   max: 4
-#   catalogue:
-#     R01: {features: [AMOUNT*], text: An unusual amount, audience: customer}
-#     R99: {features: ["*"], text: Anything else, audience: analyst}
+# Codes whose features raised the score most, with every decision that is not the default. A feature
+# belongs to the first code that names it (* and ? are wildcards); the last one takes the rest.
+reasons:
+  max: 4
+  catalogue:
 """
+_TEXTS = {"amount": "An unusual amount", "time": "An unusual time"}
+
+
+def policy_yaml(starters: Sequence[Starter]) -> str:
+    """The text of the file, with a catalogue of reasons for the starter features."""
+    return _POLICY + "\n".join(_codes(starters)) + "\n"
+
+
+def _codes(starters: Sequence[Starter]) -> Iterator[str]:
+    """A code for each role; the last features have none, since a code without any is refused."""
+    of_role = {
+        role: names
+        for role in _TEXTS
+        if (names := [starter.name for starter in starters if starter.role == role])
+    }
+    if sum(map(len, of_role.values())) == len(starters) and of_role:
+        of_role.popitem()
+    for place, (role, names) in enumerate(of_role.items(), 1):
+        globs = ", ".join(json.dumps(glob.escape(name)) for name in names)
+        audience = ", audience: customer" if role == "amount" else ""
+        yield f"    R{place:02}: {{features: [{globs}], text: {_TEXTS[role]}{audience}}}"
+    yield '    R99: {features: ["*"], text: Anything else, audience: analyst}'

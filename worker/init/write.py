@@ -8,11 +8,11 @@ from pathlib import Path
 
 from features.definition.document import Document
 from schemas.errors import ConfigurationError
-from worker.init.features_yaml import features_yaml
+from worker.init.features_yaml import features_yaml, starters
 from worker.init.guess import guess
 from worker.init.leaves import read_record
 from worker.init.openings import open_places
-from worker.init.policy_yaml import POLICY_YAML
+from worker.init.policy_yaml import policy_yaml
 from worker.init.worker_yaml import worker_yaml
 from worker.settings import FILE_NAME
 
@@ -38,7 +38,7 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
     content = {
         FILE_NAME: worker_yaml({"kafka.group": f"fraud-{name}"}),
         "features.yaml": features_yaml(name, schema.name, guesses),
-        "policy.yaml": POLICY_YAML,
+        "policy.yaml": policy_yaml(starters(guesses)),
         schema.name: schema.read_text(encoding="utf-8"),
     }
     files = {folder / name: text for name, text in content.items()}

@@ -86,7 +86,8 @@ def gains(gain_by_feature: Mapping[str, float]) -> str:
     """Total gain of each feature, most first; what is beyond the first twenty is left out."""
     ranked = sorted(gain_by_feature.items(), key=lambda item: -item[1])[:_FEATURES]
     names = [name for name, _ in ranked][::-1]
-    total = sum(gain_by_feature.values())
+    # a model without any split has no gain
+    total = sum(gain_by_feature.values()) or 1.0
     shares = [gain / total for _, gain in ranked][::-1]
     with chart("gain", 10.6, 0.5 + 0.26 * len(names)) as (axes, svg):
         axes.barh(names, shares, color=LINE, height=0.62)
@@ -96,7 +97,7 @@ def gains(gain_by_feature: Mapping[str, float]) -> str:
         axes.tick_params(axis="y", length=0, colors=INK, labelsize=8.5)
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])
-        axes.set_xlim(0, max(shares) * 1.1)
+        axes.set_xlim(0, (max(shares) or 1.0) * 1.1)
     return svg[0]
 
 

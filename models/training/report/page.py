@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from html import escape
 
 from models.report.document import count, facts, page, section, table, tiles
-from models.training.alerts import Alerts, alert_table, alerts_at
+from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.report import charts
+from models.training.scored import OutOfFold
 from models.training.search import Tried
+from models.training.told import learned_from
 from models.training.train import Training
 
 BUDGETS = (5, 10, 20, 50, 100, 200, 500)
@@ -56,14 +58,13 @@ _CHOSEN = (
 
 
 def _head(training: Training, subject: Subject) -> str:
-    trained, lengths = training.trained, training.plan.lengths
+    plan = training.plan
+    learned = "".join(f"{escape(line)}. " for line in learned_from(training))
     return (
         f"<header><h1>{escape(subject.name)} <small>{escape(subject.version)}</small></h1>"
-        f"<p>Trained on {trained.rows:,} events from {trained.since:%-d %B %Y} to "
-        f"{trained.until:%-d %B %Y}, {trained.frauds:,} of them frauds. All that follows is "
-        f"measured on {count(len(training.begins), 'earlier fold')} of {lengths.train} days of "
-        "training, "
-        f"{lengths.delay} days until labels are known and {lengths.assess} days assessed: "
+        f"<p>{learned}All that follows is "
+        f"measured on {count(len(training.begins), 'earlier fold')} of {training.span}, "
+        f"{plan.delay:g} days until labels are known and {plan.assess} days assessed: "
         f"{len(training.out_of_fold.labels):,} events, {int(training.out_of_fold.labels.sum()):,} "
         "frauds, each scored by a model that had not seen it; cards known to be compromised are "
         "left out.</p></header>\n"
@@ -86,7 +87,7 @@ def _tiles(training: Training) -> str:
 def _thresholds(training: Training, subject: Subject) -> str:
     """A row for each budget, and one for each band, marked."""
     scored = training.out_of_fold
-    rows = {a.threshold: a for a in alert_table(scored, BUDGETS, subject.review_cost)}
+    rows = {a.threshold: a for a in alerts_by_budget(scored, BUDGETS, subject.review_cost)}
     for threshold in subject.bands.values():
         rows.setdefault(threshold, alerts_at(scored, threshold, subject.review_cost))
     marks = {threshold: decision for decision, threshold in subject.bands.items()}
@@ -109,8 +110,12 @@ def _thresholds(training: Training, subject: Subject) -> str:
         "What thresholds would bring",
         "Each row alerts so many cards on an average day. A card is reviewed once a day however "
         "many of its events are alerted. Saved are the amounts of the frauds that are alerted, "
-        f"less {cost} for each review; amounts in the units of the events. Bands of the suggested "
-        "policy are marked.",
+        f"less {cost} for each review; amounts in the units of the events. "
+        + (
+            "Bands of the suggested policy are marked."
+            if subject.bands
+            else "The suggested policy has no band: none saved more than its reviews cost."
+        ),
         table(titles, body),
     )
 
@@ -139,7 +144,6 @@ def _charts(training: Training, subject: Subject) -> list[str]:
         (decision, alerts_at(scored, threshold, subject.review_cost))
         for decision, threshold in subject.bands.items()
     ]
-    lowest = min(subject.bands.values())
     pair = section(
         "Precision and recall",
         "How many alerts are frauds, and how many frauds are alerts, at every threshold.",
@@ -152,11 +156,7 @@ def _charts(training: Training, subject: Subject) -> list[str]:
     )
     return [
         f'<div class="pair">{pair}</div>',
-        section(
-            "Day by day",
-            f"Frauds and alerts of each assessed day, at a score of {lowest:.3g} or more.",
-            charts.by_day(scored, lowest),
-        ),
+        *([_day_by_day(scored, min(subject.bands.values()))] if subject.bands else []),
         section(
             "Scores by day",
             "Where the median event stands, and the most suspicious tenth, hundredth and "
@@ -169,6 +169,14 @@ def _charts(training: Training, subject: Subject) -> list[str]:
             charts.gains(training.gains),
         ),
     ]
+
+
+def _day_by_day(scored: OutOfFold, lowest: float) -> str:
+    return section(
+        "Day by day",
+        f"Frauds and alerts of each assessed day, at a score of {lowest:.3g} or more.",
+        charts.by_day(scored, lowest),
+    )
 
 
 def _tries(training: Training) -> str:

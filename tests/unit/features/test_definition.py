@@ -62,6 +62,12 @@ def test_the_whole_file_resolves(tmp_path: Path) -> None:
     assert made.reader_schema["name"] == "Event"
 
 
+def test_a_label_that_is_known_at_once_has_a_delay_of_0(tmp_path: Path) -> None:
+    made = feature_set(tmp_path, FULL.replace("delay: 7d", "delay: 0s").replace("D0", "x"))
+    assert made.bindings.label is not None
+    assert made.bindings.label.delay == 0
+
+
 @pytest.mark.parametrize(
     ("found", "instead", "place", "message"),
     [

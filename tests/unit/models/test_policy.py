@@ -12,7 +12,8 @@ from features.definition import FeatureSet, load_feature_set
 from models.policy import Band, Policy, Rules, Segment, load_policy
 from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, feature_set
-from worker.init.policy_yaml import POLICY_YAML
+from worker.init.features_yaml import Starter
+from worker.init.policy_yaml import policy_yaml
 
 ROOT = Path(__file__).parents[3]
 LOOKUPS = """\
@@ -78,10 +79,11 @@ def test_the_documented_policy_holds(tmp_path: Path) -> None:
 
 
 def test_a_first_policy_says_how_it_grows(tmp_path: Path, made: FeatureSet) -> None:
-    small = policy_of(tmp_path, POLICY_YAML)
+    text = policy_yaml([Starter("AMOUNT", "amount", ""), Starter("AGE", "", "")])
+    small = policy_of(tmp_path, text)
     assert [segment.name for segment in small.segments] == ["default"]
-    comments = r"^( *)# (?=when_|reasons|- name| )"
-    grown = re.sub(comments, r"\1", POLICY_YAML, flags=re.MULTILINE)
+    comments = r"^( *)# (?=when_|- name| )"
+    grown = re.sub(comments, r"\1", text, flags=re.MULTILINE)
     rules = Rules(policy_of(tmp_path, grown), made)
     assert rules.policy.when_degraded == "review"
     assert [segment.name for segment in rules.policy.segments] == ["large", "default"]

@@ -55,6 +55,26 @@ def test_it_expects_as_many_frauds_as_there_were(rows: int) -> None:
     assert curve.apply(margins).sum() == pytest.approx(labels.sum(), rel=1e-4)
 
 
+@pytest.mark.parametrize("spread", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("gap", [5.0, 8.0, 12.0])
+def test_margins_that_tell_frauds_apart_expect_as_many(spread: float, gap: float) -> None:
+    """Straight lines between far knots expected up to eight times as many."""
+    random = np.random.default_rng(3)
+    labels = (np.arange(60_000) < 250).astype(np.int8)
+    margins = (np.where(labels, gap, -gap) + random.normal(size=60_000) * spread).astype(np.float32)
+    scores = fit_calibration(margins, labels).apply(margins)
+    assert scores.sum() == pytest.approx(250, rel=0.01)
+    assert np.median(scores[:250]) > 0.5
+
+
+def test_a_margin_far_from_all_others_takes_no_part_in_the_count() -> None:
+    margins = np.arange(10_000, dtype=np.float32)
+    margins[-1] = 90_000
+    labels = (np.arange(10_000) == 9_999).astype(np.int8)
+    scores = fit_calibration(margins, labels).apply(margins)
+    assert scores.sum() == pytest.approx(1, rel=0.01)
+
+
 def test_margins_that_tell_nothing_give_the_share_of_frauds() -> None:
     margins, labels = drawn(20_000, seed=6)
     labels = np.random.default_rng(7).permutation(labels)

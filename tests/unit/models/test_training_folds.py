@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.training.folds import Lengths, earlier_folds, make_fold
+from models.training.folds import Lengths, Span, earlier_folds, make_fold
 from models.training.plan import Plan, make_plan
+from models.training.spans import folds_by_span
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
@@ -81,22 +83,24 @@ def test_labels_that_are_not_known_when_assessing_begins_are_not_trained_on() ->
 
 def test_earlier_folds_end_with_the_training_days_and_go_back_from_there() -> None:
     events = events_of(*((day + 0.5, day, 0) for day in range(60)))
-    train_from = START + 42 * DAY
-    folds = list(earlier_folds(events, train_from, WEEKS, 4))
+    begin = START + 56 * DAY
+    folds = list(earlier_folds(events, begin, Span(7), WEEKS, 4))
     assert [(fold.begin - START) / DAY for fold in folds] == [42, 35, 28, 21]
     assert [days_of(events, fold.train)[0] for fold in folds] == [28.5, 21.5, 14.5, 7.5]
     assert days_of(events, folds[0].assess)[-1] == 48.5
-    assert len(list(earlier_folds(events, train_from, WEEKS, 9))) == 5
+    assert len(list(earlier_folds(events, begin, Span(7), WEEKS, 9))) == 5
 
 
 def test_the_handbook_s_split_is_chosen_by_the_four_weeks_of_july(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
     plan = planned(table, since=date(2018, 8, 12), last=date(2018, 8, 18))
     assert plan.lengths == WEEKS
-    assert plan.known_by == START + 56 * DAY
-    begins = [fold.begin for fold in earlier_folds(table.read(0, LATER), plan.train_from, WEEKS, 4)]
+    assert plan.begin == START + 56 * DAY
+    events = table.read(0, LATER)
+    folds = earlier_folds(events, plan.begin, plan.spans[0], plan.lengths, 4)
+    begins = [fold.begin for fold in folds]
     assert [(begin - START) / DAY for begin in begins] == [42, 35, 28, 21]
-    assert plan.first == START + 7 * DAY
+    assert plan.reads_from == START + 7 * DAY
 
 
 def planned(
@@ -112,8 +116,86 @@ def planned(
 def test_without_dates_the_last_days_with_labels_are_trained_on(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
     plan = planned(table)
-    assert (plan.train_from - START) / DAY == 46
+    assert (plan.train_from(plan.spans[0]) - START) / DAY == 46
     assert plan.lengths == WEEKS
+
+
+def test_spans_are_offered_that_all_folds_reach_back_for(tmp_path: Path) -> None:
+    table = TrainingTable(
+        write_table(tmp_path / "t.parquet", simulated(days=80, a_day=20, delay=7))
+    )
+    plan = planned(table)
+    assert plan.folds == 4
+    assert plan.spans == (Span(7), Span(30), Span(None), Span(None, 30))
+    folds = folds_by_span(table.read(plan.reads_from, plan.reads_until), plan)
+    first = folds[Span(7)]
+    for span, of_span in folds.items():
+        for fold, other in zip(of_span, first, strict=True):
+            assert fold.assess.tolist() == other.assess.tolist(), "all spans assess the same"
+            assert len(fold.train) >= len(other.train)
+        if span.days is None:
+            assert of_span[0].train[0] == 0
+    assert planned(table, since=date(2018, 9, 1)).spans == (Span(11),)
+
+
+def test_a_short_table_is_trained_on_what_it_has(tmp_path: Path) -> None:
+    for days, delay in ((2, 0), (2, 0.25), (5, 1), (12, 2)):
+        columns = simulated(days=days, a_day=100, delay=0)
+        columns["label_time"] = columns["times"] + round(delay * DAY)
+        plan = make_plan(TrainingTable(write_table(tmp_path / f"{days}-{delay}.parquet", columns)))
+        assert plan.spans == (Span(None),)
+        assert plan.folds >= 1
+        assert plan.delay == pytest.approx(delay)
+        assert plan.begin == START + days * DAY
+
+
+@pytest.mark.parametrize(
+    ("days", "delay", "given", "named"),
+    [
+        (2, 7, {}, "build a table that reaches back 14 days more"),
+        (40, 7, {"assess": 30}, "give --assess 19"),
+        (3, 0, {"assess": 7}, "give --assess 2"),
+        (40, 7, {"since": date(2018, 7, 4)}, "train on fewer days, with --from 2018-07-15"),
+    ],
+)
+def test_a_refusal_names_options_that_work(
+    tmp_path: Path, days: int, delay: int, given: dict[str, Any], named: str
+) -> None:
+    table = TrainingTable(
+        write_table(tmp_path / "t.parquet", simulated(days=days, a_day=50, delay=delay))
+    )
+    with pytest.raises(ConfigurationError, match=named) as refused:
+        make_plan(table, **given)
+    for option in ("--from", "--assess", "--until", "--delay"):
+        key = {"--from": "since"}.get(option, option[2:])
+        assert (option in str(refused.value)) == (key in given)
+    if "assess" in given:
+        assert make_plan(table, assess=int(named.rsplit(maxsplit=1)[-1])).folds == 1
+    if "since" in given:
+        assert make_plan(table, since=date(2018, 7, 15)).folds == 1
+
+
+def test_a_few_labels_that_came_late_are_told_from_the_usual_delay(tmp_path: Path) -> None:
+    columns = simulated(days=10, a_day=50, delay=1)
+    columns["label_time"][:3] += 8_000 * DAY
+    table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
+    with pytest.raises(ConfigurationError, match="give --delay 1d, by which most labels"):
+        make_plan(table)
+    assert make_plan(table, delay=1).folds >= 1
+
+
+def test_a_row_far_from_all_others_is_named(tmp_path: Path) -> None:
+    columns = simulated(days=40, a_day=50, delay=7)
+    columns["times"][-1] = 2_272_147_200_000_000
+    table = TrainingTable(write_table(tmp_path / "late.parquet", columns))
+    with pytest.raises(ConfigurationError, match=r"1 of the 2,000 rows .* 2042-01-01") as refused:
+        make_plan(table)
+    assert "--until 2018-08-09" in str(refused.value)
+    assert make_plan(table, last=date(2018, 8, 2), delay=7).folds == 2
+    columns["times"][-1], columns["times"][0] = columns["times"][-2], 0
+    table = TrainingTable(write_table(tmp_path / "early.parquet", columns))
+    with pytest.raises(ConfigurationError, match="before the others, the first at 1970-01-01"):
+        make_plan(table)
 
 
 def test_folds_that_the_table_does_not_reach_are_left_out(tmp_path: Path) -> None:
@@ -136,3 +218,11 @@ def test_days_that_are_not_there_are_refused(
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
     with pytest.raises(ConfigurationError, match=named):
         planned(table, since, last)
+
+
+def test_spans_are_told_in_words() -> None:
+    assert [str(span) for span in (Span(7), Span(None), Span(None, 30))] == [
+        "7 days",
+        "all days",
+        "all days with a half-life of 30 days",
+    ]

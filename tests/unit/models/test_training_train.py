@@ -9,6 +9,7 @@ import re
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +20,15 @@ from models.backend.cuda import CudaUnusableError
 from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
-from models.training.alerts import alert_table, alerts_at, threshold_for
+from models.training.alerts import alerts_at
+from models.training.folds import Span
 from models.training.like import parameters_of
 from models.training.plan import Plan, make_plan
-from models.training.scored import OutOfFold
+from models.training.recipes import DEEP, FEW
 from models.training.search import margins_of
-from models.training.suggest import policy_text, suggest_bands
+from models.training.spans import folds_by_span, ways
 from models.training.table import TrainingTable
+from models.training.told import learned_from, warnings_of
 from models.training.train import Training, Wishes, train
 from models.training.write import Wanted, write_training
 from schemas.errors import ConfigurationError
@@ -137,9 +140,10 @@ def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> Non
 def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
-    chosen = parameters_of(out).chosen
-    assert chosen[1] == training.chosen.rounds
-    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=chosen))
+    taken = parameters_of(out)
+    assert taken.chosen[1] == training.chosen.rounds
+    assert taken.span == training.span
+    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=taken.chosen))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert like.chosen.worth == training.chosen.worth
 
@@ -163,7 +167,7 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
         trained=training.trained,
     )
     before = parameters_of(tmp_path / "before")
-    assert before == (like.chosen, -999.0)
+    assert before == (like.chosen, -999.0, like.span)
     wishes = dataclasses.replace(SOON, chosen=before.chosen, missing=before.missing)
     again = train(other, plan_of(other), wishes)
     assert again.booster.save_raw("ubj") == training.booster.save_raw("ubj")
@@ -282,13 +286,103 @@ def test_names_cannot_break_the_report(
     assert "<script" not in (wanted.out / "report.html").read_text()
 
 
-def test_the_suggested_policy_is_one_and_keeps_to_its_budget(out: Path, training: Training) -> None:
+def test_the_suggested_policy_is_one_with_reasons(
+    out: Path, training: Training, table: TrainingTable
+) -> None:
     policy = load_policy(out.with_name("v1.policy.yaml"))
     assert policy.version == "small-2018-07-31"
     bands = policy.segments[0].bands
-    assert [band.decision for band in bands] == ["decline", "review"]
-    review = alerts_at(training.out_of_fold, bands[1].threshold, 0)
+    assert bands[-1].decision == "review"
+    review = alerts_at(training.out_of_fold, bands[-1].threshold, 500)
     assert 5 < review.cards.mean <= 10
+    assert review.saved is not None
+    assert review.saved > 0
+    assert policy.catalogue is not None
+    policy.catalogue.coding([feature.name for feature in table.features], "small 1")
+
+
+def test_a_model_that_finds_nothing_has_no_band_and_a_report_that_says_so(tmp_path: Path) -> None:
+    """And no library warns: here warnings are errors."""
+    columns = simulated(days=30, a_day=100)
+    random = np.random.default_rng(0)
+    columns["AMOUNT"], columns["RISK"] = np.full(3_000, 7.0), np.full(3_000, np.nan)
+    columns["label"] = (random.random(3_000) < 0.01).astype(np.int8)
+    columns["amount_minor"] = np.full(3_000, 700)
+    useless = TrainingTable(write_table(tmp_path / "t.parquet", columns))
+    trained = train(useless, make_plan(useless), dataclasses.replace(SOON, tries=1))
+    assert write_training(trained, useless, Wanted(tmp_path / "v1")) == {}
+    assert load_policy(tmp_path / "v1.policy.yaml").segments[0].bands == ()
+    assert "The suggested policy has no band" in (tmp_path / "v1" / "report.html").read_text()
+    assert "no threshold was better" in warnings_of(trained, {})[0]
+
+
+def test_a_model_without_any_split_has_a_report(
+    tmp_path: Path, training: Training, table: TrainingTable
+) -> None:
+    flat = dataclasses.replace(training, gains=dict.fromkeys(training.gains, 0.0))
+    write_training(flat, table, Wanted(tmp_path / "v1"))
+
+
+@pytest.mark.parametrize(("factor", "told"), [(0.85, True), (0.95, False), (1.2, True)])
+def test_a_curve_that_misses_the_count_by_a_tenth_is_told(
+    training: Training, factor: float, told: bool
+) -> None:
+    scored = training.out_of_fold
+    missed = dataclasses.replace(scored, scores=scored.scores * factor)
+    lines = warnings_of(dataclasses.replace(training, out_of_fold=missed), {"review": 0.5})
+    assert any("calibration expects" in line for line in lines) is told
+
+
+def drifting(days: int, seed: int = 5) -> dict[str, Any]:
+    """Few frauds a day, of which RISK tells three values in ten thousand that are the same always."""
+    columns = simulated(days=days, a_day=200, seed=seed)
+    random = np.random.default_rng(seed)
+    rows = len(columns["times"])
+    kind = random.integers(0, 60, rows)
+    columns["label"] = ((kind % 7 == 3) & (random.random(rows) < 0.3)).astype(np.int8)
+    columns["RISK"] = kind.astype(np.float64)
+    columns["AMOUNT"] = random.normal(size=rows)
+    return columns
+
+
+def test_more_days_are_chosen_where_they_teach_more(tmp_path: Path) -> None:
+    """Two weeks of that table hold too little; all that is older says the same."""
+    table = TrainingTable(write_table(tmp_path / "t.parquet", drifting(days=80)))
+    wishes = dataclasses.replace(SOON, tries=1)
+    trained = train(table, make_plan(table, folds=2), wishes)
+    assert trained.span.days != 7
+    assert [one.span for one in trained.spans] == list(trained.plan.spans)
+    best = max(trained.spans, key=lambda one: one.merit)
+    assert best.span == trained.span
+    assert best.average_precision > trained.spans[0].average_precision + 0.01
+    assert trained.trained.params["days"] == trained.span.days
+    told = "\n".join(learned_from(trained))
+    assert f"({trained.span})" in told
+    assert "7 days 0." in told
+
+
+def test_a_sample_of_a_large_table_is_told_and_scores_stay_probabilities(
+    table: TrainingTable, training: Training
+) -> None:
+    wishes = dataclasses.replace(SOON, tries=1, fit_rows=600, search_rows=600)
+    trained = train(table, plan_of(table), wishes)
+    assert trained.trained.rows == 600 < trained.available == training.trained.rows
+    assert trained.trained.frauds == training.trained.frauds
+    assert any("legitimate events" in line for line in learned_from(trained))
+    scored = trained.out_of_fold
+    assert len(scored.labels) == len(training.out_of_fold.labels), "all are assessed"
+    assert scored.scores.sum() == pytest.approx(scored.labels.sum(), rel=1e-3)
+    worth = trained.chosen.worth.average_precision
+    assert worth == pytest.approx(training.chosen.worth.average_precision, abs=0.1)
+
+
+def test_trees_are_deep_where_there_are_thousands_of_frauds(
+    table: TrainingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = {Span(7): folds_by_span(table.read(0, START + 31 * DAY), plan_of(table))[Span(7)]}
+    assert [way.recipe for way in ways(folds)] == [FEW]
+    monkeypatch.setattr("models.training.spans.MANY_FRAUDS", 10)
+    assert [way.recipe for way in ways(folds)] == [DEEP]
 
 
 def test_nothing_is_overwritten(tmp_path: Path, training: Training, table: TrainingTable) -> None:
@@ -297,55 +391,6 @@ def test_nothing_is_overwritten(tmp_path: Path, training: Training, table: Train
         write_training(training, table, Wanted(tmp_path / "v1"))
     assert (tmp_path / "v1.policy.yaml").read_text() == "mine"
     assert not (tmp_path / "v1").exists()
-
-
-def scored(*events: tuple[int, int, float, int, int]) -> OutOfFold:
-    """Events of (day, card, score, label, amount)."""
-    days, cards, scores, labels, amounts = (
-        np.array(column) for column in zip(*events, strict=True)
-    )
-    return OutOfFold(labels, scores.astype(float), cards, days, amounts, 0.0, 0.0)
-
-
-def test_alerts_are_counted_by_event_by_card_and_in_money() -> None:
-    some = scored(
-        (1, 1, 0.9, 1, 5_000),
-        (1, 1, 0.8, 0, 100),
-        (1, 2, 0.8, 0, 100),
-        (1, 3, 0.1, 1, 700),
-        (2, 1, 0.9, 1, 2_000),
-        (2, 4, 0.2, 0, 50),
-    )
-    found = alerts_at(some, 0.8, review_cost=300)
-    assert found.events == (2.0, 1, 3)
-    assert found.cards == (1.5, 1, 2)
-    assert found.precision == 0.5
-    assert found.recall == pytest.approx(2 / 3)
-    assert found.saved == pytest.approx((7_000 - 3 * 300) / 2)
-
-
-def test_a_day_without_alerts_counts() -> None:
-    some = scored((1, 1, 0.9, 1, 1), (2, 2, 0.1, 0, 1))
-    assert alerts_at(some, 0.5, 0).cards == (0.5, 0, 1)
-
-
-def test_thresholds_come_from_budgets_of_cards_a_day() -> None:
-    some = scored(*((day, card, card / 1_000, 0, 1) for day in (1, 2) for card in range(1, 101)))
-    threshold = threshold_for(some, 10)
-    assert threshold == pytest.approx(0.091)
-    assert alerts_at(some, 0.091, 0).cards == (10.0, 10, 10)
-    assert threshold_for(some, 101) is None
-    assert [row.threshold for row in alert_table(some, (50, 10, 500), 0)] == [0.091, 0.051]
-
-
-def test_bands_that_fall_together_are_one(tmp_path: Path) -> None:
-    flat = scored(*((1, card, 0.25, card % 2, 1) for card in range(50)))
-    bands = suggest_bands(flat, {"review": 10, "decline": 2})
-    assert bands == {"decline": 0.25}
-    assert suggest_bands(flat, {"review": 1_000}) == {"review": 0.5}
-    path = tmp_path / "policy.yaml"
-    path.write_text(policy_text(flat, "small-1", bands))
-    assert load_policy(path).segments[0].bands[0].threshold == 0.25
 
 
 def test_parameters_are_written_as_json_can_hold_them(training: Training) -> None:

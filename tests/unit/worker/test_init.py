@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from features.definition import FeatureSet, load_feature_set
 from features.windows.window import Across
-from models.policy import load_policy
+from models.policy import Policy, load_policy
 from schemas.batch import Kind
 from schemas.errors import ConfigurationError
 from worker.cli.init import init
@@ -302,7 +302,9 @@ def test_whatever_the_schema_the_result_loads_or_says_what_is_open(schema: dict[
             with pytest.raises(ConfigurationError, match=re.escape(str(features))):
                 load_feature_set(features)
         else:
-            check_guesses(load_feature_set(features))
+            feature_set = load_feature_set(features)
+            check_guesses(feature_set)
+            check_catalogue(load_policy(folder / "pipeline" / "policy.yaml"), feature_set)
 
 
 def check_guesses(feature_set: FeatureSet) -> None:
@@ -312,6 +314,28 @@ def check_guesses(feature_set: FeatureSet) -> None:
     assert bindings.event_id.path not in {key.path for key in bindings.entities.values()}
     label = bindings.label.field if bindings.label else None
     assert all(label not in feature.paths for feature in feature_set.features)
+
+
+def check_catalogue(policy: Policy, feature_set: FeatureSet) -> None:
+    assert policy.catalogue is not None
+    policy.catalogue.check(feature_set.names)
+    coding = policy.catalogue.coding(feature_set.names, "small 1")
+    assert coding.codes[-1] == "R99"
+
+
+def test_the_first_policy_has_reasons_for_the_starter_features(tmp_path: Path) -> None:
+    write_pipeline(tmp_path, TRANSACTION, force=False)
+    catalogue = load_policy(tmp_path / "policy.yaml").catalogue
+    assert catalogue is not None
+    names = load_feature_set(tmp_path / "features.yaml").names
+    coding = catalogue.coding(names, "small 1")
+    codes = [coding.codes[code] for code in coding.code_of]
+    assert dict(zip(names, codes, strict=True)) == {
+        "amount": "R01",
+        "hour": "R02",
+        "weekday": "R02",
+        "channel_code": "R99",
+    }
 
 
 def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.policy import load_policy
+from models.training.fit import fit
 from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import simulated, write_table
 from worker.cli.commands import app
@@ -40,6 +43,11 @@ def test_it_writes_a_bundle_a_report_and_a_policy_and_says_what_they_are_worth(
     assert (bundle.name, bundle.version, bundle.trained.seed) == ("pay", "2018-07-31", 7)
     assert told["rows"] == bundle.trained.rows
     assert told["average_precision"] > 0.5
+    assert (told["from"][:10], told["until"][:10], told["span"]) == (
+        *("2018-07-25", "2018-07-31", "7 days"),
+    )
+    assert "Trained on 2018-07-25 to 2018-07-31 (7 days): 2," in result.stderr
+    assert told["expected_frauds"] == pytest.approx(told["assessed_frauds"], abs=0.2)
     assert told["folds"] == 2
     assert told["out"] == str(out)
     bands = load_policy(Path(told["policy"])).segments[0].bands
@@ -84,3 +92,41 @@ def test_a_bundle_that_is_there_is_left_alone(table: Path, tmp_path: Path) -> No
     result = run(table, tmp_path / "v1", *DAYS)
     assert isinstance(result.exception, ConfigurationError)
     assert "exists already" in str(result.exception)
+
+
+def test_a_table_of_two_days_is_enough_where_labels_are_known_in_time(tmp_path: Path) -> None:
+    columns = simulated(days=2, a_day=1_500, delay=0)
+    columns["label_time"] += 6 * 3_600_000_000
+    table = write_table(tmp_path / "table.parquet", columns)
+    for out, options in (("v1", ()), ("v2", ("--delay", "2h"))):
+        result = run(table, tmp_path / out, "--tries", 1, "--forest", 1, *options)
+        assert result.exit_code == 0, result.exception
+        told = json.loads(result.stdout)
+        assert (told["folds"], told["span"]) == (1, "all days")
+
+
+@pytest.mark.parametrize("delay", ["soon", "-1", "7 weeks"])
+def test_a_delay_is_a_duration(table: Path, tmp_path: Path, delay: str) -> None:
+    result = run(table, tmp_path / "v1", "--delay", delay)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "--delay: " in str(result.exception)
+
+
+def test_like_takes_the_days_of_a_bundle(table: Path, tmp_path: Path) -> None:
+    days = ("--from", "2018-07-22", "--until", "2018-07-31", "--folds", 1, "--tries", 1)
+    assert run(table, tmp_path / "v1", *days).exit_code == 0
+    later = run(table, tmp_path / "v2", "--like", tmp_path / "v1", "--folds", 1)
+    assert json.loads(later.stdout)["span"] == "10 days"
+
+
+def test_no_library_warning_reaches_the_user(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warning(*given: Any, **named: Any) -> Any:
+        warnings.warn("of a library", UserWarning, stacklevel=1)
+        return fit(*given, **named)
+
+    monkeypatch.setattr("models.training.train.fit", warning)
+    result = run(table, tmp_path / "v1", *DAYS, "--tries", 1, "--forest", 1)
+    assert result.exit_code == 0, result.exception
+    assert "of a library" not in result.stderr

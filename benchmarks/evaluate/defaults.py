@@ -1,0 +1,129 @@
+"""``python -m benchmarks.evaluate.defaults``: models by the defaults of ``fraud-worker train``.
+
+Builds the table of an example from public data, trains with nothing but the last day to train on,
+and measures the model on later days that nothing was chosen by. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from features.build import FileEvents, build
+from features.definition import load_feature_set
+from models.backend.cpu import CpuBackend
+from models.backend.threads import available_threads
+from models.bundle import load_bundle
+from models.training.folds import Lengths, make_fold
+from models.training.metrics import Worth
+from models.training.table import TrainingTable
+
+_EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+_DATA: Final = Path(os.environ.get("FRAUD_WORKER_DATA", "../shared/data"))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A data set, and the days of it.
+
+    Attributes:
+        example: Its folder of features.
+        file: Its events.
+        last: The last day to train on; seven more pass until labels are known.
+        test_days: Days after these that are tested.
+        blocked: Cards known to be compromised are not tested, as in the Handbook.
+    """
+
+    example: str
+    file: str
+    last: date
+    test_days: int
+    blocked: bool
+
+    @property
+    def test_from(self) -> date:
+        return self.last + timedelta(days=8)
+
+
+CASES: Final = (
+    Case("sparkov", "sparkov_transactions.parquet", date(2013, 6, 23), 184, blocked=False),
+    Case("handbook", "handbook_raw.parquet", date(2018, 7, 31), 7, blocked=True),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser("python -m benchmarks.evaluate.defaults", description=__doc__)
+    parser.add_argument("case", choices=[case.example for case in CASES])
+    parser.add_argument("--table", type=Path, help="a table that was built before")
+    parser.add_argument("--bundle", type=Path, help="a bundle that was trained before")
+    given = parser.parse_args(arguments)
+    case = next(case for case in CASES if case.example == given.case)
+    with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
+        table = given.table or _built(case, Path(scratch) / "table.parquet")
+        bundle = given.bundle or Path(scratch) / "bundle"
+        told = {} if given.bundle else train(case, table, bundle)
+        print(json.dumps({**told, "test": measure(case, TrainingTable(table), bundle)}))
+    return 0
+
+
+def _built(case: Case, out: Path) -> Path:
+    feature_set = load_feature_set(_EXAMPLES / case.example / "features.yaml")
+    build(feature_set, FileEvents(feature_set, [_DATA / case.file]), out)
+    return out
+
+
+def train(case: Case, table: Path, out: Path) -> dict[str, Any]:
+    """The summary of the command, with its seconds of the clock and of the processors."""
+    command = [sys.executable, "-m", "worker", "train", "--features", str(table)]
+    before, started = os.times(), time.monotonic()
+    found = subprocess.run(
+        [*command, "--until", f"{case.last}", "--out", str(out)],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    after = os.times()
+    summary: dict[str, Any] = json.loads(found.stdout)
+    return {
+        **{name: value for name, value in summary.items() if name not in {"out", "policy"}},
+        "seconds": round(time.monotonic() - started, 1),
+        "processor_seconds": round(sum(after[2:4]) - sum(before[2:4]), 1),
+    }
+
+
+def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
+    """Measures on the test days."""
+    lengths = Lengths(train=7, delay=7, assess=case.test_days)
+    train_from, since = (_time(day) for day in (case.last - timedelta(days=6), case.test_from))
+    events = table.read(train_from, since + case.test_days * 86_400_000_000)
+    fold = make_fold(events, train_from, lengths, known_by=np.iinfo(np.int64).max)
+    rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
+    labels, days = events.labels[rows], events.times[rows] // 86_400_000_000
+    margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
+    worth = Worth.of(labels, margins, events.cards[rows], days)
+    return {
+        "events": len(rows),
+        "frauds": int(labels.sum()),
+        "average_precision": round(worth.average_precision, 5),
+        "roc_auc": round(worth.roc_auc, 5),
+        "card_precision_100": round(worth.card_precision_100, 5),
+    }
+
+
+def _time(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+if __name__ == "__main__":
+    sys.exit(main())

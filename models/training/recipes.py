@@ -1,0 +1,97 @@
+"""Parameter spaces of the search: for few frauds, and for many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+Params = Mapping[str, Any]
+
+MANY_FRAUDS: Final = 2_000
+"""Frauds to learn from, from which on trees are deep."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """How trees are grown and what is searched.
+
+    Attributes:
+        fixed: Parameters that all have.
+        start: What is tried first.
+        space: What others are drawn from.
+        looks: Rounds times learning rate: up to the last the trees grow, at each they are looked
+            at.
+    """
+
+    fixed: Params
+    start: Params
+    space: Mapping[str, tuple[Any, ...]]
+    looks: tuple[float, ...]
+
+
+# Frauds are few: bins of equal weight cut through the thresholds that tell them apart, one tree
+# follows chance, and deeper trees found fewer cards on the Handbook's weeks before August, at the
+# same average precision (docs/decisions/0013-training.md).
+FEW: Final = Recipe(
+    fixed={"max_bin": 4096, "num_parallel_tree": 8},
+    start={
+        "max_depth": 3,
+        "learning_rate": 0.2,
+        "min_child_weight": 1.0,
+        "subsample": 0.5,
+        "colsample_bynode": 0.7,
+        "reg_lambda": 1.0,
+        "scale_pos_weight": 1.0,
+    },
+    space={
+        "max_depth": (3, 4),
+        "learning_rate": (0.2, 0.3),
+        "min_child_weight": (1.0, 3.0, 10.0),
+        "subsample": (0.5, 0.7),
+        "colsample_bynode": (0.5, 0.7, 0.85),
+        "reg_lambda": (0.3, 1.0, 5.0),
+        "scale_pos_weight": (1.0, 3.0),
+    },
+    looks=(5.0, 7.5, 10.0, 12.5),
+)
+# Of thousands of frauds chance is less and there is more to learn: deep trees, one after the other,
+# and more of them.
+DEEP: Final = Recipe(
+    fixed={"max_bin": 1024, "num_parallel_tree": 1},
+    start={
+        "max_depth": 7,
+        "learning_rate": 0.15,
+        "min_child_weight": 1.0,
+        "subsample": 0.7,
+        "colsample_bynode": 0.7,
+        "reg_lambda": 1.0,
+        "scale_pos_weight": 1.0,
+    },
+    space={
+        "max_depth": (5, 6, 7, 8),
+        "learning_rate": (0.15, 0.2, 0.3),
+        "min_child_weight": (1.0, 3.0, 10.0),
+        "subsample": (0.5, 0.7, 0.85),
+        "colsample_bynode": (0.5, 0.7, 0.85),
+        "reg_lambda": (0.3, 1.0, 5.0),
+        "scale_pos_weight": (1.0, 3.0),
+    },
+    looks=(7.5, 12.5, 20.0, 30.0),
+)
+
+
+def candidates(recipe: Recipe, count: int, seed: int) -> list[Params]:
+    """Its start, and others drawn from its space, no two alike; the same from the same seed."""
+    random = np.random.default_rng(seed)
+    found: list[Params] = [recipe.start]
+    most = int(np.prod([len(values) for values in recipe.space.values()]))
+    while len(found) < min(count, most):
+        drawn = {
+            name: values[random.integers(len(values))] for name, values in recipe.space.items()
+        }
+        if drawn not in found:
+            found.append(drawn)
+    return found

@@ -1,0 +1,64 @@
+"""Samples of training rows, and their weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.training.folds import DAY, Labels, Rows, Span
+from models.training.table import LabelledEvents
+
+SEARCH_ROWS: Final = 100_000
+"""Rows of each fold that parameters are tried on, at most."""
+FIT_ROWS: Final = 500_000
+"""Rows that the model and those of the earlier folds are fitted on, at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Rows to fit a model on, in order of time.
+
+    Attributes:
+        rows: intp[N] of LabelledEvents.
+        labels: 0/1 [N].
+        weights: float32[N], or None where all are 1.
+        shares: Of the legitimate events and of the frauds, which share was taken.
+    """
+
+    rows: Rows
+    labels: Labels
+    weights: npt.NDArray[np.float32] | None
+    shares: tuple[float, float]
+
+
+def sample(
+    events: LabelledEvents, rows: Rows, labels: Labels, span: Span, most: int, seed: int
+) -> Sample:
+    """All rows, or as many as `most`, each weighing as much as those that it stands for.
+
+    Frauds are kept, unless they alone are more than half of `most`. The same rows and seed give
+    the same sample. A half-life of the span counts back from the last row.
+    """
+    frauds = int(np.count_nonzero(labels))
+    kept = min(frauds, max(most // 2, most - (len(labels) - frauds)))
+    counts = (min(len(labels) - frauds, most - kept), kept)
+    shares = (
+        counts[0] / max(1, len(labels) - frauds),
+        counts[1] / max(1, frauds),
+    )
+    if min(shares) == 1.0 and span.half_life is None:
+        return Sample(rows, labels, None, shares)
+    random = np.random.default_rng(seed)
+    taken = [
+        random.choice(np.flatnonzero(labels == kind), counts[kind], replace=False)
+        for kind in (0, 1)
+    ]
+    places = np.sort(np.concatenate(taken))
+    weights = (1.0 / np.array(shares))[labels[places]]
+    if span.half_life is not None:
+        age = (events.times[rows[-1]] - events.times[rows[places]]) / DAY
+        weights *= 0.5 ** (age / span.half_life)
+    return Sample(rows[places], labels[places], weights.astype(np.float32), shares)

@@ -1,0 +1,47 @@
+"""Lines for people about a training: days and rows that were used, and what to mind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.training.train import Training
+
+_MISS: Final = 0.1
+
+
+def learned_from(training: Training) -> list[str]:
+    """The days and rows that the model was fitted on, and what the days were chosen from."""
+    trained = training.trained
+    used = (
+        f"Trained on {trained.since:%Y-%m-%d} to {trained.until:%Y-%m-%d} ({training.span}): "
+        f"{trained.rows:,} of {training.available:,} labelled events, {trained.frauds:,} of them "
+        "frauds"
+    )
+    lines = [used]
+    for kind, share in zip(("legitimate events", "frauds"), training.sample.shares, strict=True):
+        if share < 1.0:
+            lines.append(
+                f"Of the {kind} {share:.1%} were sampled, each with a weight of {1 / share:.3g}"
+            )
+    if training.spans:
+        tried = ", ".join(f"{one.span} {one.average_precision:.3f}" for one in training.spans)
+        lines.append(f"Days chosen by average precision and card precision on them: {tried}")
+    return lines
+
+
+def warnings_of(training: Training, bands: Mapping[str, float]) -> list[str]:
+    """Sentences on what does not hold: the calibration, or any band."""
+    scored, lines = training.out_of_fold, []
+    frauds = int(scored.labels.sum())
+    if abs(scored.expected - frauds) > _MISS * frauds:
+        lines.append(
+            f"Warning: the calibration expects {scored.expected:,.1f} frauds where there were "
+            f"{frauds:,}; scores are no probabilities: train on more days"
+        )
+    if not bands:
+        lines.append(
+            "Warning: the policy has no band: on the earlier folds no threshold was better than "
+            "approving everything"
+        )
+    return lines
