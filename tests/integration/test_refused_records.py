@@ -181,12 +181,13 @@ def test_scores_too_large_for_a_topic_whose_limit_was_lowered(guarantee: str, la
     assert codes == dict.fromkeys((7, 200), "output_too_large")
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
-def test_scores_in_a_topic_whose_bound_of_timestamps_leaves_them_a_millisecond(
-    guarantee: str, lay: Lay
-) -> None:
-    """All scores of a batch are refused, or those that waited longest."""
-    ground = lay(guarantee, output={"message.timestamp.before.max.ms": "1"})
+def test_scores_in_a_topic_whose_bound_of_timestamps_leaves_them_a_millisecond(lay: Lay) -> None:
+    """All scores of a batch are refused, or those that waited longest.
+
+    At least once: a marker that ends a transaction may be refused too, and then Kafka 4.3 never
+    ends it (decision 16).
+    """
+    ground = lay("at_least_once", output={"message.timestamp.before.max.ms": "1"})
     ground.produce(*((good_record(i), b"k%d" % i) for i in range(200)))
     with worker(ground.pipeline):
         answers, codes = ground.answers(200)

@@ -224,7 +224,8 @@ def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
             found = f"{topic.name}: {name} is {bound_ms:,}"
             remedy = (
                 f"raise it to {_CLOCKS_MS:,} at least: records carry the time of their writing by "
-                "the worker's clock, and the topic refuses those beyond"
+                "the worker's clock, and the topic refuses those beyond; a transaction whose end "
+                "the topic refuses for this reason stays open for ever (Kafka 4.3)"
             )
             yield warning(check, found, remedy)
 
