@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     KafkaError,
@@ -25,6 +26,8 @@ from worker.replica import transactional_id, transactional_prefix
 from worker.settings import WorkerSettings
 from worker.starts import Committed, Starts, foreign_ids, other_topic
 from worker.topics import InputTopic, retention_of
+
+T = TypeVar("T")
 
 GROUP, START, EXPIRY = "consumer group", "start", "offset expiry"
 TRANSACTIONS = "transactions"
@@ -58,28 +61,23 @@ class Group:
 def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
     """Look at the group, which is there as soon as it is named. Raises KafkaException."""
     name, timeout_s = settings.kafka.group, settings.delivery.broker_timeout_s
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def describe() -> Any:
         asked = admin.describe_consumer_groups(
             [name], include_authorized_operations=True, request_timeout=timeout_s
         )
-        try:
-            found = asked[name].result()
-        except KafkaException as error:
-            # The first request for a group may find its coordinator still being made.
-            if error.args[0].code() not in _SOON or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-            continue
-        rights = found.authorized_operations
-        group = Group(
-            name,
-            found.state.name,
-            len(found.members),
-            found.partition_assignor,
-            None if rights is None else frozenset(right.name for right in rights),
-        )
-        return [judge_group(group)]
+        return asked[name].result()
+
+    found = _once_coordinated(describe, timeout_s)
+    rights = found.authorized_operations
+    group = Group(
+        name,
+        found.state.name,
+        len(found.members),
+        found.partition_assignor,
+        None if rights is None else frozenset(right.name for right in rights),
+    )
+    return [judge_group(group)]
 
 
 def judge_group(group: Group) -> Finding:
@@ -118,7 +116,19 @@ def read_checkpoints(settings: WorkerSettings, topic: InputTopic) -> dict[int, C
     # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
         starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        return starts.committed(range(topic.partitions))
+        return _once_coordinated(lambda: starts.committed(range(topic.partitions)), timeout_s)
+
+
+def _once_coordinated(ask: Callable[[], T], timeout_s: float) -> T:
+    """The answer of a group's coordinator, which the first request may find still being made."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _SOON or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def judge_start(
