@@ -141,8 +141,13 @@ def test_output_topics_may_be_created_again(scene: Callable[[str], Scene]) -> No
     await_unready(worker, "kafka.dead_letter_topic is away")
     made.load.send(FIRST)
     made.rig.create_topics("output", "dead_letter")
+    await_that(
+        lambda: worker.events_logged().count("topic_recreated") == 2,
+        _DEADLINE_S,
+        "both topics are noticed",
+        worker.tail,
+    )
     made.judge(FIRST)
-    assert worker.events_logged().count("topic_recreated") == 2
 
 
 def test_offsets_without_records_are_committed_and_retention_of_them_is_no_loss(
