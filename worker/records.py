@@ -15,7 +15,6 @@ from schemas.errors import ErrorCode, RecordError
 # is NULL (confluent-kafka 2.16, c_headers_to_py). A method called by Python's own bytecode is not
 # checked for that: the exception surfaces anywhere later. A call through C is checked.
 _read_headers = methodcaller("headers")
-_UNREADABLE = (SystemError, UnicodeDecodeError)
 
 
 def records_of(topic: str, messages: list[Message]) -> Records:
@@ -31,8 +30,11 @@ def records_of(topic: str, messages: list[Message]) -> Records:
         try:
             # What was read before an exception stays in the list.
             headers.extend(reading)
-        except _UNREADABLE:
-            faults[len(headers)] = _invalid()
+        except (SystemError, UnicodeDecodeError):
+            faults[len(headers)] = RecordError(
+                ErrorCode.HEADER_INVALID,
+                "the name of a header is not UTF-8, and the client can read none of its headers",
+            )
             headers.append(None)
     return Records(
         topic,
@@ -43,19 +45,4 @@ def records_of(topic: str, messages: list[Message]) -> Records:
         np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
         headers if any(headers) else None,
         faults,
-    )
-
-
-def headers_of(message: Message) -> Headers | RecordError | None:
-    """The headers of a consumed message. Read once, as above."""
-    try:
-        return cast("Headers | None", _read_headers(message))
-    except _UNREADABLE:
-        return _invalid()
-
-
-def _invalid() -> RecordError:
-    return RecordError(
-        ErrorCode.HEADER_INVALID,
-        "the name of a header is not UTF-8, and the client can read none of its headers",
     )
