@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from worker.health import Health
 from worker.topics import INPUT, InputTopic, Topics
@@ -79,9 +79,10 @@ class FakeMessage:
 class FakeConsumer:
     """A member of a group on one topic of ``records`` records a partition.
 
-    ``controls``: how many offsets of control records follow the records of a partition; only there
-    the end of a partition is told.
-    committed: the group's checkpoints; ``notes``: their metadata. lows: first offset of partitions that lost older records.
+    ``controls``: how many offsets of control records follow the records of a partition.
+    committed: the group's checkpoints; ``notes``: their metadata. lows: first offset of partitions
+    that lost older records. ``starts``: where reading of partitions was begun. A pause outlives the
+    assignment of its partition, as librdkafka has it.
     What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
     each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
     on the clock, and calls ``when_idle`` if it had a timeout and nothing else happened.
@@ -107,7 +108,7 @@ class FakeConsumer:
         self.closed = False
         self.calls: list[str] = []
         self.timeouts: list[float] = []
-        self.seeks: list[tuple[int, int]] = []
+        self.starts: list[tuple[int, int]] = []
         self.commits: list[dict[int, int]] = []
         self.refused_commits: dict[int, int] = {}
         self.messages: dict[tuple[int, int], FakeMessage] = {}
@@ -177,8 +178,8 @@ class FakeConsumer:
     def _fetch_ends(self) -> list[FakeMessage]:
         """Each end once, until the position or the end is another one."""
         told = []
-        for partition in sorted(self.positions.keys() & self.controls.keys() - self.paused):
-            end = self.ends[partition] + self.controls[partition]
+        for partition in sorted(self.positions.keys() - self.paused):
+            end = self.ends[partition] + self.controls.get(partition, 0)
             if self.positions[partition] >= self.ends[partition] != self._ends_told.get(partition):
                 self._ends_told[partition] = self.ends[partition]
                 self.positions[partition] = end
@@ -214,20 +215,22 @@ class FakeConsumer:
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._called("incremental_assign")
         for at in partitions:
-            end = self.ends[at.partition]
-            self.positions[at.partition] = end if at.offset == OFFSET_END else at.offset
+            assert at.offset >= 0
+            assert at.partition not in self.positions
+            self.positions[at.partition] = at.offset
+            self._ends_told.pop(at.partition, None)
+            self.starts.append((at.partition, at.offset))
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         for at in partitions:
             del self.positions[at.partition]
-            self.paused.discard(at.partition)
 
     def seek(self, at: TopicPartition) -> None:
         self._called("seek")
         assert at.partition in self.positions
         self.positions[at.partition] = at.offset
         self._ends_told.pop(at.partition, None)
-        self.seeks.append((at.partition, at.offset))
+        self.starts.append((at.partition, at.offset))
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.paused |= {at.partition for at in partitions}

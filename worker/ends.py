@@ -25,9 +25,14 @@ class Ends:
         self._due_at: dict[int, float] = {}
         # For each partition the offset it stands at, and since when.
         self._held: dict[int, tuple[int, float]] = {}
+        # Partitions that nothing has come of, and since when it could have.
+        self._silent: set[int] = set()
+        self._listening_since = 0.0
 
-    def restart(self, starts: Mapping[int, int]) -> None:
+    def restart(self, starts: Mapping[int, int], now: float) -> None:
         """Forget all: each partition is read from its start."""
+        self._silent = set(starts)
+        self._listening_since = now
         self._next = dict(starts)
         self._ends.clear()
         self._uncommitted.clear()
@@ -38,6 +43,7 @@ class Ends:
 
         Only the end-of-partition event tells them: a position may be of an earlier assignment.
         """
+        self._silent.difference_update(ends)
         for partition, end in ends.items():
             self._ends[partition] = end
             if end > self._next.get(partition, end):
@@ -53,6 +59,7 @@ class Ends:
         Returns:
             The end of the partition where it was reached behind that record, else the next offset.
         """
+        self._silent.difference_update(last)
         self._uncommitted.difference_update(last)
         for partition, offset in last.items():
             self._next[partition] = max(offset + 1, self._ends.get(partition, 0))
@@ -64,6 +71,14 @@ class Ends:
         self._due_at.update(dict.fromkeys(due, now + _APART_S))
         self._uncommitted.difference_update(due)
         return {partition: self._next[partition] for partition in due}
+
+    def hurry(self, now: float) -> None:
+        """Note that there was more to read than was read: a partition may have to wait its turn."""
+        self._listening_since = now
+
+    def silent(self, since: float) -> list[int]:
+        """Partitions of which nothing has come, in all the time since then."""
+        return sorted(self._silent) if self._listening_since < since else []
 
     def lag(self, high_watermarks: Mapping[int, int]) -> dict[int, int]:
         """Offsets between the next one to read and the high watermark."""

@@ -110,6 +110,7 @@ class Loop:
         self._stopping = False
         self._unwritten_in_a_row = 0
         self._unknown_in_a_row = 0
+        self._not_rewound_in_a_row = 0
         self._kafka = self._outage(
             "kafka",
             KafkaException,
@@ -165,7 +166,7 @@ class Loop:
         self._kafka.outlast(self._delivery.topics.open)
         self._store.outlast(self._delivery.open_histories)
         # Before the checkpoints are read: a predecessor that was killed may still hold them.
-        self._open_checkpoint()
+        self._kafka.outlast(self._delivery.checkpoint.open)
         self._kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
@@ -187,11 +188,12 @@ class Loop:
         started = self._clock()
         processed = self._process_or_pause(polled)
         # Nothing may be committed behind a micro-batch that was not: a stop leaves out the rewind.
-        if not self._settle() or processed is None or polled.epoch != self._poller.epoch:
+        settled = self._settle()
+        if settled and self._producer_is_suspect:
+            self._open_checkpoint()
+        if not settled or processed is None or polled.epoch != self._poller.epoch:
             metrics.batches.labels("dropped").inc()
             return
-        if self._producer_is_suspect:
-            self._open_checkpoint()
         self._log_state = processed.after
         self._in_flight = self._delivery.begin(polled, processed, started)
 
@@ -316,11 +318,24 @@ class Loop:
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False
-        self._kafka.outlast(self._delivery.checkpoint.open)
+        self._kafka.outlast(self._delivery.checkpoint.open, self._wait)
 
     def _rewind(self) -> None:
+        """Go back to the checkpoint; where the brokers do not answer, the next turn tries again.
+
+        Not here: until it is polled, the client keeps back what the group has meanwhile decided,
+        and may answer nothing else (measured: `committed` timed out until the worker was killed).
+        """
+        try:
+            self._poller.rewind()
+        except KafkaException as error:
+            self._kafka.begins(str(error))
+            self._hold(backoff_s(self._not_rewound_in_a_row))
+            self._not_rewound_in_a_row += 1
+            return
+        self._kafka.ends()
+        self._not_rewound_in_a_row = 0
         metrics.rebalances.inc()
-        self._kafka.outlast(self._poller.rewind)
         self._delivery.histories.assigned(self._poller.partitions)
         self._ahead.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state

@@ -62,10 +62,12 @@ class Outage:
         self._health.back(self._dependency)
         metrics.paused.labels(self._dependency).set(0)
 
-    def outlast(self, call: Callable[[], None]) -> None:
+    def outlast(
+        self, call: Callable[[], None], wait: Callable[[float], None] | None = None
+    ) -> None:
         """Repeat the call until it answers; the wait between two grows to 2 s.
 
-        For calls where there is no membership of a group to keep up, or no broker to do it with.
+        wait: takes seconds; must keep up the membership of the group, where there is one.
         """
         attempt = 0
         while not self._give_up():
@@ -74,7 +76,7 @@ class Outage:
             except self._error as error:
                 self.begins(str(error))
                 self._health.tick()
-                time.sleep(backoff_s(attempt))
+                (wait or time.sleep)(backoff_s(attempt))
                 attempt += 1
             else:
                 self.ends()

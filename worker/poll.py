@@ -8,14 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
-from confluent_kafka import (
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from features.history.log_state import LogState
 from schemas.batch import Records
@@ -84,10 +77,11 @@ class Poller:
         self._before_change = before_change
         self._warns_without_event_time = needs_log_state
         self._clock = clock
-        # Of each assigned partition; None from the assignment to the first rewind.
+        # Of each assigned partition; None until the first rewind, where reading begins.
         self._starts: dict[int, int | None] = {}
         self._ends = Ends()
         self._outside_the_group: Any = None
+        self._paused: list[TopicPartition] = []
         self.epoch = 0
         self.joined = False
         self.expelled = False
@@ -135,6 +129,8 @@ class Poller:
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
         at = self._clock()
+        if len(messages) >= max_events:
+            self._ends.hurry(at)
         # Taken here, on the polling thread, right after the records: a fresh object at commit
         # time would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
@@ -178,16 +174,28 @@ class Poller:
             if error.args[0].code() in NOT_A_MEMBER:
                 return
             raise
-        for partition, start in starts.items():
-            self._consumer.seek(TopicPartition(self._topic, partition, start))
+        self._go_to(starts)
         self._starts.update(starts)
-        self._ends.restart(starts)
+        self._ends.restart(starts, self._clock())
         self.rewind_needed = False
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
         self._warn_without_event_time(notes)
         self.log_state = log_state_of(notes)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
+
+    def _go_to(self, starts: Mapping[int, int]) -> None:
+        """Read each assigned partition from its start."""
+        new = [
+            TopicPartition(self._topic, partition, start)
+            for partition, start in starts.items()
+            if self._starts[partition] is None
+        ]
+        if new:
+            self._consumer.incremental_assign(new)
+        read = {at.partition for at in new}
+        for partition in starts.keys() - read:
+            self._consumer.seek(TopicPartition(self._topic, partition, starts[partition]))
 
     def shut_out(self, deadline_s: float) -> None:
         """Commit a note of the topic that was read, now that another one has its name.
@@ -208,10 +216,19 @@ class Poller:
                 return
 
     def pause(self) -> None:
-        self._consumer.pause([TopicPartition(self._topic, p) for p in self.partitions])
+        self._paused = [TopicPartition(self._topic, p) for p in self.partitions]
+        self._consumer.pause(self._paused)
 
     def resume(self) -> None:
-        self._consumer.resume([TopicPartition(self._topic, p) for p in self.partitions])
+        # Those that were taken away meanwhile as well: librdkafka keeps a pause for a partition
+        # until it comes back, and then reads nothing of it (measured).
+        self._consumer.resume(self._paused)
+        self._paused = []
+        self._ends.hurry(self._clock())
+
+    def silent(self, seconds: float) -> list[int]:
+        """Partitions of which neither a record nor the end has come for so long since the rewind."""
+        return [] if self._paused else self._ends.silent(self._clock() - seconds)
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""
@@ -255,32 +272,31 @@ class Poller:
         self.joined = True
         self.expelled = False
         self.unable_to_join = ""
-        # Left to librdkafka, it would start from a place of its own: `rewind` seeks the right one.
-        consumer.incremental_assign(
-            [TopicPartition(self._topic, p.partition, OFFSET_END) for p in assigned]
-        )
+        # Nothing is read until `rewind` knows from where. To begin at a logical offset and to seek
+        # is not sound: librdkafka looks the offset up, and where its answer comes after the seek,
+        # goes back to it (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
+        consumer.incremental_assign([])
         self._starts.update(dict.fromkeys(p.partition for p in assigned))
         log.info("assigned", partitions=self.partitions, epoch=self.epoch)
 
-    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._change()
-        consumer.incremental_unassign(revoked)
-        self._forget("revoked", revoked)
+        self._give_up("revoked", revoked)
 
-    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
         self._change()
         self.expelled = True
-        consumer.incremental_unassign(lost)
-        self._forget("lost", lost)
+        self._give_up("lost", lost)
 
     def _change(self) -> None:
         self._before_change()
         self.epoch += 1
         self.rewind_needed = True
 
-    def _forget(self, how: str, gone: list[TopicPartition]) -> None:
-        for partition in gone:
-            self._starts.pop(partition.partition, None)
+    def _give_up(self, how: str, gone: list[TopicPartition]) -> None:
+        read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
+        # With none as well: without the call the client would take all of them away itself.
+        self._consumer.incremental_unassign(read)
         log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
 
     def _read(self, messages: list[Message]) -> list[Message]:

@@ -24,7 +24,8 @@ class Pulse:
 
     Args:
         kafka: the brokers, who may be away.
-        rejoin_s: how long a member that lost its partitions may take to be back.
+        rejoin_s: how long a member that lost its partitions may take to be back, and how long
+            nothing may come of a partition that it reads.
         clock: monotonic seconds.
     """
 
@@ -52,6 +53,7 @@ class Pulse:
             self._health.joined()
         metrics.partitions.set(len(self._poller.partitions))
         self._require_membership()
+        self._require_reading()
         if self._clock() < self._look_again:
             return
         self._look_again = self._clock() + _LOOK_EVERY_S
@@ -91,4 +93,17 @@ class Pulse:
         elif self._clock() - self._member_at > self._rejoin_s:
             raise DeliveryFatalError(
                 f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
+            )
+
+    def _require_reading(self) -> None:
+        """Raise DeliveryFatalError where a partition gives nothing, not even its end.
+
+        The client may stop to fetch one without a word, and the rest of the worker looks sound.
+        """
+        if self._kafka.lasts:
+            return
+        if silent := self._poller.silent(self._rejoin_s):
+            raise DeliveryFatalError(
+                f"partitions {silent} of the input topic have given neither a record nor their end "
+                f"for {self._rejoin_s:g} s; start anew"
             )

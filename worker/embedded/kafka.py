@@ -28,7 +28,7 @@ from worker.embedded.process import (
 )
 from worker.embedded.progress import doing
 
-VERSION = "4.3.0"
+VERSION = "4.2.2"
 _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
 _JAVA = 17
 # From here on a runtime can keep what it loaded, linked and profiled at a start for the next.

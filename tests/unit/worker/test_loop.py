@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
 from schemas.batch import Decoded
@@ -75,8 +75,8 @@ def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_i
 def test_with_a_delivery_in_flight_no_time_is_spent_waiting_for_records() -> None:
     bench = Bench({0: 2})
     bench.run()
-    # The assignment; the first record, the others; nothing while in flight; the idle poll.
-    assert bench.consumer.timeouts == [0.2, 0.2, 0, 0, 0.2]
+    # The assignment; the first record, the others; the end while in flight; the idle poll.
+    assert bench.consumer.timeouts == [0.2, 0.2, 0, 0, 0, 0.2]
 
 
 def test_micro_batches_shrink_when_they_take_longer_than_the_budget() -> None:
@@ -179,7 +179,7 @@ def test_an_aborted_batch_is_read_again_from_the_checkpoint_and_not_from_the_sta
     bench = Bench({0: 6})
     bench.checkpoint.outcomes.extend([lambda: None, raising(BatchAbortedError("once"))])
     bench.run()
-    assert bench.consumer.seeks == [(0, 0), (0, 2)]
+    assert bench.consumer.starts == [(0, 0), (0, 2)]
     assert bench.answered == [f"0/{i}" for i in range(6)]
 
 
@@ -200,14 +200,16 @@ def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoin
     opening = bench.checkpoint.open
 
     def opened() -> None:
-        opened_before_rewinding.append((len(bench.consumer.seeks), len(bench.checkpoint.delivered)))
+        opened_before_rewinding.append(
+            (len(bench.consumer.starts), len(bench.checkpoint.delivered))
+        )
         opening()
 
     bench.checkpoint.open = opened  # type: ignore[method-assign]
     before = sample("batches_total", outcome="unknown")
     bench.run()
     assert opened_before_rewinding == [(0, 0), (1, 1)]
-    assert bench.consumer.seeks == [(0, 0), (0, 2 if committed else 0)]
+    assert bench.consumer.starts == [(0, 0), (0, 2 if committed else 0)]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
     assert sample("batches_total", outcome="unknown") == before + 1
 
@@ -385,6 +387,51 @@ def test_a_member_that_may_yet_come_back_is_waited_for(why: str) -> None:
     assert bench.consumer.closed
 
 
+def test_the_group_is_heard_while_its_checkpoints_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with a client that answers nothing until it is told that its partitions are lost."""
+    bench = Bench({0: 2, 1: 2})
+    committed, slept = bench.consumer.committed, iter(range(20))
+
+    def of_another(asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if bench.poller.epoch and any(at.partition == 0 for at in asked):
+            raise kafka_error(KafkaError._TIMED_OUT)
+        return committed(asked, timeout)
+
+    monkeypatch.setattr(bench.consumer, "committed", of_another)
+    monkeypatch.setattr(time, "sleep", lambda _: next(slept))
+    bench.consumer.will_lose(0)
+    bench.consumer.will_assign(1)
+    bench.run()
+    assert bench.answered == ["1/0", "1/1"]
+    assert bench.health.ready() == ["draining"]
+
+
+@pytest.mark.parametrize("brokers", ["answer", "away"])
+def test_a_partition_that_is_not_read_ends_the_worker_while_the_brokers_answer(
+    brokers: str,
+) -> None:
+    bench = Bench({0: 2})
+    polls = iter(range(60))
+    bench.consumer.next.append(lambda: bench.consumer.paused.add(0))
+
+    def idle() -> None:
+        if next(polls) == 50:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    if brokers == "away":
+        bench.consumer.fail("list_topics", *[kafka_error(KafkaError._TRANSPORT)] * 100)
+        down = KafkaError(KafkaError._ALL_BROKERS_DOWN)
+        bench.consumer.next.append(lambda: bench.loop.on_client_error(down))
+        bench.run()
+    else:
+        with pytest.raises(DeliveryFatalError, match=r"partitions \[0\] .* neither a record nor"):
+            bench.run()
+    assert bench.consumer.closed
+
+
 # dependencies that are away
 
 
@@ -404,7 +451,7 @@ def test_while_a_dependency_is_away_the_worker_pauses_and_resumes_with_the_same_
     assert told == [([], set(), 0.0), (reasons, {0}, 1.0), (reasons, {0}, 1.0)]
     assert bench.process.seen == [[(0, 0), (0, 1)]] * 4 + [[(0, 2), (0, 3)]]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
-    assert bench.consumer.seeks == [(0, 0)]
+    assert bench.consumer.starts == [(0, 0)]
     assert bench.consumer.paused == set()
     assert sample("paused", dependency=SERVICE) == 0.0
     assert REASON not in bench.health.ready()
@@ -573,7 +620,7 @@ def test_a_rewind_is_repeated_until_the_brokers_answer_and_the_loop_ticks_meanwh
     bench.consumer.fail("committed", *[kafka_error(KafkaError._TIMED_OUT)] * 3)
     bench.run()
     assert bench.answered == ["0/0", "0/1"]
-    assert bench.consumer.seeks == [(0, 0)]
+    assert bench.consumer.starts == [(0, 0)]
 
 
 def test_a_stop_while_the_brokers_are_away_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,7 +728,8 @@ def test_ready_from_the_assignment_on_and_the_lag_is_shown() -> None:
 
 
 def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went() -> None:
-    bench = Bench({0: 2, 1: 7})
+    bench = Bench({0: 2, 1: 0})
+    bench.consumer.high[1] = 7
     seen: list[tuple[float, float | None, float | None]] = []
     polls = iter(range(200))
 
@@ -689,7 +737,6 @@ def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went()
         number = next(polls)
         if number == 5:
             bench.consumer.will_assign(1)
-            bench.consumer.next.append(lambda: bench.consumer.paused.update({1}))
         if number == 30:
             bench.consumer.will_revoke(1)
         if number == 60:
@@ -733,13 +780,15 @@ def test_nothing_is_committed_while_the_ids_of_the_topics_are_not_known() -> Non
     def away() -> None:
         bench.brokers.away = kafka_error(KafkaError._TIMED_OUT)
 
-    def back(_seconds: float) -> None:
-        bench.brokers.away = None
+    def idle() -> None:
+        if bench.poller.rewind_needed:
+            bench.brokers.away = None
+        else:
+            bench.loop.stop()
 
+    bench.consumer.when_idle = idle
     bench.process.then.extend([lambda: bench.clock.sleep(1.0), away])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", back)
-        bench.run()
+    bench.run()
     first, second = first_batches(2)
     assert bench.process.seen == [first, second, second]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]

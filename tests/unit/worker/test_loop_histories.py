@@ -141,7 +141,7 @@ def test_while_the_store_takes_no_writes_nothing_is_committed_and_the_worker_say
     assert told == [[], [f"store is away: {FULL}"], [f"store is away: {FULL}"]]
     assert bench.checkpoint.delivered == bench.checkpoint.committed
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
-    assert bench.consumer.seeks == [(0, 0)] * 4
+    assert bench.consumer.starts == [(0, 0)] * 4
     assert sample("batches_total", outcome="aborted") == aborted + 3
     # A store that is away says nothing of the producer.
     assert bench.journal.count("open") == 1

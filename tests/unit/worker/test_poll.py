@@ -300,7 +300,7 @@ def test_a_checkpoint_below_the_first_record_ends_the_worker_with_the_count_of_t
     consumer = FakeConsumer({0: 8}, committed={0: 1}, lows={0: 3})
     with pytest.raises(DeliveryFatalError, match=r"is 1, its first record is 3: .* deleted 2 unre"):
         assigned(consumer, 0)
-    assert consumer.seeks == []
+    assert consumer.starts == []
 
 
 def test_a_checkpoint_beyond_the_end_ends_the_worker() -> None:
@@ -399,6 +399,55 @@ def test_serving_while_paused_reads_nothing_and_notices_what_moves() -> None:
     poller.resume()
     poller.rewind()
     assert len(positions(poller.poll(100, 0.1))) == 10
+
+
+def test_a_pause_does_not_outlive_the_loss_of_its_partitions() -> None:
+    consumer = FakeConsumer({0: 5, 1: 5})
+    poller = assigned(consumer, 0, 1)
+    poller.pause()
+    consumer.will_lose(0, 1)
+    poller.serve()
+    poller.resume()
+    consumer.will_assign(0, 1)
+    assert poller.poll(100, 0.1) is None
+    poller.rewind()
+    assert len(positions(poller.poll(100, 0.1))) == 10
+
+
+def test_a_partition_is_assigned_to_the_client_with_the_offset_where_reading_begins() -> None:
+    consumer = FakeConsumer({0: 9, 1: 9}, committed={0: 4})
+    poller = poller_on(consumer)
+    consumer.will_assign(0, 1)
+    assert poller.poll(100, 0.1) is None
+    assert consumer.positions == {}
+    consumer.will_revoke(1)
+    assert poller.poll(100, 0.1) is None
+    poller.rewind()
+    assert consumer.positions == {0: 4}
+
+
+def test_a_partition_that_gives_neither_a_record_nor_its_end_is_told_after_a_while() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 3, 1: 3}, clock=clock)
+    poller = assigned_at(consumer, clock, 0, 1)
+    # The client stops to fetch it, without the worker's doing.
+    consumer.paused.add(1)
+    assert positions(poller.poll(2, 0.0)) == [(0, 0), (0, 1)]
+    clock.sleep(9)
+    # More was there than was read: the other one may have had to wait for its turn.
+    assert positions(poller.poll(1, 0.0)) == [(0, 2)]
+    clock.sleep(9)
+    poller.poll(9, 0.0)
+    assert poller.silent(10.0) == []
+    clock.sleep(2)
+    assert poller.silent(10.0) == [1]
+    poller.pause()
+    assert poller.silent(10.0) == []
+    poller.resume()
+    assert poller.silent(10.0) == []
+    poller.poll(9, 0.0)
+    clock.sleep(11)
+    assert poller.silent(10.0) == []
 
 
 def test_a_record_that_slipped_past_a_pause_is_read_again() -> None:
@@ -560,7 +609,7 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
         TopicReplacedError, match=r"its id was id-1 and is id-9\. Set kafka\.accept_"
     ):
         poller.rewind()
-    assert consumer.seeks == []
+    assert consumer.starts == []
     with pytest.raises(TopicReplacedError):
         poller.poll(1, 0.1)
 

@@ -123,7 +123,7 @@ def test_refused_scores_become_dead_letters_and_no_other_does(
             places = [int(position(sent)[2:]) for sent in bench.written if sent.topic == topic]
             assert places == sorted(places)
     assert bench.consumer.checkpoints == {0: 80}
-    assert bench.consumer.seeks == [(0, 0)]
+    assert bench.consumer.starts == [(0, 0)]
     # A transaction of a producer that skipped sequence numbers would fail.
     assert (
         all(producer.refused <= 1 for producer in bench.producers) or guarantee == "at_least_once"
@@ -237,7 +237,7 @@ def test_a_topic_that_refuses_dead_letters_is_waited_for_as_a_member_of_the_grou
     assert [ready for _, ready in at] == [True] * 3 + [False] * 5
     assert bench.health.ready() == ["draining"]
     assert bench.answers == once({0: 4})
-    assert bench.consumer.seeks == [(0, 0)]
+    assert bench.consumer.starts == [(0, 0)]
     assert bench.consumer.paused == set()
 
 
