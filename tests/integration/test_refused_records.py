@@ -20,6 +20,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.payments import body, framed, good_record, text, write_pipeline
+from tests.system.rig import await_that
 from tests.worker_process import read_until, worker
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
@@ -56,8 +57,17 @@ class Ground:
         with AdminClient({"bootstrap.servers": self.kafka}) as admin:
             for done in admin.incremental_alter_configs([resource]).values():
                 done.result(30)
-        # The broker's partitions hear of it a moment after the controller's answer.
-        time.sleep(1)
+            resource = ConfigResource(ResourceType.TOPIC, self.topics[topic])
+
+            def told() -> bool:
+                found = admin.describe_configs([resource])[resource].result(30)
+                return all(
+                    found[name.replace("_", ".")].value == settings[name] for name in settings
+                )
+
+            await_that(told, 30.0, f"the broker knows {settings}", lambda: None)
+        # Its partitions hear of it a moment later, and nothing tells when.
+        time.sleep(0.5)
 
     def allow(self, topic: str, *operations: AclOperation) -> None:
         """Allow these operations on a topic to everyone, and no others but those allowed before."""

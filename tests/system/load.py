@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 import fastavro
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from tests.system.rig import ROOT, Rig
 
@@ -55,16 +55,22 @@ class Load:
         self.schema_id = _SCHEMA_ID
         self._recent: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._stopping = threading.Event()
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and see all of it acknowledged. Raises TimeoutError if it is not."""
+        """Stop, and see all of it acknowledged.
+
+        Raises TimeoutError if it is not, and the error that ended the load before.
+        """
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._failure is not None:
+            raise self._failure
         if left := self._producer.flush(_FLUSH_S):
             raise TimeoutError(f"{left} records of the load were not acknowledged")
 
@@ -76,6 +82,12 @@ class Load:
             raise TimeoutError(f"{left} records of the load were not acknowledged")
 
     def _run(self) -> None:
+        try:
+            self._send_until_stopped()
+        except Exception as error:  # noqa: BLE001 - `stop` raises it
+            self._failure = error
+
+    def _send_until_stopped(self) -> None:
         started, before = time.monotonic(), self.sent
         while not self._stopping.wait(_TICK_S):
             due = before + int((time.monotonic() - started) * self._rate)
@@ -89,13 +101,25 @@ class Load:
         if self._random.random() < _BAD_SHARE:
             value = self._broken(event)
         headers: Any = [("trace", str(self.sent).encode())]
-        self._producer.produce(
-            self._topic,
+        self._produce(
             value,
             event["customer_id"].encode(),
-            headers=headers if self._random.random() < _HEADERS_SHARE else None,
+            headers if self._random.random() < _HEADERS_SHARE else None,
         )
         self.sent += 1
+
+    def _produce(self, value: bytes | None, key: bytes, headers: Any) -> None:
+        until = time.monotonic() + _FLUSH_S
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, headers=headers)
+            except KafkaException:
+                # A broker that has just started may say that there is no such topic.
+                if time.monotonic() > until:
+                    raise
+                self._producer.poll(_TICK_S)
+            else:
+                return
 
     def _event(self) -> dict[str, Any]:
         draw = self._random
