@@ -48,7 +48,14 @@ class Scene:
             since = before[1] if self.worker.pid == before[0] else 0.0
             return self.worker.committed() > since + 2
 
-        await_that(progressed, _DEADLINE_S, "the worker commits", self.worker.tail)
+        await_that(progressed, _DEADLINE_S, "the worker commits", self.state)
+
+    def state(self) -> str:
+        """What there is to commit, what is committed, and the end of the worker's log."""
+        return (
+            f"{self.load.sent} sent, ends {self.rig.ends()}, checkpoints {self.rig.checkpoints()}, "
+            f"{self.worker.tail()}"
+        )
 
     def await_unready(self, word: str) -> None:
         """Until the worker says that it is not ready, and names what it waits for."""
