@@ -72,7 +72,8 @@ class EventFile:
         units = self._feature_set.bindings.event_time.units
         raw = [] if self._record_time is None else [self._record_time]
         for part in read_chunks(path, self._required, aliases, chunk, optional, raw, units):
-            times = record_times(self._record_time, part.arrays, part.rows, f"event file {path}")
+            where = f"event file {path}"
+            times = record_times(self._record_time, part.arrays, part.rows, where, row)
             yield self._records(part, times, row, frozenset(extra or ()))
             row += part.rows
 

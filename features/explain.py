@@ -19,6 +19,7 @@ from features.definition.words import describe
 from features.expression.syntax import Source
 from features.labels import KnownLabels
 from features.suggest import unknown
+from features.windows.order import InputTimes
 from features.windows.trace import Traced
 from features.windows.window import Aggregate, Window
 from schemas.batch import EventBatch
@@ -75,7 +76,7 @@ class Explained:
 class Explanation:
     """One feature of the event at (partition, offset). event_time: microseconds.
 
-    before: how many of the events before it have each flag.
+    before: how many of the events before it have each flag. times: of those events.
     """
 
     event_id: str
@@ -84,6 +85,7 @@ class Explanation:
     offset: int
     flags: list[str]
     before: dict[str, int]
+    times: InputTimes
     feature: Explained
 
 
@@ -126,6 +128,7 @@ class Explainer:
             place.offset,
             self.feature_set.flags_of(int(enriched.flags[0])),
             dict(run.flagged),
+            run.times,
             self._explained(feature, batch, values, traced, ids),
         )
 
@@ -172,7 +175,7 @@ def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatc
         run.label(chunk)
         row = pc.index(chunk.batch.event_id, pa.scalar(event_id, pa.string())).as_py()
         before = chunk.batch if row < 0 else chunk.batch.take(np.arange(row))
-        run.keep(run.read(run.begin(before, run.log)))
+        run.keep(before, run.read(run.begin(before, run.log)))
         if row >= 0:
             return chunk.batch.take(np.array([row]))
         events += len(chunk.batch)

@@ -47,10 +47,6 @@ _NO_DIGITS = dict.fromkeys(
     (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
 )
 
-_NO_DIGITS = dict.fromkeys(
-    (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
-)
-
 T = TypeVar("T")
 
 

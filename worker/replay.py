@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +14,15 @@ import numpy as np
 
 from features.event_file import EventFile, Refused
 from features.history.log_state import LogState
+from features.matrix import Enriched
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
-from schemas.batch import Records
+from features.windows.order import InputTimes
+from schemas.batch import EventBatch, Records
 from schemas.errors import ConfigurationError
 from worker.app import Pipeline, make_stages
 from worker.dead_letter import HEADER_PREFIX, DeadLetter
+from worker.enrich import Enrich
 from worker.publish import SizeLimits
 from worker.stages import Processed, Stages
 from worker.wire import framed, score_schema
@@ -29,11 +32,27 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """Scores as plain records, and the rows without one, of one chunk; flags: scores by flag."""
+    """Scores as plain records, and the rows without one, of one chunk.
+
+    flags: scores by flag. times: counts of the events of all chunks so far.
+    """
 
     scores: list[dict[str, Any]]
     refused: list[Refused]
     flags: Mapping[str, int]
+    times: InputTimes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counting(Enrich):
+    """Enrich for a file: counts events whose times say that the file may be wrong."""
+
+    times: InputTimes
+
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """Count the events, then compute their features."""
+        self.times.add(batch)
+        return Enrich.__call__(self, batch, log)
 
 
 class Serial:
@@ -68,7 +87,9 @@ def replay_file(
         )
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: _NO_LIMIT)
-    run = Serial(stages, store)
+    times, enrich = InputTimes(pipeline.feature_set.histories.rules), stages.enrich
+    counting = _Counting(enrich.feature_set, enrich.store, enrich.histories, times)
+    run = Serial(replace(stages, enrich=counting), store)
     schema = fastavro.parse_schema(score_schema())
     source = EventFile(
         pipeline.feature_set,
@@ -87,6 +108,7 @@ def replay_file(
             [_decoded(schema, value) for value in processed.values],
             sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
             processed.flags,
+            times,
         )
         if left is not None:
             left -= len(records)

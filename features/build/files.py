@@ -113,7 +113,8 @@ class FileEvents:
 
     def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> Events:
         decoded = self._decoded(chunk)
-        times = record_times(self._record_time, chunk.arrays, chunk.rows, f"event file {path}")
+        where = f"event file {path}"
+        times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
         batch, errors = self._feature_set.bind(
             rows.take(chunk.rows, self._partitions(chunk.rows, decoded), times), decoded
         )

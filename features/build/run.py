@@ -28,6 +28,7 @@ from features.labels import KnownLabels
 from features.labels.rows import FILE_PARTITION
 from features.matrix import count_flags
 from features.refusal import Refusal
+from features.windows.order import InputTimes
 from features.windows.portions import Each
 from schemas.batch import EventBatch
 from schemas.errors import ConfigurationError
@@ -44,7 +45,7 @@ class HistoryRun:
 
     labels: of all events; None leaves those that the events carry. partitions: of the input. each:
     ``map``, or that of a pool of threads. flagged: how many of the
-    events so far have each flag of windows or lookups.
+    events so far have each flag of windows or lookups. times: of the events so far.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class HistoryRun:
         self.store = SweptStore()
         self.log = LogState()
         self.flagged: Counter[str] = Counter()
+        self.times = InputTimes(feature_set.histories.rules)
         self.namespace = replace(Namespace.local(feature_set.name), partitions=partitions)
         self._feature_set = feature_set
         self._labels = labels
@@ -99,10 +101,11 @@ class HistoryRun:
         """
         return enriching.read(self.store, self._each)
 
-    def keep(self, answered: Answered) -> None:
+    def keep(self, batch: EventBatch, answered: Answered) -> None:
         """The events are history from now on."""
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
+        self.times.add(batch)
         self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
         histories = self._feature_set.histories
         watermarks = self.log.watermarks(histories.rules.watermark_support)
@@ -128,7 +131,7 @@ class HistoryRun:
 class Built:
     """rows of the table. refused: by code, how many rows of the input are no events; some first.
 
-    flagged: how many rows have each flag.
+    flagged: how many rows have each flag. out_of_order, without_timestamp: as ``InputTimes``.
     """
 
     rows: int = 0
@@ -136,6 +139,8 @@ class Built:
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[Refusal] = field(default_factory=list)
     flagged: Mapping[str, int] = field(default_factory=dict)
+    out_of_order: int = 0
+    without_timestamp: int = 0
 
     def note(self, events: Events, labels: Mapping[str, pa.Array]) -> None:
         self.rows += len(events.batch)
@@ -152,12 +157,12 @@ def build(
     *,
     partitions: int = 1,
     by_partition: bool = False,
-    advance: Callable[[int, Mapping[str, int]], None] = lambda _rows, _flagged: None,
+    advance: Callable[[int, HistoryRun], None] = lambda _rows, _run: None,
 ) -> Built:
     """Writes the table of all events of ``source``, in their order, to ``out``.
 
     labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
-    many rows of the input have been done, and how many events have each flag of windows or lookups.
+    many rows of the input have been done, and given the run, which counts what they are like.
     Raises ConfigurationError, also where the source has no events, and what ``advance`` raises; then
     ``out`` is as it was.
     """
@@ -173,15 +178,17 @@ def build(
                 known = run.label(events)
                 answered = run.read(enriching)
                 behind.call(_write, table, events, answered, known)
-                run.keep(answered)
+                run.keep(events.batch, answered)
                 built.note(events, known)
                 done += events.rows
-                advance(done, run.flagged)
+                advance(done, run)
             behind.finish()
             if not built.rows:
                 raise ConfigurationError(_nothing(built, done))
             table.finish()
             built.flagged = table.flagged
+            built.out_of_order = run.times.out_of_order
+            built.without_timestamp = run.times.without_timestamp
     return built
 
 

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Final
 
 from models.training.folds import DAY, Lengths, Span, microseconds, span_start
-from models.training.stray import require_no_strays
+from models.training.stray import Apart, find_apart, refuse_far
 from models.training.table import TrainingTable
 from schemas.errors import ConfigurationError
 
@@ -30,6 +30,7 @@ class Plan:
         delay: Days until labels are known.
         assess: Days of each fold.
         folds: How many there are.
+        apart: The first or last few rows of the table, where they may be wrong.
     """
 
     begin: int
@@ -38,6 +39,7 @@ class Plan:
     delay: float
     assess: int
     folds: int
+    apart: tuple[Apart, ...] = ()
 
     @property
     def train_until(self) -> int:
@@ -94,7 +96,9 @@ def make_plan(
     """
     if not len(table):
         raise ConfigurationError(f"--features: {table.path} holds no events")
-    require_no_strays(table, until_given=last is not None)
+    # Rows after a last day that is asked for do no harm.
+    apart = tuple(one for one in find_apart(table) if last is None or not one.after)
+    refuse_far(apart)
     if delay is None:
         delay = _whole_days(table.longest_delay())
     first = int(table.times.min()) // DAY * DAY
@@ -122,7 +126,7 @@ def make_plan(
     spans = (
         (span,) if span is not None else _spans(table, shortest, room - possible * assess, until)
     )
-    return Plan(begin, first, spans, delay, assess, possible)
+    return Plan(begin, first, spans, delay, assess, possible, apart)
 
 
 def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tuple[Span, ...]:

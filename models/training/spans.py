@@ -47,10 +47,11 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
     }
     most = max(map(len, usable.values()))
     if not most:
+        may_be_why = "".join(f"{one}. Otherwise " for one in plan.apart)
         raise ConfigurationError(
             "--features: no earlier fold holds both frauds and others, in the days to train on and "
-            "in those to assess; train on later or more days. Where only frauds are labelled, give "
-            "--unlabelled legit"
+            f"in those to assess; {may_be_why}train on later or more days. Where only frauds are "
+            "labelled, give --unlabelled legit"
         )
     return {
         span: [found[span][place] for place in places]

@@ -1,59 +1,109 @@
-"""Rows of a table that lie far from all others, such as one of 2042."""
+"""Few rows of a table that lie apart from all others, such as one of 2042."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from models.training.folds import DAY
 from models.training.table import TrainingTable
 from schemas.errors import ConfigurationError
 
-_GAP = 30 * DAY
 _FEW, _SHARE = 3, 0.001
+_SEVERAL = 3
+_LONG_AGO = 30
 
 
-def require_no_strays(table: TrainingTable, *, until_given: bool) -> None:
-    """Refuse a table whose first or last rows lie far from all others.
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """The first or last few rows of a table, further from the others than these lie from each other.
 
-    They would decide which days are the last ones, and how many there are.
+    Attributes:
+        found: Names them and the nearest other.
+        remedy: What to do.
+        after: True for the last ones.
+        days: From them to the nearest other.
+        usual: The largest gap between days that hold others, at least one day.
+    """
 
-    Args:
-        table: One with events.
-        until_given: The last day to train on was asked for; rows after it do no harm.
+    found: str
+    remedy: str
+    after: bool
+    days: int
+    usual: int
+
+    def __str__(self) -> str:
+        return f"{self.found}: {self.remedy}"
+
+    @property
+    def is_far(self) -> bool:
+        """True where the table itself does not explain the gap, as weekends or months would."""
+        return self.days > _SEVERAL * self.usual
+
+
+def find_apart(table: TrainingTable) -> tuple[Apart, ...]:
+    """The rows that lie apart before and after the others: at most three each, or one in a thousand."""
+    times = np.sort(table.times)
+    most = max(_FEW, int(len(times) * _SHARE))
+    if len(times) <= 2 * most:
+        return ()
+    days = times // DAY
+    usual = max(1, int(np.diff(days[most:-most]).max(initial=0)))
+    return (
+        *_apart(table, times[: most + 1], usual, after=False),
+        *_apart(table, times[::-1][: most + 1], usual, after=True),
+    )
+
+
+def refuse_far(apart: Iterable[Apart]) -> None:
+    """Refuse rows that lie far after the others, or more than 30 days before them.
+
+    The last rows decide which days are the last, and --until says otherwise. The first only make
+    days seem to be there; those of a trial before the first day of business are as they should be.
 
     Raises:
         ConfigurationError: names them, and what to do.
     """
-    times: list[int] = np.sort(table.times).tolist()
-    most = max(_FEW, int(len(times) * _SHARE))
-    if len(times) <= 2 * most:
-        return
-    before = _first_gap(times[: most + 1])
-    if before:
-        where = f"before the others, the first at {_moment(times[0])}"
-        _refuse(table, before, where, times[before], "")
-    after = _first_gap([-time for time in reversed(times[-most - 1 :])])
-    if after and not until_given:
-        rest = times[-after - 1]
-        where = f"after the others, the last at {_moment(times[-1])}"
-        remedy = f", or give --until {_moment(rest)[:10]} or an earlier day"
-        _refuse(table, after, where, rest, remedy)
+    for one in apart:
+        if one.is_far and (one.after or one.days > _LONG_AGO):
+            raise ConfigurationError(f"--features: {one}")
 
 
-def _first_gap(rising: list[int]) -> int:
-    """How many of the first times are apart from the last of them by a gap; 0 where none is."""
-    gaps = [place for place, (one, other) in enumerate(pairwise(rising), 1) if other - one > _GAP]
-    return max(gaps, default=0)
+def _apart(
+    table: TrainingTable, times: npt.NDArray[np.int64], usual: int, *, after: bool
+) -> Iterator[Apart]:
+    """Find the rows behind a gap, far ones first. times: those of one end, from the outermost."""
+    gaps = np.abs(np.diff(times // DAY))
+    for several in (_SEVERAL, 1):
+        places = np.flatnonzero(gaps > several * usual)
+        if len(places):
+            rows = int(places[-1]) + 1
+            yield _named(table, times[: rows + 1], int(gaps[rows - 1]), usual, after=after)
+            return
 
 
-def _refuse(table: TrainingTable, rows: int, where: str, other: int, remedy: str) -> None:
-    raise ConfigurationError(
-        f"--features: {rows} of the {len(table):,} rows of {table.path} "
-        f"{'lies' if rows == 1 else 'lie'} far {where}; the nearest other is of "
-        f"{_moment(other)}: correct or remove {'it' if rows == 1 else 'them'}{remedy}"
+def _named(
+    table: TrainingTable, times: npt.NDArray[np.int64], days: int, usual: int, *, after: bool
+) -> Apart:
+    rows, end, nearest = len(times) - 1, _moment(int(times[0])), _moment(int(times[-1]))
+    one = rows == 1
+    where = (
+        f"after the others, the last at {end}"
+        if after
+        else f"before the others, the first at {end}"
+    )
+    return Apart(
+        f"{rows} of the {len(table):,} rows of {table.path} {'lies' if one else 'lie'} far {where}; "
+        f"the nearest other is of {nearest}",
+        f"correct or remove {'it' if one else 'them'}"
+        + (f", or give --until {nearest[:10]} or an earlier day" if after else ""),
+        after,
+        days,
+        usual,
     )
 
 

@@ -125,7 +125,7 @@ def _line(decision: str, alerts: Alerts, scale: int) -> str:
     cards = alerts.cards
     saved = "" if alerts.saved is None else f"; saves {alerts.saved / 10**scale:,.{scale}f} a day"
     return (
-        f"  {decision}: {alerts.threshold:.12g}   # {cards.mean:.3g} cards a day ({cards.least} to "
+        f"  {decision}: {alerts.threshold}   # {cards.mean:.3g} cards a day ({cards.least} to "
         f"{cards.most}); {alerts.precision:.0%} of the events are frauds, {alerts.recall:.0%} of "
         f"the frauds{saved}\n"
     )

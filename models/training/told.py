@@ -31,8 +31,9 @@ def learned_from(training: Training) -> list[str]:
 
 
 def warnings_of(training: Training, bands: Mapping[str, float]) -> list[str]:
-    """Sentences on what does not hold: the calibration, or any band."""
-    scored, lines = training.out_of_fold, []
+    """Sentences on what does not hold: rows of the table, the calibration, or any band."""
+    scored = training.out_of_fold
+    lines = [f"Warning: {one}" for one in training.plan.apart if one.is_far]
     frauds = int(scored.labels.sum())
     if abs(scored.expected - frauds) > _MISS * frauds:
         lines.append(

@@ -16,6 +16,7 @@ from worker.checks.topics import days
 from worker.kafka import whole_number
 
 TIMES, RECORD_TIMES = "event times", "record timestamps"
+_TYPE, _BOUND = "message.timestamp.type", "message.timestamp.after.max.ms"
 _DAY_MS = 86_400_000
 
 
@@ -32,7 +33,8 @@ def check_times(
 ) -> list[Finding]:
     """Compare event times with each other, and with the records' timestamps.
 
-    batch: the events among the last records of some partitions. topic: settings of the input topic.
+    batch: the events among the last records of some partitions. topic: settings of the input topic;
+    empty where they may not be read.
     """
     if not len(batch):
         return [skipped(check, "no record is an event") for check in checks(feature_set)]
@@ -42,13 +44,22 @@ def check_times(
     if RECORD_TIMES in checks(feature_set):
         maximum = feature_set.histories.rules.max_ahead or 0
         found = [*_of_settings(topic, maximum), *_of_records(batch)]
-        findings += found or [
-            ok(
-                RECORD_TIMES,
-                f"an event more than {duration(maximum)} later than its record is ahead of time",
-            )
-        ]
+        findings += found or [_holds(topic, maximum)]
     return findings
+
+
+def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
+    """The finding where nothing is wrong with what could be looked at."""
+    if _TYPE not in topic:
+        why = (
+            "who sets them could not be read from the input topic's settings: it takes the right "
+            "DescribeConfigs"
+        )
+        return skipped(RECORD_TIMES, why)
+    return ok(
+        RECORD_TIMES,
+        f"an event more than {duration(max_ahead)} later than its record is ahead of time",
+    )
 
 
 def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
@@ -74,18 +85,21 @@ def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
 
 def _of_settings(topic: Mapping[str, str], max_ahead: int) -> Iterator[Finding]:
     """Where the topic's settings let a wrong clock set the timestamp as well."""
-    kind = topic.get("message.timestamp.type")
-    after_ms = whole_number(topic.get("message.timestamp.after.max.ms"))
-    if kind != "CreateTime" or after_ms is None or after_ms * 1000 <= max_ahead:
+    # None of a broker before Kafka 3.6, which does not have the setting.
+    after_ms = whole_number(topic.get(_BOUND))
+    if topic.get(_TYPE) != "CreateTime":
         return
-    bound = f"up to {days(after_ms)}" if after_ms < 36_525 * _DAY_MS else "however far"
+    if after_ms is not None and after_ms * 1000 <= max_ahead:
+        return
+    bound = "however far"
+    if after_ms is not None and after_ms < 36_525 * _DAY_MS:
+        bound = f"up to {days(after_ms)}"
     yield warning(
         RECORD_TIMES,
-        f"producers set them (message.timestamp.type is CreateTime), {bound} in the future "
-        "(message.timestamp.after.max.ms): history.max_ahead cannot find a device that sets both "
-        "times by one wrong clock",
-        f"set message.timestamp.after.max.ms to {max_ahead // 1000} or less, or "
-        "message.timestamp.type to LogAppendTime",
+        f"producers set them ({_TYPE} is CreateTime), {bound} in the future "
+        f"({_BOUND}{' is not set' if after_ms is None else ''}): history.max_ahead cannot find a "
+        "device that sets both times by one wrong clock",
+        f"set {_BOUND} to {max_ahead // 1000} or less, or {_TYPE} to LogAppendTime",
     )
 
 

@@ -5,22 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import RecordTimeOption, tell_flagged
+from worker.cli.features.inputs import RecordTimeOption, tell_flagged, tell_times
 from worker.cli.options import HERE, PipelineOption
 from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from features.windows.order import InputTimes
     from worker.app import Pipeline
 
 _COLUMNS = ("event_id", "event_time", "decision", "score", "margin", "flags", "reasons", "vector")
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Scores by flag, and what is told of the file's event times; None before the first chunk."""
+
+    flagged: Counter[str] = field(default_factory=Counter)
+    times: InputTimes | None = None
 
 
 def score(
@@ -41,16 +50,19 @@ def score(
     from worker.app import load_pipeline
 
     loaded = load_pipeline(pipeline)
-    flagged: Counter[str] = Counter()
+    counts = _Counts()
     if sys.stdout.isatty():
-        lines = _lines(loaded, events, limit or 50, record_time, flagged)
+        lines = _lines(loaded, events, limit or 50, record_time, counts)
         refused = _table(loaded, events, lines)
     else:
         refused = 0
-        for kind, line in _lines(loaded, events, limit, record_time, flagged):
+        for kind, line in _lines(loaded, events, limit, record_time, counts):
             print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
             refused += kind == "refused"
-    tell_flagged(loaded.feature_set, flagged, without_record_time=record_time is None)
+    if counts.times is not None:
+        remedy = "sort the file by event time, unless the worker gets them in this order too"
+        tell_times(loaded.feature_set, counts.times, record_time, remedy)
+    tell_flagged(counts.flagged)
     if refused:
         print(f"{refused:,} rows were refused and have no score", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
@@ -61,16 +73,17 @@ def _lines(
     events: Path,
     limit: int | None,
     record_time: str | None,
-    flagged: Counter[str],
+    counts: _Counts,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """("score", record) for each event, ("refused", why) for each that cannot be scored.
 
-    Counts scores by flag in ``flagged``.
+    counts: takes what the scores and the file are like.
     """
     from worker.replay import replay_file
 
     for processed in replay_file(pipeline, events, limit, record_time):
-        flagged.update(processed.flags)
+        counts.flagged.update(processed.flags)
+        counts.times = processed.times
         for record in processed.scores:
             yield "score", record
         for refused in processed.refused:

@@ -125,7 +125,7 @@ def _row(alerts: Alerts, decision: str | None, scale: int) -> str:
     saved = "unknown" if alerts.saved is None else _money(alerts.saved, scale)
     bad = ' class="bad"' if alerts.saved is not None and alerts.saved < 0 else ""
     cells = [
-        f"{alerts.threshold:.6g}{mark}",
+        f"{alerts.threshold}{mark}",
         f"{alerts.cards.mean:,.1f}",
         f"<small>{alerts.cards.least:,} to {alerts.cards.most:,}</small>",
         f"{alerts.events.mean:,.1f}",

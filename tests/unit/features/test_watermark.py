@@ -185,16 +185,32 @@ def test_max_ahead_is_of_microseconds(tmp_path: Path) -> None:
 
 def test_a_file_may_have_a_column_of_the_records_times(tmp_path: Path) -> None:
     made = feature_set(tmp_path, history(max_ahead="1h"))
-    recorded = [T0 // 1000, "2018-08-01T00:00:00Z", None, "no time"]
-    path = file(tmp_path, [T0 + DAY] * 4, ["a"] * 4, kafka_time=recorded)
+    recorded = [T0 // 1000, "2018-08-01T00:00:00Z", None, 0, -1]
+    path = file(tmp_path, [T0 + DAY] * 5, ["a"] * 5, kafka_time=recorded)
     source = FileEvents(made, [path], record_time="kafka_time")
-    build(made, source, tmp_path / "out.parquet")
+    assert build(made, source, tmp_path / "out.parquet").without_timestamp == 3
     table = pq.read_table(tmp_path / "out.parquet")
     found = [without_short(names) for names in table["flags"].to_pylist()]
-    assert found == [["ahead"], ["ahead"], [], []]
+    assert found == [["ahead"], ["ahead"], [], [], []]
     source = FileEvents(made, [path], record_time="kafka_tim")
     with pytest.raises(ConfigurationError, match=r"--record-time: .* no column 'kafka_tim'"):
         build(made, source, tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize("value", ["01.03.2024 10:00", "no time", 5, 1e30, True, "5"])
+@pytest.mark.parametrize("others", [T0 // 1000, "2018-08-01T00:00:00Z", None, 0])
+def test_a_value_of_that_column_that_is_no_time_is_named(
+    value: Any, others: Any, tmp_path: Path
+) -> None:
+    made = feature_set(tmp_path, history(max_ahead="1h"))
+    recorded = [others] * 4
+    recorded[2] = value
+    path = file(tmp_path, [T0] * 4, ["a"] * 4, kafka_time=recorded)
+    source = FileEvents(made, [path], chunk_rows=2, record_time="kafka_time")
+    named = r"events.jsonl, row 2: .* in column 'kafka_time' is no time"
+    with pytest.raises(ConfigurationError, match=named):
+        build(made, source, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
 
 
 # flags

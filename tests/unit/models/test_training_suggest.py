@@ -159,6 +159,22 @@ def test_bands_are_written_with_what_they_bring(tmp_path: Path) -> None:
     assert (tmp_path / "policy.yaml").read_text().count(" a day\n") == 2
 
 
+@pytest.mark.parametrize(
+    "bands",
+    [
+        {"review": 0.9999999999999999},
+        {"decline": 0.9999999999999999, "review": 0.9999999999999998},
+        {"decline": 0.999999999999182, "review": 1.07e-14},
+        {"decline": 1e-5, "review": 1e-59},
+    ],
+)
+def test_thresholds_are_read_as_they_were_suggested(
+    bands: dict[str, float], tmp_path: Path
+) -> None:
+    policy = policy_of(stream(), bands, tmp_path)
+    assert {band.decision: band.threshold for band in policy.segments[0].bands} == bands
+
+
 @pytest.mark.parametrize("names", [("AMOUNT",), FEATURES, tuple(f"F{n}[x]*" for n in range(40))])
 def test_the_policy_has_a_catalogue_of_the_model_s_features(
     tmp_path: Path, names: tuple[str, ...]

@@ -93,6 +93,12 @@ def test_honest_timestamps_hold(tmp_path: Path) -> None:
             "up to 36 h in the future",
             "set message.timestamp.after.max.ms",
         ),
+        (
+            {"message.timestamp.type": "CreateTime"},
+            (1, 1, 1),
+            "however far in the future (message.timestamp.after.max.ms is not set)",
+            "set message.timestamp.after.max.ms to 3600000 or less",
+        ),
         (STRICT, (1, 1), "1 of the last 3 records have none", "let producers set timestamps"),
         (STRICT, (0, 0, 1), "2 of the last 3 records are the events' own times", "let the"),
         (STRICT, (3000, 3000, 1), "2 of the last 3 records are more than a day after", "keep"),
@@ -105,6 +111,14 @@ def test_where_timestamps_cannot_be_held_against_events_it_is_said(
     assert (finding.check, finding.state) == (RECORD_TIMES, State.WARNING)
     assert says in finding.found
     assert finding.remedy.startswith(remedy)
+
+
+def test_where_settings_may_not_be_read_nothing_is_said_to_hold(tmp_path: Path) -> None:
+    _, finding = found(tmp_path, JUDGED, {}, [0, 1, 2], 1, 2, 1)
+    assert (finding.check, finding.state) == (RECORD_TIMES, State.SKIPPED)
+    assert "DescribeConfigs" in finding.found
+    _, finding = found(tmp_path, JUDGED, {}, [0, 1, 2], 0, 0, 1)
+    assert finding.state is State.WARNING, "what records show does not depend on settings"
 
 
 def test_where_no_record_is_an_event_nothing_is_said(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def refusal(*arguments: object) -> str:
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    return write(tmp_path / "events.parquet", transactions(200, 5, days=20))
+    return write(tmp_path / "events.parquet", transactions(200, 5, days=20, lateness_s=1))
 
 
 def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> None:
@@ -48,6 +48,7 @@ def test_a_build_ends_with_one_line_of_json(events: Path, tmp_path: Path) -> Non
     said = json.loads(result.stdout)
     assert said["rows"] == said["labelled"] == pq.read_metadata(out).num_rows == 200
     assert (said["refused"], said["late"], said["ahead"], said["features"]) == (0, 0, 0, 15)
+    assert (said["out_of_order"], said["without_timestamp"]) == (0, 0)
     assert said["fingerprint"] == handbook().fingerprint
     assert said["events_per_s"] == pytest.approx(200 / said["seconds"], rel=0.05)
     assert all("short of history" in line for line in result.stderr.splitlines())
@@ -67,7 +68,7 @@ def test_a_table_that_is_there_is_overwritten_only_when_told_so(
 
 def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:
     table, again = tmp_path / "table.parquet", tmp_path / "again.parquet"
-    whole = transactions(200, 5, days=20)
+    whole = transactions(200, 5, days=20, lateness_s=1)
     ids = whole["TRANSACTION_ID"].to_pylist()
     # A label of an id is one of all events that bear it.
     whole = whole.filter(pa.array([ids.count(event_id) == 1 for event_id in ids]))

@@ -132,6 +132,97 @@ def test_scores_of_a_file_say_how_many_rows_are_late_and_ahead(tmp_path: Path) -
     assert "1 rows are ahead of time" in told.stderr
 
 
+# out of order by less than allowed_lateness
+
+
+def windowed_set(folder: Path, **history: Any) -> Path:
+    """A features.yaml whose events may be a month late."""
+    path = windowed(folder) / "features.yaml"
+    edit(path, lambda values: values["history"].update({"allowed_lateness": "30d"} | history))
+    return path
+
+
+def newest_first(folder: Path) -> Path:
+    """Twenty events of one card, a day apart."""
+    rows = [at(1440 * day, customer_id="c") for day in reversed(range(20))]
+    return lines(folder / "events.jsonl", rows)
+
+
+def test_rows_out_of_order_are_refused_though_none_is_late(tmp_path: Path) -> None:
+    path, out = newest_first(tmp_path), tmp_path / "out.parquet"
+    build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--events", path, "--out", out]
+    error = run(*build).exception
+    assert isinstance(error, ConfigurationError)
+    for said in ("of 20 at least 19 are older than a row before them", "--sort", "--allow-late"):
+        assert said in str(error)
+    assert " late (" not in str(error)
+    assert not out.exists()
+    told = run(*build, "--sort")
+    assert (told.exit_code, json.loads(told.stdout)["out_of_order"]) == (0, 0)
+    assert "out of order" not in told.stderr
+    told = run(*build, "--allow-late", "--force")
+    said = json.loads(told.stdout)
+    assert (told.exit_code, said["late"], said["out_of_order"]) == (0, 0, 19)
+    assert "19 rows are out of order" in told.stderr
+    assert "--sort sorts all rows" in told.stderr
+
+
+def test_one_row_out_of_order_in_a_hundred_is_no_more_than_told(tmp_path: Path) -> None:
+    rows = [at(60 * i) for i in range(99)]
+    build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
+    told = run(*build, "--events", lines(tmp_path / "a.jsonl", [*rows, at(30)]))
+    assert (told.exit_code, json.loads(told.stdout)["out_of_order"]) == (0, 1)
+    assert "1 rows are out of order" in told.stderr
+    assert "--sort" in told.stderr
+
+
+def test_files_given_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
+    first = lines(tmp_path / "first.jsonl", [at(60 * i) for i in range(20)])
+    second = lines(tmp_path / "second.jsonl", [at(60 * i) for i in range(20, 40)])
+    build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
+    assert "of 40 at least 20" in str(run(*build, "--events", second, first).exception)
+    assert run(*build, "--events", first, second).exit_code == 0
+
+
+def test_order_is_of_each_partition(tmp_path: Path) -> None:
+    """Two customers, of two partitions, one after the other."""
+    rows = [at(60 * i, customer_id=customer) for customer in ("c-0", "c-1") for i in range(20)]
+    build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
+    build += ["--events", lines(tmp_path / "a.jsonl", rows)]
+    assert "of 40 at least 19" in str(run(*build).exception)
+    told = run(*build, "--partition-by", "customer_id", "--partitions", 2)
+    assert json.loads(told.stdout)["out_of_order"] == 0, told.stderr
+
+
+def test_without_windows_any_order_will_do(tmp_path: Path) -> None:
+    folder = healthy_pipeline(tmp_path / "p")
+    edit(folder / "features.yaml", lambda values: values.pop("history", None))
+    out = tmp_path / "out.parquet"
+    told = run("build", "-p", folder, "--events", newest_first(tmp_path), "--out", out)
+    assert (told.exit_code, json.loads(told.stdout)["out_of_order"]) == (0, 19)
+    assert "out of order" not in told.stderr
+
+
+def test_an_explanation_and_scores_say_that_rows_are_out_of_order(tmp_path: Path) -> None:
+    events, features = newest_first(tmp_path), windowed_set(tmp_path)
+    explain: list[Any] = ["explain", "N", "t-20160", "--set", features, "--events", events]
+    told = run(*explain)
+    assert told.exit_code == 0
+    # Of the five events before it, which come first in the file, all but the first.
+    assert "4 rows are out of order" in told.stderr
+    assert "out of order" not in run(*explain, "--sort").stderr
+    score = ["score", "-p", str(features.parent), "--events", str(events)]
+    told = CliRunner().invoke(commands, score)
+    assert told.exit_code == 0
+    assert "19 rows are out of order" in told.stderr
+    assert "sort the file by event time" in told.stderr
+    told = CliRunner().invoke(commands, [*score, "--limit", "3"])
+    assert "2 rows are out of order" in told.stderr
+
+
+# the timestamps of records
+
+
 def test_the_times_of_records_are_a_column_of_the_file(tmp_path: Path) -> None:
     folder = windowed(tmp_path)
     edit(folder / "features.yaml", lambda values: values["history"].update(max_ahead="1h"))
@@ -148,6 +239,53 @@ def test_the_times_of_records_are_a_column_of_the_file(tmp_path: Path) -> None:
     assert "no --record-time" in run(*build).stderr
     told = run(*build, "--force", "--record-time", "kafka_time")
     assert (json.loads(told.stdout)["ahead"], "--record-time" in told.stderr) == (1, False)
+
+
+def judged(folder: Path) -> Path:
+    """A pipeline folder that holds events against their records."""
+    path = windowed(folder)
+    edit(path / "features.yaml", lambda values: values["history"].update(max_ahead="1h"))
+    return path
+
+
+def test_a_timestamp_that_is_no_time_is_an_error(tmp_path: Path) -> None:
+    folder, out = judged(tmp_path), tmp_path / "out.parquet"
+    rows = [row(i, kafka_time="2018-04-01T00:00:01Z") for i in range(3)]
+    rows[2]["kafka_time"] = "01.03.2024 10:00"
+    path = lines(tmp_path / "events.jsonl", rows)
+    given = ("-p", folder, "--events", path, "--record-time", "kafka_time")
+    score = CliRunner().invoke(commands, ["score", *map(str, given)])
+    for told in (run("build", *given, "--out", out), score):
+        assert isinstance(told.exception, ConfigurationError)
+        named = f"{path}, row 2: '01.03.2024 10:00' in column 'kafka_time' is no time"
+        assert named in str(told.exception)
+    assert not out.exists()
+
+
+def test_rows_without_a_timestamp_are_counted_and_told(tmp_path: Path) -> None:
+    folder, out = judged(tmp_path), tmp_path / "out.parquet"
+    times = [0, None, -1, "2018-04-01T00:00:01Z", "0"]
+    rows = [row(i, kafka_time=time) for i, time in enumerate(times)]
+    path = lines(tmp_path / "events.jsonl", rows)
+    given = ("-p", folder, "--events", path, "--record-time", "kafka_time")
+    told = run("build", *given, "--out", out)
+    assert json.loads(told.stdout)["without_timestamp"] == 4
+    score = CliRunner().invoke(commands, ["score", *map(str, given)])
+    for one in (told, score):
+        assert one.exit_code == 0
+        assert "4 rows have no timestamp in column kafka_time: history.max_ahead" in one.stderr
+
+
+def test_where_wrong_clocks_make_rows_late_the_timestamps_are_offered(tmp_path: Path) -> None:
+    wild = [at(90 * 1440 + i, transaction_id=f"w{i}") for i in range(5)]
+    rows = [*[at(60 * i) for i in range(10)], *wild, *[at(60 * i) for i in range(10, 40)]]
+    path = lines(tmp_path / "events.jsonl", rows)
+    build: list[Any] = ["build", "--events", path, "--out", tmp_path / "out", "-p"]
+    without = run(*build, windowed(tmp_path / "a"))
+    assert "are late" in str(without.exception)
+    assert "--record-time" not in str(without.exception)
+    told = run(*build, judged(tmp_path / "b"))
+    assert "give --record-time COLUMN" in str(told.exception)
 
 
 def test_what_is_for_files_is_refused_for_a_topic(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from worker.cli.features.inputs import (
+    SORT_THEM,
     EventsOption,
     LabelsOption,
     MoreEvents,
@@ -20,15 +21,16 @@ from worker.cli.features.inputs import (
     require_order,
     tell_flagged,
     tell_refused,
+    tell_times,
     tell_unknown,
 )
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from features.build import Built, FileEvents, SortedEvents
+    from features.build import Built, FileEvents, HistoryRun, SortedEvents
     from features.definition import FeatureSet
     from features.labels import KnownLabels
     from worker.reading.events import LogEvents
@@ -72,7 +74,10 @@ def build(
     record_time: RecordTimeOption = None,
     sort: SortOption = False,
     allow_late: Annotated[
-        bool, typer.Option("--allow-late", help="Write the table though over 1 % of rows are late.")
+        bool,
+        typer.Option(
+            "--allow-late", help="Write the table though over 1 % of rows are late or out of order."
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite a table that is there.")
@@ -83,8 +88,8 @@ def build(
 
     Reads event files or, without --events, the pipeline's input topic up to
     its end as of now. Rows come in the order of the files, or by partition
-    and offset. Files of which more than 1 % of the rows are late, as they are
-    not in the order of time, are refused. Ends with one line of JSON on stdout.
+    and offset. Files of which more than 1 % of the rows are older than a row
+    before them are refused. Ends with one line of JSON on stdout.
     """
     from worker.cli.features.without_pandas import spare_pandas
 
@@ -98,10 +103,15 @@ def build(
     known = known_labels(made, labels)
     columns = _Columns(partition_by, partitions, record_time)
     with _source(made, files, pipeline, columns, sort=sort) as source:
-        in_order = bool(files) and not allow_late
-        built = _build(made, source, out, known, by_partition=not files, in_order=in_order)
-    without = bool(files) and record_time is None
-    tell_flagged(made, built.flagged, without_record_time=without)
+
+        def judge(run: HistoryRun, rows: int) -> None:
+            if files and not allow_late:
+                require_order(made, run, rows, record_time)
+
+        built = _build(made, source, out, known, judge, by_partition=not files)
+    if files:
+        tell_times(made, built, record_time, SORT_THEM)
+    tell_flagged(built.flagged)
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
@@ -122,19 +132,19 @@ def _build(
     source: Source,
     out: Path,
     labels: KnownLabels | None,
+    judge: Callable[[HistoryRun, int], None],
     *,
     by_partition: bool,
-    in_order: bool,
 ) -> Built:
+    """The table. judge: given what was counted so far, and how many rows there are in all."""
     from features.build import build as build_table
     from worker.cli.progress import progress
 
     total = source.count()
 
-    def advanced(done: int, flagged: Mapping[str, int]) -> None:
+    def advanced(done: int, run: HistoryRun) -> None:
         advance(done, total)
-        if in_order:
-            require_order(feature_set, flagged, total)
+        judge(run, total)
 
     with progress("building") as advance:
         return build_table(
@@ -215,8 +225,10 @@ def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -
         "rows": built.rows,
         "labelled": built.labelled,
         "refused": built.refused.total(),
+        "out_of_order": built.out_of_order,
         "late": built.flagged.get("late", 0),
         "ahead": built.flagged.get("ahead", 0),
+        "without_timestamp": built.without_timestamp,
         "seconds": round(seconds, 3),
         "events_per_s": round(built.rows / seconds),
         "features": len(feature_set.names),

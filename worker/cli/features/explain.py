@@ -12,12 +12,14 @@ import typer
 
 from worker.cli.features.inputs import (
     EVENTS,
+    SORT_THEM,
     LabelsOption,
     MoreEvents,
     RecordTimeOption,
     SortOption,
     known_labels,
     tell_flagged,
+    tell_times,
 )
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
@@ -63,7 +65,8 @@ def explain(
     with progress("reading") as advance:
         read.advance = lambda done: advance(done, total)
         explanation = explainer.explain(feature, event_id, source, known)
-    tell_flagged(explainer.feature_set, explanation.before, without_record_time=record_time is None)
+    tell_times(explainer.feature_set, explanation.times, record_time, SORT_THEM)
+    tell_flagged(explanation.before)
     if sys.stdout.isatty():
         _tables(explanation)
     else:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from features.build import Refusal
+    from features.build import Built, HistoryRun, Refusal
     from features.definition import FeatureSet
     from features.labels import KnownLabels
+    from features.windows.order import InputTimes
 
 EVENTS = typer.Option(
     "--events",
@@ -47,6 +48,7 @@ SortOption = Annotated[
         "--sort", help="Sort all rows by event time first, through a temporary file on disk."
     ),
 ]
+SORT_THEM = "--sort sorts all rows by event time first"
 _SHOWN = 5
 
 
@@ -105,32 +107,47 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
         note(f"lookups ({names}) take their declared defaults: what they were is nowhere kept")
 
 
-def require_order(feature_set: FeatureSet, flagged: Mapping[str, int], rows: int) -> None:
-    """Raises ConfigurationError where over 1 % of all rows are late. flagged: rows by flag so far."""
+def require_order(
+    feature_set: FeatureSet, run: HistoryRun, rows: int, record_time: str | None
+) -> None:
+    """Raise ConfigurationError where over 1 % of all rows are out of order, late ones included.
+
+    Args:
+        feature_set: Without windows any order will do.
+        run: What was counted so far.
+        rows: Of the whole input.
+        record_time: The column with the timestamps of the records.
+    """
     from features.definition.words import duration
     from schemas.errors import ConfigurationError
 
-    late = flagged.get("late", 0)
-    if late * 100 > rows:
-        raise ConfigurationError(
-            f"--events: the rows are not in the order of time: of {rows:,} at least {late:,} are late "
-            "(older than the watermark of the rows before them by more than "
-            f"history.allowed_lateness, {duration(feature_set.allowed_lateness)}), and windows of "
-            "later rows would not count them; let --sort sort them, or take them as they are with "
-            "--allow-late"
+    found = run.times.out_of_order
+    if not feature_set.has_histories or found * 100 <= rows:
+        return
+    late, remedy = "", ""
+    if run.flagged["late"]:
+        late = (
+            f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
+            f"before them by more than history.allowed_lateness, "
+            f"{duration(feature_set.allowed_lateness)}), which windows of later rows would not count"
         )
+    if feature_set.histories.rules.max_ahead is not None and record_time is None:
+        remedy = (
+            "give --record-time COLUMN where wrong clocks may be the reason, as without it "
+            "history.max_ahead is not applied; otherwise "
+        )
+    raise ConfigurationError(
+        f"--events: the rows are not in the order of time: of {rows:,} at least {found:,} are older "
+        f"than a row before them, whose windows would not count them{late}; {remedy}let --sort sort "
+        "them, or, where the worker gets them in this order too, take them as they are with "
+        "--allow-late"
+    )
 
 
-def tell_flagged(
-    feature_set: FeatureSet, flagged: Mapping[str, int], *, without_record_time: bool
-) -> None:
-    """Report on stderr how many rows are late, ahead of time or short of history.
-
-    And what could not be judged.
-    """
+def tell_flagged(flagged: Mapping[str, int]) -> None:
+    """Report on stderr how many rows are late, ahead of time or short of history."""
     from features.windows.plan import SHORT
 
-    rules = feature_set.histories.rules
     if late := flagged.get("late", 0):
         note(f"{late:,} rows are late: windows of later rows do not count them")
     if ahead := flagged.get("ahead", 0):
@@ -142,10 +159,37 @@ def tell_flagged(
                 f"{short:,} rows are short of history ({flag}): windows by {entity} look back beyond "
                 "the beginning of the input; put the events before it in front"
             )
-    if feature_set.has_histories and rules.max_ahead is not None and without_record_time:
+
+
+def tell_times(
+    feature_set: FeatureSet, times: InputTimes | Built, record_time: str | None, remedy: str
+) -> None:
+    """Report on stderr how many rows of files are out of order, and what could not be judged.
+
+    Args:
+        feature_set: Nothing is told of one without windows.
+        times: What was counted.
+        record_time: The column with the timestamps of the records.
+        remedy: How to sort the rows.
+    """
+    if not feature_set.has_histories:
+        return
+    if times.out_of_order:
+        note(
+            f"{times.out_of_order:,} rows are out of order, older than a row before them, whose "
+            f"windows do not count them: {remedy}"
+        )
+    if feature_set.histories.rules.max_ahead is None:
+        return
+    if record_time is None:
         note(
             "no --record-time: history.max_ahead is not applied, so that lateness and the flag ahead "
             "may differ from the worker's"
+        )
+    elif times.without_timestamp:
+        note(
+            f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
+            "history.max_ahead does not judge them"
         )
 
 
