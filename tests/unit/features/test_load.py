@@ -69,6 +69,12 @@ def test_what_is_loaded_is_looked_up(made: FeatureSet, tmp_path: Path) -> None:
     assert found.flags.tolist()[:2] == [0, 0]
 
 
+def test_a_file_without_rows_is_refused(made: FeatureSet, tmp_path: Path) -> None:
+    path = parquet(tmp_path, shop=pa.array([], pa.int64()), risk=pa.array([], pa.float64()))
+    with pytest.raises(ConfigurationError, match="has no rows, so nothing was written; give a"):
+        load_lookup(made, "place", path, MemoryStore())
+
+
 @pytest.mark.parametrize("column", ["card", "CARD_NO", "customer"])
 def test_the_key_column_has_any_of_its_names(column: str, made: FeatureSet, tmp_path: Path) -> None:
     path = profile(tmp_path, **{"card": None, column: ["a", "b"]})

@@ -141,3 +141,36 @@ def test_a_terminal_shows_which_rows_were_refused(
         score(events=path, pipeline=pipeline)
     assert ended.value.exit_code == 1
     assert "row 1: event_id_missing: " in capsys.readouterr().err
+
+
+def test_a_file_without_rows_is_an_error(tmp_path: Path, pipeline: Path) -> None:
+    path = lines(tmp_path / "events.jsonl", [])
+    error = run("score", "--events", path, "--pipeline", pipeline).exception
+    assert str(error) == f"--events: {path} has no rows; give a file with events"
+
+
+@pytest.mark.parametrize(("limit", "told"), [(None, True), (50, False)])
+def test_a_terminal_says_that_it_shows_the_first_rows_only(
+    limit: int | None,
+    told: bool,
+    tmp_path: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = lines(tmp_path / "events.jsonl", [*map(row, range(51)), "{broken"])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    score(events=path, limit=limit, pipeline=pipeline)
+    said = "only the first 50 of 52 rows were read, and the exit code speaks of these; --limit 52"
+    assert (said in capsys.readouterr().err) is told
+
+
+def test_a_terminal_that_shows_all_rows_says_nothing_of_it(
+    events: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    score(events=events, pipeline=pipeline)
+    assert "only the first" not in capsys.readouterr().err

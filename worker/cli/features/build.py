@@ -21,6 +21,7 @@ from worker.cli.features.inputs import (
     tell_flagged,
     tell_refused,
     tell_unknown,
+    tell_unmatched,
 )
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
@@ -102,6 +103,7 @@ def build(
         built = _build(made, source, out, known, by_partition=not files, in_order=in_order)
     without = bool(files) and record_time is None
     tell_flagged(made, built.flagged, without_record_time=without)
+    tell_unmatched(known, built.labelled)
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
