@@ -108,7 +108,10 @@ class _Source:
         """Packs all rows, so that what is wrong with one shows; the number of distinct keys."""
         for _ in self.packed():
             pass
-        return int(pc.count_distinct(self._file.read(columns=[self._key]).column(0)).as_py())
+        keys = self._file.read(columns=[self._key]).column(0)
+        if pa.types.is_dictionary(keys.type):  # a pandas Categorical
+            keys = pc.dictionary_decode(keys)
+        return int(pc.count_distinct(keys).as_py())
 
     def packed(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Keys and values for the store, some thousand rows at a time."""
