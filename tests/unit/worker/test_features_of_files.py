@@ -131,6 +131,18 @@ def test_labels_of_which_none_is_one_are_an_error(events: Path, tmp_path: Path) 
     assert not out.exists()
 
 
+def test_a_file_of_labels_is_called_one(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    no_fraud = write(tmp_path / "labels.parquet", transactions(9, 1).drop_columns(["TX_FRAUD"]))
+    for labels, said in (
+        (tmp_path, f"--labels: label file {tmp_path} is a folder: name the files in it"),
+        (tmp_path / "x.csv", f"--labels: label file {tmp_path}/x.csv has the suffix '.csv'"),
+        (no_fraud, f"--labels: label file {no_fraud} has no column for 'fraud'"),
+    ):
+        build = ("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
+        assert refusal(*build).startswith(said)
+
+
 def test_labels_without_rows_are_an_error(events: Path, tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     labels = lines(tmp_path / "labels.jsonl", [])

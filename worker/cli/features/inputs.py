@@ -61,9 +61,12 @@ def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | No
     if path is None:
         return None
     parts, refused = [], []
-    for rows, errors in LabelFile(feature_set, path):
-        parts.append(rows)
-        refused += errors
+    try:
+        for rows, errors in LabelFile(feature_set, path):
+            parts.append(rows)
+            refused += errors
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--labels: {error}") from error
     tell_refused("labels", len(refused), refused)
     labels = sum(map(len, parts))
     refuse_nothing(f"--labels: {path}", labels, len(refused))

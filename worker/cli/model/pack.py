@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.local_paths import require_path
 from worker.cli.model.which import JsonOption
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _listed(text: str) -> list[str]:
     if not text.startswith("@"):
         return [name.strip() for name in text.split(",")]
     path = Path(text[1:])
+    require_path("--feature-names", path)
     try:
         lines = _text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
