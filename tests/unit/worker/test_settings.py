@@ -888,9 +888,10 @@ def test_registries_without_secrets_are_taken(url: str, tmp_path: Path) -> None:
     assert settings.masked()["registry"]["url"] == url
 
 
-def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_secret_is_read_from_its_file(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "password"
-    path.write_text("hunter2\n")
+    path.write_text("hunter2\n", encoding=encoding)
     assert read_secret(path, "kafka.password_file").get_secret_value() == "hunter2"
     assert "hunter2" not in repr(read_secret(path, "kafka.password_file"))
 
