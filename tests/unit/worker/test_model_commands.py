@@ -77,6 +77,13 @@ def columns(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
+def test_a_command_that_verify_suggests_takes_any_folder(tmp_path: Path, pipeline: Path) -> None:
+    folder = tmp_path / "all models"
+    shutil.copytree(pipeline / "model", folder / "one")
+    said = run("verify", folder).stdout
+    assert f"`fraud-worker model promote '{folder}' NAME`" in said
+
+
 def test_verify_says_of_each_bundle_whether_it_holds(location: Path) -> None:
     result = run("verify", location)
     assert result.exit_code == ExitCode.CONFIGURATION
