@@ -357,7 +357,7 @@ def test_a_schema_with_the_name_of_a_file_that_is_written_is_refused(
 ) -> None:
     schema = save(tmp_path, record(("id", "string"))).rename(tmp_path / name)
     folder = tmp_path / "pipeline"
-    with pytest.raises(ConfigurationError, match="--schema: .* has the name of a file that init"):
+    with pytest.raises(ConfigurationError, match=r"--schema: .* has the name of a file that init"):
         write_pipeline(folder, schema, force=True)
     assert not folder.exists()
 
