@@ -111,8 +111,8 @@ def path_type(
     try:
         return fields.type_of(path)
     except ConfigurationError as error:
-        if found := fields.describe_unusable(path):
-            raise document.refuse(location, f"{found}; {takes}") from error
+        if unusable := fields.describe_unusable(path):
+            raise document.refuse(location, f"{unusable}; {takes}") from error
         hint = unknown("field", path, fields.known)
         message = hint if "did you mean" in hint else str(error)
         raise document.refuse(location, message) from error
