@@ -49,7 +49,7 @@ def load_lookup(
     absent where the lookup has no max_age. Other columns are ignored. Of several rows with one key
     the last stands. The whole file is checked before the first write.
 
-    Raises ConfigurationError that names the column or row, and DependencyUnavailableError; the
+    Raises ConfigurationError that names the column or row, or says that there is none, and DependencyUnavailableError; the
     load can then be repeated from its start.
     """
     if lookup not in feature_set.lookups:
@@ -63,8 +63,13 @@ def load_lookup(
     try:
         with pq.ParquetFile(path) as file:
             source = _Source(feature_set, feature_set.lookups[lookup], path, file)
-            keys = source.check()
             total = file.metadata.num_rows
+            if not total:
+                raise ConfigurationError(
+                    f"{path} has no rows, so nothing was written; give a file with a row for each "
+                    "key"
+                )
+            keys = source.check()
             done = 0
             for packed in source.packed():
                 store.write(packed)
@@ -103,7 +108,10 @@ class _Source:
         """Packs all rows, so that what is wrong with one shows; the number of distinct keys."""
         for _ in self.packed():
             pass
-        return int(pc.count_distinct(self._file.read(columns=[self._key]).column(0)).as_py())
+        keys = self._file.read(columns=[self._key]).column(0)
+        if pa.types.is_dictionary(keys.type):  # a pandas Categorical
+            keys = pc.dictionary_decode(keys)
+        return int(pc.count_distinct(keys).as_py())
 
     def packed(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Keys and values for the store, some thousand rows at a time."""

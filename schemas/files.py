@@ -227,10 +227,11 @@ def _decoded(
                 columns[event_path], _ = to_column(pa.nulls(chunk.rows), kind, scale, event_path)
             continue
         where = f"column {chunk.names[event_path]!r} of {source}"
-        column, bad = to_column(array, kind, scale, where, units.get(event_path))
+        unit = units.get(event_path)
+        column, bad = to_column(array, kind, scale, where, unit)
         if kind is Kind.STRING:
             bad[chunk.inexact.get(event_path, [])] = True
-        _note(errors, bad, f"{event_path} cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}")
+        _note(errors, bad, f"{event_path} {_unreadable(kind, unit)}")
         if not nullable:
             _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
         columns[event_path] = column
@@ -239,6 +240,19 @@ def _decoded(
         good[list(errors)] = False
         columns = {name: column.where(good) for name, column in columns.items()}
     return Decoded(columns, errors)
+
+
+def _unreadable(kind: Kind, unit: str | None) -> str:
+    """The rest of a sentence about a value that cannot be read. unit: of a number that is a time."""
+    if kind is not Kind.TIME and unit is None:
+        return f"cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}"
+    numbers = "numbers (s, ms, us or ns, in the years 2000 to 2099)"
+    if unit is not None:
+        numbers = f"whole numbers ({unit})"
+    return (
+        "is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
+        f"{numbers} since 1970-01-01 UTC are read"
+    )
 
 
 def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:

@@ -49,7 +49,8 @@ class Partitioning:
             targets(tree, [path])
         except ConfigurationError as error:
             known = [*names, *(item.name for item in tree.fields)]
-            raise ConfigurationError(f"--partition-by: {unknown('field', field, known)}") from error
+            hint = str(error) if field in known else unknown("field", field, known)
+            raise ConfigurationError(f"--partition-by: {hint}") from error
         return cls(path, partitions)
 
 

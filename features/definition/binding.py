@@ -15,6 +15,9 @@ from schemas.errors import ConfigurationError
 from schemas.targets import PathType
 
 _INT64_MAX = 2**63 - 1
+_KEYS = "an id or key is text or a whole number"
+_TIMES = "an event time is a timestamp or a long"
+_AMOUNTS = "an amount is a number or a decimal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,25 @@ class Bindings:
         return frozenset({self.event_time.path, *(field.path for field in fields)})
 
 
-def path_type(document: Document, location: Location, path: str, fields: SchemaFields) -> PathType:
-    """What ``path`` decodes to; ConfigurationError that points at ``location`` where it does not."""
+def path_type(
+    document: Document,
+    location: Location,
+    path: str,
+    fields: SchemaFields,
+    takes: str = "bind a boolean, number, text, enum, time or decimal",
+) -> PathType:
+    """What ``path`` decodes to; ConfigurationError that points at ``location`` where it does not.
+
+    takes: the types that are accepted there, for the message.
+    """
     found = fields.known.get(path)
     if found is not None:
         return found
     try:
         return fields.type_of(path)
     except ConfigurationError as error:
+        if unusable := fields.describe_unusable(path):
+            raise document.refuse(location, f"{unusable}; {takes}") from error
         hint = unknown("field", path, fields.known)
         message = hint if "did you mean" in hint else str(error)
         raise document.refuse(location, message) from error
@@ -127,17 +141,15 @@ def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaField
 
 
 def _key(document: Document, location: Location, path: str, fields: SchemaFields) -> FieldBinding:
-    found = path_type(document, location, path, fields)
+    found = path_type(document, location, path, fields, _KEYS)
     if found.kind not in (Kind.STRING, Kind.LONG):
-        raise document.refuse(
-            location, f"{path} is {found.kind.value}; an id or key is text or a whole number"
-        )
+        raise document.refuse(location, f"{path} is {found.kind.value}; {_KEYS}")
     return FieldBinding(path, found.kind)
 
 
 def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
     location: Location = ("events", "time")
-    found = path_type(document, location, time.field, fields)
+    found = path_type(document, location, time.field, fields, _TIMES)
     if found.kind is Kind.TIME:
         if time.unit is not None:
             raise document.refuse(
@@ -146,9 +158,7 @@ def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBindi
             )
         return TimeBinding(time.field, found.kind, None)
     if found.kind is not Kind.LONG:
-        raise document.refuse(
-            location, f"{time.field} is {found.kind.value}; an event time is a timestamp or a long"
-        )
+        raise document.refuse(location, f"{time.field} is {found.kind.value}; {_TIMES}")
     if time.unit is None:
         raise document.refuse(
             location,
@@ -160,11 +170,9 @@ def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBindi
 
 def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
     location: Location = ("events", "amount")
-    found = path_type(document, location, amount.field, fields)
+    found = path_type(document, location, amount.field, fields, _AMOUNTS)
     if found.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
-        raise document.refuse(
-            location, f"{amount.field} is {found.kind.value}; an amount is a number or a decimal"
-        )
+        raise document.refuse(location, f"{amount.field} is {found.kind.value}; {_AMOUNTS}")
     minimum = None
     if amount.min is not None:
         minor = amount.min.scaleb(amount.scale)
@@ -183,7 +191,7 @@ def _check_aliases(document: Document, events: EventsSpec, fields: SchemaFields)
     for path, alias in events.aliases.items():
         location: Location = ("events", "aliases", path)
         if path not in fields.known and path not in label:
-            known = set(fields.known) | label
-            raise document.refuse_key(location, unknown("field", path, known))
+            hint = unknown("field", path, set(fields.known) | label)
+            raise document.refuse_key(location, fields.describe_unusable(path) or hint)
         if alias in fields.known:
             raise document.refuse(location, f"{alias} is itself a field of the schema")

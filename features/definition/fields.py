@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.definitions import SchemaRefusedError
 from schemas.errors import ConfigurationError
-from schemas.targets import PathType, targets
+from schemas.targets import PathType, describe, targets, without_null
 from schemas.types import Type, parse_record_schema
 
 
@@ -38,6 +38,21 @@ class SchemaFields:
     def type_of(self, path: str) -> PathType:
         """What ``path`` decodes to; ConfigurationError where it has no column kind."""
         return targets(self._root, (path,))[0].type
+
+    def describe_unusable(self, path: str) -> str:
+        """Why the field at ``path`` cannot be used, by its type; "" where there is no such field."""
+        here, passed = self._root, ""
+        for name in path.split("."):
+            if here.base != "record":
+                return f"{passed} is of type {describe(here)}, which has no fields to name"
+            field = next((field for field in here.fields if field.name == name), None)
+            if field is None:
+                return ""
+            passed = f"{passed}.{name}" if passed else name
+            here, _ = without_null(field.type)
+        inner = next(iter(here.fields), None)
+        hint = "" if inner is None else f": name a field in it, such as {path}.{inner.name}"
+        return f"{path} is of type {describe(here)}, not a value that a column holds{hint}"
 
 
 def _usable(record: Type, prefix: str) -> Iterator[str]:

@@ -188,8 +188,9 @@ class WindowCompiler:
         if spec.of in made:
             raise self._document.refuse(where, self._not_alone(spec.of))
         if spec.of not in scope:
-            known = {*self._leaves, *scope}
-            raise self._document.refuse(where, unknown("field or feature", spec.of, known))
+            held = self._fields.describe_unusable(spec.of)
+            hint = unknown("field or feature", spec.of, {*self._leaves, *scope})
+            raise self._document.refuse(where, held or hint)
         term, name = scope[spec.of], spec.of
         scale = self._needed_scale(spec, location, "a feature is a number")
         largest = self._rules.largest_value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from features.definition import FeatureSet
 from features.labels.fields import LabelFields
 from features.labels.rows import FILE_PARTITION, LabelRows
 from features.refusal import Refusal
-from schemas.files import count_rows, read_chunks
+from schemas.errors import ConfigurationError
+from schemas.files import FileChunk, count_rows, read_chunks
 
 
 class LabelFile:
@@ -23,7 +25,8 @@ class LabelFile:
 
     def count(self) -> int:
         """Rows. Raises ConfigurationError for a file that cannot be read."""
-        return count_rows(self._path)
+        with _of_labels():
+            return count_rows(self._path)
 
     def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
         """Some labels, and the rows around them that are none.
@@ -31,9 +34,7 @@ class LabelFile:
         Raises ConfigurationError for a file that cannot be read, or says nothing of frauds.
         """
         fields, first = self._fields, 0
-        for chunk in read_chunks(
-            self._path, fields.needed, fields.aliases, optional=fields.optional
-        ):
+        for chunk in self._chunks():
             partitions = np.full(chunk.rows, FILE_PARTITION, np.int32)
             offsets = first + np.arange(chunk.rows)
             labels, errors = fields.read(chunk.decoded, chunk.rows, partitions, offsets)
@@ -45,3 +46,19 @@ class LabelFile:
                 ],
             )
             first += chunk.rows
+
+    def _chunks(self) -> Iterator[FileChunk]:
+        fields = self._fields
+        with _of_labels():
+            yield from read_chunks(
+                self._path, fields.needed, fields.aliases, optional=fields.optional
+            )
+
+
+@contextmanager
+def _of_labels() -> Iterator[None]:
+    """Have errors of the file, which is read as events are, speak of labels."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("event file ", "label file ", 1)) from error

@@ -235,7 +235,7 @@ class _PasswordFile(CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            password = self._path.read_text(encoding="utf-8").strip()
+            password = self._path.read_text(encoding="utf-8-sig").strip()
         except OSError as error:
             raise AuthenticationError(
                 f"store.password_file {self._path} cannot be read: {error.strerror}"

@@ -15,7 +15,7 @@ _OTHER_LIBRARY: Final = (
 )
 _LIGHTGBM: Final = f"a model of LightGBM; {_OTHER_LIBRARY}"
 _CATBOOST: Final = f"a model of CatBoost; {_OTHER_LIBRARY}"
-_DUMP: Final = f"a dump of trees (dump_model), which XGBoost itself cannot load; {_SAVE}"
+_DUMP: Final = f"a dump of trees (dump_model, get_dump), which XGBoost itself cannot load; {_SAVE}"
 _PICKLE: Final = (
     "looks like a pickle, which is never loaded, as it can run anything; load it where you trust "
     f"it, and {_SAVE}"
@@ -25,12 +25,18 @@ _ARCHIVE: Final = (
     f"you trust it, and {_SAVE}"
 )
 
+# The first tree of get_dump as text, DOT or JSON; also in a list, and as text in a JSON list.
+_TREE: Final = re.compile(
+    rb"\s*\[?\s*\"?\s*"
+    rb"(?:\d+:(?:\[|leaf=)|bias:(?:\s|\\n)|digraph|\{\s*\\?\"(?:nodeid|leaf|bias)\\?\")"
+)
 _BEGINNINGS: Final = tuple(
     (re.compile(beginning, re.DOTALL), said)
     for beginning, said in (
         (rb"tree\r?\nversion=", f"is {_LIGHTGBM}"),
         (rb"CBM1", f"is {_CATBOOST}"),
-        (rb"booster\[|digraph", f"is {_DUMP}"),
+        (rb"booster\[|" + _TREE.pattern, f"is {_DUMP}"),
+        (rb"\xff\xfe|\xfe\xff", f"is text in UTF-16, which no model is; {_SAVE}"),
         (rb"version https://git-lfs", "is a pointer of Git LFS; fetch the file with git lfs pull"),
         (rb"\s*<.{0,4000}<PMML|\s*<PMML", f"is a model in PMML; {_OTHER_LIBRARY}"),
         (rb"\s*<", f"is XML or HTML, and no model of XGBoost; {_SAVE}, or copy it again"),
@@ -40,6 +46,8 @@ _BEGINNINGS: Final = tuple(
         (rb"\x80", _PICKLE),
         # Protocols 0 and 1 have no mark: a class, or a container with its place in the memo.
         (rb"\(?c[\w.]+\n[\w.]+\n|\([dlt]p\d+\n|[\]})]q\x00|\(i[\w.]+\n", _PICKLE),
+        # Or a tuple that begins with text or a number.
+        (rb"\([VS][^\n]{0,4000}\np\d+\n|\(X.{3}\x00|\(K.[\w(]|\(I\d+\n", _PICKLE),
         # A message of protobuf with the version of ONNX's format, and its producer or graph.
         (
             rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]",
@@ -72,12 +80,15 @@ def name_beginning(content: bytes) -> str:
         if beginning.match(text):
             return said
     if text.lstrip().startswith((b"{", b"[")):
-        return name_document(text.lstrip()) or f"begins with blanks; {_SAVE}"
+        mark = "blanks" if text is content else "a byte order mark"
+        return name_document(text.lstrip()) or f"begins with {mark}; {_SAVE}"
     return f"is no model of XGBoost: it begins with {content[:16]!r}; {_SAVE}"
 
 
 def name_document(content: bytes) -> str:
     """Name the format of JSON or UBJ by its keys, like `name_beginning`; "" for XGBoost's own."""
+    if _TREE.match(content):
+        return f"is {_DUMP}"
     try:
         found = parse_ubj(content) if content.startswith(b"{L") else json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -86,8 +97,6 @@ def name_document(content: bytes) -> str:
         found = found[0]
     if not isinstance(found, dict) or not found:
         return f"is JSON without a model; {_SAVE}"
-    if "nodeid" in found or "leaf" in found:
-        return f"is {_DUMP}"
     if "tree_info" in found:
         return f"is {_LIGHTGBM}"
     if "oblivious_trees" in found or "features_info" in found:

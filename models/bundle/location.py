@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from models.bundle.refusal import BundleRefusedError
 from models.bundle.sums import SUMS_FILE
@@ -35,13 +36,18 @@ class Location:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def _quoted(self) -> str:
+        """The folder as a shell takes it, for commands in messages."""
+        return quote(str(self.folder))
+
     def champion(self) -> Path:
         """The bundle that is to serve. Raises BundleRefusedError where none is named, or it is not there."""
         name = self.champion_name()
         if name is None:
             raise BundleRefusedError(
                 f"{self.folder}: has no {CHAMPION_FILE}; name one with "
-                f"`fraud-worker model promote {self.folder} NAME`"
+                f"`fraud-worker model promote {self._quoted} NAME`"
             )
         return self.bundle(name)
 
@@ -126,7 +132,7 @@ class Location:
                 raise BundleRefusedError(
                     f"{self.folder}: another bundle was promoted or rolled back meanwhile, and the "
                     f"champion before is {name}, not {to}; look at it with "
-                    f"`fraud-worker model show {self.folder}`"
+                    f"`fraud-worker model show {self._quoted}`"
                 )
             now = str(self.champion_name())
             self._write(CHAMPION_FILE, (name,))
@@ -142,7 +148,7 @@ class Location:
         if now is None or not kept:
             raise BundleRefusedError(
                 f"{self.folder}: remembers no champion before {now or 'the first'}; name one "
-                f"with `fraud-worker model promote {self.folder} NAME`"
+                f"with `fraud-worker model promote {self._quoted} NAME`"
             )
         self.bundle(kept[-1])
         return kept

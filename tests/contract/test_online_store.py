@@ -392,7 +392,7 @@ def test_the_password_is_read_again_at_each_connection(
         admin.execute_command("CLIENT", "KILL", "USER", "worker")
         with pytest.raises(DependencyUnavailableError, match="refuses the password"):
             store.read([prefix])
-        secret.write_text("two\n")
+        secret.write_text("two\n", encoding="utf-8-sig")
         assert store.read([prefix]) == [b"1"]
     store.close()
     secret.unlink()

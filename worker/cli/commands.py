@@ -11,6 +11,7 @@ import typer
 from schemas.address import mask_addresses
 from schemas.errors import ConfigurationError, DependencyUnavailableError, DeviceLostError
 from worker.cli import check, demo, dev, features, init, model, run, score, train
+from worker.cli.local_paths import Commands
 from worker.errors import DeliveryFatalError
 from worker.exit_codes import ExitCode
 
@@ -28,7 +29,7 @@ EXIT_CODES = """Exit codes:
 """
 
 PROGRAM = "fraud-worker"
-app = typer.Typer(
+app = Commands(
     name=PROGRAM,
     help="Scores transactions from Kafka, exactly once, with features from Redis and XGBoost.",
     epilog=EXIT_CODES,

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Kafka and Valkey on this machine, to play with.", no_args_is_help=True)
+from worker.cli.local_paths import Commands
+
+app = Commands(help="Kafka and Valkey on this machine, to play with.", no_args_is_help=True)
 
 FolderOption = Annotated[
     Path | None,

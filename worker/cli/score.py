@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.features.inputs import RecordTimeOption, tell_flagged, tell_times
+from worker.cli.features.inputs import RecordTimeOption, note, tell_flagged, tell_times
 from worker.cli.options import HERE, PipelineOption
 from worker.exit_codes import ExitCode
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from worker.app import Pipeline
 
 _COLUMNS = ("event_id", "event_time", "decision", "score", "margin", "flags", "reasons", "vector")
+_SHOWN = 50
 
 
 @dataclass(slots=True)
@@ -45,27 +46,43 @@ def score(
     A table on a terminal, JSON lines in a pipe. Lookups take their declared
     defaults. The vector is what output.vector puts on a score.
 
-    Exit code 0: every row has a score; 1: some were refused.
+    Without --limit, a terminal shows the first 50 only.
+
+    Exit code 0: every row that was read has a score; 1: some were refused; 2: there are no rows.
     """
     from worker.app import load_pipeline
 
     loaded = load_pipeline(pipeline)
+    rows = _rows(events)
     counts = _Counts()
     if sys.stdout.isatty():
-        lines = _lines(loaded, events, limit or 50, record_time, counts)
-        refused = _table(loaded, events, lines)
+        lines = _lines(loaded, events, limit or _SHOWN, record_time, counts)
+        scored, refused = _table(loaded, events, lines)
     else:
-        refused = 0
-        for kind, line in _lines(loaded, events, limit, record_time, counts):
-            print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
-            refused += kind == "refused"
+        scored, refused = _print(_lines(loaded, events, limit, record_time, counts))
     if counts.times is not None:
         remedy = "sort the file by event time, unless the worker gets them in this order too"
         tell_times(loaded.feature_set, counts.times, record_time, remedy)
     tell_flagged(counts.flagged)
+    if limit is None and scored + refused < rows:
+        note(
+            f"only the first {scored + refused:,} of {rows:,} rows were read, and the exit code "
+            f"speaks of these; --limit {rows} shows all, and a pipe takes all (| cat)"
+        )
     if refused:
-        print(f"{refused:,} rows were refused and have no score", file=sys.stderr)
+        note(f"{refused:,} rows were refused and have no score")
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _rows(events: Path) -> int:
+    """The number of rows in the file. Raises ConfigurationError where there is none."""
+    from schemas.errors import ConfigurationError
+    from schemas.files import count_rows
+
+    rows = count_rows(events)
+    if not rows:
+        raise ConfigurationError(f"--events: {events} has no rows; give a file with events")
+    return rows
 
 
 def _lines(
@@ -90,8 +107,19 @@ def _lines(
             yield "refused", {"refused": asdict(refused)}
 
 
-def _table(pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]) -> int:
-    """Print the scores, and each refused row on stderr; return how many were refused."""
+def _print(lines: Iterator[tuple[str, dict[str, Any]]]) -> tuple[int, int]:
+    """Print JSON lines, refused rows on stderr; return the numbers of scores and refused rows."""
+    kinds: Counter[str] = Counter()
+    for kind, line in lines:
+        print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
+        kinds[kind] += 1
+    return kinds["score"], kinds["refused"]
+
+
+def _table(
+    pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]
+) -> tuple[int, int]:
+    """Print a table, and each refused row on stderr; return the numbers of scores and such rows."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -108,8 +136,8 @@ def _table(pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str
             refused.append(line["refused"])
     Console().print(table)
     for row in refused:
-        print(f"row {row['row']}: {row['code']}: {row['message']}", file=sys.stderr)
-    return len(refused)
+        note(f"row {row['row']}: {row['code']}: {row['message']}")
+    return table.row_count, len(refused)
 
 
 def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -60,11 +60,16 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     if play.file is not None:
         require_playable(feature_set, play.file)
     with _folder() as folder, ThreadPoolExecutor(2) as pool:
-        note("starting Apache Kafka and Valkey, training a model …")
+        ready = None
+        if play.file is not None:
+            # what is wrong with a file, such as labels of one class, shows before servers start
+            note("training a model …")
+            ready = _prepare(feature_set, folder, play)
+        note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
         kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
         starting = [pool.submit(server.start) for server in (kafka, valkey)]
         try:
-            prepared, trained = _prepare(feature_set, folder, play)
+            prepared, trained = ready or _prepare(feature_set, folder, play)
             for start in starting:
                 start.result()
             run = _Run(pipeline, settings, feature_set, folder, kafka, valkey)

@@ -30,8 +30,9 @@ class Written:
 def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
     """Write worker.yaml, features.yaml and policy.yaml for events of ``schema`` into ``folder``.
 
-    The schema is copied there. Raises ConfigurationError where the schema cannot be used, or where
-    a file is there already and may not be overwritten (``force``); then nothing is written.
+    The schema is copied there. Raises ConfigurationError where the schema cannot be used, has the
+    name of one of these files, or where a file is there already and may not be overwritten
+    (``force``); then nothing is written.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)
@@ -39,8 +40,13 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         FILE_NAME: worker_yaml({"kafka.group": f"fraud-{name}"}),
         "features.yaml": features_yaml(name, schema.name, guesses),
         "policy.yaml": policy_yaml(starters(guesses)),
-        schema.name: schema.read_text(encoding="utf-8"),
     }
+    if schema.name.lower() in content:
+        raise ConfigurationError(
+            f"--schema: {schema} has the name of a file that init writes beside its copy; call it "
+            "event.avsc, say"
+        )
+    content[schema.name] = schema.read_text(encoding="utf-8")
     files = {folder / name: text for name, text in content.items()}
     if not force:
         _refuse_to_overwrite(files)

@@ -7,7 +7,7 @@ it cannot read it has no brokers at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 Option = str | int | float | bool
 
@@ -46,7 +46,7 @@ def require_addresses(text: str) -> None:
 def require_credentials(
     options: Mapping[str, Option], secrets: Collection[str], *, has_password: bool
 ) -> None:
-    """Raise ValueError where SASL lacks what its mechanism needs.
+    """Raise ValueError where SASL lacks what its mechanism needs, or is set up and not used.
 
     Args:
         options: Of librdkafka.
@@ -55,6 +55,8 @@ def require_credentials(
     """
     protocol = str(options.get("security.protocol", ""))
     if not protocol.lower().startswith("sasl_"):
+        unused = [name for name in (*options, *secrets) if "sasl." in name]
+        _refuse_unused(protocol, [*unused, *(["password_file"] if has_password else [])])
         return
     mechanism = str(options.get("sasl.mechanism", options.get("sasl.mechanisms", "")))
     if not mechanism:
@@ -66,6 +68,16 @@ def require_credentials(
         _require_password(mechanism, options, has_password=has_password)
     elif mechanism == "OAUTHBEARER":
         _require_tokens(options, secrets)
+
+
+def _refuse_unused(protocol: str, names: Sequence[str]) -> None:
+    """Without its protocol librdkafka takes no notice of SASL, and connects as nobody."""
+    if names:
+        found = f"is {protocol}" if protocol else "is missing (the default is plaintext)"
+        raise ValueError(
+            f"options: security.protocol {found}, and {', '.join(names)} would go unused; set "
+            "security.protocol to SASL_SSL, or to SASL_PLAINTEXT without TLS, or remove the others"
+        )
 
 
 def _require_password(mechanism: str, options: Mapping[str, Option], *, has_password: bool) -> None:

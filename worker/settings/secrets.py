@@ -26,9 +26,9 @@ def names_secret(name: str) -> bool:
 
 
 def read_secret(path: Path, setting: str) -> SecretStr:
-    """The text of a secret's file, without the line's end. Raises ConfigurationError."""
+    """A secret's file as text, without byte order mark and line's end. Raises ConfigurationError."""
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from features.suggest import unknown
-from worker.settings.reference import setting_names, variable_of
+import difflib
+from collections.abc import Callable, Mapping
 
+from worker.settings.reference import setting_names, variable_of
+from worker.settings.secrets import names_secret
+from worker.settings.sections import ENV_PREFIX
+
+# An option of librdkafka follows its setting after a colon.
 _MEANT = {
     "kafka.bootstrap": "kafka.bootstrap_servers",
-    "kafka.bootstrap.servers": "kafka.bootstrap_servers",
     "kafka.brokers": "kafka.bootstrap_servers",
     "kafka.consumer_group": "kafka.group",
-    "kafka.group.id": "kafka.group",
     "kafka.group_id": "kafka.group",
     "kafka.hosts": "kafka.bootstrap_servers",
     "kafka.auto_offset_reset": "kafka.start_from",
     "kafka.password": "kafka.password_file",
+    "kafka.sasl_jaas_config": "kafka.password_file",
+    "kafka.sasl_password": "kafka.password_file",
     "kafka.servers": "kafka.bootstrap_servers",
     "kafka.topic": "kafka.input_topic",
     "kafka.dlq_topic": "kafka.dead_letter_topic",
-    "kafka.username": "kafka.options: {sasl.username: …}",
+    "kafka.username": "kafka.options:sasl.username",
     "log_level": "logs.level",
     "logging": "logs",
     "metrics": "http",
@@ -34,28 +39,90 @@ _MEANT = {
     "valkey": "store",
 }
 _OPTIONS_OF_KAFKA = ("security", "sasl", "ssl")
+_NO_SECRETS = (".url", ".file", ".location")
+# Below this likeness, names that only share their words' endings would be taken for one another.
+_ALIKE = 0.7
 
 
 def unknown_setting(name: str) -> str:
-    """Say that there is no setting ``name``, and which one is meant."""
-    meant = _meant(name)
-    if meant:
-        return f"unknown setting {name!r}; did you mean {meant!r}?"
-    return unknown("setting", name, setting_names())
+    """Say that there is no setting ``name``, and which one is meant or which ones there are."""
+    return _unknown("setting", name, name.lower(), _in_yaml)
 
 
 def unknown_variable(name: str) -> str:
     """As ``unknown_setting``, of an environment variable."""
-    meant = {variable_of(other): own for other, own in _MEANT.items() if ":" not in own}
-    own = meant.get(name.upper())
-    if own:
-        return f"unknown environment variable {name!r}; did you mean {variable_of(own)!r}?"
-    return unknown("environment variable", name, map(variable_of, setting_names()))
+    dotted = name.lower().removeprefix(ENV_PREFIX.lower()).replace("__", ".")
+    return _unknown("environment variable", name, dotted, _in_environment)
 
 
-def _meant(name: str) -> str:
-    section, _, option = name.lower().partition(".")
-    words = option.replace("_", ".")
-    if section == "kafka" and words.split(".")[0] in _OPTIONS_OF_KAFKA:
-        return f"kafka.options: {{{words}: …}}"
-    return _MEANT.get(name.lower(), "")
+def _unknown(what: str, name: str, dotted: str, write: Callable[[str], str]) -> str:
+    section, option = _parted(dotted)
+    meant = _option_of_kafka(option) if section == "kafka" else ""
+    meant = meant or _nearest(option, _choices(section))
+    if meant:
+        return f"unknown {what} {name!r}; did you mean {write(meant)!r}?"
+    known = sorted(write(own) for own in setting_names() if own.rpartition(".")[0] == section)
+    return f"unknown {what} {name!r}; known are: {', '.join(known)}"
+
+
+def _parted(dotted: str) -> tuple[str, str]:
+    """The section that is meant, "" for none, and the name within it."""
+    sections = {name: name for name in setting_names() if _is_section(name)}
+    sections |= {name: own for name, own in _MEANT.items() if own in sections}
+    first, dot, rest = dotted.partition(".")
+    if dot:
+        section = _nearest(first, sections)
+        return (section, rest) if section else ("", dotted)
+    if dotted not in _MEANT:
+        for name, section in sections.items():
+            if dotted.startswith(f"{name}_"):
+                return section, dotted.removeprefix(f"{name}_")
+    return "", dotted
+
+
+def _is_section(name: str) -> bool:
+    return any(other.startswith(f"{name}.") for other in setting_names())
+
+
+def _choices(section: str) -> Mapping[str, str]:
+    """The settings by their names and synonyms: those of a section, or of the top level."""
+    own = {name: name for name in setting_names()} | _MEANT
+    if section:
+        inside = f"{section}."
+        return {k.removeprefix(inside): name for k, name in own.items() if k.startswith(inside)}
+    return {name: meant for name, meant in own.items() if "." not in name}
+
+
+def _nearest(name: str, choices: Mapping[str, str]) -> str:
+    plain = name.replace(".", "_").replace("-", "_")
+    close = difflib.get_close_matches(plain, choices, n=1, cutoff=_ALIKE)
+    return choices[close[0]] if close else ""
+
+
+def _option_of_kafka(name: str) -> str:
+    """The setting for an option of librdkafka, with the option behind a colon; "" for no such."""
+    option = name.replace("_", ".")
+    if (
+        f"kafka.{option.replace('.', '_')}" in _MEANT
+        or option.split(".")[0] not in _OPTIONS_OF_KAFKA
+    ):
+        return ""
+    if "." not in option:
+        return "kafka.options"
+    secret = names_secret(option) and not option.endswith(_NO_SECRETS)
+    return f"kafka.{'secret_files' if secret else 'options'}:{option}"
+
+
+def _in_yaml(meant: str) -> str:
+    setting, colon, option = meant.partition(":")
+    return f"{setting}: {{{option}: {_value(setting)}}}" if colon else setting
+
+
+def _in_environment(meant: str) -> str:
+    setting, colon, option = meant.partition(":")
+    variable = variable_of(setting)
+    return f'{variable}={{"{option}": "{_value(setting)}"}}' if colon else variable
+
+
+def _value(setting: str) -> str:
+    return "FILE" if setting.endswith("secret_files") else "…"

@@ -26,6 +26,7 @@ from schemas.errors import ConfigurationError
 from tests.event_files import Row, lines, row
 from tests.healthy import edit
 from tests.transactions import DAY_US, SET, handbook, served, transactions, write
+from tests.unit.features.making import EVENTS, feature_set
 
 
 def built(
@@ -192,6 +193,12 @@ def test_rows_can_be_put_in_the_order_of_partitions(file: Path, tmp_path: Path) 
 def test_a_field_to_partition_by_has_to_be_there() -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'CUSTOMER_ID'"):
         Partitioning.by(handbook(), "CUSTOMERID", 3)
+
+
+def test_a_list_to_partition_by_is_not_called_unknown(tmp_path: Path) -> None:
+    made = feature_set(tmp_path, f"{EVENTS}features:\n  - {{name: A, field: amount}}\n")
+    with pytest.raises(ConfigurationError, match=r"--partition-by: .*'tags': array is not a value"):
+        Partitioning.by(made, "tags", 3)
 
 
 def test_rows_that_are_no_events_are_left_out_and_told(tmp_path: Path) -> None:

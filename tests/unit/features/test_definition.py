@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from tests.unit.features.making import EVENTS, feature_set, write_pipeline
 
 ROOT = Path(__file__).parents[3]
 HANDBOOK = ROOT / "examples" / "handbook" / "features.yaml"
+
+FEATURES = "features:\n  - {name: A, field: amount}\n"
 
 FULL = """\
 name: full
@@ -69,6 +72,41 @@ def test_a_label_that_is_known_at_once_has_a_delay_of_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "named", "found"),
+    [
+        ({"type": "array", "items": "string"}, "cards", "cards is of type array, not a value"),
+        (["null", {"type": "array", "items": "string"}], "cards", "cards is of type array, not a"),
+        ({"type": "map", "values": "string"}, "cards", "cards is of type map, not a value that a"),
+        ("bytes", "cards", "cards is of type bytes, not a value that a column holds; an id"),
+        (["string", "long"], "cards", "cards is of type union, not a value that a column holds; "),
+        ({"type": "array", "items": "string"}, "cards.n", "cards is of type array, which has no"),
+        (
+            {"type": "record", "name": "C", "fields": [{"name": "card_no", "type": "string"}]},
+            "cards",
+            "column holds: name a field in it, such as cards.card_no; an id or key",
+        ),
+        (
+            {"type": "record", "name": "C", "fields": []},
+            "cards",
+            "cards is of type record, not a value that a column holds; an id or key",
+        ),
+    ],
+)
+def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
+    kind: Any, named: str, found: str, tmp_path: Path
+) -> None:
+    path = write_pipeline(tmp_path, f"{EVENTS}entities: {{card: {named}}}\n{FEATURES}")
+    schema = json.loads((tmp_path / "event.avsc").read_text())
+    schema["fields"].append({"name": "cards", "type": kind})
+    (tmp_path / "event.avsc").write_text(json.dumps(schema))
+    with pytest.raises(ConfigurationError) as caught:
+        load_feature_set(path)
+    assert f"{path}:6:" in str(caught.value)
+    assert found in str(caught.value)
+    assert str(caught.value).endswith("; an id or key is text or a whole number")
+
+
+@pytest.mark.parametrize(
     ("found", "instead", "place", "message"),
     [
         ("name: full", "nam: full", "1:1", "unknown key 'nam'; did you mean 'name'?"),
@@ -105,6 +143,7 @@ def test_a_label_that_is_known_at_once_has_a_delay_of_0(tmp_path: Path) -> None:
         ("min: 0.01", "max: 0.01", "6:37", "unknown key 'max'"),
         ("delay: 7d", "delay: 7 days", "8:35", "is no duration"),
         ("aliases: {id: ID", "aliases: {idd: ID", "9:13", "unknown field 'idd'"),
+        ("aliases: {id: ID", "aliases: {tags: ID", "9:13", "tags is of type array, not a value"),
         ("is_fraud: FRAUD", "is_fraud: ID", "3:3", "stands for both id and is_fraud"),
         ("is_fraud: FRAUD", "is_fraud: card", "9:31", "is itself a field"),
         ("card: card, shop", "card: cart, shop", "10:18", "did you mean 'card'?"),

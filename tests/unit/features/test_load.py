@@ -69,10 +69,27 @@ def test_what_is_loaded_is_looked_up(made: FeatureSet, tmp_path: Path) -> None:
     assert found.flags.tolist()[:2] == [0, 0]
 
 
+def test_a_file_without_rows_is_refused(made: FeatureSet, tmp_path: Path) -> None:
+    path = parquet(tmp_path, shop=pa.array([], pa.int64()), risk=pa.array([], pa.float64()))
+    with pytest.raises(ConfigurationError, match="has no rows, so nothing was written; give a"):
+        load_lookup(made, "place", path, MemoryStore())
+
+
 @pytest.mark.parametrize("column", ["card", "CARD_NO", "customer"])
 def test_the_key_column_has_any_of_its_names(column: str, made: FeatureSet, tmp_path: Path) -> None:
     path = profile(tmp_path, **{"card": None, column: ["a", "b"]})
     assert load_lookup(made, "profile", path, MemoryStore()) == (2, 2)
+
+
+def test_keys_that_are_categories_are_their_texts(made: FeatureSet, tmp_path: Path) -> None:
+    store = MemoryStore()
+    keys = pa.array(["a", "b", "a"]).dictionary_encode()
+    path = profile(
+        tmp_path, card=keys, mean=[1.0, 2.0, 3.0], count=[1, 2, 3], updated_at=[NOON] * 3
+    )
+    assert load_lookup(made, "profile", path, store) == (3, 2)
+    found = enriched(made, store, ["a", "b"], [7, 8])
+    assert found.matrix[:, 0].tolist() == [3.0, 2.0]
 
 
 def test_times_are_utc_whatever_their_unit(made: FeatureSet, tmp_path: Path) -> None:

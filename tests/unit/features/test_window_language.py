@@ -286,7 +286,10 @@ REFUSED = {
         "window: sum, of: ^amount * 2, by: card, over: 1d",
         "unknown field or feature 'amount * 2'",
     ),
-    "a record": ("window: sum, of: ^merchant, by: card, over: 1d", "unknown field"),
+    "a record": (
+        "window: sum, of: ^merchant, by: card, over: 1d",
+        "merchant is of type record, not a value that a column holds: name a field in it",
+    ),
     "a sum of text": (
         "window: sum, of: ^channel, by: card, over: 1d",
         "channel is text: sum is of numbers; distinct takes text",

@@ -100,6 +100,9 @@ SAVE = "save_model('model.ubj')"
         (b"{}", "is JSON without a model", SAVE),
         (b"[]", "is JSON without a model", SAVE),
         (b'\n {"a": 1}', "is JSON, but no model of XGBoost", SAVE),
+        (b'["a"]', "is JSON without a model", SAVE),
+        ("{}".encode("utf-16"), "is text in UTF-16", SAVE),
+        (b"(Version 3)\n", "it begins with b'(Version 3)", SAVE),
     ],
     ids=lambda value: repr(value)[:24],
 )
@@ -112,7 +115,8 @@ def test_other_files_are_named(tmp_path: Path, content: bytes, found: str, remed
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_of_any_protocol_is_named(tmp_path: Path, protocol: int) -> None:
     booster = small()
-    for value in (booster, {"model": booster}, [booster], (booster, 1), np.ones(3)):
+    tuples = (booster, 1), ("model", booster), (1, booster)
+    for value in (booster, {"model": booster}, [booster], *tuples, np.ones(3)):
         said = refusal(tmp_path, pickle.dumps(value, protocol))
         assert "looks like a pickle, which is never loaded" in said
         assert SAVE in said
@@ -122,12 +126,20 @@ def test_a_pickle_of_any_protocol_is_named(tmp_path: Path, protocol: int) -> Non
 def test_a_dump_is_named(tmp_path: Path, kind: str) -> None:
     booster = small()
     trees = booster.get_dump(dump_format=kind)
-    assert "is a dump of trees" in refusal(tmp_path, trees[0].encode()) or kind == "text"
+    contents = [trees[0], "\n".join(trees), json.dumps(trees)]
     if kind != "dot":
         booster.dump_model(tmp_path / "dump", dump_format=kind)
-        said = refusal(tmp_path, (tmp_path / "dump").read_bytes())
-        assert "is a dump of trees (dump_model)" in said
+        contents.append((tmp_path / "dump").read_text())
+    for content in contents:
+        said = refusal(tmp_path, content.encode())
+        assert "is a dump of trees (dump_model, get_dump)" in said
         assert SAVE in said
+
+
+def test_a_model_behind_a_byte_order_mark_is_not_said_to_begin_with_blanks(tmp_path: Path) -> None:
+    model = bytes(small().save_raw("json"))
+    assert "begins with a byte order mark;" in refusal(tmp_path, b"\xef\xbb\xbf" + model)
+    assert "begins with blanks;" in refusal(tmp_path, b"\n" + model)
 
 
 def test_parts_of_a_booster_are_named(tmp_path: Path) -> None:

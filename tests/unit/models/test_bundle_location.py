@@ -260,3 +260,17 @@ def test_settings_resolve_to_a_bundle_or_to_a_champion(place: Location) -> None:
     assert resolve(None, place.folder) == place.folder / "b"
     with pytest.raises(BundleRefusedError, match=r"give model\.bundle or model\.location"):
         resolve(None, None)
+
+
+def test_commands_in_messages_take_any_folder(place: Location) -> None:
+    place = Location(place.folder.rename(place.folder.parent / "all models"))
+    said = f"`fraud-worker model promote '{place.folder}' NAME`"
+    for refused in (place.champion, place.before):
+        with pytest.raises(BundleRefusedError) as caught:
+            refused()
+        assert said in str(caught.value)
+    for name in ("a", "b", "c"):
+        place.promote(name)
+    with pytest.raises(BundleRefusedError) as caught:
+        place.rollback("a")
+    assert f"`fraud-worker model show '{place.folder}'`" in str(caught.value)

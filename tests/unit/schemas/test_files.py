@@ -430,3 +430,30 @@ def test_a_folder_or_an_address_in_place_of_a_file_is_named(tmp_path: Path) -> N
             count_rows(path)
     with pytest.raises(ConfigurationError, match="files are read from this machine: download it"):
         count_rows(Path("s3://bucket/events.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "numbers"),
+    [
+        (Kind.TIME, None, "numbers (s, ms, us or ns, in the years 2000 to 2099)"),
+        (Kind.LONG, "ms", "whole numbers (ms)"),
+    ],
+)
+def test_text_that_is_no_time_is_refused_with_the_forms_that_are_read(
+    kind: Kind, unit: str | None, numbers: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"at": "2026-05-01T12:00:00Z"}\n{"at": "May 1st"}\n')
+    wanted = {"at": (kind, 0, False)}
+    (decoded,) = read_events(path, wanted, {}, units={} if unit is None else {"at": unit})
+    assert {row: error.message for row, error in decoded.errors.items()} == {
+        1: "at is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
+        f"{numbers} since 1970-01-01 UTC are read"
+    }
+
+
+def test_a_number_that_is_no_time_is_not_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"count": "many"}\n')
+    (decoded,) = read_events(path, {"count": (Kind.LONG, 0, False)}, {})
+    assert decoded.errors[0].message.startswith("count cannot be read as a long (of floats, only")

@@ -842,7 +842,8 @@ def test_options_that_librdkafka_refuses(folder: Path) -> None:
 
 
 def test_a_password_that_is_not_there(folder: Path) -> None:
-    edit(folder / "worker.yaml", _set("me", "kafka", "options", "sasl.username"))
+    access = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}
+    edit(folder / "worker.yaml", _set({**access, "sasl.username": "me"}, "kafka", "options"))
     edit(folder / "worker.yaml", _set("not-there", "kafka", "password_file"))
     findings = [*examine(folder)]
     says(found_by(findings, "brokers"), State.FAILED, "kafka.password_file: ", "mount the secret")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from schemas.errors import ConfigurationError
 from tests.event_files import lines, row
 from tests.healthy import edit, healthy_pipeline
 from worker.cli.commands import app
@@ -81,6 +84,41 @@ def test_a_value_is_explained_only_with_events_and_help_says_so() -> None:
     assert events.required
 
 
+PATHS = [
+    pytest.param(words, parameter, id=f"{' '.join(words)} {parameter.name}")
+    for words, command in ALL.items()
+    for parameter in command.params
+    if "Path" in str(typing.get_type_hints(inspect.unwrap(command.callback))[parameter.name])
+]
+
+
+@pytest.mark.parametrize(("words", "parameter"), PATHS)
+def test_an_address_is_no_path_in_any_command(words: tuple[str, ...], parameter: Any) -> None:
+    given = [*words]
+    for other in ALL[words].params:
+        if other is parameter or other.required:
+            option = [other.opts[0]] if other.param_type_name == "option" else []
+            given += [*option, "models:/fraud/3" if other is parameter else "x"]
+    name = given[given.index("models:/fraud/3") - 1]
+    if parameter.param_type_name == "argument":
+        name = parameter.metavar.strip("[]")
+    error = run(*given).exception
+    assert isinstance(error, ConfigurationError), error
+    assert str(error).startswith(f"{name}: models:/fraud/3 is an address, and commands read and")
+
+
+@pytest.mark.parametrize("address", ["s3://b/x", "gs://b/x", "abfs://c@a/x", "file:///x"])
+def test_addresses_of_all_kinds_are_refused(address: str, pipeline: Path) -> None:
+    for given in (["--events", address, "-p", pipeline], ["--events", "x", "-p", address]):
+        assert "is an address" in str(run("score", *given).exception)
+
+
+def test_a_list_of_names_is_a_local_file(tmp_path: Path) -> None:
+    given = ["--model", tmp_path, "--name", "m", "--version", "1", "--out", tmp_path / "out"]
+    error = run("model", "pack", *given, "--feature-names", "@s3://bucket/names").exception
+    assert str(error).startswith("--feature-names: s3:/bucket/names is an address")
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     return healthy_pipeline(tmp_path / "pipeline")
@@ -141,3 +179,36 @@ def test_a_terminal_shows_which_rows_were_refused(
         score(events=path, pipeline=pipeline)
     assert ended.value.exit_code == 1
     assert "row 1: event_id_missing: " in capsys.readouterr().err
+
+
+def test_a_file_without_rows_is_an_error(tmp_path: Path, pipeline: Path) -> None:
+    path = lines(tmp_path / "events.jsonl", [])
+    error = run("score", "--events", path, "--pipeline", pipeline).exception
+    assert str(error) == f"--events: {path} has no rows; give a file with events"
+
+
+@pytest.mark.parametrize(("limit", "told"), [(None, True), (50, False)])
+def test_a_terminal_says_that_it_shows_the_first_rows_only(
+    limit: int | None,
+    told: bool,
+    tmp_path: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = lines(tmp_path / "events.jsonl", [*map(row, range(51)), "{broken"])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    score(events=path, limit=limit, pipeline=pipeline)
+    said = "only the first 50 of 52 rows were read, and the exit code speaks of these; --limit 52"
+    assert (said in capsys.readouterr().err) is told
+
+
+def test_a_terminal_that_shows_all_rows_says_nothing_of_it(
+    events: Path,
+    pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    score(events=events, pipeline=pipeline)
+    assert "only the first" not in capsys.readouterr().err

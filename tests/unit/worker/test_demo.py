@@ -57,6 +57,13 @@ def write_events(path: Path, days: int, *, fraud: bool = True) -> pa.Table:
     return table
 
 
+def write_honest(path: Path, days: int) -> None:
+    """Transactions of so many days without a fraud, at ``path``."""
+    table = write_events(path, days)
+    place, honest = table.column_names.index("TX_FRAUD"), pa.array([0] * len(table))
+    pq.write_table(table.set_column(place, "TX_FRAUD", honest), path)
+
+
 def model_of(folder: Path) -> bytes:
     return bytes(load_bundle(folder / "model").booster.save_raw("json"))
 
@@ -79,6 +86,7 @@ def no_server(*_: object) -> None:
             lambda path: pq.write_table(write_events(path, 1).drop_columns(["TX_AMOUNT"]), path),
             "no column for 'amount'",
         ),
+        (lambda path: write_honest(path, 2), "0 of them frauds .*: a model needs both classes"),
     ],
 )
 def test_a_file_is_looked_at_before_any_server_starts(
@@ -88,6 +96,7 @@ def test_a_file_is_looked_at_before_any_server_starts(
     write(path)
     monkeypatch.setattr(run_module, "Kafka", no_server)
     monkeypatch.setattr(run_module, "Valkey", no_server)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ConfigurationError, match=said):
         run_demo(HANDBOOK.parent, Play(None, None, path))
 

@@ -132,6 +132,41 @@ def test_labels_of_which_none_is_one_are_an_error(events: Path, tmp_path: Path) 
     assert not out.exists()
 
 
+def test_a_file_of_labels_is_called_one(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    no_fraud = write(tmp_path / "labels.parquet", transactions(9, 1).drop_columns(["TX_FRAUD"]))
+    for labels, said in (
+        (tmp_path, f"--labels: label file {tmp_path} is a folder: name the files in it"),
+        (tmp_path / "x.csv", f"--labels: label file {tmp_path}/x.csv has the suffix '.csv'"),
+        (no_fraud, f"--labels: label file {no_fraud} has no column for 'fraud'"),
+    ):
+        build = ("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
+        assert refusal(*build).startswith(said)
+
+
+def test_labels_without_rows_are_an_error(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.parquet"
+    labels = lines(tmp_path / "labels.jsonl", [])
+    said = f"--labels: {labels} has no rows; give a file with labels, or leave the option away"
+    assert refusal("build", "--set", SET, "--events", events, "--labels", labels, "--out", out) == (
+        said
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("event_id", "matched"), [("no such event", 0), (None, 1)])
+def test_labels_of_other_events_are_named(
+    event_id: str | None, matched: int, events: Path, tmp_path: Path
+) -> None:
+    event_id = event_id or str(pq.read_table(events)["TRANSACTION_ID"][0])
+    labels = lines(tmp_path / "labels.jsonl", [json.dumps({"event_id": event_id, "fraud": 1})])
+    out = tmp_path / "table.parquet"
+    result = run("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
+    assert (json.loads(result.stdout)["labelled"] > 0) is bool(matched)
+    said = "--labels: none of its 1 labels is of an event that was read"
+    assert (said in result.stderr) is not bool(matched)
+
+
 def test_a_load_of_labels_of_which_none_is_one_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -351,6 +351,17 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     assert path.read_text() != "mine"
 
 
+@pytest.mark.parametrize("name", ["worker.yaml", "features.yaml", "policy.yaml", "Policy.yaml"])
+def test_a_schema_with_the_name_of_a_file_that_is_written_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    schema = save(tmp_path, record(("id", "string"))).rename(tmp_path / name)
+    folder = tmp_path / "pipeline"
+    with pytest.raises(ConfigurationError, match=r"--schema: .* has the name of a file that init"):
+        write_pipeline(folder, schema, force=True)
+    assert not folder.exists()
+
+
 def test_the_schema_may_stand_in_the_folder_already(tmp_path: Path) -> None:
     path = save(tmp_path, record(("id", "string"), ("time", TIMESTAMP)))
     before = path.read_bytes()

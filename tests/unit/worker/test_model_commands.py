@@ -77,6 +77,13 @@ def columns(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
+def test_a_command_that_verify_suggests_takes_any_folder(tmp_path: Path, pipeline: Path) -> None:
+    folder = tmp_path / "all models"
+    shutil.copytree(pipeline / "model", folder / "one")
+    said = run("verify", folder).stdout
+    assert f"`fraud-worker model promote '{folder}' NAME`" in said
+
+
 def test_verify_says_of_each_bundle_whether_it_holds(location: Path) -> None:
     result = run("verify", location)
     assert result.exit_code == ExitCode.CONFIGURATION
@@ -315,13 +322,22 @@ def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
     assert (unaware != expected).any()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
-def test_a_file_of_feature_names_may_begin_with_a_byte_order_mark(
-    encoding: str, pipeline: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("utf-16", ""),
+        ("utf-16-be", "\ufeff"),
+        ("utf-16-be", ""),
+        ("utf-16-le", ""),
+    ],
+)
+def test_a_file_of_feature_names_is_text_with_or_without_a_byte_order_mark(
+    encoding: str, mark: str, pipeline: Path, tmp_path: Path
 ) -> None:
     names = list(load_feature_set(pipeline / "features.yaml").names)
     text = "\r\n".join(names)
-    mark = "\ufeff" if encoding == "utf-16-be" else ""
     (tmp_path / "names.txt").write_bytes(f"{mark}{text}\r\n".encode(encoding))
     model = saved_model(tmp_path, names)
     common = ("pack", "--model", model, "--name", "own", "--version", "3")

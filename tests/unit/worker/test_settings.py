@@ -40,6 +40,8 @@ KAFKA = {
     "start_from": "earliest",
 }
 SASL = {"security.protocol": "SASL_SSL"}
+KERBEROS = {**SASL, "sasl.mechanism": "GSSAPI"}
+PLAIN = {**SASL, "sasl.mechanism": "PLAIN", "sasl.username": "me"}
 JWT = "enable.sasl.oauthbearer.unsecure.jwt"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 OIDC = {
@@ -93,7 +95,7 @@ def refusal(folder: Path, text: str | None = None, **changes: Any) -> str:
 def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
-        kafka={"password_file": "kafka-password", "options": {"sasl.username": "me"}},
+        kafka={"password_file": "kafka-password", "options": PLAIN},
         store={"url": "redis://localhost", "username": "me", "password_file": "/run/store"},
     )
     assert settings.model.bundle == tmp_path / "model"
@@ -174,8 +176,28 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "sasl.username",
         "add it",
     ),
+    "SASL without its protocol": (
+        {
+            "kafka": {
+                "password_file": "/secrets/p",
+                "options": {"sasl.mechanism": "PLAIN", "sasl.username": "me"},
+            }
+        },
+        "is missing (the default is plaintext), and sasl.mechanism, sasl.username, password_file",
+        "set security.protocol to SASL_SSL",
+    ),
+    "a mechanism without the protocol": (
+        {"kafka": {"options": {"security.protocol": "ssl", "sasl.mechanism": "PLAIN"}}},
+        "security.protocol is ssl, and sasl.mechanism would go unused",
+        "set security.protocol to SASL_SSL",
+    ),
+    "a secret of SASL without the protocol": (
+        {"kafka": {"secret_files": {"sasl.oauthbearer.client.secret": "/secrets/s"}}},
+        "and sasl.oauthbearer.client.secret would go unused",
+        "or remove the others",
+    ),
     "SASL without a password": (
-        {"kafka": {"options": {**SASL, "sasl.mechanism": "PLAIN", "sasl.username": "me"}}},
+        {"kafka": {"options": PLAIN}},
         "sasl.mechanism is PLAIN",
         "kafka.password_file",
     ),
@@ -243,6 +265,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"kafka": {"security_protocol": "SASL_SSL"}},
         "unknown setting 'kafka.security_protocol'",
         "did you mean 'kafka.options: {security.protocol: …}'?",
+    ),
+    "password among the settings": (
+        {"kafka": {"sasl_password": "hunter2"}},
+        "unknown setting 'kafka.sasl_password'",
+        "did you mean 'kafka.password_file'?",
+    ),
+    "librdkafka's secret among the settings": (
+        {"kafka": {"ssl.key.password": "hunter2"}},
+        "unknown setting 'kafka.ssl.key.password'",
+        "did you mean 'kafka.secret_files: {ssl.key.password: FILE}'?",
+    ),
+    "one broker by another name": (
+        {"kafka": {"broker": "localhost:9092"}},
+        "unknown setting 'kafka.broker'",
+        "did you mean 'kafka.bootstrap_servers'?",
+    ),
+    "a setting that is like none of its section": (
+        {"http": {"address": "localhost"}},
+        "unknown setting 'http.address'",
+        "known are: http.host, http.port;",
     ),
     "another store's name": ({"redis": {}}, "unknown setting 'redis'", "did you mean 'store'?"),
     "option that is a list": (
@@ -429,7 +471,7 @@ def test_other_options_pass_through(tmp_path: Path) -> None:
         {"options": {**OIDC, "sasl.oauthbearer.metadata.authentication.type": "azure_imds"}},
         {"options": {**OIDC, "sasl.oauthbearer.grant.type": JWT_BEARER}},
         {
-            "options": {**SASL, "sasl.mechanism": "PLAIN", "sasl.username": "me"},
+            "options": PLAIN,
             "password_file": "password",
         },
         {"options": {"security.protocol": "SSL"}},
@@ -457,7 +499,8 @@ def test_a_file_that_an_option_of_librdkafka_names_has_to_be_there(
     section: str, option: str, tmp_path: Path
 ) -> None:
     absent = str(tmp_path / "ca.pem")
-    kafka = load(tmp_path, kafka={section: {option: absent}}).kafka
+    options = {"options": KERBEROS, section: {**KERBEROS, option: absent}}
+    kafka = load(tmp_path, kafka=options).kafka
     with pytest.raises(ConfigurationError) as caught:
         client_options(kafka)
     assert f"kafka.{section}: {option} is {absent}: there is no such file" in str(caught.value)
@@ -565,6 +608,22 @@ def test_each_setting_has_a_variable_that_is_known(
     [
         ("FRAUD_WORKER_KAFKA__GRUOP", "x", "did you mean 'FRAUD_WORKER_KAFKA__GROUP'?"),
         ("FRAUD_WORKER_KAFKA_GROUP", "x", "two underscores"),
+        (
+            "FRAUD_WORKER_KAFKA__USERNAME",
+            "x",
+            """did you mean 'FRAUD_WORKER_KAFKA__OPTIONS={"sasl.username": "…"}'?""",
+        ),
+        (
+            "FRAUD_WORKER_KAFKA__SECURITY_PROTOCOL",
+            "x",
+            """did you mean 'FRAUD_WORKER_KAFKA__OPTIONS={"security.protocol": "…"}'?""",
+        ),
+        ("FRAUD_WORKER_REDIS__URL", "x", "did you mean 'FRAUD_WORKER_STORE__URL'?"),
+        ("FRAUD_WORKER_REDIS_URL", "x", "did you mean 'FRAUD_WORKER_STORE__URL'?"),
+        ("FRAUD_WORKER_KAFKA__SASL_PASSWORD", "x", "did you mean 'FRAUD_WORKER_KAFKA__PASSWORD_F"),
+        ("FRAUD_WORKER_LOGGING__COLOUR", "x", "known are: FRAUD_WORKER_LOGS__FORMAT, FRAUD_W"),
+        ("FRAUD_WORKER_KAFKA_GROUP", "x", "did you mean 'FRAUD_WORKER_KAFKA__GROUP'?"),
+        ("fraud_worker_htttp__port", "1", "did you mean 'FRAUD_WORKER_HTTP__PORT'?"),
         ("fraud_worker_htttp__port", "1", "unset it or mend its name"),
         ("FRAUD_WORKER_HTTP__PORT", "many", "FRAUD_WORKER_HTTP__PORT in the environment"),
         ("FRAUD_WORKER_KAFKA__OPTIONS", "{hunter2", "in the environment"),
@@ -597,7 +656,7 @@ SECRET_OPTIONS = [
 def test_no_secret_is_ever_shown(secret: str, option: str, section: str) -> None:
     settings = WorkerSettings.model_validate(
         content(
-            kafka={section: {option: secret}},
+            kafka={section: {**KERBEROS, option: secret}},
             registry={
                 "url": "http://localhost",
                 "username": "me",
@@ -829,9 +888,10 @@ def test_registries_without_secrets_are_taken(url: str, tmp_path: Path) -> None:
     assert settings.masked()["registry"]["url"] == url
 
 
-def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_secret_is_read_from_its_file(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "password"
-    path.write_text("hunter2\n")
+    path.write_text("hunter2\n", encoding=encoding)
     assert read_secret(path, "kafka.password_file").get_secret_value() == "hunter2"
     assert "hunter2" not in repr(read_secret(path, "kafka.password_file"))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from worker.cli.features.build import build
 from worker.cli.features.check import check
 from worker.cli.features.explain import explain
@@ -11,8 +9,9 @@ from worker.cli.features.load import load
 from worker.cli.features.load_labels import load_labels
 from worker.cli.features.show import show
 from worker.cli.features.state import state
+from worker.cli.local_paths import Commands
 
-app = typer.Typer(help="Work with the feature set and the online store.", no_args_is_help=True)
+app = Commands(help="Work with the feature set and the online store.", no_args_is_help=True)
 
 
 @app.callback()

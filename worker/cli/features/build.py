@@ -23,6 +23,7 @@ from worker.cli.features.inputs import (
     tell_refused,
     tell_times,
     tell_unknown,
+    tell_unmatched,
 )
 from worker.cli.features.which import SetOption, features_file
 from worker.cli.options import HERE, PipelineOption
@@ -112,6 +113,7 @@ def build(
     if files:
         tell_times(made, built, record_time, SORT_THEM)
     tell_flagged(built.flagged)
+    tell_unmatched(known, built.labelled)
     tell_unknown(made, labelled=bool(built.labelled))
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))

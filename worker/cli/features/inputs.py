@@ -55,18 +55,27 @@ _SHOWN = 5
 def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
     """All labels of a file; None where there is no file.
 
-    Raises ConfigurationError where it has rows and none of them is a label.
+    Raises ConfigurationError where none of its rows is a label, or it has none.
     """
     from features.labels import KnownLabels, LabelFile
+    from schemas.errors import ConfigurationError
 
     if path is None:
         return None
     parts, refused = [], []
-    for rows, errors in LabelFile(feature_set, path):
-        parts.append(rows)
-        refused += errors
+    try:
+        for rows, errors in LabelFile(feature_set, path):
+            parts.append(rows)
+            refused += errors
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--labels: {error}") from error
     tell_refused("labels", len(refused), refused)
-    refuse_nothing(f"--labels: {path}", sum(map(len, parts)), len(refused))
+    labels = sum(map(len, parts))
+    refuse_nothing(f"--labels: {path}", labels, len(refused))
+    if not labels:
+        raise ConfigurationError(
+            f"--labels: {path} has no rows; give a file with labels, or leave the option away"
+        )
     return KnownLabels(feature_set, parts)
 
 
@@ -92,6 +101,15 @@ def refuse_nothing(source: str, labels: int, refused: int) -> None:
         raise ConfigurationError(
             f"{source}: of {refused:,} rows none is a label; correct them, or name their columns "
             "under events of features.yaml"
+        )
+
+
+def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
+    """Say on stderr that the labels of a file are of other events than those that were read."""
+    if labels is not None and not labelled:
+        note(
+            f"--labels: none of its {len(labels):,} labels is of an event that was read, so nothing "
+            "is labelled; see that its event_id holds the ids of these events"
         )
 
 

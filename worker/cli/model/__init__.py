@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import typer
-
+from worker.cli.local_paths import Commands
 from worker.cli.model.champion import promote, rollback
 from worker.cli.model.compare import compare
 from worker.cli.model.pack import pack
 from worker.cli.model.show import show
 from worker.cli.model.verify import verify
 
-app = typer.Typer(help="Work with model bundles and locations of them.", no_args_is_help=True)
+app = Commands(help="Work with model bundles and locations of them.", no_args_is_help=True)
 
 
 @app.callback()

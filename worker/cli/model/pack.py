@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.local_paths import require_path
 from worker.cli.model.which import JsonOption
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _listed(text: str) -> list[str]:
     if not text.startswith("@"):
         return [name.strip() for name in text.split(",")]
     path = Path(text[1:])
+    require_path("--feature-names", path)
     try:
         lines = _text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -105,7 +106,7 @@ def _listed(text: str) -> list[str]:
 
 def _text(data: bytes) -> str:
     """Text in UTF-8, or as Windows writes it in UTF-16, with or without a byte order mark."""
-    return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
+    return data.decode(json.detect_encoding(data))
 
 
 def _number(missing: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from worker.cli.findings import report
@@ -47,7 +48,8 @@ def _champion(folder: Path) -> list[Finding]:
 
     try:
         if Location(folder).champion_name() is None:
-            remedy = f"`fraud-worker model promote {folder} NAME`, and workers can serve from it"
+            promote = f"fraud-worker model promote {quote(str(folder))} NAME"
+            remedy = f"`{promote}`, and workers can serve from it"
             return [warning("CHAMPION", "there is none yet", remedy)]
         return [ok("CHAMPION", Location(folder).champion().name)]
     except BundleRefusedError as error:
