@@ -14,9 +14,25 @@ Schema: TypeAlias = Any
 
 MAX_JSON_DEPTH: Final = 256
 
+_UUID_BYTES: Final = 16
+
 PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
 )
+
+_LOGICAL_BASES: Final = {
+    "date": ("int",),
+    "decimal": ("bytes", "fixed"),
+    "local-timestamp-micros": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-nanos": ("long",),
+    "time-micros": ("long",),
+    "time-millis": ("int",),
+    "timestamp-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-nanos": ("long",),
+    "uuid": ("fixed",),
+}
 
 
 class SchemaRefusedError(Exception):
@@ -203,20 +219,53 @@ def _check_size(name: str, size: object) -> None:
         raise SchemaRefusedError(f"fixed {name} has the size {size!r}")
 
 
+def valid_logical(schema: Mapping[str, Any]) -> str | None:
+    """The logical type of a primitive or fixed; None where it has none that is valid.
+
+    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
+    a wrong precision does not make its numbers others. A string is read alike as a UUID or not.
+    """
+    base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
+    if not isinstance(logical, str) or base not in _LOGICAL_BASES.get(logical, ()):
+        return None
+    valid = True
+    if logical == "decimal":
+        valid = isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+    elif logical == "uuid":
+        valid = schema["size"] == _UUID_BYTES
+    return logical if valid else None
+
+
 def _layout(definition: Mapping[str, Any]) -> object:
     """How a named type lies in a body, and what its parts are called."""
     match definition["type"]:
         case "enum":
             return "enum", definition["symbols"]
         case "fixed":
-            return (
-                "fixed",
-                definition["size"],
-                definition.get("logicalType"),
-                definition.get("scale"),
-            )
+            return *_annotation(definition), definition["size"]
         case _:
-            return "record", [(item["name"], item["type"]) for item in definition["fields"]]
+            fields = [(item["name"], _body(item["type"])) for item in definition["fields"]]
+            return "record", fields
+
+
+def _body(schema: Schema) -> object:
+    """How a type of a field lies in a body, however it is spelled."""
+    match schema:
+        case str():
+            return schema
+        case list():
+            return [_body(branch) for branch in schema]
+        case {"items": inner} | {"values": inner}:
+            return schema["type"], _body(inner)
+        case _:
+            base, logical, scale = _annotation(schema)
+            return base if logical is None else (base, logical, scale)
+
+
+def _annotation(schema: Mapping[str, Any]) -> tuple[str, str | None, int]:
+    """A primitive or fixed, its valid logical type, and the scale of a decimal."""
+    logical = valid_logical(schema)
+    return schema["type"], logical, schema.get("scale", 0) if logical == "decimal" else 0
 
 
 def _invalid(why: str) -> SchemaRefusedError:

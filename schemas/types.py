@@ -17,24 +17,11 @@ from schemas.definitions import (
     UndefinedNameError,
     check_depth,
     refuse_json_schema,
+    valid_logical,
 )
 
 MAX_NODES: Final = 5_000
 MAX_DEPTH: Final = 64
-
-_LOGICAL_BASES: Final = {
-    "date": ("int",),
-    "decimal": ("bytes", "fixed"),
-    "local-timestamp-micros": ("long",),
-    "local-timestamp-millis": ("long",),
-    "local-timestamp-nanos": ("long",),
-    "time-micros": ("long",),
-    "time-millis": ("int",),
-    "timestamp-micros": ("long",),
-    "timestamp-millis": ("long",),
-    "timestamp-nanos": ("long",),
-}
-
 
 class Missing(Enum):
     """Stands for a default that the schema does not give (None is a default: null)."""
@@ -213,19 +200,12 @@ def _aliases(schema: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _annotated(schema: Mapping[str, Any]) -> Type:
-    """A primitive or fixed, with its logical type where that is one of it.
-
-    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
-    a wrong precision does not make its numbers others.
-    """
-    base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
-    valid = isinstance(logical, str) and base in _LOGICAL_BASES.get(logical, ())
-    if logical == "decimal":
-        valid = valid and isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+    """A primitive or fixed, with its logical type where that is valid."""
+    base, logical = schema["type"], valid_logical(schema)
     return Type(
         base,
         schema.get("name", "") if base == "fixed" else "",
-        logical=logical if valid else None,
-        scale=scale if valid and logical == "decimal" else 0,
+        logical=logical,
+        scale=schema.get("scale", 0) if logical == "decimal" else 0,
         size=schema["size"] if base == "fixed" else 0,
     )

@@ -127,9 +127,45 @@ def test_a_name_may_be_defined_twice_alike() -> None:
     assert read(event(NODE, NODE), b"\2\0\2\0" + X) == ["x"]
 
 
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "body"),
+    [
+        ("int", {"type": "int"}, b"\2"),
+        ("string", {"type": "string", "avro.java.string": "String"}, b"\2x"),
+        (["null", "string"], ["null", {"type": "string"}], b"\0"),
+        ({"type": "array", "items": "int"}, {"type": "array", "items": {"type": "int"}}, b"\0"),
+        ({"type": "map", "values": "int"}, {"type": "map", "values": {"type": "int"}}, b"\0"),
+        ("long", {"type": "long", "logicalType": "date"}, b"\2"),
+        ("long", {"type": "long", "logicalType": ["of", "no", "kind"]}, b"\2"),
+        (MILLIS, {**MILLIS, "doc": "again"}, b"\2"),
+    ],
+)
+def test_a_name_may_be_defined_twice_in_two_spellings(one: Any, other: Any, body: bytes) -> None:
+    def named(declared: Any) -> dict[str, Any]:
+        return {"type": "record", "name": "N", "fields": [{"name": "a", "type": declared}]}
+
+    assert read(event(named(one), named(other)), body * 2 + X) == ["x"]
+
+
+def test_an_invalid_logical_type_does_not_make_a_fixed_another() -> None:
+    one = {"type": "fixed", "name": "N", "size": 1}
+    assert read(event(one, {**one, "logicalType": "money"}), b"ab" + X) == ["x"]
+    decimal = {**one, "logicalType": "decimal", "precision": 2, "scale": 2}
+    assert read(event(decimal, {**decimal, "precision": 1}), b"ab" + X) == ["x"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ({"type": "record", "name": "N", "fields": [{"name": "a", "type": MILLIS}]},
+         {"type": "record", "name": "N", "fields": [{"name": "a", "type": "long"}]}),
+        ({"type": "fixed", "name": "N", "size": 1, "logicalType": "decimal", "precision": 2},
+         {"type": "fixed", "name": "N", "size": 1}),
+        ({"type": "record", "name": "N", "fields": [{"name": "a", "type": ["int", "null"]}]},
+         {"type": "record", "name": "N", "fields": [{"name": "a", "type": ["null", "int"]}]}),
         ({"type": "fixed", "name": "N", "size": 1}, {"type": "fixed", "name": "N", "size": 2}),
         ({"type": "enum", "name": "N", "symbols": ["A"]},
          {"type": "enum", "name": "N", "symbols": ["B"]}),
