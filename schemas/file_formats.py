@@ -199,18 +199,34 @@ def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
     """Nested Python values as arrays, by dotted names."""
     chunk = Chunk(len(events), names=names)
     for path, name in names.items():
-        parts = name.split(".")
-        values = [_dig(event, parts) for event in events]
+        values = _values(events, name)
         chunk.arrays[path] = _array(values, path, chunk)
     return chunk
 
 
-def _dig(event: Any, parts: list[str]) -> Any:
-    for part in parts:
-        if not isinstance(event, dict):
-            return None
-        event = event.get(part)
-    return event
+def _values(events: list[Any], name: str) -> list[Any]:
+    """The value under a dotted name in each event; None where it has none."""
+    if "." in name:
+        return [_dig(event, name) for event in events]
+    return [event.get(name) if isinstance(event, dict) else None for event in events]
+
+
+def _dig(event: Any, name: str) -> Any:
+    """The value of a dotted name: of the member of that name, else within that of a prefix.
+
+    Members of either form may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
+    """
+    if not isinstance(event, dict):
+        return None
+    if name in event:
+        return event[name]
+    end = name.rfind(".")
+    while end >= 0:
+        found = _dig(event.get(name[:end]), name[end + 1 :])
+        if found is not None:
+            return found
+        end = name.rfind(".", 0, end)
+    return None
 
 
 def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
