@@ -23,6 +23,7 @@ from schemas.definitions import (
 MAX_NODES: Final = 5_000
 MAX_DEPTH: Final = 64
 
+
 class Missing(Enum):
     """Stands for a default that the schema does not give (None is a default: null)."""
 
