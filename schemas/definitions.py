@@ -15,6 +15,7 @@ Schema: TypeAlias = Any
 MAX_JSON_DEPTH: Final = 256
 
 _UUID_BYTES: Final = 16
+_LOGICAL: Final = ("logicalType", "scale")
 
 PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
@@ -66,7 +67,7 @@ class Definitions:
         Raises SchemaRefusedError; the definitions are then as they were.
         """
         check_depth(schema)
-        refuse_json_schema(schema)
+        refuse_other_documents(schema)
         before = dict(self._named)
         self._again = []
         try:
@@ -122,7 +123,7 @@ class Definitions:
             case {"type": "record" | "error" | "enum" | "fixed" as base}:
                 return self._define(base, cast("Mapping[str, Any]", schema), namespace)
             case {"type": str() as primitive} if primitive in PRIMITIVES:
-                return schema
+                return _only(cast("Mapping[str, Any]", schema), "type", *_LOGICAL)
             case {"type": ("array" | "map") as base}:
                 raise _invalid(f"{base} of nothing")
             case {"type": inner}:
@@ -148,7 +149,7 @@ class Definitions:
         own = schema.get("namespace", namespace)
         if "." not in name and isinstance(own, str) and own:
             name = f"{own}.{name}"
-        definition: dict[str, Any] = {**schema, "name": name}
+        definition: dict[str, Any] = {"type": base, "name": name}
         if name in self._named:
             self._again.append(definition)
         else:
@@ -156,8 +157,10 @@ class Definitions:
         match base:
             case "enum":
                 _check_symbols(name, schema.get("symbols"))
+                definition.update(_only(schema, "symbols", "default"))
             case "fixed":
                 _check_size(name, schema.get("size"))
+                definition.update(_only(schema, "size", *_LOGICAL))
             case _:
                 fields = self._fields(name, schema.get("fields"))
                 definition.update(type="record", fields=fields)
@@ -179,19 +182,33 @@ class Definitions:
         return list(resolved.values())
 
 
+def _only(schema: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The attributes that are read: others may have any name and value."""
+    return {name: schema[name] for name in names if name in schema}
+
+
 def check_depth(schema: object) -> None:
     """Raise SchemaRefusedError for more levels of nesting than may be recursed into."""
     if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
 
 
-def refuse_json_schema(schema: object) -> None:
-    """Raise SchemaRefusedError for what says that it is JSON Schema, or has its words alone."""
+def refuse_other_documents(schema: object) -> None:
+    """Raise SchemaRefusedError for JSON that holds a schema, or is one of another kind."""
     if not isinstance(schema, Mapping):
         return
     words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
     if "$schema" in schema or schema.get("type") == "object" or (words and "fields" not in schema):
         raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
+    if "type" not in schema and isinstance(schema.get("schema"), str):
+        raise SchemaRefusedError(
+            'it is an answer of a schema registry; keep the text of its "schema" alone '
+            "(jq -r .schema FILE)"
+        )
+    if "type" not in schema and "protocol" in schema:
+        raise SchemaRefusedError(
+            'it is an Avro protocol; keep the record of the event, one of its "types", alone'
+        )
 
 
 def json_depth(value: object) -> int:

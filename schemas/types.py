@@ -15,8 +15,6 @@ from schemas.definitions import (
     Schema,
     SchemaRefusedError,
     UndefinedNameError,
-    check_depth,
-    refuse_json_schema,
     valid_logical,
 )
 
@@ -80,8 +78,8 @@ def parse_record_schema(schema: object) -> Type:
     Raises SchemaRefusedError for what is no valid Avro, is no record, contains itself, or when
     expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
     """
-    check_depth(schema)
-    refuse_json_schema(schema)
+    definitions = Definitions()
+    top = definitions.add(schema)
     try:
         parse_schema(schema, _write_hint=False)  # type: ignore[arg-type]
     except UnknownType as error:
@@ -89,9 +87,9 @@ def parse_record_schema(schema: object) -> Type:
     except SchemaParseException as error:
         raise SchemaRefusedError(f"it is not valid Avro: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
-    definitions = Definitions()
-    top = definitions.add(schema)
+        raise SchemaRefusedError(
+            f"it is not valid Avro: an attribute has a value that it cannot have ({error})"
+        ) from error
     if recursive := definitions.recursive():
         raise SchemaRefusedError(f"record {min(recursive)} contains itself")
     tree = _Expander(definitions).expand(top)
@@ -179,8 +177,9 @@ class _Expander:
     def _named(self, schema: Mapping[str, Any]) -> Type:
         match schema["type"]:
             case "enum":
-                symbols = tuple(schema["symbols"])
-                return Type("enum", schema["name"], symbols=symbols, default=schema.get("default"))
+                symbols, default = tuple(schema["symbols"]), schema.get("default")
+                default = default if isinstance(default, str) else None
+                return Type("enum", schema["name"], symbols=symbols, default=default)
             case "fixed":
                 return _annotated(schema)
         fields = tuple(
@@ -197,7 +196,8 @@ class _Expander:
 
 def _aliases(schema: Mapping[str, Any]) -> tuple[str, ...]:
     aliases = schema.get("aliases")
-    return tuple(aliases) if isinstance(aliases, list) else ()
+    aliases = aliases if isinstance(aliases, list) else []
+    return tuple(alias for alias in aliases if isinstance(alias, str))
 
 
 def _annotated(schema: Mapping[str, Any]) -> Type:
