@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition.document import Document
+from features.output_file import require_file_or_nothing
 from schemas.errors import ConfigurationError
 from worker.init.features_yaml import features_yaml, starters
 from worker.init.guess import guess
@@ -31,7 +32,8 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
     """Write worker.yaml, features.yaml and policy.yaml for events of ``schema`` into ``folder``.
 
     The schema is copied there. Raises ConfigurationError where the schema cannot be used, or where
-    a file is there already and may not be overwritten (``force``); then nothing is written.
+    a file is there already and may not be overwritten (``force``), or is no file; then nothing is
+    written.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)
@@ -42,6 +44,8 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         schema.name: schema.read_text(encoding="utf-8"),
     }
     files = {folder / name: text for name, text in content.items()}
+    for path in files:
+        require_file_or_nothing(path, "DIR", "name another folder")
     if not force:
         _refuse_to_overwrite(files)
     try:
