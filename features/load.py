@@ -20,7 +20,7 @@ from features.store.protocol import OnlineStore
 from features.suggest import unknown
 from schemas.batch import Kind
 from schemas.errors import ConfigurationError
-from schemas.file_values import to_column
+from schemas.file_values import plain, to_column
 
 ROWS_AT_A_TIME = 20_000
 
@@ -108,9 +108,8 @@ class _Source:
         """Packs all rows, so that what is wrong with one shows; the number of distinct keys."""
         for _ in self.packed():
             pass
-        keys = self._file.read(columns=[self._key]).column(0)
-        if pa.types.is_dictionary(keys.type):  # a pandas Categorical
-            keys = pc.dictionary_decode(keys)
+        batches = self._file.iter_batches(columns=[self._key])
+        keys = pa.chunked_array([self._keys(batch, 1) for batch in batches], pa.string())
         return int(pc.count_distinct(keys).as_py())
 
     def packed(self) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -124,7 +123,7 @@ class _Source:
     def _pack(self, batch: pa.RecordBatch, first: int) -> list[tuple[bytes, bytes]]:
         table = np.empty(batch.num_rows, dtype=self._lookup.layout)
         for place, name in enumerate(self._lookup.names):
-            values = pc.cast(batch.column(name), pa.float64())
+            values = pc.cast(plain(batch.column(name)), pa.float64())
             numbers = values.to_numpy(zero_copy_only=False)
             self._refuse_row(np.isinf(numbers), first, f"{name} is infinite")
             table["values"][:, place] = numbers
@@ -136,7 +135,7 @@ class _Source:
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
         column, bad = to_column(
-            batch.column(self._key), Kind.STRING, 0, f"{self._path}: column {self._key}"
+            plain(batch.column(self._key)), Kind.STRING, 0, f"{self._path}: column {self._key}"
         )
         self._refuse_row(
             bad, first, f"{self._key} is no whole number, or one that a float does not hold exactly"
@@ -193,7 +192,7 @@ class _Source:
                 f"{self._path} has no column {name}, a value of lookup {self._lookup.name}: add it"
             )
         found = schema.field(name).type
-        if not fits(found):
+        if not fits(plain(pa.array([], found)).type):
             raise ConfigurationError(f"{self._path}: column {name} is {found}, not {wanted}")
 
 

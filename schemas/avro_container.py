@@ -1,10 +1,11 @@
-"""Avro containers, read by fastavro under a schema without what reading does not need."""
+"""Avro containers: blocks of bodies behind a header with their writer's schema."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,17 @@ from typing import Any, BinaryIO, Final
 
 import fastavro
 
-from schemas.definitions import PRIMITIVES, Definitions, Schema
+from schemas.container_rows import BlockReader, Lost, is_bounded
+from schemas.definitions import SchemaRefusedError
 from schemas.errors import ConfigurationError
+from schemas.fastavro_schema import FastavroSchema, decimals
+from schemas.types import MAX_NODES, Type, parse_writer_schema
 
 CODECS: Final = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
-_MOST_DIGITS: Final = 1_000
+
+ANY: Final = ".*"
+"""Ends the name of a map: it may hold whatever stands behind the dot."""
+
 _HEADER: Final = fastavro.parse_schema(
     {
         "type": "record",
@@ -32,43 +39,78 @@ _HEADER: Final = fastavro.parse_schema(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Container:
-    """An open container: its schema, resolved by ``definitions``, and its bytes under a plain one."""
+    """An open container, read by fastavro where a value is no more than its bytes.
 
-    schema: Schema
-    definitions: Definitions
+    schema: what fastavro reads by; None where values have no bounds of their own.
+    """
+
+    path: Path
+    tree: Type
+    schema: FastavroSchema | None
     stream: Any
 
-    def records(self) -> Iterator[Any]:
-        """Python values of the records.
+    def leaves(self) -> dict[str, str]:
+        """The dotted name of each value that is no record, through unions, and its logical type.
 
-        Times are numbers, UUIDs text as it stands, and text that is no UTF-8 has half characters.
+        Records that contain themselves are entered once. As the ways through many of them have no
+        end, only the first MAX_NODES types within are looked at, shallow ones first.
         """
-        reader = fastavro.reader(self.stream, handle_unicode_errors="surrogateescape")
-        self._restore(reader.writer_schema)
-        return iter(reader)
+        found: dict[str, str] = {}
+        waiting = deque([(self.tree, "", frozenset({self.tree.name}))])
+        for _ in range(2 * MAX_NODES):
+            if not waiting:
+                break
+            declared, path, within = waiting.popleft()
+            match declared.unfolded.base:
+                case "union":
+                    waiting.extend((branch, path, within) for branch in declared.branches)
+                case "record" if declared.records is None or declared.name not in within:
+                    within |= {declared.name}
+                    for item in declared.unfolded.fields:
+                        here = f"{path}.{item.name}" if path else item.name
+                        waiting.append((item.type, here, within))
+                case "map" if is_bounded(declared):
+                    found[f"{path}{ANY}"] = ""
+                case base if path and base != "null":
+                    own = declared.logical or ""
+                    found[path] = own if found.get(path, own) == own else ""
+        return found
+
+    def records(self, names: Collection[str]) -> Iterator[Any]:
+        """Python values of the records; a RecordError for one out of bounds.
+
+        Times are numbers, UUIDs as they stand, and text that is no UTF-8 has half characters.
+
+        names: the dotted names in use; where values have no bounds, a record has no others, and
+        these are its keys.
+        """
+        if self.schema is not None:
+            reader = fastavro.reader(self.stream, handle_unicode_errors="surrogateescape")
+            self.schema.restore(reader.writer_schema)
+            return iter(reader)
+        return self._checked(BlockReader(self.tree, names))
 
     def count(self) -> int:
         """Number of records, by the blocks' headers."""
         return sum(block.num_records for block in fastavro.block_reader(self.stream))
 
-    def _restore(self, schema: Any) -> None:
-        """Put in the symbols: fastavro looks at them when it parses a schema, not when it reads."""
-        match schema:
-            case list():
-                for branch in schema:
-                    self._restore(branch)
-            case {"type": "enum", "name": name}:
-                schema["symbols"] = self.definitions[name]["symbols"]
-            case {"fields": fields}:
-                for item in fields:
-                    self._restore(item["type"])
-            case {"items": inner} | {"values": inner}:
-                self._restore(inner)
+    def _checked(self, reader: BlockReader) -> Iterator[Any]:
+        row = 0
+        for block in fastavro.block_reader(self.stream):
+            data = block.bytes_.read()  # type: ignore[attr-defined]
+            for record in reader.read(data, block.num_records):
+                if isinstance(record, Lost):
+                    raise ConfigurationError(
+                        f"event file {self.path}, row {row}: {record.message}; where the next row "
+                        "begins is not known: write the file again without this one"
+                    )
+                yield record
+                row += 1
 
 
 @contextmanager
 def open_container(path: Path) -> Iterator[Container]:
-    """Raises ConfigurationError for a codec that is not read, others for what is no container."""
+    """Raises ConfigurationError for a codec or schema that is not read, others for no container."""
     with path.open("rb") as file:
         header: Any = fastavro.schemaless_reader(file, _HEADER, None)
         if header["magic"] != b"Obj\x01":
@@ -80,12 +122,18 @@ def open_container(path: Path) -> Iterator[Container]:
                 f"event file {path} is compressed with the codec {codec}, which is not read: write "
                 f"it with one of {', '.join(CODECS)}"
             )
-        definitions = Definitions()
-        schema = definitions.add(json.loads(meta["avro.schema"]))
-        meta["avro.schema"] = json.dumps(_plain(schema, definitions, set())).encode()
+        try:
+            tree = parse_writer_schema(json.loads(meta["avro.schema"]))
+        except SchemaRefusedError as error:
+            raise ConfigurationError(
+                f"event file {path} has a schema that is not read: {error}; write the file with "
+                "another schema, or as Parquet or JSON lines"
+            ) from error
+        schema = FastavroSchema(tree, decimals) if is_bounded(tree) else None
+        meta["avro.schema"] = json.dumps("bytes" if schema is None else schema.json).encode()
         head = io.BytesIO()
         fastavro.schemaless_writer(head, _HEADER, header)
-        yield Container(schema, definitions, _Joined(head.getvalue(), file))
+        yield Container(path, tree, schema, _Joined(head.getvalue(), file))
 
 
 class _Joined:
@@ -101,49 +149,3 @@ class _Joined:
 
     def tell(self) -> int:
         return self._file.tell()
-
-
-def _plain(schema: Schema, definitions: Definitions, defined: set[str]) -> Any:
-    """The schema as JSON values, each name defined where it first stands."""
-    match schema:
-        case list():
-            return [_plain(branch, definitions, defined) for branch in schema]
-        case str() if schema in PRIMITIVES or schema in defined:
-            return schema
-        case str():
-            defined.add(schema)
-            return _plain_named(schema, definitions, defined)
-        case {"items": items}:
-            return {"type": "array", "items": _plain(items, definitions, defined)}
-        case {"values": values}:
-            return {"type": "map", "values": _plain(values, definitions, defined)}
-        case _:
-            return {"type": schema["type"], **_decimal(schema, _MOST_DIGITS)}
-
-
-def _plain_named(name: str, definitions: Definitions, defined: set[str]) -> Any:
-    own = definitions[name]
-    match own["type"]:
-        case "enum":
-            symbols = [f"S{number}" for number in range(len(own["symbols"]))]
-            return {"type": "enum", "name": name, "symbols": symbols}
-        case "fixed":
-            digits = int((8 * own["size"] - 1) * 0.30103)
-            return {"type": "fixed", "name": name, "size": own["size"], **_decimal(own, digits)}
-        case _:
-            fields = [
-                {"name": item["name"], "type": _plain(item["type"], definitions, defined)}
-                for item in own["fields"]
-            ]
-            return {"type": "record", "name": name, "fields": fields}
-
-
-def _decimal(schema: Any, digits: int) -> dict[str, Any]:
-    """The logical type of a decimal with room for all digits; of another type, nothing."""
-    scale = schema.get("scale", 0)
-    valid = isinstance(scale, int) and not isinstance(scale, bool) and 0 <= scale <= digits
-    if schema.get("logicalType") != "decimal" or not valid or not digits:
-        return {}
-    if schema["type"] not in ("bytes", "fixed"):
-        return {}
-    return {"logicalType": "decimal", "precision": digits, "scale": scale}

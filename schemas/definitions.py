@@ -14,9 +14,26 @@ Schema: TypeAlias = Any
 
 MAX_JSON_DEPTH: Final = 256
 
+_UUID_BYTES: Final = 16
+_LOGICAL: Final = ("logicalType", "scale")
+
 PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
 )
+
+_LOGICAL_BASES: Final = {
+    "date": ("int",),
+    "decimal": ("bytes", "fixed"),
+    "local-timestamp-micros": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-nanos": ("long",),
+    "time-micros": ("long",),
+    "time-millis": ("int",),
+    "timestamp-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-nanos": ("long",),
+    "uuid": ("fixed",),
+}
 
 
 class SchemaRefusedError(Exception):
@@ -50,7 +67,7 @@ class Definitions:
         Raises SchemaRefusedError; the definitions are then as they were.
         """
         check_depth(schema)
-        refuse_json_schema(schema)
+        refuse_other_documents(schema)
         before = dict(self._named)
         self._again = []
         try:
@@ -106,7 +123,7 @@ class Definitions:
             case {"type": "record" | "error" | "enum" | "fixed" as base}:
                 return self._define(base, cast("Mapping[str, Any]", schema), namespace)
             case {"type": str() as primitive} if primitive in PRIMITIVES:
-                return schema
+                return _only(cast("Mapping[str, Any]", schema), "type", *_LOGICAL)
             case {"type": ("array" | "map") as base}:
                 raise _invalid(f"{base} of nothing")
             case {"type": inner}:
@@ -132,7 +149,7 @@ class Definitions:
         own = schema.get("namespace", namespace)
         if "." not in name and isinstance(own, str) and own:
             name = f"{own}.{name}"
-        definition: dict[str, Any] = {**schema, "name": name}
+        definition: dict[str, Any] = {"type": base, "name": name}
         if name in self._named:
             self._again.append(definition)
         else:
@@ -140,8 +157,10 @@ class Definitions:
         match base:
             case "enum":
                 _check_symbols(name, schema.get("symbols"))
+                definition.update(_only(schema, "symbols", "default"))
             case "fixed":
                 _check_size(name, schema.get("size"))
+                definition.update(_only(schema, "size", *_LOGICAL))
             case _:
                 fields = self._fields(name, schema.get("fields"))
                 definition.update(type="record", fields=fields)
@@ -163,19 +182,33 @@ class Definitions:
         return list(resolved.values())
 
 
+def _only(schema: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The attributes that are read: others may have any name and value."""
+    return {name: schema[name] for name in names if name in schema}
+
+
 def check_depth(schema: object) -> None:
     """Raise SchemaRefusedError for more levels of nesting than may be recursed into."""
     if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
 
 
-def refuse_json_schema(schema: object) -> None:
-    """Raise SchemaRefusedError for what says that it is JSON Schema, or has its words alone."""
+def refuse_other_documents(schema: object) -> None:
+    """Raise SchemaRefusedError for JSON that holds a schema, or is one of another kind."""
     if not isinstance(schema, Mapping):
         return
     words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
     if "$schema" in schema or schema.get("type") == "object" or (words and "fields" not in schema):
         raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
+    if "type" not in schema and isinstance(schema.get("schema"), str):
+        raise SchemaRefusedError(
+            'it is an answer of a schema registry; keep the text of its "schema" alone '
+            "(jq -r .schema FILE)"
+        )
+    if "type" not in schema and "protocol" in schema:
+        raise SchemaRefusedError(
+            'it is an Avro protocol; keep the record of the event, one of its "types", alone'
+        )
 
 
 def json_depth(value: object) -> int:
@@ -203,20 +236,53 @@ def _check_size(name: str, size: object) -> None:
         raise SchemaRefusedError(f"fixed {name} has the size {size!r}")
 
 
+def valid_logical(schema: Mapping[str, Any]) -> str | None:
+    """The logical type of a primitive or fixed; None where it has none that is valid.
+
+    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
+    a wrong precision does not make its numbers others. A string is read alike as a UUID or not.
+    """
+    base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
+    if not isinstance(logical, str) or base not in _LOGICAL_BASES.get(logical, ()):
+        return None
+    valid = True
+    if logical == "decimal":
+        valid = isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+    elif logical == "uuid":
+        valid = schema["size"] == _UUID_BYTES
+    return logical if valid else None
+
+
 def _layout(definition: Mapping[str, Any]) -> object:
     """How a named type lies in a body, and what its parts are called."""
     match definition["type"]:
         case "enum":
             return "enum", definition["symbols"]
         case "fixed":
-            return (
-                "fixed",
-                definition["size"],
-                definition.get("logicalType"),
-                definition.get("scale"),
-            )
+            return *_annotation(definition), definition["size"]
         case _:
-            return "record", [(item["name"], item["type"]) for item in definition["fields"]]
+            fields = [(item["name"], _body(item["type"])) for item in definition["fields"]]
+            return "record", fields
+
+
+def _body(schema: Schema) -> object:
+    """How a type of a field lies in a body, however it is spelled."""
+    match schema:
+        case str():
+            return schema
+        case list():
+            return [_body(branch) for branch in schema]
+        case {"items": inner} | {"values": inner}:
+            return schema["type"], _body(inner)
+        case _:
+            base, logical, scale = _annotation(schema)
+            return base if logical is None else (base, logical, scale)
+
+
+def _annotation(schema: Mapping[str, Any]) -> tuple[str, str | None, int]:
+    """A primitive or fixed, its valid logical type, and the scale of a decimal."""
+    logical = valid_logical(schema)
+    return schema["type"], logical, schema.get("scale", 0) if logical == "decimal" else 0
 
 
 def _invalid(why: str) -> SchemaRefusedError:

@@ -15,22 +15,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.avro_container import open_container
-from schemas.definitions import MAX_JSON_DEPTH, PRIMITIVES, Definitions, Schema, json_depth
+from schemas.definitions import MAX_JSON_DEPTH, json_depth
 from schemas.errors import ErrorCode, RecordError
-from schemas.file_values import exact_digits, plain
+from schemas.file_values import exact_digits, plain, uuid_texts
 from schemas.json_text import json_lines
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
 
-ANY = ".*"
-"""Ends the name of a map: it may hold whatever stands behind the dot."""
-
 _TIMES = {
     "timestamp-millis": (pa.int64(), pa.timestamp("ms", "UTC")),
     "timestamp-micros": (pa.int64(), pa.timestamp("us", "UTC")),
+    "timestamp-nanos": (pa.int64(), pa.timestamp("ns", "UTC")),
     "local-timestamp-millis": (pa.int64(), pa.timestamp("ms")),
     "local-timestamp-micros": (pa.int64(), pa.timestamp("us")),
+    "local-timestamp-nanos": (pa.int64(), pa.timestamp("ns")),
     "date": (pa.int32(), pa.date32()),
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -76,18 +75,16 @@ def count_parquet(path: Path) -> int:
 def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Chunks of at most ``rows`` rows; fields of records have dotted names."""
     with open_container(path) as container:
-        leaves = _avro_leaves(container.schema, container.definitions)
-        logical: dict[str, str] = {}
-        for name, own in leaves:
-            logical[name] = own if logical.setdefault(name, own) == own else ""
+        logical = container.leaves()
         names = pick(logical)
-        records = container.records()
+        records = container.records(set(names.values()))
         while events := list(islice(records, rows)):
             chunk = from_rows(events, names)
             for event_path, name in names.items():
-                times = _TIMES.get(logical.get(name, ""))
-                if times is not None:
-                    chunk.arrays[event_path] = _as_times(chunk.arrays[event_path], *times)
+                array = chunk.arrays[event_path]
+                chunk.arrays[event_path] = _as_logical(array, logical.get(name, ""))
+            refused = {r: event for r, event in enumerate(events) if isinstance(event, RecordError)}
+            chunk.errors.update(refused)
             yield chunk
 
 
@@ -134,36 +131,21 @@ def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tupl
             yield ".".join(parts), parts
 
 
-def _avro_leaves(
-    schema: Schema, definitions: Definitions, above: str = "", within: tuple[str, ...] = ()
-) -> Iterator[tuple[str, str]]:
-    """The dotted name of each field that is no record, through unions, and its logical type."""
-    match schema:
-        case list():
-            for branch in schema:
-                yield from _avro_leaves(branch, definitions, above, within)
-        case str() if schema not in PRIMITIVES and schema not in within:
-            for item in definitions[schema].get("fields", ()):
-                path = f"{above}.{item['name']}".lstrip(".")
-                yield from _avro_leaves(item["type"], definitions, path, (*within, schema))
-            if above and definitions[schema]["type"] != "record":
-                yield above, ""
-        case {"values": _}:
-            yield f"{above}{ANY}", ""
-        case _ if above and schema != "null":
-            logical = schema.get("logicalType") if isinstance(schema, dict) else ""
-            yield above, logical if isinstance(logical, str) else ""
-
-
-def _as_times(array: pa.Array, stored: pa.DataType, kind: pa.DataType) -> pa.Array:
-    """Numbers as times: in microseconds, as far as these reach."""
-    if not pa.types.is_integer(array.type):
+def _as_logical(array: pa.Array, logical: str) -> pa.Array:
+    """Numbers as times, in microseconds as far as these reach; the bytes of UUIDs as text."""
+    if logical == "uuid" and pa.types.is_binary(array.type):
+        return uuid_texts(array)
+    times = _TIMES.get(logical)
+    if times is None or not pa.types.is_integer(array.type):
         return array
-    times = array.cast(stored).cast(kind)
+    stored, kind = times
+    array = array.cast(stored).cast(kind)
+    if pa.types.is_date(kind) or kind.unit == "ns":
+        return array
     try:
-        return times if pa.types.is_date(kind) else times.cast(pa.timestamp("us", kind.tz))
+        return array.cast(pa.timestamp("us", kind.tz))
     except pa.ArrowInvalid:
-        return times
+        return array
 
 
 def add_names(event: Any, above: str, found: dict[str, None]) -> None:
@@ -199,18 +181,34 @@ def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
     """Nested Python values as arrays, by dotted names."""
     chunk = Chunk(len(events), names=names)
     for path, name in names.items():
-        parts = name.split(".")
-        values = [_dig(event, parts) for event in events]
+        values = _values(events, name)
         chunk.arrays[path] = _array(values, path, chunk)
     return chunk
 
 
-def _dig(event: Any, parts: list[str]) -> Any:
-    for part in parts:
-        if not isinstance(event, dict):
-            return None
-        event = event.get(part)
-    return event
+def _values(events: list[Any], name: str) -> list[Any]:
+    """The value under a dotted name in each event; None where it has none."""
+    if "." in name:
+        return [_dig(event, name) for event in events]
+    return [event.get(name) if isinstance(event, dict) else None for event in events]
+
+
+def _dig(event: Any, name: str) -> Any:
+    """The value of a dotted name: of the member of that name, else within that of a prefix.
+
+    Members of either form may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
+    """
+    if not isinstance(event, dict):
+        return None
+    if name in event:
+        return event[name]
+    end = name.rfind(".")
+    while end >= 0:
+        found = _dig(event.get(name[:end]), name[end + 1 :])
+        if found is not None:
+            return found
+        end = name.rfind(".", 0, end)
+    return None
 
 
 def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:

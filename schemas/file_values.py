@@ -40,12 +40,18 @@ def plain(array: pa.Array) -> pa.Array:
     """The same values in one of Arrow's basic types; a UUID is text, as JSON and Avro have it."""
     kind = array.type
     if isinstance(kind, pa.UuidType):
-        digits = [None if value is None else value.hex() for value in array.storage.to_pylist()]
-        return pa.array([h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits])
+        return uuid_texts(array.storage)
     if isinstance(kind, pa.BaseExtensionType):
         return plain(array.storage)
     basic = _BASIC.get(kind)
     return array if basic is None else array.cast(basic)
+
+
+def uuid_texts(array: pa.Array) -> pa.Array:
+    """Sixteen bytes each as the text of a UUID."""
+    digits = [None if value is None else value.hex() for value in array.to_pylist()]
+    texts = [h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits]
+    return pa.array(texts, pa.string())
 
 
 def to_column(

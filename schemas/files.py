@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from schemas.avro_container import ANY
 from schemas.batch import Column, Decoded, Kind
 from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from schemas.file_formats import (
-    ANY,
     Chunk,
     Pick,
     add_names,

@@ -64,7 +64,7 @@ def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
         here = _join(path, item.name)
         found = by_writer_name.pop(item.name, None)
         if found is None:
-            _append(steps, _skip(item.type, here))
+            _append(steps, skip_value(item.type, here))
         else:
             _append(steps, _value(item.type, found.type, tree[found.name], here))
     for item in by_writer_name.values():
@@ -238,7 +238,7 @@ def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Cons
     return constant
 
 
-def _skip(declared: Type, path: str, within: _Skips | None = None) -> list[Step]:
+def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[Step]:
     """Steps that pass one value of a type that no path uses.
 
     within: the steps of the recursive records that this type is part of.
@@ -260,7 +260,7 @@ def _skip(declared: Type, path: str, within: _Skips | None = None) -> list[Step]
                 within = _recursive_skips(cast("Records", declared.records))
             return [plan.SkipRecursive(path, declared.name, within)]
         case "union":
-            branches = (tuple(_skip(branch, path, within)) for branch in declared.branches)
+            branches = (tuple(skip_value(branch, path, within)) for branch in declared.branches)
             return [plan.Branch(path, tuple(branches))]
         case _:
             return [_skip_collection(declared, path, within)]
@@ -269,7 +269,7 @@ def _skip(declared: Type, path: str, within: _Skips | None = None) -> list[Step]
 def _skip_fields(record: Type, path: str, within: _Skips | None) -> list[Step]:
     steps: list[Step] = []
     for item in record.fields:
-        _append(steps, _skip(item.type, _join(path, item.name), within))
+        _append(steps, skip_value(item.type, _join(path, item.name), within))
     return steps
 
 
@@ -284,7 +284,7 @@ def _recursive_skips(records: Records) -> _Skips:
 
 def _skip_collection(declared: Type, path: str, within: _Skips | None) -> Step:
     item: list[Step] = [plan.SkipBytes(f"{path}{{}}")] if declared.base == "map" else []
-    _append(item, _skip(cast("Type", declared.item), f"{path}[]", within))
+    _append(item, skip_value(cast("Type", declared.item), f"{path}[]", within))
     return plan.SkipCollection(path, tuple(item))
 
 

@@ -59,6 +59,8 @@ class RowReader:
 
     __slots__ = ("_data", "_max_items", "_out")
 
+    _MAX_NESTED: ClassVar = plan.MAX_NESTED
+
     def __init__(self, data: bytes, max_items: int, out: list[Any]) -> None:
         self._data = data
         self._max_items = max_items
@@ -180,7 +182,7 @@ class RowReader:
                         opened.pop()
                 case plan.SkipRecursive():
                     nested += 1
-                    if nested > plan.MAX_NESTED:
+                    if nested > self._MAX_NESTED:
                         raise BodyError(ErrorCode.NESTED_TOO_DEEP, step.path, position)
                     opened.append(_Open(step.records[step.record], nested=True))
                 case plan.Branch():

@@ -15,25 +15,11 @@ from schemas.definitions import (
     Schema,
     SchemaRefusedError,
     UndefinedNameError,
-    check_depth,
-    refuse_json_schema,
+    valid_logical,
 )
 
 MAX_NODES: Final = 5_000
 MAX_DEPTH: Final = 64
-
-_LOGICAL_BASES: Final = {
-    "date": ("int",),
-    "decimal": ("bytes", "fixed"),
-    "local-timestamp-micros": ("long",),
-    "local-timestamp-millis": ("long",),
-    "local-timestamp-nanos": ("long",),
-    "time-micros": ("long",),
-    "time-millis": ("int",),
-    "timestamp-micros": ("long",),
-    "timestamp-millis": ("long",),
-    "timestamp-nanos": ("long",),
-}
 
 
 class Missing(Enum):
@@ -92,8 +78,8 @@ def parse_record_schema(schema: object) -> Type:
     Raises SchemaRefusedError for what is no valid Avro, is no record, contains itself, or when
     expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
     """
-    check_depth(schema)
-    refuse_json_schema(schema)
+    definitions = Definitions()
+    top = definitions.add(schema)
     try:
         parse_schema(schema, _write_hint=False)  # type: ignore[arg-type]
     except UnknownType as error:
@@ -101,9 +87,9 @@ def parse_record_schema(schema: object) -> Type:
     except SchemaParseException as error:
         raise SchemaRefusedError(f"it is not valid Avro: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SchemaRefusedError(f"it is not valid Avro: {error!r}") from error
-    definitions = Definitions()
-    top = definitions.add(schema)
+        raise SchemaRefusedError(
+            f"it is not valid Avro: an attribute has a value that it cannot have ({error})"
+        ) from error
     if recursive := definitions.recursive():
         raise SchemaRefusedError(f"record {min(recursive)} contains itself")
     tree = _Expander(definitions).expand(top)
@@ -191,8 +177,9 @@ class _Expander:
     def _named(self, schema: Mapping[str, Any]) -> Type:
         match schema["type"]:
             case "enum":
-                symbols = tuple(schema["symbols"])
-                return Type("enum", schema["name"], symbols=symbols, default=schema.get("default"))
+                symbols, default = tuple(schema["symbols"]), schema.get("default")
+                default = default if isinstance(default, str) else None
+                return Type("enum", schema["name"], symbols=symbols, default=default)
             case "fixed":
                 return _annotated(schema)
         fields = tuple(
@@ -209,23 +196,17 @@ class _Expander:
 
 def _aliases(schema: Mapping[str, Any]) -> tuple[str, ...]:
     aliases = schema.get("aliases")
-    return tuple(aliases) if isinstance(aliases, list) else ()
+    aliases = aliases if isinstance(aliases, list) else []
+    return tuple(alias for alias in aliases if isinstance(alias, str))
 
 
 def _annotated(schema: Mapping[str, Any]) -> Type:
-    """A primitive or fixed, with its logical type where that is one of it.
-
-    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
-    a wrong precision does not make its numbers others.
-    """
-    base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
-    valid = isinstance(logical, str) and base in _LOGICAL_BASES.get(logical, ())
-    if logical == "decimal":
-        valid = valid and isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+    """A primitive or fixed, with its logical type where that is valid."""
+    base, logical = schema["type"], valid_logical(schema)
     return Type(
         base,
         schema.get("name", "") if base == "fixed" else "",
-        logical=logical if valid else None,
-        scale=scale if valid and logical == "decimal" else 0,
+        logical=logical,
+        scale=schema.get("scale", 0) if logical == "decimal" else 0,
         size=schema["size"] if base == "fixed" else 0,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from itertools import count
 from typing import Any, cast
 
 import fastavro
 
 from schemas.batch import Headers
 from schemas.errors import ErrorCode, RecordError
+from schemas.fastavro_schema import FastavroSchema
 from schemas.framing import EMPTY, SchemaId, unframe
 from schemas.source import SchemaSource
 from schemas.targets import MICROS
@@ -77,43 +77,13 @@ def _unbounded(schema: Type) -> bool:
 
 
 def _parsed(writer: Type) -> Any:
-    """The schema as fastavro reads by it.
-
-    fastavro looks at symbols when it parses a schema, not when it reads; so they come in later.
-    """
-    enums: list[tuple[list[str], tuple[str, ...]]] = []
-    schema = fastavro.parse_schema(_as_json(writer, count(), enums))
-    for symbols, own in enums:
-        symbols[:] = own
-    return schema
+    """The schema as fastavro reads by it."""
+    schema = FastavroSchema(writer, _time)
+    parsed = fastavro.parse_schema(schema.json)
+    schema.restore(parsed)
+    return parsed
 
 
-def _as_json(
-    schema: Type, number: count[int], enums: list[tuple[list[str], tuple[str, ...]]]
-) -> Any:
-    """The schema as JSON values; names are made up, as every use of one is a tree of its own.
-
-    enums: takes the made up symbols of each, and its own.
-    """
-    name = {"name": f"fraud_worker.N{next(number)}"}
-    match schema.base:
-        case "record":
-            fields = [
-                {"name": f.name, "type": _as_json(f.type, number, enums)} for f in schema.fields
-            ]
-            return {"type": "record", **name, "fields": fields}
-        case "union":
-            return [_as_json(branch, number, enums) for branch in schema.branches]
-        case "map":
-            values = _as_json(schema.item or Type("null"), number, enums)
-            return {"type": "map", "values": values}
-        case "enum":
-            symbols = [f"S{place}" for place in range(len(schema.symbols))]
-            enums.append((symbols, schema.symbols))
-            return {"type": "enum", **name, "symbols": symbols}
-        case "fixed":
-            return {"type": "fixed", **name, "size": schema.size}
-        case _ if schema.logical in MICROS:
-            return {"type": schema.base, "logicalType": schema.logical}
-        case _:
-            return schema.base
+def _time(declared: Type) -> dict[str, Any]:
+    """The logical type of a point in time; of another type, nothing."""
+    return {"logicalType": declared.logical} if declared.logical in MICROS else {}

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from features.build.events import Events, cast_like, identity_paths
 from features.definition import FeatureSet
 from features.matrix import Enriched
+from features.output_file import require_file_or_nothing
 from schemas.errors import ConfigurationError
 
 METADATA: Final = b"fraud_worker"
@@ -56,9 +57,8 @@ class Table:
         self._schema: pa.Schema | None = None
         self._writers: dict[int, pq.ParquetWriter] = {}
         self.flagged: Counter[str] = Counter()
+        require_file_or_nothing(path, "--out")
         with self._writing():
-            if path.is_dir():
-                raise IsADirectoryError(0, "it is a folder")
             self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
 
     def __enter__(self) -> Self:

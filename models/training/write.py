@@ -36,7 +36,7 @@ class Wanted:
     def require_free(self) -> None:
         """Raises ConfigurationError where there is something already: nothing is overwritten."""
         for path in (self.out, self.policy):
-            if path.exists():
+            if path.exists() or path.is_symlink():
                 raise ConfigurationError(f"--out: {path} exists already; write to another place")
 
 

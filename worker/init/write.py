@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.definition.document import Document
+from features.output_file import require_file_or_nothing
 from schemas.errors import ConfigurationError
 from worker.init.features_yaml import features_yaml, starters
 from worker.init.guess import guess
@@ -32,7 +33,7 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
 
     The schema is copied there. Raises ConfigurationError where the schema cannot be used, has the
     name of one of these files, or where a file is there already and may not be overwritten
-    (``force``); then nothing is written.
+    (``force``), or is no file; then nothing is written.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)
@@ -48,6 +49,8 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         )
     content[schema.name] = schema.read_text(encoding="utf-8")
     files = {folder / name: text for name, text in content.items()}
+    for path in files:
+        require_file_or_nothing(path, "DIR", "name another folder")
     if not force:
         _refuse_to_overwrite(files)
     try:

@@ -5,6 +5,7 @@ import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -118,6 +119,31 @@ def test_whole_numbers_stored_otherwise_are_keys_by_their_digits(
     store = MemoryStore()
     assert load_lookup(made, "profile", profile(tmp_path, card=cards), store) == (2, 2)
     assert enriched(made, store, ["4275982953449306", "7"], [1, 1]).matrix[0, 0] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("cards", "keys"),
+    [
+        (pa.array([UUID(int=5).bytes, UUID(int=6).bytes], pa.uuid()),
+         ["00000000-0000-0000-0000-000000000005", "00000000-0000-0000-0000-000000000006"]),
+        (pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
+        (pa.array(["a", "b"], pa.large_string()), ["a", "b"]),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_text_of_every_type_and_uuids_are_keys(
+    made: FeatureSet, tmp_path: Path, cards: pa.Array, keys: list[str]
+) -> None:
+    store = MemoryStore()
+    assert load_lookup(made, "profile", profile(tmp_path, card=cards), store) == (2, 2)
+    assert enriched(made, store, keys, [1, 1]).matrix[0, 0] == 1.5
+
+
+def test_a_file_of_uuids_without_rows_loads_nothing(made: FeatureSet, tmp_path: Path) -> None:
+    numbers, times = pa.array([], pa.float64()), pa.array([], pa.timestamp("us"))
+    uuids = pa.array([], pa.uuid())
+    path = profile(tmp_path, card=uuids, mean=numbers, count=numbers, updated_at=times)
+    assert load_lookup(made, "profile", path, MemoryStore()) == (0, 0)
 
 
 def test_of_several_rows_with_one_key_the_last_stands(made: FeatureSet, tmp_path: Path) -> None:

@@ -457,3 +457,31 @@ def test_a_number_that_is_no_time_is_not_called_one(tmp_path: Path) -> None:
     path.write_text('{"count": "many"}\n')
     (decoded,) = read_events(path, {"count": (Kind.LONG, 0, False)}, {})
     assert decoded.errors[0].message.startswith("count cannot be read as a long (of floats, only")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"card": {"n": "c", "lim": 3.5}},
+        {"card": {"n": "c"}, "card.lim": 3.5},
+        {"card.n": "c", "card.lim": 3.5},
+        {"card.n": "c", "card": {"lim": 3.5}},
+        {"card.n": "c", "card": {"n": "other", "lim": 3.5}},
+    ],
+)
+def test_a_member_may_have_the_whole_dotted_name(event: Any, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(event) + "\n")
+    types = {"card.n": (Kind.STRING, 0, False), "card.lim": (Kind.DOUBLE, 0, True)}
+    (decoded,) = read_events(path, types, {})
+    assert not decoded.errors
+    assert decoded.columns["card.n"].values.tolist() == ["c"]
+    assert decoded.columns["card.lim"].values.tolist() == [3.5]
+
+
+def test_a_member_may_have_the_beginning_of_a_dotted_name(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    rows = [{"a.b": {"c": "x"}}, {"a": {"b.c": "y"}}, {"a.b": {"d": 1}, "a": {"b": {"c": "z"}}}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (decoded,) = read_events(path, {"a.b.c": (Kind.STRING, 0, False)}, {})
+    assert decoded.columns["a.b.c"].values.tolist() == ["x", "y", "z"]

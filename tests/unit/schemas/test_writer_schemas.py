@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import fastavro
@@ -127,9 +127,45 @@ def test_a_name_may_be_defined_twice_alike() -> None:
     assert read(event(NODE, NODE), b"\2\0\2\0" + X) == ["x"]
 
 
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "body"),
+    [
+        ("int", {"type": "int"}, b"\2"),
+        ("string", {"type": "string", "avro.java.string": "String"}, b"\2x"),
+        (["null", "string"], ["null", {"type": "string"}], b"\0"),
+        ({"type": "array", "items": "int"}, {"type": "array", "items": {"type": "int"}}, b"\0"),
+        ({"type": "map", "values": "int"}, {"type": "map", "values": {"type": "int"}}, b"\0"),
+        ("long", {"type": "long", "logicalType": "date"}, b"\2"),
+        ("long", {"type": "long", "logicalType": ["of", "no", "kind"]}, b"\2"),
+        (MILLIS, {**MILLIS, "doc": "again"}, b"\2"),
+    ],
+)
+def test_a_name_may_be_defined_twice_in_two_spellings(one: Any, other: Any, body: bytes) -> None:
+    def named(declared: Any) -> dict[str, Any]:
+        return {"type": "record", "name": "N", "fields": [{"name": "a", "type": declared}]}
+
+    assert read(event(named(one), named(other)), body * 2 + X) == ["x"]
+
+
+def test_an_invalid_logical_type_does_not_make_a_fixed_another() -> None:
+    one = {"type": "fixed", "name": "N", "size": 1}
+    assert read(event(one, {**one, "logicalType": "money"}), b"ab" + X) == ["x"]
+    decimal = {**one, "logicalType": "decimal", "precision": 2, "scale": 2}
+    assert read(event(decimal, {**decimal, "precision": 1}), b"ab" + X) == ["x"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ({"type": "record", "name": "N", "fields": [{"name": "a", "type": MILLIS}]},
+         {"type": "record", "name": "N", "fields": [{"name": "a", "type": "long"}]}),
+        ({"type": "fixed", "name": "N", "size": 1, "logicalType": "decimal", "precision": 2},
+         {"type": "fixed", "name": "N", "size": 1}),
+        ({"type": "record", "name": "N", "fields": [{"name": "a", "type": ["int", "null"]}]},
+         {"type": "record", "name": "N", "fields": [{"name": "a", "type": ["null", "int"]}]}),
         ({"type": "fixed", "name": "N", "size": 1}, {"type": "fixed", "name": "N", "size": 2}),
         ({"type": "enum", "name": "N", "symbols": ["A"]},
          {"type": "enum", "name": "N", "symbols": ["B"]}),
@@ -185,6 +221,59 @@ def test_names_are_found_in_their_namespace_and_in_none() -> None:
 def test_what_reading_needs_is_refused_with_a_reason(schema: Any, reason: str) -> None:
     with pytest.raises(SchemaRefusedError, match=reason):
         parse_writer_schema(schema)
+
+
+@pytest.mark.parametrize("odd", [None, True, 5, "x", [], ["x"], [["x"]], [{}], {}, {"type": "int"}])
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"type": "int"},
+        {"type": "enum", "name": "N", "symbols": ["A"]},
+        {"type": "fixed", "name": "N", "size": 1},
+        {"type": "record", "name": "N", "fields": [{"name": "a", "type": "int"}]},
+    ],
+)
+@pytest.mark.parametrize(
+    "attribute",
+    ["items", "values", "fields", "symbols", "size", "default", "aliases", "scale", "doc"],
+)
+def test_attributes_that_a_type_has_no_use_for_may_be_anything(
+    declared: dict[str, Any], attribute: str, odd: Any
+) -> None:
+    assert read(event({attribute: odd, **declared}), b"\0" + X) == ["x"]
+
+
+@pytest.mark.parametrize("aliases", [[["f"]], [{}], [5], [None, "f"]])
+def test_aliases_of_a_reader_that_are_no_text_are_passed_over(aliases: Any) -> None:
+    """They were unhashable where the writer's fields were looked for, and ended the worker."""
+    reader = {"type": "record", "name": "E", "fields": [
+        {"name": "g", "type": "string", "default": "-", "aliases": aliases}]}  # fmt: skip
+    assert read(event(), X, reader=reader, path="g") == ["x" if "f" in aliases else "-"]
+
+
+@pytest.mark.parametrize("parse", [parse_record_schema, parse_writer_schema])
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (
+            {"subject": "tx", "version": 1, "id": 3, "schema": "{}"},
+            r'registry; keep .* "schema" al',
+        ),
+        ({"protocol": "P", "types": [READER], "messages": {}}, 'protocol; keep .* "types", alone'),
+    ],
+)
+def test_a_document_that_holds_a_schema_says_what_to_keep(
+    parse: Callable[[object], Type], document: Any, reason: str
+) -> None:
+    with pytest.raises(SchemaRefusedError, match=reason):
+        parse(document)
+
+
+def test_a_reader_schema_that_the_parser_stumbles_over_is_refused_in_words() -> None:
+    with pytest.raises(SchemaRefusedError, match="without a list of symbols"):
+        parse_record_schema(event({"type": "enum", "name": "N", "symbols": None}))
+    with pytest.raises(SchemaRefusedError, match="an attribute has a value that it cannot have"):
+        parse_record_schema({"type": event()})
 
 
 # A union at the top

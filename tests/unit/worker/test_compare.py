@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from typer.testing import CliRunner
 
 from models.training.metrics import card_precision
 from schemas.batch import Records
 from schemas.errors import ConfigurationError
 from tests.scores import Score
+from worker.cli.commands import app
 from worker.compare.comparison import Comparison, compare
 from worker.compare.measures import rank_correlation, stability_index
 from worker.compare.page import comparison_page
@@ -345,3 +348,11 @@ def test_bare_bodies_are_read_where_the_pipeline_writes_them() -> None:
     value = score.record()[len(framed(2)) :]
     reader.add(Records("scores", [None], [value], zeros.astype(np.int32), zeros, zeros))
     assert reader.side("scores", "approve", None).scores.offsets.tolist() == [3]
+
+
+def test_a_page_takes_the_place_of_a_file_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for out, found in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a folder")):
+        result = CliRunner().invoke(app, ["model", "compare", "a", "b", "--out", str(out)])
+        assert isinstance(result.exception, ConfigurationError)
+        assert str(result.exception) == f"--out: {out} is {found}; name a file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,28 @@ def test_a_table_that_is_there_is_overwritten_only_when_told_so(
     assert out.read_bytes() == b"another table"
     assert run(*build, "--force").exit_code == 0
     assert pq.read_metadata(out).num_rows == 200
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_table_takes_the_place_of_a_file_alone(
+    events: Path, tmp_path: Path, force: list[str]
+) -> None:
+    """A rename would replace a pipe, and a device of the machine, by a file."""
+    pipe, link, dangling = tmp_path / "pipe", tmp_path / "link", tmp_path / "dangling"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    dangling.symlink_to(tmp_path / "nowhere")
+    for out, found in (
+        (pipe, "a named pipe"),
+        (link, "a named pipe"),
+        (dangling, "a link that leads nowhere"),
+        (tmp_path, "a folder"),
+    ):
+        told = refusal("build", "--set", SET, "--events", events, "--out", out, *force)
+        assert told == f"--out: {out} is {found}; name a file"
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert dangling.is_symlink()
 
 
 def test_a_table_is_a_file_of_labels_too(tmp_path: Path) -> None:

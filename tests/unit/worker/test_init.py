@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import tempfile
@@ -360,6 +361,17 @@ def test_a_schema_with_the_name_of_a_file_that_is_written_is_refused(
     with pytest.raises(ConfigurationError, match=r"--schema: .* has the name of a file that init"):
         write_pipeline(folder, schema, force=True)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_file_is_not_written_to(force: bool, tmp_path: Path) -> None:
+    """A write into a pipe would wait for its reader for ever."""
+    os.mkfifo(tmp_path / "policy.yaml")
+    with pytest.raises(
+        ConfigurationError, match=r"policy\.yaml is a named pipe; name another folder"
+    ):
+        write_pipeline(tmp_path, TRANSACTION, force=force)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.yaml"]
 
 
 def test_the_schema_may_stand_in_the_folder_already(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_a_bundle_that_is_there_is_left_alone(table: Path, tmp_path: Path) -> No
     assert "exists already" in str(result.exception)
 
 
+@pytest.mark.parametrize("name", ["v1", "v1.policy.yaml"])
+def test_a_link_that_leads_nowhere_is_left_alone(table: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    result = run(table, tmp_path / "v1", *DAYS)
+    assert isinstance(result.exception, ConfigurationError)
+    assert f"{name} exists already" in str(result.exception)
+    assert (tmp_path / name).is_symlink()
+
+
 def test_a_table_of_two_days_is_enough_where_labels_are_known_in_time(tmp_path: Path) -> None:
     columns = simulated(days=2, a_day=1_500, delay=0)
     columns["label_time"] += 6 * 3_600_000_000

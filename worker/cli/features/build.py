@@ -120,9 +120,11 @@ def build(
 
 
 def _require_free(out: Path, *, force: bool) -> None:
-    """Raises ConfigurationError for a file that would be lost, before anything is read."""
+    """Raises ConfigurationError for what would be lost, before anything is read."""
+    from features.output_file import require_file_or_nothing
     from schemas.errors import ConfigurationError
 
+    require_file_or_nothing(out, "--out")
     if out.is_file() and not force:
         raise ConfigurationError(
             f"--out: {out} is there already; name another file, or overwrite it with --force"

@@ -151,14 +151,17 @@ def _micros(day: datetime) -> int:
 
 def _require_drawable(out: Path | None) -> None:
     """Raises ConfigurationError for a page that could not be written after all the reading."""
+    from features.output_file import require_file_or_nothing
     from schemas.errors import ConfigurationError
 
     if out is None:
         return
     _require("matplotlib", "--out: charts need matplotlib")
-    if out.is_dir() or not out.parent.is_dir():
-        found = "is a folder" if out.is_dir() else f"{out.parent} is no folder"
-        raise ConfigurationError(f"--out: {out}: {found}; name a file in a folder that is there")
+    require_file_or_nothing(out, "--out")
+    if not out.parent.is_dir():
+        raise ConfigurationError(
+            f"--out: {out}: {out.parent} is no folder; name a file in a folder that is there"
+        )
 
 
 def _require(package: str, why: str) -> None:

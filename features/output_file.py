@@ -1,0 +1,33 @@
+"""Places that a command may write a file to."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Final
+
+from schemas.errors import ConfigurationError
+
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_file_or_nothing(path: Path, setting: str, remedy: str = "name a file") -> None:
+    """Raise ConfigurationError where ``path`` is something other than a regular file.
+
+    A rename would put a file in the place of a pipe or device that other programs use, and a write
+    would go into it. Links are followed; one that leads nowhere is refused.
+    """
+    try:
+        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    except FileNotFoundError:
+        kind = "a link that leads nowhere" if path.is_symlink() else None
+    except OSError:  # the write says what is wrong
+        kind = None
+    if kind is not None:
+        raise ConfigurationError(f"{setting}: {path} is {kind}; {remedy}")

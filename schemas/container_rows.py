@@ -1,0 +1,225 @@
+"""Bodies of a container whose schema sets them no bounds, passed one by one within bounds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import fastavro
+
+from schemas import plan
+from schemas.errors import ErrorCode, RecordError
+from schemas.fastavro_schema import FastavroSchema, decimals
+from schemas.plan import Fault, Step
+from schemas.projection import skip_value
+from schemas.rows import BodyError, RowReader
+from schemas.types import Field, Type
+
+MAX_ITEMS: Final = 10_000
+"""Items that an array or map may have: as ``wire.max_collection_items`` has it by default."""
+
+_NO_BOUND: Final = 2**100
+_NONE: Final = b"\0"
+_PASSABLE: Final = {ErrorCode.NESTED_TOO_DEEP, ErrorCode.COLLECTION_TOO_LONG}
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The fault of a body whose end is not known, and so neither the beginning of the next."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep(Step):
+    """Keeps the bytes that ``steps`` pass, behind ``prefix``."""
+
+    slot: int
+    prefix: bytes
+    steps: tuple[Step, ...]
+
+
+class BlockReader:
+    """Reads of each body the values under dotted names; passes the rest, which may be anything.
+
+    The bytes of those values are put together as a body of a flat record, which fastavro reads.
+    """
+
+    def __init__(self, tree: Type, names: Collection[str]) -> None:
+        """names: of leaves, or of what a map may hold."""
+        layout = _Layout(names)
+        self._steps = tuple(layout.steps(tree, ""))
+        self._passing = tuple(skip_value(tree, ""))
+        self._paths = layout.paths
+        schema = FastavroSchema(layout.record(), decimals)
+        self._schema = fastavro.parse_schema(schema.json)
+        schema.restore(self._schema)
+
+    def read(self, data: bytes, rows: int) -> Iterator[dict[str, Any] | RecordError | Lost]:
+        """The bodies at the beginning of ``data``; after a Lost, no more."""
+        position = 0
+        for _ in range(rows):
+            slots = [_NONE] * len(self._paths)
+            begin = position
+            try:
+                position = _Keeper(data, MAX_ITEMS, slots).run(self._steps, position, len(data))
+            except BodyError as error:
+                fault = Fault(error.code, error.path, error.position - begin).as_record_error()
+                try:
+                    position = self._passed(error.code, data, begin)
+                except BodyError:
+                    yield Lost(fault.message)
+                    return
+                yield fault
+            else:
+                yield self._values(b"".join(slots))
+
+    def _passed(self, code: ErrorCode, data: bytes, position: int) -> int:
+        """The end of a body that is out of bounds only. Raises BodyError."""
+        if code not in _PASSABLE:
+            raise BodyError(code, "", position)
+        return _Passer(data, _NO_BOUND, []).run(self._passing, position, len(data))
+
+    def _values(self, body: bytes) -> dict[str, Any]:
+        record: Any = fastavro.schemaless_reader(
+            io.BytesIO(body), self._schema, None, handle_unicode_errors="surrogateescape"
+        )
+        return {
+            path: None if held is None else held["v"]
+            for path, held in zip(self._paths, record.values(), strict=True)
+        }
+
+
+class _Layout:
+    """The flat record of the values in use: at each path a union of null and what may stand there.
+
+    paths: of its fields.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._maps = {name.rpartition(".")[0] for name in names}
+        self._above = {above for name in names for above in _prefixes(name)}
+        self._types: dict[str, list[Type]] = {}
+
+    @property
+    def paths(self) -> list[str]:
+        return list(self._types)
+
+    def steps(self, declared: Type, path: str) -> list[Step]:
+        """Steps through a value: they keep what is in use, and pass the rest."""
+        here = declared.unfolded
+        skip = skip_value(declared, path)
+        used = path in self._names
+        match here.base:
+            case "union":
+                branches = (tuple(self.steps(branch, path)) for branch in here.branches)
+                return [plan.Branch(path, tuple(branches))]
+            case "record" if not path or path in self._above:
+                placed: list[Step] = [self._keep(path, _NO_VALUE, ())] if used else []
+                for item in here.fields:
+                    placed += self.steps(item.type, f"{path}.{item.name}" if path else item.name)
+                return placed
+            case "map" if path in self._maps and is_bounded(here):
+                return [self._keep(path, here, skip)]
+            case "record" | "array" | "map" if used:
+                return [self._keep(path, _NO_VALUE, ()), *skip]
+            case "null":
+                return []
+            case _:
+                return [self._keep(path, here, skip)] if used else skip
+
+    def record(self) -> Type:
+        """The flat record; each value is in a record of its own, as unions hold no unions."""
+        fields = (
+            Field(f"f{number}", Type("union", branches=(Type("null"), *map(_boxed, types))))
+            for number, types in enumerate(self._types.values())
+        )
+        return Type("record", fields=tuple(fields))
+
+    def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> _Keep:
+        """Keeps the value that ``steps`` pass; the array of _NO_VALUE is empty."""
+        slot = list(self._types).index(path) if path in self._types else len(self._types)
+        types = self._types.setdefault(path, [])
+        types.append(declared)
+        return _Keep(
+            path,
+            slot,
+            _varint(len(types)) + (_NONE if declared is _NO_VALUE else b""),
+            tuple(steps),
+        )
+
+
+_NO_VALUE: Final = Type("array", item=Type("null"))
+"""Stands for what is no single value: an array, or a record where another branch is in use."""
+
+
+class _Keeper(RowReader):
+    """Fills each slot with the bytes of its value."""
+
+    __slots__ = ()
+
+    def _keep(self, step: _Keep, position: int, end: int) -> int:
+        behind = self.run(step.steps, position, end)
+        self._out[step.slot] = step.prefix + self._data[position:behind]
+        return behind
+
+    _HANDLERS: ClassVar[Mapping[type[Step], Callable[..., int]]] = {
+        **RowReader._HANDLERS,  # noqa: SLF001 - a reader of the same kind
+        _Keep: _keep,
+    }
+
+
+class _Passer(RowReader):
+    """Passes records that contain themselves on far more levels than are read.
+
+    To any number of levels a body could have memory taken in hundreds of times its own bytes.
+    """
+
+    __slots__ = ()
+
+    _MAX_NESTED: ClassVar = 100_000
+
+
+def is_bounded(declared: Type) -> bool:
+    """Whether a value takes memory and stack only as its bytes and its schema have it.
+
+    Items without bytes can be announced by the billion, and records can contain themselves until
+    the stack ends.
+    """
+    inner = [*declared.branches, *(item.type for item in declared.fields)]
+    if declared.item is not None:
+        if declared.base == "array" and not _takes_bytes(declared.item):
+            return False
+        inner.append(declared.item)
+    return declared.base != "recursive" and all(map(is_bounded, inner))
+
+
+def _takes_bytes(declared: Type) -> bool:
+    match declared:
+        case Type(base="null") | Type(base="fixed", size=0):
+            return False
+        case Type(base="record"):
+            return any(_takes_bytes(item.type) for item in declared.fields)
+        case _:
+            return True
+
+
+def _boxed(declared: Type) -> Type:
+    return Type("record", fields=(Field("v", declared),))
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts)))
+
+
+def _varint(number: int) -> bytes:
+    """A number above 0 as Avro writes it."""
+    value, written = number << 1, bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])

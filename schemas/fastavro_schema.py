@@ -1,0 +1,79 @@
+"""Checked trees as the schemas that fastavro reads by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from schemas.types import Type
+
+Annotate: TypeAlias = Callable[[Type], Mapping[str, Any]]
+"""The attributes that give a primitive or fixed its logical type; none for the bare value."""
+
+_MOST_DIGITS: Final = 1_000
+
+
+class FastavroSchema:
+    """A tree as JSON values in which every use of a named type has a made-up name of its own.
+
+    Names that fastavro would resolve or refuse by rules of its own are so never met. It also
+    looks at symbols when it parses a schema, not when it reads: ``restore`` puts them in then.
+    """
+
+    def __init__(self, tree: Type, annotate: Annotate) -> None:
+        self._annotate = annotate
+        self._names = 0
+        self._symbols: dict[str, tuple[str, ...]] = {}
+        self.json = self._of(tree)
+
+    def restore(self, parsed: Any) -> None:
+        """Put the symbols into what fastavro has made of ``json``."""
+        match parsed:
+            case list():
+                for branch in parsed:
+                    self.restore(branch)
+            case {"type": "enum", "name": name}:
+                parsed["symbols"] = list(self._symbols[name])
+            case {"fields": fields}:
+                for item in fields:
+                    self.restore(item["type"])
+            case {"items": inner} | {"values": inner}:
+                self.restore(inner)
+
+    def _of(self, tree: Type) -> Any:
+        match tree.base:
+            case "record":
+                name = self._name()
+                fields = [{"name": item.name, "type": self._of(item.type)} for item in tree.fields]
+                return {"type": "record", "name": name, "fields": fields}
+            case "union":
+                return [self._of(branch) for branch in tree.branches]
+            case "array" | "map":
+                inner = self._of(tree.item or Type("null"))
+                return {"type": tree.base, "items" if tree.base == "array" else "values": inner}
+            case "enum":
+                name = self._name()
+                self._symbols[name] = tree.symbols
+                symbols = [f"S{number}" for number in range(len(tree.symbols))]
+                return {"type": "enum", "name": name, "symbols": symbols}
+            case "fixed":
+                own = {"name": self._name(), "size": tree.size}
+                return {"type": "fixed", **own, **self._annotate(tree)}
+            case _:
+                # fastavro reads a bare name faster.
+                more = self._annotate(tree)
+                return {"type": tree.base, **more} if more else tree.base
+
+    def _name(self) -> str:
+        self._names += 1
+        return f"fraud_worker.N{self._names}"
+
+
+def decimals(declared: Type) -> Mapping[str, Any]:
+    """The attributes of a decimal, with room for all digits; of another type, none."""
+    digits = _MOST_DIGITS
+    if declared.base == "fixed":
+        digits = int((8 * declared.size - 1) * 0.30103)
+    if declared.logical != "decimal" or not 0 <= declared.scale <= digits or digits <= 0:
+        return {}
+    return {"logicalType": "decimal", "precision": digits, "scale": declared.scale}
