@@ -139,13 +139,6 @@ def test_text_of_every_type_and_uuids_are_keys(
     assert enriched(made, store, keys, [1, 1]).matrix[0, 0] == 1.5
 
 
-def test_a_file_of_uuids_without_rows_loads_nothing(made: FeatureSet, tmp_path: Path) -> None:
-    numbers, times = pa.array([], pa.float64()), pa.array([], pa.timestamp("us"))
-    uuids = pa.array([], pa.uuid())
-    path = profile(tmp_path, card=uuids, mean=numbers, count=numbers, updated_at=times)
-    assert load_lookup(made, "profile", path, MemoryStore()) == (0, 0)
-
-
 def test_of_several_rows_with_one_key_the_last_stands(made: FeatureSet, tmp_path: Path) -> None:
     path = profile(tmp_path, card=["a", "a"], mean=[1.0, 2.0])
     store = MemoryStore()
