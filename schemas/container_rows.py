@@ -184,7 +184,7 @@ class _Passer(RowReader):
 
 
 def is_bounded(declared: Type) -> bool:
-    """Whether a value takes memory and stack only as its bytes and its schema have it.
+    """Return True where a value takes memory and stack only as its bytes and schema have it.
 
     Items without bytes can be announced by the billion, and records can contain themselves until
     the stack ends.

@@ -254,7 +254,7 @@ def valid_logical(schema: Mapping[str, Any]) -> str | None:
 
 
 def _layout(definition: Mapping[str, Any]) -> object:
-    """How a named type lies in a body, and what its parts are called."""
+    """The layout of a named type in a body, and the names of its parts."""
     match definition["type"]:
         case "enum":
             return "enum", definition["symbols"]
@@ -266,7 +266,7 @@ def _layout(definition: Mapping[str, Any]) -> object:
 
 
 def _body(schema: Schema) -> object:
-    """How a type of a field lies in a body, however it is spelled."""
+    """The layout of a field's type in a body, however the type is spelled."""
     match schema:
         case str():
             return schema
