@@ -40,7 +40,7 @@ from worker.serving import Serving
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.option_files import require_option_files
 from worker.stages import Stages
-from worker.starts import Starts
+from worker.starts import Committed, Starts
 from worker.swap import Named, Succession, load_model, load_rules, named_in
 from worker.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.watchdog import Watchdog
@@ -262,11 +262,8 @@ def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> 
     )
 
 
-def _inherited(settings: WorkerSettings, topic: InputTopic) -> dict[int, Mapping[str, int]]:
-    """How far back histories reach, by the notes of the group from which they are taken over.
-
-    Raises KafkaException.
-    """
+def _inherited(settings: WorkerSettings, topic: InputTopic) -> Mapping[int, Committed]:
+    """The checkpoints of the group from which histories are taken over; raises KafkaException."""
     group = settings.store.accept_group if settings.store else None
     if group is None:
         return {}
@@ -274,8 +271,7 @@ def _inherited(settings: WorkerSettings, topic: InputTopic) -> dict[int, Mapping
     timeout_s = settings.delivery.broker_timeout_s
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
         starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        checkpoints = starts.committed(range(topic.partitions))
-    return {p: at.note.lowest_event_time for p, at in checkpoints.items()}
+        return starts.committed(range(topic.partitions))
 
 
 def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:

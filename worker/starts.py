@@ -41,8 +41,7 @@ class Starts:
         start_from: where the group begins if it has no checkpoint.
         accept_topic: id of a topic whose predecessor's checkpoints may be dropped, or None.
         timeout_s: bound on one answer of the brokers.
-        inherited: by partition, how far back the histories reach that another group has filled, as
-            `Note.lowest_event_time`.
+        inherited: by partition, the checkpoint of another group whose histories are taken over.
     """
 
     consumer: Consumer
@@ -50,7 +49,7 @@ class Starts:
     start_from: StartFrom
     accept_topic: str | None
     timeout_s: float
-    inherited: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    inherited: Mapping[int, Committed] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Compare the group's checkpoints with the topic, before this worker joins the group.
@@ -154,9 +153,17 @@ class Starts:
                 raise KafkaException(answer.error)
 
     def _inheriting(self, partition: int, at: Committed) -> Committed:
+        """The group's own checkpoint, with how far back the inherited histories reach.
+
+        The other group has stopped for good. Once this one is past its checkpoint, its own word
+        counts: it has compacted the histories since.
+        """
+        other = self.inherited.get(partition, Committed(None, Note()))
         lowest = dict(at.note.lowest_event_time)
-        for digest, time in self.inherited.get(partition, {}).items():
-            lowest[digest] = min(time, lowest.get(digest, time))
+        past = at.offset is not None and other.offset is not None and at.offset > other.offset
+        for digest, time in other.note.lowest_event_time.items():
+            if digest not in lowest or not past:
+                lowest[digest] = min(time, lowest.get(digest, time))
         return at._replace(note=replace(at.note, lowest_event_time=lowest))
 
     def _without_checkpoint(self, partition: int, low: int) -> int:

@@ -27,7 +27,7 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
-from worker.histories.state import label_namespace
+from worker.histories.record import label_namespace
 from worker.settings import load_settings
 from worker.wire import framed, score_schema
 

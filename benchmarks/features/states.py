@@ -19,7 +19,7 @@ from benchmarks.rivals import sorted_sets
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.store.redis import RedisStore
-from worker.histories.state import label_namespace
+from worker.histories.record import label_namespace
 
 _APPENDS_AT_ONCE = 5_000
 

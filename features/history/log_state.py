@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """highest: for each partition the highest event times of the events before, from the highest.
+    """The state of each partition behind some events; times in microseconds.
 
-    In microseconds; as many as support the watermark. A partition without such events has no entry.
-    lowest: for each partition the lowest event time that histories have from it, by
-    `Namespace.history_digest`; late events are in none.
+    Attributes:
+        highest: the highest event times of those events, from the highest, as many as support the
+            watermark. A partition without such events has no entry.
+        lowest: the event time that histories reach back to, by `Namespace.reach_digest`.
+        counted: likewise, how many of those events histories have that are too few for a `lowest`.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     lowest: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    counted: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
         """The ``support``-th highest event time of each partition that has had so many events."""

@@ -24,7 +24,8 @@ class Namespace:
 
     topic_id: Kafka's own id of the input topic, which changes when a topic is made anew. key: of the
     hashes of event ids and texts. marks: for entities whose histories began empty under a state that
-    there was already, what tells them from those before.
+    there was already, what tells them from those before. recounted: by entity, how often the
+    time that its histories reach back to began anew although they did not.
     """
 
     feature_set: str
@@ -33,6 +34,7 @@ class Namespace:
     partitions: int
     key: bytes = field(repr=False)
     marks: Mapping[str, str] = field(default_factory=dict)
+    recounted: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def local(cls, feature_set: str) -> Self:
@@ -46,6 +48,14 @@ class Namespace:
         """
         log = self.topic_id, self.partitions, layout, entity
         return _digest(*log, self.marks.get(entity), fingerprint(self.key))
+
+    def reach_digest(self, entity: str, layout: str) -> str:
+        """Names how far back an entity's histories reach; another name where that begins anew.
+
+        layout: as `history_digest`.
+        """
+        own, times = self.history_digest(entity, layout), self.recounted.get(entity, 0)
+        return _digest(own, times) if times else own
 
     def history_prefix(self, entity: str, layout: str) -> bytes:
         """What the keys of an entity's histories begin with; ``layout``: as `history_digest`."""

@@ -14,6 +14,15 @@ UNKNOWN = np.iinfo(np.int64).min
 support it."""
 
 
+def enough_to_begin(support: int) -> int:
+    """How many events histories need before they reach back to the watermark behind these.
+
+    It is then in the middle of their times, or later: fewer than ``support`` wild ones among them,
+    of the past or the future, move nothing.
+    """
+    return 2 * support - 1
+
+
 def advance(
     times: Longs, highest: Sequence[int], support: int
 ) -> tuple[Longs, Longs, tuple[int, ...]]:

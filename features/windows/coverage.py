@@ -2,48 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.windows.engine import EntityWindows, Position
-from features.windows.ragged import Mask
+from features.history.watermark import UNKNOWN, enough_to_begin
+from features.windows.engine import EntityWindows, Position, early_for_records
+from features.windows.ragged import Longs, Mask
+from features.windows.window import HistoryRules
+from schemas.batch import EventBatch
 
-_NONE = np.iinfo(np.int64).max
-"""The lowest event time of histories that have no event."""
+_NEVER = np.iinfo(np.int64).max
+"""The beginning of histories that have not begun."""
 
 
 def find_short(
-    plans: Sequence[EntityWindows], namespace: Namespace, log: LogState, at: Position
-) -> tuple[dict[str, Mask], dict[int, Mapping[str, int]]]:
-    """The events of a batch that are short of history, and the lowest event times behind it.
+    plans: Sequence[EntityWindows],
+    namespace: Namespace,
+    batch: EventBatch,
+    at: Position,
+    log: LogState,
+    after: LogState,
+) -> tuple[dict[str, Mask], LogState]:
+    """Find the events of a batch that are short of history.
 
-    Short is an event whose longest window begins before the lowest event time that the histories of
-    its entity have from its own partition; its own counts. Partitions are apart, as with lateness:
-    what a partition gives is then a function of its log.
+    Short is an event whose longest window begins before the time that the histories of its entity
+    reach back to in its own partition. Partitions are apart, as with lateness: what a partition
+    gives is then a function of its log.
+
+    Args:
+        plans: of all entities, at least one.
+        namespace: of their histories.
+        batch: N events.
+        at: where they stand in the log.
+        log: its state before them.
+        after: behind them, as far as `locate` knows it.
 
     Returns:
-        bool[N] by entity; `LogState.lowest` behind the batch.
+        bool[N] by entity; ``after`` with how far back histories reach.
     """
+    rules = plans[0].rules
     digests = {plan.entity: digest_of(plan, namespace) for plan in plans}
-    short = {plan.entity: np.empty(len(at.partitions), np.bool_) for plan in plans}
-    behind: dict[int, Mapping[str, int]] = dict(log.lowest)
-    applied = np.where(at.events.late, _NONE, at.events.time)
+    short = {plan.entity: np.empty(len(batch), np.bool_) for plan in plans}
+    lowest, counted = dict(log.lowest), dict(log.counted)
+    watermarks = after.watermarks(rules.watermark_support)
+    early = early_for_records(batch, rules)
     for partition in at.first:
         rows = np.flatnonzero(at.partitions == partition)
-        running = np.minimum.accumulate(applied[rows])
-        known = log.lowest.get(partition, {})
-        reached: dict[str, int] = {}
+        known, counts = log.lowest.get(partition, {}), log.counted.get(partition, {})
+        beginning = _Beginning(rows, batch, at, early, log.highest.get(partition, ()), rules)
+        watermark = watermarks.get(partition, UNKNOWN)
+        reached, waiting = dict[str, int](), dict[str, int]()
         for plan in plans:
             digest = digests[plan.entity]
-            lowest = np.minimum(running, known.get(digest, _NONE))
-            short[plan.entity][rows] = lowest > at.events.base[rows] - plan.reach
-            if lowest[-1] != _NONE:
-                reached[digest] = int(lowest[-1])
-        behind[partition] = reached
-    return short, behind
+            count = counts.get(digest, 0)
+            since = np.full(len(rows), known[digest]) if digest in known else beginning.after(count)
+            short[plan.entity][rows] = since > at.events.base[rows] - plan.reach
+            if since[-1] == _NEVER:
+                waiting[digest] = count + len(beginning.places)
+            else:
+                # Compaction cuts what is older: a longer window would miss it from here on.
+                reached[digest] = max(int(since[-1]), watermark - plan.back)
+        lowest[partition], counted[partition] = reached, waiting
+    return short, replace(after, lowest=lowest, counted=counted)
+
+
+class _Beginning:
+    """The beginning of histories within a batch, in one partition.
+
+    Histories begin with their first events that are in time: `enough_to_begin` of those, and they
+    reach back to the watermark behind these. What the partition had before is not in them.
+
+    Attributes:
+        places: among the partition's rows, those of events that count.
+    """
+
+    def __init__(
+        self,
+        rows: Longs,
+        batch: EventBatch,
+        at: Position,
+        early: Mask | None,
+        highest: Sequence[int],
+        rules: HistoryRules,
+    ) -> None:
+        self._support = rules.watermark_support
+        self._highest = highest
+        times = batch.event_time[rows]
+        self._times = times if early is None else np.where(early[rows], UNKNOWN, times)
+        self.places = np.flatnonzero(~at.events.late[rows] & (self._times != UNKNOWN))
+
+    def after(self, count: int) -> Longs:
+        """The time that histories reach back to at each row, _NEVER before they have begun.
+
+        Args:
+            count: of their events before the batch.
+        """
+        since = np.full(len(self._times), _NEVER)
+        missing = max(1, enough_to_begin(self._support) - count)
+        if len(self.places) >= missing:
+            last = self.places[missing - 1]
+            times = sorted([*self._highest, *self._times[: last + 1].tolist()])
+            since[last:] = times[-self._support :][0]
+        return since
 
 
 def coverage(
@@ -67,4 +131,4 @@ def coverage(
 
 def digest_of(plan: EntityWindows, namespace: Namespace) -> str:
     """The name of an entity's histories in `LogState.lowest`."""
-    return namespace.history_digest(plan.entity, plan.layout.digest)
+    return namespace.reach_digest(plan.entity, plan.layout.digest)

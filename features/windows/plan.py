@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,11 @@ class WindowPlan:
         return {plan.entity: plan.layout.digest for plan in self.entities}
 
     @property
+    def backs(self) -> Mapping[str, int]:
+        """For each entity how far before the watermark an event to come may see, in microseconds."""
+        return {plan.entity: plan.back for plan in self.entities}
+
+    @property
     def back(self) -> int:
         """How far before the watermark an event to come may see, in microseconds."""
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
@@ -101,8 +106,9 @@ class WindowReading:
         self.after = log
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
-            self._short, lowest = find_short(plan.entities, namespace, log, self._at)
-            self.after = replace(after, lowest=lowest)
+            self._short, self.after = find_short(
+                plan.entities, namespace, batch, self._at, log, after
+            )
             self._ids = names(batch.event_id, namespace.key)
 
     def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:

@@ -24,7 +24,8 @@ from features.partitions import partitions_of
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.transactions import DAY_US, SET, handbook, transactions, write
-from worker.histories.state import Claim, claim, label_namespace, source_of
+from worker.histories.record import label_namespace, read_record
+from worker.histories.state import Claim, claim, source_of
 from worker.topics import InputTopic
 from worker.wire import framed, label_schema
 
@@ -169,6 +170,9 @@ def test_labels_of_a_topic_are_told_to_the_store_once(
     assert json.loads(run("load-labels", "--pipeline", folder).stdout)["added"] == 0
 
     store = RedisStore(redis_url)
+    record = read_record(store, "handbook", "tests")
+    assert record is not None
+    assert record.labelled == {"terminal"}
     key = label_namespace(store, "handbook", "tests").label_prefix("terminal") + b"t"
     (found,) = store.read([key])
     labels = np.frombuffer(found or b"", LABEL)

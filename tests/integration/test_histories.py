@@ -28,7 +28,7 @@ from tests.worker_process import read_until, worker
 from worker.checks.examine import examine
 from worker.checks.finding import State
 from worker.embedded.topics import committed_offsets, create_topics
-from worker.histories.state import find_namespace
+from worker.histories.record import find_namespace
 from worker.wire import score_schema
 
 BOUND_S = 30
@@ -141,7 +141,8 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     assert offset >= 5
     told = json.loads(note or "")
     assert told["highest_event_times"] == highest
-    assert set(told["lowest_event_time"].values()) == {TIME_MS * 1000}
+    # The third of the first five.
+    assert set(told["lowest_event_time"].values()) == {(TIME_MS + 14 * _MINUTE_MS) * 1000}
     # A customer's event of 14 minutes before the watermark, and another one's of just before.
     ground.send(0, 27, 35)
     with worker(ground.folder):
@@ -150,7 +151,7 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     assert flags == [["duplicate", "late"], [], []]
     # An hour is the longest window.
     assert all(_SHORT in score["flags"] for score in scores)
-    ground.send(60)
+    ground.send(74)
     with worker(ground.folder):
         assert ground.scores(9)[8]["flags"] == []
     assert numbers(scores)[1:] == [1.0, 6.0]
@@ -177,6 +178,7 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
         "group": ground.topics["input_topic"],
         "key": namespace.key.hex(),
         "histories": record["histories"],
+        "labelled": [],
     }
     longest = _HORIZON_MS + _RETENTION_MS
     assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
@@ -192,9 +194,9 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
 ) -> None:
     """As the runbook says."""
     ground = make_ground()
-    ground.send(0, 7, 14)
+    ground.send(*range(0, 49, 7))
     with worker(ground.folder):
-        ground.scores(3)
+        ground.scores(7)
     with redis.Redis.from_url(ground.store) as client:
         client.flushdb()
     aside = make_topic("aside")
@@ -203,17 +205,18 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
         patch.setenv("FRAUD_WORKER_KAFKA__OUTPUT_TOPIC", aside)
         patch.setenv("FRAUD_WORKER_STORE__STATE", ground.topics["input_topic"])
         # One that the first worker has not read yet: the future, to its next event.
-        ground.send(28)
+        ground.send(56)
         with worker(ground.folder):
-            read_until(ground.bootstrap, [aside], 4)
-    ground.send(21)
+            read_until(ground.bootstrap, [aside], 8)
+    ground.send(49)
     assert f"store.accept_group: {aside}" in ground.refusal()
     ground.set("store", accept_group=aside)
     with worker(ground.folder):
-        assert numbers(ground.scores(5)) == [1.0, 2.0, 3.0, 4.0, 4.0]
+        assert numbers(ground.scores(9)) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 8.0]
     # What the other has filled counts as filled.
     _, note = ground.checkpoint()
-    assert [*json.loads(note or "")["lowest_event_time"].values()] == [TIME_MS * 1000]
+    (lowest,) = json.loads(note or "")["lowest_event_time"].values()
+    assert lowest == (TIME_MS + 14 * _MINUTE_MS) * 1000
 
 
 def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_them(
@@ -227,10 +230,10 @@ def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_t
         policy["segments"] = [many, {"name": "rest", "bands": dict(bands)}]
 
     edit(ground.folder / "policy.yaml", by_number)
-    ground.send(0, 7, 70)
+    ground.send(0, 7, 14, 21, 28, 77)
     with worker(ground.folder):
-        before = ground.scores(3)
-    assert [_SHORT in score["flags"] for score in before] == [True, True, False]
+        before = ground.scores(6)
+    assert [_SHORT in score["flags"] for score in before] == [True] * 5 + [False]
     last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
     edit(ground.folder / "features.yaml", lambda values: values["features"].append(last))
     message = ground.refusal()
@@ -243,10 +246,28 @@ def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_t
         ground.folder / "features.yaml",
         lambda values: values["history"].update(accept_empty=["customer"]),
     )
-    ground.send(77)
+    ground.send(84)
     with worker(ground.folder):
-        (after,) = ground.scores(4)[3:]
+        (after,) = ground.scores(7)[6:]
     assert (after["vector"][NUMBER], _SHORT in after["flags"]) == (1.0, True)
+
+
+def test_a_window_that_looks_further_back_works_at_once_and_its_events_are_flagged(
+    make_ground: MakeGround,
+) -> None:
+    ground = make_ground()
+    ground.send(0, 7, 14, 21, 28, 77)
+    with worker(ground.folder):
+        assert _SHORT not in ground.scores(6)[5]["flags"]
+    longer = {"name": "NB_7D", "window": "count", "by": "customer", "over": "7d"}
+    edit(ground.folder / "features.yaml", lambda values: values["features"].append(longer))
+    found = {finding.check: finding for finding in examine(ground.folder)}
+    assert found["history state"].state is State.WARNING
+    assert "customer: 1 day, 0:10:00 of 7 days, 0:10:00" in found["history state"].found
+    ground.send(84)
+    with worker(ground.folder):
+        (after,) = ground.scores(7)[6:]
+    assert (after["vector"]["NB_7D"], _SHORT in after["flags"]) == (7.0, True)
 
 
 def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:

@@ -38,7 +38,7 @@ from tests.oracles.train import best_effort
 from worker.app import Pipeline, load_pipeline, make_stages, open_store
 from worker.dead_letter import HEADER_PREFIX
 from worker.histories import NoHistories
-from worker.histories.state import label_namespace
+from worker.histories.record import label_namespace
 from worker.kafka import TopicLimits
 from worker.records import records_of
 from worker.replay import Serial

@@ -32,7 +32,7 @@ from tests.oracles.windows import (
 S = 1_000_000
 RULES = Rules(lateness=10, remembered=50, cap=3, horizons={"card": 100})
 NEVER = -math.inf
-NOTHING = Past(NEVER, math.inf)
+NOTHING = Past(NEVER, math.inf, 0)
 
 
 def event(offset: int, time: int, **given: object) -> Event:
@@ -130,7 +130,7 @@ def test_the_newest_are_seen_and_a_hidden_one_that_a_window_could_reach_is_told(
     assert sight(event(9, 199), *members).capped
     assert not sight(event(9, 200), *members).capped
     assert not sight(event(9, 120), *members[1:]).capped
-    far = look(RULES, "card", event(9, 120), Past(210, 0), members)
+    far = look(RULES, "card", event(9, 120), Past(210, 0, 1), members)
     assert (far.base, far.late, far.capped) == (200, True, False)
 
 
@@ -170,7 +170,7 @@ def test_a_window_is_open_at_its_begin_and_closed_at_its_end(
 def test_a_late_event_sees_no_further_back_than_any_that_is_in_time() -> None:
     members = [event(0, 71), event(1, 85), event(2, 95)]
     x = event(3, 85)
-    found = look(RULES, "card", x, Past(100, 0), members)
+    found = look(RULES, "card", x, Past(100, 0, 1), members)
     assert found.late
     assert found.base == 90
     names = [m.offset for m in counted(window("count", over=19, current=True), 3, x, found)]

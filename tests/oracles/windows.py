@@ -108,17 +108,23 @@ class Rules:
     support: int = 1
     ahead: int | None = None
 
+    def back(self, entity: str) -> int:
+        """How far before the watermark an event to come may see."""
+        return self.lateness + max(self.horizons[entity], self.remembered)
+
 
 @dataclass(frozen=True)
 class Past:
     """What the partition of an event has had.
 
-    watermark: before it; -inf where there is none. lowest: event time of all that were not
-    late, itself as well; inf where there is none.
+    watermark: before it; -inf where there is none. begin: the time that histories reach back to,
+    inf where they have not begun. members: how many events they have that are not early. Its own
+    included in both.
     """
 
     watermark: float
-    lowest: float
+    begin: float
+    members: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event])
         ahead=early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY),
         duplicate=any(m.id == x.id and m.time > base - rules.remembered for m in seen),
         capped=any(m.time > base - horizon for m in beyond),
-        short=base - past.lowest < rules.horizons[entity],
+        short=base - past.begin < rules.horizons[entity],
         members=seen,
     )
 
@@ -188,12 +194,18 @@ def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Sight
 def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, Past]:
     """What each event's own partition has had."""
     before = watermarks_before(rules, log)
-    lowest: dict[int, float] = defaultdict(lambda: math.inf)
+    supporting: dict[int, list[int]] = defaultdict(list)
+    members: dict[int, int] = defaultdict(int)
+    begin: dict[int, float] = defaultdict(lambda: math.inf)
     found = {}
     for x in sorted(log, key=lambda e: e.place):
-        if x.time >= before[x.place] - rules.lateness:
-            lowest[x.partition] = min(x.time, lowest[x.partition])
-        found[x.place] = Past(before[x.place], lowest[x.partition])
+        p, late = x.partition, x.time < before[x.place] - rules.lateness
+        if not early(rules, x):
+            supporting[p].append(x.time)
+            members[p] += not late
+        if members[p] == 2 * rules.support - 1 and begin[p] == math.inf:
+            begin[p] = watermark(rules, supporting[p])
+        found[x.place] = Past(before[x.place], begin[p], members[p])
     return found
 
 

@@ -106,6 +106,13 @@ class NeverFull(Subject):
         return super().enrich(batch, replace(log, lowest={}))
 
 
+class Uncounted(Subject):
+    """How many events histories have is not read from the offsets' notes."""
+
+    def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
+        return super().enrich(batch, replace(log, counted={}))
+
+
 class Forgetful(Subject):
     """What the offsets' notes say is not read."""
 
@@ -162,9 +169,15 @@ def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
     return _REAL_DUPLICATES(merged, codes, none_late, rules)
 
 
-def _late_ones_fill(plans: Any, namespace: Any, log: Any, at: Any) -> Any:
+def _late_ones_fill(plans: Any, namespace: Any, batch: Any, at: Any, *log: Any) -> Any:
     events = replace(at.events, late=np.zeros_like(at.events.late))
-    return _REAL_SHORT(plans, namespace, log, replace(at, events=events))
+    return _REAL_SHORT(plans, namespace, batch, replace(at, events=events), *log)
+
+
+def _cut_unseen(plans: Any, namespace: Any, batch: Any, at: Any, log: Any, after: Any) -> Any:
+    blind = replace(after, highest={})
+    short, behind = _REAL_SHORT(plans, namespace, batch, at, log, blind)
+    return short, replace(behind, highest=after.highest)
 
 
 def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
@@ -212,6 +225,13 @@ BUGS: Mapping[str, Bug] = {
     "lateness by the batch alone": Bug(Forgetful),
     "histories begin anew with each batch": Bug(NeverFull),
     "histories begin with late events": _patched(plan, "find_short", _late_ones_fill),
+    "histories begin with one event of the past": _patched(
+        coverage, "enough_to_begin", lambda support: support
+    ),
+    "how many events histories have is forgotten": Bug(Uncounted),
+    "compaction does not show in how far back histories reach": _patched(
+        plan, "find_short", _cut_unseen
+    ),
     "a wild event moves the watermark": Bug(HighestIsWatermark),
     "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
     "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),

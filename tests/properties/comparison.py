@@ -26,6 +26,7 @@ from tests.oracles.windows import (
     pasts,
     serial,
     value,
+    watermark,
 )
 from tests.properties.logs import is_event
 from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
@@ -115,14 +116,23 @@ class Comparison:
     def compare_after(self, after: LogState, before: LogState, events: Sequence[Event]) -> None:
         highest = dict(before.highest)
         lowest = {p: set(times.values()) for p, times in before.lowest.items()}
+        counted = {p: set(counts.values()) for p, counts in before.counted.items()}
         for x in events:
+            p, past = x.partition, self._before[x.place]
             if not early(self.rules, x):
-                times = [*highest.get(x.partition, ()), x.time]
-                highest[x.partition] = (*sorted(times, reverse=True)[: self.rules.support],)
-            lowest[x.partition] = {int(self._before[x.place].lowest)}
-        found = {p: set(times.values()) for p, times in after.lowest.items()}
-        if (dict(after.highest), found) != (highest, lowest):
-            raise DisagreementError(f"the log's state is {after}, not {highest}, {lowest}")
+                times = [*highest.get(p, ()), x.time]
+                highest[p] = (*sorted(times, reverse=True)[: self.rules.support],)
+            reached = watermark(self.rules, highest.get(p, ()))
+            cut = [reached - self.rules.back(entity) for entity in ENTITIES]
+            begun = past.begin < math.inf
+            lowest[p] = {int(max(past.begin, time)) for time in cut} if begun else set()
+            counted[p] = set() if begun else {past.members}
+        reached_back = {p: set(times.values()) for p, times in after.lowest.items()}
+        few = {p: set(counts.values()) for p, counts in after.counted.items()}
+        if (dict(after.highest), reached_back, few) != (highest, lowest, counted):
+            raise DisagreementError(
+                f"the log's state is {after}, not {highest}, {lowest}, {counted}"
+            )
 
     def _sight(self, entity: str, x: Event, view: _View) -> Sight:
         if entity in self.exact:

@@ -62,7 +62,6 @@ class Stored:
     ) -> None:
         """Too old for its own partition, or behind more than the cap that do not come again."""
         rules = self._rules
-        back = rules.lateness + max(rules.horizons[of[0]], rules.remembered)
         first: dict[int, int] = {}
         for event in events:
             first.setdefault(event.partition, event.offset)
@@ -72,7 +71,7 @@ class Stored:
         )
         hidden = settled[: -rules.cap - 1]
         for place in dropped:
-            oldest = watermark(rules, log.highest.get(place[0], ())) - back
+            oldest = watermark(rules, log.highest.get(place[0], ())) - rules.back(of[0])
             if self._events[place].time > oldest and place not in hidden:
                 raise DisagreementError(
                     f"compaction of {of} drops {place} of {settled}, with {log} and {events}"

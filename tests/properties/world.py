@@ -106,7 +106,9 @@ class World:
         else:
             after = enriched.after
             log = LogState(
-                {**commit.log.highest, **after.highest}, {**commit.log.lowest, **after.lowest}
+                {**commit.log.highest, **after.highest},
+                {**commit.log.lowest, **after.lowest},
+                {**commit.log.counted, **after.counted},
             )
             self.commits.append(Commit(reached, log))
 
@@ -173,6 +175,7 @@ def _of(log: LogState, partitions: set[int]) -> LogState:
     return LogState(
         {p: time for p, time in log.highest.items() if p in partitions},
         {p: times for p, times in log.lowest.items() if p in partitions},
+        {p: count for p, count in log.counted.items() if p in partitions},
     )
 
 

@@ -11,7 +11,8 @@ from worker.app import open_store
 from worker.checks.finding import Finding, many, ok, refused, skipped, warning
 from worker.checks.topics import days
 from worker.histories.place import claim_of, expiry_ms, refuse_split
-from worker.histories.state import Claim, StateRecord, admit, find_namespace, read_record
+from worker.histories.record import StateRecord, find_namespace, read_record
+from worker.histories.state import Claim, admit
 from worker.note import log_state_of
 from worker.settings import WorkerSettings
 from worker.starts import Committed
@@ -84,7 +85,7 @@ def check_state(
         record = read_record(store, feature_set.name, state)
     wanted = claim_of(settings, feature_set, features, topic)
     admit(state, record, wanted)
-    accepted = _judge_accepted(wanted, record)
+    accepted = _judge_found(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
     known = "new" if new else f"of {topic.name} as it is"
@@ -99,17 +100,28 @@ def check_state(
     return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
 
 
-def _judge_accepted(wanted: Claim, record: StateRecord | None) -> list[Finding]:
-    """Warnings of entities whose histories begin empty, and of ones that are accepted for nothing."""
+def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
+    """Warn of what the next start will not find in a state that there is, and of idle settings."""
     if record is None or record.source is None:
         return []
-    emptied = wanted.emptied(record)
+    emptied, shortened = wanted.emptied(record), wanted.shortened(record)
     findings = []
     if emptied:
         found = f"histories of {', '.join(emptied)} begin empty with the next start"
         remedy = "until they reach back far enough, events are flagged history_short"
         findings.append(warning(STATE, found, remedy))
-    idle = sorted(wanted.accept_empty.difference(emptied))
+    if shortened:
+        kept = "; ".join(f"{entity}: {words}" for entity, words in shortened.items())
+        found = f"histories are too short for the next start ({kept})"
+        remedy = (
+            "where a window looks back further than they reach, events are flagged history_short"
+        )
+        findings.append(warning(STATE, found, remedy))
+    if unknown := wanted.without_labels(record):
+        found = f"no labels were loaded for {', '.join(unknown)}, whose fraud_share windows are 0"
+        remedy = "run fraud-worker features load-labels, with all labels so far"
+        findings.append(warning(STATE, found, remedy))
+    idle = sorted(wanted.accept_empty.difference(emptied, shortened))
     if idle:
         found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
         remedy = "remove it from features.yaml, or a later change empties them without a refusal"

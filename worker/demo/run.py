@@ -31,7 +31,7 @@ from worker.demo.worker_process import WorkerProcess
 from worker.embedded.kafka import Kafka
 from worker.embedded.topics import create_topics
 from worker.embedded.valkey import Valkey
-from worker.histories.state import label_namespace
+from worker.histories.record import label_namespace
 from worker.settings import WorkerSettings, load_settings
 from worker.wire import framed
 

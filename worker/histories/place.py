@@ -9,6 +9,7 @@ import structlog
 
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
+from features.labels.whole import labelled_entities
 from features.store.protocol import OnlineStore
 from features.windows.window import Across, Window
 from schemas.errors import ConfigurationError
@@ -60,6 +61,10 @@ def claim_of(
         settings.kafka.accept_topic == topic.topic_id,
         feature_set.accept_empty,
         settings.store.accept_group if settings.store else None,
+        feature_set.histories.backs,
+        feature_set.histories.rules.cap,
+        expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
+        frozenset(labelled_entities(feature_set)),
     )
 
 

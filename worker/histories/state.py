@@ -1,79 +1,23 @@
-"""Records of states: whose histories the online store holds, as the store itself remembers it.
-
-A member is named by its position in the log, so that histories of another topic, or of another
-number of partitions, mean nothing. Two groups on one state compact what the other needs. The record
-makes a worker refuse both. It also holds the key of the hashes in the state, so that without it
-nothing of the state can be found.
-"""
+"""Claims on states: a worker asks for the histories in the online store, and is refused others'."""
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 
-from features.history.identity import KEY_BYTES
-from features.history.namespace import Namespace, record_key
+from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from schemas.errors import ConfigurationError
+from worker.histories.record import ANEW, Begun, Source, StateRecord, change_record, or_new
 from worker.topics import InputTopic
 
 log = structlog.get_logger(__name__)
 
-_ANEW = "name another store.state, whose histories start empty"
 _MARK_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The topic that the histories of a state come from, and the group that reads it for them."""
-
-    topic: str
-    topic_id: str
-    partitions: int
-    group: str
-
-    def __str__(self) -> str:
-        return f"topic {self.topic} (id {self.topic_id}, partitions {self.partitions})"
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The histories of an entity.
-
-    layout: the digest of what members keep. mark: tells them from those before that were emptied.
-    """
-
-    layout: str
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class StateRecord:
-    """A state. key: of its hashes. source: None while there are labels only. histories: by entity."""
-
-    key: bytes = field(repr=False)
-    source: Source | None = None
-    histories: Mapping[str, Begun] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        histories = {entity: asdict(begun) for entity, begun in self.histories.items()}
-        source = {} if self.source is None else asdict(self.source)
-        return json.dumps({"key": self.key.hex(), "histories": histories, **source}).encode()
-
-    @classmethod
-    def decode(cls, text: bytes) -> StateRecord:
-        """Raises ValueError, TypeError, KeyError or AttributeError for what `encode` never wrote."""
-        values: dict[str, Any] = dict(json.loads(text))
-        key = bytes.fromhex(values.pop("key"))
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a key of {len(key)} bytes")
-        histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
-        return cls(key, Source(**values) if values else None, histories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +29,13 @@ class Claim:
         layouts: by entity, the digest of what members are to keep.
         used: entities whose windows the model or the policy uses.
         accept_topic: the topic may take the place of an earlier one of its name.
-        accept_empty: entities whose histories may begin empty although they are used.
+        accept_empty: entities whose histories may begin empty, or be too short, although they are
+            used.
         accept_group: a group whose place this worker's may take.
+        backs: by entity, how far before the watermark members are to be kept, in microseconds.
+        cap: how many of each history.
+        expire_ms: how long after its last write a history stays; None: for ever.
+        labelled: entities whose windows count frauds.
     """
 
     source: Source
@@ -95,6 +44,10 @@ class Claim:
     accept_topic: bool = False
     accept_empty: frozenset[str] = frozenset()
     accept_group: str | None = None
+    backs: Mapping[str, int] = field(default_factory=dict)
+    cap: int = 0
+    expire_ms: int | None = None
+    labelled: frozenset[str] = frozenset()
 
     def emptied(self, record: StateRecord) -> list[str]:
         """The entities whose histories in the record's state are of no use to this worker."""
@@ -105,36 +58,66 @@ class Claim:
             if anew or entity not in record.histories or record.histories[entity].layout != layout
         ]
 
+    def shortened(self, record: StateRecord) -> dict[str, str]:
+        """The other entities whose histories were compacted to less than this worker needs.
+
+        Returns:
+            By entity, what is kept and what is needed, in words.
+        """
+        found = {}
+        for entity in self.layouts.keys() - self.emptied(record):
+            begun, back = record.histories[entity], self.backs.get(entity, 0)
+            words = []
+            if begun.back is not None and begun.back < back:
+                words.append(f"{_span(begun.back)} of {_span(back)}")
+            if begun.cap is not None and begun.cap < self.cap:
+                words.append(f"{begun.cap} of {self.cap} members")
+            if words:
+                found[entity] = ", ".join(words)
+        return dict(sorted(found.items()))
+
+    def without_labels(self, record: StateRecord) -> list[str]:
+        """The entities whose windows count frauds and that no labels were loaded for."""
+        return sorted(self.labelled - record.labelled)
+
+    def begin(self, entity: str, before: Begun | None) -> Begun:
+        """The record of an entity's histories from now on; ``before``: None where they are empty.
+
+        Histories that were kept for less time than they are needed now reach back to the bound that
+        compaction has left, which the offsets' notes tell. Beyond that, members are missing of all
+        times before now: those beyond a lower cap, and those that no write will save from an
+        expiry that comes too early. How far back the others reach is then counted from now on.
+        """
+        back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
+        if before is None:
+            mark = secrets.token_hex(_MARK_BYTES)
+            return Begun(self.layouts[entity], mark, back, cap, expire_ms)
+        capped = before.cap is not None and before.cap < cap
+        if capped or (before.expire_ms is not None and 1000 * before.expire_ms < back):
+            recounted = before.recounted + 1
+        else:
+            # Some keys may still end when those before them did.
+            recounted = before.recounted
+            known = [ms for ms in (before.expire_ms, expire_ms) if ms is not None]
+            expire_ms = min(known, default=None)
+        return replace(before, back=back, cap=cap, expire_ms=expire_ms, recounted=recounted)
+
+
+def _span(microseconds: int) -> str:
+    """``20 days, 1:00:00``: to the second, as a longer lateness may be all that differs."""
+    return str(timedelta(microseconds=microseconds))
+
 
 def source_of(topic: InputTopic, group: str) -> Source:
     """The source of a worker of ``group`` on ``topic``."""
     return Source(topic.name, topic.topic_id, topic.partitions, group)
 
 
-def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
-    """Where the store keeps a state's histories; None where no worker has begun any.
-
-    Raises DependencyUnavailableError, and ConfigurationError where the record is damaged.
-    """
-    record = read_record(store, feature_set, state)
-    if record is None or record.source is None:
-        return None
-    return _namespace(feature_set, state, record)
-
-
-def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace:
-    """Where the store keeps a state's labels, which may come before any worker.
-
-    Raises as `find_namespace` does.
-    """
-    return _namespace(feature_set, state, _change(store, feature_set, state, _or_new))
-
-
 def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
     """The namespace of a state for a worker, which the store remembers from now on.
 
-    Raises ConfigurationError where the state is another's, or where histories would begin empty
-    that are used; DependencyUnavailableError.
+    Raises ConfigurationError where the state is another's, or where histories that are used would
+    begin empty or be too short; DependencyUnavailableError.
     """
     before: StateRecord | None = None
 
@@ -143,15 +126,10 @@ def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Na
         before = record
         return admit(state, record, wanted)
 
-    record = _change(store, feature_set, state, admitted)
-    if before is not None and before.source is not None and (empty := wanted.emptied(before)):
-        log.warning(
-            "histories_begin_empty",
-            state=state,
-            entities=empty,
-            meaning="events are flagged history_short until these reach back far enough",
-        )
-    return _namespace(feature_set, state, record)
+    record = change_record(store, feature_set, state, admitted)
+    if before is not None and before.source is not None:
+        _warn(state, before, wanted)
+    return record.namespace(feature_set, state)
 
 
 def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
@@ -159,63 +137,45 @@ def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
 
     Raises ConfigurationError as `claim` does.
     """
-    found = _or_new(record)
+    found = or_new(record)
     emptied = wanted.emptied(found)
     if found.source is not None:
         _refuse_other(state, found.source, wanted)
         if found.source.topic_id == wanted.source.topic_id:
             _refuse_empty(state, wanted, emptied)
-    marks = {e: Begun(wanted.layouts[e], secrets.token_hex(_MARK_BYTES)) for e in emptied}
-    return replace(found, source=wanted.source, histories={**found.histories, **marks})
+            _refuse_short(state, wanted, wanted.shortened(found))
+    begun = {
+        entity: wanted.begin(entity, None if entity in emptied else found.histories[entity])
+        for entity in wanted.layouts
+    }
+    return replace(found, source=wanted.source, histories={**found.histories, **begun})
 
 
-def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
-    """What the store remembers of a state. Raises as `find_namespace` does."""
-    return _read(store, feature_set, state)[1]
-
-
-def _change(
-    store: OnlineStore,
-    feature_set: str,
-    state: str,
-    change: Callable[[StateRecord | None], StateRecord],
-) -> StateRecord:
-    """The record of a state after ``change``; repeated where another process was first."""
-    while True:
-        value, record = _read(store, feature_set, state)
-        changed = change(record)
-        if changed == record:
-            return changed
-        if store.replace(record_key(feature_set, state), value, changed.encode()):
-            return changed
-
-
-def _read(
-    store: OnlineStore, feature_set: str, state: str
-) -> tuple[bytes | None, StateRecord | None]:
-    key = record_key(feature_set, state)
-    (value,) = store.read([key])
-    if value is None:
-        return None, None
-    try:
-        return value, StateRecord.decode(value)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ConfigurationError(
-            f"store.state: the value at {key.decode()} is no record of a state, or one of an "
-            f"earlier version; {_ANEW}, or delete the key if no worker uses this one"
-        ) from None
-
-
-def _or_new(record: StateRecord | None) -> StateRecord:
-    return record or StateRecord(secrets.token_bytes(KEY_BYTES))
-
-
-def _namespace(feature_set: str, state: str, record: StateRecord) -> Namespace:
-    topic_id, partitions = ("", 0)
-    if record.source is not None:
-        topic_id, partitions = record.source.topic_id, record.source.partitions
-    marks = {entity: begun.mark for entity, begun in record.histories.items()}
-    return Namespace(feature_set, state, topic_id, partitions, record.key, marks)
+def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
+    """Log what a worker does not find in a state that it has claimed."""
+    if empty := wanted.emptied(before):
+        log.warning(
+            "histories_begin_empty",
+            state=state,
+            entities=empty,
+            meaning="events are flagged history_short until these reach back far enough",
+        )
+    if short := wanted.shortened(before):
+        log.warning(
+            "histories_too_short",
+            state=state,
+            entities=short,
+            meaning="older members were cut; where a window looks back further than the others "
+            "reach, events are flagged history_short",
+        )
+    if unknown := wanted.without_labels(before):
+        log.warning(
+            "labels_not_loaded",
+            state=state,
+            entities=unknown,
+            meaning="fraud_share counts no frauds of these until labels are loaded: run "
+            "fraud-worker features load-labels with all labels so far",
+        )
 
 
 def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
@@ -233,20 +193,20 @@ def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
             f"{own.group}: of two groups on one state each compacts what the other still needs; "
-            f"{_ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
+            f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
             f"store.accept_group: {known.group}"
         )
     else:
         return
     raise ConfigurationError(
-        f"store.state: {state} holds histories of {known}, the input is {own}: {why}; {_ANEW}, "
+        f"store.state: {state} holds histories of {known}, the input is {own}: {why}; {ANEW}, "
         f"or {remedy}"
     )
 
 
-def _refuse_empty(state: str, wanted: Claim, emptied: list[str]) -> None:
+def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
     """Raises ConfigurationError where a model or policy would see histories begin empty."""
-    refused = [e for e in emptied if e in wanted.used and e not in wanted.accept_empty]
+    refused = _not_accepted(wanted, emptied)
     if refused:
         named = ", ".join(refused)
         raise ConfigurationError(
@@ -256,3 +216,22 @@ def _refuse_empty(state: str, wanted: Claim, emptied: list[str]) -> None:
             "with its own kafka.group (docs/challenger.md), or accept empty ones with "
             f"history.accept_empty: [{named}] in features.yaml"
         )
+
+
+def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> None:
+    """Raises ConfigurationError where a model or policy would see histories that were cut."""
+    refused = _not_accepted(wanted, shortened)
+    if refused:
+        named = ", ".join(refused)
+        kept = "; ".join(f"{entity}: {shortened[entity]}" for entity in refused)
+        raise ConfigurationError(
+            f"store.state: the windows or the history rules in features.yaml look back further "
+            f"than {state} has kept histories ({kept}), which are too short at first under a model "
+            "or policy that uses them; restore these windows and rules, fill histories for the new "
+            "ones in a second pipeline with its own kafka.group (docs/challenger.md), or accept "
+            f"short ones with history.accept_empty: [{named}] in features.yaml"
+        )
+
+
+def _not_accepted(wanted: Claim, entities: Iterable[str]) -> list[str]:
+    return [e for e in entities if e in wanted.used and e not in wanted.accept_empty]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ LOCAL = Namespace.local("test")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     return making.feature_set(tmp_path_factory.mktemp("set"), FEATURES)
+
+
+@pytest.fixture(scope="module")
+def made_of_three(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    """Three events support the watermark."""
+    return making.feature_set(
+        tmp_path_factory.mktemp("set"), FEATURES.replace("support: 1", "support: 3")
+    )
 
 
 def short(
@@ -75,16 +84,89 @@ def test_it_goes_on_with_the_state_of_the_log_batch_by_batch(made: FeatureSet) -
     assert (found, log) == (whole["card"], after)
 
 
-def test_an_earlier_event_that_is_in_time_is_history_and_a_late_one_is_none(
-    made: FeatureSet,
+@pytest.mark.parametrize(
+    "wild",
+    [
+        {},
+        {0: -500},
+        {1: -500},
+        {0: -500, 3: -10},
+        {3: -(10**7), 2: -(10**7)},
+        {0: 10**7, 1: -(10**7)},
+    ],
+    ids=str,
+)
+def test_histories_begin_in_the_middle_of_the_first_events_and_a_few_wild_ones_move_nothing(
+    made_of_three: FeatureSet, wild: Mapping[int, int]
 ) -> None:
-    # 10 seconds before the highest are in time; the late one joins no history.
-    found, after = short(made, [10, 0, 20, 5, 30])
-    assert found["shop"] == [True, True, True, True, False]
-    assert set(after.lowest[0].values()) == {making.T0}
-    found, after = short(made, [20, 5, 40])
-    assert found["shop"] == [True, True, True]
-    assert set(after.lowest[0].values()) == {making.T0 + 20 * SECOND}
+    seconds = [wild.get(place, 30 + place) for place in range(5)]
+    found, after = short(made_of_three, [*seconds, 59, 66])
+    assert found["shop"] == [True] * 6 + [False]
+    # Of the five times the third, whoever is wild on either side.
+    begin = sorted(seconds)[2]
+    assert 30 <= begin <= 34
+    assert set(after.lowest[0].values()) == {making.T0 + begin * SECOND}
+    _, log = short(made_of_three, seconds[:4])
+    assert (log.lowest, [*log.counted[0].values()]) == ({0: {}}, [4, 4])
+    assert made_of_three.histories.coverage(log, LOCAL) == {"card": 0.0, "shop": 0.0}
+    assert short(made_of_three, seconds[4:], log)[1].lowest[0] == dict.fromkeys(
+        after.lowest[0], making.T0 + begin * SECOND
+    )
+
+
+def test_an_event_that_is_early_for_its_record_begins_no_histories(tmp_path: Path) -> None:
+    made = making.feature_set(
+        tmp_path, FEATURES.replace("support: 1}", "support: 2, max_ahead: 1s}")
+    )
+    batch = making.events(
+        made,
+        4,
+        at=making.longs([making.T0 + s * SECOND for s in (0, 500, 2, 3)], Kind.TIME),
+        shop=making.longs([1] * 4),
+    )
+    batch.records.timestamps[:] = making.T0 // 1000 + 5000
+    after = made.enrich(batch, MemoryStore()).after
+    assert set(after.lowest[0].values()) == {making.T0 + 2 * SECOND}
+
+
+def test_histories_that_are_new_in_the_middle_of_a_log_begin_behind_their_own_events(
+    made_of_three: FeatureSet,
+) -> None:
+    # The watermark of before is from before a gap: histories have nothing since.
+    log = LogState({0: tuple(making.T0 + s * SECOND for s in (500, 20, 10))})
+    found, after = short(made_of_three, [540, 541, 542, 543, 544, 571, 572], log)
+    assert found["shop"] == [True] * 6 + [False]
+    assert set(after.lowest[0].values()) == {making.T0 + 542 * SECOND}
+    # Late ones are in none.
+    _, log = short(made_of_three, [540, 541, 542, 543, 3], log)
+    assert [*log.counted[0].values()] == [4, 4]
+
+
+@pytest.mark.parametrize("support", [1, 2, 5])
+def test_the_beginning_outlives_another_support_of_the_watermark(
+    made_of_three: FeatureSet, tmp_path: Path, support: int
+) -> None:
+    _, log = short(made_of_three, [0, 1, 2, 3])
+    other = making.feature_set(tmp_path, FEATURES.replace("support: 1", f"support: {support}"))
+    _, after = short(other, [4, 5, 6, 7, 8], log)
+    begin = {1: 4, 2: 3, 5: 4}[support]
+    assert set(after.lowest[0].values()) == {making.T0 + begin * SECOND}
+
+
+def test_behind_a_batch_histories_reach_no_further_back_than_compaction_leaves_them(
+    made: FeatureSet, tmp_path: Path
+) -> None:
+    day = 86_400
+    _, log = short(made, [0, 2 * day, 3 * day])
+    # Three days less those that ids are remembered for, and the lateness.
+    assert set(log.lowest[0].values()) == {making.T0 + (2 * day - 10) * SECOND}
+    wider = making.feature_set(tmp_path, FEATURES.replace("over: 60s", "over: 3d"))
+    assert wider.histories.layouts == made.histories.layouts
+    assert wider.histories.coverage(log, LOCAL) == pytest.approx(
+        {"card": 1 / 3, "shop": 1}, abs=1e-3
+    )
+    found, _ = short(wider, [3 * day, 5 * day, 5 * day + 31], log)
+    assert found == {"card": [True, True, False], "shop": [False] * 3}
 
 
 def test_a_late_event_sees_no_further_back_than_one_just_in_time(made: FeatureSet) -> None:
@@ -116,8 +198,9 @@ def test_partitions_are_apart(made: FeatureSet) -> None:
         replace(LOCAL, topic_id="another"),
         replace(LOCAL, partitions=2),
         replace(LOCAL, marks={"shop": "anew"}),
+        replace(LOCAL, recounted={"shop": 1}),
     ],
-    ids=["a lost key", "another topic", "more partitions", "emptied"],
+    ids=["a lost key", "another topic", "more partitions", "emptied", "recounted"],
 )
 def test_histories_that_began_anew_are_empty_whatever_the_log_had(
     made: FeatureSet, other: Namespace
@@ -127,7 +210,7 @@ def test_histories_that_began_anew_are_empty_whatever_the_log_had(
     found, after = short(made, [101], log, other)
     assert found["shop"] == [True]
     # Of the entity alone whose histories were emptied.
-    assert found["card"] == [not other.marks]
+    assert found["card"] == [not (other.marks or other.recounted)]
     assert made.histories.coverage(log, other)["shop"] == 0.0
     assert len(after.lowest[0]) == 2
 

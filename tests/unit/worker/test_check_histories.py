@@ -27,6 +27,7 @@ from worker.checks.histories import (
     judge_windows,
 )
 from worker.histories.place import claim_of
+from worker.histories.record import note_labelled
 from worker.histories.state import claim
 from worker.note import Note
 from worker.settings import load_settings
@@ -92,6 +93,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
             "payments: new; histories are kept for 44 days after their last event"
         )
     claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
+    note_labelled(store, "payments", "payments", ["card"])
     unlimited = replace(TOPIC, retention_ms=None)
     (finding,) = check_state(settings, feature_set, unlimited, ())
     assert finding.state is State.OK
@@ -112,6 +114,7 @@ def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_a
     monkeypatch.setattr(histories, "open_store", lambda _: store)
     settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
     claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
+    note_labelled(store, "payments", "payments", ["card"])
     last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
     wider = windowed_pipeline(tmp_path / "pipeline", RISK, last)
 
@@ -136,6 +139,61 @@ def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_a
     assert idle.state is State.WARNING
     assert idle.found == "history.accept_empty: customer: the histories are there already"
     assert "remove it" in idle.remedy
+
+
+def test_a_window_that_looks_further_back_than_histories_were_kept_fails_until_it_is_accepted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
+    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
+    note_labelled(store, "payments", "payments", ["card"])
+    longer = windowed_pipeline(tmp_path / "pipeline", RISK, COUNT)
+
+    def judge(*features: str) -> list[Finding]:
+        feature_set = load_feature_set(longer / "features.yaml")
+        return check_state(settings, feature_set, TOPIC, features)
+
+    # A day, for ids, and ten minutes of lateness.
+    with pytest.raises(
+        ConfigurationError, match=r"customer: 1 day, 0:10:00 of 7 days, 0:10:00.*accept_empty"
+    ):
+        judge(NUMBER)
+    _, short = judge("CARD_RISK_7D")
+    assert (short.check, short.state) == (STATE, State.WARNING)
+    assert short.found == (
+        "histories are too short for the next start (customer: 1 day, 0:10:00 of 7 days, 0:10:00)"
+    )
+    assert "history_short" in short.remedy
+    edit(longer / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
+    assert judge(NUMBER)[1] == short
+    after = load_feature_set(longer / "features.yaml")
+    claim(store, "payments", "payments", claim_of(settings, after, [NUMBER], TOPIC))
+    _, idle = judge(NUMBER)
+    assert idle.found == "history.accept_empty: customer: the histories are there already"
+
+
+def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: store)
+    settings, after = load_settings(folder), load_feature_set(folder / "features.yaml")
+    share = {**RISK, "window": "count"}
+    unlabelled = windowed_pipeline(tmp_path / "pipeline", share)
+    before = load_feature_set(unlabelled / "features.yaml")
+    assert before.histories.layouts == after.histories.layouts
+    claim(store, "payments", "payments", claim_of(settings, before, [], TOPIC))
+    assert len(check_state(settings, before, TOPIC, ())) == 1
+    for _ in range(2):
+        _, found = check_state(settings, after, TOPIC, ())
+        assert (found.check, found.state) == (STATE, State.WARNING)
+        assert found.found == "no labels were loaded for card, whose fraud_share windows are 0"
+        assert "features load-labels" in found.remedy
+        claim(store, "payments", "payments", claim_of(settings, after, [], TOPIC))
+    note_labelled(store, "payments", "payments", ["card"])
+    assert len(check_state(settings, after, TOPIC, ())) == 1
 
 
 def test_how_far_back_histories_reach_is_told_by_the_checkpoints(

@@ -26,14 +26,12 @@ from worker.app import load_pipeline
 from worker.errors import BatchAbortedError, StoreAwayError
 from worker.histories import NoHistories, StoredHistories
 from worker.histories.place import Place, claim_of, expiry_ms, refuse_split
-from worker.histories.state import (
-    Claim,
-    claim,
+from worker.histories.record import (
     find_namespace,
     label_namespace,
     read_record,
-    source_of,
 )
+from worker.histories.state import Claim, claim, source_of
 from worker.metrics import REGISTRY
 from worker.topics import InputTopic, retention_of
 from worker.watchdog import Watchdog
@@ -229,6 +227,7 @@ def test_a_new_state_is_claimed_for_the_topic_and_found_again_from_the_store_alo
         "partitions": 3,
         "group": "fraud",
         "key": namespace.key.hex(),
+        "labelled": [],
     }
 
 

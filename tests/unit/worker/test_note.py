@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from features.bind import LATEST
 from features.definition.spec import MAX_WATERMARK_SUPPORT
 from features.history.log_state import LogState
+from features.history.watermark import enough_to_begin
 from worker.note import Note, log_state_of
 
 TIMES = st.integers(-(2**63), 2**63 - 1)
@@ -19,6 +20,7 @@ NOTES = st.builds(
     st.none() | st.text(max_size=40),
     st.lists(TIMES, max_size=4).map(tuple),
     st.dictionaries(st.text(max_size=12), TIMES, max_size=3),
+    st.dictionaries(st.text(max_size=12), st.integers(0, 199), max_size=3),
 )
 
 
@@ -46,6 +48,8 @@ def test_a_note_is_read_as_it_was_written(note: Note) -> None:
         '{"highest_event_times": 7}',
         '{"highest_event_times": [7, "7"]}',
         '{"highest_event_times": [true]}',
+        '{"counted_events": 7}',
+        '{"counted_events": {"a": "7", "b": true}}',
     ],
 )
 def test_metadata_of_other_programs_says_nothing(text: str) -> None:
@@ -62,6 +66,11 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     assert Note.decode(later) == Note("a", (5, 4))
 
 
+def test_a_note_of_an_earlier_version_counts_no_events() -> None:
+    before = '{"topic_id": "a", "highest_event_times": [5, 4], "lowest_event_time": {"h": 3}}'
+    assert Note.decode(before) == Note("a", (5, 4), {"h": 3}, {})
+
+
 def test_the_highest_time_in_a_note_of_an_earlier_version_is_that_of_one_event() -> None:
     assert Note.decode('{"topic_id": "a", "highest_event_time": 5}') == Note("a", (5,))
 
@@ -71,8 +80,13 @@ def test_the_longest_note_fits_into_the_metadata_that_brokers_take() -> None:
     latest = (LATEST,) * MAX_WATERMARK_SUPPORT
     lowest = {f"{entity:012x}": LATEST for entity in range(31)}
     assert len(Note("x" * 22, latest, lowest).encode().encode()) < 4096
+    # Histories have begun or have not: the count is shorter than the time.
+    few = {entity: enough_to_begin(MAX_WATERMARK_SUPPORT) for entity in lowest}
+    assert len(Note("x" * 22, latest, {}, few).encode().encode()) < 4096
 
 
 def test_notes_of_partitions_tell_the_state_of_the_log() -> None:
-    notes = {0: Note("a", (7,), {"h": 3}), 1: Note("a"), 2: Note("a", (9, 8))}
-    assert log_state_of(notes) == LogState({0: (7,), 2: (9, 8)}, {0: {"h": 3}})
+    notes = {0: Note("a", (7,), {"h": 3}), 1: Note("a"), 2: Note("a", (9, 8), {}, {"h": 4})}
+    log = LogState({0: (7,), 2: (9, 8)}, {0: {"h": 3}}, {2: {"h": 4}})
+    assert log_state_of(notes) == log
+    assert {p: Note.of("a", log, p) for p in notes} == notes

@@ -17,7 +17,7 @@ from worker.errors import DeliveryFatalError, TopicReplacedError
 from worker.health import Health
 from worker.note import Note
 from worker.poll import Polled, Poller
-from worker.starts import Starts
+from worker.starts import Committed, Starts
 
 StartFrom = Literal["earliest", "latest", "error"]
 
@@ -31,7 +31,7 @@ def poller_on(
     accept_topic: str | None = None,
     clock: Clock | None = None,
     needs_log_state: bool = False,
-    inherited: Mapping[int, Mapping[str, int]] | None = None,
+    inherited: Mapping[int, Committed] | None = None,
 ) -> Poller:
     """A poller that has subscribed. The topic has as many partitions as the consumer knows ends."""
     brokers, clock = brokers or Brokers(max(consumer.ends) + 1), clock or Clock()
@@ -493,11 +493,18 @@ def note(event_time: int) -> str:
 def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoints_tell() -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
     consumer.notes = {0: Note("id-1", (70,), {"h": 50}).encode(), 1: Note("id-1", (80,)).encode()}
-    poller = poller_on(consumer, inherited={0: {"h": 20, "other": 9}, 1: {"h": 60}, 2: {"h": 1}})
+    other = [Note("id-1", (), lowest) for lowest in ({"h": 20, "more": 9}, {"h": 60}, {"h": 1})]
+    inherited = {p: Committed(3, told) for p, told in enumerate(other)}
+    poller = poller_on(consumer, inherited=inherited)
     consumer.will_assign(0, 1, 2)
     poller.poll(1, 0.1)
     poller.rewind()
-    assert poller.log_state.lowest == {0: {"h": 20, "other": 9}, 1: {"h": 60}}
+    assert poller.log_state.lowest == {0: {"h": 20, "more": 9}, 1: {"h": 60}}
+    # Past the other's checkpoint, this group has compacted what both had filled.
+    consumer.notes[0] = Note("id-1", (90,), {"h": 50}).encode()
+    consumer.checkpoints[0] = 4
+    poller.rewind()
+    assert poller.log_state.lowest == {0: {"h": 50, "more": 9}, 1: {"h": 60}}
 
 
 def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:

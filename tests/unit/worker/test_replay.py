@@ -121,11 +121,12 @@ def test_a_file_that_begins_within_its_windows_is_told_of(
     count = {"name": "NB_1H", "window": "count", "by": "customer", "over": "1h"}
     edit(folder / "features.yaml", lambda values: values["features"].append(count))
     edit(folder / "worker.yaml", lambda values: values.update(store={"url": "redis://127.0.0.1:1"}))
-    times = ["2018-04-01T00:00:00Z", "2018-04-01T00:59:59Z", "2018-04-01T01:00:00Z"]
+    first = ["2018-04-01T00:00:00Z"] * 5
+    times = [*first, "2018-04-01T00:59:59Z", "2018-04-01T01:00:00Z"]
     path = file(*(row(i, tx_time=time) for i, time in enumerate(times)))
     score_command(path, None, None, folder)
     shown = capsys.readouterr()
     flags = [json.loads(line)["flags"] for line in shown.out.splitlines()]
     short = "history_short:customer"
-    assert [short in found for found in flags] == [True, True, False]
-    assert f"2 rows are short of history ({short}): windows by customer" in shown.err
+    assert [short in found for found in flags] == [True] * 6 + [False]
+    assert f"6 rows are short of history ({short}): windows by customer" in shown.err

@@ -44,7 +44,7 @@ def load_labels(
     from schemas.errors import ConfigurationError
     from worker.app import open_store
     from worker.cli.progress import progress
-    from worker.histories.state import label_namespace
+    from worker.histories.record import label_namespace, note_labelled
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)
@@ -66,6 +66,9 @@ def load_labels(
                 loader.load(rows, refused, str(file or settings.kafka.labels_topic))
                 done += len(rows) + len(refused)
                 advance(done, total)
+        if loader.loaded.labels:
+            entities = labelled_entities(feature_set)
+            note_labelled(store, feature_set.name, settings.state_name, entities)
     finally:
         store.close()
     loaded = loader.loaded

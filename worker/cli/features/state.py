@@ -49,7 +49,7 @@ def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str
     from features.state import kept_names, read_history, windows_of
     from schemas.errors import ConfigurationError
     from worker.app import open_store
-    from worker.histories.state import find_namespace
+    from worker.histories.record import find_namespace
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)

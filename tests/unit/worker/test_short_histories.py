@@ -1,0 +1,294 @@
+"""Windows that grow over histories that were compacted for shorter ones, and labels that came before."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from features.definition import FeatureSet
+from features.history import compact
+from features.history.log_state import LogState
+from features.history.namespace import Namespace, record_key
+from features.store.memory import MemoryStore
+from features.store.protocol import Compaction
+from schemas.batch import Kind
+from schemas.errors import ConfigurationError
+from tests.unit.features import making
+from worker.histories.place import expiry_ms
+from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
+from worker.histories.state import Claim, claim, source_of
+from worker.note import Note, log_state_of
+from worker.topics import InputTopic
+
+TOPIC = InputTopic("payments", "id-1", 1, None)
+CARD = frozenset({"card"})
+DAY = 86_400_000_000
+BOTH = {"card": "layout-1", "shop": "layout-1"}
+
+
+def wanted(days: int = 1, cap: int = 100, **more: Any) -> Claim:
+    """The claim of a worker that keeps members for so many days, and keys for a week longer."""
+    backs = dict.fromkeys(BOTH, days * DAY)
+    kept: dict[str, Any] = {"backs": backs, "cap": cap, "expire_ms": (days + 7) * DAY // 1000}
+    return Claim(source_of(TOPIC, "fraud"), BOTH, **kept | more)
+
+
+def claimed(store: MemoryStore, asked: Claim) -> Namespace:
+    return claim(store, "cards", "fraud", asked)
+
+
+# who may look further back
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"days": 20}, "card: 1 day, 0:00:00 of 20 days, 0:00:00"),
+        ({"cap": 1000}, "card: 100 of 1000 members"),
+        ({"days": 2, "cap": 101}, "card: 1 day, 0:00:00 of 2 days, 0:00:00, 100 of 101 members"),
+    ],
+    ids=["longer", "more members", "both"],
+)
+def test_histories_that_are_too_short_for_a_model_that_uses_them_are_refused_until_accepted(
+    more: dict[str, Any], told: str
+) -> None:
+    store = MemoryStore()
+    first = claimed(store, wanted(used=CARD))
+    with pytest.raises(ConfigurationError) as refused:
+        claimed(store, wanted(**more, used=CARD))
+    assert f"({told})" in str(refused.value)
+    assert "look back further than fraud has kept histories" in str(refused.value)
+    assert "history.accept_empty: [card]" in str(refused.value)
+    assert find_namespace(store, "cards", "fraud") == first
+    namespace = claimed(store, wanted(**more, used=CARD, accept_empty=CARD))
+    # They are not emptied, and not refused again.
+    assert namespace.history_prefix("card", "x") == first.history_prefix("card", "x")
+    assert claimed(store, wanted(**more, used=CARD)) == namespace
+
+
+def test_what_nobody_uses_may_be_too_short_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    store = MemoryStore()
+    claimed(store, wanted())
+    assert "histories_too_short" not in capsys.readouterr().out
+    claimed(store, wanted(20))
+    said = capsys.readouterr().out
+    assert "histories_too_short" in said
+    assert "1 day, 0:00:00 of 20 days" in said
+    claimed(store, wanted(20))
+    assert "histories_too_short" not in capsys.readouterr().out
+
+
+def test_shorter_windows_are_no_change_and_longer_ones_after_them_are() -> None:
+    store = MemoryStore()
+    first = claimed(store, wanted(20, 1000, used=CARD))
+    assert claimed(store, wanted(10, 100, used=CARD)) == first
+    with pytest.raises(
+        ConfigurationError, match=r"card: 10 days, 0:00:00 of 20 days, 0:00:00, 100 of 1000 members"
+    ):
+        claimed(store, wanted(20, 1000, used=CARD))
+
+
+def test_how_far_back_histories_reach_begins_anew_where_members_of_any_time_are_missing() -> None:
+    def names(namespace: Namespace) -> list[str]:
+        return [namespace.reach_digest(entity, "layout-1") for entity in BOTH]
+
+    store = MemoryStore()
+    first = claimed(store, wanted())
+    # Within what keys were kept for, compaction alone has cut: the notes tell.
+    assert names(claimed(store, wanted(7))) == names(first)
+    # Keys that were written at first end after eight days, whatever those of now do.
+    longer = claimed(store, wanted(9))
+    assert not {*names(longer)} & {*names(first)}
+    capped = claimed(store, wanted(9, 101))
+    assert not {*names(capped)} & {*names(longer), *names(first)}
+    assert claimed(store, wanted(9, 101)) == capped
+    # Kept for ever: no key ends.
+    claimed(store, wanted(9, 101, expire_ms=None))
+    other = MemoryStore()
+    first = claimed(other, wanted(expire_ms=None))
+    assert names(claimed(other, wanted(1000, expire_ms=None))) == names(first)
+
+
+def test_a_record_of_an_earlier_version_has_what_is_kept_now() -> None:
+    store = MemoryStore()
+    key = "00112233445566778899aabbccddeeff"
+    histories = '{"card": {"layout": "layout-1", "mark": "m"}}'
+    source = '"topic": "payments", "topic_id": "id-1", "partitions": 1, "group": "fraud"'
+    before = f'{{"key": "{key}", "histories": {histories}, {source}}}'
+    store.write([(record_key("cards", "fraud"), before.encode())])
+    asked = replace(wanted(20, used=CARD), layouts={"card": "layout-1"})
+    namespace = claimed(store, asked)
+    assert (namespace.marks, namespace.recounted) == ({"card": "m"}, {"card": 0})
+    with pytest.raises(ConfigurationError, match="card: 20 days, 0:00:00 of 21 days"):
+        claimed(store, replace(asked, backs={"card": 21 * DAY}))
+
+
+# labels
+
+
+def test_entities_that_labels_were_not_loaded_for_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = MemoryStore()
+
+    def told(*labelled: str) -> bool:
+        claimed(store, wanted(labelled=frozenset(labelled), used=CARD))
+        return "labels_not_loaded" in capsys.readouterr().out
+
+    # A new state may have its labels before its events.
+    assert not told("card")
+    assert told("card")
+    note_labelled(store, "cards", "fraud", ["card"])
+    assert not told("card")
+    assert told("card", "shop")
+    note_labelled(store, "cards", "fraud", ["shop", "card"])
+    assert not told("card", "shop")
+    # Labels of the card were not kept this time.
+    note_labelled(store, "cards", "fraud", ["shop"])
+    assert told("card", "shop")
+
+
+def test_labels_may_be_loaded_before_any_worker_has_begun() -> None:
+    store = MemoryStore()
+    note_labelled(store, "cards", "fraud", ["card"])
+    labels = label_namespace(store, "cards", "fraud")
+    assert claimed(store, wanted(labelled=CARD)).key == labels.key
+    record = read_record(store, "cards", "fraud")
+    assert record is not None
+    assert record.labelled == CARD
+
+
+# numbers
+
+FEATURES = """history: {{allowed_lateness: 1h, duplicates: {duplicates}, cap: {cap}}}
+entities: {{card: card}}
+features:
+  - {{name: N, window: count, by: card, over: {over}, across: best_effort}}
+"""
+
+
+class Expiring(MemoryStore):
+    """Keys end after their time, as on a server. now: microseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self._ends: dict[bytes, int] = {}
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        for key in keys:
+            if self._ends.get(key, self.now) < self.now:
+                self._values.pop(key, None)
+        return super().read(keys)
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        super().append(appends, compactions)
+        if expire_ms is not None:
+            self._ends.update((key, self.now + 1000 * expire_ms) for key, _ in appends)
+
+
+class Worker:
+    """Restarts with another feature set between two batches; only store and notes stay."""
+
+    def __init__(self) -> None:
+        self.store = Expiring()
+        self.note = ""
+        self.offset = 0
+
+    def run(
+        self, made: FeatureSet, events: Sequence[tuple[int, str]]
+    ) -> list[tuple[float, set[str]]]:
+        """N and the flags of each event, a time and a card."""
+        kept = made.histories
+        expire_ms = expiry_ms(made, 7 * DAY // 1000, None)
+        asked = Claim(source_of(TOPIC, "fraud"), kept.layouts, backs=kept.backs)
+        namespace = claimed(
+            self.store,
+            replace(asked, cap=kept.rules.cap, expire_ms=expire_ms, labelled=frozenset()),
+        )
+        log = log_state_of({0: Note.decode(self.note)}) if self.note else LogState()
+        found: list[tuple[float, set[str]]] = []
+        for first in range(0, len(events), 13):
+            part = events[first : first + 13]
+            batch = making.events(
+                made,
+                len(part),
+                id=making.strings([f"e{self.offset + row}" for row in range(len(part))]),
+                at=making.longs([time for time, _ in part], Kind.TIME),
+                card=making.strings([card for _, card in part]),
+            )
+            batch.records.offsets[:] += self.offset
+            self.offset += len(part)
+            self.store.now = max(self.store.now, part[0][0])
+            enriched = made.enrich(batch, self.store, log, namespace)
+            self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
+            log = enriched.after
+            flags = [{*made.flags_of(mask)} for mask in enriched.flags.tolist()]
+            found += zip(enriched.matrix[:, 0].tolist(), flags, strict=True)
+        self.note = Note.of("id-1", log, 0).encode()
+        return found
+
+
+RULES = [
+    {"over": "1d", "duplicates": "1d", "cap": 1000},
+    {"over": "5d", "duplicates": "1d", "cap": 1000},
+    {"over": "20d", "duplicates": "1d", "cap": 1000},
+    {"over": "20d", "duplicates": "1d", "cap": 5},
+    {"over": "1d", "duplicates": "5d", "cap": 1000},
+]
+ORDERS = [
+    [0, 2],
+    [0, 1, 2],
+    [3, 2],
+    [2, 0, 2],
+    [4, 1],
+    [0, 1, 0, 1, 2],
+    [2, 3, 2],
+    [1, 3, 0, 2, 3, 1],
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_a_number_that_is_not_flagged_short_is_that_of_the_whole_log(
+    tmp_path: Path, order: list[int], seed: int
+) -> None:
+    sets = [making.EVENTS + FEATURES.format(**rules) for rules in RULES]
+    made = [making.feature_set(_folder(tmp_path, i), text) for i, text in enumerate(sets)]
+    draw = random.Random(seed)
+    events, time = [], making.T0
+    for _ in range(1800):
+        time += draw.randrange(DAY // 6)
+        # Two busy cards, and many that are seldom seen.
+        card = draw.choice(["a", "a", "a", "b", str(draw.randrange(40))])
+        events.append((time - draw.choice([0, 0, 0, DAY // 48]), card))
+    with mock.patch.object(compact, "WORTH", 1):
+        whole = {number: Worker().run(made[number], events) for number in {*order}}
+        worker, size, found = Worker(), len(events) // len(order), []
+        for step, number in enumerate(order):
+            part = slice(step * size, (step + 1) * size)
+            found = worker.run(made[number], events[part])
+            right = whole[number][part]
+            assert [told for told in found if "history_short:card" not in told[1]] == [
+                known
+                for told, known in zip(found, right, strict=True)
+                if "history_short:card" not in told[1]
+            ]
+    # Histories have filled: the last are not flagged.
+    assert "history_short:card" not in found[-1][1]
+
+
+def _folder(parent: Path, number: int) -> Path:
+    folder = parent / str(number)
+    folder.mkdir()
+    return folder

@@ -1,0 +1,177 @@
+"""Records of states: whose histories the online store holds, as the store itself remembers it.
+
+A member is named by its position in the log, so that histories of another topic, or of another
+number of partitions, mean nothing. Two groups on one state compact what the other needs. The record
+makes a worker refuse both. It also holds the key of the hashes in the state, so that without it
+nothing of the state can be found.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from features.history.identity import KEY_BYTES
+from features.history.namespace import Namespace, record_key
+from features.store.protocol import OnlineStore
+from schemas.errors import ConfigurationError
+
+ANEW = "name another store.state, whose histories start empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The topic that the histories of a state come from, and the group that reads it for them."""
+
+    topic: str
+    topic_id: str
+    partitions: int
+    group: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic} (id {self.topic_id}, partitions {self.partitions})"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The histories of an entity.
+
+    Attributes:
+        layout: digest of what members keep.
+        mark: tells them from those before that were emptied.
+        back: how far before the watermark members are kept, in microseconds; None in records of
+            earlier versions.
+        cap: members that are kept of each, likewise.
+        expire_ms: how long after its last write a history may have ended; None: never.
+        recounted: as in `Namespace`.
+    """
+
+    layout: str
+    mark: str
+    back: int | None = None
+    cap: int | None = None
+    expire_ms: int | None = None
+    recounted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """The record of a state.
+
+    Attributes:
+        key: of its hashes.
+        source: None while there are labels only.
+        histories: by entity.
+        labelled: entities that the last load of labels was for.
+    """
+
+    key: bytes = field(repr=False)
+    source: Source | None = None
+    histories: Mapping[str, Begun] = field(default_factory=dict)
+    labelled: frozenset[str] = frozenset()
+
+    def encode(self) -> bytes:
+        values = {
+            "key": self.key.hex(),
+            "histories": {entity: asdict(begun) for entity, begun in self.histories.items()},
+            "labelled": sorted(self.labelled),
+            **({} if self.source is None else asdict(self.source)),
+        }
+        return json.dumps(values).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> StateRecord:
+        """Raises ValueError, TypeError, KeyError or AttributeError for what `encode` never wrote."""
+        values: dict[str, Any] = dict(json.loads(text))
+        key = bytes.fromhex(values.pop("key"))
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes")
+        histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
+        labelled = frozenset(values.pop("labelled", ()))
+        return cls(key, Source(**values) if values else None, histories, labelled)
+
+    def namespace(self, feature_set: str, state: str) -> Namespace:
+        """Where the store keeps the state's histories and labels."""
+        topic_id, partitions = ("", 0)
+        if self.source is not None:
+            topic_id, partitions = self.source.topic_id, self.source.partitions
+        marks = {entity: begun.mark for entity, begun in self.histories.items()}
+        recounted = {entity: begun.recounted for entity, begun in self.histories.items()}
+        return Namespace(feature_set, state, topic_id, partitions, self.key, marks, recounted)
+
+
+def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
+    """Where the store keeps a state's histories; None where no worker has begun any.
+
+    Raises DependencyUnavailableError, and ConfigurationError where the record is damaged.
+    """
+    record = read_record(store, feature_set, state)
+    if record is None or record.source is None:
+        return None
+    return record.namespace(feature_set, state)
+
+
+def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace:
+    """Where the store keeps a state's labels, which may come before any worker.
+
+    Raises as `find_namespace` does.
+    """
+    return change_record(store, feature_set, state, or_new).namespace(feature_set, state)
+
+
+def note_labelled(
+    store: OnlineStore, feature_set: str, state: str, entities: Iterable[str]
+) -> None:
+    """Remember that labels have been loaded, for these entities and no others.
+
+    Raises as `find_namespace` does.
+    """
+    labelled = frozenset(entities)
+    change_record(
+        store, feature_set, state, lambda record: replace(or_new(record), labelled=labelled)
+    )
+
+
+def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
+    """What the store remembers of a state. Raises as `find_namespace` does."""
+    return _read(store, feature_set, state)[1]
+
+
+def change_record(
+    store: OnlineStore,
+    feature_set: str,
+    state: str,
+    change: Callable[[StateRecord | None], StateRecord],
+) -> StateRecord:
+    """The record of a state after ``change``; repeated where another process was first."""
+    while True:
+        value, record = _read(store, feature_set, state)
+        changed = change(record)
+        if changed == record:
+            return changed
+        if store.replace(record_key(feature_set, state), value, changed.encode()):
+            return changed
+
+
+def or_new(record: StateRecord | None) -> StateRecord:
+    """The record, or one with a new key where there is none."""
+    return record or StateRecord(secrets.token_bytes(KEY_BYTES))
+
+
+def _read(
+    store: OnlineStore, feature_set: str, state: str
+) -> tuple[bytes | None, StateRecord | None]:
+    key = record_key(feature_set, state)
+    (value,) = store.read([key])
+    if value is None:
+        return None, None
+    try:
+        return value, StateRecord.decode(value)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ConfigurationError(
+            f"store.state: the value at {key.decode()} is no record of a state, or one of an "
+            f"earlier version; {ANEW}, or delete the key if no worker uses this one"
+        ) from None
