@@ -11,10 +11,12 @@ RUN pip install --no-cache-dir --require-hashes -r locks/build.txt \
         -r "locks/run-${DEVICE}.txt"
 # After the locked packages: a change of the source leaves their layer as it is.
 COPY pyproject.toml README.md ./
+COPY base base
 COPY schemas schemas
 COPY features features
 COPY models models
 COPY worker worker
+COPY tools tools
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/worker/bin/python install --no-cache-dir --no-deps /wheels/*.whl
 

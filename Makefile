@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) install)
 STAMP := $(VENV)/.installed-$(DEVICE)
-PACKAGES := $(wildcard schemas features models worker tests benchmarks)
+PACKAGES := $(wildcard base schemas features models worker tools tests benchmarks)
 
 ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
@@ -61,7 +61,7 @@ test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; PY
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 pythons: install ## short tests on the other Pythons of pyproject.toml; ALL=1: each must be found
-	@$(BIN)/python tests/pythons.py $(if $(ALL),--all)
+	@$(BIN)/python tests/commands/pythons.py $(if $(ALL),--all)
 
 lint: install ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
@@ -74,19 +74,19 @@ format: install ## let ruff put files into shape
 	@$(BIN)/ruff format .
 
 chaos: install ## break workers, servers and topics, compare with a serial run: KILLS=20 SEED=(random)
-	@$(BIN)/python tests/system/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python tests/commands/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
-	@$(BIN)/python tests/system/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
 
 hostile: install ## hostile records against topics with random limits, one answer each: SECONDS=60 SEED=(random)
-	@$(BIN)/python tests/system/hostile.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python tests/commands/hostile.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(random)
-	@$(BIN)/python -m tests.properties.run --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.commands.properties --cases $(or $(CASES),20000) $(if $(SEED),--seed $(SEED))
 
 bundles: install ## flip bits of a model bundle, sum it again and have it verified: FLIPS=500 SEED=(random)
-	@$(BIN)/python tests/unit/models/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python tests/commands/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
 
 bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
@@ -96,7 +96,7 @@ evaluate: install ## train on the Handbook's data, score its test days through K
 	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))
 
 record: install ## renew the golden recording and show what changed
-	@$(BIN)/python tests/golden/record.py
+	@$(BIN)/python tests/commands/record.py
 
 # `--universal`: one file for every platform and Python. `fewest`: a package has the same version on all
 # Pythons, the newest that the oldest of them can install; newer ones come when that Python goes.

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from benchmarks import report, spine
 from benchmarks.features import suite as features
 from benchmarks.models import suite as models
 from benchmarks.options import RESULTS, UNRECORDED, Options
 from benchmarks.programs import RunError
-from schemas.errors import ConfigurationError, DependencyUnavailableError
 
 SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "spine": spine.run,

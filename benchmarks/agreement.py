@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from benchmarks.ground import Ground
 from benchmarks.programs import ROOT, Run, RunError
-from worker.demo.topics import read_to_end
+from tools.topics.read_to_end import read_to_end
 
 TOLERANCE = 1e-6
 EVERY = 101

@@ -17,10 +17,10 @@ from typing import Any
 import fastavro
 
 import schemas
-from schemas.decode import Decoder
-from schemas.framing import SchemaId
-from schemas.source import FileSchemaSource
-from schemas.types import Type, parse_record_schema
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_record_schema
+from schemas.registry.framing import SchemaId
+from schemas.registry.source import FileSchemaSource
 
 PATH = Path(schemas.__file__).with_name("transaction.avsc")
 SCHEMA: dict[str, Any] = json.loads(PATH.read_text())

@@ -18,22 +18,22 @@ import pyarrow.parquet as pq
 from benchmarks import population
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.rivals.task import BATCH_EVENTS
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
-from features.load import load_lookup
-from features.matrix import Enriched
+from features.loading.lookup_files import load_lookup
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
+from schemas.avro.decoder import Decoder
+from schemas.avro.encode.encoder import RecordEncoder
 from schemas.batch import Column, EventBatch, Records
-from schemas.decode import Decoder
-from schemas.encode import RecordEncoder
-from schemas.source import FileSchemaSource
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
-from worker.wire import framed
+from schemas.registry.source import FileSchemaSource
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
+from worker.schema_sources import framed
 
 PIPELINE = Path(__file__).with_name("pipeline")
 INPUT_TOPIC = "transactions"

@@ -14,8 +14,8 @@ import confluent_kafka
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from models.backend.threads import available_threads
-from worker.embedded import kafka
-from worker.embedded.java import find_java
+from tools.embedded import kafka
+from tools.embedded.java import find_java
 
 _PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redis")
 

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID, Ground
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
-from features.lookup import Lookup
+from features.lookups.lookup import Lookup
 from models.policy import load_policy
-from worker.embedded.process import LOOPBACK, Guarded, free_port, last_lines
+from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 POLICY = Path(__file__).with_name("pipeline") / "policy.yaml"
@@ -139,7 +139,7 @@ class Worker(Program):
         command = [
             "env",
             *(f"FRAUD_WORKER_{name}={value}" for name, value in environment.items()),
-            *(sys.executable, "-m", "worker", "run", "--pipeline", str(ground.pipeline)),
+            *(sys.executable, "-m", "tools", "run", "--pipeline", str(ground.pipeline)),
         ]
         super().__init__("the worker", command, ground.folder / f"{run.name}.log")
 

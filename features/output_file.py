@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
 
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",

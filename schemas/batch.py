@@ -1,4 +1,4 @@
-"""The values that flow from station to station: records, columns, events."""
+"""The values that flow from stage to stage: records, columns, events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import RecordError
+from base.errors import RecordError
 
 Headers = Sequence[tuple[str, bytes | None]]
 

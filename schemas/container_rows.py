@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Final
 
 import fastavro
 
-from schemas import plan
-from schemas.errors import ErrorCode, RecordError
+from base.errors import BodyError, ErrorCode, RecordError
+from schemas.avro import steps as plan
+from schemas.avro.resolution import skip_value
+from schemas.avro.row_decoder import RowReader
+from schemas.avro.steps import Fault, Step
+from schemas.avro.types import Field, Type
 from schemas.fastavro_schema import FastavroSchema, decimals
-from schemas.plan import Fault, Step
-from schemas.projection import skip_value
-from schemas.rows import BodyError, RowReader
-from schemas.types import Field, Type
 
 MAX_ITEMS: Final = 10_000
 """Items that an array or map may have: as ``wire.max_collection_items`` has it by default."""

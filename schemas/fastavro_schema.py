@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from schemas.types import Type
+from schemas.avro.types import Type
 
 Annotate: TypeAlias = Callable[[Type], Mapping[str, Any]]
 """The attributes that give a primitive or fixed its logical type; none for the bare value."""

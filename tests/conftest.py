@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import Servers, ask
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
+from tests.support.servers import Servers, ask
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
 
 # A shared machine is slow at times: how long an example takes is nobody's fault.
 settings.register_profile(

@@ -1,1 +1,1 @@
-"""The running process: stations from poll to checkpoint, one loop, and the command line."""
+"""The process that runs in the pod: one loop over the stages, from poll to checkpoint."""

@@ -13,38 +13,38 @@ from pathlib import Path
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from models.bundle import Bundle
 from models.policy import Rules
-from schemas.decode import Decoder
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from worker.batch_bound import BatchBound
-from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
-from worker.decode import Decode
-from worker.delivery import Delivery
-from worker.encode import Encode, Extras, Provenance
-from worker.enrich import Enrich
-from worker.health import Health, HealthServer
+from schemas.avro.decoder import Decoder
+from worker.consume.batch_bound import BatchBound
+from worker.consume.poll import Poller
+from worker.consume.start_offsets import Committed, Starts
+from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
+from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
+from worker.delivery.delivery import Delivery
+from worker.delivery.publish import SizeLimits
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.place import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop, Waits
-from worker.outage import Outage
-from worker.poll import Poller
-from worker.publish import SizeLimits
-from worker.replica import claim_replica, transactional_id
-from worker.serving import Serving
+from worker.process.health import Health, HealthServer
+from worker.process.outage import Outage
+from worker.process.replica import claim_replica, transactional_id
+from worker.process.watchdog import Watchdog
+from worker.reload import Named, Succession, load_model, load_rules, named_in
+from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.option_files import require_option_files
-from worker.stages import Stages
-from worker.starts import Committed, Starts
-from worker.swap import Named, Succession, load_model, load_rules, named_in
-from worker.topics import INPUT, InputTopic, Topics, describe_input, ids_from
-from worker.watchdog import Watchdog
-from worker.wire import event_decoder, score_prefix, score_schema
+from worker.stages.decode import Decode
+from worker.stages.encode import Encode, Extras, Provenance
+from worker.stages.enrich import Enrich
+from worker.stages.serving import Serving
+from worker.stages.stages import Stages
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ def make_stages(
     histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """The stations, wired.
+    """The stages, wired.
 
     histories: of a store that others use as well, None for one that serves this run alone.
     now_us: gives `scored_at`, microseconds since 1970-01-01 UTC.

@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
+from worker.delivery.publish import SizeLimits
 from worker.kafka_log import LOGGER
-from worker.publish import SizeLimits
 from worker.settings import Kafka, read_secret
 from worker.settings.option_files import require_option_files
 

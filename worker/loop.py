@@ -1,4 +1,4 @@
-"""The one loop: polls a micro-batch, runs the stations on it, has it committed, and recovers.
+"""The one loop: polls a micro-batch, runs the stages on it, has it committed, and recovers.
 
 While one micro-batch is being committed, in a thread of its own, the next one is polled and
 scored. Nothing of the next leaves the process before the outcome of the first is known; if that
@@ -16,32 +16,32 @@ from typing import Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from features.history.log_state import LogState
-from schemas.batch import Records
-from schemas.errors import DependencyUnavailableError
-from worker import metrics
-from worker.ahead import AheadShare
-from worker.batch_bound import BatchBound
-from worker.delivery import Delivery, Flight, count
-from worker.errors import (
+from base.errors import (
     BatchAbortedError,
     DeliveryError,
     DeliveryFatalError,
+    DependencyUnavailableError,
     OutcomeUnknownError,
-    RecordsRefusedError,
     StoreAwayError,
     TopicReplacedError,
 )
-from worker.health import Health
-from worker.outage import Outage, Refusals, backoff_s
-from worker.poll import Polled, Poller
-from worker.pulse import Pulse
-from worker.stages import Processed
+from features.history.watermarks import LogState
+from schemas.batch import Records
+from worker.consume.batch_bound import BatchBound
+from worker.consume.poll import Polled, Poller
+from worker.delivery.delivery import Delivery, Flight, count
+from worker.delivery.reports import RecordsRefusedError
+from worker.process import metrics
+from worker.process.ahead import AheadShare
+from worker.process.health import Health
+from worker.process.outage import Outage, Refusals, backoff_s
+from worker.process.pulse import Pulse
+from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.2
-# What the stations can wait for; the error names which.
+# What the stages can wait for; the error names which.
 _SERVICE = "store or registry"
 _STORE_REMEDY = "it has to take writes; the same events come again when it does"
 _DELIVERY_REMEDY = "see the answer of the brokers; the same events come again until it is another"
@@ -62,7 +62,7 @@ _REJOIN_CALLS = 4
 
 
 class Process(Protocol):
-    """The pure stations, decode to encode, over one micro-batch of records.
+    """The pure stages, decode to encode, over one micro-batch of records.
 
     Raises DependencyUnavailableError while the online store or the registry is away.
     """
@@ -105,7 +105,7 @@ class Loop:
         self._settle_s = waits.settle_s
         self._clock = clock
         self._in_flight: Flight | None = None
-        # Behind what was handed over last: what the stations know of the log before a micro-batch.
+        # Behind what was handed over last: what the stages know of the log before a micro-batch.
         self._log_state = LogState()
         self._stopping = False
         self._unwritten_in_a_row = 0
@@ -198,7 +198,7 @@ class Loop:
         self._in_flight = self._delivery.begin(polled, processed, started)
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
-        """The stations' result; None when the partitions moved while a dependency was away."""
+        """The stages' result; None when the partitions moved while a dependency was away."""
         attempt = 0
         while True:
             try:

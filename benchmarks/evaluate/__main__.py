@@ -15,14 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from benchmarks.evaluate.days import FILE, SPLITS, cut
 from benchmarks.evaluate.offline import Expected, build_table, expected, train_all
 from benchmarks.evaluate.online import Line
 from benchmarks.evaluate.verdict import Result, judge, summary
 from features.definition import load_feature_set
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from worker.embedded.kafka import Kafka
-from worker.embedded.valkey import Valkey
+from tools.embedded.kafka import Kafka
+from tools.embedded.valkey import Valkey
 
 PIPELINE = Path(__file__).parents[2] / "examples" / "handbook"
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", "../shared/data"))

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from features.build import FileEvents, build
 from features.definition import load_feature_set
+from features.tables import FileEvents, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
@@ -86,7 +86,7 @@ def _built(case: Case, out: Path) -> Path:
 
 def train(case: Case, table: Path, out: Path) -> dict[str, Any]:
     """The summary of the command, with its seconds of the clock and of the processors."""
-    command = [sys.executable, "-m", "worker", "train", "--features", str(table)]
+    command = [sys.executable, "-m", "tools", "train", "--features", str(table)]
     before, started = os.times(), time.monotonic()
     found = subprocess.run(
         [*command, "--until", f"{case.last}", "--out", str(out)],

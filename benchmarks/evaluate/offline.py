@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
-from features.build import FileEvents, build
 from features.definition import FeatureSet
+from features.tables import FileEvents, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle

@@ -14,22 +14,22 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Consumer, TopicPartition
 
+from base.errors import DependencyUnavailableError
 from benchmarks.play import Messages, play
 from features.definition import FeatureSet
-from features.event_file import EventFile
 from features.store.redis import RedisStore
-from schemas.decode import Decoder
-from schemas.errors import DependencyUnavailableError
-from worker.demo.scores import ScoreSchema
-from worker.demo.topics import read_to_end
-from worker.demo.training import load_frauds
-from worker.demo.worker_process import WorkerProcess
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
+from features.tables.event_records import EventFile
+from schemas.avro.decoder import Decoder
+from tools.demo.scores import ScoreSchema
+from tools.demo.training import load_frauds
+from tools.demo.worker_process import WorkerProcess
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
+from tools.topics.read_to_end import read_to_end
 from worker.histories.record import label_namespace
+from worker.schema_sources import framed, score_schema
 from worker.settings import load_settings
-from worker.wire import framed, score_schema
 
 Note = Callable[[str], None]
 

@@ -21,7 +21,7 @@ from benchmarks.features.ground import PIPELINE
 from benchmarks.features.source import Source
 from benchmarks.ground import note
 from benchmarks.programs import ROOT, RunError
-from worker.embedded.process import last_lines
+from tools.embedded.process import last_lines
 
 ROUNDS = 3
 RELATIVE = 1e-6
@@ -136,7 +136,7 @@ def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
 def _build(events: Path, out: Path) -> list[str]:
     named = {"--set": PIPELINE / "features.yaml", "--events": events, "--out": out}
     words = [word for name, path in named.items() for word in (name, str(path))]
-    return [sys.executable, "-m", "worker", "features", "build", *words]
+    return [sys.executable, "-m", "tools", "features", "build", *words]
 
 
 def _pandas(events: Path, out: Path) -> list[str]:

@@ -15,14 +15,14 @@ from benchmarks.ground import EVENT_SCHEMA_ID, INPUT_TOPIC, Ground, note
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.programs import ROOT
 from features.definition import FeatureSet, load_feature_set
-from features.event_file import EventFile
+from features.tables.event_records import EventFile
 from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
-from worker.wire import framed
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
+from worker.schema_sources import framed
 
 PIPELINE = ROOT / "examples" / "handbook"
 TRAINING_EVENTS = 200_000

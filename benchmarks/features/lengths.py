@@ -22,8 +22,8 @@ from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.rivals.parts import Event
 from features.definition import FeatureSet
-from features.history.log_state import LogState
 from features.history.namespace import Namespace
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Found, Hashes
 from features.store.redis import RedisStore

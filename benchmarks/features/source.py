@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.programs import ROOT
-from worker.demo.simulator import simulate
+from tools.demo.simulator import simulate
 
 HISTORY_DAYS = 38
 """Played before anything is measured: the longest window and its delay are 37 days."""

@@ -16,8 +16,8 @@ from benchmarks.models.policies import write_explaining, write_reviewing
 from benchmarks.programs import Run, RunError, Worker
 from benchmarks.rounds import measured_run
 from benchmarks.throughput import Measured, Span
-from worker.demo.topics import read_to_end
-from worker.wire import framed, score_schema
+from tools.topics.read_to_end import read_to_end
+from worker.schema_sources import framed, score_schema
 
 BASE = "without_reasons"
 """The program that the others are compared with."""

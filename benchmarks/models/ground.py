@@ -12,7 +12,7 @@ import numpy.typing as npt
 from benchmarks import population
 from benchmarks.ground import TRAINING_EVENTS, Ground, enriched_payments, note
 from benchmarks.rivals.task import BATCH_EVENTS
-from features.matrix import Enriched
+from features.compute.matrix import Enriched
 from features.store.redis import RedisStore
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.calibration import Calibration, logistic

@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.matrix import Enriched
 from models.backend.protocol import Backend
 from models.calibration import logistic
 from models.policy import Rules
 from models.reasons import Explained
 from schemas.batch import EventBatch
-from worker.decide import Decide, Decided
-from worker.encode import Encode, Extras, Provenance
-from worker.score import Model, Scored
-from worker.wire import framed, score_schema
+from worker.schema_sources import framed, score_schema
+from worker.stages.decide import Decide, Decided
+from worker.stages.encode import Encode, Extras, Provenance
+from worker.stages.score import Model, Scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from base.errors import CudaUnusableError
 from benchmarks.ground import ground, note
 from benchmarks.machine import machine
 from benchmarks.models import explained, swaps
@@ -22,7 +23,7 @@ from benchmarks.result import today, write_result
 from benchmarks.summary import summarise
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
-from models.backend.cuda import CudaUnusableError, require_cuda
+from models.backend.cuda import require_cuda
 
 EVENTS = 2_500_000
 FULL = Span(3.0, 10.0), Span(5.0, 30.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.frame import Floats, Frame
+from features.compute.frame import Floats, Frame
 
 
 def category_codes(path: str, values: list[str], *, other: bool) -> Callable[[Frame], Floats]:

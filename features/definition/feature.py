@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from features.definition.binding import Bindings, path_type
+from base.errors import ConfigurationError
+from base.suggest import unknown
+from base.yaml_document import Document, Location
+from features.compute.frame import Floats, Frame
 from features.definition.category import category_codes
-from features.definition.document import Document, Location
+from features.definition.event_fields import Bindings, path_type
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number, fingerprint
 from features.definition.python_feature import PythonCompiler
@@ -17,12 +20,9 @@ from features.definition.spec import CategorySpec, FeatureSpec
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
-from features.frame import Floats, Frame
-from features.lookup import Lookup
-from features.suggest import unknown
+from features.lookups.lookup import Lookup
 from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

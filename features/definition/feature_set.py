@@ -9,31 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from features import bind
-from features.definition.binding import Bindings, FieldBinding, resolve_bindings
-from features.definition.condition import Condition, compile_condition
-from features.definition.document import Document, Location
+from base.errors import ConfigurationError, RecordError
+from base.suggest import unknown
+from base.yaml_document import Document, Location
+from features.compute import bind
+from features.compute.condition import Condition, compile_condition
+from features.compute.enrich import Enriching, compute
+from features.compute.frame import Frame
+from features.compute.matrix import Enriched
+from features.definition.event_fields import Bindings, FieldBinding, resolve_bindings
 from features.definition.feature import Feature, FeatureCompiler
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import set_fingerprint
 from features.definition.spec import FeaturesFile, LookupSpec
-from features.enriching import Enriching, compute
 from features.expression.functions import Term
-from features.frame import Frame
 from features.history.labels import LabelBatch, label_appends
-from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.lookup import Lookup, flag_names
-from features.matrix import Enriched
+from features.history.watermarks import LogState
+from features.lookups.lookup import Lookup, flag_names
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import OnlineStore
-from features.suggest import unknown
 from features.windows.plan import WindowPlan
 from features.windows.portions import Each
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
-from schemas.errors import ConfigurationError, RecordError
 
 _FLAG_BITS = 64
 _EMPTY_LOG = LogState()

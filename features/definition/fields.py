@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from schemas.definitions import SchemaRefusedError
-from schemas.errors import ConfigurationError
-from schemas.targets import PathType, describe, targets, without_null
-from schemas.types import Type, parse_record_schema
+from base.errors import ConfigurationError, SchemaRefusedError
+from schemas.avro.paths import PathType, describe, targets, without_null
+from schemas.avro.types import Type, parse_record_schema
 
 
 class SchemaFields:

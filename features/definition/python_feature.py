@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from features.definition.document import Document, Location
+from base.errors import HookError
+from base.yaml_document import Document, Location
+from features.compute.frame import Floats, Frame
 from features.definition.spec import FeatureSpec
 from features.expression import Expression
-from features.frame import Floats, Frame
-from features.python_file import HookError, PythonFiles
-from features.python_hook import PythonHook
+from features.hooks.python_files import PythonFiles
+from features.hooks.python_hook import PythonHook
 
 
 class PythonCompiler:

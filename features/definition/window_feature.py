@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.definition.binding import Bindings
-from features.definition.document import Document, Location
+from base.suggest import unknown
+from base.yaml_document import Document, Location
+from features.compute.frame import Frame
+from features.definition.event_fields import Bindings
 from features.definition.fields import SchemaFields
 from features.definition.fingerprint import canonical_number
 from features.definition.spec import FeatureSpec
 from features.expression import ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
-from features.frame import Frame
-from features.history.identity import names
 from features.history.layout import MISSING, Keeps, Kept
-from features.suggest import unknown
+from features.values.hash64 import names
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Kind
 

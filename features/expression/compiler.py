@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
+from base.suggest import unknown
 from features.expression import operations as op
 from features.expression.functions import FUNCTIONS, Evaluate, Json, Sort, Term
 from features.expression.syntax import Source, describe
-from features.suggest import unknown
 
 MAX_EXPONENT = 16
 _EXACT_INTEGER = 2**53

@@ -5,20 +5,14 @@ from __future__ import annotations
 import ast
 import re
 
+from base.errors import ExpressionError
+
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
 MAX_DEPTH = 40
 """Of the tree and of the brackets: less than any version of Python's own parser takes."""
 _TOO_DEEP = "nested too deeply: name a part as a feature of its own"
 _TEXT_OR_BRACKET = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\]{}]""")
-
-
-class ExpressionError(Exception):
-    """An expression that does not hold; ``offset`` is the character where, from 0."""
-
-    def __init__(self, offset: int, message: str) -> None:
-        super().__init__(message)
-        self.offset = offset
 
 
 class Source:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.history.identity import names
 from features.history.keys import cut, grouped, order_of
+from features.values.hash64 import names
 
 LABEL = np.dtype(
     [

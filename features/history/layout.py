@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.frame import Frame
+from features.compute.frame import Frame
 
 Members = npt.NDArray[np.void]
 """Of a layout's dtype."""

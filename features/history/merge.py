@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.errors import ConfigurationError
 from features.history.keys import cut
 from features.history.layout import Members
-from schemas.errors import ConfigurationError
 
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from features.history.identity import PROCESS_KEY, fingerprint
+from features.values.hash64 import PROCESS_KEY, fingerprint
 
 LABEL_LAYOUT = "l2"
 

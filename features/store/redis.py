@@ -21,6 +21,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from base.address import shown_address
+from base.errors import ConfigurationError
 from features.store import scripts
 from features.store.protocol import Compaction, Found, Hashes
 from features.store.wire import (
@@ -31,8 +33,6 @@ from features.store.wire import (
     raise_first,
     translated,
 )
-from schemas.address import shown_address
-from schemas.errors import ConfigurationError
 
 MAX_KEYS_PER_COMMAND = 1_000
 """One command holds up a server for as long as it takes, so large ones are cut.

@@ -18,8 +18,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from features.store.protocol import Hashes, Row
-from schemas.errors import ConfigurationError, DependencyUnavailableError
 
 Command = tuple[str | bytes | int, ...]
 """The words of a command as they are sent."""

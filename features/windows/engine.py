@@ -9,16 +9,16 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from features.frame import Floats, Frame
+from features.compute.frame import Floats, Frame
+from features.compute.matrix import Writes
 from features.history.compact import compactions
 from features.history.keys import grouped, order_of
 from features.history.labels import LABEL, appended
 from features.history.layout import Layout, Members
-from features.history.log_state import LogState
 from features.history.merge import Stored, before_batch, merge, read_members
 from features.history.namespace import Namespace
 from features.history.watermark import UNKNOWN, advance
-from features.matrix import Writes
+from features.history.watermarks import LogState
 from features.windows.aggregates import Aggregates
 from features.windows.cap import apply_cap
 from features.windows.duplicates import find_duplicates

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.frame import Floats, Frame
-from features.history.identity import names
-from features.history.log_state import LogState
+from features.compute.frame import Floats, Frame
+from features.compute.matrix import Writes
 from features.history.namespace import Namespace
-from features.matrix import Writes
+from features.history.watermarks import LogState
+from features.values.hash64 import names
 from features.windows.coverage import coverage, find_short
 from features.windows.engine import Columns, EntityWindows, locate, member_columns
 from features.windows.portions import Each, Work, portions

@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from base.errors import CudaUnusableError, DeviceLostError
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for
-from schemas.errors import ConfigurationError, DeviceLostError
-
-
-class CudaUnusableError(ConfigurationError):
-    """There is no GPU to score on; the message says what is missing."""
 
 
 def require_cuda() -> Any:

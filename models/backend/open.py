@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from base.errors import CudaUnusableError
 from models.backend.cpu import CpuBackend
-from models.backend.cuda import CudaBackend, CudaUnusableError, require_cuda
+from models.backend.cuda import CudaBackend, require_cuda
 from models.backend.protocol import Backend
 from models.backend.threads import available_threads
 from models.bundle import Bundle

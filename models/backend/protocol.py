@@ -8,13 +8,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from base.errors import NonFiniteFeatureError
+
 Matrix = npt.NDArray[np.float32]
 Margins = npt.NDArray[np.float32]
 Contributions = npt.NDArray[np.float32]
-
-
-class NonFiniteFeatureError(ValueError):
-    """An infinite value reached the model. XGBoost would score it without a word."""
 
 
 class Backend(Protocol):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from base.errors import BundleRefusedError
 from models.bundle.golden import Golden
 from models.bundle.load import Bundle, load_bundle, read_manifest
 from models.bundle.location import Location, resolve
 from models.bundle.manifest import FeatureRef, Knots, Manifest, Trained
-from models.bundle.process import Limits
-from models.bundle.refusal import BundleRefusedError
 from models.bundle.verify import Verified, verify
 from models.bundle.write import write_bundle
+from models.sandbox.process import Limits
 
 __all__ = [
     "Bundle",

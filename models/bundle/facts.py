@@ -6,10 +6,10 @@ import re
 
 import xgboost as xgb
 
-from models.bundle.document import ModelFacts
+from base.errors import BundleRefusedError
 from models.bundle.manifest import Manifest
+from models.bundle.model_file import ModelFacts
 from models.bundle.objective import ACCEPTED, why_refused
-from models.bundle.refusal import BundleRefusedError
 from models.bundle.trees import MAX_TREES
 
 

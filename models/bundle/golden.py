@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from base.errors import BundleRefusedError
 from models.bundle.manifest import MAX_GOLDEN, Manifest
-from models.bundle.refusal import BundleRefusedError
 
 VECTORS_FILE = "golden_vectors.npy"
 MARGINS_FILE = "golden_margins.npy"

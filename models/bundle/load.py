@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
-from models.bundle.document import Document
+from base.errors import BundleRefusedError
 from models.bundle.facts import check_accepted, check_agree, open_model
 from models.bundle.golden import Golden, check_margins, read_golden, score
 from models.bundle.manifest import (
@@ -24,7 +24,7 @@ from models.bundle.manifest import (
     Trained,
     parse_manifest,
 )
-from models.bundle.refusal import BundleRefusedError
+from models.bundle.model_file import Document
 from models.bundle.sums import read_verified
 from models.bundle.trees import check_trees
 

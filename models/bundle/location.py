@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
-from models.bundle.refusal import BundleRefusedError
+from base.errors import BundleRefusedError
 from models.bundle.sums import SUMS_FILE
 from models.bundle.write import sync_folder
 

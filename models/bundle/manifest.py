@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.bundle.refusal import BundleRefusedError
+from base.errors import BundleRefusedError
 
 MANIFEST_FILE = "manifest.json"
 MAX_GOLDEN = 1000

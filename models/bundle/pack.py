@@ -12,18 +12,18 @@ from pathlib import Path
 
 import xgboost as xgb
 
-from features.suggest import unknown
-from models.bundle.document import Document, ModelFacts, is_dart
+from base.errors import BundleRefusedError
+from base.suggest import unknown
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
 from models.bundle.foreign import name_beginning, name_document
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
-from models.bundle.process import DEFAULT_LIMITS, Limits
-from models.bundle.refusal import BundleRefusedError
+from models.bundle.model_file import Document, ModelFacts, is_dart
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import Trees, check_trees
 from models.bundle.verify import Verified, save_anew, verify
 from models.bundle.write import write_bundle
+from models.sandbox.process import DEFAULT_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)

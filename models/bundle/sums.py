@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from models.bundle.refusal import BundleRefusedError
+from base.errors import BundleRefusedError
 
 SUMS_FILE = "SHA256SUMS"
 MAX_BUNDLE_BYTES = 512 * 1024 * 1024

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle.refusal import BundleRefusedError
+from base.errors import BundleRefusedError
 
 MAX_TREES = 10_000
 _NO_PARENT = 2**31 - 1

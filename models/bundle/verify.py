@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.bundle.load import columns_in
 from models.bundle.manifest import FeatureRef, NamedFeature
-from models.bundle.process import DEFAULT_LIMITS, Limits, ask, garbage
+from models.sandbox.process import DEFAULT_LIMITS, Limits, ask, garbage
 
 
 class Verified(BaseModel):

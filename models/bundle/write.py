@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xgboost as xgb
 from pydantic import ValidationError
 
-from models.bundle.document import Document, ModelFacts
+from base.errors import BundleRefusedError
 from models.bundle.draw import draw_vectors
 from models.bundle.facts import check_accepted, check_agree, open_model
 from models.bundle.golden import Golden, check_vectors, score
@@ -29,7 +29,7 @@ from models.bundle.manifest import (
     Trained,
     told,
 )
-from models.bundle.refusal import BundleRefusedError
+from models.bundle.model_file import Document, ModelFacts
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import check_trees
 

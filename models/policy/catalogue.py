@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from features.definition.document import Document
+from base.yaml_document import Document
 from models.policy.file import ReasonsSpec
 
 _AT = ("reasons", "catalogue")

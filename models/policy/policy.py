@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.definition.document import Document, Location
+from base.yaml_document import Document, Location
 from models.policy.catalogue import Catalogue
 from models.policy.file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from base.suggest import unknown
+from features.compute.condition import Condition
 from features.definition import FeatureSet
-from features.definition.condition import Condition
 from features.expression import ExpressionError
-from features.suggest import unknown
 from models.policy.catalogue import Coding
 from models.policy.policy import DEGRADED, Policy, Segment
 from schemas.batch import EventBatch

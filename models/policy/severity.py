@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from features.definition.document import Document, Location
-from features.suggest import unknown
+from base.suggest import unknown
+from base.yaml_document import Document, Location
 from models.policy.file import MOST, PolicySpec
 
 

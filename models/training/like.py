@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from base.errors import ConfigurationError
 from models.bundle import read_manifest
 from models.training.folds import Span
 from models.training.recipes import Params
-from schemas.errors import ConfigurationError
 
 # Of the machine, of the features or of the rows: not taken over.
 _NOT_TAKEN = {

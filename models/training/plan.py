@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 from math import ceil
 from typing import Final
 
+from base.errors import ConfigurationError
 from models.training.folds import DAY, Lengths, Span, microseconds, span_start
 from models.training.stray import Apart, find_apart, refuse_far
 from models.training.table import TrainingTable
-from schemas.errors import ConfigurationError
 
 SPANS: Final = (7, 30, 90)
 """Days, beside all of them."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from base.errors import ConfigurationError
 from models.training.folds import Fold, Span, earlier_folds
 from models.training.plan import Plan
 from models.training.recipes import DEEP, FEW, MANY_FRAUDS, Recipe
 from models.training.sample import sample
 from models.training.search import Part
 from models.training.table import LabelledEvents
-from schemas.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

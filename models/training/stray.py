@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from base.errors import ConfigurationError
 from models.training.folds import DAY
 from models.training.table import TrainingTable
-from schemas.errors import ConfigurationError
 
 _FEW, _SHARE = 3, 0.001
 _SEVERAL = 3

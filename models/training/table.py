@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
-from schemas.file_values import to_column
+from schemas.files.values import to_column
 
 Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from base.errors import ConfigurationError
 from models.backend.cuda import require_cuda
 from models.bundle import Trained
 from models.bundle.golden import nan_for
@@ -27,7 +28,6 @@ from models.training.scored import OutOfFold, calibrated
 from models.training.search import Tried, out_of_fold, search, steps
 from models.training.spans import TriedSpan, Way, folds_by_span, parts_of, ways
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
-from schemas.errors import ConfigurationError
 
 Advance = Callable[[str, int, int], None]
 

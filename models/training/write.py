@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.errors import ConfigurationError
 from models.bundle import write_bundle
 from models.training.report import Subject, write_report
 from models.training.suggest import policy_text, suggest_bands
 from models.training.table import TrainingTable
 from models.training.train import Training
-from schemas.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import xgboost as xgb
 
-from models.bundle.document import Document
-from models.bundle.refusal import BundleRefusedError
+from base.errors import BundleRefusedError
+from models.bundle.model_file import Document
 from models.bundle.trees import Bools, Ints, Trees
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import redis
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from features.store.protocol import Compaction, Hashes, OnlineStore
 from features.store.redis import RedisStore
-from schemas.errors import ConfigurationError, DependencyUnavailableError
 from tests.contract.answering import gathering
-from worker.embedded.valkey import Valkey
+from tools.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
 HOUR_MS = 3_600_000

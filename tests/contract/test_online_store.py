@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from features.definition import load_feature_set
-from features.load import load_lookup
+from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
 from features.store.protocol import Hashes, OnlineStore
 from features.store.redis import RedisStore
-from schemas.errors import ConfigurationError, DependencyUnavailableError
 from tests.contract.answering import gathering, serving
 from tests.unit.features import making
-from worker.embedded.valkey import Valkey
+from tools.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
 WriteHash = Callable[[bytes, dict[bytes, bytes]], None]

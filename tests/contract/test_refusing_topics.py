@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.conftest import MakeTopic, SharedKafka
-from tests.fakes import FakeProducer, Sent
-from worker.publish import Parcel, Publisher, SizeLimits
-from worker.reports import Reports
+from tests.support.fakes import FakeProducer, Sent
+from worker.delivery.publish import Parcel, Publisher, SizeLimits
+from worker.delivery.reports import Reports
 
 LIMITS = SizeLimits(2**20, 2**20)
 Made = tuple[Any, Reports, str]

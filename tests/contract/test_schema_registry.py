@@ -22,17 +22,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
-from schemas.registry import (
-    MAX_ANSWER_BYTES,
+from base.errors import (
+    ConfigurationError,
+    DependencyUnavailableError,
+    ErrorCode,
     NotInRegistryError,
-    RegistryClient,
+    RecordError,
     RegistryRefusedError,
-    subject_path,
 )
-from schemas.registry_source import RegistrySchemaSource
-from schemas.types import Type
-from tests.fake_registry import (
+from schemas.avro.types import Type
+from schemas.registry.client import MAX_ANSWER_BYTES, RegistryClient, subject_path
+from schemas.registry.registry_source import RegistrySchemaSource
+from tests.support.fake_registry import (
     FakeRegistry,
     Odd,
     answer,
@@ -43,7 +44,7 @@ from tests.fake_registry import (
     serving,
     silence,
 )
-from worker.embedded.registry import SchemaRegistry
+from tools.embedded.registry import SchemaRegistry
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = json.dumps({"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]})

@@ -1,4 +1,4 @@
-"""A recorded stretch of an input topic, played through the stations alone and through real Kafka.
+"""A recorded stretch of an input topic, played through the stages alone and through real Kafka.
 
 `records.jsonl` holds what a broker gave: positions, keys, values, headers, timestamps.
 `expected.jsonl` holds, for each position, the score or the dead letter's code, numbers as the
@@ -18,15 +18,15 @@ import numpy as np
 from confluent_kafka import Message, Producer
 
 from features.definition import load_feature_set
-from features.load import load_lookup
+from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
-from tests.worker_process import read_until, worker
+from tests.support.worker_process import read_until, worker
 from worker.app import load_pipeline, make_stages
-from worker.dead_letter import HEADER_PREFIX
-from worker.publish import SizeLimits
-from worker.wire import score_schema
+from worker.delivery.publish import SizeLimits
+from worker.schema_sources import score_schema
+from worker.stages.dead_letter import HEADER_PREFIX
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline"
@@ -69,7 +69,7 @@ def fill(store: OnlineStore) -> None:
 
 
 def play_stages(records: Records, batch: int = BATCH) -> Outcomes:
-    """Through the stations without I/O, in micro-batches of ``batch``."""
+    """Through the stages without I/O, in micro-batches of ``batch``."""
     pipeline = load_pipeline(PIPELINE)
     store = MemoryStore()
     fill(store)

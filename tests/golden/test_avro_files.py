@@ -11,11 +11,11 @@ from typing import Any
 import fastavro
 import pytest
 
-from schemas.columns import FEW
-from schemas.decode import Decoder
-from schemas.definitions import SchemaRefusedError
-from schemas.framing import SchemaId
-from schemas.types import Type, parse_writer_schema
+from base.errors import SchemaRefusedError
+from schemas.avro.column_decoder import FEW
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_writer_schema
+from schemas.registry.framing import SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import FileEvents, Partitioning, build
 from features.definition import load_feature_set
+from features.tables import FileEvents, Partitioning, build
 
 SET = Path(__file__).parents[2] / "examples" / "handbook" / "features.yaml"
 ROWS = 201_295

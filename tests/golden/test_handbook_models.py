@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from features.build import FileEvents, build
 from features.definition import load_feature_set
+from features.tables import FileEvents, build
 from models.training.folds import Lengths, make_fold
 from models.training.metrics import Worth
 from models.training.table import TrainingTable

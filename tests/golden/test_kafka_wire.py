@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from schemas.errors import RecordError
-from schemas.framing import VALUE_SCHEMA_HEADER, Frame, unframe
+from base.errors import RecordError
+from schemas.registry.framing import VALUE_SCHEMA_HEADER, Frame, unframe
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))

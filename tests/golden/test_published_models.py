@@ -17,15 +17,15 @@ import yaml
 from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
+from base.errors import BundleRefusedError
 from models.backend.cpu import CpuBackend
-from models.bundle import BundleRefusedError
 from models.bundle.facts import open_model
 from tests.conftest import MakeTopic, SharedKafka
-from tests.worker_process import read_until, worker
+from tests.support.worker_process import read_until, worker
+from tools.cli.model import app
+from tools.replay import replay_file
 from worker.app import load_pipeline
-from worker.cli.model import app
-from worker.replay import replay_file
-from worker.wire import framed, score_schema
+from worker.schema_sources import framed, score_schema
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))

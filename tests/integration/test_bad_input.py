@@ -12,20 +12,20 @@ import fastavro
 from confluent_kafka import Message, Producer
 
 from tests.conftest import MakeTopic, SharedKafka
-from tests.payments import (
+from tests.support.payments import (
     MAX_OUTPUT_BYTES,
     bad_records,
     good_record,
     output_too_large,
     write_pipeline,
 )
-from tests.raw_produce import RawProducer, RawRecord
-from tests.worker_process import read_until, worker
-from worker.checks.sample import read_sample
-from worker.dead_letter import LARGEST_OVERSIZE_BYTES
-from worker.records import records_of
+from tests.support.raw_produce import RawProducer, RawRecord
+from tests.support.worker_process import read_until, worker
+from tools.checks.sample import read_sample
+from worker.consume.records import records_of
+from worker.schema_sources import score_schema
 from worker.settings import load_settings
-from worker.wire import score_schema
+from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES
 
 
 def test_each_bad_record_is_its_own_dead_letter_and_neighbours_are_scored(

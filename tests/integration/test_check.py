@@ -25,12 +25,12 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.golden.replay import LOOKUP, fill, load_records
-from tests.healthy import edit, healthy_pipeline
-from worker.checks.examine import examine
-from worker.checks.finding import Finding, State
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
+from tests.support.healthy import edit, healthy_pipeline
+from tools.checks.examine import examine
+from tools.checks.finding import Finding, State
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
 
 BOUND_S = 20
 
@@ -122,7 +122,7 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
 def test_the_command_exits_with_what_it_found(ground: Ground) -> None:
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "worker", "check", "--json", "-p", str(ground.folder)],
+            [sys.executable, "-m", "tools", "check", "--json", "-p", str(ground.folder)],
             capture_output=True,
             text=True,
             check=False,

@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
 from tests.conftest import MakeTopic, SharedKafka
-from tests.healthy import edit, healthy_pipeline
-from tests.scores import Score
-from worker.cli.model import app
-from worker.dead_letter import HEADER_PREFIX
+from tests.support.healthy import edit, healthy_pipeline
+from tests.support.scores import Score
+from tools.cli.model import app
+from worker.stages.dead_letter import HEADER_PREFIX
 
 DAY_US = 86_400_000_000
 BEGIN = 17_000 * DAY_US

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from worker.demo.simulator import simulate
+from tools.demo.simulator import simulate
 
 
 def demo(*options: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "demo", "--json", *options],
+        [sys.executable, "-m", "tools", "demo", "--json", *options],
         capture_output=True,
         text=True,
         timeout=240,

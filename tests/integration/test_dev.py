@@ -14,7 +14,7 @@ import pytest
 import redis
 from confluent_kafka.admin import AdminClient
 
-from worker.embedded.process import free_port
+from tools.embedded.process import free_port
 
 Dev = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,7 +23,7 @@ Dev = Callable[..., subprocess.CompletedProcess[str]]
 def dev(tmp_path: Path) -> Iterator[Dev]:
     def run(command: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "worker", "dev", command, "--dir", str(tmp_path), *options],
+            [sys.executable, "-m", "tools", "dev", command, "--dir", str(tmp_path), *options],
             capture_output=True,
             text=True,
             timeout=120,

@@ -17,12 +17,12 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from schemas.errors import DependencyUnavailableError
+from base.errors import DependencyUnavailableError
 from tests.conftest import MakeTopic, SharedKafka
-from worker.embedded import kafka as embedded_kafka
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.embedded.valkey import Valkey
+from tools.embedded import kafka as embedded_kafka
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
 
 WAIT_S = 30.0
 
@@ -135,7 +135,7 @@ def test_the_next_test_finds_nothing_of_it(redis_url: str) -> None:
 STARTS_FROM_A_THREAD = """
     import sys, threading, time
     from pathlib import Path
-    from worker.embedded.valkey import Valkey
+    from tools.embedded.valkey import Valkey
 
     store = Valkey(Path(sys.argv[1]))
     thread = threading.Thread(target=store.start)

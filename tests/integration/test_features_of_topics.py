@@ -17,17 +17,17 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
-from features.build import FileEvents, Partitioning, build
-from features.event_file import EventFile
 from features.history.labels import LABEL
-from features.partitions import partitions_of
 from features.store.redis import RedisStore
+from features.tables import FileEvents, Partitioning, build
+from features.tables.event_records import EventFile
+from features.tables.partitions import partitions_of
 from tests.conftest import MakeTopic, SharedKafka
-from tests.transactions import DAY_US, SET, handbook, transactions, write
+from tests.support.transactions import DAY_US, SET, handbook, transactions, write
+from worker.consume.topics import InputTopic
 from worker.histories.record import label_namespace, read_record
 from worker.histories.state import Claim, claim, source_of
-from worker.topics import InputTopic
-from worker.wire import framed, label_schema
+from worker.schema_sources import framed, label_schema
 
 SCHEMA = SET.parents[2] / "schemas" / "transaction.avsc"
 ROWS = 500
@@ -55,7 +55,7 @@ def pipeline(folder: Path, bootstrap: str, redis_url: str, **kafka: Any) -> Path
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """A command's output; it has to end with ``code``."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "features", *map(str, arguments)],
+        [sys.executable, "-m", "tools", "features", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -21,15 +21,15 @@ from confluent_kafka.cimpl import NewPartitions
 from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
-from tests.healthy import edit
-from tests.payments import TIME_MS, good_record
-from tests.windowed import NUMBER, RISK, windowed_pipeline
-from tests.worker_process import read_until, worker
-from worker.checks.examine import examine
-from worker.checks.finding import State
-from worker.embedded.topics import committed_offsets, create_topics
+from tests.support.healthy import edit
+from tests.support.payments import TIME_MS, good_record
+from tests.support.windowed import NUMBER, RISK, windowed_pipeline
+from tests.support.worker_process import read_until, worker
+from tools.checks.examine import examine
+from tools.checks.finding import State
+from tools.embedded.topics import committed_offsets, create_topics
 from worker.histories.record import find_namespace
-from worker.wire import score_schema
+from worker.schema_sources import score_schema
 
 BOUND_S = 30
 _MINUTE_MS = 60_000
@@ -50,7 +50,7 @@ class Ground:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "worker", "run", "--pipeline", str(self.folder)]
+        return [sys.executable, "-m", "tools", "run", "--pipeline", str(self.folder)]
 
     def set(self, section: str, **values: Any) -> None:
         edit(

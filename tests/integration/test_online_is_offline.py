@@ -21,12 +21,12 @@ import yaml
 from confluent_kafka import Producer
 
 from features.definition import FeatureSet, load_feature_set
-from features.event_file import EventFile
+from features.tables.event_records import EventFile
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.conftest import MakeTopic, SharedKafka
-from tests.worker_process import read_until, worker
-from worker.wire import framed, score_schema
+from tests.support.worker_process import read_until, worker
+from worker.schema_sources import framed, score_schema
 
 HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook"
 DAYS = int(os.environ.get("DAYS", "60"))
@@ -83,7 +83,7 @@ def test_online_is_offline(
 
 
 def _run(*words: object) -> None:
-    command = [sys.executable, "-m", "worker", *map(str, words)]
+    command = [sys.executable, "-m", "tools", *map(str, words)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 

@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conftest import MakeTopic, SharedKafka
-from tests.system.rig import await_that
-from worker.health import Health
+from tests.support.rig import await_that
+from worker.consume.poll import Poller
+from worker.consume.start_offsets import Starts
+from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.kafka import make_admin, make_consumer
-from worker.poll import Poller
+from worker.process.health import Health
 from worker.settings import Kafka
-from worker.starts import Starts
-from worker.topics import INPUT, Topics, describe_input, ids_from
 
 BOUND_S = 30.0
 RECORDS = 20

@@ -19,12 +19,12 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.conftest import MakeTopic, SharedKafka
-from tests.payments import body, framed, good_record, text, write_pipeline
-from tests.system.rig import await_that
-from tests.worker_process import read_until, worker
-from worker.embedded.kafka import Kafka
-from worker.embedded.topics import create_topics
-from worker.wire import score_schema
+from tests.support.payments import body, framed, good_record, text, write_pipeline
+from tests.support.rig import await_that
+from tests.support.worker_process import read_until, worker
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from worker.schema_sources import score_schema
 
 GUARANTEES = ["exactly_once", "at_least_once"]
 DEADLINE_S = 60.0

@@ -14,14 +14,14 @@ from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegis
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
+from schemas.avro.decoder import Decoder
 from schemas.batch import Decoded
-from schemas.decode import Decoder
-from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
-from schemas.registry import RegistryClient
-from schemas.registry_source import RegistrySchemaSource
-from worker.embedded.registry import SchemaRegistry
+from schemas.registry.client import RegistryClient
+from schemas.registry.registry_source import RegistrySchemaSource
+from tools.embedded.registry import SchemaRegistry
+from worker.schema_sources import framed, score_prefix, score_schema
 from worker.settings import load_settings
-from worker.wire import framed, score_prefix, score_schema
 
 TIMEOUT_S = 10
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.healthy import healthy_pipeline
-from tests.system.replica import HANGING
-from tests.system.rig import ROOT, await_that
+from tests.support.healthy import healthy_pipeline
+from tests.support.replica import HANGING
+from tests.support.rig import ROOT, await_that
 
 # A call to brokers that are away may be under way: delivery.broker_timeout_s is 0.3 s here.
 END_S = 10.0
@@ -35,7 +35,7 @@ def started(folder: Path, command: Sequence[str] = ()) -> Iterator[subprocess.Po
     """`fraud-worker run` as it starts. command: what runs it."""
     with (folder / "worker.log").open("ab") as out:
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "worker", "run", "--pipeline", str(folder)],
+            [*command, sys.executable, "-m", "tools", "run", "--pipeline", str(folder)],
             cwd=ROOT,
             stdout=out,
             stderr=out,
@@ -169,7 +169,7 @@ def test_another_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
     labels = folder / "labels.jsonl"
     os.mkfifo(labels)
     with subprocess.Popen(
-        [*namespace, sys.executable, "-m", "worker", "features", "load-labels", str(labels)],
+        [*namespace, sys.executable, "-m", "tools", "features", "load-labels", str(labels)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
     ) as process:
@@ -182,7 +182,7 @@ def test_another_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
 
 def test_a_command_that_is_not_process_1_keeps_the_default() -> None:
     code = (
-        "import signal\nfrom worker.signals import end_at_once\nend_at_once(['demo'])\n"
+        "import signal\nfrom worker.process.signals import end_at_once\nend_at_once(['demo'])\n"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )

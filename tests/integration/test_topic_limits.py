@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
 from tests.conftest import MakeTopic, SharedKafka
-from tests.system.rig import await_that
+from tests.support.rig import await_that
+from worker.delivery.publish import SizeLimits
 from worker.kafka import TopicLimits, make_producer
-from worker.publish import SizeLimits
 from worker.settings import Kafka
 
 BOUND_S = 20.0

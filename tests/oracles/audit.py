@@ -1,7 +1,7 @@
 """Reads a pipeline's topics to their ends, runs the log serially, prints the verdict as JSON.
 
 ``python -m tests.oracles.audit DIR``, from the root of the repository: a process of its own, as the
-system tests import nothing of the worker. The serial run takes the pipeline's own stations, one
+system tests import nothing of the worker. The serial run takes the pipeline's own stages, one
 partition after the other, histories of its own, which begin empty, and the lookups and labels of
 the online store as they are. What no serial run gives back, windows with `across: best_effort` and
 the flag that their history is capped, is left out; the model must not use it. Where the pipeline
@@ -35,15 +35,15 @@ from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
+from tools.replay import Serial
 from worker.app import Pipeline, load_pipeline, make_stages, open_store
-from worker.dead_letter import HEADER_PREFIX
+from worker.consume.records import records_of
 from worker.histories import NoHistories
 from worker.histories.record import label_namespace
 from worker.kafka import TopicLimits
-from worker.records import records_of
-from worker.replay import Serial
-from worker.stages import Processed
-from worker.wire import score_prefix, score_schema
+from worker.schema_sources import score_prefix, score_schema
+from worker.stages.dead_letter import HEADER_PREFIX
+from worker.stages.stages import Processed
 
 _OPEN_TRANSACTIONS_S = 60.0
 _SHOWN = 10
@@ -181,7 +181,7 @@ def _place(message: Message) -> Position:
 def _serial(
     pipeline: Pipeline, servings: Servings, scores: Scores, named: Mapping[Position, Pair]
 ) -> Iterator[tuple[Position, Hashable]]:
-    """Each input position with what the stations make of it, one after the other."""
+    """Each input position with what the stages make of it, one after the other."""
     settings = pipeline.settings
     shared = open_store(settings)
     store = Apart(shared)
@@ -206,7 +206,7 @@ def _serial(
             for records, pair in stretches(records_of(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
                 made = dict(_made(serial(records), scores, largest_letter))
-                # A position that the stations forget stays in: with no content, nothing equals it.
+                # A position that the stages forget stays in: with no content, nothing equals it.
                 for row in range(len(records)):
                     position = records.position(row)
                     yield position, made.get(position)

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import Bundle, Location, load_bundle, write_bundle
-from models.bundle.document import Document
 from models.bundle.draw import draw_vectors
 from models.bundle.manifest import Knots
+from models.bundle.model_file import Document
 from models.training.fit import fit
 from tests.unit.models.bundles import edit_manifest
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from base.errors import ConfigurationError
 from models.backend import open_backend
 from models.backend.protocol import Backend
 from models.bundle import Bundle, load_bundle
 from models.policy import Rules, load_policy
+from schemas.avro.decoder import Decoder
 from schemas.batch import Position, Records
-from schemas.decode import Decoder
-from schemas.errors import ConfigurationError
 from worker.app import Pipeline
-from worker.serving import Serving
+from worker.stages.serving import Serving
 
 ARCHIVE = "policies"
 """Folder beside worker.yaml, where each policy that is to serve lies as VERSION.yaml."""
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 class Servings:
-    """The stations of each pair. A folder with neither location nor archive has one of them."""
+    """The stages of each pair. A folder with neither location nor archive has one of them."""
 
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         self._pipeline = pipeline
@@ -47,7 +47,7 @@ class Servings:
         self._made: dict[Pair, Serving] = {}
 
     def __call__(self, pair: Pair | None) -> Serving:
-        """The stations of the pair; the pipeline's own where there are none by that name.
+        """The stages of the pair; the pipeline's own where there are none by that name.
 
         Whoever scores by a name that stands for nothing scores otherwise than those.
         """

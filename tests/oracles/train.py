@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.definition import FeatureSet, load_feature_set
-from features.event_file import EventFile
-from features.history.log_state import LogState
-from features.load import load_lookup
+from features.history.watermarks import LogState
+from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
+from features.tables.event_records import EventFile
 from features.windows.window import Across, Window
 from models.bundle import write_bundle
 from models.training.fit import fit
-from schemas.decode import Decoder
-from schemas.source import FileSchemaSource
+from schemas.avro.decoder import Decoder
+from schemas.registry.source import FileSchemaSource
 
 PIPELINE = Path(__file__).parents[1] / "system" / "pipeline"
 _SEED = 20181001

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
-from worker.cli.commands import app
-from worker.demo.prepare import simulate_files
+from tools.cli.commands import app
+from tools.demo.prepare import simulate_files
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILD = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-PACKAGES = ("schemas", "features", "models", "worker")
+PACKAGES = ("base", "schemas", "features", "models", "worker", "tools")
 
 
 def copied_sources() -> list[str]:

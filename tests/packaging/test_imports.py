@@ -26,5 +26,5 @@ def test_system_tests_see_the_worker_from_outside() -> None:
         if path.name in LOOKED_AT:
             continue
         for name in imported(path):
-            allowed = name.split(".")[0] not in OURS or name.startswith("worker.embedded")
+            allowed = name.split(".")[0] not in OURS or name.startswith("tools.embedded")
             assert allowed, f"{path.relative_to(ROOT)} imports {name}"

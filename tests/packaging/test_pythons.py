@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import pythons
+from tests.commands import pythons
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_a_version_that_fails_is_told_after_the_others_ran(
 
 def test_the_command_says_what_it_takes() -> None:
     told = subprocess.run(
-        [sys.executable, "tests/pythons.py", "--help"],
+        [sys.executable, "tests/commands/pythons.py", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

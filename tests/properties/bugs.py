@@ -10,10 +10,10 @@ from unittest import mock
 
 import numpy as np
 
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history import compact, merge
-from features.history.log_state import LogState
-from features.matrix import Enriched
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, duplicates, engine, plan

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.history.log_state import LogState
-from features.matrix import Enriched
+from features.history.watermarks import LogState
 from features.windows.trace import Traced
 from tests.oracles.windows import (
     Event,

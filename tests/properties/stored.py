@@ -7,8 +7,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from features.history.log_state import LogState
-from features.matrix import Writes
+from features.compute.matrix import Writes
+from features.history.watermarks import LogState
 from tests.oracles.windows import Event, Place, Rules, watermark
 from tests.properties.comparison import DisagreementError, Of
 from tests.properties.subject import Subject

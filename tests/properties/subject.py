@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features.compute.matrix import Enriched, Writes
 from features.definition import FeatureSet
-from features.history.identity import PROCESS_KEY
 from features.history.labels import LabelBatch
-from features.history.log_state import LogState
 from features.history.namespace import Namespace
-from features.matrix import Enriched, Writes
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
+from features.values.hash64 import PROCESS_KEY
 from features.windows.trace import Traced
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from tests.oracles.windows import Event, Label

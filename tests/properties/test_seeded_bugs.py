@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.commands.properties import run
 from tests.properties.bugs import BUGS
 from tests.properties.comparison import DisagreementError
-from tests.properties.run import run
 from tests.properties.scenarios import Scenario
 from tests.properties.world import check
 

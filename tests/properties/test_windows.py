@@ -10,13 +10,13 @@ from unittest import mock
 
 import pytest
 
-from features.bind import EARLIEST, LATEST
+from features.compute.bind import EARLIEST, LATEST
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from features.windows import view
+from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
 from tests.properties.rich_set import SECOND
-from tests.properties.run import run
 from tests.properties.scenarios import ALL, Scenario, make_step
 from tests.properties.subject import Subject
 from tests.properties.world import check, play

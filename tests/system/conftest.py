@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.rig import train
+from tests.support.rig import train
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.system.rig import ROOT
+from tests.support.rig import ROOT
 
 KILLS = 2
 LIMIT_S = 400.0
@@ -18,7 +18,7 @@ LIMIT_S = 400.0
 @pytest.mark.timeout(420)
 def test_faults_of_workers_servers_topics_and_records_lose_repeat_and_miscount_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "tests/system/chaos.py", "--kills", str(KILLS)],
+        [sys.executable, "tests/commands/chaos.py", "--kills", str(KILLS)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.system.fleet import Worker
-from tests.system.load import Load
-from tests.system.rig import Rig, await_that
+from tests.support.fleet import Worker
+from tests.support.load import Load
+from tests.support.rig import Rig, await_that
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
-PROGRAM = ("-m", "tests.system.buggy_worker")
+PROGRAM = ("-m", "tests.support.buggy_worker")
 FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 # Small micro-batches, so that there are several before the crash.
 SMALL = {"delivery": {"max_batch_events": 50, "broker_timeout_s": 3.0, "watchdog_s": 30.0}}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from tests.system.fleet import Worker
-from tests.system.load import Load
-from tests.system.rig import Rig, await_that
-from worker.embedded.kafka import Kafka
-from worker.embedded.valkey import Valkey
+from tests.support.fleet import Worker
+from tests.support.load import Load
+from tests.support.rig import Rig, await_that
+from tools.embedded.kafka import Kafka
+from tools.embedded.valkey import Valkey
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.system.hostile import FAULTS
-from tests.system.hostile_round import RUN, STARTS, Round
-from tests.system.rig import ROOT
+from tests.commands.hostile import FAULTS
+from tests.support.hostile_round import RUN, STARTS, Round
+from tests.support.rig import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SECONDS = 60
 LIMIT_S = 280.0
-BUGGY = ("-m", "tests.system.buggy_worker")
+BUGGY = ("-m", "tests.support.buggy_worker")
 PlayRound = Callable[..., "Counter[str]"]
 
 
@@ -56,7 +56,7 @@ def test_every_hostile_record_has_its_one_answer(seed: int) -> None:
     done = subprocess.run(
         [
             sys.executable,
-            "tests/system/hostile.py",
+            "tests/commands/hostile.py",
             "--seconds",
             str(SECONDS),
             "--seed",

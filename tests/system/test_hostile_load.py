@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SharedKafka
-from tests.system.fleet import Worker
-from tests.system.hostile_load import HostileLoad
-from tests.system.rig import Rig
+from tests.support.fleet import Worker
+from tests.support.hostile_load import HostileLoad
+from tests.support.rig import Rig
 
 FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 _DEADLINE_S = 120.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from tests.system.hostile_bodies import Bodies, Sizes
-from tests.system.hostile_limits import draw_limits
-from tests.system.hostile_records import Hostile, Maker
+from tests.support.hostile_bodies import Bodies, Sizes
+from tests.support.hostile_limits import draw_limits
+from tests.support.hostile_records import Hostile, Maker
 
 SIZES = Sizes(input=5_000, scores=2_000, dead_letters=2_000, decoded=5_000)
 HEADER_KINDS = ("name not UTF-8", "forged answer", "forged, large", "thousands")

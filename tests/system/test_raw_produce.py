@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.oracles.topics import read_to_end
-from tests.raw_produce import CODECS, RawProducer, RawRecord, RefusedError, crc32c
+from tests.support.raw_produce import CODECS, RawProducer, RawRecord, RefusedError, crc32c
 
 INVALID_TIMESTAMP = 32
 NOW_MS = 1_700_000_000_000

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.rig import ROOT, await_that
-from worker.embedded.process import free_port
+from tests.support.rig import ROOT, await_that
+from tools.embedded.process import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.fake_registry import FakeRegistry, answer, drip, giant, hang_up, serving, silence
-from tests.system.fleet import Worker
-from tests.system.load import Load
-from tests.system.rig import ROOT, Rig, await_that
-from tests.worker_process import read_until
+from tests.support.fake_registry import FakeRegistry, answer, drip, giant, hang_up, serving, silence
+from tests.support.fleet import Worker
+from tests.support.load import Load
+from tests.support.rig import ROOT, Rig, await_that
+from tests.support.worker_process import read_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

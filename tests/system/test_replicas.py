@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SharedKafka
-from tests.system.fleet import Worker
-from tests.system.load import Load
-from tests.system.rig import Rig, await_that
+from tests.support.fleet import Worker
+from tests.support.load import Load
+from tests.support.rig import Rig, await_that
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -20,7 +20,7 @@ FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 RATE = 300.0
 _DEADLINE_S = 60.0
 _NO_NAME = (
-    "import os; del os.environ['FRAUD_WORKER_REPLICA']; from worker.__main__ import main; main()"
+    "import os; del os.environ['FRAUD_WORKER_REPLICA']; from tools.__main__ import main; main()"
 )
 
 

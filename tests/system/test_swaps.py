@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.system.changes import Champions, Policies
-from tests.system.exchange import SETTINGS, follow
-from tests.system.load import Load
-from tests.system.replica import Replica, Standing
-from tests.system.rig import Rig
-from tests.system.swaps import FAULTS, play
+from tests.commands.swaps import FAULTS, play
+from tests.support.changes import Champions, Policies
+from tests.support.exchange import SETTINGS, follow
+from tests.support.load import Load
+from tests.support.replica import Replica, Standing
+from tests.support.rig import Rig
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-PROGRAM = ("-m", "tests.system.buggy_worker", "--bug", "mixed_batch")
+PROGRAM = ("-m", "tests.support.buggy_worker", "--bug", "mixed_batch")
 SWAPS = 5
 _DEADLINE_S = 60.0
 

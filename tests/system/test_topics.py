@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.conftest import SharedKafka
-from tests.system.fleet import Worker
-from tests.system.load import Load
-from tests.system.rig import Rig, await_that
-from worker.embedded.topics import create_topics
+from tests.support.fleet import Worker
+from tests.support.load import Load
+from tests.support.rig import Rig, await_that
+from tools.embedded.topics import create_topics
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

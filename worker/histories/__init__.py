@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from worker.histories.histories import Histories, NoHistories, StoredHistories
+from worker.histories.stored_histories import Histories, NoHistories, StoredHistories
 
 __all__ = ["Histories", "NoHistories", "StoredHistories"]

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import structlog
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
-from features.labels.whole import labelled_entities
+from features.loading.whole_labels import labelled_entities
 from features.store.protocol import OnlineStore
 from features.windows.window import Across, Window
-from schemas.errors import ConfigurationError
+from worker.consume.topics import InputTopic
 from worker.histories.state import Claim, claim, source_of
 from worker.settings import WorkerSettings
-from worker.topics import InputTopic
 
 log = structlog.get_logger(__name__)
 

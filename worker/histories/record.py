@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from features.history.identity import KEY_BYTES
+from base.errors import ConfigurationError
 from features.history.namespace import Namespace, record_key
 from features.store.protocol import OnlineStore
-from schemas.errors import ConfigurationError
+from features.values.hash64 import KEY_BYTES
 
 ANEW = "name another store.state, whose histories start empty"
 

@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import structlog
 
+from base.errors import ConfigurationError
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
-from schemas.errors import ConfigurationError
+from worker.consume.topics import InputTopic
 from worker.histories.record import ANEW, Begun, Source, StateRecord, change_record, or_new
-from worker.topics import InputTopic
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from features.definition.document import Document, Location
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
+from base.yaml_document import Document, Location
 from worker.settings.reference import setting_names, variable_of
 from worker.settings.secrets import mask
 from worker.settings.sections import ENV_PREFIX, WorkerSettings

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
 
 _NAMES_A_FILE = re.compile(
     r"(?:ssl|https)\.[a-z.]*location|sasl\.oauthbearer\.assertion\.(?:[a-z.]*\.)?file"

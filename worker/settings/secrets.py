@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from schemas.address import MASK, shown_address
-from schemas.errors import ConfigurationError
+from base.address import MASK, shown_address
+from base.errors import ConfigurationError
 
 _SECRET_NAME = re.compile(
     r"pass(?:word|wd|phrase|code)|pwd|secret|token|credential|api[._-]?key|signature|assertion"

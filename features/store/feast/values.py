@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from base.errors import MalformedError
+
 Floats = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -30,10 +32,6 @@ _SEVENS = 1 << 7 * np.arange(5, dtype=np.int64)
 _NANOS_PER_SECOND = 1_000_000_000
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """0001-01-01 and the end of 9999, which a Timestamp may not leave."""
-
-
-class MalformedError(ValueError):
-    """Bytes that are not the message."""
 
 
 class Numbers(NamedTuple):

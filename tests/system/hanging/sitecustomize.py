@@ -26,5 +26,5 @@ class Hang:
         return None
 
 
-if "models.bundle_child" in sys.orig_argv and any(w.endswith("/hangs") for w in sys.orig_argv):
+if "models.sandbox.child" in sys.orig_argv and any(w.endswith("/hangs") for w in sys.orig_argv):
     sys.meta_path.insert(0, Hang)

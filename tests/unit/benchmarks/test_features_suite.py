@@ -20,7 +20,7 @@ from benchmarks.rivals import sorted_sets
 from benchmarks.summary import summarise
 from benchmarks.throughput import Measured
 from features.definition import FeatureSet, load_feature_set
-from features.history.log_state import LogState
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 
 START = datetime(2018, 4, 1)  # noqa: DTZ001 - as the Handbook's file has them

@@ -35,8 +35,8 @@ from benchmarks.models.stations import Stations, measure_stations
 from benchmarks.programs import Run, RunError
 from benchmarks.summary import summarise
 from benchmarks.throughput import Measured
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
-from features.matrix import Enriched
 from features.store.memory import MemoryStore
 from models.backend.open import open_backend
 from models.backend.protocol import Backend

@@ -18,8 +18,8 @@ from benchmarks.options import RESULTS, Options
 from benchmarks.programs import RunError
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
+from schemas.avro.encode.encoder import RecordEncoder
 from schemas.batch import Column, Kind
-from schemas.encode import RecordEncoder
 
 ROOT = report.ROOT
 

@@ -17,9 +17,9 @@ from benchmarks.rivals.parts import Event, EventReader, Profiles
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
+from schemas.avro.decoder import Decoder
 from schemas.batch import Column, EventBatch, Records
-from schemas.decode import Decoder
-from schemas.source import FileSchemaSource
+from schemas.registry.source import FileSchemaSource
 
 EVENTS = 2_000
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.columns import byte_lengths, event_times, minor_units, numbers, text
+from base.errors import ConfigurationError, ErrorCode, RecordError
 from features.definition import FeatureSet
+from features.values.column_values import byte_lengths, event_times, minor_units, numbers, text
 from schemas.batch import Column, Decoded, Kind
-from schemas.errors import ConfigurationError, ErrorCode, RecordError
 from tests.unit.features.making import (
     T0,
     booleans,

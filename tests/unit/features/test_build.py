@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from features.build import Built, Events, FileEvents, Partitioning, build
-from features.build.swept import SweptStore
-from features.build.table import METADATA
+from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
-from features.labels import KnownLabels, LabelFile
-from features.partitions import partitions_of
-from schemas.errors import ConfigurationError
-from tests.event_files import Row, lines, row
-from tests.healthy import edit
-from tests.transactions import DAY_US, SET, handbook, served, transactions, write
+from features.loading import KnownLabels, LabelFile
+from features.tables import Built, Events, FileEvents, Partitioning, build
+from features.tables.partitions import partitions_of
+from features.tables.swept_store import SweptStore
+from features.tables.table import METADATA
+from tests.support.event_files import Row, lines, row
+from tests.support.healthy import edit
+from tests.support.transactions import DAY_US, SET, handbook, served, transactions, write
 from tests.unit.features.making import EVENTS, feature_set
 
 
@@ -463,7 +463,7 @@ def test_two_columns_of_one_name_are_refused(
 
 
 def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.build.swept._FEW", 4)
+    monkeypatch.setattr("features.tables.swept_store._FEW", 4)
     store = SweptStore()
     store._due = 4
     for time in range(20):
@@ -485,14 +485,14 @@ def test_of_a_long_file_only_the_last_horizon_is_kept(
     # Every customer comes once, so no history is ever read again.
     raw = raw.set_column(2, "CUSTOMER_ID", pa.array(np.arange(rows), pa.int32()))
     path = write(tmp_path / "events.parquet", raw)
-    monkeypatch.setattr("features.build.swept._FEW", 10)
+    monkeypatch.setattr("features.tables.swept_store._FEW", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:
         stores.append(SweptStore())
         return stores[-1]
 
-    monkeypatch.setattr("features.build.run.SweptStore", make)
+    monkeypatch.setattr("features.tables.builder.SweptStore", make)
     built(tmp_path / "out.parquet", [path], chunk_rows=100)
     # 37 days of 600, and what has come since the last look.
     assert len(stores[0]._values) < rows / 4

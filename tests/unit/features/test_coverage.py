@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from features.definition import FeatureSet
-from features.history.log_state import LogState
 from features.history.namespace import Namespace
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
 from tests.unit.features import making

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import load_feature_set
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, feature_set, write_pipeline
 
 ROOT = Path(__file__).parents[3]

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.definition.document import MAX_BYTES, Document
+from base.errors import ConfigurationError
+from base.yaml_document import MAX_BYTES, Document
+from base.yaml_reader import MAX_DEPTH
 from features.definition.fields import SchemaFields
-from features.definition.yaml_reader import MAX_DEPTH
-from schemas.errors import ConfigurationError
 
 
 def parse(text: str) -> dict[str, Any]:

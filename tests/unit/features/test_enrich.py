@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.definition import FeatureSet
-from features.lookup import NEVER
+from features.lookups.lookup import NEVER
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
 from tests.unit.features.making import (

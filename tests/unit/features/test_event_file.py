@@ -11,14 +11,14 @@ import fastavro
 import pytest
 import yaml
 
+from base.errors import ConfigurationError
 from features.definition import load_feature_set
-from features.event_file import EventFile, FileRecords
+from features.tables.event_records import EventFile, FileRecords
+from schemas.avro.paths import PathType
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
-from schemas.targets import PathType
-from tests.event_files import Make, Row, lines, row
-from tests.healthy import edit, healthy_pipeline
-from worker.wire import framed
+from tests.support.event_files import Make, Row, lines, row
+from tests.support.healthy import edit, healthy_pipeline
+from worker.schema_sources import framed
 
 ROOT = Path(__file__).parents[3]
 HANDBOOK = ROOT / "examples" / "handbook"

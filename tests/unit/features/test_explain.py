@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import FileEvents, build
-from features.explain import Explained, Explainer, Explanation
-from features.labels import KnownLabels, LabelFile
-from schemas.errors import ConfigurationError
-from tests.transactions import DAY_US, SET, transactions, write
+from base.errors import ConfigurationError
+from features.inspect.explain import Explained, Explainer, Explanation
+from features.loading import KnownLabels, LabelFile
+from features.tables import FileEvents, build
+from tests.support.transactions import DAY_US, SET, transactions, write
 from tests.unit.features.making import EVENTS, T0, write_pipeline
 
 HEAD = f"{EVENTS}  partition_key: card\n  amount: {{field: amount, scale: 2}}\n"

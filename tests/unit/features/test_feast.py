@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError, MalformedError
 from features.definition import FeatureSet
-from features.load import load_lookup
+from features.loading.lookup_files import load_lookup
 from features.store.feast import numbers, timestamps
 from features.store.feast.keys import KeyType, murmur3, redis_keys
-from features.store.feast.values import MalformedError, number, timestamp
+from features.store.feast.values import number, timestamp
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, T0, events, feature_set, longs, strings
 
 NAN = math.nan

@@ -14,10 +14,10 @@ import pytest
 
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
+from schemas.avro.decoder import Decoder
 from schemas.batch import Decoded, EventBatch, Kind
-from schemas.decode import Decoder
-from schemas.files import read_events
-from schemas.source import FileSchemaSource
+from schemas.files.read import read_events
+from schemas.registry.source import FileSchemaSource
 from tests.unit.features.making import T0, records
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"

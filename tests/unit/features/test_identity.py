@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.history.identity import KEY_BYTES, PROCESS_KEY, fingerprint, names
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
+from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, names
 from schemas.batch import Kind
 from tests.oracles.siphash import siphash
 from tests.unit.features import making

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from features.definition import FeatureSet
-from features.history.log_state import LogState
+from features.history.watermarks import LogState
 from features.windows.engine import locate
 from features.windows.order import InputTimes
 from schemas.batch import EventBatch, Kind

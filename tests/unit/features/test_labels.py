@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from base.errors import ConfigurationError, ErrorCode
 from features.definition import FeatureSet, load_feature_set
-from features.history.identity import PROCESS_KEY
 from features.history.labels import LABEL
 from features.history.namespace import Namespace
-from features.labels import KnownLabels, LabelFile, LabelRows, whole_labels
-from features.labels.load import LabelLoader
-from features.labels.rows import UNKNOWN
-from features.refusal import Refusal
+from features.loading import KnownLabels, LabelFile, LabelRows, whole_labels
+from features.loading.label_loader import LabelLoader
+from features.loading.label_rows import UNKNOWN
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError, ErrorCode
-from tests.event_files import Row, lines
-from tests.healthy import edit
-from tests.transactions import DAY_US, SET, handbook, transactions, write
+from features.tables.refusal import Refusal
+from features.values.hash64 import PROCESS_KEY
+from tests.support.event_files import Row, lines
+from tests.support.healthy import edit
+from tests.support.transactions import DAY_US, SET, handbook, transactions, write
 
 NAMESPACE = Namespace("handbook", "state", "", 0, PROCESS_KEY)
 

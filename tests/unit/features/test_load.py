@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from features.load import ROWS_AT_A_TIME, load_lookup
+from features.loading.lookup_files import ROWS_AT_A_TIME, load_lookup
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, doubles, events, feature_set, longs, strings
 
 TEXT = f"""{EVENTS}  aliases: {{card: CARD_NO}}

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from features.lookup_values import AGELESS, NEVER, decode, decode_feast
+from features.lookups.stored_values import AGELESS, NEVER, decode, decode_feast
 
 OLD = 1_000_000
 DEFAULTS = (-1.0, -2.0)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.build.merge import Merge, concat
+from features.tables.merge import Merge, concat
 from features.windows.engine import AHEAD
 from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records

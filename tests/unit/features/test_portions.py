@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.compute.matrix import Enriched
 from features.history.labels import LabelBatch
-from features.history.log_state import LogState
-from features.matrix import Enriched
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.windows import portions
 from schemas.batch import Kind

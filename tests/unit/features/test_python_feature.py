@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import (
     EVENTS,
     doubles,

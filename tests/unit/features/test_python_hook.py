@@ -11,9 +11,10 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from features.python_file import HookError, PythonFiles
-from features.python_hook import PythonHook
-from features.python_run import HookFile
+from base.errors import HookError
+from features.hooks.calls import HookFile
+from features.hooks.python_files import PythonFiles
+from features.hooks.python_hook import PythonHook
 
 HEADER = "import numpy as np\n\n\n"
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import FileEvents, Partitioning, SortedEvents, build
-from features.build import sort as sorting
-from schemas.errors import ConfigurationError
-from tests.event_files import Row, lines, row
-from tests.transactions import handbook, transactions, write
+from base.errors import ConfigurationError
+from features.tables import FileEvents, Partitioning, SortedEvents, build
+from features.tables import sort as sorting
+from tests.support.event_files import Row, lines, row
+from tests.support.transactions import handbook, transactions, write
 
 ROWS = 500
 

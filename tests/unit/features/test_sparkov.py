@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from base.errors import ConfigurationError
+from base.yaml_document import Document
 from features.definition import FeatureSet, load_feature_set
-from features.definition.document import Document
 from features.definition.spec import KINDS, WINDOW_KEYS, FeaturesFile, FeatureSpec
-from features.event_file import EventFile
-from features.history.log_state import LogState
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
+from features.tables.event_records import EventFile
 from features.windows.window import Across, Aggregate
 from schemas.batch import Decoded, EventBatch, Kind
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import T0, longs, records, strings
 
 ROOT = Path(__file__).parents[3]

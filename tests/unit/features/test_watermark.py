@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import FileEvents, build
-from features.build.swept import SweptStore
+from base.errors import ConfigurationError
+from features.compute.matrix import count_flags
 from features.definition import FeatureSet
-from features.explain import Explainer
-from features.history.log_state import LogState
 from features.history.watermark import UNKNOWN, advance
-from features.matrix import count_flags
+from features.history.watermarks import LogState
+from features.inspect.explain import Explainer
 from features.store.memory import MemoryStore
+from features.tables import FileEvents, build
+from features.tables.swept_store import SweptStore
 from schemas.batch import EventBatch, Kind
-from schemas.errors import ConfigurationError
 from tests.unit.features import making
 from tests.unit.features.making import EVENTS, T0, feature_set
 
@@ -251,7 +251,7 @@ def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path:
 def test_what_a_wild_event_wrote_is_kept_and_all_else_is_swept_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.build.swept._FEW", 10)
+    monkeypatch.setattr("features.tables.swept_store._FEW", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:
@@ -259,7 +259,7 @@ def test_what_a_wild_event_wrote_is_kept_and_all_else_is_swept_as_ever(
         stores[-1]._due = 10
         return stores[-1]
 
-    monkeypatch.setattr("features.build.run.SweptStore", make)
+    monkeypatch.setattr("features.tables.builder.SweptStore", make)
     made = feature_set(tmp_path, HEAD + COUNT)
     days = 400
     times = [T0 + day * DAY for day in range(days)]

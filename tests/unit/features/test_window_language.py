@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.definition.spec import MICROSECONDS
 from features.history.layout import Keeps
 from features.windows.window import Across, Window
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, feature_set, write_pipeline
 
 DAY = MICROSECONDS["d"]

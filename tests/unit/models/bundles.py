@@ -10,7 +10,7 @@ from typing import Any
 
 import xgboost as xgb
 
-from models.bundle.document import Document
+from models.bundle.model_file import Document
 from models.bundle.trees import Trees
 
 

@@ -15,10 +15,9 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError, CudaUnusableError, DeviceLostError
 from models.backend import NonFiniteFeatureError, available_threads, cuda, open_backend
-from models.backend.cuda import CudaUnusableError
 from models.bundle import Bundle, load_bundle
-from schemas.errors import ConfigurationError, DeviceLostError
 from tests.unit.models.small_model import NAMES, matrix_of
 
 ROOT = Path(__file__).parents[3]

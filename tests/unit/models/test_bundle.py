@@ -14,16 +14,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import (
-    Bundle,
-    BundleRefusedError,
-    FeatureRef,
-    load,
-    load_bundle,
-    sums,
-    write_bundle,
-)
-from schemas.errors import ConfigurationError
+from base.errors import BundleRefusedError, ConfigurationError
+from models.bundle import Bundle, FeatureRef, load, load_bundle, sums, write_bundle
 from tests.unit.models.bundles import edit_model, sum_again
 from tests.unit.models.small_model import (
     NAMES,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError, load_bundle
-from models.bundle.document import Document
+from base.errors import BundleRefusedError
+from models.bundle import load_bundle
+from models.bundle.model_file import Document
 from models.bundle.trees import check_trees
 from models.bundle.ubj import parse_ubj
 from tests.unit.models.bundles import edit_model, sum_again, trees_in

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleRefusedError, load_bundle, sums
-from tests.unit.models.flips import Flipper, contents_of, flipped, small_bundle
+from base.errors import BundleRefusedError
+from models.bundle import load_bundle, sums
+from tests.commands.flips import Flipper, contents_of, flipped, small_bundle
 
 SEED, FLIPS, ON_DISK = 20261124, 20, 300
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError
+from base.errors import BundleRefusedError
 from models.bundle.pack import read_model
 from tests.unit.models.small_model import NAMES, labels_of, matrix_of
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError, Golden, load_bundle, write_bundle
+from base.errors import BundleRefusedError
+from models.bundle import Golden, load_bundle, write_bundle
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.golden import check_margins
 from models.training import fit

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleRefusedError, Location, location, resolve
+from base.errors import BundleRefusedError
+from models.bundle import Location, location, resolve
 
 
 @pytest.fixture

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import (
-    BundleRefusedError,
-    Knots,
-    Trained,
-    load_bundle,
-    read_manifest,
-    write_bundle,
-)
+from base.errors import BundleRefusedError
+from models.bundle import Knots, Trained, load_bundle, read_manifest, write_bundle
 from tests.unit.models.bundles import edit_manifest, sum_again
 from tests.unit.models.small_model import NAMES, feature_set
 

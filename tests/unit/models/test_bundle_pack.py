@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
+from base.errors import BundleRefusedError
 from models.backend import open_backend
-from models.bundle import BundleRefusedError, FeatureRef, load_bundle, read_manifest
+from models.bundle import FeatureRef, load_bundle, read_manifest
 from models.bundle.golden import score
 from models.bundle.pack import Names, Packed, checked_model, pack_model
 from models.calibration import logistic
@@ -336,7 +337,7 @@ def test_a_model_that_ends_its_process_ends_the_childs_and_not_this_one(
 ) -> None:
     trained(tmp_path / "model.ubj")
     crash = [sys.executable, "-c", "import os; os.abort()"]
-    monkeypatch.setattr("models.bundle.process.COMMAND", crash)
+    monkeypatch.setattr("models.sandbox.process.COMMAND", crash)
     monkeypatch.setattr("models.bundle.pack.read_model", None)
     with pytest.raises(BundleRefusedError, match=r"model\.ubj: loading it ended .* with SIGABRT"):
         pack(tmp_path / "model.ubj", GENERATE)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError, facts, load_bundle, write_bundle
+from base.errors import BundleRefusedError
+from models.bundle import facts, load_bundle, write_bundle
 from models.bundle.trees import check_trees
 from tests.unit.models.bundles import edit_model, trees_in, trees_of
 from tests.unit.models.small_model import NAMES, feature_set, matrix_of

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import BundleRefusedError, Limits, load_bundle, verify
+from base.errors import BundleRefusedError
+from models.bundle import Limits, load_bundle, verify
 from tests.unit.models.bundles import edit_manifest, edit_model, sum_again, trees_in
 from tests.unit.models.small_model import NAMES, FakeFeatureSet, feature_set, reference
 
-process: Any = importlib.import_module("models.bundle.process")
+process: Any = importlib.import_module("models.sandbox.process")
 FEATURES = feature_set(*NAMES).features
 
 
@@ -210,7 +211,7 @@ def in_the_child(
     change: statements before it begins; a `prove` that they define takes the place of its own.
     """
     code = (
-        f"import models.bundle_child as child\n{change}\n"
+        f"import models.sandbox.child as child\n{change}\n"
         "child.prove = globals().get('prove', child.prove)\nchild.main()"
     )
     ended = subprocess.run(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from models.bundle import BundleRefusedError, load_bundle, write_bundle
+from base.errors import BundleRefusedError
+from models.bundle import load_bundle, write_bundle
 from models.training import fit
 from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
 

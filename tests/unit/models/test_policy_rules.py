@@ -14,10 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from models.policy import Rules, load_policy
 from schemas.batch import EventBatch
-from schemas.errors import ConfigurationError
 from tests.unit.features.making import EVENTS, booleans, doubles, events, feature_set, strings
 
 # Flags by bit: lookup missing, stale, invalid; late, duplicate, history capped; python failed.

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.errors import ConfigurationError
 from models.training.folds import Lengths, Span, earlier_folds, make_fold
 from models.training.plan import Plan, make_plan
 from models.training.spans import folds_by_span
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
-from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
 WEEKS = Lengths(train=7, delay=7, assess=7)

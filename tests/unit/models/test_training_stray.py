@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.errors import ConfigurationError
 from models.training.plan import make_plan
 from models.training.stray import find_apart
 from models.training.table import TrainingTable
 from models.training.told import warnings_of
 from models.training.train import Wishes, train
-from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
 SOON = Wishes(tries=1, threads=1, forest=1)

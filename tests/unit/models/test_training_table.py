@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.build import FileEvents, build
+from base.errors import ConfigurationError
 from features.definition import load_feature_set
+from features.tables import FileEvents, build
 from models.training.table import METADATA, UNKNOWN, TrainingTable
-from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, NAMES, START, simulated, write_table
 
 HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
+from base.errors import ConfigurationError, CudaUnusableError
 from models.backend import open_backend
-from models.backend.cuda import CudaUnusableError
 from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
@@ -31,7 +31,6 @@ from models.training.table import TrainingTable
 from models.training.told import learned_from, warnings_of
 from models.training.train import Training, Wishes, train
 from models.training.write import Wanted, write_training
-from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None

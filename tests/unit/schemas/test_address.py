@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.address import mask_addresses, shown_address
+from base.address import mask_addresses, shown_address
 
 NOISE = st.text("ab1@/:?#%&=+ .,;'\"()<>[]{}\\\\|~-_\u00e9", max_size=8)
 

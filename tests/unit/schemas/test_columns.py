@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
-from schemas.columns import FEW
-from schemas.cursor import OVERLONG, PADDING, Bodies
-from schemas.decode import Decoder
-from schemas.errors import ErrorCode, RecordError
-from schemas.framing import SchemaId
-from schemas.plan import LONG_MAX, LONG_MIN, SkipLong
-from schemas.rows import BodyError, RowReader
-from schemas.types import Type, parse_record_schema
+from base.errors import BodyError, ErrorCode, RecordError
+from schemas.avro.column_decoder import FEW
+from schemas.avro.cursor import OVERLONG, PADDING, Bodies
+from schemas.avro.decoder import Decoder
+from schemas.avro.row_decoder import RowReader
+from schemas.avro.steps import LONG_MAX, LONG_MIN, SkipLong
+from schemas.avro.types import Type, parse_record_schema
+from schemas.registry.framing import SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 100

@@ -12,10 +12,10 @@ from uuid import UUID
 import fastavro
 import pytest
 
+from base.errors import ConfigurationError, ErrorCode
+from schemas.avro.steps import MAX_NESTED
 from schemas.batch import Decoded, Kind
-from schemas.errors import ConfigurationError, ErrorCode
-from schemas.files import count_rows, read_events
-from schemas.plan import MAX_NESTED
+from schemas.files.read import count_rows, read_events
 
 SYNC = b"0123456789abcdef"
 NODE = {

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 import schemas
-from schemas.columns import FEW
-from schemas.decode import Decoder
-from schemas.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
-from schemas.framing import VALUE_SCHEMA_HEADER, SchemaId
-from schemas.types import Type, parse_record_schema
+from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
+from schemas.avro.column_decoder import FEW
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_record_schema
+from schemas.registry.framing import VALUE_SCHEMA_HEADER, SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")

@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from base.errors import ErrorCode
+from schemas.avro.column_decoder import FEW
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_writer_schema
 from schemas.batch import Decoded
-from schemas.columns import FEW
-from schemas.decode import Decoder
-from schemas.errors import ErrorCode
-from schemas.framing import SchemaId
-from schemas.types import Type, parse_writer_schema
+from schemas.registry.framing import SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 50

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError
+from schemas.avro.encode.encoder import Constant, Encoded, Field, MapOf, RecordEncoder
 from schemas.batch import Column, Kind
-from schemas.encode import Constant, Encoded, Field, MapOf, RecordEncoder
-from schemas.errors import ConfigurationError
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 INTS = st.integers(-(2**31), 2**31 - 1)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError
+from schemas.avro.encode.encoder import Field, ListOf, RecordEncoder
 from schemas.batch import Column, Kind
-from schemas.encode import Field, ListOf, RecordEncoder
-from schemas.errors import ConfigurationError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", max_size=300)
 FLOATS = st.floats(width=32)

@@ -23,10 +23,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
-from schemas.errors import ConfigurationError
-from schemas.file_values import to_column
-from schemas.files import count_rows, read_events
+from schemas.files.read import count_rows, read_events
+from schemas.files.values import to_column
 from tests.unit.schemas import avro_cases as avro
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ErrorCode, RecordError
+from schemas.avro.cursor import PADDING, Bodies
 from schemas.batch import Headers
-from schemas.cursor import PADDING, Bodies
-from schemas.errors import ErrorCode, RecordError
-from schemas.framing import VALUE_SCHEMA_HEADER, Frame, Group, Layout, SchemaId, group, unframe
+from schemas.registry.framing import (
+    VALUE_SCHEMA_HEADER,
+    Frame,
+    Group,
+    Layout,
+    SchemaId,
+    group,
+    unframe,
+)
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 MAX_BYTES = 100

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.batch import Decoded, Kind
-from schemas.files import decode_rows, read_events
+from schemas.files.read import decode_rows, read_events
 
 CARD = 4_275_982_953_449_306
 END = 2**53

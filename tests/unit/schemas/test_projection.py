@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
+from base.errors import ConfigurationError, ErrorCode, RecordError, SchemaRefusedError
+from schemas.avro.column_decoder import FEW
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import MAX_DEPTH, Type, parse_record_schema
 from schemas.batch import Kind
-from schemas.columns import FEW
-from schemas.decode import Decoder
-from schemas.definitions import SchemaRefusedError
-from schemas.errors import ConfigurationError, ErrorCode, RecordError
-from schemas.framing import SchemaId
-from schemas.types import MAX_DEPTH, Type, parse_record_schema
+from schemas.registry.framing import SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}

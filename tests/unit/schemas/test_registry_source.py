@@ -9,12 +9,12 @@ from uuid import UUID
 
 import pytest
 
-from schemas.errors import DependencyUnavailableError, ErrorCode, RecordError
-from schemas.framing import SchemaId
-from schemas.registry import NotInRegistryError, RegistryClient
-from schemas.registry_source import RegistrySchemaSource
-from schemas.types import Type
-from tests.fakes import Clock
+from base.errors import DependencyUnavailableError, ErrorCode, NotInRegistryError, RecordError
+from schemas.avro.types import Type
+from schemas.registry.client import RegistryClient
+from schemas.registry.framing import SchemaId
+from schemas.registry.registry_source import RegistrySchemaSource
+from tests.support.fakes import Clock
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = json.dumps({"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]})

@@ -11,13 +11,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ErrorCode
+from schemas.avro.decoder import Decoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.round_trip import RoundTrip
+from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Column, Decoded, Kind
-from schemas.decode import Decoder
-from schemas.encode import RecordEncoder
-from schemas.errors import ErrorCode
-from schemas.framing import SchemaId
-from schemas.round_trip import RoundTrip
-from schemas.types import Type, parse_record_schema
+from schemas.registry.framing import SchemaId
 
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6)
 TEXTS = st.text(max_size=5)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from schemas import plan
-from schemas.errors import ErrorCode
-from schemas.plan import Fault, Step
-from schemas.rows import RowReader
+from base.errors import ErrorCode
+from schemas.avro import steps as plan
+from schemas.avro.row_decoder import RowReader
+from schemas.avro.steps import Fault, Step
 
 
 def read(steps: list[Step], body: bytes, slots: int = 1) -> tuple[Fault | None, list[Any]]:

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from schemas.errors import ConfigurationError, ErrorCode, RecordError
-from schemas.source import FileSchemaSource
-from schemas.types import Type
+from base.errors import ConfigurationError, ErrorCode, RecordError
+from schemas.avro.types import Type
+from schemas.registry.source import FileSchemaSource
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = {"type": "record", "name": "Event", "fields": [{"name": "id", "type": "string"}]}

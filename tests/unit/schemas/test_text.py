@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from schemas.avro.text import as_text
 from schemas.batch import Column, Kind
-from schemas.text import as_text
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,10 +13,10 @@ from typing import Any
 import fastavro
 import pytest
 
-from schemas.errors import ErrorCode, RecordError
-from schemas.framing import SchemaId
-from schemas.types import Type, parse_writer_schema
-from schemas.values import ValueReader
+from base.errors import ErrorCode, RecordError
+from schemas.avro.types import Type, parse_writer_schema
+from schemas.avro.values import ValueReader
+from schemas.registry.framing import SchemaId
 
 LABEL = json.loads((Path(__file__).parents[3] / "schemas" / "label.avsc").read_text())
 RECORD = {

@@ -8,13 +8,13 @@ from typing import Any
 import fastavro
 import pytest
 
-from schemas.columns import FEW
-from schemas.decode import Decoder
-from schemas.definitions import Definitions, SchemaRefusedError
-from schemas.errors import ErrorCode
-from schemas.framing import VALUE_SCHEMA_HEADER, SchemaId
-from schemas.plan import MAX_NESTED
-from schemas.types import Type, parse_record_schema, parse_writer_schema
+from base.errors import ErrorCode, SchemaRefusedError
+from schemas.avro.column_decoder import FEW
+from schemas.avro.decoder import Decoder
+from schemas.avro.definitions import Definitions
+from schemas.avro.steps import MAX_NESTED
+from schemas.avro.types import Type, parse_record_schema, parse_writer_schema
+from schemas.registry.framing import VALUE_SCHEMA_HEADER, SchemaId
 from tests.unit.schemas import avro_cases as avro
 
 READER = {"type": "record", "name": "E", "fields": [{"name": "f", "type": "string"}]}

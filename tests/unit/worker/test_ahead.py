@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from structlog.testing import capture_logs
 
-from tests.loop_bench import Bench
-from worker.ahead import MOST, RECENT, AheadShare
-from worker.health import Health
+from tests.support.loop_harness import Bench
+from worker.process.ahead import MOST, RECENT, AheadShare
+from worker.process.health import Health
 
 
 def events(ahead: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

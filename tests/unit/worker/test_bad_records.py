@@ -1,4 +1,4 @@
-"""Bad records through the stations: each its own dead letter, no neighbour touched."""
+"""Bad records through the stages: each its own dead letter, no neighbour touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from features.store.memory import MemoryStore
 from schemas.batch import Records
-from tests.payments import (
+from tests.support.payments import (
     MAX_OUTPUT_BYTES,
     BadRecord,
     bad_records,
@@ -18,9 +18,9 @@ from tests.payments import (
     write_pipeline,
 )
 from worker.app import load_pipeline, make_stages
-from worker.dead_letter import HEADER_PREFIX
-from worker.publish import SizeLimits
-from worker.stages import Processed, Stages
+from worker.delivery.publish import SizeLimits
+from worker.stages.dead_letter import HEADER_PREFIX
+from worker.stages.stages import Processed, Stages
 
 BAD = [*bad_records(), output_too_large()]
 MUTATED = 100_000

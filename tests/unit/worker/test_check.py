@@ -14,25 +14,25 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 from typer.testing import CliRunner
 
-from features.store.redis import StoreInfo
-from schemas.errors import (
+from base.errors import (
     ConfigurationError,
     DependencyUnavailableError,
     ErrorCode,
     RecordError,
 )
-from tests.fake_registry import FakeRegistry, Odd, answer, serving
-from tests.healthy import edit, healthy_pipeline
-from worker.checks import examine as examine_module
-from worker.checks import group, model, wire
-from worker.checks.brokers import Cluster, check_bounds, judge_cluster
-from worker.checks.examine import examine
-from worker.checks.files import Files, read_files
-from worker.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
-from worker.checks.group import Group, judge_group, judge_start
-from worker.checks.sample import judge_errors, judge_keys, judge_lookup
-from worker.checks.store import judge_store
-from worker.checks.topics import (
+from features.store.redis import StoreInfo
+from tests.support.fake_registry import FakeRegistry, Odd, answer, serving
+from tests.support.healthy import edit, healthy_pipeline
+from tools.checks import examine as examine_module
+from tools.checks import group, model, wire
+from tools.checks.brokers import Cluster, check_bounds, judge_cluster
+from tools.checks.examine import examine
+from tools.checks.files import Files, read_files
+from tools.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
+from tools.checks.group import Group, judge_group, judge_start
+from tools.checks.sample import judge_errors, judge_keys, judge_lookup
+from tools.checks.store import judge_store
+from tools.checks.topics import (
     DEAD_LETTERS,
     INPUT,
     OUTPUT,
@@ -41,15 +41,15 @@ from worker.checks.topics import (
     judge_size,
     judge_topics,
 )
-from worker.checks.wire import check_scores, check_writers
-from worker.cli import commands
-from worker.cli.check import check
-from worker.cli.findings import lines
-from worker.cli.run import run as start
-from worker.note import Note
+from tools.checks.wire import check_scores, check_writers
+from tools.cli import commands
+from tools.cli.check import check
+from tools.cli.findings import lines
+from tools.cli.run import run as start
+from worker.consume.note import Note
+from worker.consume.start_offsets import Committed
+from worker.consume.topics import InputTopic
 from worker.settings import WorkerSettings
-from worker.starts import Committed
-from worker.topics import InputTopic
 
 INPUT_TOPIC = InputTopic("in", "id-1", 2, None)
 
@@ -907,7 +907,7 @@ def test_the_start_says_all_that_fails_as_check_does(
     edit(folder / "features.yaml", _set("nosuch", "events", "id"))
     edit(folder / "policy.yaml", _set("", "version"))
     shutil.rmtree(folder / "model")
-    monkeypatch.setattr("worker.logs.configure_logs", lambda *_: None)
+    monkeypatch.setattr("worker.process.logs.configure_logs", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["fraud-worker", "run", "--pipeline", str(folder)])
     with pytest.raises(SystemExit) as ended:
         commands.main()

@@ -9,9 +9,9 @@ import pytest
 
 from schemas.batch import EventBatch, Kind
 from tests.unit.features import making
-from worker.checks import sample
-from worker.checks.event_time import RECORD_TIMES, TIMES, check_times, checks
-from worker.checks.finding import Finding, State
+from tools.checks import sample
+from tools.checks.event_time import RECORD_TIMES, TIMES, check_times, checks
+from tools.checks.finding import Finding, State
 
 HOUR_MS = 3_600_000
 HEAD = making.EVENTS.replace("  time: at\n", "  time: at\n  partition_key: card\n")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import load_feature_set
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError
-from tests.healthy import edit, healthy_pipeline
-from tests.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
-from worker.checks import histories
-from worker.checks.examine import examine
-from worker.checks.files import read_files
-from worker.checks.finding import Finding, State
-from worker.checks.histories import (
+from tests.support.healthy import edit, healthy_pipeline
+from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
+from tools.checks import histories
+from tools.checks.examine import examine
+from tools.checks.files import read_files
+from tools.checks.finding import Finding, State
+from tools.checks.histories import (
     COVERAGE,
     REBUILD,
     STATE,
@@ -26,13 +26,13 @@ from worker.checks.histories import (
     check_state,
     judge_windows,
 )
+from worker.consume.note import Note
+from worker.consume.start_offsets import Committed
+from worker.consume.topics import InputTopic
 from worker.histories.place import claim_of
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
-from worker.note import Note
 from worker.settings import load_settings
-from worker.starts import Committed
-from worker.topics import InputTopic
 
 _DAY_MS = 86_400_000
 TOPIC = InputTopic("in", "id-1", 1, 30 * _DAY_MS)

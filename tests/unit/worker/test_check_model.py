@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from models.bundle import Location
-from tests.healthy import edit, healthy_pipeline
+from tests.support.healthy import edit, healthy_pipeline
+from tools.checks import model
+from tools.checks.files import read_files
+from tools.checks.finding import Finding, State
 from worker.app import load_pipeline
-from worker.checks import model
-from worker.checks.files import read_files
-from worker.checks.finding import Finding, State
 
-process: Any = importlib.import_module("models.bundle.process")
+process: Any = importlib.import_module("models.sandbox.process")
 
 
 def findings_of(folder: Path) -> list[Finding]:

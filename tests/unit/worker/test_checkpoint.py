@@ -10,17 +10,12 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.fakes import FakeConsumer, FakeMessage, FakeProducer, Sent, kafka_error
-from worker.checkpoint import AtLeastOnce, ExactlyOnce
-from worker.errors import (
-    BatchAbortedError,
-    DeliveryError,
-    DeliveryFatalError,
-    OutcomeUnknownError,
-    RecordsRefusedError,
-)
-from worker.publish import Outbox, Parcel, SizeLimits
-from worker.watchdog import Watchdog
+from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
+from tests.support.fakes import FakeConsumer, FakeMessage, FakeProducer, Sent, kafka_error
+from worker.delivery.checkpoint import AtLeastOnce, ExactlyOnce
+from worker.delivery.publish import Outbox, Parcel, SizeLimits
+from worker.delivery.reports import RecordsRefusedError
+from worker.process.watchdog import Watchdog
 
 NOTES = {0: "note of 0", 2: "note of 2"}
 OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, NOTES)

@@ -18,13 +18,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from schemas.errors import ConfigurationError
-from tests.event_files import lines, row
-from tests.healthy import edit, healthy_pipeline
-from worker.cli.commands import app
-from worker.cli.score import score
+from base.errors import ConfigurationError
+from tests.support.event_files import lines, row
+from tests.support.healthy import edit, healthy_pipeline
+from tools.cli.commands import app
+from tools.cli.score import score
 
-PROGRAM = [sys.executable, "-c", "from worker.cli import commands; commands.main()"]
+PROGRAM = [sys.executable, "-c", "from tools.cli import commands; commands.main()"]
 
 
 def run(*arguments: object, **environment: str) -> Any:

@@ -19,20 +19,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
+from base.errors import ConfigurationError
 from models.training.metrics import card_precision
 from schemas.batch import Records
-from schemas.errors import ConfigurationError
-from tests.scores import Score
-from worker.cli.commands import app
-from worker.compare.comparison import Comparison, compare
-from worker.compare.measures import rank_correlation, stability_index
-from worker.compare.page import comparison_page
-from worker.compare.scores import Vocabulary
-from worker.compare.side import Period, ScoreReader, Side
-from worker.compare.truth import truth
+from tests.support.scores import Score
+from tools.cli.commands import app
+from tools.compare.comparison import Comparison, compare
+from tools.compare.measures import rank_correlation, stability_index
+from tools.compare.page import comparison_page
+from tools.compare.scores import Vocabulary
+from tools.compare.side import Period, ScoreReader, Side
+from tools.compare.truth import truth
+from worker.schema_sources import framed
 from worker.settings import Kafka, WorkerSettings
 from worker.settings.sections import Model, Wire
-from worker.wire import framed
 
 DAY = 86_400_000_000
 BEGIN = 17_000 * DAY

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.errors import ErrorCode, RecordError
 from schemas.batch import Headers, Position, Records
-from schemas.errors import ErrorCode, RecordError
-from worker.dead_letter import (
+from worker.stages.dead_letter import (
     FORMER_PREFIX,
     HEADER_PREFIX,
     LARGEST_OVERSIZE_BYTES,

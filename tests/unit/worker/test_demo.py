@@ -14,22 +14,22 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.bundle import load_bundle
-from schemas.errors import ConfigurationError
-from tests.fakes import FakeMessage
-from worker.dead_letter import HEADER_PREFIX
-from worker.demo import audit as audit_module
-from worker.demo import run as run_module
-from worker.demo.audit import Parts, Verdict, audit
-from worker.demo.player import Played
-from worker.demo.prepare import HISTORY_DAYS, own_file, simulate_files
-from worker.demo.run import Play, run_demo
-from worker.demo.scores import Scores
-from worker.demo.screen import summary
-from worker.demo.simulator import simulate
-from worker.demo.training import train, training_rows
-from worker.demo.watch import Arrivals
+from tests.support.fakes import FakeMessage
+from tools.demo import audit as audit_module
+from tools.demo import run as run_module
+from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.player import Played
+from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
+from tools.demo.run import Play, run_demo
+from tools.demo.scores import Scores
+from tools.demo.screen import summary
+from tools.demo.simulator import simulate
+from tools.demo.training import train, training_rows
+from tools.demo.watch import Arrivals
+from worker.stages.dead_letter import HEADER_PREFIX
 
 DAY = 86_400_000_000
 HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"

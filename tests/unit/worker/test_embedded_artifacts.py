@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from worker.embedded import artifacts
-from worker.embedded.artifacts import Artifact, fetched, read_list
+from base.errors import ConfigurationError, DependencyUnavailableError
+from tools.embedded import artifacts
+from tools.embedded.artifacts import Artifact, fetched, read_list
 
 CONTENT = {"one-1.0.jar": b"first", "two-2.0-all.tar.gz": b"second"}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigurationError
-from worker.cli import dev
-from worker.embedded import detached
+from base.errors import ConfigurationError
+from tools.cli import dev
+from tools.embedded import detached
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigurationError
-from worker.embedded.java import find_java
+from base.errors import ConfigurationError
+from tools.embedded.java import find_java
 
 
 def runtime(folder: Path, version: str, release: str) -> Path:

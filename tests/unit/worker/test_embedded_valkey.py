@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigurationError
-from worker.embedded.valkey import Valkey
+from base.errors import ConfigurationError
+from tools.embedded.valkey import Valkey
 
 
 def test_without_the_package_a_server_on_the_path_serves(

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.matrix import Enriched
+from features.compute.matrix import Enriched
 from models.reasons import Explained
 from schemas.batch import Column, EventBatch, Headers, Kind, Records
-from worker.decide import Decided
-from worker.encode import Encode, Extras, Provenance
-from worker.score import Model, Scored
-from worker.wire import framed, score_schema
+from worker.schema_sources import framed, score_schema
+from worker.stages.decide import Decided
+from worker.stages.encode import Encode, Extras, Provenance
+from worker.stages.score import Model, Scored
 
 SCHEMA = fastavro.parse_schema(score_schema())
 PREFIX = framed(2)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError, DeviceLostError
-from worker.cli import commands
-from worker.errors import DeliveryFatalError
+from base.errors import (
+    ConfigurationError,
+    DeliveryFatalError,
+    DependencyUnavailableError,
+    DeviceLostError,
+)
+from tools.cli import commands
 
 
 @pytest.mark.parametrize(

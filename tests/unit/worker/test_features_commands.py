@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from features.definition import load_feature_set
-from features.definition.words import describe, duration, number
+from features.inspect.describe import describe, duration, number
 from tests.unit.features.making import EVENTS, write_pipeline
-from worker.cli.features import app
-from worker.exit_codes import ExitCode
+from tools.cli.features import app
+from worker.process.exit_codes import ExitCode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SPARKOV = EXAMPLES / "sparkov" / "features.yaml"

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from features.build import FileEvents
-from features.explain import Explainer
-from features.state import ShownHistory, ShownLabel, ShownMember
+from base.errors import ConfigurationError
+from features.inspect.explain import Explainer
+from features.inspect.state import ShownHistory, ShownLabel, ShownMember
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError
-from tests.event_files import Row, lines, row
-from tests.healthy import edit, healthy_pipeline
-from tests.transactions import SET, handbook, transactions, write
-from worker.cli.features import app
-from worker.cli.features.explain import _tables
-from worker.cli.features.state import _table
+from features.tables import FileEvents
+from tests.support.event_files import Row, lines, row
+from tests.support.healthy import edit, healthy_pipeline
+from tests.support.transactions import SET, handbook, transactions, write
+from tools.cli.features import app
+from tools.cli.features.explain import _tables
+from tools.cli.features.state import _table
 
 
 def run(*arguments: object) -> Result:
@@ -300,7 +300,7 @@ def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events
 def test_pandas_is_spared_but_not_forbidden() -> None:
     program = """
 import sys
-from worker.cli.features.without_pandas import spare_pandas
+from tools.cli.features.without_pandas import spare_pandas
 spare_pandas()
 import pyarrow
 pyarrow.array(["a"])
@@ -315,8 +315,8 @@ assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
 def test_a_table_of_files_waits_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     program = f"""
 import sys
-from worker.cli.commands import app
-from schemas.errors import ConfigurationError
+from tools.cli.commands import app
+from base.errors import ConfigurationError
 try:
     app(["features", "build", "--set", {str(SET)!r}, "--events", "none.parquet", "--out", "t.parquet"])
 except ConfigurationError as error:

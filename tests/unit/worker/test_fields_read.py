@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from schemas.batch import Records
-from tests.healthy import edit, healthy_pipeline
+from tests.support.healthy import edit, healthy_pipeline
+from tools.checks.files import read_files
+from tools.checks.finding import State
+from tools.checks.sample import RECORDS, check_sample
+from tools.checks.wire import check_writers
+from tools.topics.events import LogEvents
+from tools.topics.log import TopicLog
 from worker.app import load_pipeline
-from worker.checks.files import read_files
-from worker.checks.finding import State
-from worker.checks.sample import RECORDS, check_sample
-from worker.checks.wire import check_writers
-from worker.decode import Decode
-from worker.reading.events import LogEvents
-from worker.reading.log import TopicLog
-from worker.wire import framed
+from worker.schema_sources import framed
+from worker.stages.decode import Decode
 
 OLDER = 7
 EVENT = {

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from schemas.errors import ConfigurationError
-from tests.event_files import Row, lines, row
-from tests.healthy import edit, healthy_pipeline
-from tests.transactions import SET, transactions, write
-from worker.cli.commands import app as commands
-from worker.cli.features import app
+from base.errors import ConfigurationError
+from tests.support.event_files import Row, lines, row
+from tests.support.healthy import edit, healthy_pipeline
+from tests.support.transactions import SET, transactions, write
+from tools.cli.commands import app as commands
+from tools.cli.features import app
 
 ROWS = 300
 

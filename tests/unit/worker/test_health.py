@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConfigurationError
-from tests.fakes import Clock
-from worker.health import Health, HealthServer
-from worker.metrics import REGISTRY
+from base.errors import ConfigurationError
+from tests.support.fakes import Clock
+from worker.process.health import Health, HealthServer
+from worker.process.metrics import REGISTRY
 
 NOT_JOINED = "has not joined the consumer group yet"
 

@@ -13,17 +13,22 @@ from typing import Any
 
 import pytest
 
+from base.errors import (
+    BatchAbortedError,
+    ConfigurationError,
+    DependencyUnavailableError,
+    StoreAwayError,
+)
+from features.compute.matrix import Writes
 from features.definition import FeatureSet, load_feature_set
-from features.history.identity import KEY_BYTES
 from features.history.namespace import Namespace, record_key
-from features.matrix import Writes
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from tests.healthy import edit
-from tests.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
+from features.values.hash64 import KEY_BYTES
+from tests.support.healthy import edit
+from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
 from worker.app import load_pipeline
-from worker.errors import BatchAbortedError, StoreAwayError
+from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
 from worker.histories.place import Place, claim_of, expiry_ms, refuse_split
 from worker.histories.record import (
@@ -32,9 +37,8 @@ from worker.histories.record import (
     read_record,
 )
 from worker.histories.state import Claim, claim, source_of
-from worker.metrics import REGISTRY
-from worker.topics import InputTopic, retention_of
-from worker.watchdog import Watchdog
+from worker.process.metrics import REGISTRY
+from worker.process.watchdog import Watchdog
 
 NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigurationError
-from worker import http_server
-from worker.http_server import MAX_CONNECTIONS, Answer, HttpServer
+from base.errors import ConfigurationError
+from worker.process import http_server
+from worker.process.http_server import MAX_CONNECTIONS, Answer, HttpServer
 
 ROOT = Path(__file__).parents[3]
 HALF_OPEN = b"GET /ok HTTP/1.1\r\nHost: x\r\nX-Slow: "
@@ -214,7 +214,7 @@ def test_aborts_leave_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_process_without_descriptors_answers_once_it_has_some() -> None:
     """64 connections are more than the child's limit lets it accept."""
     program = (
-        "from worker.http_server import *\n"
+        "from worker.process.http_server import *\n"
         "server = HttpServer('127.0.0.1', 0, lambda path: Answer(200, b'fine\\n'))\n"
         "server.start()\n"
         "print(server.port, flush=True)\n"

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.windows.window import Across
 from models.policy import Policy, load_policy
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
-from worker.cli.init import init
-from worker.init.guess import Guesses, guess
-from worker.init.leaves import read_record, words
-from worker.init.openings import OPEN, open_places
-from worker.init.write import Written, write_pipeline
+from tools.cli.init import init
+from tools.init.guess import Guesses, guess
+from tools.init.leaves import read_record, words
+from tools.init.openings import OPEN, open_places
+from tools.init.write import Written, write_pipeline
 from worker.settings import load_settings
 from worker.settings.reference import groups
 

@@ -11,14 +11,20 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
+from base.errors import (
+    BatchAbortedError,
+    DeliveryFatalError,
+    ErrorCode,
+    OutcomeUnknownError,
+    TopicReplacedError,
+)
+from schemas.avro.decoder import Decoder
 from schemas.batch import Decoded
-from schemas.decode import Decoder
-from schemas.errors import ErrorCode
-from schemas.registry import RegistryClient
-from schemas.registry_source import RegistrySchemaSource
-from tests.fake_registry import answer, serving
-from tests.fakes import FakeMessage, kafka_error
-from tests.loop_bench import (
+from schemas.registry.client import RegistryClient
+from schemas.registry.registry_source import RegistrySchemaSource
+from tests.support.fake_registry import answer, serving
+from tests.support.fakes import FakeMessage, kafka_error
+from tests.support.loop_harness import (
     AWAY,
     PATIENCE_S,
     REASON,
@@ -28,14 +34,8 @@ from tests.loop_bench import (
     raising,
     sample,
 )
-from worker.errors import (
-    BatchAbortedError,
-    DeliveryFatalError,
-    OutcomeUnknownError,
-    TopicReplacedError,
-)
-from worker.metrics import REGISTRY
-from worker.note import Note
+from worker.consume.note import Note
+from worker.process.metrics import REGISTRY
 
 
 @pytest.fixture(autouse=True)

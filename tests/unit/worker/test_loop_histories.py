@@ -10,11 +10,16 @@ import time
 import pytest
 from confluent_kafka import KafkaError
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError
-from tests.fakes import kafka_error
-from tests.loop_bench import AWAY, PATIENCE_S, Bench, first_batches, raising, sample
-from worker.errors import BatchAbortedError, OutcomeUnknownError, StoreAwayError
-from worker.topics import InputTopic
+from base.errors import (
+    BatchAbortedError,
+    ConfigurationError,
+    DependencyUnavailableError,
+    OutcomeUnknownError,
+    StoreAwayError,
+)
+from tests.support.fakes import kafka_error
+from tests.support.loop_harness import AWAY, PATIENCE_S, Bench, first_batches, raising, sample
+from worker.consume.topics import InputTopic
 
 FULL = "the online store at redis://x is out of memory"
 

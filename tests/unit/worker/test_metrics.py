@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from worker import metrics
+from worker.process import metrics
 
 DECLARED = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)

@@ -14,17 +14,17 @@ import pytest
 import xgboost as xgb
 from typer.testing import CliRunner, Result
 
+from base.errors import BundleRefusedError, ConfigurationError
 from features.definition import load_feature_set
-from models.bundle import BundleRefusedError, Knots, Location, Trained, load_bundle, write_bundle
-from schemas.errors import ConfigurationError
-from tests.event_files import lines, row
-from tests.healthy import edit, healthy_pipeline
+from models.bundle import Knots, Location, Trained, load_bundle, write_bundle
+from tests.support.event_files import lines, row
+from tests.support.healthy import edit, healthy_pipeline
 from tests.unit.models.bundles import edit_manifest
+from tools.cli.model import app
+from tools.cli.model.show import show
+from tools.replay import replay_file
 from worker.app import load_pipeline
-from worker.cli.model import app
-from worker.cli.model.show import show
-from worker.exit_codes import ExitCode
-from worker.replay import replay_file
+from worker.process.exit_codes import ExitCode
 
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:
@@ -366,7 +366,7 @@ def test_pack_refuses_with_the_option_that_helps(pipeline: Path, tmp_path: Path)
 
 def test_a_refusal_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     model = saved_model(tmp_path, ["a", "b"])
-    command = [sys.executable, "-m", "worker", "model", "pack", "--model", str(model)]
+    command = [sys.executable, "-m", "tools", "model", "pack", "--model", str(model)]
     done = subprocess.run(
         [*command, "--name", "own", "--version", "3", "--out", str(tmp_path / "o")],
         capture_output=True,

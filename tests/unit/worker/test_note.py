@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.bind import LATEST
+from features.compute.bind import LATEST
 from features.definition.spec import MAX_WATERMARK_SUPPORT
-from features.history.log_state import LogState
 from features.history.watermark import enough_to_begin
-from worker.note import Note, log_state_of
+from features.history.watermarks import LogState
+from worker.consume.note import Note, log_state_of
 
 TIMES = st.integers(-(2**63), 2**63 - 1)
 NOTES = st.builds(

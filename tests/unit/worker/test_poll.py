@@ -11,13 +11,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from schemas.errors import ConfigurationError, ErrorCode
-from tests.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
-from worker.errors import DeliveryFatalError, TopicReplacedError
-from worker.health import Health
-from worker.note import Note
-from worker.poll import Polled, Poller
-from worker.starts import Committed, Starts
+from base.errors import ConfigurationError, DeliveryFatalError, ErrorCode, TopicReplacedError
+from tests.support.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
+from worker.consume.note import Note
+from worker.consume.poll import Polled, Poller
+from worker.consume.start_offsets import Committed, Starts
+from worker.process.health import Health
 
 StartFrom = Literal["earliest", "latest", "error"]
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 import pytest
 
 from worker import kafka
+from worker.delivery.publish import SizeLimits
 from worker.kafka import TopicLimits, make_producer
-from worker.publish import SizeLimits
 from worker.settings import Kafka
 
 MOST = 1_000_000_000

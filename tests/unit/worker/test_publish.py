@@ -8,13 +8,12 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from base.errors import BatchAbortedError, ErrorCode
 from schemas.batch import Headers, Position
-from schemas.errors import ErrorCode
-from tests.fakes import FakeProducer, Sent, kafka_error
-from worker.dead_letter import HEADER_PREFIX, RECORD_OVERHEAD_BYTES, DeadLetter
-from worker.errors import BatchAbortedError
-from worker.publish import Outbox, Publisher, SizeLimits, too_large, without_key
-from worker.reports import Reports
+from tests.support.fakes import FakeProducer, Sent, kafka_error
+from worker.delivery.publish import Outbox, Publisher, SizeLimits, too_large, without_key
+from worker.delivery.reports import Reports
+from worker.stages.dead_letter import HEADER_PREFIX, RECORD_OVERHEAD_BYTES, DeadLetter
 
 LIMITS = SizeLimits(1_000_000, 1_000_000)
 LETTER = DeadLetter(

@@ -14,14 +14,14 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import FakeConsumer, FakeProducer, Sent
-from tests.loop_bench import Bench, sample
-from worker.answers import Answers
-from worker.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
-from worker.dead_letter import HEADER_PREFIX
-from worker.errors import DeliveryFatalError
-from worker.publish import SizeLimits
-from worker.watchdog import Watchdog
+from base.errors import DeliveryFatalError
+from tests.support.fakes import FakeConsumer, FakeProducer, Sent
+from tests.support.loop_harness import Bench, sample
+from worker.delivery.answers import Answers
+from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
+from worker.delivery.publish import SizeLimits
+from worker.process.watchdog import Watchdog
+from worker.stages.dead_letter import HEADER_PREFIX
 
 GUARANTEES = ["exactly_once", "at_least_once"]
 ROOMY = SizeLimits(2**20, 2**20)

@@ -1,4 +1,4 @@
-"""Replay: the scores of an event file, by the stations of the worker."""
+"""Replay: the scores of an event file, by the stages of the worker."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import fastavro
 import numpy as np
 import pytest
 
-from features.event_file import EventFile
+from base.errors import ConfigurationError
 from features.store.memory import MemoryStore
-from schemas.errors import ConfigurationError
-from tests.event_files import Make, Row, lines, row
-from tests.healthy import edit, healthy_pipeline
-from worker import replay
+from features.tables.event_records import EventFile
+from tests.support.event_files import Make, Row, lines, row
+from tests.support.healthy import edit, healthy_pipeline
+from tools import replay
+from tools.cli.score import score as score_command
+from tools.replay import Replayed, replay_file
 from worker.app import load_pipeline, make_stages
-from worker.cli.score import score as score_command
-from worker.publish import SizeLimits
-from worker.replay import Replayed, replay_file
-from worker.wire import framed, score_schema
+from worker.delivery.publish import SizeLimits
+from worker.schema_sources import framed, score_schema
 
 
 @pytest.fixture

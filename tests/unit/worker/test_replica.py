@@ -16,8 +16,8 @@ from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigurationError
-from worker.replica import claim_replica, transactional_id, transactional_prefix
+from base.errors import ConfigurationError
+from worker.process.replica import claim_replica, transactional_id, transactional_prefix
 
 HOST = socket.gethostname()
 # Short names over the characters that separate parts, or could; surrogates come of environments
@@ -88,7 +88,7 @@ def test_another_group_counts_by_itself() -> None:
 def claiming(group: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that has claimed a name, and the name."""
     code = (
-        "import sys, time\nfrom worker.replica import claim_replica\n"
+        "import sys, time\nfrom worker.process.replica import claim_replica\n"
         "with claim_replica(sys.argv[1]) as name:\n    print(name, flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from worker.exit_codes import ExitCode
-from worker.metrics import REGISTRY
+from worker.process.exit_codes import ExitCode
+from worker.process.metrics import REGISTRY
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
 

@@ -17,24 +17,24 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
+from base.errors import BundleRefusedError, ConfigurationError
 from features.store.memory import MemoryStore
 from models.backend.protocol import Backend
-from models.bundle import BundleRefusedError, load_bundle, write_bundle
+from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import Rules, load_policy
 from schemas.batch import Records
-from schemas.errors import ConfigurationError
 from tests.golden import replay
-from tests.healthy import edit, healthy_pipeline
-from tests.payments import good_record, write_pipeline
+from tests.support.healthy import edit, healthy_pipeline
+from tests.support.payments import good_record, write_pipeline
+from tools.checks.files import read_files
+from tools.checks.finding import Finding, State
+from tools.checks.reasons import check_reasons
 from worker.app import Pipeline, load_pipeline, make_stages
-from worker.checks.files import read_files
-from worker.checks.finding import Finding, State
-from worker.checks.reasons import check_reasons
-from worker.publish import SizeLimits
-from worker.serving import Serving
-from worker.stages import Processed, Stages
-from worker.wire import score_schema
+from worker.delivery.publish import SizeLimits
+from worker.schema_sources import score_schema
+from worker.stages.serving import Serving
+from worker.stages.stages import Processed, Stages
 
 ROOMY = SizeLimits(2**20, 2**20)
 SCHEMA = fastavro.parse_schema(score_schema())

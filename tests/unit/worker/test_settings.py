@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigurationError
+from base.errors import ConfigurationError
+from tools.cli import commands as command_line
 from worker.app import open_store
-from worker.cli import commands as command_line
-from worker.exit_codes import ExitCode
 from worker.kafka import client_options
-from worker.logs import configure_logs
+from worker.process.exit_codes import ExitCode
+from worker.process.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret
 from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS

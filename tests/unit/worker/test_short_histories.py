@@ -11,20 +11,20 @@ from unittest import mock
 
 import pytest
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.history import compact
-from features.history.log_state import LogState
 from features.history.namespace import Namespace, record_key
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.batch import Kind
-from schemas.errors import ConfigurationError
 from tests.unit.features import making
+from worker.consume.note import Note, log_state_of
+from worker.consume.topics import InputTopic
 from worker.histories.place import expiry_ms
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
 from worker.histories.state import Claim, claim, source_of
-from worker.note import Note, log_state_of
-from worker.topics import InputTopic
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
 CARD = frozenset({"card"})

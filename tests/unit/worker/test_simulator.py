@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from worker.demo.simulator import (
+from tools.demo.simulator import (
     CUSTOMER_DAYS,
     LARGE_AMOUNT,
     TERMINAL_DAYS,

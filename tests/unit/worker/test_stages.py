@@ -1,4 +1,4 @@
-"""The stations in their order, as one step over records."""
+"""The stages in their order, as one step over records."""
 
 from __future__ import annotations
 
@@ -14,27 +14,35 @@ import numpy as np
 import pytest
 import yaml
 
-from features.history.identity import PROCESS_KEY
-from features.history.log_state import LogState
-from features.history.namespace import Namespace
-from features.store.memory import MemoryStore
-from schemas.batch import Headers, Records
-from schemas.errors import (
+from base.errors import (
     ConfigurationError,
     DependencyUnavailableError,
     ErrorCode,
     RecordError,
 )
+from features.history.namespace import Namespace
+from features.history.watermarks import LogState
+from features.store.memory import MemoryStore
+from features.values.hash64 import PROCESS_KEY
+from schemas.batch import Headers, Records
 from tests.golden import replay
-from tests.payments import TIME_MS, bad_records, body, framed, good_record, text, write_pipeline
-from tests.windowed import NUMBER, windowed_pipeline
+from tests.support.payments import (
+    TIME_MS,
+    bad_records,
+    body,
+    framed,
+    good_record,
+    text,
+    write_pipeline,
+)
+from tests.support.windowed import NUMBER, windowed_pipeline
+from tools.replay import Serial
 from worker.app import load_pipeline, make_stages
-from worker.dead_letter import HEADER_PREFIX
+from worker.delivery.publish import SizeLimits
 from worker.histories import NoHistories
-from worker.publish import SizeLimits
-from worker.replay import Serial
-from worker.stages import Stages
-from worker.wire import score_schema
+from worker.schema_sources import score_schema
+from worker.stages.dead_letter import HEADER_PREFIX
+from worker.stages.stages import Stages
 
 ROOMY = SizeLimits(2**20, 2**20)
 STATIONS = {"decode", "enrich", "score", "decide", "explain", "encode"}
@@ -43,7 +51,7 @@ _SCHEMA = fastavro.parse_schema(score_schema())
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    """Stations that copy the header `trace`."""
+    """Stages that copy the header `trace`."""
     folder = write_pipeline(tmp_path_factory.mktemp("stages") / "pipeline", {})
     settings = yaml.safe_load((folder / "worker.yaml").read_text())
     settings["output"]["headers"] = ["trace"]

@@ -21,14 +21,14 @@ import yaml
 from structlog.testing import capture_logs
 
 from features.definition import FeatureSet, load_feature_set
-from features.history.log_state import LogState
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from models.bundle import Location, load_bundle, write_bundle
 from models.bundle.sums import MAX_FILES
 from models.training.fit import fit
 from schemas.batch import Records
-from tests.healthy import edit
-from tests.payments import (
+from tests.support.healthy import edit
+from tests.support.payments import (
     body,
     framed,
     good_record,
@@ -37,14 +37,14 @@ from tests.payments import (
     write_pipeline,
 )
 from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
-from worker import metrics
 from worker.app import load_pipeline, make_stages
-from worker.publish import SizeLimits
+from worker.delivery.publish import SizeLimits
+from worker.process import metrics
+from worker.reload import Succession, named
+from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
-from worker.swap import Succession, named
-from worker.wire import score_schema
 
-process: Any = importlib.import_module("models.bundle.process")
+process: Any = importlib.import_module("models.sandbox.process")
 SCHEMA = fastavro.parse_schema(score_schema())
 ROOMY = SizeLimits(2**20, 2**20)
 RECORDS = Records(
@@ -141,8 +141,8 @@ def test_nothing_is_read_again_as_long_as_nothing_is_named_anew(
     worker: Succession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
-    monkeypatch.setattr("worker.swap.succession.load_model", lambda *_: read.append("model"))
-    monkeypatch.setattr("worker.swap.succession.load_rules", lambda *_: read.append("policy"))
+    monkeypatch.setattr("worker.reload.reloader.load_model", lambda *_: read.append("model"))
+    monkeypatch.setattr("worker.reload.reloader.load_rules", lambda *_: read.append("policy"))
     worker.look()
     assert read == []
 
@@ -270,7 +270,7 @@ def test_whatever_a_newcomer_raises_the_old_one_serves(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.swap.load.open_backend", fail)
+    monkeypatch.setattr("worker.reload.load.open_backend", fail)
     location.promote("b")
     with capture_logs() as logs:
         worker.look()
@@ -352,7 +352,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         raise OSError("no process can be started")
 
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr("worker.swap.load.open_backend", fail)
+        patch.setattr("worker.reload.load.open_backend", fail)
         location.promote("b")
         for now[0] in (1.0, 2.0, 100.0):
             worker.look()

@@ -6,12 +6,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
-from schemas.errors import ConfigurationError
-from tests.fakes import Brokers, Clock, kafka_error
-from worker.errors import TopicReplacedError
-from worker.health import Health
-from worker.metrics import REGISTRY
-from worker.topics import Topics
+from base.errors import ConfigurationError, TopicReplacedError
+from tests.support.fakes import Brokers, Clock, kafka_error
+from worker.consume.topics import Topics
+from worker.process.health import Health
+from worker.process.metrics import REGISTRY
 
 
 class Rig:

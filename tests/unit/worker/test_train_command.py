@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from base.errors import ConfigurationError
 from models.bundle import load_bundle
 from models.policy import load_policy
 from models.training.fit import fit
-from schemas.errors import ConfigurationError
 from tests.unit.models.training_table import simulated, write_table
-from worker.cli.commands import app
+from tools.cli.commands import app
 
 DAYS = ("--from", "2018-07-25", "--until", "2018-07-31", "--folds", 2)
 

@@ -12,19 +12,19 @@ import fastavro
 import numpy as np
 import pytest
 
+from base.errors import ErrorCode, RecordError
 from schemas.batch import Headers, Records
-from schemas.errors import ErrorCode, RecordError
-from tests.fakes import FakeMessage
-from tests.payments import good_record, write_pipeline
+from tests.support.fakes import FakeMessage
+from tests.support.payments import good_record, write_pipeline
+from tools.checks.finding import State
+from tools.checks.sample import check_sample
+from tools.compare.side import read_letters
+from tools.topics.events import LogEvents
+from tools.topics.labels import LabelRecords
 from worker.app import Pipeline, load_pipeline
-from worker.checks.finding import State
-from worker.checks.sample import check_sample
-from worker.compare.side import read_letters
-from worker.dead_letter import HEADER_PREFIX
-from worker.reading.events import LogEvents
-from worker.reading.labels import LabelRecords
-from worker.records import records_of
-from worker.wire import label_schema
+from worker.consume.records import records_of
+from worker.schema_sources import label_schema
+from worker.stages.dead_letter import HEADER_PREFIX
 
 LABEL_ID = 77
 

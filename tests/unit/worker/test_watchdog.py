@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from tests.fakes import Clock
-from worker.watchdog import Watchdog
+from tests.support.fakes import Clock
+from worker.process.watchdog import Watchdog
 
 
 class Ended:

@@ -12,20 +12,20 @@ from uuid import UUID
 import pytest
 import yaml
 
-from schemas.errors import ConfigurationError, DependencyUnavailableError, RecordError
-from schemas.framing import SchemaId
-from schemas.types import Type
-from tests.fake_registry import FakeRegistry, Odd, answer, serving
+from base.errors import ConfigurationError, DependencyUnavailableError, RecordError
+from schemas.avro.types import Type
+from schemas.registry.framing import SchemaId
+from tests.support.fake_registry import FakeRegistry, Odd, answer, serving
 from worker.app import await_score_prefix
-from worker.health import Health
-from worker.settings import WorkerSettings, load_settings
-from worker.wire import (
+from worker.process.health import Health
+from worker.schema_sources import (
     WRITER_SCHEMAS,
     framed,
     schema_source,
     score_prefix,
     score_schema,
 )
+from worker.settings import WorkerSettings, load_settings
 
 GUID = UUID("0f0e0d0c-0b0a-0908-0706-050403020100")
 Load = Callable[..., WorkerSettings]

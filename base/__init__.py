@@ -1,0 +1,1 @@
+"""Errors, YAML documents and helpers that every package may use."""

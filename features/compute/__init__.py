@@ -1,0 +1,1 @@
+"""Computation of features: bind fields, read lookups and histories, fill the matrix."""

@@ -1,0 +1,57 @@
+"""Conditions on events: expressions over fields and over features as the matrix holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.compute.frame import Frame
+from features.expression import ExpressionError, compile_expression
+from features.expression.functions import Evaluate, Sort, Term
+from schemas.batch import EventBatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """A compiled condition.
+
+    paths: the fields that it reads, which decoding must give. features: those that it reads.
+    """
+
+    paths: frozenset[str]
+    features: frozenset[str]
+    _columns: Mapping[str, int]
+    _evaluate: Evaluate
+
+    def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """bool[N]: where it holds, which it does not where it is missing.
+
+        matrix: float32[N, F], of the feature set; features have the values that models see.
+        """
+        frame = Frame(batch)
+        frame.features = {
+            name: matrix[:, i].astype(np.float64) for name, i in self._columns.items()
+        }
+        with np.errstate(all="ignore"):
+            found = np.asarray(self._evaluate(frame)) == 1.0
+        return np.broadcast_to(found, (len(batch),))
+
+
+def compile_condition(
+    source: str, fields: Mapping[str, Term], features: Mapping[str, Term]
+) -> Condition:
+    """``source`` as a condition. Raises ExpressionError where it is none.
+
+    fields, features: how expressions see them, by name; features in the order of the matrix.
+    """
+    compiled = compile_expression(source, {**features, **fields})
+    term = compiled.term
+    if term.sort is not Sort.BOOLEAN:
+        raise ExpressionError(0, f"a condition is needed here, not {term.sort.value}: write x != 0")
+    # A feature may be called like the field that it is; the field is meant then.
+    of_features = compiled.names - fields.keys()
+    columns = {name: i for i, name in enumerate(features) if name in of_features}
+    return Condition(compiled.names & fields.keys(), frozenset(columns), columns, term.evaluate)

@@ -1,0 +1,124 @@
+"""A micro-batch on its way to its features: three steps, each of which another thread may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from features.compute.frame import Frame
+from features.compute.matrix import Enriched, Writes, assemble
+from features.history.namespace import Namespace
+from features.history.watermarks import LogState
+from features.lookups.lookup import STATES, Lookup, LookupReading
+from features.store.protocol import Found, OnlineStore
+from features.windows.plan import WindowPlan, WindowReading
+from features.windows.portions import Each
+from schemas.batch import EventBatch
+
+
+class Computable(Protocol):
+    """A feature, as far as it is computed. of_event: without windows.
+
+    compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def of_event(self) -> bool: ...
+    @property
+    def compute(self) -> Callable[[Frame], npt.NDArray[np.float64]]: ...
+
+
+class Definitions(Protocol):
+    """A feature set, as far as it is computed."""
+
+    @property
+    def features(self) -> Sequence[Computable]: ...
+    @property
+    def lookups(self) -> Mapping[str, Lookup]: ...
+    @property
+    def histories(self) -> WindowPlan: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def flag_names(self) -> Sequence[str]: ...
+    @property
+    def hooks(self) -> Sequence[str]: ...
+
+
+class Enriching:
+    """What follows from N events alone: the keys to be read, and who is late.
+
+    after: the log's state behind the batch.
+    """
+
+    def __init__(
+        self, feature_set: Definitions, batch: EventBatch, log: LogState, namespace: Namespace
+    ) -> None:
+        self._feature_set = feature_set
+        self._batch = batch
+        self._lookups = LookupReading(tuple(feature_set.lookups.values()), batch)
+        self._windows = WindowReading(feature_set.histories, batch, namespace, log)
+        self._key = namespace.key
+        self.after = self._windows.after
+
+    def read(self, store: OnlineStore, each: Each = map) -> Answered:
+        """Reads lookups and histories, in one trip, and computes the windows.
+
+        The store has the writes of the micro-batch before by then, and stays as it is. Raises
+        DependencyUnavailableError, and ConfigurationError where it holds something else than
+        histories.
+        """
+        lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
+        keys = [*lookups.keys, *windows.keys]
+        asks = bool(keys or lookups.hashes)
+        found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
+        looked_up = lookups.looked_up(found)
+        frame.lookups = looked_up.values
+        # Division by zero, overflow and the like have a meaning here: missing.
+        with np.errstate(all="ignore"):
+            compute(self._feature_set.features, frame, of_event=True)
+            windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
+        frame.windows = windowed.values
+        flags = looked_up.flags | windowed.flags << np.uint64(
+            len(STATES) * len(self._feature_set.lookups)
+        )
+        return Answered(self._feature_set, frame, flags, windowed.writes, self.after)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What the store's answer makes of N events: their windows, and what it has to take.
+
+    frame: with all but the features that windows go into. flags, writes, after: as ``Enriched``.
+    """
+
+    feature_set: Definitions
+    frame: Frame
+    flags: npt.NDArray[np.uint64]
+    writes: Writes
+    after: LogState
+
+    def finish(self) -> Enriched:
+        """The rest is arithmetic."""
+        made, frame, flags = self.feature_set, self.frame, self.flags.copy()
+        with np.errstate(all="ignore"):
+            compute(made.features, frame, of_event=False)
+            matrix = assemble(len(frame), [frame.features[name] for name in made.names])
+        first = len(made.flag_names) - len(made.hooks)
+        for bit, name in enumerate(made.hooks, first):
+            if name in frame.failed:
+                flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
+        return Enriched(matrix, flags, self.writes, self.after)
+
+
+def compute(features: Iterable[Computable], frame: Frame, *, of_event: bool) -> None:
+    """Puts into the frame the features of the event alone, or those that windows go into."""
+    for feature in features:
+        if feature.of_event is of_event:
+            frame.features[feature.name] = feature.compute(frame)

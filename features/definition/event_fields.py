@@ -1,0 +1,197 @@
+"""What the fields of an event mean, resolved against the reader schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from base.errors import ConfigurationError
+from base.suggest import unknown
+from base.yaml_document import Document, Location
+from features.definition.fields import SchemaFields
+from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
+from schemas.avro.paths import PathType
+from schemas.batch import Kind
+
+_INT64_MAX = 2**63 - 1
+_KEYS = "an id or key is text or a whole number"
+_TIMES = "an event time is a timestamp or a long"
+_AMOUNTS = "an amount is a number or a decimal"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldBinding:
+    """A field, by its dotted path, and what it decodes to."""
+
+    path: str
+    kind: Kind
+    scale: int = 0
+
+    def canonical(self) -> dict[str, Any]:
+        """What of it changes numbers."""
+        return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBinding:
+    """The event time. unit: s, ms, us or ns for a plain number; None for a logical time."""
+
+    path: str
+    kind: Kind
+    unit: str | None
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit by path, where the field is a plain number."""
+        return {} if self.unit is None else {self.path: self.unit}
+
+    def canonical(self) -> dict[str, Any]:
+        return {"path": self.path, "kind": self.kind.value, "unit": self.unit}
+
+
+@dataclass(frozen=True, slots=True)
+class AmountBinding:
+    """The amount. scale: digits of its minor unit; minimum: in minor units, or None."""
+
+    source: FieldBinding
+    scale: int
+    minimum: int | None
+
+    def canonical(self) -> dict[str, Any]:
+        return {**self.source.canonical(), "minor_scale": self.scale}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBinding:
+    """The label, a field of files only. delay: microseconds until it is known."""
+
+    field: str
+    delay: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """All that features.yaml says of an event.
+
+    entities: the field of each entity's key.
+    """
+
+    event_id: FieldBinding
+    event_time: TimeBinding
+    amount: AmountBinding | None
+    partition_key: FieldBinding | None
+    entities: Mapping[str, FieldBinding]
+    label: LabelBinding | None
+
+    def paths(self) -> frozenset[str]:
+        """The paths that bind() reads."""
+        fields = [self.event_id, *self.entities.values()]
+        if self.partition_key:
+            fields.append(self.partition_key)
+        if self.amount:
+            fields.append(self.amount.source)
+        return frozenset({self.event_time.path, *(field.path for field in fields)})
+
+
+def path_type(
+    document: Document,
+    location: Location,
+    path: str,
+    fields: SchemaFields,
+    takes: str = "bind a boolean, number, text, enum, time or decimal",
+) -> PathType:
+    """What ``path`` decodes to; ConfigurationError that points at ``location`` where it does not.
+
+    takes: the types that are accepted there, for the message.
+    """
+    found = fields.known.get(path)
+    if found is not None:
+        return found
+    try:
+        return fields.type_of(path)
+    except ConfigurationError as error:
+        if unusable := fields.describe_unusable(path):
+            raise document.refuse(location, f"{unusable}; {takes}") from error
+        hint = unknown("field", path, fields.known)
+        message = hint if "did you mean" in hint else str(error)
+        raise document.refuse(location, message) from error
+
+
+def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaFields) -> Bindings:
+    """The bindings of ``file``; ConfigurationError with the place of the first that fails."""
+    events = file.events
+    _check_aliases(document, events, fields)
+    entities = {
+        name: _key(document, ("entities", name), path, fields)
+        for name, path in file.entities.items()
+    }
+    partition_key = None
+    if events.partition_key is not None:
+        location: Location = ("events", "partition_key")
+        partition_key = _key(document, location, events.partition_key, fields)
+    return Bindings(
+        event_id=_key(document, ("events", "id"), events.id, fields),
+        event_time=_time(document, events.time, fields),
+        amount=_amount(document, events.amount, fields) if events.amount else None,
+        partition_key=partition_key,
+        entities=entities,
+        label=LabelBinding(events.label.field, events.label.delay) if events.label else None,
+    )
+
+
+def _key(document: Document, location: Location, path: str, fields: SchemaFields) -> FieldBinding:
+    found = path_type(document, location, path, fields, _KEYS)
+    if found.kind not in (Kind.STRING, Kind.LONG):
+        raise document.refuse(location, f"{path} is {found.kind.value}; {_KEYS}")
+    return FieldBinding(path, found.kind)
+
+
+def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
+    location: Location = ("events", "time")
+    found = path_type(document, location, time.field, fields, _TIMES)
+    if found.kind is Kind.TIME:
+        if time.unit is not None:
+            raise document.refuse(
+                (*location, "unit"),
+                f"{time.field} is a timestamp and knows its unit: remove unit",
+            )
+        return TimeBinding(time.field, found.kind, None)
+    if found.kind is not Kind.LONG:
+        raise document.refuse(location, f"{time.field} is {found.kind.value}; {_TIMES}")
+    if time.unit is None:
+        raise document.refuse(
+            location,
+            f"{time.field} is a plain number: say its unit, "
+            f"time: {{field: {time.field}, unit: ms}} (s, ms, us or ns)",
+        )
+    return TimeBinding(time.field, found.kind, time.unit)
+
+
+def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
+    location: Location = ("events", "amount")
+    found = path_type(document, location, amount.field, fields, _AMOUNTS)
+    if found.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
+        raise document.refuse(location, f"{amount.field} is {found.kind.value}; {_AMOUNTS}")
+    minimum = None
+    if amount.min is not None:
+        minor = amount.min.scaleb(amount.scale)
+        if minor != minor.to_integral_value() or abs(minor) > _INT64_MAX:
+            raise document.refuse(
+                (*location, "min"),
+                f"{amount.min} is no whole number of minor units at scale {amount.scale}",
+            )
+        minimum = int(minor)
+    source = FieldBinding(amount.field, found.kind, found.scale)
+    return AmountBinding(source, amount.scale, minimum)
+
+
+def _check_aliases(document: Document, events: EventsSpec, fields: SchemaFields) -> None:
+    label = {events.label.field} if events.label else set()
+    for path, alias in events.aliases.items():
+        location: Location = ("events", "aliases", path)
+        if path not in fields.known and path not in label:
+            hint = unknown("field", path, set(fields.known) | label)
+            raise document.refuse_key(location, fields.describe_unusable(path) or hint)
+        if alias in fields.known:
+            raise document.refuse(location, f"{alias} is itself a field of the schema")

@@ -1,0 +1,1 @@
+"""Python features: a user's functions on columns, loaded and contained."""

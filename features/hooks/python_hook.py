@@ -1,0 +1,179 @@
+"""Python hooks: a user's function on columns.
+
+A hook is code, so it can do what the language cannot promise for it: look at the neighbours of a
+row, remember the last call, raise. What the value of a row is, is therefore said here: what the
+function gives for that row alone. ``prove`` refuses a function that gives rows together anything
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from base.errors import HookError, HookRaisedError
+from features.hooks.calls import HookFile
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
+
+_ORDINARY = 144
+_MIXED = 96
+_WRITES = ("read-only", "WRITEABLE")
+"""Words of numpy's where an array is written to, or made writeable, that must not be."""
+_SPECIAL = np.array(
+    [
+        *(np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, 90.0, -180.0),
+        *(5e-324, -1e-300, 1e9, -1e9, 1e300, -1e300, np.inf, -np.inf),
+    ]
+)
+
+
+class Called(NamedTuple):
+    """values: float64[N], NaN where missing. failed: bool[N], the rows that the function refused."""
+
+    values: Floats
+    failed: Mask
+
+
+class _WrongResultError(Exception):
+    """The function returned something else than a float64 for each row."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PythonHook:
+    """A function that takes float64[N] for each argument and gives float64[N].
+
+    arguments: what each is, in the words of features.yaml.
+    """
+
+    name: str
+    file: HookFile
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+
+    def call(self, columns: Sequence[Floats]) -> Called:
+        """The values of N rows; a row that the function raises for is missing, and told."""
+        rows = len(columns[0])
+        called = Called(np.full(rows, np.nan), np.zeros(rows, dtype=np.bool_))
+        self._fill(called, columns, 0, rows)
+        return called
+
+    def _fill(self, called: Called, columns: Sequence[Floats], start: int, end: int) -> None:
+        """The rows from ``start`` to ``end``, in halves where the function raises for them all."""
+        if start == end:
+            return
+        try:
+            called.values[start:end] = self._values([column[start:end] for column in columns])
+        except (HookRaisedError, _WrongResultError):
+            if end - start == 1:
+                called.failed[start] = True
+                return
+            middle = (start + end) // 2
+            self._fill(called, columns, start, middle)
+            self._fill(called, columns, middle, end)
+
+    def prove(self) -> None:
+        """HookError unless the function gives sample rows the same bits alone and in any company.
+
+        The samples are the same each time. NaN, infinities, zeros of both signs, negative, tiny
+        and huge numbers stand alone and among others.
+        """
+        sample = _sample(len(self.arguments))
+        every = np.arange(len(sample[0]))
+        with np.errstate(all="ignore"):
+            alone = np.concatenate([self._proven(sample, every[row : row + 1]) for row in every])
+            for company, rows in _companies(every):
+                found = self._proven(sample, rows)
+                differing = np.flatnonzero(~_same_bits(found, alone[rows]))
+                if differing.size:
+                    place = int(differing[0])
+                    row = int(rows[place])
+                    raise HookError(
+                        f"{self.name} gives {float(alone[row])!r} for a row alone and "
+                        f"{float(found[place])!r} for the same row {company} "
+                        f"({self._in_words(sample, row)}); compute each row from its own values "
+                        "only, and remember nothing"
+                    )
+
+    def _proven(self, sample: list[Floats], rows: Rows) -> Floats:
+        """The values of sample rows; HookError where there are none."""
+        try:
+            return self._values([column[rows] for column in sample])
+        except _WrongResultError as error:
+            raise HookError(f"{self.name} {error}") from error
+        except HookRaisedError as raised:
+            message = f"{self.name} raises {self.file.words(raised)}"
+            text = self.file.text(raised)
+            if any(word in text for word in _WRITES):
+                raise HookError(f"{message}; arguments are not to be changed: copy them") from None
+            if len(rows) > 1:
+                raise HookError(
+                    f"{message}; it is called with a column for each argument"
+                ) from None
+            found = self._in_words(sample, int(rows[0]))
+            raise HookError(f"{message} for {found}; give nan where there is no value") from None
+
+    def _values(self, columns: list[Floats]) -> Floats:
+        """Call the function; its result as float64[N] of our own.
+
+        Raises HookRaisedError for what it raises, _WrongResultError for another result.
+        """
+        rows = len(columns[0])
+        result = self.file.run(self.function, *map(_frozen, columns))
+        is_plain = type(result) is np.ndarray  # a masked array would lose its mask
+        if not (is_plain and result.dtype == np.float64 and result.shape == (rows,)):
+            found = f"{result.dtype}{[*result.shape]}" if is_plain else type(result).__name__
+            raise _WrongResultError(f"returns {found} where it has to return float64[{rows}]")
+        own: Floats = result.copy()
+        return own
+
+    def _in_words(self, sample: list[Floats], row: int) -> str:
+        pairs = zip(self.arguments, sample, strict=True)
+        return ", ".join(f"{name} = {float(column[row])!r}" for name, column in pairs)
+
+
+def _sample(arguments: int) -> list[Floats]:
+    """float64[R] for each argument."""
+    random = np.random.default_rng(20_180_801)
+    columns = []
+    for _ in range(arguments):
+        ordinary = np.concatenate(
+            [
+                random.uniform(-180.0, 180.0, _ORDINARY // 3),
+                random.lognormal(3.0, 1.5, _ORDINARY // 3),
+                random.integers(-5, 50, _ORDINARY // 3).astype(np.float64),
+            ]
+        )
+        random.shuffle(ordinary)
+        special = random.random(_MIXED) < 0.3
+        mixed = np.where(special, random.choice(_SPECIAL, _MIXED), random.choice(ordinary, _MIXED))
+        columns.append(np.concatenate([_SPECIAL, ordinary, mixed, random.permutation(_SPECIAL)]))
+    return columns
+
+
+def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
+    """Orders of sample rows, and how each is called in a message."""
+    yield "among others", every
+    yield "when called again", every
+    yield "in another order", every[::-1]
+    yield "in another order", np.random.default_rng(7).permutation(every)
+    for start, end in ((1, len(every)), (0, 7), (3, 20), (len(every) - 33, len(every))):
+        yield "among fewer", every[start:end]
+    yield "among its likes", np.repeat(every[:32], 2)
+
+
+def _same_bits(a: Floats, b: Floats) -> Mask:
+    """bool[N]; any NaN is the same as any other, as the matrix has one NaN only."""
+    same: Mask = a.view(np.int64) == b.view(np.int64)
+    return same | (np.isnan(a) & np.isnan(b))
+
+
+def _frozen(column: Floats) -> Floats:
+    """A copy that cannot be made writeable, as bytes hold it: other features read the column."""
+    return np.frombuffer(column.tobytes(), column.dtype)

@@ -1,0 +1,116 @@
+"""What a feature set defines, in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from base.yaml_document import Document
+from features.definition.feature import Feature
+from features.definition.feature_set import FeatureSet, load_feature_set
+from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
+from features.windows.window import Across, Aggregate, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One feature in words.
+
+    kind: the key of features.yaml that makes it; of a window also its aggregate. reads: the fields
+    of the event that its value depends on. across: of a window whose entity is not that of the
+    partition key. default: what stands for a value that is not there, None where nothing can.
+    """
+
+    name: str
+    kind: str
+    definition: str
+    reads: tuple[str, ...]
+    across: str | None
+    default: float | None
+    reproducible: bool
+    fingerprint: str
+
+
+def describe(path: Path) -> tuple[FeatureSet, list[Described]]:
+    """The feature set of the features.yaml at ``path``, and its features in their order.
+
+    Raises ConfigurationError as ``load_feature_set`` does.
+    """
+    made = load_feature_set(path)
+    file = Document.read(path).validate(FeaturesFile)
+    windows = {window.name: window for window in made.windows}
+    pairs = zip(file.features, made.features, strict=True)
+    return made, [
+        _described(spec, feature, windows.get(spec.name), file) for spec, feature in pairs
+    ]
+
+
+def _described(
+    spec: FeatureSpec, feature: Feature, window: Window | None, file: FeaturesFile
+) -> Described:
+    return Described(
+        name=spec.name,
+        kind=window.aggregate.value if window else _kind(spec),
+        definition=_window(spec, window) if window else _definition(spec, file),
+        reads=tuple(sorted(feature.paths)),
+        across=None if window is None or window.across is Across.OWN else window.across.value,
+        default=window.default if window else _lookup_default(spec, file),
+        reproducible=not feature.irreproducible,
+        fingerprint=feature.fingerprint,
+    )
+
+
+def duration(microseconds: int) -> str:
+    """``7d``, ``90m``: in the largest unit that leaves a whole number."""
+    for unit, length in reversed(MICROSECONDS.items()):
+        if microseconds % length == 0:
+            return f"{microseconds // length}{unit}"
+    return f"{microseconds}us"
+
+
+def number(value: float | None) -> str:
+    """A default as features.yaml has it, "" for none."""
+    if value is None:
+        return ""
+    return "nan" if math.isnan(value) else f"{value:.15g}"
+
+
+def _kind(spec: FeatureSpec) -> str:
+    return next(kind for kind in KINDS if getattr(spec, kind) is not None)
+
+
+def _definition(spec: FeatureSpec, file: FeaturesFile) -> str:
+    if spec.category is not None:
+        some = ", ".join(map(str, spec.category.values[:3]))
+        more = len(spec.category.values) - 3
+        listed = f"{some}, … ({more} more)" if more > 0 else some
+        return f"{spec.category.field}: {listed}{', other' if spec.category.other else ''}"
+    if spec.python is not None:
+        return f"{spec.python}({', '.join(map(str, spec.args or ()))})"
+    if spec.lookup is not None:
+        return f"{spec.lookup} by {file.lookups[spec.lookup.partition('.')[0]].by}"
+    return " ".join((spec.expr or spec.field or "").split())
+
+
+def _window(spec: FeatureSpec, window: Window) -> str:
+    words = window.aggregate.value.replace("_", " ")
+    if spec.of is not None:
+        words += f"{' values' if window.aggregate is Aggregate.DISTINCT else ''} of {spec.of}"
+    if spec.scale is not None:
+        words += f" to {spec.scale} digits"
+    words += f" by {window.entity} over {duration(window.over)}"
+    if window.delay:
+        words += f", delay {duration(window.delay)}"
+    if spec.where is not None:
+        words += f", where {' '.join(spec.where.split())}"
+    if spec.include_current is not None and not window.delay:
+        words += f", {'with' if window.include_current else 'without'} the event itself"
+    return words
+
+
+def _lookup_default(spec: FeatureSpec, file: FeaturesFile) -> float | None:
+    if spec.lookup is None:
+        return None
+    lookup, _, value = spec.lookup.partition(".")
+    return file.lookups[lookup].values[value].default

@@ -1,0 +1,250 @@
+"""What one value of one feature was made from."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from base.errors import ConfigurationError
+from base.suggest import unknown
+from base.yaml_document import Document
+from features.definition.spec import FeaturesFile, FeatureSpec
+from features.expression.syntax import Source
+from features.inspect.describe import describe
+from features.loading import KnownLabels
+from features.tables import Events, HistoryRun
+from features.windows.order import InputTimes
+from features.windows.trace import Traced
+from features.windows.window import Aggregate, Window
+from schemas.avro.text import as_text
+from schemas.batch import EventBatch
+
+Ids = Mapping[tuple[int, int], str]
+"""Event ids by partition and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An event that a window counted.
+
+    time: microseconds. value: what the window aggregates, None where it has none. fraud: as labels
+    said by then, None where the window does not ask. current: it is the explained event itself.
+    """
+
+    event_id: str
+    time: int
+    value: float | None
+    fraud: bool | None
+    current: bool
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The members of a window: those with after < time <= until, in microseconds."""
+
+    after: int
+    until: int
+    members: list[Member]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A feature of one event: its value as models see it, None where missing.
+
+    fields: of the event that its definition names, as text. features: those that it names.
+    """
+
+    name: str
+    kind: str
+    definition: str
+    value: float | None
+    fields: dict[str, str | None]
+    features: list[Explained]
+    counted: Counted | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One feature of the event at (partition, offset). event_time: microseconds.
+
+    before: how many of the events before it have each flag. times: of those events.
+    """
+
+    event_id: str
+    event_time: int
+    partition: int
+    offset: int
+    flags: list[str]
+    before: dict[str, int]
+    times: InputTimes
+    feature: Explained
+
+
+class Explainer:
+    """Explains features of the features.yaml at ``path``. Raises ConfigurationError as it loads."""
+
+    def __init__(self, path: Path) -> None:
+        self.feature_set, described = describe(path)
+        self._described = {one.name: one for one in described}
+        file = Document.read(path).validate(FeaturesFile)
+        self._names = {spec.name: _names(spec) for spec in file.features}
+        self._windows = {window.name: window for window in self.feature_set.windows}
+
+    def explain(
+        self, feature: str, event_id: str, source: Iterable[Events], labels: KnownLabels | None
+    ) -> Explanation:
+        """The value of ``feature`` for the first event of ``source`` with this id.
+
+        Reads ``source`` up to that event, and again for the ids of those that it counted. Raises
+        ConfigurationError for what there is not.
+        """
+        if feature not in self._described:
+            raise ConfigurationError(unknown("feature", feature, self._described))
+        run = HistoryRun(self.feature_set, labels, 1)
+        batch = _find(run, source, event_id)
+        enriched = run.read(run.begin(batch, run.log)).finish()
+        stored = (run.store, run.log, run.namespace)
+        traced = {
+            name: self.feature_set.trace(name, 0, batch, stored)
+            for name in self._windows_of(feature)
+        }
+        members = {(m.partition, m.offset) for one in traced.values() for m in one.members}
+        ids = _ids(source, members)
+        values = dict(zip(self.feature_set.names, enriched.matrix[0].tolist(), strict=True))
+        place = batch.records.position(0)
+        return Explanation(
+            event_id,
+            int(batch.event_time[0]),
+            place.partition,
+            place.offset,
+            self.feature_set.flags_of(int(enriched.flags[0])),
+            dict(run.flagged),
+            run.times,
+            self._explained(feature, batch, values, traced, ids),
+        )
+
+    def _features_in(self, feature: str) -> list[str]:
+        fields = self.feature_set.paths
+        return [n for n in self._names[feature] if n in self._described and n not in fields]
+
+    def _windows_of(self, feature: str) -> set[str]:
+        """The windows that a feature is made from."""
+        found = {feature} & self._windows.keys()
+        return found.union(*(self._windows_of(name) for name in self._features_in(feature)))
+
+    def _explained(
+        self,
+        name: str,
+        batch: EventBatch,
+        values: Mapping[str, float],
+        traced: Mapping[str, Traced],
+        ids: Ids,
+    ) -> Explained:
+        described = self._described[name]
+        window = self._windows.get(name)
+        fields = [path for path in self._names[name] if path in batch.columns]
+        if window is not None:
+            fields.insert(0, self.feature_set.bindings.entities[window.entity].path)
+        return Explained(
+            name,
+            described.kind,
+            described.definition,
+            None if math.isnan(values[name]) else values[name],
+            {path: _text(path, batch) for path in fields},
+            [
+                self._explained(feature, batch, values, traced, ids)
+                for feature in self._features_in(name)
+            ],
+            None if window is None else _counted(window, traced[name], ids),
+        )
+
+
+def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatch:
+    """The event alone; what was before it is history then."""
+    events = 0
+    for chunk in source:
+        run.label(chunk)
+        row = pc.index(chunk.batch.event_id, pa.scalar(event_id, pa.string())).as_py()
+        before = chunk.batch if row < 0 else chunk.batch.take(np.arange(row))
+        run.keep(before, run.read(run.begin(before, run.log)))
+        if row >= 0:
+            return chunk.batch.take(np.array([row]))
+        events += len(chunk.batch)
+    raise ConfigurationError(
+        f"no event has the id {event_id!r}, of {events:,} that were read: give the value of the "
+        "field that events.id binds"
+    )
+
+
+def _ids(source: Iterable[Events], places: set[tuple[int, int]]) -> Ids:
+    """The ids of the events at ``places``."""
+    offsets = pa.array([offset for _, offset in places], pa.int64())
+    found: dict[tuple[int, int], str] = {}
+    for chunk in source:
+        if len(found) == len(places):
+            break
+        records = chunk.batch.records
+        rows = np.flatnonzero(pc.is_in(pa.array(records.offsets), offsets))
+        for row in rows.tolist():
+            place = (int(records.partitions[row]), int(records.offsets[row]))
+            if place in places:
+                found[place] = chunk.batch.event_id[row].as_py()
+    return found
+
+
+def _counted(window: Window, traced: Traced, ids: Ids) -> Counted:
+    asks = window.aggregate is Aggregate.FRAUD_SHARE
+    return Counted(
+        traced.after,
+        traced.until,
+        [
+            Member(
+                ids[m.partition, m.offset],
+                m.event_time,
+                m.value,
+                bool(m.fraud) if asks else None,
+                bool(m.current),
+                m.partition,
+                m.offset,
+            )
+            for m in traced.members
+        ],
+    )
+
+
+def _text(path: str, batch: EventBatch) -> str | None:
+    column = as_text(batch.columns[path])
+    text: str = column.values[0].as_py()
+    return text if column.valid[0] else None
+
+
+def _names(spec: FeatureSpec) -> list[str]:
+    """The dotted names that a definition uses, each once."""
+    found = [name for name in (spec.field, spec.of) if name is not None]
+    if spec.category is not None:
+        found.append(spec.category.field)
+    for text in (spec.expr, spec.where, *map(str, spec.args or ())):
+        if text is not None:
+            found += _names_in(Source(text).parse())
+    return list(dict.fromkeys(found))
+
+
+def _names_in(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(name):
+            return [name]
+        case ast.Attribute():
+            return [ast.unparse(node)]
+        case ast.Call():
+            return [name for argument in node.args for name in _names_in(argument)]
+        case _:
+            return [name for child in ast.iter_child_nodes(node) for name in _names_in(child)]

@@ -1,0 +1,137 @@
+"""A stored history as people can read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.errors import ConfigurationError
+from base.suggest import unknown
+from base.yaml_document import Document
+from features.definition import FeatureSet
+from features.definition.spec import FeaturesFile
+from features.history.labels import LABEL
+from features.history.layout import MISSING, Keeps, Kept, Members
+from features.history.merge import read_members
+from features.history.namespace import Namespace
+from features.store.protocol import OnlineStore
+from features.windows.engine import EntityWindows
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLabel:
+    """label_time: microseconds; partition -1 is a file."""
+
+    fraud: bool
+    label_time: int
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMember:
+    """time: microseconds. event_name: 64 bits of the id, in hexadecimal. kept: by ``Kept.key``."""
+
+    partition: int
+    offset: int
+    time: int
+    event_name: str
+    kept: Mapping[str, float | bool | str | None]
+    labels: tuple[ShownLabel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownHistory:
+    """members: in member order, each once. stored: how many there are, with those stored twice.
+
+    bytes: of the history. labels: how many there are for this key.
+    """
+
+    members: list[ShownMember]
+    stored: int
+    bytes: int
+    labels: int
+
+
+def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
+    """Raises ConfigurationError where there are none."""
+    entities = feature_set.bindings.entities
+    if entity not in entities:
+        raise ConfigurationError(unknown("entity", entity, entities))
+    for found in feature_set.histories.entities:
+        if found.entity == entity:
+            return found
+    raise ConfigurationError(f"entity {entity} has no windows, and so no histories")
+
+
+def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
+    """How the features.yaml at ``path`` calls what members keep, by ``Kept.key``."""
+    file = Document.read(path).validate(FeaturesFile)
+    windows = {window.name: window for window in feature_set.windows}
+    found: dict[str, str] = {}
+    for spec in file.features:
+        window = windows.get(spec.name)
+        if window is not None and window.value is not None and spec.of is not None:
+            found.setdefault(window.value.key, spec.of)
+        if window is not None and window.where is not None and spec.where is not None:
+            found.setdefault(window.where.key, " ".join(spec.where.split()))
+    return found
+
+
+def read_history(
+    windows: EntityWindows, key: str, store: OnlineStore, namespace: Namespace
+) -> ShownHistory:
+    """The history of one entity key, as the store holds it.
+
+    Raises DependencyUnavailableError, and ConfigurationError where something else is there.
+    """
+    request = [
+        namespace.history_prefix(windows.entity, windows.layout.digest) + key.encode(),
+        namespace.label_prefix(windows.entity) + key.encode(),
+    ]
+    history, labels = store.read(request)
+    members = read_members([history], windows.layout.dtype, "a history").members
+    order = np.lexsort((members["offset"], members["partition"], members["time"]))
+    known = _labels(read_members([labels], LABEL, "labels").members)
+    shown: dict[tuple[int, int], ShownMember] = {}
+    for member in members[order]:
+        place = int(member["partition"]), int(member["offset"])
+        shown[place] = ShownMember(
+            *place,
+            int(member["time"]),
+            f"{int(member['event_id']):016x}",
+            {kept.key: _value(kept, member[kept.key]) for kept in windows.layout.kept},
+            tuple(known.get(int(member["event_id"]), ())),
+        )
+    count = sum(map(len, known.values()))
+    return ShownHistory(list(shown.values()), len(members), len(history or b""), count)
+
+
+def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
+    """By event name, the one that counts last."""
+    found: dict[int, list[ShownLabel]] = {}
+    for label in labels[
+        np.lexsort((labels["fraud"], labels["offset"], labels["partition"], labels["label_time"]))
+    ]:
+        shown = ShownLabel(
+            bool(label["fraud"]),
+            int(label["label_time"]),
+            int(label["partition"]),
+            int(label["offset"]),
+        )
+        found.setdefault(int(label["event_id"]), []).append(shown)
+    return found
+
+
+def _value(kept: Kept, value: Any) -> float | bool | str | None:
+    if kept.keeps is Keeps.CONDITION:
+        return bool(value)
+    if value == MISSING:
+        return None
+    if kept.keeps is Keeps.NAME:
+        return f"{int(value) & 2**64 - 1:016x}"
+    return int(value) if kept.scale == 0 else float(value / 10.0**kept.scale)

@@ -1,0 +1,79 @@
+"""All labels of one run, found by the events that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.definition import FeatureSet
+from features.history.labels import LabelBatch
+from features.loading.label_rows import LabelRows, Longs, Mask, concat
+from features.loading.whole_labels import known_from, labelled_entities, whole_labels
+from features.values.hash64 import PROCESS_KEY, names
+from features.windows.ragged import expand
+from schemas.batch import EventBatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsOfEvents:
+    """The labels of a batch's events.
+
+    rows: int64[K] of the labelled ones; fraud: bool[K] and label_time: int64[K], the last word on
+    each. labels: for the store, with the times and keys of their events.
+    """
+
+    rows: Longs
+    fraud: Mask
+    label_time: Longs
+    labels: LabelBatch
+
+
+class KnownLabels:
+    """Labels in memory: about 100 bytes each.
+
+    ahead: all of them for the store before the first event, where each says its event's time and
+    keys; None where some do not, and take them from their events as these come (an event sees the
+    labels of events before it only).
+    """
+
+    def __init__(self, feature_set: FeatureSet, parts: Sequence[LabelRows]) -> None:
+        """Raises ConfigurationError for labels of which nobody knows from when on they count."""
+        self._feature_set = feature_set
+        rows = concat(parts, labelled_entities(feature_set))
+        whole = whole_labels(feature_set, rows)
+        self.ahead: LabelBatch | None = None if whole.errors else whole.labels
+        order = np.argsort(names(rows.event_id, PROCESS_KEY), kind="stable")
+        self._rows = rows.take(order)
+        self._names = names(self._rows.event_id, PROCESS_KEY)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def of(self, batch: EventBatch) -> LabelsOfEvents:
+        """What is known of N events, at whatever time."""
+        wanted = names(batch.event_id, PROCESS_KEY)
+        pairs = expand(
+            np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")
+        )
+        same = pc.equal(
+            batch.event_id.take(pa.array(pairs.query)),
+            self._rows.event_id.take(pa.array(pairs.item)),
+        )
+        pairs = pairs.where(same.to_numpy(zero_copy_only=False))
+        events, rows = pairs.query, self._rows.take(pairs.item)
+        known = known_from(self._feature_set, batch.event_time[events], rows.label_time)
+        order = np.lexsort((rows.fraud, rows.offsets, rows.partitions, known, events))
+        events, rows, known = events[order], rows.take(order), known[order]
+        last = np.ones(len(events), np.bool_)
+        last[:-1] = events[1:] != events[:-1]
+        own = replace(
+            rows,
+            event_time=batch.event_time[events],
+            entity_keys={e: k.take(pa.array(events)) for e, k in batch.entity_keys.items()},
+        )
+        labels = whole_labels(self._feature_set, own).labels
+        return LabelsOfEvents(events[last], rows.fraud[last], known[last], labels)

@@ -1,0 +1,90 @@
+"""Labels into an online store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from features.definition import FeatureSet
+from features.history.labels import LABEL
+from features.history.namespace import Namespace
+from features.loading.label_rows import LabelRows
+from features.loading.whole_labels import whole_labels
+from features.store.protocol import OnlineStore
+from features.tables.refusal import Refusal
+
+_SHOWN = 5
+
+
+@dataclass(slots=True)
+class LoadedLabels:
+    """labels: of the source. added: to the histories of how many keys. refused: others, some shown."""
+
+    labels: int = 0
+    frauds: int = 0
+    added: int = 0
+    refused: int = 0
+    examples: list[Refusal] = field(default_factory=list)
+
+    def refuse(self, refusals: list[Refusal]) -> None:
+        self.refused += len(refusals)
+        self.examples += refusals[: _SHOWN - len(self.examples)]
+
+
+class LabelLoader:
+    """Adds labels to a store, each once: what is there already, position and all, stays as it is.
+
+    expire_ms: from the last write of a key's labels to their end; None: never.
+    """
+
+    def __init__(
+        self,
+        feature_set: FeatureSet,
+        store: OnlineStore,
+        namespace: Namespace,
+        expire_ms: int | None,
+    ) -> None:
+        self.loaded = LoadedLabels()
+        self._feature_set = feature_set
+        self._store = store
+        self._namespace = namespace
+        self._expire_ms = expire_ms
+
+    def load(self, rows: LabelRows, refused: Iterable[Refusal], source: str) -> None:
+        """Raises DependencyUnavailableError; loading can then be repeated from its start."""
+        whole = whole_labels(self._feature_set, rows)
+        self.loaded.refuse(
+            [
+                *refused,
+                *(
+                    Refusal(f"{source}, {_place(rows, row)}", error.code.value, error.message)
+                    for row, error in sorted(whole.errors.items())
+                ),
+            ]
+        )
+        self.loaded.labels += len(rows) - len(whole.errors)
+        self.loaded.frauds += int(whole.labels.fraud.sum())
+        appends = self._feature_set.label_appends(whole.labels, self._namespace)
+        found = self._store.read([key for key, _ in appends])
+        new = [
+            (key, added)
+            for (key, labels), there in zip(appends, found, strict=True)
+            if (added := _missing(labels, there))
+        ]
+        self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
+        self._store.append(new, (), self._expire_ms)
+
+
+def _missing(labels: bytes, there: bytes | None) -> bytes:
+    """Those of ``labels`` that are not ``there``."""
+    if not there:
+        return labels
+    size = LABEL.itemsize
+    known = {there[i : i + size] for i in range(0, len(there), size)}
+    each = (labels[i : i + size] for i in range(0, len(labels), size))
+    return b"".join(label for label in each if label not in known)
+
+
+def _place(rows: LabelRows, row: int) -> str:
+    partition, offset = int(rows.partitions[row]), int(rows.offsets[row])
+    return f"row {offset}" if partition < 0 else f"partition {partition}, offset {offset}"

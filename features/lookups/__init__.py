@@ -1,0 +1,1 @@
+"""Lookups: values in the online store, by entity key."""

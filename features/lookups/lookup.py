@@ -1,0 +1,169 @@
+"""Lookups: values that others wrote to the online store, by entity key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.lookups.stored_values import NEVER, decode, decode_feast, layout
+from features.store.feast import FeastView
+from features.store.protocol import Found, Hashes, Row
+from schemas.batch import EventBatch
+
+__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names"]
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+STATES = ("missing", "stale", "invalid")
+"""Why a lookup gave its defaults: no value, one too old, one that is not in the layout."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A lookup of a feature set.
+
+    names: of its values, in the order of the layout; defaults: one for each.
+    max_age: microseconds of event time that a value may be older than the event, or None.
+    feast: where its values are, if Feast has written them.
+    prefix: what the keys of its values begin with, if this worker has.
+    """
+
+    name: str
+    feature_set: str
+    entity: str
+    names: tuple[str, ...]
+    defaults: tuple[float, ...]
+    max_age: int | None
+    feast: FeastView | None = None
+    prefix: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
+        prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
+        object.__setattr__(self, "prefix", prefix.encode())
+
+    @cached_property
+    def layout(self) -> np.dtype[np.void]:
+        """Of one stored value: int64 updated_at in microseconds UTC, float64 of each value."""
+        return layout(len(self.names))
+
+    def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
+        """The key of each entity key's value."""
+        prefix = self.prefix
+        return [prefix + key for key in _binary(entity_keys)]
+
+
+class LookedUp(NamedTuple):
+    """values: float64[N] by "lookup.value"; flags: uint64[N], bits from ``flag_names``."""
+
+    values: dict[str, Floats]
+    flags: npt.NDArray[np.uint64]
+
+
+def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
+    """The meaning of each bit of the flags, from the lowest."""
+    return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
+
+
+class LookupReading:
+    """What all lookups of N events read, each key once, and what they make of it.
+
+    keys, hashes: to be read in one trip; a caller may append what else it has to read.
+    """
+
+    def __init__(self, lookups: Sequence[Lookup], batch: EventBatch) -> None:
+        self.keys: list[bytes] = []
+        self.hashes: list[Hashes] = []
+        self._event_time = batch.event_time
+        self._parts: list[_Part] = []
+        encoded: dict[str, pa.DictionaryArray] = {}
+        for lookup in lookups if len(batch) else ():
+            entity = lookup.entity
+            if entity not in encoded:
+                encoded[entity] = batch.entity_keys[entity].dictionary_encode()
+            self._parts.append(self._part(lookup, encoded[entity]))
+        self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
+
+    def _part(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _Part:
+        rows = encoded.indices.to_numpy()
+        unique = encoded.dictionary
+        if lookup.feast is None:
+            start = len(self.keys)
+            self.keys += lookup.keys(unique)
+            return _Part(lookup, rows, slice(start, len(self.keys)))
+        keys = lookup.feast.keys(_binary(unique))
+        known = [key for key in keys if key is not None]
+        self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
+        asked = None if len(known) == len(keys) else [key is not None for key in keys]
+        return _Part(lookup, rows, len(self.hashes) - 1, asked)
+
+    def looked_up(self, found: Found) -> LookedUp:
+        """The values, from what was found for ``keys`` and ``hashes``, and maybe more behind it.
+
+        Where a value is missing, older than ``max_age`` at the event's own time, or not in the
+        layout, a default stands for it and a flag says so.
+        """
+        flags = np.zeros(len(self._event_time), dtype=np.uint64)
+        values = dict.fromkeys(self._names, np.empty(0))
+        for place, (lookup, rows, where, asked) in enumerate(self._parts):
+            if isinstance(where, slice):
+                decoded = decode(found.values[where], lookup.defaults)
+            else:
+                decoded = decode_feast(_spread(found.hashes[where], asked, lookup), lookup.defaults)
+            table = decoded.values.take(rows, axis=1)
+            stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
+            if stale is not None:
+                table = np.where(stale, np.array(lookup.defaults)[:, None], table)
+            values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
+            masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
+            for bit, mask in enumerate(masks, len(STATES) * place):
+                if mask is not None:
+                    flags |= mask.astype(np.uint64) << np.uint64(bit)
+        return LookedUp(values, flags)
+
+
+class _Part(NamedTuple):
+    """One lookup. rows: int32[N], each event's unique key; where: what is its of what was found.
+
+    asked: of each unique key, whether it was read; None where all were.
+    """
+
+    lookup: Lookup
+    rows: npt.NDArray[np.int32]
+    where: slice | int
+    asked: list[bool] | None = None
+
+
+def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
+    """The rows with those of keys that nobody can have written."""
+    if asked is None:
+        return found
+    rows = iter(found)
+    return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
+
+
+def _stale(
+    lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
+) -> Mask | None:
+    """bool[N]: too old at the event's time, or of no known time; None where none can be."""
+    if lookup.max_age is None:
+        return None
+    # The oldest time allowed: no underflow, as event times lie within 2000 and 2100.
+    return updated_at < event_time - lookup.max_age
+
+
+def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
+    return None if mask is None else mask[rows]
+
+
+def _binary(keys: pa.StringArray) -> list[bytes]:
+    found: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+    return found

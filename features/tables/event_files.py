@@ -1,0 +1,213 @@
+"""Event files as events: the values that their records would bring, without the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from base.errors import ConfigurationError, ErrorCode, RecordError
+from base.suggest import unknown
+from features.definition import FeatureSet
+from features.tables.events import Events, as_array, identity_paths
+from features.tables.partitions import partitions_of
+from features.tables.record_time import record_times
+from features.tables.refusal import Refusal
+from schemas.avro.paths import targets
+from schemas.avro.round_trip import RoundTrip
+from schemas.avro.text import as_text
+from schemas.avro.types import Missing, Type, parse_record_schema
+from schemas.batch import Decoded, Kind, Records
+from schemas.files.read import FileChunk, count_rows, read_chunks
+from schemas.files.values import to_column
+
+CHUNK_ROWS = 300_000
+"""Fewer read every history more often (measured), more take memory."""
+
+Longs = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioning:
+    """Rows as records of ``partitions`` partitions, keyed by the field at ``path``."""
+
+    path: str
+    partitions: int
+
+    @classmethod
+    def by(cls, feature_set: FeatureSet, field: str, partitions: int) -> Partitioning:
+        """``field``: a path of the schema, or its alias. Raises ConfigurationError."""
+        tree = parse_record_schema(feature_set.reader_schema)
+        names = {alias: path for path, alias in feature_set.aliases.items()}
+        path = names.get(field, field)
+        try:
+            targets(tree, [path])
+        except ConfigurationError as error:
+            known = [*names, *(item.name for item in tree.fields)]
+            hint = str(error) if field in known else unknown("field", field, known)
+            raise ConfigurationError(f"--partition-by: {hint}") from error
+        return cls(path, partitions)
+
+
+class FileEvents:
+    """The events of files, one file after the other; Parquet, Avro containers or JSON lines.
+
+    Without partitioning a row is a record of partition 0 at the offset of its number; over several
+    files the count goes on. With it, each partition counts its own. ``advance`` is told how many
+    rows have been read and dealt with.
+    """
+
+    def __init__(
+        self,
+        feature_set: FeatureSet,
+        files: Sequence[Path],
+        partitioning: Partitioning | None = None,
+        chunk_rows: int = CHUNK_ROWS,
+        record_time: str | None = None,
+    ) -> None:
+        """record_time: the column that holds the timestamps of the records."""
+        self._feature_set = feature_set
+        self._files = files
+        self._partitioning = partitioning
+        self._chunk_rows = chunk_rows
+        self._record_time = record_time
+        label = feature_set.bindings.label
+        self._label = None if label is None else label.field
+        extra = [partitioning.path] if partitioning else []
+        self.advance: Callable[[int], None] = lambda _rows: None
+        self._round_trip = RoundTrip(feature_set.reader_schema, {*feature_set.paths, *extra})
+        tree = parse_record_schema(feature_set.reader_schema)
+        types = {item.path: item.type for item in targets(tree, self._round_trip.reads)}
+        self._optional = {path: kind for path, kind in types.items() if _has_default(tree, path)}
+        self._required = {p: kind for p, kind in types.items() if p not in self._optional}
+
+    @property
+    def partitions(self) -> int:
+        return self._partitioning.partitions if self._partitioning else 1
+
+    def count(self) -> int:
+        """Rows of all files. Raises ConfigurationError for one that cannot be read."""
+        return sum(map(count_rows, self._files))
+
+    def __iter__(self) -> Iterator[Events]:
+        """Raises ConfigurationError for a file that does not hold what is needed."""
+        rows = Places(self.partitions)
+        for path in self._files:
+            first = 0
+            for chunk in read_chunks(
+                path,
+                self._required,
+                self._feature_set.aliases,
+                self._chunk_rows,
+                self._optional,
+                [name for name in (self._label, self._record_time) if name is not None],
+                self._feature_set.bindings.event_time.units,
+            ):
+                yield self._events(path, first, chunk, rows)
+                first += chunk.rows
+                self.advance(rows.count)
+
+    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> Events:
+        decoded = self._decoded(chunk)
+        where = f"event file {path}"
+        times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
+        batch, errors = self._feature_set.bind(
+            rows.take(chunk.rows, self._partitions(chunk.rows, decoded), times), decoded
+        )
+        kept = None
+        if errors:
+            kept = pa.array(np.setdiff1d(np.arange(chunk.rows), list(errors)))
+        numbers = rows.count - chunk.rows + np.arange(chunk.rows)
+        return Events(
+            batch,
+            {name: _take(array, kept) for name, array in self._identity(chunk, decoded).items()},
+            numbers if kept is None else numbers[kept],
+            _take(self._fraud(path, first, chunk), kept),
+            [
+                Refusal(f"{path}, row {first + row}", error.code.value, error.message)
+                for row, error in sorted(errors.items())
+            ],
+            chunk.rows,
+        )
+
+    def _decoded(self, chunk: FileChunk) -> Decoded:
+        held = self._round_trip(chunk.rows, chunk.decoded.columns)
+        errors = {**held.errors, **chunk.decoded.errors}
+        if self._partitioning:
+            key = held.columns[self._partitioning.path]
+            error = RecordError(
+                ErrorCode.PARTITION_KEY_MISSING, f"{self._partitioning.path} is null"
+            )
+            for row in np.flatnonzero(~key.valid).tolist():
+                errors.setdefault(row, error)
+        return Decoded(held.columns, errors)
+
+    def _partitions(self, rows: int, decoded: Decoded) -> npt.NDArray[np.int32]:
+        if self._partitioning is None:
+            return np.zeros(rows, np.int32)
+        text = as_text(decoded.columns[self._partitioning.path]).values
+        return partitions_of(cast("pa.StringArray", text), self._partitioning.partitions)
+
+    def _identity(self, chunk: FileChunk, decoded: Decoded) -> dict[str, pa.Array]:
+        found = {}
+        for path in identity_paths(self._feature_set.bindings):
+            if path in chunk.arrays:
+                found[chunk.names[path]] = chunk.arrays[path]
+            else:
+                found[path] = as_array(decoded.columns[path])
+        return found
+
+    def _fraud(self, path: Path, first: int, chunk: FileChunk) -> pa.BooleanArray | None:
+        array = chunk.arrays.get(self._label or "")
+        if array is None:
+            return None
+        name = chunk.names[self._label or ""]
+        column, wrong = to_column(array, Kind.BOOL, 0, f"column {name!r} of event file {path}")
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise ConfigurationError(
+                f"event file {path}, row {first + row}: label {name} is {array[row].as_py()!r}; "
+                "a label is 0 or 1, or null where it is not known"
+            )
+        return as_array(column)
+
+
+class Places:
+    """Where the next rows stand: int64[P], the next offset of each partition; how many there were."""
+
+    def __init__(self, partitions: int) -> None:
+        self._next = np.zeros(partitions, np.int64)
+        self.count = 0
+
+    def take(self, rows: int, partitions: npt.NDArray[np.int32], timestamps: Longs) -> Records:
+        """The next rows as records without content."""
+        counts = np.bincount(partitions, minlength=len(self._next))
+        order = np.argsort(partitions, kind="stable")
+        offsets: Longs = np.empty(rows, np.int64)
+        starts = np.cumsum(counts) - counts
+        offsets[order] = np.arange(rows) + np.repeat(self._next - starts, counts)
+        self._next += counts
+        self.count += rows
+        nothing = [None] * rows
+        return Records("", nothing, nothing, partitions, offsets, timestamps)
+
+
+def _take(array: pa.Array | None, kept: pa.Array | None) -> pa.Array | None:
+    return array if array is None or kept is None else array.take(kept)
+
+
+def _has_default(tree: Type, path: str) -> bool:
+    """Whether the schema has a default for the field at ``path``, or for a record around it."""
+    here = tree
+    for name in path.split("."):
+        records = [here, *here.branches]
+        field = next(f for record in records for f in record.fields if f.name == name)
+        if field.default is not Missing.DEFAULT:
+            return True
+        here = field.type
+    return False

@@ -1,0 +1,1 @@
+"""Values of columns: conversions, and keyed 64-bit hashes."""

@@ -1,0 +1,1 @@
+"""A child process that opens a model, so that no model can harm its parent."""

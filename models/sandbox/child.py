@@ -1,0 +1,183 @@
+"""The process in which a model proves itself: `python -m models.sandbox.child`.
+
+models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`, a
+model's file and another's; seconds; bytes; the id of the process that asks. It answers with one
+line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`, where it lives to do so.
+
+It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
+XGBoost is imported: with it the start would take a second more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+CUDA_TOLERANCE = 1e-5
+_LINUX = sys.platform == "linux"
+_NICE = 5
+_PR_SET_PDEATHSIG = 1
+_CROWD = 1024
+_EXPLAINED = 16
+
+
+def main() -> None:
+    """Bound this process, look at the bundle, answer."""
+    task, path, how, seconds, memory, parent = sys.argv[1:]
+    # What libraries print goes to stderr; stdout is for the answer.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    _end_with_parent(int(parent))
+    _bound_time(float(seconds))
+    _yield_to_others()
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    said = _look(task, Path(path), how, int(memory))
+    # What a damaged model left behind shows when it is freed, which is before the answer.
+    gc.collect()
+    answer.write(json.dumps(said) + "\n")
+    answer.close()
+
+
+def _look(task: str, path: Path, how: str, memory: int) -> dict[str, Any]:
+    # all that is imported, before the bound on memory
+    import models.backend  # noqa: F401, PLC0415
+    from base.errors import ConfigurationError  # noqa: PLC0415
+    from models.bundle.facts import in_words  # noqa: PLC0415
+
+    lift = _bound_memory(memory)
+    try:
+        return {"proven": prove(path, how, lift) if task == "verify" else save(path, Path(how))}
+    except MemoryError:
+        reason = "std::bad_alloc"
+    except ConfigurationError as error:
+        reason = str(error)
+    # A damaged model makes XGBoost, or what reads its answers, fail in ways that nobody can list.
+    except Exception as error:  # noqa: BLE001
+        reason = f"{path}: {type(error).__name__}: {in_words(error)}"
+    if "bad_alloc" in reason:
+        reason = (
+            f"{path}: asks for more than {memory:,} bytes of memory; it is damaged, or "
+            "model.verify_max_bytes is too small for it"
+        )
+    return {"refused": reason}
+
+
+def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]:
+    """What is known of the bundle after all that can be looked at held.
+
+    lift: called before a GPU is used, whose driver reserves more memory than any bound allows.
+    Raises BundleRefusedError.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from base.errors import BundleRefusedError  # noqa: PLC0415
+    from models.backend import open_backend  # noqa: PLC0415
+    from models.bundle import load_bundle  # noqa: PLC0415
+    from models.bundle.golden import check_margins  # noqa: PLC0415
+
+    bundle = load_bundle(folder)
+    backend, golden = open_backend(bundle, "cpu", threads=1), bundle.golden
+    alone = np.concatenate([backend.margins(row[np.newaxis]) for row in golden.vectors])
+    check_margins(alone, golden, f"{folder}: each vector alone")
+    # XGBoost goes another way through the trees for many rows.
+    times = math.ceil(_CROWD / len(alone))
+    crowd = backend.margins(np.tile(golden.vectors, (times, 1))).reshape(times, -1)
+    for margins in crowd:
+        check_margins(margins, golden, f"{folder}: each vector among many")
+    if not np.isfinite(backend.contributions(golden.vectors[:_EXPLAINED])).all():
+        raise BundleRefusedError(f"{folder}: its scores cannot be explained; train it again")
+    on = "cpu"
+    if device != "cpu":
+        lift()
+        on = _prove_on_gpu(bundle, device)
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "features": [feature.model_dump() for feature in bundle.features],
+        "sums": bundle.sums,
+        "device": on,
+    }
+
+
+def save(path: Path, saved: Path) -> dict[str, Any]:
+    """Load a model file, look through it, and save it. Raises BundleRefusedError."""
+    from models.bundle.pack import checked_model, read_model  # noqa: PLC0415
+
+    content = bytes(read_model(path).save_raw("ubj"))
+    checked_model(content, str(path))
+    saved.write_bytes(content)
+    return {}
+
+
+def _prove_on_gpu(bundle: Bundle, device: str) -> str:
+    from models.backend import open_backend  # noqa: PLC0415
+    from models.bundle.golden import check_margins  # noqa: PLC0415
+
+    backend = open_backend(bundle, "cuda" if device == "cuda" else "auto", threads=1)
+    where = f"{bundle.path} on {backend.device}"
+    tolerance = CUDA_TOLERANCE if backend.device == "cuda" else 0.0
+    check_margins(backend.margins(bundle.golden.vectors), bundle.golden, where, tolerance)
+    return backend.device
+
+
+def _end_with_parent(parent: int) -> None:
+    """With the thread, even, that waits for the answer."""
+    if _LINUX:
+        import ctypes  # noqa: PLC0415
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # It may have ended before that.
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+def _bound_time(seconds: float) -> None:
+    """On the clock, in case the parent is gone; and of the CPU."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    with contextlib.suppress(ImportError):
+        import resource  # noqa: PLC0415  not on Windows
+
+        cpu, (_, most) = math.ceil(seconds), resource.getrlimit(resource.RLIMIT_CPU)
+        if most != resource.RLIM_INFINITY:
+            cpu = min(cpu, most)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _bound_memory(more: int) -> Any:
+    """Bound the address space to `more` bytes beyond what is in use; returns what lifts it."""
+    if not _LINUX:
+        return lambda: None
+    import resource  # noqa: PLC0415
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bound = pages * resource.getpagesize() + more
+    if hard != resource.RLIM_INFINITY:
+        bound = min(bound, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _yield_to_others() -> None:
+    """A worker that scores beside this goes first: for the CPU, and when memory runs out."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    if _LINUX:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Avro: types, schema resolution, and decoding and encoding by column."""

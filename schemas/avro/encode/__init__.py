@@ -1,0 +1,1 @@
+"""Avro encoding of records, a batch at a time."""

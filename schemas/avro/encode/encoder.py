@@ -1,0 +1,103 @@
+"""Columns to Avro records, a micro-batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from base.errors import ConfigurationError
+from schemas.avro.encode.body import Body
+from schemas.avro.encode.nodes import Constant, Encoded, Field, ListOf, MapOf, Node, RecordNode
+from schemas.avro.encode.schema import build, walk
+from schemas.batch import Column
+
+__all__ = [
+    "Column",
+    "Constant",
+    "Encoded",
+    "Field",
+    "ListOf",
+    "MapOf",
+    "Options",
+    "RecordEncoder",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Options:
+    """A few values of a field, each encoded once, from which each record takes one."""
+
+    encoded: pa.BinaryArray
+
+    def at(self, codes: npt.NDArray[np.integer[Any]]) -> Encoded:
+        """The option number ``codes[i]`` for record i; ``codes`` is int[N]."""
+        return Encoded(self.encoded.take(pa.array(codes)))
+
+
+class RecordEncoder:
+    """Encodes records of one schema from columns, as ``fastavro.schemaless_writer`` would.
+
+    Fields are named by their dotted path, those of an array's items by the path of the array, ``.*``
+    and their own. A field that is not given takes the schema's default.
+    A nullable record is null where every column given for its inside is null, and every list empty.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], prefix: bytes = b"") -> None:
+        """``prefix`` goes before each record: a schema registry's framing, say.
+
+        Raises ConfigurationError for a schema that does not parse, is no record, or is recursive.
+        """
+        named: dict[str, Any] = {}
+        try:
+            parsed = fastavro.parse_schema(dict(schema), named_schemas=named)
+        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+            raise ConfigurationError(f"the schema to encode with is broken: {error}") from error
+        root = build("", parsed, named)
+        if not isinstance(root, RecordNode):
+            raise ConfigurationError("the schema to encode with is no record: give a record schema")
+        self._prefix = prefix
+        self._root = root
+        self._nodes = {node.path: node for node in walk(root, items=True)}
+
+    def constant(self, path: str, value: Any) -> Constant:
+        """``value`` for all records, as fastavro encodes it for the field at ``path``."""
+        return Constant(self._node(path).encode_value(value))
+
+    def options(self, path: str, values: Sequence[Any]) -> Options:
+        """``values`` to choose from, record by record, for the field at ``path``."""
+        node = self._node(path)
+        return Options(pa.array([node.encode_value(value) for value in values], pa.binary()))
+
+    def encode(self, rows: int, fields: Mapping[str, Field]) -> list[bytes]:
+        """The records, each behind the prefix; every column has ``rows`` values.
+
+        Raises ConfigurationError when a path is not in the schema, a column's kind does not fit
+        its field, or a field without a default is missing; ValueError when a value does not fit
+        (a null, a number out of range, an unknown enum symbol); OverflowError when the records
+        exceed 2 GiB together.
+        """
+        for path in fields:
+            if path not in self._root.paths:
+                raise self._unknown(path)
+        if rows == 0:
+            return []
+        body = Body(rows)
+        body.constant(self._prefix)
+        self._root.write(body, fields, None)
+        return body.finish()
+
+    def _node(self, path: str) -> Node:
+        node = self._nodes.get(path)
+        if node is None or not path:
+            raise self._unknown(path)
+        return node
+
+    def _unknown(self, path: str) -> ConfigurationError:
+        known = ", ".join(sorted(self._root.paths))
+        return ConfigurationError(f"field {path!r} is not in the schema, which has {known}")

@@ -1,0 +1,129 @@
+"""From a parsed record schema to the nodes that encode it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from base.errors import ConfigurationError
+from schemas.avro.encode.array import ArrayNode
+from schemas.avro.encode.leaf import leaf_writer
+from schemas.avro.encode.nodes import (
+    LeafNode,
+    MapNode,
+    Node,
+    RecordNode,
+    Schema,
+    Union,
+    encode_long,
+)
+
+
+def build(
+    path: str, schema: Schema, named: Mapping[str, Schema], enclosing: tuple[str, ...] = ()
+) -> Node:
+    """The node for a parsed schema; ``named`` holds its named types.
+
+    Raises ConfigurationError for a recursive schema.
+    """
+    complete = _standalone(schema, named, set())
+    union, inner = _split_union(schema)
+    if isinstance(inner, str) and inner in named:
+        inner = named[inner]
+    if isinstance(inner, dict) and inner["type"] == "record":
+        return _build_record(path, complete, union, inner, named, enclosing)
+    if isinstance(inner, dict) and inner["type"] == "map":
+        values = build(f"{path}.*", inner["values"], named, enclosing)
+        if isinstance(values, LeafNode):
+            return MapNode(path, complete, union, values)
+    if isinstance(inner, dict) and inner["type"] == "array":
+        item = build(f"{path}.*", inner["items"], named, enclosing)
+        inside = frozenset(node.path for node in walk(item))
+        return ArrayNode(path, complete, union, item, inside)
+    writer = None if isinstance(inner, list) else leaf_writer(inner)
+    if writer is None:
+        return Node(path, complete, union)
+    return LeafNode(path, complete, union, writer)
+
+
+def walk(node: Node, *, items: bool = False) -> list[Node]:
+    """The node and those inside it that take a value; ``items``: of arrays as well."""
+    if isinstance(node, RecordNode):
+        return [node, *(inner for child, _ in node.fields for inner in walk(child, items=items))]
+    if isinstance(node, ArrayNode) and items:
+        return [node, *walk(node.item, items=True)]
+    return [node]
+
+
+def _build_record(
+    path: str,
+    complete: Schema,
+    union: Union | None,
+    schema: dict[str, Any],
+    named: Mapping[str, Schema],
+    enclosing: tuple[str, ...],
+) -> RecordNode:
+    name = schema["name"]
+    if name in enclosing:
+        raise ConfigurationError(f"record {name!r} contains itself: recursive schemas are refused")
+    fields: list[tuple[Node, bytes | None]] = []
+    for entry in schema["fields"]:
+        inner_path = f"{path}.{entry['name']}" if path else entry["name"]
+        node = build(inner_path, entry["type"], named, (*enclosing, name))
+        default = None
+        if "default" in entry:
+            default = node.encode_value(_default_value(entry["default"], entry["type"], named))
+        fields.append((node, default))
+    paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
+    return RecordNode(path, complete, union, tuple(fields), paths)
+
+
+def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
+    """A union of one type, with or without null, as its branches and that type."""
+    if not isinstance(schema, list):
+        return None, schema
+    others = [i for i, branch in enumerate(schema) if branch != "null"]
+    if len(others) != 1:
+        return None, schema
+    null = encode_long(schema.index("null")) if "null" in schema else None
+    return Union(null, encode_long(others[0])), schema[others[0]]
+
+
+def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) -> Schema:
+    """The same schema, with each name that it uses defined where it first stands."""
+    match schema:
+        case str() if schema in named and schema not in defined:
+            return _standalone(named[schema], named, defined)
+        case list():
+            return [_standalone(branch, named, defined) for branch in schema]
+        case {"type": "record", "fields": fields, "name": name}:
+            defined.add(name)
+            inner = [{**f, "type": _standalone(f["type"], named, defined)} for f in fields]
+            return {"type": "record", "name": name, "fields": inner}
+        case {"type": "array", "items": items}:
+            return {**schema, "items": _standalone(items, named, defined)}
+        case {"type": "map", "values": values}:
+            return {**schema, "values": _standalone(values, named, defined)}
+        case {"name": name}:
+            defined.add(name)
+    return schema
+
+
+def _default_value(default: Any, schema: Schema, named: Mapping[str, Schema]) -> Any:
+    """A default as the schema's JSON gives it, as the value that it stands for."""
+    if isinstance(schema, list):
+        return _default_value(default, schema[0], named)
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    avro_type = schema if isinstance(schema, str) else schema["type"]
+    if avro_type in ("bytes", "fixed"):
+        # The specification: code points 0 to 255 stand for the bytes 0 to 255.
+        return default.encode("latin-1")
+    if avro_type == "record":
+        return {
+            entry["name"]: _default_value(
+                default.get(entry["name"], entry.get("default")), entry["type"], named
+            )
+            for entry in schema["fields"]
+        }
+    return default

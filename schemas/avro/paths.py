@@ -1,0 +1,105 @@
+"""The paths in use of a reader schema: what each decodes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from base.errors import ConfigurationError
+from schemas.avro.types import Type
+from schemas.batch import Kind
+
+# Logical types of a point in time: microseconds are value * first // second.
+MICROS: Final = {
+    "timestamp-millis": (1_000, 1),
+    "timestamp-micros": (1, 1),
+    "timestamp-nanos": (1, 1_000),
+    "local-timestamp-millis": (1_000, 1),
+    "local-timestamp-micros": (1, 1),
+    "local-timestamp-nanos": (1, 1_000),
+    "date": (86_400_000_000, 1),
+}
+
+
+class PathType(NamedTuple):
+    """What a path decodes to. scale: digits after the point, for decimals."""
+
+    kind: Kind
+    scale: int
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A path in use: its place among the columns, its type, and its leaf in the reader schema."""
+
+    slot: int
+    path: str
+    type: PathType
+    leaf: Type
+
+
+def targets(reader: Type, paths: Iterable[str]) -> tuple[Target, ...]:
+    """The targets of ``paths`` in a reader schema, in the order of ``paths``.
+
+    Raises ConfigurationError for a path that does not exist or has no column kind.
+    """
+    return tuple(_target(slot, path, reader) for slot, path in enumerate(dict.fromkeys(paths)))
+
+
+def _target(slot: int, path: str, reader: Type) -> Target:
+    here, nullable, passed = reader, False, ""
+    for name in path.split("."):
+        where = f"reader schema {reader.name}, path {path!r}"
+        if here.base != "record":
+            raise ConfigurationError(f"{where}: {passed!r} is {here.base}, which has no fields.")
+        found = next((item for item in here.fields if item.name == name), None)
+        if found is None:
+            known = ", ".join(item.name for item in here.fields)
+            raise ConfigurationError(
+                f"{where}: {here.name} has no field {name!r}. It has: {known}. Name one of these."
+            )
+        passed = f"{passed}.{name}" if passed else name
+        here, optional = without_null(found.type)
+        nullable = nullable or optional
+    kind = _kind(here)
+    if kind is None:
+        raise ConfigurationError(
+            f"reader schema {reader.name}, path {path!r}: {describe(here)} is not a value that a "
+            "column holds. Bind a boolean, number, string, enum, time or decimal, or a nullable "
+            "union of one with null; paths go through records."
+        )
+    scale = here.scale if kind is Kind.DECIMAL else 0
+    return Target(slot, path, PathType(kind, scale, nullable), here)
+
+
+def without_null(declared: Type) -> tuple[Type, bool]:
+    """The one type of a nullable union, and whether null is allowed; other types as they are."""
+    if declared.base != "union":
+        return declared, False
+    others = [branch for branch in declared.branches if branch.base != "null"]
+    if len(others) != 1:
+        return declared, False
+    return others[0], len(others) < len(declared.branches)
+
+
+def _kind(leaf: Type) -> Kind | None:
+    match leaf.base:
+        case "boolean":
+            return Kind.BOOL
+        case "int" | "long":
+            return Kind.TIME if leaf.logical in MICROS else Kind.LONG
+        case "float" | "double":
+            return Kind.DOUBLE
+        case "string" | "enum":
+            return Kind.STRING
+        case "bytes" | "fixed" if leaf.logical == "decimal":
+            return Kind.DECIMAL
+        case _:
+            return None
+
+
+def describe(declared: Type) -> str:
+    """A type in an error message."""
+    return f"{declared.base} ({declared.logical})" if declared.logical else declared.base

@@ -1,0 +1,144 @@
+"""Columns as records hold them: what decoding gives back of what encoding was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+
+from base.errors import ErrorCode, RecordError
+from schemas.avro.buffers import columns_of_rows
+from schemas.avro.encode.body import Mask, Present
+from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, both
+from schemas.avro.encode.schema import build, walk
+from schemas.avro.paths import targets
+from schemas.avro.resolution import project
+from schemas.avro.row_decoder import RowReader
+from schemas.avro.types import parse_record_schema
+from schemas.batch import Column, Decoded, Kind
+
+_MAX_ITEMS: Final = 10_000
+
+
+class RoundTrip:
+    """Gives what ``Decoder`` reads from the records that ``RecordEncoder`` makes, without them.
+
+    schema: of the records, written and read. paths: those that decoding is to give.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], paths: Iterable[str]) -> None:
+        named: dict[str, Any] = {}
+        root = build("", fastavro.parse_schema(dict(schema), named_schemas=named), named)
+        found = targets(parse_record_schema(schema), paths)
+        self._ways = {target.path: list(_way(root, target.path)) for target in found}
+        self._nulls = columns_of_rows(found, [[None] * len(found)])
+        self._defaults: dict[str, Column] = {}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The paths whose columns matter: those asked for, and what decides if a record is null."""
+        outer = [node for way in self._ways.values() for node, _ in way[:-1] if node.union]
+        inside = [leaf.path for node in outer for leaf in walk(node) if isinstance(leaf, LeafNode)]
+        return frozenset([*self._ways, *inside])
+
+    def __call__(self, rows: int, columns: Mapping[str, Column]) -> Decoded:
+        """N rows as they come back. A row that no record can hold is an error, null in all columns.
+
+        A path without a column takes the schema's default, and without one it is null.
+        """
+        errors: dict[int, RecordError] = {}
+        found = {path: self._column(path, rows, columns, errors) for path in self._ways}
+        if errors:
+            good = np.ones(rows, np.bool_)
+            good[list(errors)] = False
+            found = {path: column.where(good) for path, column in found.items()}
+        return Decoded(found, errors)
+
+    def _column(
+        self, path: str, rows: int, columns: Mapping[str, Column], errors: dict[int, RecordError]
+    ) -> Column:
+        present: Present = None
+        for node, default in self._ways[path]:
+            if default is not None and not node.given(columns):
+                return _repeated(self._default(path, node, default), rows, present)
+            if isinstance(node, RecordNode) and (node.union is None or node.given(columns)):
+                present = both(present, node.valid(columns))
+            elif not node.given(columns):
+                return _repeated(self._nulls[path], rows, None)
+        leaf = self._ways[path][-1][0]
+        if not isinstance(leaf, LeafNode):
+            raise TypeError(f"{path} is no leaf")
+        return _held(leaf, columns[path], present, errors)
+
+    def _default(self, path: str, node: Node, encoded: bytes) -> Column:
+        """Column[1] of what decoding makes of a default."""
+        if path not in self._defaults:
+            schema = {
+                "type": "record",
+                "name": "fraud_worker.Default",
+                "fields": [{"name": "value", "type": node.schema}],
+            }
+            tree = parse_record_schema(schema)
+            found = targets(tree, ["value" + path.removeprefix(node.path)])
+            slots: list[Any] = [None]
+            RowReader(encoded, _MAX_ITEMS, slots).read(project(tree, tree, found), 0, len(encoded))
+            (self._defaults[path],) = columns_of_rows(found, [slots]).values()
+        return self._defaults[path]
+
+
+def _repeated(one: Column, rows: int, present: Present) -> Column:
+    same = one.take(np.zeros(rows, np.intp))
+    return same if present is None else same.where(present)
+
+
+def _way(root: Node, path: str) -> Iterator[tuple[Node, bytes | None]]:
+    """The nodes from below ``root`` down to ``path``, each with its encoded default."""
+    node = root
+    while node.path != path:
+        if not isinstance(node, RecordNode):
+            raise TypeError(f"{node.path} has nothing inside")
+        node, default = next(
+            (child, default)
+            for child, default in node.fields
+            if f"{path}.".startswith(f"{child.path}.")
+        )
+        yield node, default
+
+
+def _held(
+    leaf: LeafNode, column: Column, present: Present, errors: dict[int, RecordError]
+) -> Column:
+    values, fits = leaf.writer.held(column)
+    if fits is not None:
+        message = f"{leaf.path} has a value that its type in the schema cannot hold"
+        _note(errors, column.valid & ~fits, ErrorCode.BODY_INVALID, message)
+    if column.kind is Kind.STRING:
+        message = f"{leaf.path} is no text in UTF-8"
+        _note(errors, _not_utf8(values), ErrorCode.UTF8_INVALID, message)
+    if (leaf.union is None or leaf.union.null is None) and not column.valid.all():
+        missing = ~column.valid if present is None else ~column.valid & present
+        message = f"{leaf.path} is null, and its schema allows none"
+        _note(errors, missing, ErrorCode.BODY_INVALID, message)
+    return Column(column.kind, values, column.valid, column.scale)
+
+
+def _not_utf8(values: pa.StringArray) -> Mask:
+    """bool[N]; Arrow does not look at the strings of a file unless it is asked to."""
+    wrong = np.zeros(len(values), np.bool_)
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        for row, value in enumerate(values.cast(pa.binary()).to_pylist()):
+            wrong[row] = value.decode("utf-8", "replace").encode() != value
+    return wrong
+
+
+def _note(errors: dict[int, RecordError], rows: Mask, code: ErrorCode, message: str) -> None:
+    """Adds the error to the rows that have none yet."""
+    if rows.any():
+        error = RecordError(code, message)
+        for row in np.flatnonzero(rows).tolist():
+            errors.setdefault(row, error)

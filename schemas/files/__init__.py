@@ -1,0 +1,1 @@
+"""Files of records: JSON lines, CSV, Parquet and Avro containers."""

@@ -1,0 +1,243 @@
+"""Parquet, Avro containers and JSON lines as chunks of Arrow arrays."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from base.errors import ErrorCode, RecordError
+from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
+from schemas.files.avro_container import open_container
+from schemas.files.json_text import json_lines
+from schemas.files.values import exact_digits, plain, uuid_texts
+
+Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
+"""Given the names that a file has, the name to read for each path; raises ConfigurationError."""
+
+_TIMES = {
+    "timestamp-millis": (pa.int64(), pa.timestamp("ms", "UTC")),
+    "timestamp-micros": (pa.int64(), pa.timestamp("us", "UTC")),
+    "timestamp-nanos": (pa.int64(), pa.timestamp("ns", "UTC")),
+    "local-timestamp-millis": (pa.int64(), pa.timestamp("ms")),
+    "local-timestamp-micros": (pa.int64(), pa.timestamp("us")),
+    "local-timestamp-nanos": (pa.int64(), pa.timestamp("ns")),
+    "date": (pa.int32(), pa.date32()),
+}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some rows of a file: an array[N] for each path that the file has, and unreadable rows.
+
+    inexact: for paths of numbers and text side by side, the rows of numbers that are no text.
+    """
+
+    rows: int
+    arrays: dict[str, pa.Array] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    errors: dict[int, RecordError] = field(default_factory=dict)
+    inexact: dict[str, list[int]] = field(default_factory=dict)
+
+
+def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+    """Chunks of at most ``rows`` rows; fields of structs have dotted names."""
+    # In nanoseconds, which is Arrow's choice for INT96, dates such as 9999-12-31 wrap around.
+    with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
+        parts = dict(_leaves(file.schema_arrow))
+        names = pick(parts)
+        # Without any column a batch would not know its number of rows.
+        columns = list(names.values()) or [next(iter(parts))]
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
+            chunk = Chunk(batch.num_rows, names=names)
+            for event_path, name in names.items():
+                top, *inner = parts[name]
+                array = batch.column(top)
+                array = pc.struct_field(array, inner) if inner else array
+                chunk.arrays[event_path] = plain(array)
+            yield chunk
+
+
+def count_parquet(path: Path) -> int:
+    """Rows, by the file's footer."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+    """Chunks of at most ``rows`` rows; fields of records have dotted names."""
+    with open_container(path) as container:
+        logical = container.leaves()
+        names = pick(logical)
+        records = container.records(set(names.values()))
+        while events := list(islice(records, rows)):
+            chunk = from_rows(events, names)
+            for event_path, name in names.items():
+                array = chunk.arrays[event_path]
+                chunk.arrays[event_path] = _as_logical(array, logical.get(name, ""))
+            refused = {r: event for r, event in enumerate(events) if isinstance(event, RecordError)}
+            chunk.errors.update(refused)
+            yield chunk
+
+
+def count_avro(path: Path) -> int:
+    """Rows, by the file's block headers."""
+    with open_container(path) as container:
+        return container.count()
+
+
+def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+    """Chunks of at most ``rows`` lines, blank ones not counted; members have dotted names.
+
+    A line that is no JSON object is an error of its row. Names are picked from the lines up to the
+    end of the chunk, and a name once picked stays.
+    """
+    found: dict[str, None] = {}
+    names: dict[str, str] = {}
+    with json_lines(path) as lines:
+        while chunk := list(islice(lines, rows)):
+            errors: dict[int, RecordError] = {}
+            events = [_parse_line(line, row, errors) for row, line in enumerate(chunk)]
+            for event in events:
+                add_names(event, "", found)
+            if found:
+                names = {**pick(found), **names}
+            read = from_rows(events, names)
+            read.errors.update(errors)
+            yield read
+
+
+def count_json(path: Path) -> int:
+    """Lines that are not blank."""
+    with json_lines(path) as lines:
+        return sum(1 for _ in lines)
+
+
+def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The dotted name of each column that is no struct, with its parts."""
+    for column in schema:
+        parts = (*above, column.name)
+        if pa.types.is_struct(column.type):
+            yield from _leaves(column.type, *parts)
+        else:
+            yield ".".join(parts), parts
+
+
+def _as_logical(array: pa.Array, logical: str) -> pa.Array:
+    """Numbers as times, in microseconds as far as these reach; the bytes of UUIDs as text."""
+    if logical == "uuid" and pa.types.is_binary(array.type):
+        return uuid_texts(array)
+    times = _TIMES.get(logical)
+    if times is None or not pa.types.is_integer(array.type):
+        return array
+    stored, kind = times
+    array = array.cast(stored).cast(kind)
+    if pa.types.is_date(kind) or kind.unit == "ns":
+        return array
+    try:
+        return array.cast(pa.timestamp("us", kind.tz))
+    except pa.ArrowInvalid:
+        return array
+
+
+def add_names(event: Any, above: str, found: dict[str, None]) -> None:
+    """Adds the dotted name of each value within ``event`` that holds no others."""
+    for name, value in event.items():
+        if isinstance(value, dict):
+            add_names(value, f"{above}{name}.", found)
+        else:
+            found[above + name] = None
+
+
+def _brackets(line: str | bytes) -> int:
+    if isinstance(line, str):
+        return line.count("{") + line.count("[")
+    return line.count(b"{") + line.count(b"[")
+
+
+def _parse_line(line: str | bytes, row: int, errors: dict[int, RecordError]) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    if _brackets(line) > MAX_JSON_DEPTH and json_depth(event) > MAX_JSON_DEPTH:
+        event = None
+    if not isinstance(event, dict):
+        errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")
+        return {}
+    return event
+
+
+def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
+    """Nested Python values as arrays, by dotted names."""
+    chunk = Chunk(len(events), names=names)
+    for path, name in names.items():
+        values = _values(events, name)
+        chunk.arrays[path] = _array(values, path, chunk)
+    return chunk
+
+
+def _values(events: list[Any], name: str) -> list[Any]:
+    """The value under a dotted name in each event; None where it has none."""
+    if "." in name:
+        return [_dig(event, name) for event in events]
+    return [event.get(name) if isinstance(event, dict) else None for event in events]
+
+
+def _dig(event: Any, name: str) -> Any:
+    """The value of a dotted name: of the member of that name, else within that of a prefix.
+
+    Members of either form may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
+    """
+    if not isinstance(event, dict):
+        return None
+    if name in event:
+        return event[name]
+    end = name.rfind(".")
+    while end >= 0:
+        found = _dig(event.get(name[:end]), name[end + 1 :])
+        if found is not None:
+            return found
+        end = name.rfind(".", 0, end)
+    return None
+
+
+def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
+    """The values as they come; as text where their types differ. Notes what is none in ``chunk``."""
+    try:
+        array = pa.array(values)
+    # ValueError: ArrowInvalid is one, and text with a lone surrogate, which UTF-8 cannot hold.
+    except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        array = None
+    if array is not None and not pa.types.is_nested(array.type):
+        return plain(array)
+    texts: list[str | None] = []
+    for row, value in enumerate(values):
+        if isinstance(value, dict | list):
+            chunk.errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} is no single value")
+            texts.append(None)
+        elif isinstance(value, str) and _SURROGATE.search(value):
+            chunk.errors[row] = RecordError(
+                ErrorCode.BODY_INVALID, f"{path} holds half a character"
+            )
+            texts.append(None)
+        else:
+            if isinstance(value, float) and exact_digits(value) is None:
+                chunk.inexact.setdefault(path, []).append(row)
+            texts.append(None if value is None else _text(value))
+    return pa.array(texts, pa.string())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return exact_digits(value) or str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

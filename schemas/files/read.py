@@ -1,0 +1,261 @@
+"""Event files: the same columns as from the topic, from Parquet, Avro containers or JSON lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from base.errors import ConfigurationError, ErrorCode, RecordError
+from schemas.batch import Column, Decoded, Kind
+from schemas.files.avro_container import ANY
+from schemas.files.formats import (
+    Chunk,
+    Pick,
+    add_names,
+    avro_chunks,
+    count_avro,
+    count_json,
+    count_parquet,
+    from_rows,
+    json_chunks,
+    parquet_chunks,
+)
+from schemas.files.json_text import MAGIC_BYTES, described
+from schemas.files.values import Mask, to_column
+
+PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
+"""For each path its kind, its scale (of a decimal) and whether it may be null."""
+
+Units: TypeAlias = Mapping[str, str]
+"""For a path of whole numbers that are times, their unit: s, ms, us or ns."""
+
+Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
+"""For a path other names that a file may use."""
+
+CHUNK_ROWS = 50_000
+# As a path, s3://bucket/file has one slash.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+_NO_DIGITS = dict.fromkeys(
+    (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileChunk:
+    """Some rows of a file: decoded, and as the file holds them.
+
+    arrays: for each path that the file has, its values as they stand there; names: of its column.
+    """
+
+    rows: int
+    decoded: Decoded
+    arrays: Mapping[str, pa.Array]
+    names: Mapping[str, str]
+
+
+class _Format(NamedTuple):
+    chunks: Callable[[Path, int, Pick], Iterator[Chunk]]
+    count: Callable[[Path], int]
+
+
+_TO_PARQUET = " (pandas.read_csv(FILE).to_parquet(OTHER), say: Parquet keeps the types of columns)"
+_HINTS = {
+    ".csv": _TO_PARQUET,
+    ".tsv": _TO_PARQUET,
+    ".json": " (one JSON object on each line; jq -c '.[]' FILE makes lines of an array)",
+    **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), " (unpack it first)"),
+}
+
+_JSON_LINES = _Format(json_chunks, count_json)
+_FORMATS = {
+    ".parquet": _Format(parquet_chunks, count_parquet),
+    ".avro": _Format(avro_chunks, count_avro),
+    ".jsonl": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+}
+
+
+def read_events(
+    path: Path,
+    wanted: PathTypes,
+    aliases: Aliases,
+    chunk_rows: int = CHUNK_ROWS,
+    optional: PathTypes | None = None,
+    units: Units = MappingProxyType({}),
+) -> Iterator[Decoded]:
+    """The events of a file in its order, in chunks of at most ``chunk_rows`` rows.
+
+    A path is looked for under its own name, then under its aliases. One of ``wanted`` that the file
+    lacks is all null where it may be null; one of ``optional`` is left out of the columns. How
+    values are read: ``file_values.to_column``. A row with a value that cannot be read, or with a
+    null that may not be, is in ``errors``.
+
+    Raises ConfigurationError for a file that is absent, broken or of an unknown suffix, for a
+    column that is missing, and for one of a type that cannot be read.
+    """
+    for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional, units=units):
+        yield chunk.decoded
+
+
+def read_chunks(
+    path: Path,
+    wanted: PathTypes,
+    aliases: Aliases,
+    chunk_rows: int = CHUNK_ROWS,
+    optional: PathTypes | None = None,
+    raw: Collection[str] = (),
+    units: Units = MappingProxyType({}),
+) -> Iterator[FileChunk]:
+    """As ``read_events``, with the file's own arrays.
+
+    Those of ``raw`` come along where the file has them, and are not decoded.
+    """
+    extra = optional or {}
+    types = {**wanted, **extra}
+    needed = [
+        name for name, (_, _, nullable) in wanted.items() if not nullable and name not in extra
+    ]
+
+    def pick(names: Iterable[str]) -> dict[str, str]:
+        return _pick(f"event file {path}", list(names), [*types, *raw], aliases, needed)
+
+    chunks = _format(path).chunks(path, chunk_rows, pick)
+    while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
+        decoded = _decoded(f"event file {path}", chunk, types, extra, units)
+        yield FileChunk(chunk.rows, decoded, chunk.arrays, chunk.names)
+
+
+def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: str) -> Decoded:
+    """Nested Python values as a file's rows would be read; all of ``paths`` are optional.
+
+    where: names their source in messages.
+    """
+    found: dict[str, None] = {}
+    for event in events:
+        add_names(event, "", found)
+    chunk = from_rows(events, _pick(where, list(found), paths, aliases, ()))
+    return _decoded(where, chunk, paths, paths, {})
+
+
+def count_rows(path: Path) -> int:
+    """How many rows ``read_events`` gives, without decoding them.
+
+    Raises ConfigurationError as ``read_events`` does.
+    """
+    count = _format(path).count
+    return _attempt(path, lambda: count(path))
+
+
+def _format(path: Path) -> _Format:
+    if path.is_dir():
+        raise ConfigurationError(
+            f"event file {path} is a folder: name the files in it, such as {path}/*.parquet where "
+            "several are taken"
+        )
+    found = _FORMATS.get(path.suffix.lower())
+    if found is None:
+        hint = _HINTS.get(path.suffix.lower(), "")
+        raise ConfigurationError(
+            f"event file {path} has the suffix {path.suffix!r}: give a file that ends in "
+            f"{', '.join(_FORMATS)}{hint}"
+        )
+    if not path.is_file():
+        at = " (files are read from this machine: download it)" if _ADDRESS.match(str(path)) else ""
+        raise ConfigurationError(f"event file {path} does not exist or is no file{at}")
+    with path.open("rb") as file:
+        looks = described(file.read(MAGIC_BYTES))
+    if looks and path.suffix.lower() not in looks.suffixes:
+        raise ConfigurationError(f"event file {path} is {looks.found}: {looks.remedy}")
+    return found
+
+
+def _attempt(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ConfigurationError:
+        raise
+    except Exception as error:  # broken bytes surface as whatever the reader stumbles over
+        raise ConfigurationError(
+            f"event file {path} cannot be read as {path.suffix[1:]}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _pick(
+    where: str, names: list[str], paths: Iterable[str], aliases: Aliases, needed: Collection[str]
+) -> dict[str, str]:
+    """The name in the file for each path that it has."""
+    picked: dict[str, str] = {}
+    for event_path in paths:
+        others = aliases.get(event_path, ())
+        candidates = [event_path, *([others] if isinstance(others, str) else others)]
+        found = next((name for name in candidates if _has(names, name)), None)
+        if found is not None:
+            picked[event_path] = found
+        elif event_path in needed:
+            raise ConfigurationError(
+                f"{where} has no column for {event_path!r} (looked for "
+                f"{' and '.join(candidates)}); it has {', '.join(names)}: name the column in "
+                "events.aliases of features.yaml"
+            )
+    return picked
+
+
+def _has(names: Collection[str], name: str) -> bool:
+    return name in names or name.rpartition(".")[0] + ANY in names
+
+
+def _decoded(
+    source: str, chunk: Chunk, types: PathTypes, optional: PathTypes, units: Units
+) -> Decoded:
+    columns: dict[str, Column] = {}
+    errors = dict(chunk.errors)
+    for event_path, (kind, scale, nullable) in types.items():
+        array = chunk.arrays.get(event_path)
+        if array is None:
+            if event_path not in optional:
+                columns[event_path], _ = to_column(pa.nulls(chunk.rows), kind, scale, event_path)
+            continue
+        where = f"column {chunk.names[event_path]!r} of {source}"
+        unit = units.get(event_path)
+        column, bad = to_column(array, kind, scale, where, unit)
+        if kind is Kind.STRING:
+            bad[chunk.inexact.get(event_path, [])] = True
+        _note(errors, bad, f"{event_path} {_unreadable(kind, unit)}")
+        if not nullable:
+            _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
+        columns[event_path] = column
+    if errors:
+        good = np.ones(chunk.rows, np.bool_)
+        good[list(errors)] = False
+        columns = {name: column.where(good) for name, column in columns.items()}
+    return Decoded(columns, errors)
+
+
+def _unreadable(kind: Kind, unit: str | None) -> str:
+    """The rest of a sentence about a value that cannot be read. unit: of a number that is a time."""
+    if kind is not Kind.TIME and unit is None:
+        return f"cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}"
+    numbers = "numbers (s, ms, us or ns, in the years 2000 to 2099)"
+    if unit is not None:
+        numbers = f"whole numbers ({unit})"
+    return (
+        "is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
+        f"{numbers} since 1970-01-01 UTC are read"
+    )
+
+
+def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:
+    """Adds the error to the rows that have none yet."""
+    for row in np.flatnonzero(rows).tolist():
+        errors.setdefault(row, RecordError(ErrorCode.BODY_INVALID, message))

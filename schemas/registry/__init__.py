@@ -1,0 +1,1 @@
+"""Schema registries, and the framing that names a schema in each record."""

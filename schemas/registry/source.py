@@ -1,0 +1,107 @@
+"""Writer schemas by id, and those that come from files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from base.errors import (
+    ConfigurationError,
+    ErrorCode,
+    RecordError,
+    SchemaRefusedError,
+    UndefinedNameError,
+)
+from schemas.avro.definitions import Definitions
+from schemas.avro.types import Type, parse_writer_schema
+from schemas.registry.framing import SchemaId
+
+
+class SchemaSource(Protocol):
+    """Gives writer schemas by id."""
+
+    @property
+    def framed(self) -> bool:
+        """Whether a record without a schema header names its schema in front of its body."""
+        ...
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> Mapping[SchemaId, Type | RecordError]:
+        """The writer schema of each id, or why records of it cannot be read.
+
+        Raises DependencyUnavailableError where the answer for one is not known now.
+        """
+        ...
+
+
+def read_schema_file(path: Path) -> Type:
+    """The schema of a writer in an .avsc file; what it refers to is read from files beside it.
+
+    Raises ConfigurationError.
+    """
+    found: object
+    try:
+        known = Definitions()
+        schema = _add(path, known, set())
+        return parse_writer_schema(schema, known)
+    except OSError as error:
+        found = error.strerror
+    except json.JSONDecodeError as error:
+        found = f"it is not JSON: {error}"
+    except (ValueError, RecursionError, SchemaRefusedError) as error:
+        found = error
+    raise ConfigurationError(
+        f"schema file {path}: {found}. Name a file with an Avro record schema."
+    )
+
+
+def _add(path: Path, known: Definitions, seen: set[str]) -> object:
+    """The JSON values of a file; adds what it defines, and what it refers to beside it.
+
+    seen: names of the files that have been read for it.
+    """
+    schema = json.loads(path.read_text("utf-8-sig"))
+    while True:
+        try:
+            known.add(schema)
+            return schema
+        except UndefinedNameError as error:
+            beside = path.with_name(f"{error.name}.avsc")
+            if error.name in seen or not beside.is_file():
+                raise
+            seen.add(error.name)
+            _add(beside, known, seen)
+
+
+class FileSchemaSource:
+    """Writer schemas from files, read once.
+
+    paths: by id or GUID. default: the schema of records that name none; with it, a record without
+    a schema header is taken to be all body. Raises ConfigurationError.
+    """
+
+    def __init__(self, paths: Mapping[int | UUID, Path], default: Path | None = None) -> None:
+        self._schemas: dict[SchemaId, Type] = {
+            schema_id: read_schema_file(path) for schema_id, path in paths.items()
+        }
+        if default is not None:
+            self._schemas[None] = read_schema_file(default)
+        if not self._schemas:
+            raise ConfigurationError(
+                "no writer schema is configured: name schema files by id, or one default file."
+            )
+
+    @property
+    def framed(self) -> bool:
+        return None not in self._schemas
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+        return {
+            schema_id: self._schemas.get(schema_id)
+            or RecordError(
+                ErrorCode.SCHEMA_UNKNOWN, f"no schema file is configured for id {schema_id}"
+            )
+            for schema_id in schema_ids
+        }

@@ -1,0 +1,300 @@
+"""Breaks workers, servers and topics under load, then holds what is left against a serial run.
+
+    .venv/bin/python tests/commands/chaos.py --kills 20 --seed 7
+
+Progress goes to stderr, one line of JSON to stdout. Exit status 0: nothing lost, nothing twice, all
+in order, every score as in the serial run. The faults and their order follow the seed; when exactly
+they strike depends on the machine as well. Workers and the store are killed, workers stopped for a
+while, the broker is restarted, the input topic deleted and created again, and the schema registry
+answers oddly. Some records of the load are hostile.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.support.command import command
+from tests.support.fake_registry import FakeRegistry, serving
+from tests.support.fleet import Fleet
+from tests.support.hostile_load import HostileLoad
+from tests.support.odd_registry import ODD, SCHEMA_IDS, register
+from tests.support.rig import SESSION_TIMEOUT_S, Rig, await_that, train
+from tools.embedded.kafka import Kafka
+from tools.embedded.valkey import Valkey
+
+PARTITIONS = 6
+RATE = 500.0
+RECOVERY_S = 15.0
+DRAIN_S = 120.0
+TELL_EVERY_S = 15.0
+STARTUP_S = 60.0
+FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
+COUNTED = (
+    "zombies",
+    "broker_restarts",
+    "store_kills",
+    "topics_created_again",
+    "odd_registries",
+    "hostile_records",
+)
+# The worker's exit statuses: DELIVERY, CONFIGURATION, OVERSTAYED.
+REPLACED, REFUSED, OVERSTAYED = 3, 2, 70
+# Kafka's default refuses records from an hour ahead on.
+BROKER = {"log.message.timestamp.after.max.ms": str(2**63 - 1)}
+GROWTH = 2_000
+
+
+class Chaos:
+    """Faults on one rig, one after the other, in an order that the seed gives.
+
+    Attributes:
+        counts: Faults by name.
+        verdicts: The oracle's verdict on each input topic that was deleted.
+    """
+
+    def __init__(
+        self, rig: Rig, servers: tuple[Kafka, Valkey, FakeRegistry], kills: int, seed: int
+    ) -> None:
+        self._kafka, self._valkey, self._registry = servers
+        self._random = random.Random(seed)
+        self._seed = seed
+        self._started = time.monotonic()
+        self._rig = rig
+        self._load = HostileLoad(rig, seed, RATE)
+        self._fleet = Fleet(rig, self.say)
+        rounds = max(1, kills // 10)
+        self._schedule = [self._kill] * kills + [
+            self._zombie,
+            self._restart_broker,
+            self._kill_store,
+            self._create_again,
+            self._odd_registry,
+            self._third,
+            self._third,
+        ] * rounds
+        self._random.shuffle(self._schedule)
+        self.counts = Counter[str]()
+        self.verdicts: list[dict[str, Any]] = []
+
+    def say(self, line: str) -> None:
+        print(f"{time.monotonic() - self._started:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    def run(self) -> None:
+        """All faults, then the drain. Raises TimeoutError or RuntimeError with the state seen."""
+        try:
+            for name in ("one", "two"):
+                self._fleet.join(name)
+            self._load.start()
+            self._recover(STARTUP_S)
+            for fault in self._schedule:
+                self._tend_for(self._random.uniform(0.0, 1.5))
+                fault()
+                self._recover(RECOVERY_S)
+            self._drain()
+        finally:
+            self._load.stop()
+            self._fleet.end()
+
+    def _drain(self) -> None:
+        self.say("the last fault has healed")
+        self._answer_all()
+        for name in self._fleet.names:
+            self._fleet.leave(name)
+
+    def _answer_all(self) -> None:
+        """Stop the load, and wait until all of it is answered."""
+        self._load.stop()
+        self.counts["hostile_records"] += self._load.hostile
+        self.say(f"draining {self._load.sent:,} records, {self._load.hostile} more are hostile")
+        until, said = time.monotonic() + DRAIN_S, time.monotonic()
+        while True:
+            self._fleet.tend()
+            try:
+                self._rig.await_all_answered(1.0)
+                return
+            except TimeoutError as error:
+                if time.monotonic() > until:
+                    raise
+                if time.monotonic() > said + TELL_EVERY_S:
+                    said = time.monotonic()
+                    self.say(str(error))
+
+    def _kill(self) -> None:
+        self.counts["kills"] += 1
+        victim = self._random.choice(self._fleet.names)
+        self.say(f"kill {self.counts['kills']}: {victim}")
+        self._fleet.kill(victim)
+
+    def _zombie(self) -> None:
+        """Stop a worker until the others have its partitions, and wake it again."""
+        self.counts["zombies"] += 1
+        victim = self._random.choice(self._fleet.names)
+        held = SESSION_TIMEOUT_S + self._random.uniform(0.5, 4.0)
+        self.say(f"zombie: {victim} sleeps for {held:.1f} s")
+        self._fleet.freeze(victim)
+        self._tend_for(held)
+        self._recover(RECOVERY_S)
+        self._fleet.thaw(victim)
+
+    def _restart_broker(self) -> None:
+        """Stop the broker in order, and start it again.
+
+        Not killed: a single Kafka 4.3 or 4.4 that was may forget to end a transaction that it had
+        promised to commit (KAFKA-20734), and then no client can go on.
+        """
+        self.counts["broker_restarts"] += 1
+        self.say("the broker restarts")
+        self._kafka.stop()
+        self._tend_for(self._random.uniform(0.0, 3.0))
+        self._kafka.start()
+
+    def _kill_store(self) -> None:
+        """Kill the store, and start it again: what it acknowledged is in its file."""
+        self.counts["store_kills"] += 1
+        self.say("the store is killed")
+        self._valkey.kill()
+        self._tend_for(self._random.uniform(0.0, 3.0))
+        self._valkey.start()
+
+    def _create_again(self) -> None:
+        """Delete the input topic under the workers and create it again; accept it in the end.
+
+        The oracle knows one input topic, so it judges first what there is, and the output topics
+        are created again as well.
+        """
+        self.counts["topics_created_again"] += 1
+        self._answer_all()
+        self._fleet.await_ready()
+        self.verdicts.append(self._rig.audit())
+        answered = self._rig.outputs()
+        asleep = self._random.choice([*self._fleet.names, None])
+        self.say(f"the input topic is created again; {asleep or 'nobody'} sleeps meanwhile")
+        if asleep:
+            self._fleet.freeze(asleep)
+        self._grow_again()
+        if asleep:
+            self._fleet.thaw(asleep)
+        # The watchdog of one that slept for too long may be first.
+        self._fleet.await_ends(REPLACED, *([OVERSTAYED] if asleep else []))
+        self._fleet.start_again()
+        self._fleet.await_ends(REFUSED)
+        if (found := self._rig.outputs()) != answered:
+            raise RuntimeError(f"{found - answered} records of a topic that nobody has accepted")
+        self.say("the new topic is accepted")
+        self._rig.configure("kafka", accept_topic=self._rig.input_id())
+        self._rig.delete_topics("output", "dead_letter")
+        self._rig.create_topics("output", "dead_letter")
+        self._fleet.start_again()
+        self._load.start()
+
+    def _grow_again(self) -> None:
+        """Create the input topic again, with records where the workers' offsets are as well."""
+        ends = self._rig.ends()
+        self._rig.delete_topics("input")
+        self._rig.create_topics("input")
+        schema_id = self._load.schema_id
+        self._load = HostileLoad(self._rig, self._random.randrange(2**32), RATE)
+        self._load.schema_id = schema_id
+        self._load.send(GROWTH)
+        self._rig.pass_offsets(ends)
+        self._load.send(GROWTH)
+
+    def _odd_registry(self) -> None:
+        """Have something else answer in the registry's place, when a new schema is needed."""
+        self.counts["odd_registries"] += 1
+        kind, victim = self._random.choice([*ODD]), self._random.choice(self._fleet.names)
+        self.say(f"the registry answers oddly: {kind}; {victim} is killed meanwhile")
+        asked = len(self._registry.asked)
+        self._registry.odd[""] = ODD[kind]
+        self._load.schema_id = SCHEMA_IDS[self.counts["odd_registries"]]
+        self._fleet.kill(victim)
+        self._tend_for(self._random.uniform(1.0, 4.0))
+
+        def asked_since() -> bool:
+            self._fleet.tend()
+            return len(self._registry.asked) > asked
+
+        await_that(asked_since, RECOVERY_S, "the registry is asked", self._fleet.marks)
+        self._registry.odd.clear()
+
+    def _third(self) -> None:
+        if "three" in self._fleet.names:
+            self.say("the third worker leaves")
+            self._fleet.leave("three")
+        else:
+            self.say("a third worker joins")
+            self._fleet.join("three")
+
+    def _recover(self, deadline_s: float) -> None:
+        """Wait until every worker that is awake has committed again, or the time has passed."""
+        marks = self._fleet.marks()
+        try:
+            await_that(
+                lambda: self._fleet.committed_since(marks),
+                deadline_s,
+                "every worker committed again",
+                lambda: {"before": marks, "now": self._fleet.marks()},
+            )
+        except TimeoutError as error:
+            self.say(str(error))
+
+    def _tend_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._fleet.tend()
+            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+
+
+def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
+    """The result, and whether everything held."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        kafka = stack.enter_context(Kafka(folder / "kafka", BROKER))
+        valkey = stack.enter_context(Valkey(folder / "valkey", append_only=True))
+        registry = stack.enter_context(serving())
+        train(folder)
+        rig = Rig(
+            folder / "chaos",
+            folder,
+            (kafka.bootstrap, valkey.url),
+            partitions=PARTITIONS,
+            settings={"registry": {"url": registry.url, "timeout_s": 1.0}},
+        )
+        register(registry, rig)
+        rig.load_lookups()
+        chaos = Chaos(rig, (kafka, valkey, registry), kills, seed)
+        ended = True
+        try:
+            chaos.run()
+        except (TimeoutError, RuntimeError) as error:
+            ended = False
+            chaos.say(f"FAILED: {error}")
+        chaos.say("the oracle reads")
+        verdicts = [*chaos.verdicts, rig.audit()]
+        for name in FAULTS:
+            for case in (case for verdict in verdicts for case in verdict["shown"][name]):
+                chaos.say(f"{name}: {case}")
+    totals = {
+        name: sum(verdict[name] for verdict in verdicts)
+        for name in ("events", *FAULTS, "dead_letters")
+    }
+    result = {
+        "kills": chaos.counts["kills"],
+        **totals,
+        **{name: chaos.counts[name] for name in COUNTED},
+        "seed": seed,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    return result, ended and not any(totals[name] for name in FAULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(command(__doc__, "kills", 20, "SIGKILLs of workers", play))

@@ -1,0 +1,182 @@
+"""Flips single bits of a bundle, sums it again, and has it verified.
+
+    .venv/bin/python tests/commands/flips.py --flips 500 --seed 7
+
+A bundle whose sums were made to agree is refused, or accepted where all golden margins are what
+they were. Progress goes to stderr, one line of JSON to stdout. Exit status 0: that holds for all,
+and every flip of a bit is refused where the sums were left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from base.errors import BundleRefusedError
+from models.backend import open_backend
+from models.bundle import Knots, Limits, Trained, load_bundle, verify, write_bundle
+from models.training import fit
+from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
+
+FEATURES = [reference(name) for name in NAMES]
+LIMITS = Limits(seconds=120.0)
+
+
+def small_bundle(folder: Path) -> Path:
+    """A bundle with all its parts, of less than 32 KiB."""
+    matrix = matrix_of(2_000, len(NAMES))
+    booster = fit(matrix, labels_of(matrix), rounds=6, threads=1, params={"max_depth": 3})
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    return write_bundle(
+        folder,
+        booster,
+        name="demo",
+        version="1",
+        features=FEATURES,
+        calibration=Knots(margins=(-3.0, 0.0, 3.0), scores=(0.001, 0.3, 0.99)),
+        golden=matrix[:40],
+        trained=Trained(
+            rows=2_000,
+            frauds=200,
+            since=day,
+            until=day.replace(day=8),
+            data="0123456789abcdef",
+            xgboost="3.2.0",
+            params={"max_depth": 3},
+            seed=0,
+        ),
+        report="<!doctype html><title>demo</title>",
+    )
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def sum_again(folder: Path) -> None:
+    """As an attacker or a helpful colleague would: make the sums agree with the files."""
+    files = sorted(path for path in folder.iterdir() if path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+@dataclass(frozen=True)
+class Flip:
+    file: str
+    bit: int
+    reason: str
+    """Why it was refused; "" where it was accepted."""
+    margins_same: bool
+    """Of those that were accepted: whether the model gives the golden vectors their margins."""
+
+
+class Flipper:
+    """Tries flips on copies of one bundle."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self.folder = small_bundle(scratch / "bundle")
+        self._golden = load_bundle(self.folder).golden
+
+    def draw(self, count: int, seed: int) -> Iterator[tuple[str, int]]:
+        """Bits of all files but the sums, each as likely as any other."""
+        sizes = {name: len(content) for name, content in contents_of(self.folder).items()}
+        del sizes["SHA256SUMS"]
+        chosen = random.Random(seed)
+        for name in chosen.choices(list(sizes), weights=list(sizes.values()), k=count):
+            yield name, chosen.randrange(8 * sizes[name])
+
+    def flip(self, at: tuple[str, int]) -> Flip:
+        file, bit = at
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            copy = Path(folder) / "bundle"
+            shutil.copytree(self.folder, copy)
+            path = copy / file
+            path.write_bytes(flipped(path.read_bytes(), bit))
+            sum_again(copy)
+            try:
+                verified = verify(copy, expected=FEATURES, limits=LIMITS)
+            except BundleRefusedError as error:
+                return Flip(file, bit, str(error).replace(str(copy), ""), margins_same=True)
+            # As a worker goes on, in whose process a death would be everybody's.
+            backend = open_backend(load_bundle(copy, proven=verified.sums), "cpu", threads=1)
+            found = backend.margins(np.tile(self._golden.vectors, (50, 1)))
+            expected = np.tile(self._golden.margins, 50)
+            return Flip(file, bit, "", np.array_equal(found, expected))
+
+
+def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tuple[str, int]]:
+    """Which of all flips of one bit of a bundle get through where the sums stay as they are."""
+    found = []
+    for name, content in contents.items():
+        for bit in range(8 * len(content)):
+            (folder / name).write_bytes(flipped(content, bit))
+            try:
+                load_bundle(folder)
+            except BundleRefusedError:
+                continue
+            found.append((name, bit))
+        (folder / name).write_bytes(content)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--flips", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=None)
+    given = parser.parse_args()
+    seed = random.randrange(2**32) if given.seed is None else given.seed
+    print(f"{given.flips} flips, seed {seed}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as scratch:
+        flipper = Flipper(Path(scratch))
+        with ThreadPoolExecutor(2) as pool:
+            flips = list(pool.map(flipper.flip, flipper.draw(given.flips, seed)))
+        contents = contents_of(flipper.folder)
+        print("every bit, sums as they were", file=sys.stderr)
+        through = accepted_with_old_sums(flipper.folder, contents)
+    refused = [flip for flip in flips if flip.reason]
+    wrong = [flip for flip in flips if not flip.margins_same]
+    for reason, count in collections.Counter(_kind(flip.reason) for flip in refused).most_common():
+        print(f"{count:5} {reason}", file=sys.stderr)
+    result = {
+        "seed": seed,
+        "flips": len(flips),
+        "refused": len(refused),
+        "child_ended": sum(" ended the process " in flip.reason for flip in refused),
+        "accepted_with_golden_margins": len(flips) - len(refused) - len(wrong),
+        "accepted_with_other_margins": len(wrong),
+        "bits_with_old_sums": sum(8 * len(content) for content in contents.values()),
+        "accepted_with_old_sums": len(through),
+    }
+    print(json.dumps(result))
+    return 1 if wrong or through else 0
+
+
+def _kind(reason: str) -> str:
+    return re.sub(r"[0-9.e-]*[0-9]", "N", reason)[:110]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The windows against the oracle, case by case: ``python -m tests.commands.properties --cases 20000``.
+
+From the root of the repository. Cases are generated in portions, each from a seed of its own, on
+all cores. Prints the smallest failing case, if any, and last a JSON line with what was covered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.properties.scenarios import Scenario, scenarios
+from tests.properties.subject import Subject
+from tests.properties.world import Make, check
+
+PORTION = 250
+
+
+def run(
+    cases: int,
+    seed: int,
+    make: Make = Subject,
+    *,
+    shrink: bool = True,
+    watch: Callable[[Scenario], object] = id,
+) -> Counter[str]:
+    """What ``cases`` scenarios covered; raises the error of the smallest one that fails.
+
+    watch: is given each scenario, the one that fails last.
+    """
+    tally: Counter[str] = Counter()
+    phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=cases,
+        phases=phases,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(scenarios())
+    def holds(scenario: Scenario) -> None:
+        tally["cases"] += 1
+        watch(scenario)
+        check(scenario, make, tally)
+
+    holds()
+    return tally
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description="Window features against a brute-force oracle")
+    arguments.add_argument("--cases", type=int, default=20_000)
+    arguments.add_argument("--seed", type=int, default=None, help="default: random")
+    given_ = arguments.parse_args()
+    seed = random.randrange(2**32) if given_.seed is None else given_.seed
+    print(f"seed: {seed} (CASES={given_.cases} SEED={seed} repeats it)", flush=True)
+    began = time.monotonic()
+    sizes = [min(PORTION, given_.cases - done) for done in range(0, given_.cases, PORTION)]
+    tally: Counter[str] = Counter()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        for found in pool.map(partial(_portion, seed), range(len(sizes)), sizes):
+            if isinstance(found, str):
+                print(found, flush=True)
+                pool.shutdown(cancel_futures=True)
+                return 1
+            tally += found
+            if sys.stderr.isatty():
+                print(f"\r{tally['cases']} cases", end="", file=sys.stderr, flush=True)
+    took = round(time.monotonic() - began, 1)
+    print(json.dumps({"seed": seed, "seconds": took, **dict(sorted(tally.items()))}))
+    return 0
+
+
+def _portion(seed: int, number: int, cases: int) -> Counter[str] | str:
+    """What a portion covered, or how it failed."""
+    try:
+        return run(cases, seed + number)
+    except Exception:  # noqa: BLE001 - whatever it is, it is the result
+        return f"{traceback.format_exc()}\nCASES={cases} SEED={seed + number} repeats it alone"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The short tests on every Python that pyproject.toml names and that this machine has.
+
+`make pythons` runs them where `make test` does not: on the versions that .venv was not made with.
+Each has an environment of its own, with the versions of the lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Golden scores, those of a worker on Kafka and Valkey among them; then what has differed by the
+# version of Python (how deep it parses and recurses) or of XGBoost.
+SHORT = (
+    "tests/golden/test_replay.py",
+    "tests/unit/features/test_definition.py",
+    "tests/unit/features/test_expression.py",
+    "tests/unit/features/test_python_hook.py",
+    "tests/unit/models/test_bundle_write.py",
+    "tests/unit/models/test_reasons.py",
+    "tests/unit/schemas/test_files.py",
+    "tests/unit/schemas/test_projection.py",
+    "tests/unit/schemas/test_source.py",
+)
+_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+
+
+def named() -> list[str]:
+    """Versions that the classifiers name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = (re.fullmatch(r".* :: (3\.\d+)", each) for each in project["classifiers"])
+    return [match[1] for match in found if match]
+
+
+def find(version: str) -> Path | None:
+    """An interpreter of that version, on the path or among those that pyenv built."""
+    return next((each for each in _candidates(version) if version_of(each) == version), None)
+
+
+def version_of(interpreter: Path) -> str:
+    """Version of an interpreter; "" where it does not run, as a shim of pyenv may not."""
+    try:
+        said = subprocess.run(
+            [interpreter, "-c", _VERSION], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return said.stdout.strip()
+
+
+def _candidates(version: str) -> Iterator[Path]:
+    for name in (f"python{version}", "python3"):
+        on_path = shutil.which(name)
+        if on_path is not None:
+            yield Path(on_path)
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the short tests; 0 where they pass on all that were found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="fail where a version is not found")
+    needs_all = parser.parse_args(arguments).all
+    own = ".".join(map(str, sys.version_info[:2]))
+    passed: list[str] = []
+    failed: list[str] = []
+    absent: list[str] = []
+    for version in named():
+        if version == own:
+            continue
+        interpreter = find(version)
+        if interpreter is None:
+            absent.append(version)
+            continue
+        print(f"Python {version}: {interpreter}", flush=True)
+        (passed if _passes(interpreter) else failed).append(version)
+    print(f"make test is for Python {own}; short tests:", end=" ")
+    outcomes = {"passed on": passed, "FAILED on": failed, "not found:": absent}
+    print("; ".join(f"{said} {', '.join(them)}" for said, them in outcomes.items() if them))
+    return 1 if failed or (absent and needs_all) else 0
+
+
+def _passes(interpreter: Path) -> bool:
+    # What the `make` around this one hands down would set its variables here.
+    environment = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+    command = ["make", "test", f"PYTHON={interpreter}", f"ARGS={' '.join(SHORT)}"]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

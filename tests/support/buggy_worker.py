@@ -1,0 +1,199 @@
+"""Runs a worker with a bug, a crash point or a pause planted in it: material for the oracle's tests.
+
+``python -m tests.support.buggy_worker --bug NAME --at POINT --pipeline DIR``. At a crash point the
+process kills itself, in its third delivery, once: it leaves the file ``crashed`` in DIR, and where
+that is, nothing crashes any more. At ``pause`` the first delivery makes the file ``paused`` and
+waits for the file ``go``, while the loop goes on polling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+
+from features.compute.matrix import Enriched, Writes
+from worker import app, kafka
+from worker.consume.poll import Polled, Poller
+from worker.delivery.checkpoint import ExactlyOnce
+from worker.delivery.publish import Outbox, SizeLimits
+from worker.histories import StoredHistories
+from worker.process.logs import configure_logs
+from worker.process.watchdog import Watchdog
+from worker.stages.score import Score, Scored
+
+_CRASH_IN_DELIVERY = 3
+_PAUSE_DEADLINE_S = 60.0
+_TIMEOUT_S = 10.0
+_SLOW_WRITE_S = 0.2
+_NO_LIMIT = SizeLimits(2**31, 2**31)
+
+_deliver = ExactlyOnce.deliver
+_poll = Poller.poll
+_guard = Watchdog.guard
+_make_consumer = kafka.make_consumer
+_write = StoredHistories.write
+_await_written = StoredHistories.await_written
+_score = Score.__call__
+
+
+class Planted:
+    """The bug and the points; `plant` puts them into the worker's classes."""
+
+    def __init__(self, folder: Path, bug: str, at: str) -> None:
+        self.folder = folder
+        self.bug = bug
+        self.at = at
+        self.deliveries = 0
+        self.polled = False
+        self.consumer: Consumer | None = None
+        self.unwritten: list[tuple[StoredHistories, Writes]] = []
+        self.scored_with: Score | None = None
+
+    def plant(self) -> None:
+        planted = self
+
+        def deliver(checkpoint: ExactlyOnce, outbox: Outbox) -> None:
+            planted.deliveries += 1
+            planted.pause()
+            planted.deliver(checkpoint, outbox)
+            planted.reached("after_commit")
+
+        def poll(poller: Poller, max_events: int, timeout_s: float) -> Polled | None:
+            planted.overlap(poller)
+            polled = _poll(poller, max_events, timeout_s)
+            planted.polled |= polled is not None
+            return polled
+
+        @contextmanager
+        def guard(watchdog: Watchdog, call: str) -> Iterator[None]:
+            planted.reached(f"before_{call}")
+            with _guard(watchdog, call):
+                yield
+
+        def make_consumer(*arguments: Any) -> Consumer:
+            planted.consumer = _make_consumer(*arguments)
+            return planted.consumer
+
+        def write(histories: StoredHistories, writes: Writes) -> None:
+            planted.write(histories, writes)
+
+        def await_written(histories: StoredHistories) -> None:
+            if planted.bug != "no_read_your_writes":
+                _await_written(histories)
+
+        def score(stage: Score, enriched: Enriched) -> Scored:
+            return planted.score(stage, enriched)
+
+        for owner, name, own in (
+            (ExactlyOnce, "deliver", deliver),
+            (Poller, "poll", poll),
+            (Watchdog, "guard", guard),
+            (app, "make_consumer", make_consumer),
+            (StoredHistories, "write", write),
+            (StoredHistories, "await_written", await_written),
+            (Score, "__call__", score),
+        ):
+            setattr(owner, name, own)
+
+    def overlap(self, poller: Poller) -> None:
+        """Keep polling while the first delivery pauses: here a member that was away joins again."""
+        if self.at == "pause" and self.polled:
+            while not (self.folder / "go").exists():
+                poller.serve()
+                poller.rewind_needed = True
+
+    def deliver(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
+        """Deliver, with the bug."""
+        if self.bug == "commit_before_produce":
+            self._commit_before_produce(checkpoint, outbox)
+            return
+        if self.bug == "offset_one_short":
+            short = {p: offset - 1 for p, offset in outbox.next_offsets.items()}
+            outbox = replace(outbox, next_offsets=short)
+        if self.bug == "fresh_group_metadata":
+            assert self.consumer is not None
+            outbox = replace(outbox, group_metadata=self.consumer.consumer_group_metadata())
+        _deliver(checkpoint, outbox)
+        while self.unwritten:
+            self.reached("between")
+            _write(*self.unwritten.pop())
+
+    def write(self, histories: StoredHistories, writes: Writes) -> None:
+        """Write to the store, with the bug."""
+        if self.bug == "write_after_commit":
+            self.unwritten.append((histories, writes))
+            return
+        if self.bug == "no_read_your_writes":
+            time.sleep(_SLOW_WRITE_S)
+        _write(histories, writes)
+
+    def score(self, stage: Score, enriched: Enriched) -> Scored:
+        """Score; with the bug the model before has its part in the first micro-batch of another."""
+        before, self.scored_with = self.scored_with, stage
+        scored = _score(stage, enriched)
+        if self.bug != "mixed_batch" or before in (None, stage):
+            return scored
+        old, half = _score(before, enriched), (len(scored.margins) + 1) // 2
+        return replace(
+            scored,
+            margins=np.concatenate([old.margins[:half], scored.margins[half:]]),
+            scores=np.concatenate([old.scores[:half], scored.scores[half:]]),
+        )
+
+    def _commit_before_produce(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
+        producer, publisher = checkpoint._producer, checkpoint._publisher
+        assert producer is not None
+        assert publisher is not None
+        topic = checkpoint.topics[0]
+        offsets = [TopicPartition(topic, p, offset) for p, offset in outbox.next_offsets.items()]
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(offsets, outbox.group_metadata, _TIMEOUT_S)
+        producer.commit_transaction(_TIMEOUT_S)
+        self.reached("between")
+        producer.begin_transaction()
+        publisher.publish(outbox, _NO_LIMIT)
+        producer.commit_transaction(_TIMEOUT_S)
+
+    def pause(self) -> None:
+        """Wait for leave to deliver, the first time."""
+        if self.at != "pause" or self.deliveries > 1:
+            return
+        (self.folder / "paused").touch()
+        until = time.monotonic() + _PAUSE_DEADLINE_S
+        while not (self.folder / "go").exists():
+            if time.monotonic() > until:
+                raise TimeoutError("nobody said go")
+            time.sleep(0.02)
+
+    def reached(self, point: str) -> None:
+        """Crash, if this is the point and the time."""
+        crashed = self.folder / "crashed"
+        if self.at == point and self.deliveries >= _CRASH_IN_DELIVERY and not crashed.exists():
+            crashed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run until SIGTERM, as ``fraud-worker run`` does."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bug", default="")
+    parser.add_argument("--at", default="")
+    parser.add_argument("--pipeline", type=Path, required=True)
+    arguments = parser.parse_args()
+    Planted(arguments.pipeline, arguments.bug, arguments.at).plant()
+    configure_logs("info", "json")
+    app.run(app.load_pipeline(arguments.pipeline))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Those who change champion and policy of a pipeline, for the better and for the worse."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any, Literal, Self, cast, get_args
+
+import yaml
+
+from tests.support.rig import ROOT
+
+Fault = Literal["YAML", "threshold", "field", "version"]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+_CODES = {
+    "AMOUNT": ["AMOUNT*", "SUM_*", "MEAN_*", "MAX_*", "LAST"],
+    "PACE": ["NB_*", "SINCE_LAST"],
+    "PLACE": ["TERMINAL*"],
+}
+
+
+class Champions:
+    """A location of bundles, and the process that names its champion, by the project's own code.
+
+    As a context manager it ends the process on exit.
+    """
+
+    def __init__(self, trained: Path, location: Path) -> None:
+        self.location = location
+        command = [sys.executable, "-m", "tests.oracles.location", str(trained), str(location)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        names = json.loads(self._answer())
+        self.good: list[str] = names["good"]
+        self.broken: list[str] = names["broken"]
+
+    def promote(self, name: str) -> str:
+        """The champion then."""
+        return self._ask(f"promote {name}")
+
+    def rollback(self) -> str:
+        """The champion then."""
+        return self._ask("rollback")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def _ask(self, line: str) -> str:
+        stdin = cast("IO[str]", self._process.stdin)
+        stdin.write(line + "\n")
+        stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        line = cast("IO[str]", self._process.stdout).readline()
+        if not line:
+            raise RuntimeError(f"who names champions ended with status {self._process.wait()}")
+        return line.strip()
+
+
+class Policies:
+    """The file policy.yaml in `folder`; what is good goes into the archive, for the oracle, as well.
+
+    Each policy has segments and reasons, and a version of its own.
+    """
+
+    def __init__(self, folder: Path, draw: random.Random) -> None:
+        self._file = folder / "policy.yaml"
+        self._archive = folder / "policies"
+        self._archive.mkdir()
+        self._draw = draw
+        self._written = 0
+        self.first = self.write_good()
+
+    def write_good(self) -> str:
+        """Its version."""
+        version = f"p{self._written}"
+        text = _text(self._policy(version))
+        (self._archive / f"{version}.yaml").write_text(text)
+        self._write(text)
+        return version
+
+    def write_broken(self, fault: Fault) -> None:
+        """Wrong in one place; `version`: it has that of the first."""
+        policy = self._policy(f"broken{self._written}")
+        if fault == "threshold":
+            policy["segments"][-1]["bands"]["decline"] = 1.5
+        elif fault == "field":
+            policy["segments"][0]["where"] = "chanel == 'pos'"
+        elif fault == "version":
+            policy["version"] = self.first
+        text = _text(policy)
+        self._write(text[: text.index("where")] + "[" if fault == "YAML" else text)
+
+    def restore(self, version: str) -> None:
+        self._write((self._archive / f"{version}.yaml").read_text())
+
+    def _policy(self, version: str) -> dict[str, Any]:
+        draw = self._draw
+        codes = draw.sample(sorted(_CODES), draw.randint(1, len(_CODES)))
+        return {
+            "version": version,
+            "segments": [
+                {
+                    "name": "large",
+                    "where": f"amount >= {draw.randint(40, 200)}",
+                    "bands": self._bands(),
+                },
+                # A field that nothing else reads.
+                {
+                    "name": "often",
+                    "where": f"channel == 'other' and NB_6H > {draw.randint(1, 20)}",
+                    "bands": self._bands(),
+                },
+                {"name": "rest", "bands": self._bands()},
+            ],
+            "reasons": {
+                "max": draw.randint(1, 4),
+                "catalogue": {
+                    code: {"features": features, "text": code.lower()}
+                    for code, features in [*((c, _CODES[c]) for c in codes), ("REST", ["*"])]
+                },
+            },
+        }
+
+    def _bands(self) -> dict[str, float]:
+        draw = self._draw
+        return {"review": draw.uniform(0.5, 0.8), "decline": draw.uniform(0.8, 0.99)}
+
+    def _write(self, text: str) -> None:
+        """By rename, and never what is there already."""
+        beside = self._file.with_suffix(".new")
+        beside.write_text(f"# change {self._written}\n{text}")
+        beside.replace(self._file)
+        self._written += 1
+
+
+def _text(policy: dict[str, Any]) -> str:
+    return yaml.safe_dump(policy, sort_keys=False)

@@ -1,0 +1,239 @@
+"""The loop on fakes: stages, histories and checkpoint that do as a test says."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, cast
+
+import numpy as np
+
+import worker.delivery.checkpoint
+from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
+from features.compute.matrix import Writes
+from features.history.namespace import Namespace
+from features.history.watermarks import LogState
+from schemas.batch import Records
+from tests.support.fakes import Brokers, Clock, FakeConsumer
+from worker.consume.batch_bound import BatchBound
+from worker.consume.poll import Poller
+from worker.consume.start_offsets import Starts
+from worker.consume.topics import InputTopic
+from worker.delivery.delivery import Delivery
+from worker.delivery.publish import Outbox, SizeLimits
+from worker.loop import Loop, Waits
+from worker.process.health import Health
+from worker.process.metrics import REGISTRY
+from worker.stages.dead_letter import Stage, dead_letter
+from worker.stages.decide import Decided
+from worker.stages.score import Model
+from worker.stages.stages import Processed
+
+Place = tuple[int, int]
+PATIENCE_S = 20.0
+AWAY = DependencyUnavailableError("redis does not answer")
+SERVICE = "store or registry"
+REASON = f"{SERVICE} is away: redis does not answer"
+
+
+class Process:
+    """The stages: a score for each record but the ``bad`` ones; those ``ahead`` are flagged so.
+
+    The event time of an event is its offset, and each adds a member to the history "h". ``logs``:
+    the log's states that they were given. ``then``: what happens in each call, in turn; what it raises is raised.
+    """
+
+    def __init__(self, journal: list[str]) -> None:
+        self.seen: list[list[Place]] = []
+        self.logs: list[dict[int, tuple[int, ...]]] = []
+        self.bad: set[Place] = set()
+        self.ahead: set[Place] = set()
+        self.keyless: set[Place] = set()
+        self.then: deque[Callable[[], None]] = deque()
+        self._journal = journal
+
+    def __call__(self, records: Records, log: LogState) -> Processed:
+        self.logs.append(dict(log.highest))
+        places = list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+        self.seen.append(places)
+        self._journal.append(f"process {places[0] if places else 'nothing'}")
+        if self.then:
+            self.then.popleft()()
+        error = RecordError(ErrorCode.BODY_TRUNCATED, "cut")
+        letters = [
+            dead_letter(records, row, error, Stage.DECODE, None)
+            for row, place in enumerate(places)
+            if place in self.bad
+        ]
+        rows = [row for row, place in enumerate(places) if place not in self.bad]
+        good = ["/".join(map(str, places[row])).encode() for row in rows]
+        none = np.zeros(len(good), np.int8)
+        return Processed(
+            records.take(np.array(rows, np.intp)),
+            [
+                None if places[row] in self.keyless else key
+                for row, key in zip(rows, good, strict=True)
+            ],
+            good,
+            None,
+            letters,
+            Model("m", "1", "cpu"),
+            Decided(none, none, ("approve",), ("default",), "1"),
+            # The first is late.
+            np.array(
+                [2 * (places[row] in self.ahead) | (row == rows[0]) for row in rows], np.uint64
+            ),
+            ("late", "ahead"),
+            {"decode": 0.001},
+            Writes([(b"h", members) for members in good]),
+            LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),
+            explained=len(good),
+            not_additive=1,
+            coverage={"card": 0.25},
+        )
+
+
+class Histories:
+    """Keeps what is written, in its order, unless an outcome says otherwise.
+
+    ``outcomes``, ``openings``: what happens in each write and each opening, in turn; what it
+    raises is raised.
+    """
+
+    def __init__(self, journal: list[str]) -> None:
+        self.outcomes: deque[Callable[[], None]] = deque()
+        self.openings: deque[BaseException] = deque()
+        self.announced: list[Writes] = []
+        self.written: list[bytes] = []
+        self.partitions = 10
+        self._journal = journal
+
+    def open(self, topic: InputTopic) -> None:
+        self._journal.append("find histories")
+        if self.openings:
+            raise self.openings.popleft()
+
+    def namespace(self) -> Namespace | None:
+        return None
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        if max(partitions, default=0) >= self.partitions:
+            raise ConfigurationError("partitions are new")
+
+    def announce(self, writes: Writes) -> None:
+        self.announced.append(writes)
+
+    def write(self, writes: Writes) -> None:
+        members = [added for _, added in writes.appends]
+        self._journal.append(f"write {len(members)}")
+        if self.outcomes:
+            self.outcomes.popleft()()
+        self.written += members
+
+    def await_written(self) -> None:
+        raise AssertionError("enrich waits, not the loop")
+
+
+class Checkpoint:
+    """Commits to the consumer's group, unless an outcome says otherwise.
+
+    ``outcomes``: what happens in each delivery, in turn; what it raises is raised.
+    """
+
+    def __init__(self, consumer: FakeConsumer, journal: list[str]) -> None:
+        self.outcomes: deque[Callable[[], None]] = deque()
+        self.openings: deque[BaseException] = deque()
+        self.delivered: list[Outbox] = []
+        self.committed: list[Outbox] = []
+        self.closed = False
+        self._consumer = consumer
+        self._journal = journal
+
+    def limits(self) -> SizeLimits:
+        return SizeLimits(2**20, 2**20)
+
+    def open(self) -> None:
+        self._journal.append("open")
+        if self.openings:
+            raise self.openings.popleft()
+
+    def deliver(self, outbox: Outbox) -> None:
+        self._journal.append(f"deliver {outbox.next_offsets}")
+        self.delivered.append(outbox)
+        if self.outcomes:
+            self.outcomes.popleft()()
+        self.committed.append(outbox)
+        self._consumer.checkpoints |= outbox.next_offsets
+        self._consumer.notes |= outbox.notes
+
+    def close(self) -> None:
+        self._journal.append("close checkpoint")
+        self.closed = True
+
+
+class Bench:
+    """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
+
+    def __init__(
+        self,
+        records: dict[int, int],
+        batch: int = 2,
+        budget_s: float = 1000.0,
+        real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
+    ) -> None:
+        """real: makes a checkpoint of the worker's own, in place of one that does as it is told."""
+        self.clock = Clock()
+        self.journal: list[str] = []
+        self.consumer = FakeConsumer(records, clock=self.clock)
+        self.process = Process(self.journal)
+        self.histories = Histories(self.journal)
+        self.checkpoint = Checkpoint(self.consumer, self.journal)
+        self.health = Health(60.0, self.clock)
+        self.brokers = Brokers(len(records))
+        topics = self.brokers.topics(self.health, self.clock)
+        consumer = cast("Any", self.consumer)
+        self.poller = Poller(
+            consumer,
+            topics,
+            lambda topic: Starts(consumer, topic, "earliest", None, 5.0),
+            before_change=lambda: self.loop.before_change(),  # noqa: PLW0108 - made below
+            clock=self.clock,
+        )
+        self.loop = Loop(
+            self.poller,
+            self.process,
+            Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
+            BatchBound(batch, budget_s),
+            self.health,
+            Waits(0.2, 60.0),
+            clock=self.clock,
+        )
+        self.consumer.will_assign(0)
+        self.consumer.when_idle = self.idle
+
+    def idle(self) -> None:
+        if not self.consumer.paused:
+            self.loop.stop()
+
+    def run(self) -> None:
+        self.loop.run()
+
+    @property
+    def answered(self) -> list[str]:
+        """What was committed, in its order."""
+        return [value.decode() for outbox in self.checkpoint.committed for value in outbox.values]
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"fraud_worker_{name}", labels) or 0.0
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def then() -> None:
+        raise error
+
+    return then
+
+
+def first_batches(count: int, size: int = 2) -> list[list[Place]]:
+    return [[(0, i) for i in range(first, first + size)] for first in range(0, count * size, size)]

@@ -1,0 +1,86 @@
+"""What a worker says and takes while models and policies are exchanged under it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.fleet import Worker
+from tests.support.rig import ROOT, Rig, await_that
+
+_CHANGE_S = 60.0
+HANGING = ROOT / "tests" / "system" / "hanging"
+
+_SWAPS = re.compile(
+    r'^fraud_worker_swaps_total\{outcome="(\w+)",what="(\w+)"\} (\S+)$', re.MULTILINE
+)
+_REFUSED = re.compile(r'^fraud_worker_refused\{what="(\w+)"\} (\S+)$', re.MULTILINE)
+_INFO = re.compile(
+    r'^fraud_worker_info\{.*model_version="([^"]+)",policy_version="([^"]+)"\} 1\.0$', re.MULTILINE
+)
+_RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
+
+
+@dataclass
+class Standing:
+    """model, policy: versions that serve. refused: whether what is named is. counts: by what, outcome."""
+
+    model: str = ""
+    policy: str = ""
+    refused: dict[str, bool] = field(
+        default_factory=lambda: dict.fromkeys(("model", "policy"), False)
+    )
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class Replica(Worker):
+    """A worker that hangs when it has the bundle `hangs` verified."""
+
+    def __init__(
+        self, rig: Rig, replica: str, *, program: Sequence[str] = ("-m", "tools", "run")
+    ) -> None:
+        super().__init__(rig, replica, program=program, environment={"PYTHONPATH": str(HANGING)})
+
+    def standing(self) -> Standing:
+        """What its metrics say. Empty while it does not answer."""
+        said = self._get("/metrics")[1]
+        served = _INFO.search(said)
+        return Standing(
+            served[1] if served else "",
+            served[2] if served else "",
+            {what: float(value) == 1 for what, value in _REFUSED.findall(said)},
+            Counter({(what, outcome): int(float(n)) for outcome, what, n in _SWAPS.findall(said)}),
+        )
+
+    def await_standing(self, expected: Standing) -> None:
+        await_that(
+            lambda: self.standing() == expected,
+            _CHANGE_S,
+            f"{self.replica} says {expected}",
+            lambda: (self.standing(), self.tail()),
+        )
+
+    def mebibytes(self) -> int:
+        """Its resident memory."""
+        found = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) // 1024
+
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+
+def verifying(location: Path) -> list[int]:
+    """The processes, of whomever, that verify a bundle of this location."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text().split("\0")
+        except OSError:  # it has just ended
+            continue
+        if "models.sandbox.child" in words and any(w.startswith(f"{location}/") for w in words):
+            found.append(int(process.name))
+    return found

@@ -1,0 +1,234 @@
+"""One pipeline on real servers, driven and judged from outside: processes, topics and HTTP only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from tests.oracles.topics import read_to_end
+from tools.embedded.process import LOOPBACK
+from tools.embedded.topics import committed_offsets, create_topics
+
+_latest: Callable[[], Any] = OffsetSpec.latest
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = ROOT / "tests" / "system" / "pipeline"
+LOOKUPS = ("customer_profile", "terminal_profile")
+SESSION_TIMEOUT_S = 6.0
+_LOOK_S = 0.1
+_COMMAND_S = 120.0
+_AUDIT_S = 240.0
+_DELETION_S = 60.0
+
+
+def await_that(
+    condition: Callable[[], bool], deadline_s: float, what: str, state: Callable[[], object]
+) -> None:
+    """Return when ``condition`` holds. Raises TimeoutError that says what was seen instead."""
+    until = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {deadline_s:g} s; state: {state()}")
+        time.sleep(_LOOK_S)
+
+
+def train(folder: Path) -> None:
+    """A model and the lookups' files, in ``folder``: of use to any number of rigs."""
+    run([sys.executable, "-m", "tests.oracles.train", str(folder)], _COMMAND_S)
+
+
+class Rig:
+    """A pipeline folder with topics of its own.
+
+    trained: a folder that `train` has filled. partitions: of the input topic. settings: sections of
+    worker.yaml, merged over the rig's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trained: Path,
+        servers: tuple[str, str],
+        *,
+        partitions: int = 3,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.bootstrap, redis_url = servers
+        name = folder.name
+        self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
+        # Another number of partitions than the input's: its order must survive the mixing.
+        self._sizes = dict(zip(self.topics, (partitions, partitions + 1, 1), strict=True))
+        self.group = name
+        self._trained = trained
+        self.partitions = partitions
+        folder.mkdir(parents=True)
+        sections = _settings(self, redis_url, trained)
+        for section, own in (settings or {}).items():
+            sections[section] = {**sections.get(section, {}), **own}
+        (folder / "worker.yaml").write_text(yaml.safe_dump(sections))
+        self.create_topics(*self.topics)
+
+    def configure(self, section: str, **values: Any) -> None:
+        """Change a section of worker.yaml, for the workers that start from now on."""
+        path = self.folder / "worker.yaml"
+        sections = yaml.safe_load(path.read_text())
+        sections[section] = {**sections.get(section, {}), **values}
+        path.write_text(yaml.safe_dump(sections))
+
+    def create_topics(self, *roles: str) -> None:
+        """Create topics by their names in worker.yaml without ``_topic``."""
+        create_topics(self.bootstrap, {self.topics[role]: self._sizes[role] for role in roles})
+        # One that knows the leaders of deleted topics is told that they are not (measured).
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+    def delete_topics(self, *roles: str) -> None:
+        """Delete topics by their names in worker.yaml without ``_topic``."""
+        for answer in self._admin.delete_topics([self.topics[role] for role in roles]).values():
+            answer.result(_DELETION_S)
+
+    def pass_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Let each input partition grow to an offset, by aborted records, which need no answer."""
+        topic = self.topics["input"]
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": topic, "log_level": 0}
+        )
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition, end in self.ends().items():
+            for _ in range(end, offsets[partition]):
+                producer.produce(topic, b"", partition=partition)
+                producer.poll(0)
+        producer.flush()
+        producer.abort_transaction()
+
+    def outputs(self) -> int:
+        """Number of committed scores and dead letters."""
+        return sum(
+            len(messages)
+            for role in ("output", "dead_letter")
+            for messages in read_to_end(self.bootstrap, self.topics[role])
+        )
+
+    def input_id(self) -> str:
+        """Kafka's id of the input topic, which is another one for each creation."""
+        name = self.topics["input"]
+        asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=10)
+        return str(asked[name].result().topic_id)
+
+    def load_lookups(self) -> None:
+        """Fill the store. Without it every lookup takes its defaults, which is a score as well."""
+        for lookup in LOOKUPS:
+            self.command("features", "load", lookup, str(self._trained / f"{lookup}.parquet"))
+
+    def command(self, *words: str) -> None:
+        """Run ``fraud-worker`` with these words on this pipeline, and wait."""
+        command = [sys.executable, "-m", "tools", *words, "--pipeline", str(self.folder)]
+        run(command, _COMMAND_S)
+
+    def audit(self) -> dict[str, Any]:
+        """The oracle's verdict on the topics as they are now."""
+        output = run([sys.executable, "-m", "tests.oracles.audit", str(self.folder)], _AUDIT_S)
+        verdict = json.loads(output)
+        assert isinstance(verdict, dict)
+        return verdict
+
+    def ends(self) -> dict[int, int]:
+        """The end offset of each input partition."""
+        asked = {at: _latest() for at in self._inputs()}
+        answers = self._admin.list_offsets(asked, request_timeout=10)
+        return {at.partition: answer.result().offset for at, answer in answers.items()}
+
+    def checkpoints(self) -> dict[int, int]:
+        """The group's committed offset of each input partition that has one."""
+        sizes = {self.topics["input"]: self.partitions}
+        answers = committed_offsets(self.bootstrap, self.group, sizes)
+        return {at.partition: at.offset for at in answers if at.offset >= 0}
+
+    def members(self) -> int:
+        """How many members the group has, once all agree on the assignment; 0 until then."""
+        (answer,) = self._admin.describe_consumer_groups([self.group], request_timeout=10).values()
+        found = answer.result()
+        return len(found.members) if found.state.name == "STABLE" else 0
+
+    def await_all_answered(self, deadline_s: float) -> None:
+        """Return when the group has committed the whole input, as it ends now."""
+        ends = {partition: end for partition, end in self.ends().items() if end}
+        await_that(
+            lambda: _quietly(self.checkpoints) == ends,
+            deadline_s,
+            "all records answered",
+            lambda: {"committed": _quietly(self.checkpoints), "ends": ends},
+        )
+
+    def await_checkpoints_near_the_end(self, deadline_s: float) -> None:
+        """As `await_all_answered`, for workers that may commit an offset one short."""
+        ends = {partition: end for partition, end in self.ends().items() if end}
+
+        def near() -> bool:
+            found = _quietly(self.checkpoints)
+            return all(end - found.get(partition, 0) <= 1 for partition, end in ends.items())
+
+        await_that(near, deadline_s, "all records read", lambda: (_quietly(self.checkpoints), ends))
+
+    def _inputs(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topics["input"], p) for p in range(self.partitions)]
+
+
+def run(command: Sequence[str], timeout_s: float) -> str:
+    """The output of a command that succeeds. Raises RuntimeError with what it said if not."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def _quietly(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+    """What the brokers say; nothing while they do not answer."""
+    try:
+        return ask()
+    except KafkaException:
+        return {}
+
+
+def _settings(rig: Rig, redis_url: str, trained: Path) -> dict[str, Any]:
+    return {
+        "features": str(PIPELINE / "features.yaml"),
+        "policy": str(PIPELINE / "policy.yaml"),
+        "kafka": {
+            "bootstrap_servers": rig.bootstrap,
+            "group": rig.group,
+            **{f"{name}_topic": topic for name, topic in rig.topics.items()},
+            "start_from": "earliest",
+            "consumer": {
+                "session.timeout.ms": int(SESSION_TIMEOUT_S * 1000),
+                "heartbeat.interval.ms": 1500,
+            },
+            "producer": {"transaction.timeout.ms": 5000},
+        },
+        "store": {"url": redis_url},
+        "model": {"bundle": str(trained / "model"), "device": "cpu", "threads": 1},
+        # What hangs in librdkafka is to be over before the next fault.
+        "delivery": {"watchdog_s": 20.0},
+        "output": {"vector": "all", "carry": ["amount"]},
+        "http": {"host": LOOPBACK},
+        "logs": {"format": "json"},
+    }

@@ -1,0 +1,19 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+
+from worker.process.signals import end_at_once
+
+
+def main() -> None:
+    """Run a command."""
+    end_at_once(sys.argv[1:])
+    from tools.cli import commands  # noqa: PLC0415 - it takes long, and signals come at any time
+
+    commands.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Event times of the last records: late ones, those ahead, and the timestamps to hold them against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from features.definition import FeatureSet
+from features.history.watermarks import LogState
+from features.inspect.describe import duration
+from features.windows.engine import locate
+from schemas.batch import EventBatch
+from tools.checks.finding import Finding, ok, skipped, warning
+from tools.checks.topics import days
+from worker.kafka import whole_number
+
+TIMES, RECORD_TIMES = "event times", "record timestamps"
+_TYPE, _BOUND = "message.timestamp.type", "message.timestamp.after.max.ms"
+_DAY_MS = 86_400_000
+
+
+def checks(feature_set: FeatureSet | None) -> list[str]:
+    """The names of what is looked at here."""
+    if feature_set is None or not feature_set.has_histories:
+        return []
+    judged = feature_set.histories.rules.max_ahead is not None
+    return [TIMES, RECORD_TIMES] if judged else [TIMES]
+
+
+def check_times(
+    feature_set: FeatureSet, batch: EventBatch, topic: Mapping[str, str]
+) -> list[Finding]:
+    """Compare event times with each other, and with the records' timestamps.
+
+    batch: the events among the last records of some partitions. topic: settings of the input topic;
+    empty where they may not be read.
+    """
+    if not len(batch):
+        return [skipped(check, "no record is an event") for check in checks(feature_set)]
+    findings = []
+    if feature_set.has_histories:
+        findings.append(_judge_times(feature_set, batch))
+    if RECORD_TIMES in checks(feature_set):
+        maximum = feature_set.histories.rules.max_ahead or 0
+        found = [*_of_settings(topic, maximum), *_of_records(batch)]
+        findings += found or [_holds(topic, maximum)]
+    return findings
+
+
+def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
+    """The finding where nothing is wrong with what could be looked at."""
+    if _TYPE not in topic:
+        why = (
+            "who sets them could not be read from the input topic's settings: it takes the right "
+            "DescribeConfigs"
+        )
+        return skipped(RECORD_TIMES, why)
+    return ok(
+        RECORD_TIMES,
+        f"an event more than {duration(max_ahead)} later than its record is ahead of time",
+    )
+
+
+def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
+    """The shares of late events and of those ahead. The first few of a partition have no watermark."""
+    at, _ = locate(batch, LogState(), feature_set.histories.rules, 1)
+    events = len(batch)
+    late, ahead = int(np.count_nonzero(at.events.late)), int(np.count_nonzero(at.ahead))
+    found = (
+        f"of the last {events} events {late} are late ({late / events:.1%}), {ahead} ahead of time"
+    )
+    if ahead * 100 > events:
+        remedy = (
+            "find the producer whose clock is wrong; history.max_ahead holds out many such events"
+        )
+        return warning(TIMES, found, remedy)
+    if late * 100 > events:
+        lateness = duration(feature_set.allowed_lateness)
+        return warning(
+            TIMES, found, f"raise history.allowed_lateness ({lateness}): none counts them"
+        )
+    return ok(TIMES, found)
+
+
+def _of_settings(topic: Mapping[str, str], max_ahead: int) -> Iterator[Finding]:
+    """Where the topic's settings let a wrong clock set the timestamp as well."""
+    # None of a broker before Kafka 3.6, which does not have the setting.
+    after_ms = whole_number(topic.get(_BOUND))
+    if topic.get(_TYPE) != "CreateTime":
+        return
+    if after_ms is not None and after_ms * 1000 <= max_ahead:
+        return
+    bound = "however far"
+    if after_ms is not None and after_ms < 36_525 * _DAY_MS:
+        bound = f"up to {days(after_ms)}"
+    yield warning(
+        RECORD_TIMES,
+        f"producers set them ({_TYPE} is CreateTime), {bound} in the future "
+        f"({_BOUND}{' is not set' if after_ms is None else ''}): history.max_ahead cannot find a "
+        "device that sets both times by one wrong clock",
+        f"set {_BOUND} to {max_ahead // 1000} or less, or {_TYPE} to LogAppendTime",
+    )
+
+
+def _of_records(batch: EventBatch) -> Iterator[Finding]:
+    """Where the timestamps of the last records cannot be held against their events."""
+    recorded, events = batch.records.timestamps, len(batch)
+    without = int(np.count_nonzero(recorded <= 0))
+    if without:
+        yield warning(
+            RECORD_TIMES,
+            f"{without} of the last {events} records have none: history.max_ahead does not judge them",
+            "let producers set timestamps, or set message.timestamp.type to LogAppendTime",
+        )
+    of_event = batch.event_time // 1000
+    same = int(np.count_nonzero(recorded == of_event))
+    if 2 * same > events:
+        yield warning(
+            RECORD_TIMES,
+            f"those of {same} of the last {events} records are the events' own times: "
+            "history.max_ahead cannot find a wrong clock",
+            "let the producer's client set the timestamp, or set message.timestamp.type to "
+            "LogAppendTime",
+        )
+    played = int(np.count_nonzero((recorded > 0) & (recorded - _DAY_MS > of_event)))
+    if 2 * played > events:
+        yield warning(
+            RECORD_TIMES,
+            f"those of {played} of the last {events} records are more than a day after their events, "
+            "as in a replay: history.max_ahead finds only events later than the time of playing",
+            "keep the first timestamps when records are played again",
+        )

@@ -1,0 +1,224 @@
+"""All checks, in the order of what they depend on; each runs whatever the others find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka.admin import AdminClient
+
+from features.definition import FeatureSet
+from features.store.protocol import OnlineStore
+from schemas.batch import Records
+from tools.checks import brokers, group, histories, model, reasons, sample, store, topics, wire
+from tools.checks.files import Files, read_files
+from tools.checks.finding import Finding, State, examined, holds, skipped
+from worker.app import open_store
+from worker.kafka import make_admin
+from worker.kafka_log import heard
+from worker.settings import WorkerSettings, require_folder
+
+T = TypeVar("T")
+
+FOLDER = "pipeline folder"
+_NEEDS_SETTINGS = "worker.yaml has to hold first"
+_NEEDS_FEATURES = "features.yaml has to hold first"
+_NEEDS_INPUT = "the input topic could not be looked at"
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """The findings about a pipeline folder, one by one as they are made."""
+    missing = examined(FOLDER, partial(_check_folder, folder))
+    if missing:
+        yield from missing
+        return
+    files = read_files(folder)
+    yield from files.findings
+    settings, feature_set = files.settings, files.feature_set
+    if settings is None:
+        for check in (
+            model.BUNDLE,
+            reasons.REASONS,
+            wire.WRITERS,
+            wire.SCORES,
+            store.STORE,
+            brokers.BROKERS,
+        ):
+            yield skipped(check, _NEEDS_SETTINGS)
+        yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
+        return
+    yield from model.check_model(settings, feature_set)
+    yield from reasons.check_reasons(settings, files.rules)
+    if feature_set is None:
+        yield skipped(wire.WRITERS, _NEEDS_FEATURES)
+    else:
+        yield from examined(
+            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+        )
+    yield from examined(wire.SCORES, partial(wire.check_scores, settings))
+    stored = _store(settings)
+    yield from stored
+    with heard() as lines:
+        admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
+        yield from findings
+        if admin is None:
+            yield from _without_brokers(feature_set, "there is no client")
+            return
+        with admin:
+            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+
+
+def failures_of_files(folder: Path) -> list[Finding]:
+    """All that fails of what is proved without a server: the files, the model, the schemas."""
+    findings = examined(FOLDER, partial(_check_folder, folder))
+    if not findings:
+        files = read_files(folder)
+        findings += files.findings
+        if files.settings is not None:
+            findings += model.check_model(files.settings, files.feature_set)
+            findings += reasons.check_reasons(files.settings, files.rules)
+            if files.feature_set is not None and files.settings.registry is None:
+                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
+                findings += examined(wire.WRITERS, look)
+    return [finding for finding in findings if finding.state is State.FAILED]
+
+
+def _check_folder(folder: Path) -> list[Finding]:
+    require_folder(folder)
+    return []
+
+
+def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
+    in_group = (group.GROUP, group.START, group.EXPIRY, group.TRANSACTIONS)
+    of_windows = histories.checks(feature_set)
+    for check in (*topics.ROLES, *of_windows, *in_group, *sample.checks(feature_set)):
+        yield skipped(check, why)
+
+
+def _store(settings: WorkerSettings) -> list[Finding]:
+    if settings.store is None:
+        return [
+            skipped(
+                store.STORE, "none is named; features.yaml has to do without lookups and windows"
+            )
+        ]
+    return examined(store.STORE, partial(store.check_store, settings))
+
+
+def _kafka(
+    admin: AdminClient,
+    lines: list[str],
+    settings: WorkerSettings,
+    files: Files,
+    *,
+    store_holds: bool,
+) -> Iterator[Finding]:
+    feature_set = files.feature_set
+    cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
+    yield from findings
+    yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
+    if cluster is None:
+        yield from _without_brokers(feature_set, "no broker answers")
+        return
+    found, findings = _kept(topics.TOPICS, partial(topics.look_up, admin, settings))
+    yield from findings
+    yield from topics.judge_topics(found or {}, cluster.brokers)
+    source = (found or {}).get(topics.INPUT)
+    if source is not None:
+        yield from topics.judge_size(settings.kafka, source)
+    yield from _histories(settings, files, source, store_holds=store_holds)
+    yield from _group(admin, settings, cluster, source)
+    if source is None or feature_set is None:
+        why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
+        for check in sample.checks(feature_set):
+            yield skipped(check, why)
+        return
+    judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
+    both = source, (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
+    yield from examined(sample.RECORDS, look)
+
+
+def _histories(
+    settings: WorkerSettings,
+    files: Files,
+    source: topics.Topic | None,
+    *,
+    store_holds: bool,
+) -> Iterator[Finding]:
+    feature_set = files.feature_set
+    if feature_set is None or not feature_set.has_histories:
+        return
+    if source is None:
+        for check in histories.checks(feature_set):
+            yield skipped(check, _NEEDS_INPUT)
+        return
+    topic = source.as_input()
+    known = source.number("retention.ms") is not None
+    yield from histories.judge_windows(feature_set, topic, retention_known=known)
+    if store_holds and settings.store is not None:
+        used = model.used_features(settings, files.rules)
+        look = partial(
+            histories.check_state, settings, feature_set, topic, used, retention_known=known
+        )
+        yield from examined(histories.STATE, look)
+        yield from examined(
+            histories.COVERAGE,
+            lambda: histories.check_coverage(
+                settings, feature_set, group.read_checkpoints(settings, topic)
+            ),
+        )
+    else:
+        for check in (histories.STATE, histories.COVERAGE):
+            yield skipped(check, "the online store does not hold")
+
+
+def _group(
+    admin: AdminClient,
+    settings: WorkerSettings,
+    cluster: brokers.Cluster,
+    source: topics.Topic | None,
+) -> Iterator[Finding]:
+    yield from examined(group.GROUP, partial(group.check_group, admin, settings))
+    if source is None:
+        yield skipped(group.START, _NEEDS_INPUT)
+        yield skipped(group.EXPIRY, _NEEDS_INPUT)
+    else:
+        start = partial(group.check_start, admin, settings, source.as_input())
+        yield from examined(group.START, start)
+        yield group.judge_expiry(settings, cluster.settings, source.settings)
+    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings))
+
+
+def _sample(
+    settings: WorkerSettings,
+    judge: Callable[[Records, OnlineStore | None], list[Finding]],
+    source: topics.Topic,
+    output: topics.Topic | None,
+    *,
+    store_holds: bool,
+) -> list[Finding]:
+    records = sample.read_sample(settings, source.partitions)
+    findings = topics.judge_keys_of_scores(output, records.keys)
+    if settings.store is not None and not store_holds:
+        return [*findings, *judge(records, None)]
+    with closing(open_store(settings)) as opened:
+        return [*findings, *judge(records, opened)]
+
+
+def _kept(
+    check: str, look: Callable[[], tuple[T, list[Finding]]]
+) -> tuple[T | None, list[Finding]]:
+    """As ``examined``, for what later checks need; None where it could not be had."""
+    kept: list[T] = []
+
+    def looked() -> list[Finding]:
+        value, findings = look()
+        kept.append(value)
+        return findings
+
+    findings = examined(check, looked)
+    return kept[0] if kept else None, findings

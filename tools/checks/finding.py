@@ -1,0 +1,92 @@
+"""What a check says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from confluent_kafka import KafkaException
+
+from base.errors import ConfigurationError, DependencyUnavailableError
+
+CORRECT = "correct it there"
+"""The remedy of a refusal that gives none of its own."""
+
+
+class State(StrEnum):
+    """Whether what was looked at holds. SKIPPED: it could not be looked at."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the result. remedy: what to do, "" where there is nothing to do."""
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """What was looked at holds."""
+    return Finding(check, State.OK, found)
+
+
+def warning(check: str, found: str, remedy: str) -> Finding:
+    """The worker would run, but not as one may expect."""
+    return Finding(check, State.WARNING, found, remedy)
+
+
+def failed(check: str, found: str, remedy: str) -> Finding:
+    """The worker would not start, or would lose or repeat a score."""
+    return Finding(check, State.FAILED, found, remedy)
+
+
+def skipped(check: str, why: str) -> Finding:
+    """Nothing was looked at."""
+    return Finding(check, State.SKIPPED, why)
+
+
+def many(count: int, noun: str) -> str:
+    """``1 topic``, ``3 topics``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def refused(check: str, error: ConfigurationError) -> list[Finding]:
+    """A finding for each line of a refusal; what follows its last semicolon is the remedy."""
+    findings = []
+    for line in str(error).splitlines():
+        found, mark, remedy = line.rpartition("; ")
+        if not mark or remedy.startswith("found ") or remedy.count("(") != remedy.count(")"):
+            found, remedy = line, CORRECT
+        findings.append(failed(check, found, remedy))
+    return findings
+
+
+def holds(findings: Iterable[Finding]) -> bool:
+    """Whether none of the findings failed."""
+    return all(finding.state is not State.FAILED for finding in findings)
+
+
+def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """The findings of ``look``; what it raises becomes a failed one, so that others still run."""
+    try:
+        return look()
+    except ConfigurationError as error:
+        return refused(check, error)
+    except DependencyUnavailableError as error:
+        return [failed(check, str(error), "see that it is up and can be reached from here")]
+    except KafkaException as error:
+        return [
+            failed(check, error.args[0].str(), "see that the brokers are up and let this user in")
+        ]
+    # One check that breaks down must not hide what the others find.
+    except Exception as error:  # noqa: BLE001
+        found = f"it could not be checked: {type(error).__name__}: {error}"
+        return [failed(check, found, "report it with the command's output")]

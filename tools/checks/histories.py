@@ -1,0 +1,161 @@
+"""Histories: whether the windows fit the input topic and the store's state, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+
+from base.errors import ConfigurationError
+from features.definition import FeatureSet
+from tools.checks.finding import Finding, many, ok, refused, skipped, warning
+from tools.checks.topics import days
+from worker.app import open_store
+from worker.consume.note import log_state_of
+from worker.consume.start_offsets import Committed
+from worker.consume.topics import InputTopic
+from worker.histories.place import claim_of, expiry_ms, refuse_split
+from worker.histories.record import StateRecord, find_namespace, read_record
+from worker.histories.state import Claim, admit
+from worker.settings import WorkerSettings
+
+WINDOWS, REBUILD, STATE, COVERAGE = (
+    "windows",
+    "window horizons",
+    "history state",
+    "history coverage",
+)
+
+
+def checks(feature_set: FeatureSet | None) -> list[str]:
+    """The names of what is looked at here."""
+    return [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.has_histories else []
+
+
+def judge_windows(
+    feature_set: FeatureSet, topic: InputTopic, *, retention_known: bool = True
+) -> list[Finding]:
+    """Whether the windows can be computed from the topic, and again from its records.
+
+    retention_known: whether a topic without retention is known to keep its records for ever.
+    """
+    try:
+        refuse_split(feature_set.windows, topic)
+    except ConfigurationError as error:
+        findings = refused(WINDOWS, error)
+    else:
+        count, parts = len(feature_set.windows), topic.partitions
+        findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+    if not retention_known:
+        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        return [*findings, skipped(REBUILD, why)]
+    return [*findings, _judge_retention(feature_set, topic.retention_ms)]
+
+
+def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Finding:
+    longest_ms = max(window.reach for window in feature_set.windows) // 1000
+    if retention_ms is None:
+        return ok(REBUILD, f"up to {days(longest_ms)}; the topic is kept for ever")
+    beyond = [window for window in feature_set.windows if window.reach > 1000 * retention_ms]
+    if not beyond:
+        return ok(REBUILD, f"up to {days(longest_ms)}, within the topic's {days(retention_ms)}")
+    names = ", ".join(f"{window.name} ({days(window.reach // 1000)})" for window in beyond)
+    return warning(
+        REBUILD,
+        f"the topic keeps events for {days(retention_ms)}, less than {names} look back: they could "
+        "not be rebuilt from it if the store lost its histories",
+        "raise retention.ms of the input topic, or keep the store's data safe (appendonly yes)",
+    )
+
+
+def check_state(
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    topic: InputTopic,
+    features: Iterable[str],
+    *,
+    retention_known: bool = True,
+) -> list[Finding]:
+    """Check that the state in the store, if there is one, is this worker's.
+
+    features: those that the model and the policy use. Raises ConfigurationError where it is not,
+    DependencyUnavailableError.
+    """
+    state = settings.state_name
+    with closing(open_store(settings)) as store:
+        record = read_record(store, feature_set.name, state)
+    wanted = claim_of(settings, feature_set, features, topic)
+    admit(state, record, wanted)
+    accepted = _judge_found(wanted, record)
+    kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
+    new = record is None or record.source is None
+    known = "new" if new else f"of {topic.name} as it is"
+    if kept_ms is None and retention_known:
+        found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
+        return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
+    if kept_ms is None:
+        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
+        remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
+        return [warning(STATE, found + "are kept for ever", remedy), *accepted]
+    kept = f"histories are kept for {days(kept_ms)} after their last event"
+    return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
+
+
+def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
+    """Warn of what the next start will not find in a state that there is, and of idle settings."""
+    if record is None or record.source is None:
+        return []
+    emptied, shortened = wanted.emptied(record), wanted.shortened(record)
+    findings = []
+    if emptied:
+        found = f"histories of {', '.join(emptied)} begin empty with the next start"
+        remedy = "until they reach back far enough, events are flagged history_short"
+        findings.append(warning(STATE, found, remedy))
+    if shortened:
+        kept = "; ".join(f"{entity}: {words}" for entity, words in shortened.items())
+        found = f"histories are too short for the next start ({kept})"
+        remedy = (
+            "where a window looks back further than they reach, events are flagged history_short"
+        )
+        findings.append(warning(STATE, found, remedy))
+    if unknown := wanted.without_labels(record):
+        found = f"no labels were loaded for {', '.join(unknown)}, whose fraud_share windows are 0"
+        remedy = "run fraud-worker features load-labels, with all labels so far"
+        findings.append(warning(STATE, found, remedy))
+    idle = sorted(wanted.accept_empty.difference(emptied, shortened))
+    if idle:
+        found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
+        remedy = "remove it from features.yaml, or a later change empties them without a refusal"
+        findings.append(warning(STATE, found, remedy))
+    return findings
+
+
+def check_coverage(
+    settings: WorkerSettings, feature_set: FeatureSet, checkpoints: Mapping[int, Committed]
+) -> list[Finding]:
+    """How far back histories reach, by the notes of the group's checkpoints.
+
+    Raises DependencyUnavailableError, and ConfigurationError where the state's record is damaged.
+    """
+    with closing(open_store(settings)) as store:
+        namespace = find_namespace(store, feature_set.name, settings.state_name)
+    log = log_state_of({p: at.note for p, at in checkpoints.items() if at.offset is not None})
+    if namespace is None or not log.highest:
+        return [ok(COVERAGE, "no events yet: histories begin empty")]
+    plan = feature_set.histories
+    return judge_coverage(plan.coverage(log, namespace), plan.reaches)
+
+
+def judge_coverage(shares: Mapping[str, float], reaches: Mapping[str, int]) -> list[Finding]:
+    """Whether histories are filled: for each entity, the share of its longest window."""
+    words = [
+        f"{entity} {int(100 * share)} % of {days(reaches[entity] // 1000)}"
+        for entity, share in shares.items()
+    ]
+    found = ", ".join(words)
+    if min(shares.values()) >= 1.0:
+        return [ok(COVERAGE, found)]
+    remedy = (
+        "windows are cold, and a model that learned from full ones misjudges: wait until they are "
+        "full, or let an older model decide; see fraud_worker_history_coverage_ratio"
+    )
+    return [warning(COVERAGE, f"{found}: such events are flagged history_short", remedy)]

@@ -1,0 +1,175 @@
+"""The last records of the input topic: whether they would become scores, and how they are keyed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import cast
+
+import pyarrow as pa
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from base.errors import RecordError
+from features.compute.matrix import count_flags
+from features.definition import FeatureSet
+from features.store.protocol import OnlineStore
+from models.policy import Rules
+from schemas.avro.text import as_text
+from schemas.batch import Decoded, EventBatch, Records
+from schemas.registry.framing import looks_like_json
+from tools.checks import event_time
+from tools.checks.finding import Finding, failed, ok, skipped, warning
+from worker.consume.records import records_of
+from worker.kafka import make_consumer
+from worker.schema_sources import event_decoder
+from worker.settings import WorkerSettings
+
+RECORDS, KEYS = "last records", "record key"
+_PER_PARTITION = 50
+_MOST_PARTITIONS = 20
+_LOOK_S = 0.1
+
+
+def checks(feature_set: FeatureSet | None) -> list[str]:
+    """The names of what is looked at here."""
+    lookups = feature_set.lookups if feature_set else ()
+    return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
+
+
+def read_sample(settings: WorkerSettings, partitions: int) -> Records:
+    """The last records of some partitions, read outside the group. Raises KafkaException."""
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    with closing(make_consumer(kafka, _ignore)) as consumer:
+        starts = {}
+        for partition in range(min(partitions, _MOST_PARTITIONS)):
+            at = TopicPartition(kafka.input_topic, partition)
+            low, high = consumer.get_watermark_offsets(at, timeout=timeout_s)
+            at.offset = max(low, high - _PER_PARTITION)
+            if at.offset < high:
+                starts[partition] = at
+        consumer.assign([*starts.values()])
+        messages: list[Message] = []
+        deadline = time.monotonic() + timeout_s
+        while starts and time.monotonic() < deadline:
+            for message in consumer.consume(_MOST_PARTITIONS * _PER_PARTITION, _LOOK_S):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                    starts.pop(cast("int", message.partition()), None)
+                elif not error.retriable():
+                    raise KafkaException(error)
+        return records_of(kafka.input_topic, messages)
+
+
+def _ignore(_error: KafkaError) -> None:
+    """Connections come and go; what matters is an error of the records."""
+
+
+def check_sample(
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    rules: Rules | None,
+    topic: Mapping[str, str],
+    records: Records,
+    store: OnlineStore | None,
+) -> list[Finding]:
+    """What the stages before the model make of the records.
+
+    rules: None where the policy does not hold. topic: settings of the input topic. store: None where
+    it could not be reached. Raises DependencyUnavailableError.
+    """
+    if not len(records):
+        why = f"{settings.kafka.input_topic} holds no records now"
+        return [skipped(check, why) for check in checks(feature_set)]
+    decoder = event_decoder(settings, feature_set, rules)
+    decoded = decoder.decode(records.values, records.headers)
+    batch, errors = feature_set.bind(records, decoded)
+    json = sum(looks_like_json(records.values[row]) for row in errors)
+    findings = [
+        judge_errors(len(records), errors, json),
+        *_keys(feature_set, records, decoded, errors),
+        *event_time.check_times(feature_set, batch, topic),
+    ]
+    if not len(batch) or store is None:
+        why = "no record is an event" if store else "the online store does not hold"
+        return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]
+    return [*findings, *_lookups(feature_set, batch, store)]
+
+
+def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) -> Finding:
+    """Whether the records would become scores.
+
+    json: how many of those with an error look like JSON.
+    """
+    if not errors:
+        return ok(RECORDS, f"all of the last {records} can be scored")
+    counts = Counter(error.code.value for error in errors.values())
+    codes = ", ".join(f"{code} {count}" for code, count in counts.most_common())
+    example = next(iter(errors.values())).message
+    found = f"{len(errors)} of the last {records} would be dead letters: {codes} ({example})"
+    remedy = "look at these records, wire or registry, and the bindings in features.yaml"
+    if json:
+        found = f"{found}; {json} of them look like JSON"
+        remedy = "Avro is read: let producers write Avro"
+    return (failed if len(errors) == records else warning)(RECORDS, found, remedy)
+
+
+def _keys(
+    feature_set: FeatureSet, records: Records, decoded: Decoded, errors: dict[int, RecordError]
+) -> list[Finding]:
+    binding = feature_set.bindings.partition_key
+    if binding is None:
+        return [skipped(KEYS, "features.yaml binds no events.partition_key")]
+    rows = [row for row in range(len(records)) if row not in errors]
+    if not rows:
+        return [skipped(KEYS, "no record is an event")]
+    fields = cast("pa.StringArray", as_text(decoded.columns[binding.path]).values).to_pylist()
+    return [
+        judge_keys(
+            binding.path,
+            [(records.keys[row], fields[row], int(records.partitions[row])) for row in rows],
+        )
+    ]
+
+
+def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Finding:
+    """Whether the record key determines the field at ``path``: key, field and partition of each."""
+    homes: dict[str, set[int]] = {}
+    for _, field, partition in seen:
+        homes.setdefault(field, set()).add(partition)
+    split = sum(len(partitions) > 1 for partitions in homes.values())
+    remedy = f"let producers key records by the text of {path}, with Kafka's own partitioner"
+    if split:
+        found = f"{split} of {len(homes)} values of {path} are in more than one partition"
+        return warning(KEYS, found, remedy)
+    without = sum(key is None for key, _, _ in seen)
+    if without:
+        return warning(KEYS, f"{without} of {len(seen)} records have no key", remedy)
+    other = sum(key != field.encode() for key, field, _ in seen)
+    if other:
+        found = f"the key of {other} of {len(seen)} records is not the text of {path}"
+        return warning(KEYS, found, remedy)
+    return ok(KEYS, f"the text of {path} in all {len(seen)} records")
+
+
+def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
+    flags = feature_set.enrich(batch, store).flags
+    by_flag = count_flags(flags, feature_set.flag_names)
+    return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
+
+
+def judge_lookup(name: str, events: int, flags: dict[str, int]) -> Finding:
+    """Whether events find values: counts of events by flag."""
+    check = f"lookup {name}"
+    states = {
+        state: flags.get(f"lookup_{state}:{name}", 0) for state in ("missing", "stale", "invalid")
+    }
+    good = events - sum(states.values())
+    words = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    found = f"{good} of the last {events} events find a value" + (f" ({words})" if words else "")
+    if good:
+        return ok(check, found)
+    return warning(check, found, f"fraud-worker features load {name} FILE.parquet")

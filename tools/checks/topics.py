@@ -1,0 +1,253 @@
+"""The topics: that they are there, may be used, and fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from tools.checks.finding import Finding, failed, many, ok, skipped, warning
+from worker.consume.topics import InputTopic, retention_of
+from worker.kafka import topic_settings, whole_number
+from worker.settings import Kafka, WorkerSettings
+from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES
+
+ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
+TOPICS, REPLICATION = "topics", "replication"
+_SHORT_RETENTION_MS = 24 * 3_600_000
+# librdkafka's own, and the bytes of an answer that are not records.
+_RECEIVE_BYTES = 100_000_000
+_ANSWER_BYTES = 512
+_CLOCKS_MS = 10 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What the brokers say of a topic.
+
+    replicas: the fewest of a partition. rights: names of operations, None where not told.
+    settings: empty where they may not be read.
+    """
+
+    name: str
+    topic_id: str
+    partitions: int
+    replicas: int
+    rights: frozenset[str] | None
+    settings: Mapping[str, str]
+
+    def number(self, setting: str) -> int | None:
+        """A setting as a whole number; None where it could not be read."""
+        return whole_number(self.settings.get(setting))
+
+    def as_input(self) -> InputTopic:
+        """Describe it as the input topic."""
+        return InputTopic(self.name, self.topic_id, self.partitions, retention_of(self.settings))
+
+    @property
+    def is_compacted(self) -> bool:
+        """True for a topic that takes records with a key only, and keeps the last of each key."""
+        return "compact" in self.settings.get("cleanup.policy", "")
+
+
+def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
+    """The topics that are there, by check, and a failed finding for each that is not."""
+    timeout_s = settings.delivery.broker_timeout_s
+    kafka = settings.kafka
+    names = dict(
+        zip(ROLES, (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic), strict=True)
+    )
+    answers = admin.describe_topics(
+        TopicCollection([*names.values()]),
+        include_authorized_operations=True,
+        request_timeout=timeout_s,
+    )
+    topics, findings = dict[str, Topic](), list[Finding]()
+    for check, name in names.items():
+        try:
+            described = answers[name].result()
+        except KafkaException as error:
+            findings.append(_absent(check, name, error.args[0]))
+            continue
+        rights = described.authorized_operations
+        topics[check] = Topic(
+            name,
+            str(described.topic_id),
+            len(described.partitions),
+            min(len(partition.replicas) for partition in described.partitions),
+            None if rights is None else frozenset(right.name for right in rights),
+            topic_settings(admin, name, timeout_s),
+        )
+    return topics, findings
+
+
+def _absent(check: str, name: str, error: KafkaError) -> Finding:
+    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        remedy = f"create it: kafka-topics.sh --create --topic {name} --partitions N"
+        return failed(check, f"{name} does not exist, or this user may not see it", remedy)
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return failed(check, f"{name}: this user may not describe it", "allow Describe on it")
+    return failed(check, f"{name}: {error.str()}", "see that the brokers are up")
+
+
+def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
+    """What the topics that are there mean for the worker."""
+    findings = []
+    for check, topic in topics.items():
+        found = [*_rights(check, topic)]
+        if check == INPUT:
+            found += _input(topic)
+        else:
+            found += _written(check, topic, topics.get(INPUT))
+        findings += found or [ok(check, _in_words(check, topic))]
+    return [*findings, *_replication(topics.values(), brokers)]
+
+
+def _in_words(check: str, topic: Topic) -> str:
+    words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
+    retention_ms = topic.number("retention.ms")
+    if retention_ms is not None:
+        kept = "kept for ever" if retention_ms < 0 else f"kept {days(retention_ms)}"
+        words.append(kept)
+    size = topic.number("max.message.bytes")
+    if size is not None:
+        words.append(f"records up to {size:,} bytes")
+    if topic.rights is not None:
+        words.append("may be read" if check == INPUT else "may be written")
+    return ", ".join(words)
+
+
+def days(milliseconds: int) -> str:
+    """``36 h``, ``7 days``."""
+    hours = milliseconds / 3_600_000
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
+
+
+def _rights(check: str, topic: Topic) -> Iterator[Finding]:
+    needed = "READ" if check == INPUT else "WRITE"
+    if topic.rights is not None and needed not in topic.rights:
+        remedy = f"allow {needed.title()} on it for the user of this worker"
+        yield failed(check, f"{topic.name}: this user may not {needed.lower()} it", remedy)
+
+
+def _input(topic: Topic) -> Iterator[Finding]:
+    if topic.is_compacted:
+        found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
+        remedy = "set it to delete: compaction takes away events that were not scored yet"
+        yield warning(INPUT, found, remedy)
+    retention_ms = topic.number("retention.ms")
+    if retention_ms is not None and 0 <= retention_ms < _SHORT_RETENTION_MS:
+        found = f"{topic.name}: events are kept {days(retention_ms)} only"
+        remedy = "raise retention.ms: a worker that is away for longer loses events"
+        yield warning(INPUT, found, remedy)
+
+
+def judge_size(kafka: Kafka, topic: Topic) -> Iterator[Finding]:
+    """Compare the input topic's largest record with what the consumer can receive."""
+    option = "receive.message.max.bytes"
+    options = {option: _RECEIVE_BYTES, **kafka.options, **kafka.consumer}
+    receives, largest = whole_number(options[option]), topic.number("max.message.bytes")
+    if receives is None or largest is None or largest + _ANSWER_BYTES <= receives:
+        return
+    found = (
+        f"{topic.name} takes records up to {largest:,} bytes, the consumer's {option} is "
+        f"{receives:,}: its partition would stand still at a larger one"
+    )
+    remedy = f"lower the topic's max.message.bytes, or raise {option} in kafka.consumer"
+    yield warning(INPUT, found, remedy)
+
+
+def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding]:
+    yield from _compacted(check, topic)
+    yield from _timestamps(check, topic)
+    if source is None:
+        return
+    if check == OUTPUT and topic.partitions != source.partitions:
+        found = (
+            f"{topic.name} has {topic.partitions} partitions, {source.name} {source.partitions}: "
+            "an event and its score are in partitions of different number"
+        )
+        remedy = "give both the same number, so that order and joins by partition hold"
+        yield warning(check, found, remedy)
+    own, largest = topic.number("max.message.bytes"), source.number("max.message.bytes")
+    if check != DEAD_LETTERS or own is None or largest is None:
+        return
+    if own < LARGEST_OVERSIZE_BYTES:
+        found = f"{topic.name} takes records up to {own:,} bytes only"
+        remedy = (
+            f"raise its max.message.bytes to {LARGEST_OVERSIZE_BYTES:,} at least: a dead letter "
+            "without its record takes so much, and one that does not fit stops the worker"
+        )
+        yield failed(check, found, remedy)
+    elif own < largest:
+        found = f"{topic.name} takes records up to {own:,} bytes, {source.name} up to {largest:,}"
+        remedy = "raise its max.message.bytes: a larger dead letter keeps only its hash and size"
+        yield warning(check, found, remedy)
+
+
+def _compacted(check: str, topic: Topic) -> Iterator[Finding]:
+    if not topic.is_compacted:
+        return
+    found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
+    remedy = "set it to delete: "
+    if check == DEAD_LETTERS:
+        remedy += "it takes no record without a key, and one dead letter without stops the worker"
+        yield failed(check, found, remedy)
+    else:
+        remedy += "it keeps the last score of each key only, and takes no score without one"
+        yield warning(check, found, remedy)
+
+
+def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> list[Finding]:
+    """Fail a compacted output topic where input records have no key."""
+    without = sum(key is None for key in keys)
+    if topic is None or not topic.is_compacted or not without:
+        return []
+    found = (
+        f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}, and {without} of the "
+        f"last {len(keys)} input records have no key"
+    )
+    remedy = "set it to delete, or key the input records: a score without a key is a dead letter"
+    return [failed(OUTPUT, found, remedy)]
+
+
+def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
+    """Warn where clocks that differ a little, or a record that waits a little, lead to refusals."""
+    if topic.settings.get("message.timestamp.type") == "LogAppendTime":
+        return
+    for side in ("before", "after"):
+        name = f"message.timestamp.{side}.max.ms"
+        bound_ms = topic.number(name)
+        if bound_ms is not None and bound_ms < _CLOCKS_MS:
+            found = f"{topic.name}: {name} is {bound_ms:,}"
+            remedy = (
+                f"raise it to {_CLOCKS_MS:,} at least: records carry the time of their writing by "
+                "the worker's clock, and the topic refuses those beyond; a transaction whose end "
+                "the topic refuses for this reason stays open for ever (Kafka 4.3)"
+            )
+            yield warning(check, found, remedy)
+
+
+def _replication(topics: Collection[Topic], brokers: int) -> list[Finding]:
+    """Whether the loss of a broker loses records, or stops the writing of them."""
+    if not topics:
+        return [skipped(REPLICATION, "there are no topics")]
+    if brokers == 1:
+        return [ok(REPLICATION, "one broker: every record is kept once")]
+    findings = []
+    for topic in topics:
+        in_sync = topic.number("min.insync.replicas")
+        found = f"{topic.name} has {topic.replicas} replicas, min.insync.replicas {in_sync}"
+        if topic.replicas == 1:
+            remedy = "reassign its partitions to three brokers: the loss of one loses records"
+            findings.append(warning(REPLICATION, f"{topic.name} is kept once", remedy))
+        elif in_sync == 1:
+            remedy = "set it to 2: a record that only one broker has may be lost with it"
+            findings.append(warning(REPLICATION, found, remedy))
+        elif in_sync is not None and in_sync >= topic.replicas:
+            remedy = "have more replicas than that: one broker that is down stops all writes"
+            findings.append(warning(REPLICATION, found, remedy))
+    names = ", ".join(f"{topic.name} {topic.replicas}" for topic in topics)
+    return findings or [ok(REPLICATION, f"replicas: {names}")]

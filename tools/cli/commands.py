@@ -1,0 +1,89 @@
+"""All commands, and how their errors end the process."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from base.address import mask_addresses
+from base.errors import (
+    ConfigurationError,
+    DeliveryFatalError,
+    DependencyUnavailableError,
+    DeviceLostError,
+)
+from tools.cli import check, demo, dev, features, init, model, run, score, train
+from tools.cli.local_paths import Commands
+from worker.process.exit_codes import ExitCode
+
+EXIT_CODES = """Exit codes:
+
+0  done, nothing lost
+
+1  failed, rows of a file were refused (score), or a dependency or the GPU is away
+
+2  the configuration or the call does not hold; the message says what to do
+
+3  delivery could not go on safely: start the worker again
+
+70 a call overstayed and the watchdog ended the process: start it again
+"""
+
+PROGRAM = "fraud-worker"
+app = Commands(
+    name=PROGRAM,
+    help="Scores transactions from Kafka, exactly once, with features from Redis and XGBoost.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("score")(score.score)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.add_typer(features.app, name="features")
+app.add_typer(model.app, name="model")
+app.add_typer(dev.app, name="dev")
+
+
+def main() -> None:
+    """Run a command; say what is wrong in words, not in a trace."""
+    try:
+        app(prog_name=PROGRAM)
+    except ConfigurationError as error:
+        _stop(str(error), ExitCode.CONFIGURATION)
+    except DeliveryFatalError as error:
+        _stop(str(error), ExitCode.DELIVERY)
+    except (DependencyUnavailableError, DeviceLostError) as error:
+        _stop(str(error), ExitCode.FAILED)
+
+
+def _stop(message: str, code: ExitCode) -> None:
+    print(f"error: {mask_addresses(message)}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,84 @@
+"""``fraud-worker dev``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tools.cli.local_paths import Commands
+
+app = Commands(help="Kafka and Valkey on this machine, to play with.", no_args_is_help=True)
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", metavar="DIR", help="Data and logs.", show_default="the user's state folder"
+    ),
+]
+
+
+@app.command()
+def up(
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PARTITIONS", help="Make this topic; may be repeated."),
+    ] = None,
+    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Kafka's port.")] = 9092,
+    valkey_port: Annotated[int, typer.Option(min=1, max=65535, help="Valkey's port.")] = 6379,
+    folder: FolderOption = None,
+) -> None:
+    """Start Kafka and Valkey; they stay until `dev down`, their data beyond it.
+
+    The first start on a machine fetches Kafka, 45 MB.
+    """
+    from tools.embedded import detached
+    from tools.embedded.topics import create_topics
+
+    topics = dict(_parsed(text) for text in topic or ())
+    folder = folder or _default()
+    running, started = detached.up(folder, kafka_port, valkey_port)
+    kafka, valkey = running["kafka"].address, running["valkey"].address
+    if topics:
+        create_topics(kafka, topics)
+    if not started:
+        typer.echo("Both run already.", err=True)
+    typer.echo(f"Kafka:  {kafka}\nValkey: {valkey}")
+    typer.echo(
+        f"""
+Data and logs: {folder}
+Stop both:     fraud-worker dev down
+In worker.yaml:
+  kafka:
+    bootstrap_servers: {kafka}
+  store:
+    url: {valkey}""",
+        err=True,
+    )
+
+
+@app.command()
+def down(folder: FolderOption = None) -> None:
+    """Stop what `dev up` started; the data stays for the next time."""
+    from tools.embedded import detached
+
+    stopped = detached.down(folder or _default())
+    typer.echo(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing ran.", err=True)
+
+
+def _default() -> Path:
+    from tools.embedded.cache import state_dir
+
+    return state_dir() / "dev"
+
+
+def _parsed(topic: str) -> tuple[str, int]:
+    from base.errors import ConfigurationError
+
+    name, colon, partitions = topic.rpartition(":")
+    if not (name and colon and partitions.isdecimal() and int(partitions)):
+        raise ConfigurationError(
+            f"--topic: {topic!r} is not NAME:PARTITIONS; write it like transactions:3"
+        )
+    return name, int(partitions)

@@ -1,0 +1,240 @@
+"""``fraud-worker features build``."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from tools.cli.features.inputs import (
+    SORT_THEM,
+    EventsOption,
+    LabelsOption,
+    MoreEvents,
+    RecordTimeOption,
+    SortOption,
+    known_labels,
+    require_order,
+    tell_flagged,
+    tell_refused,
+    tell_times,
+    tell_unknown,
+    tell_unmatched,
+)
+from tools.cli.features.which import SetOption, features_file
+from tools.cli.options import HERE, PipelineOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from features.definition import FeatureSet
+    from features.loading import KnownLabels
+    from features.tables import Built, FileEvents, HistoryRun, SortedEvents
+    from tools.topics.events import LogEvents
+
+    Source = FileEvents | SortedEvents | LogEvents
+
+
+class _Columns(NamedTuple):
+    """What rows have as records: the field of their keys, partitions, a column of timestamps."""
+
+    partition_by: str | None = None
+    partitions: int | None = None
+    record_time: str | None = None
+
+
+def build(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="The table.")],
+    events: EventsOption = None,
+    more_events: MoreEvents = None,
+    feature_set: SetOption = None,
+    labels: LabelsOption = None,
+    partition_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Assign rows to partitions by this field, with Kafka's default partitioner; needs "
+            "--partitions.",
+            show_default=False,
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of partitions; needs --partition-by.",
+            show_default=False,
+        ),
+    ] = None,
+    record_time: RecordTimeOption = None,
+    sort: SortOption = False,
+    allow_late: Annotated[
+        bool,
+        typer.Option(
+            "--allow-late", help="Write the table though over 1 % of rows are late or out of order."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a table that is there.")
+    ] = False,
+    pipeline: PipelineOption = HERE,
+) -> None:
+    """Build a training table (features, ids and keys, labels) with the code that serves them.
+
+    Reads event files or, without --events, the pipeline's input topic up to
+    its end as of now. Rows come in the order of the files, or by partition
+    and offset. Files of which more than 1 % of the rows are older than a row
+    before them are refused. Ends with one line of JSON on stdout.
+    """
+    from tools.cli.features.without_pandas import spare_pandas
+
+    spare_pandas()
+    _require_free(out, force=force)
+    from features.definition import load_feature_set
+
+    files = [*(events or []), *(more_events or [])]
+    made = load_feature_set(features_file(feature_set, pipeline))
+    started = time.perf_counter()
+    known = known_labels(made, labels)
+    columns = _Columns(partition_by, partitions, record_time)
+    with _source(made, files, pipeline, columns, sort=sort) as source:
+
+        def judge(run: HistoryRun, rows: int) -> None:
+            if files and not allow_late:
+                require_order(made, run, rows, record_time)
+
+        built = _build(made, source, out, known, judge, by_partition=not files)
+    if files:
+        tell_times(made, built, record_time, SORT_THEM)
+    tell_flagged(built.flagged)
+    tell_unmatched(known, built.labelled)
+    tell_unknown(made, labelled=bool(built.labelled))
+    tell_refused("events", built.refused.total(), built.examples, built.refused)
+    print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
+
+
+def _require_free(out: Path, *, force: bool) -> None:
+    """Raises ConfigurationError for what would be lost, before anything is read."""
+    from base.errors import ConfigurationError
+    from features.output_file import require_file_or_nothing
+
+    require_file_or_nothing(out, "--out")
+    if out.is_file() and not force:
+        raise ConfigurationError(
+            f"--out: {out} is there already; name another file, or overwrite it with --force"
+        )
+
+
+def _build(
+    feature_set: FeatureSet,
+    source: Source,
+    out: Path,
+    labels: KnownLabels | None,
+    judge: Callable[[HistoryRun, int], None],
+    *,
+    by_partition: bool,
+) -> Built:
+    """The table. judge: given what was counted so far, and how many rows there are in all."""
+    from features.tables import build as build_table
+    from tools.cli.progress import progress
+
+    total = source.count()
+
+    def advanced(done: int, run: HistoryRun) -> None:
+        advance(done, total)
+        judge(run, total)
+
+    with progress("building") as advance:
+        return build_table(
+            feature_set,
+            source,
+            out,
+            labels,
+            partitions=source.partitions,
+            by_partition=by_partition,
+            advance=advanced,
+        )
+
+
+@contextmanager
+def _source(
+    feature_set: FeatureSet,
+    files: list[Path],
+    pipeline: Path,
+    columns: _Columns,
+    *,
+    sort: bool,
+) -> Iterator[Source]:
+    from base.errors import ConfigurationError
+    from features.tables import SortedEvents
+
+    if files:
+        events = _file_events(feature_set, files, columns)
+        yield SortedEvents(events) if sort else events
+        return
+    if sort or columns != _Columns():
+        raise ConfigurationError(
+            "--partition-by, --partitions, --record-time and --sort are for files: a topic has its "
+            "partitions, timestamps and order; leave them out, or give --events FILE..."
+        )
+    with _log_events(feature_set, pipeline) as log_events:
+        yield log_events
+
+
+@contextmanager
+def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+    from base.errors import ConfigurationError
+    from models.policy import Rules, load_policy
+    from tools.topics.events import LogEvents
+    from tools.topics.log import TopicLog, answering
+    from worker.settings import FILE_NAME, load_settings
+
+    if not (pipeline / FILE_NAME).exists():
+        raise ConfigurationError(
+            f"give --events FILE..., or --pipeline DIR to read its input topic: there is no "
+            f"{pipeline / FILE_NAME}"
+        )
+    settings = load_settings(pipeline)
+    rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
+    kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+    with (
+        answering(kafka),
+        TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
+    ):
+        yield LogEvents(feature_set, settings, rules, log)
+
+
+def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> FileEvents:
+    from base.errors import ConfigurationError
+    from features.tables import FileEvents, Partitioning
+
+    partition_by, partitions, record_time = columns
+    if (partition_by is None) != (partitions is None):
+        raise ConfigurationError("--partition-by FIELD and --partitions N go together: give both")
+    partitioning = None
+    if partition_by is not None and partitions is not None:
+        partitioning = Partitioning.by(feature_set, partition_by, partitions)
+    return FileEvents(feature_set, files, partitioning, record_time=record_time)
+
+
+def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "rows": built.rows,
+        "labelled": built.labelled,
+        "refused": built.refused.total(),
+        "out_of_order": built.out_of_order,
+        "late": built.flagged.get("late", 0),
+        "ahead": built.flagged.get("ahead", 0),
+        "without_timestamp": built.without_timestamp,
+        "seconds": round(seconds, 3),
+        "events_per_s": round(built.rows / seconds),
+        "features": len(feature_set.names),
+        "fingerprint": feature_set.fingerprint,
+    }

@@ -1,0 +1,152 @@
+"""``fraud-worker features explain``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tools.cli.features.inputs import (
+    EVENTS,
+    SORT_THEM,
+    LabelsOption,
+    MoreEvents,
+    RecordTimeOption,
+    SortOption,
+    known_labels,
+    tell_flagged,
+    tell_times,
+)
+from tools.cli.features.which import SetOption, features_file
+from tools.cli.options import HERE, PipelineOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from features.inspect.explain import Explained, Explanation, Member
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def explain(
+    *,
+    feature: Annotated[str, typer.Argument(help="A feature of features.yaml.")],
+    event_id: Annotated[str, typer.Argument(help="The id of an event.")],
+    events: Annotated[list[Path], EVENTS],
+    more_events: MoreEvents = None,
+    feature_set: SetOption = None,
+    labels: LabelsOption = None,
+    record_time: RecordTimeOption = None,
+    sort: SortOption = False,
+    pipeline: PipelineOption = HERE,
+) -> None:
+    """Show what one value was made from: the very events that a window counted.
+
+    Reads event files in their order, as features build does. A table on a
+    terminal, JSON lines in a pipe: a feature, then the events that it counts,
+    then the features that it is made of.
+    """
+    from features.inspect.explain import Explainer
+    from features.tables import FileEvents, SortedEvents
+    from tools.cli.progress import progress
+
+    files = [*events, *(more_events or [])]
+    explainer = Explainer(features_file(feature_set, pipeline))
+    known = known_labels(explainer.feature_set, labels)
+    read = FileEvents(explainer.feature_set, files, record_time=record_time)
+    source = SortedEvents(read) if sort else read
+    total = source.count()
+    with progress("reading") as advance:
+        read.advance = lambda done: advance(done, total)
+        explanation = explainer.explain(feature, event_id, source, known)
+    tell_times(explainer.feature_set, explanation.times, record_time, SORT_THEM)
+    tell_flagged(explanation.before)
+    if sys.stdout.isatty():
+        _tables(explanation)
+    else:
+        for line in _lines(explanation, explanation.feature):
+            print(json.dumps(line))
+
+
+def _lines(explanation: Explanation, feature: Explained) -> Iterator[dict[str, Any]]:
+    counted = feature.counted
+    head: dict[str, Any] = {
+        "feature": feature.name,
+        "event_id": explanation.event_id,
+        "value": feature.value,
+        "kind": feature.kind,
+        "definition": feature.definition,
+        "event_time": _iso(explanation.event_time),
+        "partition": explanation.partition,
+        "offset": explanation.offset,
+        "flags": explanation.flags,
+        "fields": feature.fields,
+        "features": {inner.name: inner.value for inner in feature.features},
+    }
+    if counted is not None:
+        head |= {
+            "after": _iso(counted.after),
+            "until": _iso(counted.until),
+            "events": len(counted.members),
+        }
+    yield head
+    for member in counted.members if counted else ():
+        yield {"counted_by": feature.name, **_row(member)}
+    for inner in feature.features:
+        yield from _lines(explanation, inner)
+
+
+def _row(member: Member) -> dict[str, Any]:
+    return {
+        "event_id": member.event_id,
+        "time": _iso(member.time),
+        "value": member.value,
+        "fraud": member.fraud,
+        "itself": member.current,
+        "partition": member.partition,
+        "offset": member.offset,
+    }
+
+
+def _tables(explanation: Explanation) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"event {explanation.event_id} of {_iso(explanation.event_time)}")
+    if explanation.flags:
+        console.print(f"flags: {', '.join(explanation.flags)}")
+    _show(console, explanation.feature)
+
+
+def _show(console: Console, feature: Explained) -> None:
+    from rich.table import Table
+
+    value = "missing" if feature.value is None else f"{feature.value:.9g}"
+    console.print(f"\n{feature.name} = {value}   ({feature.definition})")
+    for path, text in feature.fields.items():
+        console.print(f"  {path} = {'null' if text is None else text}")
+    counted = feature.counted
+    if counted is not None:
+        console.print(
+            f"  {len(counted.members)} events after {_iso(counted.after)}, until "
+            f"{_iso(counted.until)}"
+        )
+        rows = [_row(member) for member in counted.members]
+        # What no event of this window has is not worth a column.
+        names = [n for n in rows[0] if any(row[n] is not None for row in rows)] if rows else []
+        table = Table(*names)
+        for row in rows:
+            table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
+        console.print(table)
+    for inner in feature.features:
+        _show(console, inner)
+
+
+def _iso(micros: int) -> str:
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat()

@@ -1,0 +1,216 @@
+"""Events and labels as commands are given them, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from features.definition import FeatureSet
+    from features.loading import KnownLabels
+    from features.tables import Built, HistoryRun, Refusal
+    from features.windows.order import InputTimes
+
+EVENTS = typer.Option(
+    "--events",
+    metavar="FILE...",
+    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
+    show_default=False,
+)
+EventsOption = Annotated[list[Path] | None, EVENTS]
+# `--events a b c`: an option takes one value, what follows it are arguments.
+MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Labels, or a table of `features build`, in place of the events' label column.",
+        show_default=False,
+    ),
+]
+RecordTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--record-time",
+        metavar="COLUMN",
+        help="Column with the timestamps of the records in Kafka, for history.max_ahead.",
+        show_default=False,
+    ),
+]
+SortOption = Annotated[
+    bool,
+    typer.Option(
+        "--sort", help="Sort all rows by event time first, through a temporary file on disk."
+    ),
+]
+SORT_THEM = "--sort sorts all rows by event time first"
+_SHOWN = 5
+
+
+def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
+    """All labels of a file; None where there is no file.
+
+    Raises ConfigurationError where none of its rows is a label, or it has none.
+    """
+    from base.errors import ConfigurationError
+    from features.loading import KnownLabels, LabelFile
+
+    if path is None:
+        return None
+    parts, refused = [], []
+    try:
+        for rows, errors in LabelFile(feature_set, path):
+            parts.append(rows)
+            refused += errors
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--labels: {error}") from error
+    tell_refused("labels", len(refused), refused)
+    labels = sum(map(len, parts))
+    refuse_nothing(f"--labels: {path}", labels, len(refused))
+    if not labels:
+        raise ConfigurationError(
+            f"--labels: {path} has no rows; give a file with labels, or leave the option away"
+        )
+    return KnownLabels(feature_set, parts)
+
+
+def tell_refused(
+    what: str, count: int, examples: Sequence[Refusal], by_code: Mapping[str, int] | None = None
+) -> None:
+    """Says on stderr how many rows are not ``what``, why, and which the first are."""
+    if not count:
+        return
+    codes = ", ".join(f"{number:,} {code}" for code, number in (by_code or {}).items())
+    note(f"{count:,} are no {what}{f': {codes}' if codes else ''}")
+    for refusal in examples[:_SHOWN]:
+        note(f"  {refusal.where}: {refusal.code}: {refusal.message}")
+    if count > _SHOWN:
+        note("  …")
+
+
+def refuse_nothing(source: str, labels: int, refused: int) -> None:
+    """Raise ConfigurationError where a source has rows and none of them is a label."""
+    from base.errors import ConfigurationError
+
+    if refused and not labels:
+        raise ConfigurationError(
+            f"{source}: of {refused:,} rows none is a label; correct them, or name their columns "
+            "under events of features.yaml"
+        )
+
+
+def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
+    """Say on stderr that the labels of a file are of other events than those that were read."""
+    if labels is not None and not labelled:
+        note(
+            f"--labels: none of its {len(labels):,} labels is of an event that was read, so nothing "
+            "is labelled; see that its event_id holds the ids of these events"
+        )
+
+
+def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
+    """Says on stderr which features cannot have the values that they have online."""
+    from features.windows.window import Aggregate
+
+    shares = [w.name for w in feature_set.windows if w.aggregate is Aggregate.FRAUD_SHARE]
+    if shares and not labelled:
+        note(f"no labels: {', '.join(shares)} count no frauds")
+    if feature_set.lookups:
+        names = ", ".join(feature_set.lookups)
+        note(f"lookups ({names}) take their declared defaults: what they were is nowhere kept")
+
+
+def require_order(
+    feature_set: FeatureSet, run: HistoryRun, rows: int, record_time: str | None
+) -> None:
+    """Raise ConfigurationError where over 1 % of all rows are out of order, late ones included.
+
+    Args:
+        feature_set: Without windows any order will do.
+        run: What was counted so far.
+        rows: Of the whole input.
+        record_time: The column with the timestamps of the records.
+    """
+    from base.errors import ConfigurationError
+    from features.inspect.describe import duration
+
+    found = run.times.out_of_order
+    if not feature_set.has_histories or found * 100 <= rows:
+        return
+    late, remedy = "", ""
+    if run.flagged["late"]:
+        late = (
+            f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
+            f"before them by more than history.allowed_lateness, "
+            f"{duration(feature_set.allowed_lateness)}), which windows of later rows would not count"
+        )
+    if feature_set.histories.rules.max_ahead is not None and record_time is None:
+        remedy = (
+            "give --record-time COLUMN where wrong clocks may be the reason, as without it "
+            "history.max_ahead is not applied; otherwise "
+        )
+    raise ConfigurationError(
+        f"--events: the rows are not in the order of time: of {rows:,} at least {found:,} are older "
+        f"than a row before them, whose windows would not count them{late}; {remedy}let --sort sort "
+        "them, or, where the worker gets them in this order too, take them as they are with "
+        "--allow-late"
+    )
+
+
+def tell_flagged(flagged: Mapping[str, int]) -> None:
+    """Report on stderr how many rows are late, ahead of time or short of history."""
+    from features.windows.plan import SHORT
+
+    if late := flagged.get("late", 0):
+        note(f"{late:,} rows are late: windows of later rows do not count them")
+    if ahead := flagged.get("ahead", 0):
+        note(f"{ahead:,} rows are ahead of time: see that their times are right")
+    for flag, short in flagged.items():
+        kind, _, entity = flag.partition(":")
+        if kind == SHORT and short:
+            note(
+                f"{short:,} rows are short of history ({flag}): windows by {entity} look back beyond "
+                "the beginning of the input; put the events before it in front"
+            )
+
+
+def tell_times(
+    feature_set: FeatureSet, times: InputTimes | Built, record_time: str | None, remedy: str
+) -> None:
+    """Report on stderr how many rows of files are out of order, and what could not be judged.
+
+    Args:
+        feature_set: Nothing is told of one without windows.
+        times: What was counted.
+        record_time: The column with the timestamps of the records.
+        remedy: How to sort the rows.
+    """
+    if not feature_set.has_histories:
+        return
+    if times.out_of_order:
+        note(
+            f"{times.out_of_order:,} rows are out of order, older than a row before them, whose "
+            f"windows do not count them: {remedy}"
+        )
+    if feature_set.histories.rules.max_ahead is None:
+        return
+    if record_time is None:
+        note(
+            "no --record-time: history.max_ahead is not applied, so that lateness and the flag ahead "
+            "may differ from the worker's"
+        )
+    elif times.without_timestamp:
+        note(
+            f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
+            "history.max_ahead does not judge them"
+        )
+
+
+def note(text: str) -> None:
+    """Says something beside the result."""
+    print(text, file=sys.stderr)

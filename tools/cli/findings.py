@@ -1,0 +1,84 @@
+"""Findings on stdout, for the commands that check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tools.checks.finding import Finding
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+
+
+def report(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print findings: JSON, a table on a terminal, or plain lines; exit code 2 where one failed."""
+    from base.address import mask_addresses
+    from tools.checks.finding import holds
+    from worker.process.exit_codes import ExitCode
+
+    findings = [
+        replace(f, found=mask_addresses(f.found), remedy=mask_addresses(f.remedy)) for f in findings
+    ]
+    if as_json:
+        summary = {"ok": holds(findings), "findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(summary))
+    elif sys.stdout.isatty():
+        _table(findings)
+    else:
+        typer.echo("\n".join(lines(findings)))
+    if not holds(findings):
+        raise typer.Exit(ExitCode.CONFIGURATION)
+
+
+def lines(findings: Sequence[Finding]) -> list[str]:
+    """Plain lines: state and check in columns, then what was found; what to do on its own line."""
+    rows = _together(findings)
+    width = max(len(finding.check) for finding in rows)
+    result = []
+    for finding in rows:
+        result.append(f"{finding.state:<8} {finding.check:<{width}}  {finding.found}")
+        if finding.remedy:
+            result.append(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
+    return [*result, _summary(findings)]
+
+
+def _table(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in ("check", "state", "what was found", "what to do"):
+        table.add_column(name, overflow="fold")
+    for finding in _together(findings):
+        state = Text(finding.state, style=_COLOURS[finding.state])
+        table.add_row(finding.check, state, Text(finding.found), Text(finding.remedy))
+    console = Console()
+    console.print(table)
+    console.print(_summary(findings), highlight=False)
+
+
+def _together(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings; those that were skipped in a row for one reason as one."""
+    rows: list[Finding] = []
+    for (state, why), group in groupby(findings, lambda finding: (finding.state, finding.found)):
+        members = list(group)
+        if state != "skipped" or len(members) == 1:
+            rows += members
+            continue
+        names = ", ".join(finding.check for finding in members)
+        rows.append(replace(members[0], check=f"{len(members)} checks", found=f"{why}: {names}"))
+    return rows
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = {state: sum(f.state == state for f in findings) for state in _COLOURS}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)

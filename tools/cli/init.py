@@ -1,0 +1,40 @@
+"""``fraud-worker init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the files into.")],
+    schema: Annotated[
+        Path, typer.Option(metavar="FILE.avsc", help="Avro schema of your events, a record.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write worker.yaml, features.yaml and policy.yaml for your events.
+
+    What can be guessed from the schema is filled in and marked as guessed;
+    what cannot is marked as open.
+    """
+    from tools.init.write import write_pipeline
+
+    written = write_pipeline(folder, schema, force=force)
+    for path in written.files:
+        typer.echo(f"wrote {path}")
+    typer.echo("\nNext:")
+    features, settings = folder / "features.yaml", folder / "worker.yaml"
+    named = quote(str(folder))
+    steps = [
+        *(f"fill in {place} in {features}" for place in written.still_open),
+        f"read over what is marked guessed in {features} and {settings}",
+        f"fraud-worker check --pipeline {named}    says what is still missing",
+        f"fraud-worker score --pipeline {named} --events FILE    scores a file, without Kafka",
+        f"fraud-worker run --pipeline {named}    scores the topic",
+    ]
+    for number, step in enumerate(steps, 1):
+        typer.echo(f"  {number}. {step}")

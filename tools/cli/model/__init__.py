@@ -1,0 +1,25 @@
+"""``fraud-worker model``: a module for each command."""
+
+from __future__ import annotations
+
+from tools.cli.local_paths import Commands
+from tools.cli.model.champion import promote, rollback
+from tools.cli.model.compare import compare
+from tools.cli.model.pack import pack
+from tools.cli.model.show import show
+from tools.cli.model.verify import verify
+
+app = Commands(help="Work with model bundles and locations of them.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+app.command("pack")(pack)
+app.command("verify")(verify)
+app.command("show")(show)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
+app.command("compare")(compare)

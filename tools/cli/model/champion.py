@@ -1,0 +1,76 @@
+"""``fraud-worker model promote`` and ``rollback``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.cli.model.which import FitOption, JsonOption, LocationArgument, demands
+
+if TYPE_CHECKING:
+    from models.bundle import Location
+
+
+def promote(
+    location: LocationArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Folder of a bundle in it.")],
+    pipeline: FitOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a bundle prove itself, then make it the champion.
+
+    Workers that follow the location take it over while they run (reload_s).
+    """
+    from models.bundle import Location
+
+    place = Location(location)
+    demands(pipeline).verify(place.bundle(name))
+    _require_own_version(place, name)
+    _say(name, place.promote(name), as_json=as_json)
+
+
+def rollback(
+    location: LocationArgument, pipeline: FitOption = None, as_json: JsonOption = False
+) -> None:
+    """Have the champion before prove itself, then make it the champion again."""
+    from models.bundle import Location
+
+    place = Location(location)
+    before = place.before()
+    demands(pipeline).verify(place.bundle(before))
+    name, replaced = place.rollback(before)
+    _say(name, replaced, as_json=as_json)
+
+
+def _require_own_version(place: Location, name: str) -> None:
+    """Scores name a model and its version: workers that have served the other would refuse it."""
+    from base.errors import BundleRefusedError
+    from models.bundle import read_manifest
+    from models.bundle.sums import MAX_SUMS_BYTES, SUMS_FILE, read_plain
+
+    own = read_manifest(place.bundle(name))
+    sums = read_plain(place.folder / name / SUMS_FILE, MAX_SUMS_BYTES)
+    for other in place.names():
+        try:
+            found = read_manifest(place.folder / other)
+        except BundleRefusedError:
+            continue
+        if (found.name, found.version) != (own.name, own.version):
+            continue
+        if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
+            raise BundleRefusedError(
+                f"{place.folder / name}: is called {own.name} {own.version} as {other} is, and is "
+                "another model; write it with a version of its own (train --version, model pack "
+                "--version)"
+            )
+
+
+def _say(name: str, before: str | None, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"champion": name, "before": before}))
+    elif before == name:
+        print(f"{name} is the champion already")
+    else:
+        print(f"champion: {name} (before: {before or 'none'})")

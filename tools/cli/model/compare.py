@@ -1,0 +1,179 @@
+"""``fraud-worker model compare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tools.cli.options import Unlabelled, UnlabelledOption
+
+if TYPE_CHECKING:
+    from tools.compare.comparison import Comparison
+    from tools.compare.read import Pipeline, Reading
+    from tools.compare.side import LabelsOf, Period
+
+_DATE = ["%Y-%m-%d"]
+
+
+def compare(
+    *,
+    champion: Annotated[
+        Path, typer.Argument(metavar="CHAMPION", help="Pipeline folder of the worker that counts.")
+    ],
+    challenger: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHALLENGER", help="And of the one beside it, with an output topic of its own."
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labels, events with a label column, or a table of `features build`: what alerts "
+            "are worth.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabelled: UnlabelledOption = Unlabelled.skip,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=_DATE, metavar="DATE", help="First day of events (UTC)."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=_DATE, metavar="DATE", help="Last day of events.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Cards a day that are looked at.")] = 100,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="A page with all of it, drawn.", show_default=False),
+    ] = None,
+) -> None:
+    """Hold a challenger's scores against the champion's, event by event.
+
+    Joins the output topics of two pipelines by the position of the event, as
+    far as they go now. Cards are told apart by the records' keys. Ends with
+    one line of JSON on stdout.
+    """
+    from tools.compare.read import Pipeline, Reading, require_two
+
+    _require_drawable(out)
+    own, other = Pipeline.load(champion), Pipeline.load(challenger)
+    require_two(own, other)
+    labels_of = _labels(own, labels, unlabelled)
+    period = _period(since, until)
+    with Reading(own, other, _note) as reading:
+        found = _compared(reading, period, labels_of, top)
+    _show(found, out)
+
+
+def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top: int) -> Comparison:
+    from tools.cli.progress import progress
+    from tools.compare.comparison import compare
+
+    with progress("reading") as advance:
+        own, other = reading.sides(period, labels_of, advance)
+    found = compare(own, other, reading.vocabulary, top)
+    if labels_of is None:
+        return found
+    from tools.compare.truth import truth
+
+    return replace(found, truth=truth(found.events, top))
+
+
+def _show(found: Comparison, out: Path | None) -> None:
+    from rich.console import Console
+
+    from tools.compare.table import show
+
+    show(found, Console(file=sys.stderr))
+    if out is not None:
+        _write_page(found, out)
+    print(json.dumps({**found.as_json(), "out": None if out is None else str(out)}))
+
+
+def _write_page(found: Comparison, out: Path) -> None:
+    from base.errors import ConfigurationError
+    from tools.compare.page import comparison_page
+
+    page = comparison_page(found)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out: {out} cannot be written ({error.strerror}); the tables above hold the same "
+            "numbers: choose another place for the page"
+        ) from None
+    _note(f"Page: {out}")
+
+
+def _labels(pipeline: Pipeline, path: Path | None, unlabelled: Unlabelled) -> LabelsOf | None:
+    from features.definition import load_feature_set
+    from tools.cli.features.inputs import known_labels
+    from tools.compare.truth import LabelsOfEvents
+
+    if path is None:
+        return None
+    _require("sklearn", "--labels: average precision needs scikit-learn")
+    known = known_labels(load_feature_set(pipeline.settings.features), path)
+    return (
+        None
+        if known is None
+        else LabelsOfEvents(known, unlabelled=0 if unlabelled is Unlabelled.legit else -1)
+    )
+
+
+def _period(since: datetime | None, until: datetime | None) -> Period:
+    from base.errors import ConfigurationError
+    from tools.compare.side import Period
+
+    if since is not None and until is not None and until < since:
+        raise ConfigurationError(
+            f"--until {until:%Y-%m-%d} is before --since {since:%Y-%m-%d}; name the last day, not "
+            "the first"
+        )
+    everything = Period()
+    return Period(
+        everything.begin if since is None else _micros(since),
+        everything.end if until is None else _micros(until + timedelta(days=1)),
+    )
+
+
+def _micros(day: datetime) -> int:
+    return int(day.replace(tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def _require_drawable(out: Path | None) -> None:
+    """Raises ConfigurationError for a page that could not be written after all the reading."""
+    from base.errors import ConfigurationError
+    from features.output_file import require_file_or_nothing
+
+    if out is None:
+        return
+    _require("matplotlib", "--out: charts need matplotlib")
+    require_file_or_nothing(out, "--out")
+    if not out.parent.is_dir():
+        raise ConfigurationError(
+            f"--out: {out}: {out.parent} is no folder; name a file in a folder that is there"
+        )
+
+
+def _require(package: str, why: str) -> None:
+    from importlib.util import find_spec
+
+    from base.errors import ConfigurationError
+
+    if find_spec(package) is None:
+        raise ConfigurationError(
+            f"{why}, which is not installed; install the extra `train`, or leave the option away"
+        )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)

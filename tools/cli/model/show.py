@@ -1,0 +1,161 @@
+"""``fraud-worker model show``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.cli.model.which import FitOption, JsonOption, PlaceArgument, bundles_of, place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.bundle import Knots, Location, Manifest, Trained
+
+_COLUMNS = ("bundle", "", "model", "features", "trees", "trained", "calibration")
+
+
+def show(
+    where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what a bundle is, or list the bundles of a location and which is the champion.
+
+    Reads sums and manifests; no model is loaded (`model verify` does).
+    """
+    from models.bundle import read_manifest
+
+    found = place(where, pipeline)
+    if isinstance(found, Path):
+        _show_bundle(found, read_manifest(found), as_json=as_json)
+    else:
+        _show_location(found, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A bundle of a location: its manifest, or why there is none."""
+
+    name: str
+    mark: str
+    manifest: Manifest | None
+    refused: str
+
+    def as_json(self) -> dict[str, Any]:
+        if self.manifest is None:
+            return {"bundle": self.name, "refused": self.refused}
+        return {"bundle": self.name, **self.manifest.model_dump(mode="json", by_alias=True)}
+
+    def cells(self) -> tuple[str, ...]:
+        manifest = self.manifest
+        if manifest is None:
+            return (self.name, self.mark, "refused", "", "", "", "")
+        return (
+            self.name,
+            self.mark,
+            f"{manifest.name} {manifest.version}",
+            str(len(manifest.features)),
+            f"{manifest.trees:,}",
+            _trained(manifest.trained),
+            _calibration(manifest.calibration),
+        )
+
+
+def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
+    from models.bundle.write import REPORT_FILE
+
+    report = path / REPORT_FILE
+    if as_json:
+        told = {"report": str(report) if report.exists() else None}
+        print(json.dumps({**_Row(path.name, "", manifest, "").as_json(), **told}))
+        return
+    lines = {
+        "bundle": str(path),
+        "model": f"{manifest.name} {manifest.version}",
+        "objective": manifest.objective,
+        "trees": f"{manifest.trees:,}",
+        "features": ", ".join(feature.name for feature in manifest.features),
+        "missing": "NaN" if manifest.missing == "NaN" else f"NaN and {manifest.missing:.9g}",
+        "calibration": _calibration(manifest.calibration),
+        "golden vectors": str(manifest.golden),
+        "trained": _trained(manifest.trained),
+    }
+    if manifest.trained is not None:
+        params = {**manifest.trained.params, "seed": manifest.trained.seed}
+        lines["parameters"] = ", ".join(f"{key} {value}" for key, value in params.items())
+    lines["written"] = f"{manifest.created_at:%Y-%m-%d %H:%M:%S %Z}"
+    if report.exists():
+        lines["report"] = str(report)
+    width = max(map(len, lines))
+    for key, text in lines.items():
+        print(f"{key:<{width}}  {text}")
+
+
+def _show_location(location: Location, *, as_json: bool) -> None:
+    champion, previous = location.champion_name(), location.previous()
+    marks = dict.fromkeys(previous[-1:], "before") | {champion: "champion"}
+    rows = [_row(location, name, marks.get(name, "")) for name in bundles_of(location)]
+    if as_json:
+        bundles = [row.as_json() for row in rows]
+        print(json.dumps({"champion": champion, "previous": [*previous], "bundles": bundles}))
+    elif sys.stdout.isatty():
+        _table(location, rows)
+    else:
+        _print(rows)
+
+
+def _row(location: Location, name: str, mark: str) -> _Row:
+    from base.errors import BundleRefusedError
+    from models.bundle import read_manifest
+
+    try:
+        return _Row(name, mark, read_manifest(location.folder / name), "")
+    except BundleRefusedError as error:
+        return _Row(name, mark, None, str(error))
+
+
+def _trained(trained: Trained | None) -> str:
+    if trained is None:
+        return "not known"
+    return (
+        f"{trained.rows:,} rows, {trained.frauds:,} frauds, "
+        f"{trained.since:%Y-%m-%d} to {trained.until:%Y-%m-%d}, XGBoost {trained.xgboost}"
+    )
+
+
+def _calibration(knots: Knots | None) -> str:
+    if knots is None:
+        return "none"
+    low, high = knots.scores[0], knots.scores[-1]
+    return f"{len(knots.margins)} knots, scores {low:.3g} to {high:.3g}"
+
+
+def _print(rows: Sequence[_Row]) -> None:
+    lines = [_COLUMNS, *(row.cells() for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(_COLUMNS))]
+    for line in lines:
+        padded = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        print("  ".join(padded).rstrip())
+    for row in rows:
+        if row.refused:
+            print(f"refused: {row.refused}")
+
+
+def _table(location: Location, rows: Sequence[_Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=str(location.folder))
+    for name in _COLUMNS:
+        right = name in ("features", "trees")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row.cells()))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.refused:
+            console.print(Text(f"refused: {row.refused}"))

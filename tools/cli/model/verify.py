@@ -1,0 +1,74 @@
+"""``fraud-worker model verify``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from tools.cli.findings import report
+from tools.cli.model.which import (
+    Demands,
+    FitOption,
+    JsonOption,
+    PlaceArgument,
+    bundles_of,
+    demands,
+    place,
+)
+
+if TYPE_CHECKING:
+    from tools.checks.finding import Finding
+
+
+def verify(
+    where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
+) -> None:
+    """Have a bundle, or each bundle of a location, prove itself in a process of its own.
+
+    Looks at its sums, its manifest, the trees of its model and the margins of
+    its golden vectors; with --pipeline at its features too.
+
+    Exit code 0: all hold; 2: one does not.
+    """
+    found = place(where, pipeline)
+    asked = demands(pipeline)
+    if isinstance(found, Path):
+        report([_verified(found, asked)], as_json=as_json)
+        return
+    champion = _champion(found.folder)
+    findings = [_verified(found.folder / name, asked) for name in bundles_of(found)]
+    report([*champion, *findings], as_json=as_json)
+
+
+def _champion(folder: Path) -> list[Finding]:
+    from base.errors import BundleRefusedError
+    from models.bundle import Location
+    from tools.checks.finding import ok, refused, warning
+
+    try:
+        if Location(folder).champion_name() is None:
+            promote = f"fraud-worker model promote {quote(str(folder))} NAME"
+            remedy = f"`{promote}`, and workers can serve from it"
+            return [warning("CHAMPION", "there is none yet", remedy)]
+        return [ok("CHAMPION", Location(folder).champion().name)]
+    except BundleRefusedError as error:
+        return refused("CHAMPION", error)
+
+
+def _verified(bundle: Path, asked: Demands) -> Finding:
+    from base.errors import BundleRefusedError
+    from tools.checks.finding import many, ok, refused
+
+    started = time.perf_counter()
+    try:
+        verified = asked.verify(bundle)
+    except BundleRefusedError as error:
+        return refused(bundle.name, error)[0]
+    fits = "" if asked.features is None else " of the pipeline"
+    return ok(
+        bundle.name,
+        f"{verified.name} {verified.version}: {many(len(verified.features), 'feature')}{fits}, "
+        f"golden margins on {verified.device}, {time.perf_counter() - started:.1f} s",
+    )

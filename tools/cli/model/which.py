@@ -1,0 +1,103 @@
+"""Which bundles a command is about, and what they have to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.bundle import Limits, Location, Verified
+    from models.bundle.manifest import NamedFeature
+
+PlaceArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DIR]",
+        help="A bundle, or a location of bundles; without it, what the pipeline names.",
+        show_default=False,
+    ),
+]
+LocationArgument = Annotated[
+    Path, typer.Argument(metavar="LOCATION", help="Directory of bundles with the file CHAMPION.")
+]
+FitOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline",
+        "-p",
+        envvar="FRAUD_WORKER_PIPELINE",
+        metavar="DIR",
+        help="Pipeline folder whose features the bundle has to fit, with its limits and device.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a bundle has to fit. features: None where no pipeline says."""
+
+    features: Sequence[NamedFeature] | None
+    device: str
+    limits: Limits
+
+    def verify(self, bundle: Path) -> Verified:
+        """Raises BundleRefusedError with the reason."""
+        from models.bundle import verify
+
+        return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
+
+
+def demands(pipeline: Path | None) -> Demands:
+    """What the pipeline folder asks of its model; nothing without one."""
+    from models.bundle import Limits
+
+    if pipeline is None:
+        return Demands(None, "cpu", Limits())
+    from features.definition import load_feature_set
+    from worker.settings import load_settings
+
+    settings = load_settings(pipeline)
+    model = settings.model
+    limits = Limits(model.verify_timeout_s, model.verify_max_bytes)
+    return Demands(load_feature_set(settings.features).features, model.device, limits)
+
+
+def place(given: Path | None, pipeline: Path | None) -> Path | Location:
+    """A bundle's folder or a location: what is given, else what the pipeline names.
+
+    Raises ConfigurationError where it is neither.
+    """
+    from base.errors import ConfigurationError
+    from models.bundle import Location
+    from models.bundle.location import CHAMPION_FILE
+    from models.bundle.sums import SUMS_FILE
+    from worker.settings import load_settings
+
+    if given is None:
+        model = load_settings(pipeline or Path()).model
+        if model.location is not None:
+            return Location(model.location)
+        given = model.bundle or Path()
+    if (given / SUMS_FILE).exists():
+        return given
+    location = Location(given)
+    if given.is_dir() and (bundles_of(location) or (given / CHAMPION_FILE).exists()):
+        return location
+    found = "is not there" if not given.exists() else f"has no {SUMS_FILE} and no {CHAMPION_FILE}"
+    raise ConfigurationError(
+        f"{given}: {found}; name the folder of a bundle, or a directory of bundles"
+    )
+
+
+def bundles_of(location: Location) -> list[str]:
+    """The names of the folders in a location that say they are bundles."""
+    from models.bundle.sums import SUMS_FILE
+
+    return [name for name in location.names() if (location.folder / name / SUMS_FILE).exists()]

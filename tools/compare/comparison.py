@@ -1,0 +1,114 @@
+"""All that is found out about two workers on one input topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tools.compare.events import Answers, Events, events_of
+from tools.compare.join import Alone, join
+from tools.compare.measures import (
+    Agreement,
+    Alerts,
+    Range,
+    Shift,
+    Top,
+    agreement,
+    alerts,
+    shift,
+    top_overlap,
+)
+from tools.compare.scores import Vocabulary
+from tools.compare.side import Side
+
+if TYPE_CHECKING:
+    # What it is measured with takes a second to import, and only labels need it.
+    from tools.compare.truth import Truth
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OfSide:
+    """One worker. alone: what only this one scored; seen: whether dead letters could be looked at."""
+
+    topic: str
+    default: str
+    alone: Alone
+    repeated: int
+    dead_letters_of_the_other_seen: bool
+    answers: Answers
+    alerts: Alerts
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "topic": self.topic,
+            "only_here": asdict(self.alone),
+            "repeated": self.repeated,
+            "made_by": [{**asdict(maker), "events": count} for maker, count in self.answers.made],
+            "alerts": asdict(self.alerts),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """truth: None where nobody gave labels."""
+
+    events: Events
+    champion: OfSide
+    challenger: OfSide
+    agreement: Agreement
+    shift: Shift
+    top: Top
+    truth: Truth | None = None
+
+    @property
+    def sides(self) -> Mapping[str, OfSide]:
+        return {"champion": self.champion, "challenger": self.challenger}
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        times = self.events.times
+        return {
+            "both": len(self.events),
+            "from": _iso(int(times.min())),
+            "to": _iso(int(times.max())),
+            **{name: side.as_json() for name, side in self.sides.items()},
+            "agreement": asdict(self.agreement),
+            "shift": asdict(self.shift),
+            "top": asdict(self.top),
+            "truth": None if self.truth is None else asdict(self.truth),
+        }
+
+
+def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) -> Comparison:
+    """Join both and measure, without labels. top: cards a day.
+
+    Raises ConfigurationError where there is nothing to compare.
+    """
+    joined = join(champion, challenger, vocabulary)
+    events = events_of(champion, challenger, joined, vocabulary)
+
+    def of_side(side: Side, other: Side, alone: Alone, answers: Answers) -> OfSide:
+        return OfSide(
+            side.topic,
+            side.default,
+            alone,
+            side.repeated,
+            other.letters is not None,
+            answers,
+            alerts(events, answers),
+        )
+
+    return Comparison(
+        events,
+        of_side(champion, challenger, joined.only_champion, events.champion),
+        of_side(challenger, champion, joined.only_challenger, events.challenger),
+        agreement(events),
+        shift(events),
+        Top(top, Range.of(top_overlap(events, top)[1])),
+    )
+
+
+def _iso(time: int) -> str:
+    return datetime.fromtimestamp(time / 1e6, UTC).isoformat()

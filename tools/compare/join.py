@@ -1,0 +1,135 @@
+"""Champion and challenger, joined by the position of the event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from base.errors import ConfigurationError
+from tools.compare.scores import Longs, Vocabulary
+from tools.compare.side import Place, Side, Span
+
+Rows = npt.NDArray[np.intp]
+_NONE: Longs = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Events that one worker scored and the other did not.
+
+    dead_lettered: by the other. before, after: outside of what the other has scored of the
+    partition, or of a partition of which it has scored nothing (before); it began later, or is
+    not there yet. missing: neither; nobody knows why.
+    """
+
+    dead_lettered: int
+    before: int
+    after: int
+    missing: int
+
+    @property
+    def total(self) -> int:
+        return self.dead_lettered + self.before + self.after + self.missing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """champion, challenger: intp[N], the rows of N events that both scored, in order."""
+
+    champion: Rows
+    challenger: Rows
+    only_champion: Alone
+    only_challenger: Alone
+
+
+def join(champion: Side, challenger: Side, vocabulary: Vocabulary) -> Joined:
+    """Raises ConfigurationError where there is nothing in common, or positions are of other events."""
+    own, other = (dict(_offsets(side, vocabulary)) for side in (champion, challenger))
+    _require_one_input(champion, challenger, own, other)
+    left, right = [], []
+    for place in filter(other.__contains__, own):
+        (begin, offsets), (begin_other, offsets_other) = own[place], other[place]
+        _, rows, rows_other = np.intersect1d(
+            offsets, offsets_other, assume_unique=True, return_indices=True
+        )
+        left.append(begin + rows)
+        right.append(begin_other + rows_other)
+    rows, rows_other = _concat(left), _concat(right)
+    if not len(rows):
+        raise _nothing_in_common(champion, challenger)
+    _require_same_events(champion, challenger, rows, rows_other)
+    return Joined(
+        rows,
+        rows_other,
+        _alone(champion, challenger, rows, vocabulary),
+        _alone(challenger, champion, rows_other, vocabulary),
+    )
+
+
+def _offsets(side: Side, vocabulary: Vocabulary) -> Iterator[tuple[Place, tuple[int, Longs]]]:
+    """Each place with its first row and the offsets from there."""
+    topics = vocabulary.topics.texts
+    for (topic, partition), rows in side.scores.stretches():
+        yield (topics[topic], partition), (rows.start, side.scores.offsets[rows])
+
+
+def _alone(side: Side, other: Side, joined: Rows, vocabulary: Vocabulary) -> Alone:
+    rest = np.ones(len(side.scores), np.bool_)
+    rest[joined] = False
+    found = np.zeros(4, np.int64)
+    for place, (begin, offsets) in _offsets(side, vocabulary):
+        alone = offsets[rest[begin : begin + len(offsets)]]
+        letters = (other.letters or {}).get(place, _NONE)
+        dead = np.isin(alone, letters)
+        alone = alone[~dead]
+        # A partition of which the other has scored nothing counts as before its first.
+        span = other.spans.get(place, Span(np.iinfo(np.int64).max, np.iinfo(np.int64).max))
+        before, after = (alone < span.first).sum(), (alone > span.last).sum()
+        found += [dead.sum(), before, after, len(alone) - before - after]
+    return Alone(*found.tolist())
+
+
+def _require_one_input(
+    champion: Side,
+    challenger: Side,
+    own: dict[Place, tuple[int, Longs]],
+    other: dict[Place, tuple[int, Longs]],
+) -> None:
+    topics, topics_other = ({topic for topic, _ in places} for places in (own, other))
+    if not topics & topics_other:
+        raise ConfigurationError(
+            f"{champion.topic} has scores of {', '.join(sorted(topics))}, {challenger.topic} of "
+            f"{', '.join(sorted(topics_other))}: they are compared event by event, so both workers "
+            "have to read one input topic (kafka.input_topic)"
+        )
+
+
+def _nothing_in_common(champion: Side, challenger: Side) -> ConfigurationError:
+    def told(side: Side) -> str:
+        return ", ".join(
+            f"{topic}[{partition}] {span.first} to {span.last}"
+            for (topic, partition), span in sorted(side.spans.items())
+        )
+
+    return ConfigurationError(
+        f"no event of these days is scored on both topics: {champion.topic} holds scores of "
+        f"{told(champion)}, {challenger.topic} of {told(challenger)}; do both workers read the "
+        "same input topic? Where the challenger began later, wait until it has scored some"
+    )
+
+
+def _require_same_events(champion: Side, challenger: Side, rows: Rows, rows_other: Rows) -> None:
+    other = int((champion.scores.events[rows] != challenger.scores.events[rows_other]).sum())
+    if other:
+        raise ConfigurationError(
+            f"{other:,} of {len(rows):,} positions name one event on {champion.topic} and another "
+            f"on {challenger.topic}: the input topic was made anew, or there are two of that name; "
+            "compare the days since then with --since"
+        )
+
+
+def _concat(parts: list[Rows]) -> Rows:
+    return np.concatenate([np.empty(0, np.intp), *parts])

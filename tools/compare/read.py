@@ -1,0 +1,123 @@
+"""Two pipelines' topics, read to where they end as reading begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from base.errors import ConfigurationError
+from models.policy import Policy, load_policy
+from tools.compare.scores import Longs, Vocabulary
+from tools.compare.side import LabelsOf, Period, Place, ScoreReader, Side, read_letters
+from tools.topics.log import TopicLog, answering
+from worker.settings import WorkerSettings, load_settings
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """What of a pipeline folder is needed to read its scores."""
+
+    folder: Path
+    settings: WorkerSettings
+    policy: Policy
+
+    @classmethod
+    def load(cls, folder: Path) -> Pipeline:
+        """Raises ConfigurationError for settings or a policy that do not hold."""
+        settings = load_settings(folder)
+        return cls(folder, settings, load_policy(settings.policy))
+
+
+def require_two(champion: Pipeline, challenger: Pipeline) -> None:
+    """Raises ConfigurationError unless both read one topic and write to two."""
+    own, other = champion.settings.kafka, challenger.settings.kafka
+    if own.input_topic != other.input_topic:
+        raise ConfigurationError(
+            f"kafka.input_topic: {champion.folder} reads {own.input_topic}, {challenger.folder} "
+            f"{other.input_topic}; events are compared by their positions, so both have to read one"
+        )
+    if (own.bootstrap_servers, own.output_topic) == (other.bootstrap_servers, other.output_topic):
+        raise ConfigurationError(
+            f"kafka.output_topic: {champion.folder} and {challenger.folder} both write to "
+            f"{own.output_topic}; a challenger has an output topic of its own (see that no "
+            "FRAUD_WORKER_KAFKA__OUTPUT_TOPIC in the environment wins over both)"
+        )
+
+
+class Reading:
+    """The topics of both, opened at one moment; a context manager."""
+
+    def __init__(self, champion: Pipeline, challenger: Pipeline, note: Note) -> None:
+        """note: told of dead letters that cannot be seen.
+
+        Raises ConfigurationError for an output topic that is not there, DependencyUnavailableError
+        while brokers do not answer.
+        """
+        self._pipelines = (champion, challenger)
+        self._note = note
+        self.vocabulary = Vocabulary()
+        for pipeline in self._pipelines:
+            for decision in pipeline.policy.decisions:
+                self.vocabulary.decisions.code(decision)
+        with ExitStack() as stack:
+            self._logs = [self._open(stack, pipeline) for pipeline in self._pipelines]
+            self._letters = [self._open_letters(stack, pipeline) for pipeline in self._pipelines]
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def sides(
+        self, period: Period, labels_of: LabelsOf | None, advance: Callable[[int, int], None]
+    ) -> tuple[Side, Side]:
+        """Champion and challenger. labels_of: for the champion's scores; advance: done, of how many.
+
+        Raises ConfigurationError for a topic with no scores, or with what is none.
+        """
+        total = sum(log.count() for log in self._logs)
+        done, sides = 0, []
+        asked = (labels_of, None)
+        for index, pipeline in enumerate(self._pipelines):
+            reader = ScoreReader(pipeline.settings, self.vocabulary, period, asked[index])
+            with answering(pipeline.settings.kafka):
+                for records in self._logs[index]:
+                    reader.add(records)
+                    done += len(records)
+                    advance(done, total)
+                letters = self._read_letters(index)
+            topic = pipeline.settings.kafka.output_topic
+            sides.append(reader.side(topic, pipeline.policy.default, letters))
+        # Of the offsets some are marks of transactions.
+        advance(total, total)
+        return sides[0], sides[1]
+
+    def _open(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog:
+        kafka = pipeline.settings.kafka
+        setting = f"{pipeline.folder}: kafka.output_topic"
+        return self._enter(stack, pipeline, setting, kafka.output_topic)
+
+    def _open_letters(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog | None:
+        kafka = pipeline.settings.kafka
+        setting = f"{pipeline.folder}: kafka.dead_letter_topic"
+        try:
+            return self._enter(stack, pipeline, setting, kafka.dead_letter_topic)
+        except ConfigurationError as error:
+            self._note(f"dead letters cannot be seen: {error}")
+            return None
+
+    def _enter(self, stack: ExitStack, pipeline: Pipeline, setting: str, topic: str) -> TopicLog:
+        kafka, timeout_s = pipeline.settings.kafka, pipeline.settings.delivery.broker_timeout_s
+        with answering(kafka):
+            return stack.enter_context(TopicLog(kafka, setting, topic, timeout_s))
+
+    def _read_letters(self, index: int) -> dict[Place, Longs] | None:
+        log = self._letters[index]
+        return None if log is None else read_letters(log)

@@ -1,0 +1,116 @@
+"""The numbers of a comparison in words, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from models.report.document import count
+from tools.compare.comparison import Comparison, OfSide
+from tools.compare.measures import Range
+
+if TYPE_CHECKING:
+    from tools.compare.truth import Truth
+
+Row = tuple[str, str, str]
+"""What it is, the champion's, the challenger's."""
+_FINGERPRINT = 8
+_APART = {
+    "dead_lettered": "of them dead letters of the other",
+    "before": "of them before the other began",
+    "after": "of them after the other's last",
+    "missing": "of them missing with the other",
+}
+
+
+def scored_rows(found: Comparison) -> Iterator[Row]:
+    """How many events were scored, by whom and by what."""
+    own, other = found.champion, found.challenger
+    both = f"{len(found.events):,}"
+    yield "events that both scored", both, both
+    yield "events that only this one scored", f"{own.alone.total:,}", f"{other.alone.total:,}"
+    for name, words in _APART.items():
+        counts = getattr(own.alone, name), getattr(other.alone, name)
+        if any(counts):
+            yield words, f"{counts[0]:,}", f"{counts[1]:,}"
+    if own.repeated or other.repeated:
+        yield "events scored again", f"{own.repeated:,}", f"{other.repeated:,}"
+    made = [dict(side.answers.made) for side in (own, other)]
+    for maker in dict.fromkeys([*made[0], *made[1]]):
+        features = maker.feature_set[:_FINGERPRINT]
+        name = f"by {maker.model} {maker.version}, policy {maker.policy_version}, set {features}"
+        yield name, f"{made[0].get(maker, 0):,}", f"{made[1].get(maker, 0):,}"
+
+
+def alert_rows(found: Comparison) -> Iterator[Row]:
+    """How often they decide other than by default, and what that is worth."""
+    own, other = found.champion.alerts, found.challenger.alerts
+    yield "alerts, share of events", f"{own.rate:.3%}", f"{other.rate:.3%}"
+    yield "alerts a day", _range(own.events), _range(other.events)
+    if found.truth is not None:
+        yield from _truth_rows(found, found.truth)
+
+
+def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
+    """How far they agree."""
+    shift, top = found.shift, found.top
+    yield "same decision", f"{found.agreement.same:.3%}"
+    told = "none: one score for all" if (rank := shift.rank_correlation) is None else f"{rank:.4f}"
+    yield "rank correlation of scores (Spearman)", told
+    yield "population stability index of scores", f"{shift.stability_index:.4f}"
+    yield "scores equal to the last bit", f"{shift.identical:.2%}"
+    yield "difference of scores: mean", f"{shift.mean:+.6f}"
+    yield "difference of scores: mean distance", f"{shift.mean_absolute:.6f}"
+    for share in ("0.01", "0.5", "0.99"):
+        yield f"difference of scores: quantile {float(share):.0%}", f"{shift.quantiles[share]:+.6f}"
+    overlap = top.overlap
+    yield (
+        f"same among the first {top.top} cards of a day",
+        f"{overlap.mean:.1%} ({overlap.least:.0%} to {overlap.most:.0%})",
+    )
+
+
+def remarks(found: Comparison) -> Iterator[str]:
+    """What to know of the numbers, where there is something."""
+    for name, side in found.sides.items():
+        other = "challenger" if name == "champion" else "champion"
+        if side.alone.missing:
+            yield (
+                f"Missing with the {other}, between events that it scored: "
+                f"{count(side.alone.missing, 'event')}, neither scored nor refused; {_why(side)}."
+            )
+        if side.repeated:
+            yield (
+                f"{side.topic} holds {side.repeated:,} scores of events that it has a later score "
+                "of; the latest counts (delivery.guarantee: at_least_once, or a group that was reset)."
+            )
+
+
+def _why(side: OfSide) -> str:
+    if not side.dead_letters_of_the_other_seen:
+        return "its dead letters could not be looked at, and may hold them"
+    return "its output topic may have lost records, or its group was set forward"
+
+
+def _truth_rows(found: Comparison, truth: Truth) -> Iterator[Row]:
+    own, other = truth.champion, truth.challenger
+    labelled = f"{truth.labelled:,}"
+    yield "labelled events", labelled, labelled
+    yield "frauds among them", f"{truth.frauds:,}", f"{truth.frauds:,}"
+    yield "average precision", f"{own.average_precision:.4f}", f"{other.average_precision:.4f}"
+    yield "ROC AUC", f"{own.roc_auc:.4f}", f"{other.roc_auc:.4f}"
+    name = f"card precision at {found.top.top} a day"
+    yield name, f"{own.card_precision:.4f}", f"{other.card_precision:.4f}"
+    for decision in found.agreement.decisions:
+        of = [worth.decisions.get(decision) for worth in (own, other)]
+        told = [
+            "none"
+            if one is None
+            else f"{one.precision:.2%} ({one.frauds:,} of {one.events:,}, {one.recall:.1%} of all)"
+            for one in of
+        ]
+        yield f"frauds among {decision}", told[0], told[1]
+
+
+def _range(days: Range) -> str:
+    return f"{days.mean:,.1f} ({days.least:,.0f} to {days.most:,.0f})"

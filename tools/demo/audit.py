@@ -1,0 +1,188 @@
+"""The verdict: both topics read back, each input position held against what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from confluent_kafka import Message
+
+from models.training.metrics import average_precision
+from tools.demo.player import Played
+from tools.demo.scores import ScoreReader
+from tools.demo.watch import Arrivals
+from tools.topics.read_to_end import read_to_end
+from worker.stages.dead_letter import HEADER_PREFIX
+
+Ints = npt.NDArray[np.int64]
+# Partition and offset as one number; Kafka's offsets stay far below.
+_PARTITION_STEP = 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from the input record's timestamp to a read-committed consumer."""
+
+    p50: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where parts of the input begin, as offsets of its one partition.
+
+    live: what was played before was history. unseen: the model may have been trained on all before.
+    """
+
+    live: int
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happened, measured from the topics.
+
+    events: all records of the input topic, of which the first ``history`` were history. lost:
+    positions with neither score nor dead letter. duplicates: scores and dead letters beyond the
+    first of a position. Rate and latency are those of live events, and the average precision that
+    of live events that the model has not seen.
+    """
+
+    events: int
+    history: int
+    scores: int
+    dead_letters: int
+    lost: int
+    duplicates: int
+    events_per_s: float | None
+    latency_ms: Latency
+    average_precision: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing lost, nothing twice."""
+        return self.lost == 0 and self.duplicates == 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Topic:
+    positions: Ints
+    timestamps: Ints
+
+    def since(self, position: int) -> _Topic:
+        """What is of the input's records from this position on."""
+        rows = self.positions >= position
+        return _Topic(self.positions[rows], self.timestamps[rows])
+
+
+def audit(
+    bootstrap: str,
+    topics: tuple[str, str, str],
+    arrivals: Arrivals,
+    played: Played,
+    parts: Parts,
+) -> Verdict:
+    """Read input, output and dead letters to their ends, and compare.
+
+    arrivals, played: of the live events.
+    """
+    input_topic, output_topic, dead_letter_topic = topics
+    sent = _read(read_to_end(bootstrap, input_topic), _own_position)
+    letters = _read(read_to_end(bootstrap, dead_letter_topic), _named_position)
+    scored, event_ids, scores = _read_scores(bootstrap, output_topic)
+    answered = np.concatenate([scored.positions, letters.positions])
+    live = scored.since(parts.live)
+    took_s = _span_s(sent.since(parts.live), live)
+    unseen = scored.positions >= parts.unseen
+    return Verdict(
+        events=len(sent.positions),
+        history=parts.live,
+        scores=len(scored.positions),
+        dead_letters=len(letters.positions),
+        lost=len(np.setdiff1d(sent.positions, answered)),
+        duplicates=len(answered) - len(np.unique(answered)),
+        events_per_s=round(len(live.positions) / took_s, 1) if took_s else None,
+        latency_ms=_latency(sent, arrivals),
+        average_precision=_precision(event_ids.filter(pa.array(unseen)), scores[unseen], played),
+    )
+
+
+def _read(chunks: Iterable[list[Message]], position: Any) -> _Topic:
+    positions: list[int] = []
+    timestamps: list[int] = []
+    for messages in chunks:
+        positions += [position(m) for m in messages]
+        timestamps += [m.timestamp()[1] for m in messages]
+    return _Topic(np.array(positions, np.int64), np.array(timestamps, np.int64))
+
+
+def _own_position(message: Message) -> int:
+    partition, offset = cast("tuple[int, int]", (message.partition(), message.offset()))
+    return partition * _PARTITION_STEP + offset
+
+
+def _named_position(message: Message) -> int:
+    headers: dict[str, Any] = dict(message.headers() or [])
+    partition, offset = (int(headers[HEADER_PREFIX + name]) for name in ("partition", "offset"))
+    return partition * _PARTITION_STEP + offset
+
+
+def _read_scores(
+    bootstrap: str, topic: str
+) -> tuple[_Topic, pa.ChunkedArray, npt.NDArray[np.float64]]:
+    reader = ScoreReader()
+    positions, timestamps, ids, scores = [], [], [], []
+    for messages in read_to_end(bootstrap, topic):
+        if messages:
+            read = reader.read(messages)
+            positions.append(read.partitions * _PARTITION_STEP + read.offsets)
+            timestamps += [m.timestamp()[1] for m in messages]
+            ids.append(read.event_ids)
+            scores.append(read.scores)
+    return (
+        _Topic(np.concatenate([*positions, np.zeros(0, np.int64)]), np.array(timestamps, np.int64)),
+        pa.chunked_array(ids, pa.string()),
+        np.concatenate([*scores, np.zeros(0)]),
+    )
+
+
+def _span_s(sent: _Topic, scored: _Topic) -> float | None:
+    """Seconds from the first event's timestamp to the last score's."""
+    if not len(sent.timestamps) or not len(scored.timestamps):
+        return None
+    return max(1, int(scored.timestamps.max() - sent.timestamps.min())) / 1000
+
+
+def _latency(sent: _Topic, arrivals: Arrivals) -> Latency:
+    order = np.argsort(sent.positions)
+    keys = arrivals.partitions * _PARTITION_STEP + arrivals.offsets
+    if not len(keys) or not len(order):
+        return Latency(None, None)
+    at = np.searchsorted(sent.positions[order], keys)
+    latencies = arrivals.at_ms - sent.timestamps[order][at]
+    p50, p99 = np.percentile(latencies, [50, 99])
+    return Latency(round(float(p50), 2), round(float(p99), 2))
+
+
+def _precision(
+    event_ids: pa.ChunkedArray, scores: npt.NDArray[np.float64], played: Played
+) -> float | None:
+    """Average precision of scores against the player's labels, joined by event id."""
+    if not played.labels:
+        return None
+    known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()
+    labels = np.concatenate(played.labels)
+    at = pc.index_in(event_ids, value_set=known)
+    found = pc.is_valid(at).to_numpy()
+    chosen = labels[at.drop_null().to_numpy()]
+    if not chosen.any():
+        return None
+    return round(average_precision(chosen, scores[found]), 4)

@@ -1,0 +1,171 @@
+"""The demo: everything real, on this machine, from nothing to a verdict."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from base.errors import ConfigurationError
+from features.definition import FeatureSet, load_feature_set
+from features.store.redis import RedisStore
+from models.policy import load_policy
+from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.prepare import (
+    HISTORY_DAYS,
+    Prepared,
+    own_file,
+    require_playable,
+    simulate_files,
+)
+from tools.demo.screen import history_screen, live_screen, note
+from tools.demo.session import TOPICS, Stage
+from tools.demo.training import Trained, load_frauds, train
+from tools.demo.watch import Watch
+from tools.demo.worker_process import WorkerProcess
+from tools.embedded.kafka import Kafka
+from tools.embedded.topics import create_topics
+from tools.embedded.valkey import Valkey
+from worker.histories.record import label_namespace
+from worker.schema_sources import framed
+from worker.settings import WorkerSettings, load_settings
+
+# Windows over more than one partition's events are exact in one partition only.
+_PARTITIONS = dict(zip(TOPICS, (1, 3, 1), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What to play. events: how many, None for all of a file. rate: a second, None for no limit."""
+
+    events: int | None
+    rate: float | None
+    file: Path | None
+
+
+def run_demo(pipeline: Path, play: Play) -> Verdict:
+    """Start servers, prepare, play, watch and read back.
+
+    Raises ConfigurationError for files that do not hold, DependencyUnavailableError when a part
+    does not start, ends early or falls silent.
+    """
+    settings = load_settings(pipeline)
+    feature_set = load_feature_set(settings.features)
+    load_policy(settings.policy)
+    if play.file is not None:
+        require_playable(feature_set, play.file)
+    with _folder() as folder, ThreadPoolExecutor(2) as pool:
+        ready = None
+        if play.file is not None:
+            # what is wrong with a file, such as labels of one class, shows before servers start
+            note("training a model …")
+            ready = _prepare(feature_set, folder, play)
+        note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
+        kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
+        starting = [pool.submit(server.start) for server in (kafka, valkey)]
+        try:
+            prepared, trained = ready or _prepare(feature_set, folder, play)
+            for start in starting:
+                start.result()
+            run = _Run(pipeline, settings, feature_set, folder, kafka, valkey)
+            return run.play(prepared, trained, play.rate)
+        finally:
+            for start in starting:
+                start.exception()
+            for server in (kafka, valkey):
+                server.__exit__()
+
+
+def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, Trained]:
+    """Events, and a model in ``folder / "model"``."""
+    if play.file is not None:
+        prepared = own_file(play.file, play.events)
+    elif play.events is not None:
+        prepared = simulate_files(folder, play.events)
+    else:
+        raise ConfigurationError("--events is missing; say how many, or play an --events-file")
+    started = time.monotonic()
+    trained = train(feature_set, prepared.training, folder, prepared.known)
+    took_s = time.monotonic() - started
+    note(
+        f"computed the features of {prepared.known:,} events and trained a model on "
+        f"{trained.events:,} of them in {took_s:.1f} s"
+    )
+    return prepared, trained
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What one run of the demo is made of."""
+
+    pipeline: Path
+    settings: WorkerSettings
+    feature_set: FeatureSet
+    folder: Path
+    kafka: Kafka
+    valkey: Valkey
+
+    def play(self, prepared: Prepared, trained: Trained, rate: float | None) -> Verdict:
+        self._load_labels(prepared)
+        stage = self._stage()
+        if prepared.history is not None:
+            self._play_history(stage, prepared.history, prepared.known)
+        note("playing live transactions …")
+        with live_screen(backlog=rate is None) as view:
+            played = stage.play(prepared.live, prepared.live_events, rate, view)
+        stage.worker.drain()
+        arrivals = stage.watch.stop()
+        if played.refused:
+            note(f"{played.refused:,} rows of {prepared.live} are no events; not played")
+        parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
+        return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
+
+    def _load_labels(self, prepared: Prepared) -> None:
+        """All of them: their label times keep them out where they are not yet known."""
+        with closing(RedisStore(self.valkey.url)) as store:
+            namespace = label_namespace(store, self.feature_set.name, self.settings.state_name)
+            for path in filter(None, (prepared.history, prepared.live)):
+                load_frauds(self.feature_set, path, store, namespace)
+
+    def _stage(self) -> Stage:
+        """A worker that is ready."""
+        create_topics(self.kafka.bootstrap, _PARTITIONS)
+        topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
+        environment = {
+            "FRAUD_WORKER_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap,
+            "FRAUD_WORKER_STORE__URL": self.valkey.url,
+            "FRAUD_WORKER_MODEL__BUNDLE": str(self.folder / "model"),
+            **{f"FRAUD_WORKER_KAFKA__{name}_TOPIC": topic for name, topic in topics.items()},
+        }
+        worker = WorkerProcess(self.pipeline, environment, self.folder / "worker.log")
+        default = load_policy(self.settings.policy).default
+        watch = Watch(self.kafka.bootstrap, TOPICS, default)
+        worker.wait_ready()
+        wire = self.settings.wire
+        prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
+        return Stage(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+
+    def _play_history(self, stage: Stage, path: Path, events: int) -> None:
+        started = time.monotonic()
+        note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
+        with history_screen() as view:
+            stage.play(path, events, None, view)
+        took_s = time.monotonic() - started
+        note(f"scored the history in {took_s:.1f} s")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A scratch folder; kept, and named, when the demo fails."""
+    folder = Path(tempfile.mkdtemp(prefix="fraud-worker-demo."))
+    try:
+        yield folder
+    except BaseException:
+        note(f"logs and data are kept in {folder}")
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

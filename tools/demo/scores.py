@@ -1,0 +1,66 @@
+"""Score records as columns, for the screen and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from confluent_kafka import Message
+
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_record_schema
+from schemas.registry.framing import SchemaId
+from worker.schema_sources import score_schema
+
+_PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """N scores. event_ids, decisions: StringArray[N]; scores: float64[N].
+
+    partitions, offsets: int64[N], of the input records.
+    """
+
+    event_ids: pa.StringArray
+    decisions: pa.StringArray
+    scores: npt.NDArray[np.float64]
+    partitions: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+
+class ScoreSchema:
+    """Gives score.avsc for every id: the topic holds nothing else."""
+
+    framed = True
+
+    def __init__(self) -> None:
+        self._schema = parse_record_schema(score_schema())
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self._schema)
+
+
+class ScoreReader:
+    """Decodes score records."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+
+    def read(self, messages: Sequence[Message]) -> Scores:
+        """Raises ValueError when a record is no score."""
+        decoded = self._decoder.decode([m.value() for m in messages])
+        if decoded.errors:
+            raise ValueError(f"the output topic holds what is no score: {decoded.errors}")
+        values: dict[str, Any] = {path: column.values for path, column in decoded.columns.items()}
+        return Scores(
+            values["event_id"],
+            values["decision"],
+            values["score"],
+            values["source.partition"],
+            values["source.offset"],
+        )

@@ -1,0 +1,101 @@
+"""What a labelled file is good for before it is played: a small model, and labels in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from base.errors import ConfigurationError
+from features.definition import FeatureSet
+from features.history.namespace import Namespace
+from features.loading import LabelFile
+from features.loading.label_loader import LabelLoader
+from features.store.protocol import OnlineStore
+from features.tables import Events, FileEvents, build
+from models.backend.threads import available_threads
+from models.bundle import write_bundle
+from models.training.fit import fit
+
+MOST_EVENTS = 200_000
+_TABLE = "training.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """events: that the model was trained on. unseen_from: the first row of the file after them."""
+
+    events: int
+    unseen_from: int
+
+
+def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> Trained:
+    """Fit a model on some of about the first ``rows`` of a labelled file, as ``folder / "model"``.
+
+    Raises ConfigurationError when the file has no labels, or those of one class only.
+    """
+    label = feature_set.bindings.label
+    if label is None:
+        raise ConfigurationError("features.yaml: events.label is missing; name the label's column")
+    source = _first(FileEvents(feature_set, [path]), rows)
+    built = build(feature_set, source, folder / _TABLE)
+    table = pq.read_table(folder / _TABLE).slice(0, rows)
+    table = table.filter(pc.is_valid(table["label"]))
+    if len(table):
+        known_at = table["label_time"].cast(pa.int64()).to_numpy()
+        reach = max((window.reach for window in feature_set.windows), default=0)
+        table = table.take(pa.array(training_rows(known_at, label.delay, reach)[-MOST_EVENTS:]))
+    fraud = table["label"].to_numpy()
+    if len(np.unique(fraud)) < 2:
+        raise ConfigurationError(
+            f"{path}: {len(fraud):,} of its first {rows:,} rows are labelled events to train on, "
+            f"{int(fraud.sum()):,} of them frauds ({label.field}): a model needs both classes; play "
+            "more events"
+        )
+    matrix = np.column_stack([table[name].to_numpy() for name in feature_set.names])
+    booster = fit(matrix, fraud, threads=available_threads())
+    features = feature_set.features
+    write_bundle(
+        folder / "model", booster, name=feature_set.name, version="demo", features=features
+    )
+    return Trained(len(fraud), rows + sum(built.refused.values()))
+
+
+def training_rows(
+    label_time: npt.NDArray[np.int64], delay: int, reach: int
+) -> npt.NDArray[np.intp]:
+    """Which of N labelled events to train on; int64[N] and all times in microseconds.
+
+    Not those at the end, whose labels are not known when the last of them happens; where that is
+    all of them, they count as known. Nor those at the beginning, whose windows, which see ``reach``
+    far, are not full yet: but never more than two thirds of the rest, for the sake of short files.
+    """
+    first, last = label_time.min(), label_time.max()
+    until = last - delay if last - delay > first else last
+    full_from = first + min(reach, (until - first) * 2 // 3)
+    return np.flatnonzero((label_time >= full_from) & (label_time <= until))
+
+
+def load_frauds(
+    feature_set: FeatureSet, path: Path, store: OnlineStore, namespace: Namespace
+) -> None:
+    """Put the frauds of a labelled file into the store: all others count as none anyway."""
+    loader = LabelLoader(feature_set, store, namespace, None)
+    for rows, _ in LabelFile(feature_set, path):
+        loader.load(rows.take(np.flatnonzero(rows.fraud)), (), str(path))
+
+
+def _first(source: Iterable[Events], rows: int) -> Iterator[Events]:
+    """As much of ``source`` as holds its first ``rows``, in whole pieces."""
+    left = rows
+    for events in source:
+        yield events
+        left -= events.rows
+        if left <= 0:
+            return

@@ -1,0 +1,104 @@
+"""The fields of a schema that can be bound, with the words of their names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.definition.fields import SchemaFields
+from schemas.avro.paths import targets
+from schemas.avro.types import parse_record_schema
+from schemas.batch import Kind
+
+# Short forms that names use, and the word that each stands for.
+_MEANT = {
+    "acct": "account",
+    "amt": "amount",
+    "cc": "card",
+    "cust": "customer",
+    "dev": "device",
+    "merch": "merchant",
+    "pan": "card",
+    "term": "terminal",
+    "trans": "transaction",
+    "trx": "transaction",
+    "tx": "transaction",
+    "txn": "transaction",
+    "usr": "user",
+}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_GLUED = re.compile(r"([a-z]{2,})(id|uuid|number|num|time|date|amount)")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One field. words: of its whole path, the last ones those of its own name.
+
+    own: how many words its own name has. symbols: of an enum..
+    """
+
+    path: str
+    kind: Kind
+    scale: int
+    nullable: bool
+    words: tuple[str, ...]
+    own: int
+    symbols: tuple[str, ...]
+    logical: str | None
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        return self.words[-self.own :] if self.own else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The record of a schema: the words of its name, and its fields in their order."""
+
+    words: tuple[str, ...]
+    leaves: tuple[Leaf, ...]
+
+
+def read_record(path: Path) -> Record:
+    """The record in a schema file. Raises ConfigurationError."""
+    fields = SchemaFields.read(path)
+    root = parse_record_schema(fields.schema)
+    leaves = tuple(
+        Leaf(
+            path=target.path,
+            kind=target.type.kind,
+            scale=target.type.scale,
+            nullable=target.type.nullable,
+            words=words(target.path),
+            own=len(words(target.path.rpartition(".")[2])),
+            symbols=target.leaf.symbols,
+            logical=target.leaf.logical,
+        )
+        for target in targets(root, fields.known)
+    )
+    return Record(words(root.name.rpartition(".")[2]), leaves)
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of ``card.accountNumber`` or ``cust_txid``, short forms written out."""
+    found: list[str] = []
+    for word in _WORD.findall(name):
+        lower = word.lower()
+        glued = _GLUED.fullmatch(lower)
+        parts = (glued[1], glued[2]) if glued and _is_noun(glued[1]) else (lower,)
+        found += [_MEANT.get(part, part) for part in parts]
+    return tuple(found)
+
+
+def _is_noun(word: str) -> bool:
+    return word in _MEANT or word in _NOUNS
+
+
+_NOUNS = frozenset(
+    {*_MEANT.values(), "cardholder", "client", "event", "member", "order", "payment"}
+)

@@ -1,0 +1,133 @@
+"""Replay: an event file through the stages, without Kafka."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import fastavro
+import numpy as np
+
+from base.errors import ConfigurationError
+from features.compute.matrix import Enriched
+from features.history.watermarks import LogState
+from features.store.memory import MemoryStore
+from features.store.protocol import OnlineStore
+from features.tables.event_records import EventFile, Refused
+from features.windows.order import InputTimes
+from schemas.batch import EventBatch, Records
+from worker.app import Pipeline, make_stages
+from worker.delivery.publish import SizeLimits
+from worker.schema_sources import framed, score_schema
+from worker.stages.dead_letter import HEADER_PREFIX, DeadLetter
+from worker.stages.enrich import Enrich
+from worker.stages.stages import Processed, Stages
+
+_NO_LIMIT = SizeLimits(2**31, 2**31)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """Scores as plain records, and the rows without one, of one chunk.
+
+    flags: scores by flag. times: counts of the events of all chunks so far.
+    """
+
+    scores: list[dict[str, Any]]
+    refused: list[Refused]
+    flags: Mapping[str, int]
+    times: InputTimes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counting(Enrich):
+    """Enrich for a file: counts events whose times say that the file may be wrong."""
+
+    times: InputTimes
+
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """Count the events, then compute their features."""
+        self.times.add(batch)
+        return Enrich.__call__(self, batch, log)
+
+
+class Serial:
+    """The stages over a log, one chunk after the other: each is in the store before the next."""
+
+    def __init__(self, stages: Stages, store: OnlineStore) -> None:
+        self._stages = stages
+        self._store = store
+        self._log_state = LogState()
+
+    def __call__(self, records: Records) -> Processed:
+        """What becomes of the records that follow on those before."""
+        processed = self._stages(records, self._log_state)
+        self._log_state = processed.after
+        if processed.writes:
+            self._store.append(processed.writes.appends, processed.writes.compactions)
+        return processed
+
+
+def replay_file(
+    pipeline: Pipeline, path: Path, limit: int | None, record_time: str | None = None
+) -> Iterator[Replayed]:
+    """The scores of a file's events, by the worker's own stages and an in-memory store.
+
+    record_time: the column that holds the timestamps of the records.
+    """
+    wire = pipeline.settings.wire
+    if pipeline.settings.registry is not None:
+        raise ConfigurationError(
+            "registry: a file is scored with the schema of features.yaml alone; leave registry "
+            "out of the pipeline folder that you score with"
+        )
+    store = MemoryStore()
+    stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: _NO_LIMIT)
+    times, enrich = InputTimes(pipeline.feature_set.histories.rules), stages.enrich
+    counting = _Counting(enrich.feature_set, enrich.store, enrich.histories, times)
+    run = Serial(replace(stages, enrich=counting), store)
+    schema = fastavro.parse_schema(score_schema())
+    source = EventFile(
+        pipeline.feature_set,
+        pipeline.settings.kafka.input_topic,
+        framed(wire.schema_id) if wire.framing == "confluent" else b"",
+        record_time,
+    )
+    left = limit
+    for chunk in source.read(path):
+        records, refused = chunk.records, chunk.refused
+        if left is not None and left <= len(records):
+            records = records.take(np.arange(left))
+            refused = [row for row in refused if row.row < records.offsets[-1]]
+        processed = run(records)
+        yield Replayed(
+            [_decoded(schema, value) for value in processed.values],
+            sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
+            processed.flags,
+            times,
+        )
+        if left is not None:
+            left -= len(records)
+            if left == 0:
+                return
+
+
+def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
+    """A score as JSON can hold it."""
+    record = cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(value), schema, None))
+    for name in ("event_time", "scored_at"):
+        record[name] = record[name].isoformat()
+    # JSON has no NaN.
+    record["vector"] = {k: None if math.isnan(v) else v for k, v in record["vector"].items()}
+    for feature in [feature for reason in record["reasons"] for feature in reason["features"]]:
+        feature["value"] = None if math.isnan(feature["value"]) else feature["value"]
+    return record
+
+
+def _refused(letter: DeadLetter) -> Refused:
+    message = dict(letter.headers)[f"{HEADER_PREFIX}message"] or b""
+    return Refused(letter.position.offset, letter.code.value, message.decode())

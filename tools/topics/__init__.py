@@ -1,0 +1,1 @@
+"""Reading of whole topics, outside of a consumer group."""

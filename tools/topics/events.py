@@ -1,0 +1,95 @@
+"""The input topic as events for a training table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from features.definition import FeatureSet
+from features.tables.event_files import CHUNK_ROWS
+from features.tables.events import Events, as_array, identity_paths
+from features.tables.merge import Merge
+from features.tables.refusal import Refusal
+from models.policy import Rules
+from schemas.batch import EventBatch, Records
+from tools.topics.log import TopicLog
+from worker.schema_sources import event_decoder
+from worker.settings import WorkerSettings
+
+
+class LogEvents:
+    """All events of a topic; those of several partitions merged in the order of event time."""
+
+    def __init__(
+        self,
+        feature_set: FeatureSet,
+        settings: WorkerSettings,
+        rules: Rules | None,
+        log: TopicLog,
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
+        """rules: None where there is no policy.
+
+        Raises ConfigurationError where schemas or registry do not hold.
+        """
+        self._feature_set = feature_set
+        self._log = log
+        self._chunk_rows = chunk_rows
+        # Histories hold the events that the worker scores: what it cannot decode is in none.
+        self._decoder = event_decoder(settings, feature_set, rules)
+
+    @property
+    def partitions(self) -> int:
+        return self._log.partitions
+
+    def count(self) -> int:
+        """Of records, at most."""
+        return self._log.count()
+
+    def __iter__(self) -> Iterator[Events]:
+        """Raises KafkaException and DependencyUnavailableError while a broker or registry is away."""
+        merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
+        refused: list[Refusal] = []
+        given = rows = 0
+        batch: EventBatch | None = None
+        for records in self._log:
+            batch, refusals = self._decoded(records)
+            merge.add(batch)
+            refused += refusals
+            rows += len(records)
+            while (merged := merge.take(self._log.unfinished)) is not None:
+                yield self._events(merged, given, refused, rows)
+                given, refused, rows = given + len(merged), [], 0
+            self._log.pause(merge.full(self._log.unfinished))
+        if rows and batch is not None:
+            yield self._events(batch.take(np.arange(0)), given, refused, rows)
+
+    def _decoded(self, records: Records) -> tuple[EventBatch, list[Refusal]]:
+        decoded = self._decoder.decode(records.values, records.headers)
+        # Of the records only their places are needed from here on.
+        nothing = [None] * len(records)
+        places = Records(
+            records.topic,
+            nothing,
+            nothing,
+            records.partitions,
+            records.offsets,
+            records.timestamps,
+            faults=records.faults,
+        )
+        batch, errors = self._feature_set.bind(places, decoded)
+        return batch, [
+            Refusal(
+                f"partition {records.partitions[row]}, offset {records.offsets[row]}",
+                error.code.value,
+                error.message,
+            )
+            for row, error in sorted(errors.items())
+        ]
+
+    def _events(self, batch: EventBatch, first: int, refused: list[Refusal], rows: int) -> Events:
+        paths = identity_paths(self._feature_set.bindings)
+        identity: dict[str, pa.Array] = {path: as_array(batch.columns[path]) for path in paths}
+        return Events(batch, identity, first + np.arange(len(batch)), None, refused, rows)

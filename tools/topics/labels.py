@@ -1,0 +1,64 @@
+"""The labels topic as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from base.errors import RecordError
+from features.definition import FeatureSet
+from features.loading import LabelRows
+from features.loading.label_fields import LabelFields
+from features.tables.refusal import Refusal
+from schemas.avro.values import ValueReader
+from schemas.batch import Records
+from schemas.files.read import decode_rows
+from tools.topics.log import TopicLog
+from worker.schema_sources import label_source
+from worker.settings import WorkerSettings
+
+
+class LabelRecords:
+    """Labels as a topic has them, each at its own position; of any schema with a label's fields."""
+
+    def __init__(self, feature_set: FeatureSet, settings: WorkerSettings, log: TopicLog) -> None:
+        self._topic = settings.kafka.labels_topic
+        self._fields = LabelFields(feature_set)
+        self._paths = {**self._fields.needed, **self._fields.optional}
+        self._values = ValueReader(label_source(settings), settings.wire.max_record_bytes)
+        self._log = log
+
+    def count(self) -> int:
+        """Of records, at most."""
+        return self._log.count()
+
+    def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
+        """Some labels, and the records around them that are none.
+
+        Raises KafkaException and DependencyUnavailableError while a broker or registry is away.
+        """
+        for records in self._log:
+            yield self._labels(records)
+
+    def _labels(self, records: Records) -> tuple[LabelRows, list[Refusal]]:
+        headers = records.headers or [None] * len(records)
+        read = [self._values.read(v, h) for v, h in zip(records.values, headers, strict=True)]
+        bad = {row: found for row, found in enumerate(read) if isinstance(found, RecordError)}
+        bad |= records.faults
+        decoded = decode_rows(
+            [{} if row in bad else cast("dict[str, Any]", found) for row, found in enumerate(read)],
+            self._paths,
+            self._fields.aliases,
+            f"topic {self._topic}",
+        )
+        labels, errors = self._fields.read(
+            decoded, len(records), records.partitions, records.offsets
+        )
+        return labels, [
+            Refusal(
+                f"{self._topic}, partition {records.partitions[row]}, offset {records.offsets[row]}",
+                error.code.value,
+                error.message,
+            )
+            for row, error in sorted({**errors, **bad}.items())
+        ]

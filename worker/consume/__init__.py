@@ -1,0 +1,1 @@
+"""Consumption of the input topic: membership, start offsets, ends of partitions."""

@@ -1,0 +1,102 @@
+"""Notes: the state behind a committed offset, kept as its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from features.history.watermarks import LogState
+
+_TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_times", "lowest_event_time"
+_COUNTED = "counted_events"
+_HIGHEST_ALONE = "highest_event_time"
+"""In notes of earlier versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """State of one partition behind its committed offset.
+
+    Attributes:
+        topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
+        highest_event_times: of the events before the offset that support the watermark, from the
+            highest, in microseconds since 1970-01-01 UTC; empty without such events.
+        lowest_event_time: that histories reach back to, likewise, by `Namespace.reach_digest`;
+            empty before they begin.
+        counted_events: of histories that have not begun, as `LogState.counted`.
+    """
+
+    topic_id: str | None = None
+    highest_event_times: tuple[int, ...] = ()
+    lowest_event_time: Mapping[str, int] = field(default_factory=dict)
+    counted_events: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
+        """The note of a partition where the log's state is ``log``."""
+        return cls(
+            topic_id,
+            log.highest.get(partition, ()),
+            log.lowest.get(partition, {}),
+            log.counted.get(partition, {}),
+        )
+
+    def encode(self) -> str:
+        values = {
+            _TOPIC_ID: self.topic_id,
+            _HIGHEST: [*self.highest_event_times] or None,
+            _LOWEST: self.lowest_event_time or None,
+            _COUNTED: self.counted_events or None,
+        }
+        present = {name: value for name, value in values.items() if value is not None}
+        return json.dumps(present) if present else ""
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Read what `encode` wrote; metadata of other programs gives an empty note."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            return cls()
+        if not isinstance(values, Mapping):
+            return cls()
+        return cls(
+            _typed(values, _TOPIC_ID, str),
+            _highest(values),
+            _numbers(values, _LOWEST),
+            _numbers(values, _COUNTED),
+        )
+
+
+def log_state_of(notes: Mapping[int, Note]) -> LogState:
+    """The log's state that the notes of partitions tell."""
+    return LogState(
+        {p: note.highest_event_times for p, note in notes.items() if note.highest_event_times},
+        {p: note.lowest_event_time for p, note in notes.items() if note.lowest_event_time},
+        {p: note.counted_events for p, note in notes.items() if note.counted_events},
+    )
+
+
+def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read the highest event times.
+
+    The single one of an earlier version may be of a wild event: it supports the watermark as one
+    event does, and no more.
+    """
+    times = _typed(values, _HIGHEST, list)
+    if times is None:
+        times = [_typed(values, _HIGHEST_ALONE, int)]
+    return tuple(times) if all(type(time) is int for time in times) else ()
+
+
+def _numbers(values: Mapping[str, Any], name: str) -> dict[str, int]:
+    found = _typed(values, name, dict) or {}
+    return {key: number for key, number in found.items() if type(number) is int}
+
+
+def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+    """A value of exactly this type (a bool is no int), else None."""
+    value = values.get(name)
+    return value if type(value) is kind else None

@@ -1,0 +1,206 @@
+"""Starts: the group's checkpoints of a topic, and the offset where reading of a partition begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Self
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+
+from base.errors import ConfigurationError, DeliveryFatalError
+from worker.consume.note import Note
+from worker.consume.topics import InputTopic
+
+log = structlog.get_logger(__name__)
+
+StartFrom = Literal["earliest", "latest", "error"]
+
+
+class Committed(NamedTuple):
+    """The group's checkpoint of a partition. offset: None where there is none."""
+
+    offset: int | None
+    note: Note
+
+    @classmethod
+    def of(cls, answer: TopicPartition) -> Self:
+        """Read what the brokers answer for a partition."""
+        offset = None if answer.offset == OFFSET_INVALID else answer.offset
+        return cls(offset, Note.decode(answer.metadata or ""))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Starts:
+    """The group's reading of one topic, as the brokers know it.
+
+    Args:
+        topic: as it was when the worker started.
+        start_from: where the group begins if it has no checkpoint.
+        accept_topic: id of a topic whose predecessor's checkpoints may be dropped, or None.
+        timeout_s: bound on one answer of the brokers.
+        inherited: by partition, the checkpoint of another group whose histories are taken over.
+    """
+
+    consumer: Consumer
+    topic: InputTopic
+    start_from: StartFrom
+    accept_topic: str | None
+    timeout_s: float
+    inherited: Mapping[int, Committed] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Compare the group's checkpoints with the topic, before this worker joins the group.
+
+        With ``latest``, a group without any checkpoint begins at the ends that the partitions have
+        now: a partition that is added later is then known by having no checkpoint.
+
+        Raises KafkaException, and ConfigurationError where checkpoints are of another topic.
+        """
+        checkpoints = self.committed(range(self.topic.partitions))
+        ids = foreign_ids(self.topic, checkpoints.values())
+        if ids and self.accept_topic != self.topic.topic_id:
+            raise ConfigurationError(other_topic(self.topic, ids, self.accept_topic))
+        silent = [
+            p for p, at in checkpoints.items() if at.offset is not None and not at.note.topic_id
+        ]
+        if silent:
+            log.warning(
+                "checkpoint_without_topic_id",
+                partitions=silent,
+                meaning=f"taken to be of the topic as it is, id {self.topic.topic_id}",
+            )
+        if self.start_from == "latest" and all(at.offset is None for at in checkpoints.values()):
+            self._commit_ends()
+
+    def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
+        """The group's checkpoint of each partition. Raises KafkaException.
+
+        Waits for transactions that still hold offsets of these partitions: the consumer asks for
+        stable offsets, as it is read_committed.
+        """
+        asked = [TopicPartition(self.topic.name, p) for p in partitions]
+        if not asked:
+            return {}
+        checkpoints = {}
+        for answer in self.consumer.committed(asked, timeout=self.timeout_s):
+            if answer.error:
+                raise KafkaException(answer.error)
+            checkpoints[answer.partition] = Committed.of(answer)
+        return checkpoints
+
+    def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
+        """The checkpoints that are of this very topic; none where they are of its predecessor.
+
+        Their notes tell of inherited histories as well. Where the new topic was accepted, its beginning is committed in their place. Raises
+        KafkaException, and DeliveryFatalError where it was not.
+        """
+        checkpoints = self.committed(partitions)
+        ids = foreign_ids(self.topic, checkpoints.values())
+        if not ids:
+            return {p: self._inheriting(p, at) for p, at in checkpoints.items()}
+        if self.accept_topic != self.topic.topic_id:
+            raise DeliveryFatalError(other_topic(self.topic, ids, self.accept_topic))
+        foreign = [p for p, at in checkpoints.items() if at.note.topic_id in ids]
+        starts = {p: self._bounds(p)[0] for p in foreign}
+        log.warning("reading_the_accepted_topic", topic_id=self.topic.topic_id, starts=starts)
+        self.commit(starts, Note(self.topic.topic_id))
+        return checkpoints | {p: Committed(start, Note()) for p, start in starts.items()}
+
+    def start(self, partition: int, before: int | None, committed: int | None) -> int:
+        """The offset from which a partition is read.
+
+        Args:
+            partition: one that is assigned.
+            before: where this worker began to read it; None if it was assigned anew.
+            committed: the group's checkpoint, if there is one.
+
+        Raises KafkaException, and DeliveryFatalError where records were lost.
+        """
+        low, high = self._bounds(partition)
+        start = before if committed is None else committed
+        if start is None:
+            return self._without_checkpoint(partition, low)
+        where = f"partition {partition} of {self.topic.name}"
+        if start < low:
+            raise DeliveryFatalError(
+                f"the checkpoint of {where} is {start}, its first record is {low}: retention "
+                f"deleted {low - start} unread records; lengthen the retention, and reset the "
+                "group's offset to accept the loss"
+            )
+        if start > high:
+            raise DeliveryFatalError(
+                f"the checkpoint of {where} is {start}, the partition ends at {high}: the topic "
+                "lost records or was made anew; use another kafka.group, or reset the group's "
+                "offset to accept the loss"
+            )
+        return start
+
+    def commit(self, offsets: Mapping[int, int], note: Note) -> None:
+        """Commit offsets for the group outside of a micro-batch. Raises KafkaException."""
+        metadata = note.encode()
+        answers = self.consumer.commit(
+            offsets=[
+                TopicPartition(self.topic.name, partition, offset, metadata=metadata)
+                for partition, offset in offsets.items()
+            ],
+            asynchronous=False,
+        )
+        for answer in answers or ():
+            if answer.error:
+                raise KafkaException(answer.error)
+
+    def _inheriting(self, partition: int, at: Committed) -> Committed:
+        """The group's own checkpoint, with how far back the inherited histories reach.
+
+        The other group has stopped for good. Once this one is past its checkpoint, its own word
+        counts: it has compacted the histories since.
+        """
+        other = self.inherited.get(partition, Committed(None, Note()))
+        lowest = dict(at.note.lowest_event_time)
+        past = at.offset is not None and other.offset is not None and at.offset > other.offset
+        for digest, time in other.note.lowest_event_time.items():
+            if digest not in lowest or not past:
+                lowest[digest] = min(time, lowest.get(digest, time))
+        return at._replace(note=replace(at.note, lowest_event_time=lowest))
+
+    def _without_checkpoint(self, partition: int, low: int) -> int:
+        if self.start_from == "error" and partition < self.topic.partitions:
+            raise DeliveryFatalError(
+                f"kafka.start_from is error and partition {partition} of {self.topic.name} has no "
+                "checkpoint; set earliest or latest, or commit an offset for the group"
+            )
+        # With `latest` as well: `prepare` has committed the ends of those that were there.
+        return low
+
+    def _commit_ends(self) -> None:
+        ends = {p: self._bounds(p)[1] for p in range(self.topic.partitions)}
+        try:
+            self.commit(ends, Note(self.topic.topic_id))
+        except KafkaException as error:
+            # Only an empty group takes offsets of one that is no member (measured): another worker
+            # was first, and has committed the ends before it joined.
+            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
+                raise
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        at = TopicPartition(self.topic.name, partition)
+        return self.consumer.get_watermark_offsets(at, timeout=self.timeout_s)
+
+
+def foreign_ids(topic: InputTopic, checkpoints: Iterable[Committed]) -> set[str]:
+    """Topic ids in the checkpoints' notes that are not the topic's own."""
+    ids = {checkpoint.note.topic_id for checkpoint in checkpoints}
+    return {topic_id for topic_id in ids if topic_id not in (None, topic.topic_id)}
+
+
+def other_topic(topic: InputTopic, ids: Iterable[str], accept_topic: str | None) -> str:
+    """The message for checkpoints that are of other topic ids than the input topic's."""
+    accepted = f" (kafka.accept_topic is {accept_topic})" if accept_topic else ""
+    return (
+        f"kafka.input_topic: the group's checkpoints are of topic id {', '.join(sorted(ids))}, "
+        f"{topic.name} has id {topic.topic_id}{accepted}: it was deleted and created again, or the "
+        f"cluster is another one; set kafka.accept_topic: {topic.topic_id} to read it from its "
+        "beginning"
+    )

@@ -1,0 +1,227 @@
+"""Topics of the pipeline: their ids from the start on, and their fate while the worker runs.
+
+Kafka gives a topic an id, and another one when the topic is deleted and created again (KIP-516).
+Offsets do not tell the two apart: the consumer goes on at the old offset in the new topic, without
+an error, as soon as that is long enough (measured: Kafka 4.3, librdkafka 2.16).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from base.errors import ConfigurationError, TopicReplacedError
+from worker.kafka import make_admin, topic_settings, whole_number
+from worker.process import metrics
+from worker.process.health import Health
+from worker.settings import Kafka
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 3.0
+# To delete a topic and to create it again takes 49 ms on an idle broker (measured), before the
+# first record is written to it: an id this fresh is that of the records that were just read.
+_TRUST_S = 0.05
+_JOIN_S = 2.0
+INPUT = "kafka.input_topic"
+
+Describe = Callable[[Sequence[str]], Mapping[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTopic:
+    """Input topic as the brokers describe it.
+
+    Attributes:
+        topic_id: Kafka's own; another one when a topic is created again.
+        retention_ms: how long it keeps records; None for ever, or where this may not be read.
+    """
+
+    name: str
+    topic_id: str
+    partitions: int
+    retention_ms: int | None
+
+
+def describe_input(kafka: Kafka, timeout_s: float) -> InputTopic:
+    """Describe the input topic as it is now.
+
+    Raises KafkaException while the brokers do not answer, ConfigurationError where they have no
+    such topic.
+    """
+    name = kafka.input_topic
+    with make_admin(kafka) as admin:
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)
+        try:
+            topic = asked[name].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            raise _no_topic(INPUT, name) from error
+        retention_ms = retention_of(topic_settings(admin, name, timeout_s))
+    return InputTopic(name, str(topic.topic_id), len(topic.partitions), retention_ms)
+
+
+def retention_of(settings: Mapping[str, str]) -> int | None:
+    """Retention in a topic's settings, in milliseconds; None for ever, or where it is not told."""
+    retention_ms = whole_number(settings.get("retention.ms"))
+    return None if retention_ms is None or retention_ms < 0 else retention_ms
+
+
+def ids_from(admin: AdminClient, timeout_s: float) -> Describe:
+    """Make the function that asks the brokers for topic ids: None for a topic that is not there.
+
+    It raises KafkaException while they do not answer.
+    """
+
+    def describe(names: Sequence[str]) -> Mapping[str, str | None]:
+        answers = admin.describe_topics(TopicCollection([*names]), request_timeout=timeout_s)
+        ids: dict[str, str | None] = {}
+        for name in names:
+            try:
+                ids[name] = str(answers[name].result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                ids[name] = None
+        return ids
+
+    return describe
+
+
+class Topics:
+    """Watches the ids of the input, output and dead-letter topics.
+
+    An input topic that was created again ends the worker; for the other two that is a log line and
+    a metric. A deleted topic makes the worker unready until it is there again. Calls may come from
+    several threads.
+
+    Args:
+        names: topic names by setting.
+        describe: asks the brokers for ids.
+        describe_input: asks them for the input topic.
+        health: told of deleted topics.
+        brokers: their addresses, for messages.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        describe: Describe,
+        describe_input: Callable[[], InputTopic],
+        health: Health,
+        *,
+        brokers: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.brokers = brokers
+        self._names = dict(names)
+        self._describe = describe
+        self._describe_input = describe_input
+        self._health = health
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ids: dict[str, str] = {}
+        self._deleted: set[str] = set()
+        self._replaced_by: str | None = None
+        self._looked_at = float("-inf")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="topics", daemon=True)
+
+    @property
+    def input(self) -> InputTopic:
+        """The input topic as it was when `open` found it."""
+        return self._input
+
+    def open(self) -> None:
+        """Look the topics up for the first time.
+
+        Raises KafkaException while the brokers do not answer, ConfigurationError naming a topic
+        that is not there.
+        """
+        self._input = self._describe_input()
+        ids = self._describe(tuple(self._names.values()))
+        for setting, name in self._names.items():
+            topic_id = ids[name]
+            if topic_id is None:
+                raise _no_topic(setting, name)
+            self._ids[setting] = topic_id
+        self._ids[INPUT] = self._input.topic_id
+
+    def start(self) -> None:
+        """Look again every few seconds, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_JOIN_S)
+
+    def look(self) -> None:
+        """Compare the topics' ids now with those of the start. Raises KafkaException."""
+        started = self._clock()
+        ids = self._describe(tuple(self._names.values()))
+        with self._lock:
+            for setting, name in self._names.items():
+                self._judge(setting, name, ids[name])
+            self._looked_at = max(self._looked_at, started)
+
+    def require_same_input(self) -> None:
+        """Raise TopicReplacedError if the input topic is known to have been created again."""
+        if self._replaced_by is not None:
+            raise TopicReplacedError(
+                f"{INPUT}: {self._names[INPUT]} was deleted and created again while this worker "
+                f"ran: its id was {self._ids[INPUT]} and is {self._replaced_by}. Set "
+                f"kafka.accept_topic: {self._replaced_by} to read the new topic from its beginning"
+            )
+
+    def verify(self, since: float) -> None:
+        """Make sure that records which were read at ``since`` are of the topic of the start.
+
+        Asks the brokers unless they have just been asked. Raises TopicReplacedError, and
+        KafkaException while the brokers do not answer or have no such topic.
+        """
+        if self._looked_at < since - _TRUST_S:
+            self.look()
+        self.require_same_input()
+        if INPUT in self._deleted:
+            reason = f"{self._names[INPUT]} was deleted"
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
+
+    def _judge(self, setting: str, name: str, topic_id: str | None) -> None:
+        if topic_id is None:
+            if setting not in self._deleted:
+                log.warning("topic_deleted", setting=setting, topic=name, remedy="create it again")
+            self._deleted.add(setting)
+            self._health.away(setting, f"{name} was deleted; create it again")
+            return
+        self._deleted.discard(setting)
+        self._health.back(setting)
+        if topic_id == self._ids[setting]:
+            return
+        if setting == INPUT:
+            self._replaced_by = topic_id
+            return
+        log.warning("topic_recreated", setting=setting, topic=name, topic_id=topic_id)
+        metrics.topics_recreated.labels(setting).inc()
+        self._ids[setting] = topic_id
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            try:
+                self.look()
+            except KafkaException as error:
+                log.debug("topics_not_described", error=str(error))
+
+
+def _no_topic(setting: str, name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: the brokers have no topic {name}; create it, or name another"
+    )

@@ -1,0 +1,1 @@
+"""Delivery: scores, dead letters and offsets, committed together."""

@@ -1,0 +1,256 @@
+"""Answers: the score or dead letter of each record of a micro-batch, as topics refuse some of them.
+
+Which record a topic refuses has to be found out. librdkafka tells it only where several records of
+a batch are refused at once; where it is one, or where a size is to blame, all records of the batch
+are reported with the same error (measured: decision 16). Such suspects are sent again in smaller
+batches, until the refused record is alone in one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import structlog
+from confluent_kafka import KafkaError
+
+from base.errors import ErrorCode, RecordError
+from schemas.batch import Position
+from worker.consume.note import Note
+from worker.consume.poll import Polled
+from worker.delivery.publish import Outbox, Parcel, SizeLimits
+from worker.delivery.reports import REFUSED_CODES, SIZE_CODES, RecordsRefusedError, Report
+from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
+from worker.stages.stages import Processed, not_taken, score_too_large
+
+log = structlog.get_logger(__name__)
+
+Mark = int | Position
+"""A score, by its row in what was processed, or a dead letter, by the position of its record."""
+Run = Sequence[tuple[Mark, Report]]
+
+_NOTHING = Parcel((), (), None, ())
+# Each parcel waits for the acknowledgement of the one before; each round is a transaction.
+_PARTS = 16
+# The timestamp of a score is the time of its sending, and about the same for all that are sent
+# together: after so many refusals for that reason suspects are not told apart any more.
+_TIMED = 8
+_REMEDIES = {
+    KafkaError.INVALID_TIMESTAMP: "widen message.timestamp.before.max.ms and "
+    "message.timestamp.after.max.ms of the topic, and compare the clocks of worker and brokers",
+    KafkaError.INVALID_RECORD: "a compacted topic takes no record without a key: set "
+    "cleanup.policy of the topic to delete, or see what else validates its records",
+    **dict.fromkeys(SIZE_CODES, "raise max.message.bytes of the topic"),
+}
+_OTHER_REMEDY = "see the settings of the topic, and the log of the brokers"
+
+
+class Answers:
+    """Keeps what became of each answer through the deliveries of one micro-batch.
+
+    topic_id: Kafka's id of the input topic.
+    """
+
+    def __init__(self, polled: Polled, processed: Processed, topic_id: str) -> None:
+        self._polled = polled
+        self._topic_id = topic_id
+        self._processed = processed
+        self._refused: dict[int, DeadLetter] = {}
+        self._oversize: set[Position] = set()
+        self._written: set[Mark] = set()
+        self._apart: list[list[Mark]] = []
+        self._timed = 0
+
+    def final(self) -> Processed:
+        """The processed micro-batch, with a dead letter in place of each refused score."""
+        return self._processed.with_letters(self._refused)
+
+    def outbox(self) -> Outbox:
+        """All that is still to be written, with the offsets and the log's state behind it."""
+        polled, processed = self._polled, self._processed
+        main, *apart = self._parcels()
+        return Outbox(
+            main.keys,
+            main.values,
+            main.headers,
+            main.dead_letters,
+            polled.next_offsets,
+            polled.group_metadata,
+            polled.epoch,
+            {
+                partition: Note.of(self._topic_id, processed.after, partition).encode()
+                for partition in polled.next_offsets
+            },
+            processed.writes,
+            apart,
+        )
+
+    def learn(self, error: RecordsRefusedError, limits: SizeLimits) -> str | None:
+        """Replace what was refused, and divide what is suspected.
+
+        limits: as they are after the refusal. Returns the reason and the remedy where a dead letter
+        is refused that has no other form.
+        """
+        marked = list(self._marked(error.reports))
+        if error.others_written:
+            self._written |= {*self._marks()} - {mark for mark, _ in marked}
+        for row, letter in not_taken(self._processed, limits).items():
+            if row not in self._written:
+                self._refused.setdefault(row, letter)
+        hopeless: str | None = None
+        for run in [*self._runs(marked)]:
+            if any(mark in self._refused for mark, _ in run):
+                # That may be why the others were refused with it.
+                continue
+            code = _code(run, error)
+            is_score = isinstance(run[0][0], int)
+            all_alike = code == KafkaError.INVALID_TIMESTAMP and self._timed >= _TIMED
+            if _is_suspicion(run, code) and not all_alike and (is_score or code in SIZE_CODES):
+                self._divide([mark for mark, _ in run])
+                continue
+            told = _told(run[0][1], code)
+            log.warning("records_refused", records=len(run), reason=told)
+            if code == KafkaError.INVALID_TIMESTAMP:
+                self._note_late(len(run))
+            for mark, report in run:
+                if not self._replaced(mark, report, code, told):
+                    hopeless = told
+        return hopeless
+
+    def _note_late(self, records: int) -> None:
+        """Count refused timestamps; many of them have what is left sent together again, once."""
+        before, self._timed = self._timed, self._timed + records
+        if before < _TIMED <= self._timed:
+            self._apart.clear()
+
+    def _marks(self) -> Iterator[Mark]:
+        """All answers, written or not."""
+        yield from (row for row in range(len(self._processed.values)) if row not in self._refused)
+        yield from (letter.position for letter in self.final().dead_letters)
+
+    def _marked(self, reports: Iterable[Report]) -> Iterator[tuple[Mark, Report]]:
+        """The reports with what each is about."""
+        rows = {
+            value: row
+            for row, value in enumerate(self._processed.values)
+            if row not in self._refused
+        }
+        for report in reports:
+            record = report.record
+            yield record.position if isinstance(record, DeadLetter) else rows[record], report
+
+    def _runs(self, marked: Iterable[tuple[Mark, Report]]) -> Iterator[Run]:
+        """Refusals that lie side by side with the same error.
+
+        A batch of records lies within one parcel and partition, and is reported in its order; so no
+        run is shorter than a batch whose records are all reported with the same error.
+        """
+        parcels = {mark: number for number, part in enumerate(self._apart) for mark in part}
+        sent_together: dict[Hashable, list[tuple[Mark, Report]]] = {}
+        for mark, report in marked:
+            place = report.topic, report.partition, parcels.get(mark)
+            sent_together.setdefault(place, []).append((mark, report))
+        for items in sent_together.values():
+            for code, run in groupby(items, key=lambda item: item[1].error.code()):
+                if code in REFUSED_CODES:
+                    yield from _single([*run])
+
+    def _replaced(self, mark: Mark, report: Report, code: int, told: str) -> bool:
+        """Put another answer in place of one that is refused; False where there is none."""
+        if isinstance(mark, int):
+            error = RecordError(ErrorCode.OUTPUT_REFUSED, told)
+            if code in SIZE_CODES:
+                error = score_too_large(len(self._processed.values[mark]))
+            self._refused[mark] = dead_letter(
+                self._processed.records, mark, error, Stage.PUBLISH, None
+            )
+            return True
+        is_last_form = isinstance(report.record, DeadLetter) and report.record.is_oversize
+        if code not in SIZE_CODES or is_last_form:
+            return False
+        self._oversize.add(mark)
+        return True
+
+    def _divide(self, suspects: Sequence[Mark]) -> None:
+        """Have no two of the parts share a batch again, nor the suspects one with others."""
+        size = -(-len(suspects) // _PARTS)
+        parts = [list(suspects[i : i + size]) for i in range(0, len(suspects), size)]
+        gone = set(suspects)
+        rest = ([mark for mark in part if mark not in gone] for part in self._apart)
+        self._apart = [*parts, *filter(None, rest)]
+
+    def _parcels(self) -> list[Parcel]:
+        """The parcel to send first, and those to send one after the other."""
+        processed = self._processed
+        if not (self._refused or self._oversize or self._written or self._apart):
+            whole = (processed.keys, processed.values, processed.headers, processed.dead_letters)
+            return [Parcel(*whole)]
+        letters = {
+            letter.position: letter.oversize() if letter.position in self._oversize else letter
+            for letter in self.final().dead_letters
+        }
+        return [self._parcel(marks, letters) for marks in self._in_order()] or [_NOTHING]
+
+    def _in_order(self) -> Iterator[list[Mark]]:
+        """What is left to write, in parcels that keep the order of each partition.
+
+        Suspects were one batch of a partition: the rest of that partition stands before or behind
+        all of them. So each part of the suspects goes behind all that stands before its last one.
+        """
+        order = {
+            mark: place for place, mark in enumerate(self._marks()) if mark not in self._written
+        }
+        parts = [part for whole in self._apart if (part := [m for m in whole if m in order])]
+        apart = {mark for part in parts for mark in part}
+        rest = deque(mark for mark in order if mark not in apart)
+        for part in sorted(parts, key=lambda marks: order[marks[-1]]):
+            before: list[Mark] = []
+            while rest and order[rest[0]] < order[part[-1]]:
+                before.append(rest.popleft())
+            yield from filter(None, (before, part))
+        if rest:
+            yield [*rest]
+
+    def _parcel(self, marks: Sequence[Mark], letters: Mapping[Position, DeadLetter]) -> Parcel:
+        processed = self._processed
+        rows = [mark for mark in marks if isinstance(mark, int)]
+        return Parcel(
+            [processed.keys[row] for row in rows],
+            [processed.values[row] for row in rows],
+            None if processed.headers is None else [processed.headers[row] for row in rows],
+            [letters[mark] for mark in marks if isinstance(mark, Position)],
+        )
+
+
+def _single(run: Run) -> Iterator[Run]:
+    """The run, or each refusal by itself where the client refused it before it was in a batch."""
+    if run[0][1].partition is None:
+        yield from ([item] for item in run)
+    else:
+        yield run
+
+
+def _code(run: Run, error: RecordsRefusedError) -> int:
+    """The brokers' error of a run: librdkafka reports INVALID_RECORD in place of some others."""
+    code = run[0][1].error.code()
+    topics = {(report.topic, report.partition) for report in error.reports if report.is_refusal}
+    cause = error.cause.code() if error.cause else None
+    if code == KafkaError.INVALID_RECORD and cause in REFUSED_CODES and len(topics) == 1:
+        return cause
+    return code
+
+
+def _is_suspicion(run: Run, code: int) -> bool:
+    """True where perhaps not all records of a run are refused.
+
+    Where INVALID_RECORD is reported in place of another error, librdkafka named the records.
+    """
+    return len(run) > 1 and code == run[0][1].error.code()
+
+
+def _told(report: Report, code: int) -> str:
+    name = KafkaError(code).name()
+    return f"{report.topic} refuses it ({name}: {KafkaError(code).str()}); " + _REMEDIES.get(
+        code, _OTHER_REMEDY
+    )

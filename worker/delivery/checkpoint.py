@@ -1,0 +1,287 @@
+"""Checkpoint: scores, dead letters and offsets become visible together, or not at all.
+
+The protocol is Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
+from worker.delivery.publish import Outbox, Publisher, SizeLimits
+from worker.delivery.reports import INNOCENT, REFUSED_CODES, OnFailure, RecordsRefusedError, Reports
+from worker.kafka import NOT_A_MEMBER
+from worker.process.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 0.05
+
+
+class Checkpoint(Protocol):
+    """Delivers outboxes, one at a time.
+
+    ``deliver`` returns when the outbox is committed and raises a DeliveryError when it is not.
+    ``open`` makes a new producer, and thereby settles what the last one left unsettled. ``limits``
+    are what its topics took then.
+    """
+
+    def limits(self) -> SizeLimits: ...
+
+    def open(self) -> None: ...
+
+    def deliver(self, outbox: Outbox) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Delivery:
+    """What both guarantees have in common: a producer that `open` replaces.
+
+    make_producer is given a function to tell of each score that was not accepted. topics: input,
+    scores, dead letters. timeout_s: bound on one call to the brokers.
+    """
+
+    make_producer: Callable[[OnFailure], Producer]
+    topics: tuple[str, str, str]
+    limits: Callable[[], SizeLimits]
+    timeout_s: float
+    watchdog: Watchdog
+    _producer: Producer | None = field(default=None, init=False)
+    _publisher: Publisher | None = field(default=None, init=False)
+    _reports: Reports = field(default_factory=Reports, init=False)
+
+    def close(self) -> None:
+        """Let go of the producer, and of what it has queued: it was not committed."""
+        _discard(self._producer)
+        self._producer = self._publisher = None
+
+    def _make(self) -> Producer:
+        """A new producer; what its predecessor may still tell is told to nobody."""
+        self._reports = Reports()
+        return self.make_producer(self._reports.on_score)
+
+    def _use(self, producer: Producer) -> None:
+        self._producer = producer
+        self._publisher = Publisher(producer, *self.topics[1:], self._reports)
+
+    def _opened(self) -> tuple[Producer, Publisher]:
+        if self._producer is None or self._publisher is None:
+            raise OutcomeUnknownError("no producer is open")
+        self._reports.clear()
+        return self._producer, self._publisher
+
+    def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
+        return [
+            TopicPartition(
+                self.topics[0], partition, offset, metadata=outbox.notes.get(partition, "")
+            )
+            for partition, offset in outbox.next_offsets.items()
+        ]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ExactlyOnce(_Delivery):
+    """One transaction per micro-batch, fenced by the group metadata of its own poll.
+
+    replica: the name that the producer's transactional id is made of.
+    """
+
+    replica: str
+
+    def open(self) -> None:
+        """Replace the producer: the brokers end or abort what its predecessor left open.
+
+        Raises KafkaException while the brokers do not answer, DeliveryFatalError when fenced.
+        """
+        self.close()
+        producer = self._make()
+        try:
+            with self.watchdog.guard("init_transactions"):
+                producer.init_transactions(self.timeout_s)
+        except KafkaException as error:
+            _discard(producer)
+            if _is_final(error.args[0]):
+                raise self._final("init_transactions", error.args[0]) from error
+            raise
+        self._use(producer)
+
+    def deliver(self, outbox: Outbox) -> None:
+        producer, publisher = self._opened()
+        try:
+            producer.begin_transaction()
+            self._publish(producer, publisher, outbox)
+            with self.watchdog.guard("send_offsets_to_transaction"):
+                producer.send_offsets_to_transaction(
+                    self._offsets(outbox),
+                    outbox.group_metadata,
+                    self.timeout_s,
+                )
+            with self.watchdog.guard("commit_transaction"):
+                producer.commit_transaction(self.timeout_s)
+        except (BatchAbortedError, RecordsRefusedError):
+            self._abort(producer)
+            raise
+        except KafkaException as error:
+            raise self._failed(producer, error) from error
+
+    def _publish(self, producer: Producer, publisher: Publisher, outbox: Outbox) -> None:
+        """Queue the outbox; raise RecordsRefusedError for records refused so far, if any."""
+        limits = self.limits()
+        publisher.publish(outbox, limits)
+        for parcel in outbox.apart:
+            self._await_reports(producer)
+            if self._reports.refusals:
+                break
+            publisher.publish(parcel, limits)
+        if outbox.apart:
+            self._await_reports(producer)
+        if self._reports.refusals:
+            raise RecordsRefusedError(self._reports.all(), None, others_written=False)
+
+    def _await_reports(self, producer: Producer) -> None:
+        """Wait until all that is queued is acknowledged, or a record is refused.
+
+        Not by `flush`: behind a refused record nothing is sent any more.
+        """
+        until = time.monotonic() + self.timeout_s
+        while len(producer) and not self._reports.all():
+            if time.monotonic() > until:
+                raise OutcomeUnknownError(f"{len(producer)} records were not acknowledged in time")
+            producer.poll(_LOOK_S)
+
+    def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
+        reason: KafkaError = error.args[0]
+        if _is_final(reason):
+            return self._final("the transaction was refused for good", reason)
+        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            # The state may be what a refusal left behind, told before the refusal itself.
+            producer.poll(_LOOK_S)
+        if reason.code() in REFUSED_CODES or self._reports.refusals:
+            # The abort serves the reports that are still to come.
+            self._abort(producer)
+            if self._reports.refusals:
+                return RecordsRefusedError(self._reports.all(), reason, others_written=False)
+        if reason.code() in NOT_A_MEMBER:
+            self._abort(producer)
+            return BatchAbortedError(str(reason))
+        # Abortable or not: a producer that lost its brokers may hang for good in its next
+        # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
+        return OutcomeUnknownError(_told(reason))
+
+    def _abort(self, producer: Producer) -> None:
+        try:
+            with self.watchdog.guard("abort_transaction"):
+                producer.abort_transaction(self.timeout_s)
+        except KafkaException as error:
+            if _is_final(error.args[0]):
+                raise self._final("abort_transaction", error.args[0]) from error
+            raise OutcomeUnknownError(f"abort_transaction: {error}") from error
+
+    def _final(self, what: str, reason: KafkaError) -> DeliveryFatalError:
+        if reason.code() in _FENCED:
+            return DeliveryFatalError(
+                f"{what}: this worker is fenced ({reason.str()}): another one of the group has the "
+                f"same replica ({self.replica}), or this one stood still for longer than "
+                "transaction.timeout.ms; give each worker a replica of its own"
+            )
+        if reason.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return DeliveryFatalError(
+                f"{what}: {reason.str()}; allow Write and Describe on transactional ids that begin "
+                "with kafka.group and a slash: `fraud-worker check` prints the prefix"
+            )
+        return DeliveryFatalError(f"{what}: {reason}")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class AtLeastOnce(_Delivery):
+    """Scores first, then the offsets: a crash between the two repeats scores, and loses none."""
+
+    consumer: Consumer
+
+    def open(self) -> None:
+        """Replace the producer. Raises KafkaException while the brokers do not answer."""
+        self.close()
+        self._use(self._make())
+
+    def deliver(self, outbox: Outbox) -> None:
+        producer, publisher = self._opened()
+        limits = self.limits()
+        try:
+            for parcel in (outbox, *outbox.apart):
+                publisher.publish(parcel, limits)
+                with self.watchdog.guard("flush"):
+                    left = producer.flush(self.timeout_s)
+                if left:
+                    raise OutcomeUnknownError(f"{left} records were not acknowledged in time")
+            self._raise_failures()
+            with self.watchdog.guard("commit"):
+                self._commit(outbox)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.fatal():
+                raise DeliveryFatalError(str(reason)) from error
+            raise OutcomeUnknownError(_told(reason)) from error
+
+    def _commit(self, outbox: Outbox) -> None:
+        offsets = self._offsets(outbox)
+        try:
+            answers = self.consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() in NOT_A_MEMBER:
+                raise BatchAbortedError(str(error)) from error
+            raise
+        for answer in answers or ():
+            if answer.error:
+                raise BatchAbortedError(str(answer.error))
+
+    def _raise_failures(self) -> None:
+        reports = self._reports.all()
+        for report in sorted(reports, key=lambda report: not report.error.fatal()):
+            if not report.is_refusal and report.error.code() != INNOCENT:
+                raise KafkaException(report.error)
+        if reports:
+            raise RecordsRefusedError(reports, None, others_written=True)
+
+
+def _told(reason: KafkaError) -> str:
+    """The brokers' answer, with the remedy where only an operator has one."""
+    if reason.code() in _NOT_ALLOWED:
+        return f"{reason}; allow this worker's user to write its topics and to commit for its group"
+    return str(reason)
+
+
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+
+
+_FENCED = (
+    KafkaError._FENCED,  # noqa: SLF001 - its public name
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+)
+
+
+def _is_final(reason: KafkaError) -> bool:
+    """Tell whether this producer, and each one after it, will be refused."""
+    final = (*_FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    return bool(reason.fatal()) or reason.code() in final
+
+
+def _discard(producer: Producer | None) -> None:
+    if producer is not None:
+        try:
+            # Without waiting: destroying it would try to deliver what is queued.
+            producer.purge(in_queue=True, in_flight=True, blocking=False)
+        except KafkaException as error:
+            log.warning("purge_failed", error=str(error))

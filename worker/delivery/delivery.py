@@ -1,0 +1,101 @@
+"""A micro-batch's way out: its members into the store, then its scores and offsets to Kafka."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from confluent_kafka import KafkaException
+
+from base.errors import BatchAbortedError
+from worker.consume.poll import Polled
+from worker.consume.topics import Topics
+from worker.delivery.answers import Answers
+from worker.delivery.checkpoint import Checkpoint
+from worker.delivery.publish import Outbox
+from worker.delivery.reports import RecordsRefusedError
+from worker.histories import Histories
+from worker.process import metrics
+from worker.stages.stages import Processed
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A micro-batch that is being committed. started: of its processing, on the loop's clock."""
+
+    polled: Polled
+    answers: Answers
+    started: float
+    outcome: Future[None]
+
+
+class Delivery:
+    """Delivers micro-batches one at a time, in a thread of its own."""
+
+    def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
+        self.histories = histories
+        self.checkpoint = checkpoint
+        self.topics = topics
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+
+    def open_histories(self) -> None:
+        """Find the histories of the input topic; `topics` are open. Raises as `Histories.open`."""
+        self.histories.open(self.topics.input)
+
+    def begin(self, polled: Polled, processed: Processed, started: float) -> Flight:
+        """Hand a micro-batch over; nothing else may be in flight."""
+        answers = Answers(polled, processed, self.topics.input.topic_id)
+        outbox = answers.outbox()
+        self.histories.announce(outbox.writes)
+        delivered = self._thread.submit(self._deliver, outbox, polled.at)
+        return Flight(polled, answers, started, delivered)
+
+    def amend(self, flight: Flight, error: RecordsRefusedError) -> str | None:
+        """Put other answers in place of what topics refused; see `Answers.learn`."""
+        return flight.answers.learn(error, self.checkpoint.limits())
+
+    def again(self, flight: Flight) -> Flight:
+        """Hand over what is left of a micro-batch whose histories are written."""
+        outcome = self._thread.submit(self.checkpoint.deliver, flight.answers.outbox())
+        return replace(flight, outcome=outcome)
+
+    def close(self) -> None:
+        """Wait for what is in flight, and let go of the brokers."""
+        self._thread.shutdown(wait=True)
+        self.checkpoint.close()
+
+    def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
+        # Before the commit: an event that is behind the checkpoint is in its histories.
+        self.histories.write(outbox.writes)
+        try:
+            self.topics.verify(consumed_at)
+        except KafkaException as error:
+            raise BatchAbortedError(f"the input topic's id cannot be verified: {error}") from error
+        self.checkpoint.deliver(outbox)
+
+
+def count(flight: Flight) -> None:
+    """Count a micro-batch that was committed."""
+    processed = flight.answers.final()
+    metrics.batches.labels("committed").inc()
+    if not len(flight.polled.records):
+        return
+    metrics.batch_events.observe(len(flight.polled.records))
+    metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
+    for (segment, decision), number in processed.decisions.items():
+        metrics.decisions.labels(segment, decision).inc(number)
+    metrics.explained.inc(processed.explained)
+    metrics.not_additive.inc(processed.not_additive)
+    for name, number in processed.flags.items():
+        metrics.flags.labels(name).inc(number)
+    for entity, share in processed.coverage.items():
+        metrics.history_coverage.labels(entity).set(share)
+    for letter in processed.dead_letters:
+        metrics.dead_letters.labels(letter.code.value).inc()
+    for stage, seconds in processed.seconds.items():
+        metrics.stage_seconds.labels(stage).observe(seconds)
+    oldest = float(np.min(flight.polled.records.timestamps)) / 1000
+    if oldest > 0:
+        metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))

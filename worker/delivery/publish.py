@@ -1,0 +1,151 @@
+"""Publish: scores and dead letters of one micro-batch to their topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from base.errors import BatchAbortedError
+from features.compute.matrix import Writes
+from schemas.batch import Headers
+from worker.delivery.reports import REFUSED_CODES, Reports
+from worker.stages.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """Scores and dead letters to send; keys, values and headers are parallel: one score each."""
+
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes]
+    headers: Sequence[Headers] | None
+    dead_letters: Sequence[DeadLetter]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outbox(Parcel):
+    """All that one micro-batch leaves behind, and the membership that may commit it.
+
+    next_offsets: for each input partition the offset after its last record; notes: what is
+    committed with that offset, as its metadata. writes: what the online store has to hold before.
+    apart: more to send, each parcel when all before it is acknowledged, so that no batch of records
+    holds some of two.
+    """
+
+    next_offsets: Mapping[int, int]
+    group_metadata: Any
+    epoch: int
+    notes: Mapping[int, str] = field(default_factory=dict)
+    writes: Writes = field(default_factory=Writes)
+    apart: Sequence[Parcel] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """Largest record that each topic takes, in bytes (``max.message.bytes``).
+
+    keyed_scores: whether the topic of scores takes none without a key, as a compacted one.
+    """
+
+    scores: int
+    dead_letters: int
+    keyed_scores: bool = False
+
+
+class Publisher:
+    """Queues parcels on a producer; delivery is the checkpoint's business.
+
+    reports: told of each record that the client refuses.
+    """
+
+    def __init__(
+        self, producer: Producer, score_topic: str, dead_letter_topic: str, reports: Reports
+    ) -> None:
+        self._producer = producer
+        self._score_topic = score_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._reports = reports
+
+    def publish(self, parcel: Parcel, limits: SizeLimits) -> None:
+        """Queue all scores and dead letters. Raises BatchAbortedError if the queue is too small."""
+        try:
+            if parcel.headers is None:
+                self._publish_scores(parcel)
+            else:
+                self._publish_with_headers(parcel, parcel.headers)
+            for letter in parcel.dead_letters:
+                self._publish_dead_letter(letter, limits)
+        except BufferError as error:
+            raise BatchAbortedError(
+                f"the producer's queue is full ({error}); raise queue.buffering.max.kbytes in "
+                "kafka.producer, or lower delivery.max_batch_events"
+            ) from error
+
+    def _publish_scores(self, parcel: Parcel) -> None:
+        messages: list[dict[str, Any]] = [
+            {"value": value, "key": key}
+            for value, key in zip(parcel.values, parcel.keys, strict=True)
+        ]
+        if not messages:
+            return
+        queued = self._producer.produce_batch(self._score_topic, messages)
+        if queued < len(messages):
+            unsent = [m for m in messages if "_error" in m]
+            if not unsent:
+                raise BufferError("local queue full")
+            for message in unsent:
+                self._unsent(message["value"], message["_error"], self._score_topic)
+
+    def _publish_with_headers(self, parcel: Parcel, headers: Sequence[Headers]) -> None:
+        """produce_batch takes no headers (librdkafka issue 5559): one call each."""
+        for key, value, own in zip(parcel.keys, parcel.values, headers, strict=True):
+            try:
+                self._producer.produce(self._score_topic, value, key, headers=cast("Any", own))
+            except KafkaException as error:
+                self._unsent(value, error.args[0], self._score_topic)
+
+    def _publish_dead_letter(self, letter: DeadLetter, limits: SizeLimits) -> None:
+        fits = letter if letter.size() <= limits.dead_letters else letter.oversize()
+        try:
+            self._producer.produce(
+                self._dead_letter_topic,
+                fits.value,
+                fits.key,
+                headers=cast("Any", fits.headers),
+                on_delivery=self._reports.on_letter(fits),
+            )
+        except KafkaException as error:
+            self._unsent(fits, error.args[0], self._dead_letter_topic)
+
+    def _unsent(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
+        """Note a record that the client refuses; raise any other error."""
+        if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - its public name
+            raise BufferError("local queue full")
+        if error.code() not in REFUSED_CODES:
+            raise KafkaException(error)
+        self._reports.refused_here(record, error, topic)
+
+
+def too_large(
+    values: Sequence[bytes],
+    keys: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    limits: SizeLimits,
+) -> list[int]:
+    """Rows whose score would not fit the output topic, in their order."""
+    if headers is None:
+        longest = max(map(len, values), default=0) + max((len(k) for k in keys if k), default=0)
+        if longest + RECORD_OVERHEAD_BYTES <= limits.scores:
+            return []
+    rows = zip(keys, values, headers or [()] * len(values), strict=True)
+    return [row for row, record in enumerate(rows) if record_size(*record) > limits.scores]
+
+
+def without_key(keys: Sequence[bytes | None], limits: SizeLimits) -> list[int]:
+    """Rows whose score the output topic does not take, as they have no key; in their order."""
+    if not limits.keyed_scores or None not in keys:
+        return []
+    return [row for row, key in enumerate(keys) if key is None]

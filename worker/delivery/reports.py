@@ -1,0 +1,103 @@
+"""Reports: what the brokers, or the client itself, said of records that were not written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError
+
+from base.errors import DeliveryError
+from worker.stages.dead_letter import DeadLetter
+
+SIZE_CODES = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""Error codes that blame a size; the brokers judge that of a whole batch of records."""
+REFUSED_CODES = SIZE_CODES | {
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+}
+"""Error codes that say: the topic does not take this record, now or later. Nothing was written."""
+INNOCENT = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - its public name
+"""Error code of a record that was not written because another of its batch is refused."""
+
+OnFailure = Callable[["KafkaError | None", Any], None]
+
+
+class Report(NamedTuple):
+    """One record that was not written.
+
+    record: a dead letter, or the value of a score, which names the position of its event. partition: where it was sent to, None where the
+    client refused it before.
+    """
+
+    record: DeadLetter | bytes
+    error: KafkaError
+    topic: str
+    partition: int | None
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.error.code() in REFUSED_CODES
+
+
+@dataclass(slots=True)
+class Reports:
+    """Collects the reports of one producer, which come on whatever thread calls the client."""
+
+    _reports: list[Report] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._reports.clear()
+
+    def all(self) -> Sequence[Report]:
+        with self._lock:
+            return list(self._reports)
+
+    @property
+    def refusals(self) -> bool:
+        """True when a record was refused."""
+        return any(report.is_refusal for report in self.all())
+
+    def on_score(self, error: KafkaError | None, message: Any) -> None:
+        """Take the client's report on a score."""
+        if error is not None:
+            self._add(Report(message.value(), error, message.topic(), message.partition()))
+
+    def on_letter(self, letter: DeadLetter) -> OnFailure:
+        """Make what takes the client's report on a dead letter."""
+
+        def told(error: KafkaError | None, message: Any) -> None:
+            if error is not None:
+                self._add(Report(letter, error, message.topic(), message.partition()))
+
+        return told
+
+    def refused_here(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
+        """Note a record that the client refuses to send."""
+        self._add(Report(record, error, topic, None))
+
+    def _add(self, report: Report) -> None:
+        with self._lock:
+            self._reports.append(report)
+
+
+class RecordsRefusedError(DeliveryError):
+    """A topic does not take some records; the offsets were not committed.
+
+    reports: on all records that were not written. cause: the error of the whole, where the brokers
+    gave one. others_written: whether records without a report are in their topics for good.
+    """
+
+    def __init__(
+        self, reports: Sequence[Report], cause: KafkaError | None, *, others_written: bool
+    ) -> None:
+        super().__init__(str(cause or next(r.error for r in reports if r.is_refusal)))
+        self.reports = reports
+        self.cause = cause
+        self.others_written = others_written

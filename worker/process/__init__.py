@@ -1,0 +1,1 @@
+"""The process around the loop: health, metrics, logs, outages, exit codes."""

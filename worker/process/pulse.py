@@ -1,0 +1,109 @@
+"""Pulse: the state of the loop and its partitions, told to health, metrics and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+import structlog
+
+from base.errors import DeliveryFatalError
+from worker.consume.poll import Poller
+from worker.process import metrics
+from worker.process.health import Health
+from worker.process.outage import Outage
+
+log = structlog.get_logger(__name__)
+
+_GROUP = "consumer group"
+_LOOK_EVERY_S = 2.0
+
+
+class Pulse:
+    """Beats with each turn of the loop, and looks around every two seconds.
+
+    Args:
+        kafka: the brokers, who may be away.
+        rejoin_s: how long a member that lost its partitions may take to be back, and how long
+            nothing may come of a partition that it reads.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        health: Health,
+        kafka: Outage,
+        rejoin_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._poller = poller
+        self._health = health
+        self._kafka = kafka
+        self._rejoin_s = rejoin_s
+        self._clock = clock
+        self._look_again = 0.0
+        self._told_held_up: AbstractSet[int] = frozenset()
+        self._member_at = clock()
+
+    def beat(self) -> None:
+        """Tell that the loop goes on. Raises DeliveryFatalError for a member that is not taken back."""
+        self._health.tick()
+        if self._poller.joined:
+            self._health.joined()
+        metrics.partitions.set(len(self._poller.partitions))
+        self._require_membership()
+        self._require_reading()
+        if self._clock() < self._look_again:
+            return
+        self._look_again = self._clock() + _LOOK_EVERY_S
+        if self._poller.unable_to_join:
+            self._health.away(_GROUP, self._poller.unable_to_join)
+        else:
+            self._health.back(_GROUP)
+        self._tell_lag()
+        if self._kafka.lasts and self._poller.brokers_answer():
+            self._kafka.ends()
+
+    def _tell_lag(self) -> None:
+        lag = self._poller.lag()
+        metrics.lag.clear()
+        for partition, behind in lag.items():
+            metrics.lag.labels(str(partition)).set(behind)
+        held_up = self._poller.held_up(lag)
+        for partition in held_up.keys() - self._told_held_up:
+            log.warning(
+                "open_transaction_in_input",
+                partition=partition,
+                offset=held_up[partition],
+                behind=lag[partition],
+                meaning="a producer has left a transaction open: what follows it is not committed",
+                remedy="find its producer by this offset: kafka-transactions.sh find-hanging, abort",
+            )
+        self._told_held_up = held_up.keys()
+
+    def _require_membership(self) -> None:
+        """Raise DeliveryFatalError for a member that lost its partitions and stays out.
+
+        librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
+        the group then waits for it as long as its heartbeats go on.
+        """
+        if not self._poller.expelled or self._kafka.lasts:
+            self._member_at = self._clock()
+        elif self._clock() - self._member_at > self._rejoin_s:
+            raise DeliveryFatalError(
+                f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
+            )
+
+    def _require_reading(self) -> None:
+        """Raise DeliveryFatalError where a partition gives nothing, not even its end.
+
+        The client may stop to fetch one without a word, and the rest of the worker looks sound.
+        """
+        if self._kafka.lasts:
+            return
+        if silent := self._poller.silent(self._rejoin_s):
+            raise DeliveryFatalError(
+                f"partitions {silent} of the input topic have given neither a record nor their end "
+                f"for {self._rejoin_s:g} s; start anew"
+            )

@@ -1,0 +1,38 @@
+"""Signals that come before there is anything to drain."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+from worker.process.exit_codes import ExitCode
+
+_KILLED = 128
+
+
+def end_at_once(command: Sequence[str]) -> None:
+    """End the process on a signal, until a command installs handlers of its own.
+
+    The kernel ignores a signal without a handler where the process is number 1, as in a container.
+    So this comes before the imports, which take seconds. `run` has begun nothing before it drains,
+    and ends with status 0; other commands keep the default where there is one.
+
+    Args:
+        command: The words of the command line.
+    """
+    if list(command[:1]) == ["run"]:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end_unbegun)
+    elif os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end_as_killed)
+
+
+# Neither raises SystemExit: code that runs while modules are imported may swallow it.
+def _end_unbegun(number: int, _frame: object) -> None:
+    os.write(2, f"ended by {signal.Signals(number).name} before the start\n".encode())
+    os._exit(ExitCode.OK)
+
+
+def _end_as_killed(number: int, _frame: object) -> None:
+    os._exit(_KILLED + number)

@@ -1,0 +1,9 @@
+"""Reload of models and policies between two micro-batches."""
+
+from __future__ import annotations
+
+from worker.reload.load import load_model, load_rules, proven_bundle
+from worker.reload.named import Named, named_in
+from worker.reload.reloader import Succession
+
+__all__ = ["Named", "Succession", "load_model", "load_rules", "named_in", "proven_bundle"]

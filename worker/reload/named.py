@@ -1,0 +1,55 @@
+"""What the settings name to serve, by marks that change with it. No model is read here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from typing import NamedTuple
+
+from base.errors import BundleRefusedError
+from models.bundle import Location
+from models.bundle.sums import MAX_FILES
+from worker.settings import WorkerSettings
+
+
+class Named(NamedTuple):
+    """Marks of a model and a policy: equal as long as nobody has touched them."""
+
+    model: Hashable
+    policy: Hashable
+
+
+def named_in(settings: WorkerSettings) -> Named:
+    """The marks as of now. What cannot be read has one too: reading it says why."""
+    location = settings.model.location
+    # A bundle that is named itself is not looked at again: bundles never change.
+    model = None if location is None else _mark_of_champion(Location(location))
+    return Named(model, _mark_of_file(settings.policy))
+
+
+def _mark_of_champion(location: Location) -> Hashable:
+    try:
+        folder = location.champion()
+        with os.scandir(folder) as entries:
+            # The files too: a champion that is still being copied is looked at again when it is.
+            # One more than a bundle may hold, so that no folder takes long to look at.
+            looked_at = itertools.islice(entries, MAX_FILES + 1)
+            files = sorted((entry.name, *_stamp(entry.stat())) for entry in looked_at)
+    except BundleRefusedError as error:
+        return str(error)
+    except OSError as error:
+        return error.errno
+    return (folder.name, *files)
+
+
+def _mark_of_file(path: Path) -> Hashable:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error.errno
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,206 @@
+"""Where schemas come from, and how scores are framed: a registry, or files and fixed ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from base.errors import (
+    ConfigurationError,
+    ErrorCode,
+    NotInRegistryError,
+    RecordError,
+    RegistryRefusedError,
+)
+from features.definition import FeatureSet
+from models.policy import Rules
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_record_schema
+from schemas.registry.client import Answer, RegistryClient, subject_path
+from schemas.registry.framing import SchemaId
+from schemas.registry.registry_source import RegistrySchemaSource
+from schemas.registry.source import FileSchemaSource, SchemaSource, read_schema_file
+from worker.settings import Registry, WorkerSettings, read_secret
+
+WRITER_SCHEMAS = "writer-schemas"
+# Four bytes of Confluent's prefix hold an id.
+_END_OF_IDS = 2**32
+
+
+def score_schema() -> dict[str, Any]:
+    """``score.avsc``."""
+    return _schema_of("score.avsc")
+
+
+def label_schema() -> dict[str, Any]:
+    """``label.avsc``."""
+    return _schema_of("label.avsc")
+
+
+def framed(schema_id: int) -> bytes:
+    """Confluent's prefix: magic 0 and the schema id, big-endian."""
+    return b"\x00" + schema_id.to_bytes(4, "big")
+
+
+def fields_read(
+    settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
+) -> frozenset[str]:
+    """Paths of the fields that a worker reads: of features, policy and ``output.carry``.
+
+    A record whose writer's schema cannot give one of them is a dead letter. rules: None where
+    there is no policy that holds.
+    """
+    of_policy = frozenset() if rules is None else rules.paths
+    return feature_set.paths | of_policy | frozenset(settings.output.carry)
+
+
+def event_decoder(
+    settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
+) -> Decoder:
+    """Decoder of the input topic, the same for the worker and for all that answers for it.
+
+    Raises ConfigurationError where schemas or registry do not hold, and where output.carry names
+    what cannot be read.
+    """
+    return Decoder(
+        schema_source(settings, feature_set.schema_path),
+        feature_set.reader_schema,
+        fields_read(settings, feature_set, rules),
+        max_record_bytes=settings.wire.max_record_bytes,
+        max_collection_items=settings.wire.max_collection_items,
+    )
+
+
+def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource:
+    """Writer schemas from the registry, or from files.
+
+    Without a registry the schema of features.yaml stands for ``wire.schema_id``, and older or
+    newer writers for the ids that files in ``writer-schemas`` beside it are named by.
+    """
+    if settings.registry is not None:
+        return registry_source(settings.registry)
+    if settings.wire.framing == "none":
+        return FileSchemaSource({}, default=reader_schema)
+    paths: dict[int | UUID, Path] = {settings.wire.schema_id: reader_schema}
+    for path in sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc")):
+        schema_id = _named_id(path)
+        if schema_id in paths:
+            raise ConfigurationError(
+                f"{path}: id {schema_id} already stands for {paths[schema_id]} "
+                "(wire.schema_id); rename the file or change the setting"
+            )
+        paths[schema_id] = path
+    return FileSchemaSource(paths)
+
+
+def label_source(settings: WorkerSettings) -> SchemaSource:
+    """Writer schemas of the labels topic: from the registry, or ``label.avsc``.
+
+    Without a registry it stands for every id but those of events and scores, and those that files in
+    ``writer-schemas`` are named by.
+    """
+    if settings.registry is not None:
+        return registry_source(settings.registry)
+    own = parse_record_schema(label_schema())
+    if settings.wire.framing == "none":
+        return _LabelSchemas(framed=False, own=own, others={}, taken=frozenset())
+    paths = sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc"))
+    others = {_named_id(path): read_schema_file(path) for path in paths}
+    taken = frozenset({settings.wire.schema_id, settings.wire.score_schema_id}) - others.keys()
+    return _LabelSchemas(framed=True, own=own, others=others, taken=taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelSchemas:
+    """own: of all ids but ``others``; those ``taken`` are of records that are no labels."""
+
+    framed: bool
+    own: Type
+    others: Mapping[int | UUID, Type]
+    taken: frozenset[int | UUID]
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+        return {schema_id: self._one(schema_id) for schema_id in schema_ids}
+
+    def _one(self, schema_id: SchemaId) -> Type | RecordError:
+        if schema_id in self.taken:
+            return RecordError(
+                ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
+            )
+        return self.own if schema_id is None else self.others.get(schema_id, self.own)
+
+
+def score_prefix(settings: WorkerSettings) -> bytes:
+    """What goes before each score.
+
+    Raises ConfigurationError when the registry does not have score.avsc or refuses it, and
+    DependencyUnavailableError when it does not answer.
+    """
+    if settings.registry is not None:
+        return framed(_registered_score_id(settings.registry, settings.kafka.output_topic))
+    if settings.wire.framing == "none":
+        return b""
+    return framed(settings.wire.score_schema_id)
+
+
+def registry_client(registry: Registry) -> RegistryClient:
+    """Requests to the registry of the settings, with its password. Raises ConfigurationError."""
+
+    def credentials() -> tuple[str, str] | None:
+        if registry.password_file is None:
+            return None
+        secret = read_secret(registry.password_file, "registry.password_file")
+        return registry.username or "", secret.get_secret_value()
+
+    # At the start a file that cannot be read is a fault of the settings, later on an outage.
+    credentials()
+    return RegistryClient(registry.url, credentials=credentials, timeout_s=registry.timeout_s)
+
+
+def registry_source(registry: Registry) -> RegistrySchemaSource:
+    """Writer schemas from the registry of the settings. Raises ConfigurationError."""
+    return RegistrySchemaSource(registry_client(registry), give_up_s=registry.give_up_s)
+
+
+def read_id(answer: Answer) -> int:
+    """The schema id in an answer. Raises ValueError for one without."""
+    schema_id = answer.get("id")
+    if not isinstance(schema_id, int) or not 0 <= schema_id < _END_OF_IDS:
+        raise ValueError("no schema id in the answer")
+    return schema_id
+
+
+def _schema_of(name: str) -> dict[str, Any]:
+    text = files("schemas").joinpath(name).read_text("utf-8")
+    return cast("dict[str, Any]", json.loads(text))
+
+
+def _registered_score_id(registry: Registry, topic: str) -> int:
+    subject, body = f"{topic}-value", {"schema": json.dumps(score_schema())}
+    path = subject_path(subject, *(["versions"] if registry.register_score_schema else []))
+    try:
+        return registry_client(registry).ask("POST", path, read_id, body)
+    except NotInRegistryError as error:
+        raise ConfigurationError(
+            f"registry.url: subject {subject} does not have score.avsc ({error}); register it, or "
+            "set registry.register_score_schema"
+        ) from None
+    except RegistryRefusedError as error:
+        raise ConfigurationError(
+            f"registry.url: subject {subject} refuses score.avsc ({error}); write the scores to "
+            "another topic, or change its compatibility"
+        ) from None
+
+
+def _named_id(path: Path) -> int | UUID:
+    try:
+        return int(path.stem) if path.stem.isdecimal() else UUID(path.stem)
+    except ValueError:
+        raise ConfigurationError(
+            f"{path}: its name is no schema id; name it ID.avsc or GUID.avsc"
+        ) from None

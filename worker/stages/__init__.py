@@ -1,0 +1,1 @@
+"""Stages of a micro-batch, from decode to encode, as pure functions of their input."""

@@ -1,0 +1,137 @@
+"""Dead letters: the record as it came, and headers that say why it was not scored.
+
+Header names after design section 4: ``__worker.errors.*``. No payload and no key in a message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from base.errors import ErrorCode, RecordError
+from schemas.batch import Headers, Position, Records
+
+HEADER_PREFIX = "__worker.errors."
+"""Prefix of the headers that the worker adds; nobody else's headers have it."""
+FORMER_PREFIX = "__worker.former."
+"""Prefix that a record's own headers get instead: as long as the other, so no record grows by it."""
+# What Kafka adds at most to the key, value and headers of a batch of one record; and to a header.
+RECORD_OVERHEAD_BYTES = 128
+_HEADER_OVERHEAD_BYTES = 10
+_LONGEST_KEY_KEPT = 1024
+_LONGEST_REASON_BYTES = 500
+LARGEST_OVERSIZE_BYTES = 2560
+"""Bound of a dead letter in its oversize form, whatever the record was: every topic must take it."""
+
+
+class Stage(StrEnum):
+    """The stage that gave the record up."""
+
+    DECODE = "decode"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record ready for the dead-letter topic.
+
+    own: the record's headers; reasons: those of the worker, which follow them.
+    """
+
+    position: Position
+    code: ErrorCode
+    key: bytes | None
+    value: bytes | None
+    own: tuple[tuple[str, bytes | None], ...]
+    reasons: tuple[tuple[str, bytes | None], ...]
+    is_oversize: bool = False
+
+    @property
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        """All headers, in their order in Kafka."""
+        return [*self.own, *self.reasons]
+
+    def size(self) -> int:
+        """Upper bound of the bytes it takes in Kafka."""
+        return record_size(self.key, self.value, self.headers)
+
+    def oversize(self) -> DeadLetter:
+        """The form that fits any topic: no value, no long key, no own headers; hash and size."""
+        if self.is_oversize:
+            return self
+        value = self.value or b""
+        measures = (
+            (f"{HEADER_PREFIX}value.sha256", hashlib.sha256(value).hexdigest().encode()),
+            (f"{HEADER_PREFIX}value.bytes", str(len(value)).encode()),
+        )
+        return replace(
+            self,
+            key=self.key if len(self.key or b"") <= _LONGEST_KEY_KEPT else None,
+            value=None,
+            own=(),
+            reasons=(*self.reasons, *measures),
+            is_oversize=True,
+        )
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Upper bound of the bytes that a record takes in Kafka."""
+    return (
+        len(key or b"")
+        + len(value or b"")
+        + sum(len(n.encode()) + len(v or b"") + _HEADER_OVERHEAD_BYTES for n, v in headers)
+        + RECORD_OVERHEAD_BYTES
+    )
+
+
+def dead_letter(
+    records: Records, row: int, error: RecordError, stage: Stage, schema_id: str | None
+) -> DeadLetter:
+    """The dead letter of one record: key, value and headers are its own.
+
+    Its time in Kafka is that of its writing, or the topic's retention would delete the dead letters
+    of old records at once; the record's own time is one of the reasons.
+    """
+    position = records.position(row)
+    why = {
+        "topic": position.topic,
+        "partition": str(position.partition),
+        "offset": str(position.offset),
+        "timestamp": str(records.timestamps[row]),
+        "stage": stage.value,
+        "code": error.code.value,
+        "message": error.message,
+    }
+    if schema_id is not None:
+        why["schema.id"] = schema_id
+    return DeadLetter(
+        position,
+        error.code,
+        records.keys[row],
+        records.values[row],
+        _own_headers((records.headers[row] if records.headers else None) or ()),
+        tuple((HEADER_PREFIX + name, _bounded(text)) for name, text in why.items()),
+    )
+
+
+def _own_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    """The record's headers; those that pass themselves off as the worker's are renamed.
+
+    A dead letter that was sent to the input again keeps its last reasons so, under another prefix;
+    reasons older than those go, or each round would add some.
+    """
+    if not any(name.startswith(HEADER_PREFIX) for name, _ in headers):
+        return tuple(headers)
+    return tuple(
+        (FORMER_PREFIX + name.removeprefix(HEADER_PREFIX), value)
+        if name.startswith(HEADER_PREFIX)
+        else (name, value)
+        for name, value in headers
+        if not name.startswith(FORMER_PREFIX)
+    )
+
+
+def _bounded(text: str) -> bytes:
+    whole = text.encode(errors="backslashreplace")
+    return whole[:_LONGEST_REASON_BYTES].decode(errors="ignore").encode()

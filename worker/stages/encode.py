@@ -1,0 +1,203 @@
+"""Encode: one framed score record for each event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.compute.matrix import Enriched
+from models.reasons import Explained
+from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
+from schemas.avro.text import as_text
+from schemas.batch import Column, EventBatch, Headers, Kind
+from worker.stages.decide import Decided
+from worker.stages.score import Model, Scored
+
+T = TypeVar("T")
+
+_CODE = "reasons.*.code"
+_CONTRIBUTION = "reasons.*.contribution"
+_FEATURES = "reasons.*.features"
+_FEATURE_NAME = "reasons.*.features.*.name"
+_FEATURE_VALUE = "reasons.*.features.*.value"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What every score of a process says of where it comes from."""
+
+    feature_set: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a score carries besides.
+
+    vector: names of features whose values go on the score, with their columns in the matrix.
+    carry: paths of event fields to copy. headers: names of record headers to copy.
+    """
+
+    vector: Mapping[str, int]
+    carry: Sequence[str]
+    headers: Sequence[str]
+
+
+class _Policy(NamedTuple):
+    """What a policy puts on scores, encoded."""
+
+    decisions: Options
+    segments: Options
+    version: Field
+
+
+class _Latest(Generic[T]):
+    """What ``make`` gives for the arguments of the latest call; made anew when they change."""
+
+    def __init__(self, make: Callable[..., T]) -> None:
+        self._make = make
+        self._made: tuple[tuple[Hashable, ...], T] | None = None
+
+    def __call__(self, *arguments: Hashable) -> T:
+        if self._made is None or self._made[0] != arguments:
+            self._made = (arguments, self._make(*arguments))
+        return self._made[1]
+
+
+class Encode:
+    """Writes scores after ``score.avsc``.
+
+    flag_names: the meaning of bit i of the flags. now_us: gives `scored_at` in microseconds since
+    1970-01-01 UTC.
+    """
+
+    def __init__(
+        self,
+        schema: Mapping[str, Any],
+        prefix: bytes,
+        provenance: Provenance,
+        extras: Extras,
+        flag_names: Sequence[str],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._encoder = RecordEncoder(schema, prefix)
+        self._fixed: dict[str, Field] = {
+            path: self._encoder.constant(path, value)
+            for path, value in {
+                "feature_set": provenance.feature_set,
+                "source.topic": provenance.topic,
+            }.items()
+        }
+        self._no_flags = self._encoder.constant("flags", [])
+        self._no_reasons = self._encoder.constant("reasons", [])
+        self._flag_names = tuple(flag_names)
+        self._vector = dict(extras.vector)
+        self._carry = tuple(extras.carry)
+        self._copied_headers = frozenset(extras.headers)
+        self._now_us = now_us
+        self._models = _Latest(self._model)
+        self._policies = _Latest(self._policy)
+        self._codings = _Latest(self._coding)
+
+    def __call__(
+        self,
+        batch: EventBatch,
+        enriched: Enriched,
+        scored: Scored,
+        decided: Decided,
+        explained: Explained | None = None,
+    ) -> list[bytes]:
+        """The framed records, in the order of the events."""
+        n = len(batch)
+        policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
+        fields: dict[str, Field] = {
+            **self._fixed,
+            **self._models(scored.model),
+            "event_id": _all(Kind.STRING, batch.event_id),
+            "event_time": _all(Kind.TIME, batch.event_time),
+            "decision": policy.decisions.at(decided.codes),
+            "segment": policy.segments.at(decided.segments),
+            "policy_version": policy.version,
+            "score": _all(Kind.DOUBLE, scored.scores),
+            "margin": _all(Kind.DOUBLE, scored.margins),
+            "reasons": self._reasons(n, explained),
+            "flags": self._flags(enriched.flags),
+            "source.partition": _all(Kind.LONG, batch.records.partitions),
+            "source.offset": _all(Kind.LONG, batch.records.offsets),
+            "scored_at": _all(Kind.TIME, np.full(n, self._now_us(), np.int64)),
+        }
+        if self._carry:
+            fields["carried"] = MapOf({path: as_text(batch.columns[path]) for path in self._carry})
+        if self._vector:
+            fields["vector"] = MapOf(
+                {
+                    name: _all(Kind.DOUBLE, enriched.matrix[:, column])
+                    for name, column in self._vector.items()
+                }
+            )
+        return self._encoder.encode(n, fields)
+
+    def headers(self, batch: EventBatch) -> list[Headers] | None:
+        """The headers to copy onto each score; None when there are none in the micro-batch."""
+        if not self._copied_headers or batch.records.headers is None:
+            return None
+        return [
+            [item for item in own or () if item[0] in self._copied_headers]
+            for own in batch.records.headers
+        ]
+
+    def _model(self, model: Model) -> dict[str, Field]:
+        name = {"name": model.name, "version": model.version}
+        return {
+            "model": self._encoder.constant("model", name),
+            "device": self._encoder.constant("device", model.device),
+        }
+
+    def _policy(self, version: str, decisions: Sequence[str], segments: Sequence[str]) -> _Policy:
+        options = self._encoder.options
+        return _Policy(
+            options("decision", decisions),
+            options("segment", segments),
+            self._encoder.constant("policy_version", version),
+        )
+
+    def _coding(self, codes: Sequence[str], features: Sequence[str]) -> tuple[Options, Options]:
+        options = self._encoder.options
+        return options(_CODE, codes), options(_FEATURE_NAME, features)
+
+    def _reasons(self, n: int, explained: Explained | None) -> Field:
+        if explained is None:
+            return self._no_reasons
+        codes, names = self._codings(explained.code_names, explained.feature_names)
+        counts = np.zeros(n, np.int64)
+        counts[explained.rows] = explained.counts
+        features: dict[str, Field] = {
+            _FEATURE_NAME: names.at(explained.features),
+            _FEATURE_VALUE: _all(Kind.DOUBLE, explained.values),
+        }
+        reasons: dict[str, Field] = {
+            _CODE: codes.at(explained.codes),
+            _CONTRIBUTION: _all(Kind.DOUBLE, explained.contributions),
+            _FEATURES: ListOf(explained.sizes, features),
+        }
+        return ListOf(counts, reasons)
+
+    def _flags(self, flags: npt.NDArray[np.uint64]) -> Field:
+        if not flags.any():
+            return self._no_flags
+        found, codes = np.unique(flags, return_inverse=True)
+        named = [
+            [name for bit, name in enumerate(self._flag_names) if mask >> bit & 1]
+            for mask in found.tolist()
+        ]
+        chosen: Encoded = self._encoder.options("flags", named).at(codes)
+        return chosen
+
+
+def _all(kind: Kind, values: npt.NDArray[Any] | pa.StringArray) -> Column:
+    return Column(kind, values, np.ones(len(values), np.bool_))

@@ -1,0 +1,37 @@
+"""Enrich: events to the feature matrix, with one trip to the online store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features.compute.matrix import Enriched
+from features.definition import FeatureSet
+from features.history.namespace import Namespace
+from features.history.watermarks import LogState
+from features.store.protocol import OnlineStore
+from schemas.batch import EventBatch
+from worker.histories import Histories
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enrich:
+    """Computes the feature set."""
+
+    feature_set: FeatureSet
+    store: OnlineStore
+    histories: Histories
+
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """The features, and what they leave to be written; ``log``: the log's state before.
+
+        Waits for the writes of the micro-batch before. Raises DependencyUnavailableError while the
+        store is away.
+        """
+        enriching = self.feature_set.begin(batch, log, self.histories.namespace())
+        self.histories.await_written()
+        return enriching.read(self.store).finish()
+
+    def coverage(self, enriched: Enriched) -> dict[str, float]:
+        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
+        return self.feature_set.histories.coverage(enriched.after, namespace)

@@ -1,0 +1,38 @@
+"""What serves: a model and a policy that fit each other and the feature set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from features.definition import FeatureSet
+from models.backend.protocol import Backend
+from models.bundle.load import Bundle
+from models.policy import Rules
+from models.reasons import Reasons
+from worker.stages.decide import Decide
+from worker.stages.explain import Explain
+from worker.stages.score import Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Serving:
+    """The stages that depend on model or policy. They are exchanged together, between batches."""
+
+    score: Score
+    decide: Decide
+    explain: Explain
+
+    @classmethod
+    def of(cls, feature_set: FeatureSet, bundle: Bundle, backend: Backend, rules: Rules) -> Self:
+        """Ready to serve. rules: compiled against the same feature set.
+
+        Raises BundleRefusedError where the feature set is not the model's, ConfigurationError
+        where the policy's catalogue has no code for one of the model's features.
+        """
+        score = Score(bundle, backend, feature_set)
+        coding = rules.coding(
+            [feature.name for feature in bundle.features], f"{bundle.name} {bundle.version}"
+        )
+        reasons = None if coding is None else Reasons(coding, backend)
+        return cls(score, Decide(rules), Explain(reasons, score.model))
