@@ -45,6 +45,7 @@ def test_the_build_context_holds_what_is_copied() -> None:
         for line in (ROOT / ".dockerignore").read_text().splitlines()
         if line.startswith("!")
     }
+    assert set(PACKAGES) <= set(copied_sources())
     for source in copied_sources():
         assert Path(source).parts[0] in allowed, f".dockerignore leaves {source} out"
         assert (ROOT / source).exists(), f"the Dockerfile copies {source}, which is not there"
