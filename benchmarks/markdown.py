@@ -53,9 +53,9 @@ def programs(result: Mapping[str, Any], names: Mapping[str, str], ratio: str) ->
     )
 
 
-def stations(result: Mapping[str, Any]) -> Iterator[str]:
-    """Time in the worker's stations."""
+def stages(result: Mapping[str, Any]) -> Iterator[str]:
+    """Time in the worker's stages."""
     stages = result["programs"]["worker"]["stages_us_per_event"]
-    yield "Time in the worker's stations, µs of wall clock an event; the commit runs beside them:"
+    yield "Time in the worker's stages, µs of wall clock an event; the commit runs beside them:"
     yield ""
     yield from table(tuple(stages), [[f"{value:.2f}" for value in stages.values()]])

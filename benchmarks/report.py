@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features.report import features
-from benchmarks.markdown import measured_on, programs, stations
+from benchmarks.markdown import measured_on, programs, stages
 from benchmarks.models.report import models
 from benchmarks.options import RESULTS
 
@@ -60,7 +60,7 @@ def put(page: str, suite: str, text: str) -> str:
 def _spine(result: Mapping[str, Any], name: str) -> Iterator[str]:
     yield from measured_on(result, name)
     yield from programs(result, _PROGRAMS, "times hand-written")
-    yield from stations(result)
+    yield from stages(result)
     yield "Latency from producer to a reader of committed records, at 1,000 events/s:"
     yield ""
     yield "| guarantee | median | 99 % | highest |"

@@ -55,9 +55,9 @@ def programs_table(result: Mapping[str, Any], base: str) -> Table:
 
 
 def stages_table(result: Mapping[str, Any]) -> Table:
-    """Time in the worker's stations."""
+    """Time in the worker's stages."""
     stages = result["programs"]["worker"]["stages_us_per_event"]
-    table = Table(title="worker, µs/event in each station (wall clock)")
+    table = Table(title="worker, µs/event in each stage (wall clock)")
     for stage in stages:
         table.add_column(stage, justify="right")
     table.add_row(*(f"{value:.2f}" for value in stages.values()))

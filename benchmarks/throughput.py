@@ -34,7 +34,7 @@ class Span:
 class Measured:
     """events committed within ``seconds``; CPU time of the process, user and system, in seconds.
 
-    peak_bytes: the most memory that was resident at once. stages: seconds by station, of the
+    peak_bytes: the most memory that was resident at once. stages: seconds by stage, of the
     worker alone. committed: all events that the run has committed, history, warm-up and drain
     included.
     other_cores: cores kept busy by what does not belong to the benchmark.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from benchmarks.markdown import measured_on, programs, stations, table
+from benchmarks.markdown import measured_on, programs, stages, table
 
 _PROGRAMS = {
     "worker": "the worker, exactly once",
@@ -41,7 +41,7 @@ def features(result: Mapping[str, Any], name: str) -> Iterator[str]:
     )
     yield ""
     yield from programs(result, _PROGRAMS, "times one at a time")
-    yield from stations(result)
+    yield from stages(result)
     yield from _lengths(result, name)
     yield from _building(result["building"])
     yield from _memory(result["memory"])

@@ -1,4 +1,4 @@
-"""What is timed in this process, without Kafka: models on each device, and the stations."""
+"""What is timed in this process, without Kafka: models on each device, and the stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.models.ground import Material
 from benchmarks.models.micro_batch import make_micro_batch
 from benchmarks.models.policies import coding_of, write_explaining
 from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
-from benchmarks.models.stations import Stations, measure_stations
+from benchmarks.models.stages import Stages, measure_stages
 from models.backend.open import open_backend
 from models.policy import Rules, load_policy
 
@@ -21,18 +21,18 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """By device and trees: margins, reasons. By nothing: the stations around them."""
+    """By device and trees: margins, reasons. By nothing: the stages around them."""
 
     scoring: Sequence[Scoring]
     explaining: Sequence[Explaining]
-    stations: Stations
+    stages: Stages
 
     def figures(self) -> dict[str, Any]:
         """For the result file."""
         return {
             "scoring": [asdict(one) for one in self.scoring],
             "explaining": [asdict(one) for one in self.explaining],
-            "stations": asdict(self.stations),
+            "stations": asdict(self.stages),
         }
 
 
@@ -44,7 +44,7 @@ def measure_alone(on: Ground, material: Material, devices: Sequence[Device]) -> 
     coding = coding_of(rules, feature_set)
     backend = open_backend(on.bundle, "cpu", on.threads)
     micro_batch = make_micro_batch(material.batch, material.enriched, backend, rules, feature_set)
-    stations = measure_stations(on.folder, feature_set, micro_batch, material.calibration)
+    stages = measure_stages(on.folder, feature_set, micro_batch, material.calibration)
     scoring: list[Scoring] = []
     explaining: list[Explaining] = []
     for device in devices:
@@ -57,4 +57,4 @@ def measure_alone(on: Ground, material: Material, devices: Sequence[Device]) -> 
             theirs = {"xgboost": by_hand.contributions} if device == "cpu" else {}
             scoring += measure_scoring(backend, trees, material.matrix, ways)
             explaining += measure_explaining(backend, trees, coding, micro_batch, theirs)
-    return Alone(scoring, explaining, stations)
+    return Alone(scoring, explaining, stages)

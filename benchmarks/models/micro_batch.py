@@ -1,4 +1,4 @@
-"""One micro-batch up to its decisions, for the stations that are timed."""
+"""One micro-batch up to its decisions, for the stages that are timed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.stages.score import Model, Scored
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Events with their features, scores and decisions, and the station that encodes them."""
+    """Events with their features, scores and decisions, and the stage that encodes them."""
 
     batch: EventBatch
     enriched: Enriched

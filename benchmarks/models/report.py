@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from benchmarks.markdown import measured_on, programs, stations, table
+from benchmarks.markdown import measured_on, programs, stages, table
 from benchmarks.models.last_line import compared, ratios
 
 _PROGRAMS = {
@@ -14,7 +14,7 @@ _PROGRAMS = {
     "without_reasons": "no reasons",
     "cuda": "reasons for one event in a hundred, on the GPU",
 }
-_STATIONS = {
+_STAGES = {
     "logistic": "logistic",
     "calibration": "calibration curve",
     "one_segment": "policy, one segment",
@@ -35,7 +35,7 @@ def models(result: Mapping[str, Any], name: str) -> Iterator[str]:
     yield f"![Margins and reasons, drawn](../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
     yield ""
     yield from _scoring(result)
-    yield from _stations(result)
+    yield from _stages(result)
     yield from _explaining(result)
     yield from _ratios(result)
     yield from _throughput(result)
@@ -70,12 +70,12 @@ def _scoring(result: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _stations(result: Mapping[str, Any]) -> Iterator[str]:
+def _stages(result: Mapping[str, Any]) -> Iterator[str]:
     batch = result["setting"]["batch_events"]
     yield f"What else a micro-batch of {batch:,} takes, µs an event:"
     yield ""
-    figures = [f"{result['stations'][name]:.3f}" for name in _STATIONS]
-    yield from table(tuple(_STATIONS.values()), [figures])
+    figures = [f"{result['stations'][name]:.3f}" for name in _STAGES]
+    yield from table(tuple(_STAGES.values()), [figures])
 
 
 def _explaining(result: Mapping[str, Any]) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _throughput(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"The worker on Kafka; {result['explained_share']:.2%} of the events were explained:"
     yield ""
     yield from programs(result, _PROGRAMS, "times no reasons")
-    yield from stations(result)
+    yield from stages(result)
 
 
 def _latency(result: Mapping[str, Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ def show(result: Mapping[str, Any]) -> None:
     print_tables(
         _scoring(result),
         _explaining(result),
-        _stations(result),
+        _stages(result),
         _ratios(result),
         programs_table(result, BASE),
         stages_table(result),
@@ -66,7 +66,7 @@ def _explaining(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def _stations(result: Mapping[str, Any]) -> Table:
+def _stages(result: Mapping[str, Any]) -> Table:
     batch = result["setting"]["batch_events"]
     table = Table(title=f"the rest, µs an event, micro-batches of {batch:,}")
     for name in result["stations"]:

@@ -31,7 +31,7 @@ from benchmarks.models.explaining import Explaining, measure_explaining
 from benchmarks.models.last_line import last_line
 from benchmarks.models.micro_batch import MicroBatch, make_micro_batch
 from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
-from benchmarks.models.stations import Stations, measure_stations
+from benchmarks.models.stages import Stages, measure_stages
 from benchmarks.programs import Run, RunError
 from benchmarks.summary import summarise
 from benchmarks.throughput import Measured
@@ -159,11 +159,11 @@ def test_reasons_are_timed_beside_xgboost(
         measure_explaining(backend, TREES, coding, on, {"xgboost": lambda rows: theirs(rows) * 2})
 
 
-def test_the_other_stations_are_timed(
+def test_the_other_stages_are_timed(
     tmp_path: Path, feature_set: FeatureSet, on: MicroBatch
 ) -> None:
     curve = Calibration([-3.0, 0.0], [0.1, 0.6])
-    found = measure_stations(tmp_path, feature_set, on, curve)
+    found = measure_stages(tmp_path, feature_set, on, curve)
     assert all(value > 0 for value in asdict(found).values())
 
 
@@ -313,7 +313,7 @@ def result(devices: tuple[str, ...] = ("cpu",)) -> dict[str, Any]:
         },
         "scoring": [asdict(row) for row in scored],
         "explaining": [asdict(row) for row in reasons],
-        "stations": asdict(Stations(0.01, 0.02, 0.03, 0.04, 0.5)),
+        "stations": asdict(Stages(0.01, 0.02, 0.03, 0.04, 0.5)),
         "programs": summarise({"worker": [run], explained.BASE: [run]}, explained.BASE),
         "explained_share": 0.0101,
         "latency": swapping.figures(),

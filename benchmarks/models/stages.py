@@ -16,7 +16,7 @@ from worker.stages.decide import Decide
 
 
 @dataclass(frozen=True, slots=True)
-class Stations:
+class Stages:
     """µs an event.
 
     logistic, calibration: from margins to scores, without a curve and with one. one_segment,
@@ -30,9 +30,9 @@ class Stations:
     encode: float
 
 
-def measure_stations(
+def measure_stages(
     folder: Path, feature_set: FeatureSet, on: MicroBatch, calibration: Calibration
-) -> Stations:
+) -> Stages:
     """Of one micro-batch; writes policies to ``folder``."""
     margins = on.scored.margins
     one, five = (
@@ -48,4 +48,4 @@ def measure_stations(
             "encode": on.encoded,
         }
     )
-    return Stations(**{name: it.median * 1e6 / len(on.batch) for name, it in took.items()})
+    return Stages(**{name: it.median * 1e6 / len(on.batch) for name, it in took.items()})
