@@ -24,7 +24,7 @@ _SHOWN_CHARACTERS = 80
 _SHOWN_REFUSALS = 50
 
 
-class Document:
+class YamlDocument:
     """A YAML mapping read from a file: its plain values, and the place of each."""
 
     def __init__(self, path: Path, text: str) -> None:
@@ -40,7 +40,7 @@ class Document:
         self.values: dict[str, Any] = values
 
     @classmethod
-    def read(cls, path: Path) -> Document:
+    def read(cls, path: Path) -> YamlDocument:
         """The document at ``path``; ConfigurationError where it cannot be read or is not YAML."""
         try:
             # A pipe or a device has no end that a bound could be held against.

@@ -23,7 +23,7 @@ from models.policy import Rules
 from schemas.avro.decoder import Decoder
 from worker.consume.batch_bound import BatchBound
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Committed, Starts
+from worker.consume.start_offsets import Committed, StartOffsets
 from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
@@ -36,7 +36,7 @@ from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
 from worker.process.watchdog import Watchdog
-from worker.reload import Named, Succession, load_model, load_rules, named_in
+from worker.reload import Reloader, ServedFiles, load_model, load_rules, named_in
 from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.option_files import require_option_files
@@ -59,7 +59,7 @@ class Pipeline:
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
-    named: Named
+    named: ServedFiles
 
     @property
     def bundle(self) -> Bundle:
@@ -196,7 +196,7 @@ def _make_loop(
     watchdog: Watchdog,
     health: Health,
     stack: ExitStack,
-) -> tuple[Loop, Succession]:
+) -> tuple[Loop, Reloader]:
     settings = pipeline.settings
     delivery = settings.delivery
     prefix = await_score_prefix(settings, health)
@@ -220,7 +220,7 @@ def _make_loop(
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
-    succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
+    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
         poller,
         succession,
@@ -251,8 +251,8 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
     return prefix
 
 
-def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Starts:
-    return Starts(
+def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> StartOffsets:
+    return StartOffsets(
         consumer,
         topic,
         settings.kafka.start_from,
@@ -270,7 +270,7 @@ def _inherited(settings: WorkerSettings, topic: InputTopic) -> Mapping[int, Comm
     kafka = settings.kafka.model_copy(update={"group": group})
     timeout_s = settings.delivery.broker_timeout_s
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
         return starts.committed(range(topic.partitions))
 
 

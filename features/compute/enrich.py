@@ -13,9 +13,9 @@ from features.compute.frame import Frame
 from features.compute.matrix import Enriched, Writes, assemble
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import STATES, Lookup, LookupReading
+from features.lookups.lookup import STATES, Lookup, LookupRequest
 from features.store.protocol import Found, OnlineStore
-from features.windows.plan import WindowPlan, WindowReading
+from features.windows.plan import WindowPlan, WindowRequest
 from features.windows.portions import Each
 from schemas.batch import EventBatch
 
@@ -62,12 +62,12 @@ class Enriching:
     ) -> None:
         self._feature_set = feature_set
         self._batch = batch
-        self._lookups = LookupReading(tuple(feature_set.lookups.values()), batch)
-        self._windows = WindowReading(feature_set.histories, batch, namespace, log)
+        self._lookups = LookupRequest(tuple(feature_set.lookups.values()), batch)
+        self._windows = WindowRequest(feature_set.histories, batch, namespace, log)
         self._key = namespace.key
         self.after = self._windows.after
 
-    def read(self, store: OnlineStore, each: Each = map) -> Answered:
+    def read(self, store: OnlineStore, each: Each = map) -> StoreRead:
         """Reads lookups and histories, in one trip, and computes the windows.
 
         The store has the writes of the micro-batch before by then, and stays as it is. Raises
@@ -88,11 +88,11 @@ class Enriching:
         flags = looked_up.flags | windowed.flags << np.uint64(
             len(STATES) * len(self._feature_set.lookups)
         )
-        return Answered(self._feature_set, frame, flags, windowed.writes, self.after)
+        return StoreRead(self._feature_set, frame, flags, windowed.writes, self.after)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answered:
+class StoreRead:
     """What the store's answer makes of N events: their windows, and what it has to take.
 
     frame: with all but the features that windows go into. flags, writes, after: as ``Enriched``.

@@ -8,7 +8,7 @@ from typing import Any
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.definition.fields import SchemaFields
 from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
 from schemas.avro.paths import PathType
@@ -95,7 +95,7 @@ class Bindings:
 
 
 def path_type(
-    document: Document,
+    document: YamlDocument,
     location: Location,
     path: str,
     fields: SchemaFields,
@@ -118,7 +118,7 @@ def path_type(
         raise document.refuse(location, message) from error
 
 
-def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaFields) -> Bindings:
+def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaFields) -> Bindings:
     """The bindings of ``file``; ConfigurationError with the place of the first that fails."""
     events = file.events
     _check_aliases(document, events, fields)
@@ -140,14 +140,16 @@ def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaField
     )
 
 
-def _key(document: Document, location: Location, path: str, fields: SchemaFields) -> FieldBinding:
+def _key(
+    document: YamlDocument, location: Location, path: str, fields: SchemaFields
+) -> FieldBinding:
     found = path_type(document, location, path, fields, _KEYS)
     if found.kind not in (Kind.STRING, Kind.LONG):
         raise document.refuse(location, f"{path} is {found.kind.value}; {_KEYS}")
     return FieldBinding(path, found.kind)
 
 
-def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
+def _time(document: YamlDocument, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
     location: Location = ("events", "time")
     found = path_type(document, location, time.field, fields, _TIMES)
     if found.kind is Kind.TIME:
@@ -168,7 +170,7 @@ def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBindi
     return TimeBinding(time.field, found.kind, time.unit)
 
 
-def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
+def _amount(document: YamlDocument, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
     location: Location = ("events", "amount")
     found = path_type(document, location, amount.field, fields, _AMOUNTS)
     if found.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
@@ -186,7 +188,7 @@ def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> Amo
     return AmountBinding(source, amount.scale, minimum)
 
 
-def _check_aliases(document: Document, events: EventsSpec, fields: SchemaFields) -> None:
+def _check_aliases(document: YamlDocument, events: EventsSpec, fields: SchemaFields) -> None:
     label = {events.label.field} if events.label else set()
     for path, alias in events.aliases.items():
         location: Location = ("events", "aliases", path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Floats, Frame
 from features.definition.category import category_codes
 from features.definition.event_fields import Bindings, path_type
@@ -68,7 +68,7 @@ class FeatureCompiler:
 
     def __init__(
         self,
-        document: Document,
+        document: YamlDocument,
         fields: SchemaFields,
         bindings: Bindings,
         lookups: Mapping[str, Lookup],

@@ -11,7 +11,7 @@ import numpy as np
 
 from base.errors import ConfigurationError, RecordError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute import bind
 from features.compute.condition import Condition, compile_condition
 from features.compute.enrich import Enriching, compute
@@ -163,7 +163,7 @@ def load_feature_set(path: Path) -> FeatureSet:
 
     Raises ConfigurationError with file, line, column and remedy for all that does not hold.
     """
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     file = document.validate(FeaturesFile)
     schema_path = (path.parent / file.events.schema_).resolve()
     try:
@@ -208,7 +208,7 @@ def load_feature_set(path: Path) -> FeatureSet:
 
 
 def _flags(
-    document: Document, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
+    document: YamlDocument, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
 ) -> tuple[str, ...]:
     found = (
         *flag_names(tuple(lookups.values())),
@@ -225,7 +225,7 @@ def _flags(
     return found
 
 
-def _check_accepted(document: Document, file: FeaturesFile, plan: WindowPlan) -> None:
+def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:
     """Raises ConfigurationError for an accepted entity that has no windows."""
     for place, entity in enumerate(file.history.accept_empty):
         if entity not in plan.horizons:
@@ -233,7 +233,7 @@ def _check_accepted(document: Document, file: FeaturesFile, plan: WindowPlan) ->
             raise document.refuse(where, unknown("entity with windows", entity, plan.horizons))
 
 
-def _lookups(document: Document, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:
+def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:
     for name, spec in file.lookups.items():
         if spec.by not in file.entities:
             where = ("lookups", name, "by")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from base.errors import HookError
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Floats, Frame
 from features.definition.spec import FeatureSpec
 from features.expression import Expression
@@ -19,7 +19,7 @@ from features.hooks.python_hook import PythonHook
 class PythonCompiler:
     """Compiles python features; each function is proven once for each number of arguments."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: YamlDocument) -> None:
         self._document = document
         self._files = PythonFiles(document.path.parent)
         self._proven: set[tuple[str, int]] = set()

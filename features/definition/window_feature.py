@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Frame
 from features.definition.event_fields import Bindings
 from features.definition.fields import SchemaFields
@@ -36,7 +36,7 @@ class WindowCompiler:
 
     def __init__(
         self,
-        document: Document,
+        document: YamlDocument,
         fields: SchemaFields,
         bindings: Bindings,
         rules: HistoryRules,

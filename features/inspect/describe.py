@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet, load_feature_set
 from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
@@ -38,7 +38,7 @@ def describe(path: Path) -> tuple[FeatureSet, list[Described]]:
     Raises ConfigurationError as ``load_feature_set`` does.
     """
     made = load_feature_set(path)
-    file = Document.read(path).validate(FeaturesFile)
+    file = YamlDocument.read(path).validate(FeaturesFile)
     windows = {window.name: window for window in made.windows}
     pairs = zip(file.features, made.features, strict=True)
     return made, [

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition.spec import FeaturesFile, FeatureSpec
 from features.expression.syntax import Source
 from features.inspect.describe import describe
 from features.loading import KnownLabels
-from features.tables import Events, HistoryRun
+from features.tables import EventTable, HistoryRun
 from features.windows.order import InputTimes
 from features.windows.trace import Traced
 from features.windows.window import Aggregate, Window
@@ -57,7 +57,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ExplainedValue:
     """A feature of one event: its value as models see it, None where missing.
 
     fields: of the event that its definition names, as text. features: those that it names.
@@ -68,7 +68,7 @@ class Explained:
     definition: str
     value: float | None
     fields: dict[str, str | None]
-    features: list[Explained]
+    features: list[ExplainedValue]
     counted: Counted | None
 
 
@@ -86,7 +86,7 @@ class Explanation:
     flags: list[str]
     before: dict[str, int]
     times: InputTimes
-    feature: Explained
+    feature: ExplainedValue
 
 
 class Explainer:
@@ -95,12 +95,12 @@ class Explainer:
     def __init__(self, path: Path) -> None:
         self.feature_set, described = describe(path)
         self._described = {one.name: one for one in described}
-        file = Document.read(path).validate(FeaturesFile)
+        file = YamlDocument.read(path).validate(FeaturesFile)
         self._names = {spec.name: _names(spec) for spec in file.features}
         self._windows = {window.name: window for window in self.feature_set.windows}
 
     def explain(
-        self, feature: str, event_id: str, source: Iterable[Events], labels: KnownLabels | None
+        self, feature: str, event_id: str, source: Iterable[EventTable], labels: KnownLabels | None
     ) -> Explanation:
         """The value of ``feature`` for the first event of ``source`` with this id.
 
@@ -148,13 +148,13 @@ class Explainer:
         values: Mapping[str, float],
         traced: Mapping[str, Traced],
         ids: Ids,
-    ) -> Explained:
+    ) -> ExplainedValue:
         described = self._described[name]
         window = self._windows.get(name)
         fields = [path for path in self._names[name] if path in batch.columns]
         if window is not None:
             fields.insert(0, self.feature_set.bindings.entities[window.entity].path)
-        return Explained(
+        return ExplainedValue(
             name,
             described.kind,
             described.definition,
@@ -168,7 +168,7 @@ class Explainer:
         )
 
 
-def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatch:
+def _find(run: HistoryRun, source: Iterable[EventTable], event_id: str) -> EventBatch:
     """The event alone; what was before it is history then."""
     events = 0
     for chunk in source:
@@ -185,7 +185,7 @@ def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatc
     )
 
 
-def _ids(source: Iterable[Events], places: set[tuple[int, int]]) -> Ids:
+def _ids(source: Iterable[EventTable], places: set[tuple[int, int]]) -> Ids:
     """The ids of the events at ``places``."""
     offsets = pa.array([offset for _, offset in places], pa.int64())
     found: dict[tuple[int, int], str] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition import FeatureSet
 from features.definition.spec import FeaturesFile
 from features.history.labels import LABEL
@@ -70,7 +70,7 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
 
 def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
     """How the features.yaml at ``path`` calls what members keep, by ``Kept.key``."""
-    file = Document.read(path).validate(FeaturesFile)
+    file = YamlDocument.read(path).validate(FeaturesFile)
     windows = {window.name: window for window in feature_set.windows}
     found: dict[str, str] = {}
     for spec in file.features:

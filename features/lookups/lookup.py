@@ -17,7 +17,7 @@ from features.store.feast import FeastView
 from features.store.protocol import Found, Hashes, Row
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names"]
+__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -73,7 +73,7 @@ def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
     return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
 
 
-class LookupReading:
+class LookupRequest:
     """What all lookups of N events read, each key once, and what they make of it.
 
     keys, hashes: to be read in one trip; a caller may append what else it has to read.

@@ -21,7 +21,7 @@ AGELESS = np.iinfo(np.int64).max
 """The time of defaults: never stale."""
 
 
-class Decoded(NamedTuple):
+class DecodedLookups(NamedTuple):
     """V values of U unique keys: float64[V, U], int64[U], and bool[U] or None where none is so."""
 
     values: Floats
@@ -35,7 +35,7 @@ def layout(values: int) -> np.dtype[np.void]:
     return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
 
 
-def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decoded:
+def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
     """U values in this worker's own layout; all defaults where one is missing or invalid."""
     missing = invalid = None
     form = layout(len(defaults))
@@ -55,10 +55,10 @@ def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decode
         invalid = damaged if invalid is None else invalid | damaged
         values = np.where(damaged, np.array(defaults)[:, None], values)
         updated_at = np.where(damaged, AGELESS, updated_at)
-    return Decoded(values, updated_at, missing, invalid)
+    return DecodedLookups(values, updated_at, missing, invalid)
 
 
-def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> Decoded:
+def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> DecodedLookups:
     """U hashes of Feast: each value's default where it is missing or invalid; a null is NaN.
 
     Nothing of a hash counts whose time cannot be read, or that is none (None).
@@ -79,7 +79,7 @@ def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> De
         invalid |= read.invalid
         gone &= read.absent
     ageless = gone | unreadable
-    return Decoded(
+    return DecodedLookups(
         values,
         np.where(ageless, AGELESS, np.where(updated.absent, NEVER, updated.micros)),
         _or_none(missing & ~unreadable),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
-from features.compute.enrich import Answered, Enriching
+from features.compute.enrich import Enriching, StoreRead
 from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
@@ -24,7 +24,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.loading import KnownLabels
 from features.loading.label_rows import FILE_PARTITION
-from features.tables.events import Events
+from features.tables.events import EventTable
 from features.tables.refusal import Refusal
 from features.tables.swept_store import SweptStore
 from features.tables.table import Table
@@ -69,7 +69,7 @@ class HistoryRun:
             self._learn(labels.ahead)
             self.store.now = 0
 
-    def label(self, events: Events) -> dict[str, pa.Array]:
+    def label(self, events: EventTable) -> dict[str, pa.Array]:
         """``label`` and ``label_time`` of the events; from now on windows know of them."""
         batch = events.batch
         if len(batch):
@@ -94,14 +94,14 @@ class HistoryRun:
         """The features of events behind ``log``: of the next ones, or of those that come later."""
         return self._feature_set.begin(batch, log, self.namespace)
 
-    def read(self, enriching: Enriching) -> Answered:
+    def read(self, enriching: Enriching) -> StoreRead:
         """Computes the windows of the next events, which ``label`` has seen.
 
         The run stands as it was.
         """
         return enriching.read(self.store, self._each)
 
-    def keep(self, batch: EventBatch, answered: Answered) -> None:
+    def keep(self, batch: EventBatch, answered: StoreRead) -> None:
         """The events are history from now on."""
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
@@ -142,7 +142,7 @@ class Built:
     out_of_order: int = 0
     without_timestamp: int = 0
 
-    def note(self, events: Events, labels: Mapping[str, pa.Array]) -> None:
+    def note(self, events: EventTable, labels: Mapping[str, pa.Array]) -> None:
         self.rows += len(events.batch)
         self.labelled += len(labels["label"]) - labels["label"].null_count
         self.refused.update(refusal.code for refusal in events.refused)
@@ -151,7 +151,7 @@ class Built:
 
 def build(
     feature_set: FeatureSet,
-    source: Iterable[Events],
+    source: Iterable[EventTable],
     out: Path,
     labels: KnownLabels | None = None,
     *,
@@ -204,7 +204,7 @@ def _nothing(built: Built, rows: int) -> str:
     )
 
 
-def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, Enriching]]:
+def _begun(run: HistoryRun, source: Iterable[EventTable]) -> Iterator[tuple[EventTable, Enriching]]:
     log = run.log
     for events in source:
         enriching = run.begin(events.batch, log)
@@ -213,12 +213,12 @@ def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, 
 
 
 def _write(
-    table: Table, events: Events, answered: Answered, labels: Mapping[str, pa.Array]
+    table: Table, events: EventTable, answered: StoreRead, labels: Mapping[str, pa.Array]
 ) -> None:
     table.write(events, answered.finish(), labels)
 
 
-def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
+def _of_column(events: EventTable, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
     """The labels of the events at ``rows``, all of them frauds."""
     batch, places = events.batch, pa.array(rows)
     return LabelBatch(

@@ -14,7 +14,7 @@ import pyarrow as pa
 from base.errors import ConfigurationError, ErrorCode, RecordError
 from base.suggest import unknown
 from features.definition import FeatureSet
-from features.tables.events import Events, as_array, identity_paths
+from features.tables.events import EventTable, as_array, identity_paths
 from features.tables.partitions import partitions_of
 from features.tables.record_time import record_times
 from features.tables.refusal import Refusal
@@ -94,7 +94,7 @@ class FileEvents:
         """Rows of all files. Raises ConfigurationError for one that cannot be read."""
         return sum(map(count_rows, self._files))
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self) -> Iterator[EventTable]:
         """Raises ConfigurationError for a file that does not hold what is needed."""
         rows = Places(self.partitions)
         for path in self._files:
@@ -112,7 +112,7 @@ class FileEvents:
                 first += chunk.rows
                 self.advance(rows.count)
 
-    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> Events:
+    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> EventTable:
         decoded = self._decoded(chunk)
         where = f"event file {path}"
         times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
@@ -123,7 +123,7 @@ class FileEvents:
         if errors:
             kept = pa.array(np.setdiff1d(np.arange(chunk.rows), list(errors)))
         numbers = rows.count - chunk.rows + np.arange(chunk.rows)
-        return Events(
+        return EventTable(
             batch,
             {name: _take(array, kept) for name, array in self._identity(chunk, decoded).items()},
             numbers if kept is None else numbers[kept],

@@ -18,7 +18,7 @@ from schemas.files.values import to_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Events:
+class EventTable:
     """Some events of an input, in its order, and what of it is none.
 
     identity: by name, the columns[N] that tell which event is which, as the input has them.

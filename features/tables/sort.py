@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.tables.event_files import CHUNK_ROWS, FileEvents, Places
-from features.tables.events import Events, cast_like
+from features.tables.events import EventTable, cast_like
 from features.tables.merge import concat
 
 Rows = npt.NDArray[np.intp]
@@ -42,11 +42,11 @@ class SortedEvents:
         """Rows of all files. Raises ConfigurationError for one that cannot be read."""
         return self._source.count()
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self) -> Iterator[EventTable]:
         """Raises ConfigurationError as `FileEvents` does."""
         runs = self.count() // self._chunk_rows + 1
         block = max(self._chunk_rows // runs, _LEAST)
-        first: Events | None = None
+        first: EventTable | None = None
         places = Places(self.partitions)
         with tempfile.TemporaryFile(prefix="fraud-worker-sort-") as file:
             sorted_runs = []
@@ -67,10 +67,10 @@ class _Run:
 
     file: IO[bytes]
     blocks: list[int]
-    held: Events | None = field(default=None)
+    held: EventTable | None = field(default=None)
 
     @classmethod
-    def write(cls, file: IO[bytes], events: Events, rows: int) -> _Run:
+    def write(cls, file: IO[bytes], events: EventTable, rows: int) -> _Run:
         order = np.argsort(events.batch.event_time, kind="stable")
         blocks = []
         for begin in range(0, len(order), rows):
@@ -83,10 +83,10 @@ class _Run:
         if self.held is None and self.blocks:
             self.file.seek(self.blocks.pop(0))
             # Of this process: a temporary file without a name.
-            self.held = cast("Events", pickle.load(self.file))  # noqa: S301
+            self.held = cast("EventTable", pickle.load(self.file))  # noqa: S301
         return self.held is not None
 
-    def cut(self, time: int, number: int) -> Events | None:
+    def cut(self, time: int, number: int) -> EventTable | None:
         """Take the rows up to an event time, and of that time up to a row's number."""
         held = self.held
         if held is None:
@@ -98,7 +98,7 @@ class _Run:
         return take(held, np.arange(end)) if end else None
 
 
-def _merged(runs: Sequence[_Run]) -> Iterator[Events]:
+def _merged(runs: Sequence[_Run]) -> Iterator[EventTable]:
     """The rows of all runs in order, some at a time."""
     while runs := [run for run in runs if run.hold()]:
         # What is not at hand yet comes behind the last row that is, of each run.
@@ -109,13 +109,13 @@ def _merged(runs: Sequence[_Run]) -> Iterator[Events]:
         yield take(merged, np.lexsort((merged.numbers, merged.batch.event_time)))
 
 
-def _last(events: Events) -> tuple[int, int]:
+def _last(events: EventTable) -> tuple[int, int]:
     return int(events.batch.event_time[-1]), int(events.numbers[-1])
 
 
-def _chunks(parts: Iterator[Events], rows: int) -> Iterator[Events]:
+def _chunks(parts: Iterator[EventTable], rows: int) -> Iterator[EventTable]:
     """The same rows, at least ``rows`` at a time."""
-    waiting: list[Events] = []
+    waiting: list[EventTable] = []
     for part in parts:
         waiting.append(part)
         if sum(len(one.batch) for one in waiting) >= rows:
@@ -125,10 +125,10 @@ def _chunks(parts: Iterator[Events], rows: int) -> Iterator[Events]:
         yield _join(waiting)
 
 
-def _join(parts: Sequence[Events]) -> Events:
+def _join(parts: Sequence[EventTable]) -> EventTable:
     """Events that are alike, one after the other."""
     fraud = [part.fraud for part in parts]
-    return Events(
+    return EventTable(
         concat([part.batch for part in parts]),
         {
             name: pa.concat_arrays([part.identity[name] for part in parts])
@@ -141,7 +141,7 @@ def _join(parts: Sequence[Events]) -> Events:
     )
 
 
-def _like(first: Events, events: Events) -> Events:
+def _like(first: EventTable, events: EventTable) -> EventTable:
     """The events with the identity columns of the first ones."""
     columns = zip(first.identity.items(), events.identity.values(), strict=True)
     identity = {name: cast_like(name, array, began.type) for (name, began), array in columns}
@@ -151,10 +151,10 @@ def _like(first: Events, events: Events) -> Events:
     return replace(events, identity=identity, fraud=fraud)
 
 
-def take(events: Events, rows: Rows) -> Events:
+def take(events: EventTable, rows: Rows) -> EventTable:
     """The events at ``rows``, in their order; without what is no event."""
     places = pa.array(rows)
-    return Events(
+    return EventTable(
         events.batch.take(rows),
         {name: array.take(places) for name, array in events.identity.items()},
         events.numbers[rows],
@@ -164,7 +164,7 @@ def take(events: Events, rows: Rows) -> Events:
     )
 
 
-def _placed(events: Events, places: Places) -> Events:
+def _placed(events: EventTable, places: Places) -> EventTable:
     """The events where they stand in the sorted log."""
     batch, first = events.batch, places.count
     own = batch.records

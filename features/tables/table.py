@@ -20,7 +20,7 @@ from base.errors import ConfigurationError
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.output_file import require_file_or_nothing
-from features.tables.events import Events, cast_like, identity_paths
+from features.tables.events import EventTable, cast_like, identity_paths
 
 METADATA: Final = b"fraud_worker"
 """Key of what the file says of itself: the features' name, fingerprint and own in order; columns."""
@@ -71,7 +71,7 @@ class Table:
             part.unlink()
         self._folder.rmdir()
 
-    def write(self, events: Events, enriched: Enriched, labels: Mapping[str, pa.Array]) -> None:
+    def write(self, events: EventTable, enriched: Enriched, labels: Mapping[str, pa.Array]) -> None:
         """N rows. labels: ``label`` and ``label_time``.
 
         Raises ConfigurationError where a column changes its type, or two have one name.
@@ -140,7 +140,7 @@ class Table:
                         joined.write_table(file.read_row_group(group))
             joined.add_key_value_metadata({FLAGGED: json.dumps(self.flagged)})
 
-    def _parts(self, events: Events, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    def _parts(self, events: EventTable, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         partitions = events.batch.records.partitions
         if not self._by_partition:
             yield 0, table

@@ -88,7 +88,7 @@ class WindowPlan:
         return coverage(self.entities, namespace, log)
 
 
-class WindowReading:
+class WindowRequest:
     """What the windows of N events read, each key once, and what they make of it.
 
     keys: to be read in one trip. Empty where there are no windows, or no events. log: its state

@@ -21,10 +21,10 @@ from models.bundle.manifest import (
     Manifest,
     NamedFeature,
     NamedFeatures,
-    Trained,
+    TrainingRecord,
     parse_manifest,
 )
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.sums import read_verified
 from models.bundle.trees import check_trees
 
@@ -46,7 +46,7 @@ class Bundle:
     calibration: Knots | None
     """None: the score is the logistic of the margin."""
     golden: Golden
-    trained: Trained | None
+    trained: TrainingRecord | None
     missing: float
     """A feature of this value is missing, as one that is NaN; NaN where there is no such value."""
     created_at: datetime
@@ -120,7 +120,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
     manifest = manifest_of(files, path)
     where, content = _model(files, path)
     if proven is None:
-        document = Document(content, where)
+        document = ModelDocument(content, where)
         check_accepted(document.facts, where)
         check_agree(document.facts, manifest, where)
         check_trees(document.trees(), document.facts.columns, where)

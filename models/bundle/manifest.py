@@ -85,7 +85,7 @@ class Knots(_Part):
         return self
 
 
-class Trained(_Part):
+class TrainingRecord(_Part):
     """Where a model is from."""
 
     rows: Annotated[int, Field(gt=0)]
@@ -125,7 +125,7 @@ class Manifest(_Part):
     """None: the score is the logistic of the margin."""
     golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
     """Number of golden vectors."""
-    trained: Trained | None
+    trained: TrainingRecord | None
     created_at: AwareDatetime
 
     @field_validator("features")

@@ -46,7 +46,7 @@ class ModelFacts:
     types: tuple[str, ...]
 
 
-class Document:
+class ModelDocument:
     """A model file of XGBoost."""
 
     def __init__(self, content: bytes, where: str) -> None:

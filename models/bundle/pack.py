@@ -18,7 +18,7 @@ from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
 from models.bundle.foreign import name_beginning, name_document
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
-from models.bundle.model_file import Document, ModelFacts, is_dart
+from models.bundle.model_file import ModelDocument, ModelFacts, is_dart
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import Trees, check_trees
 from models.bundle.verify import Verified, save_anew, verify
@@ -124,7 +124,7 @@ def checked_model(content: bytes, where: str) -> xgb.Booster:
 
     Raises BundleRefusedError where no bundle can be made of it; `where` names it.
     """
-    document = Document(content, where)
+    document = ModelDocument(content, where)
     check_accepted(document.facts, where)
     check_trees(document.trees(), document.facts.columns, where)
     return open_model(content, where)
@@ -139,7 +139,7 @@ def _as_saved_anew(model: Path, limits: Limits) -> bytes:
 
 
 def _contents(booster: xgb.Booster, where: str) -> tuple[ModelFacts, Trees]:
-    document = Document(bytes(booster.save_raw("ubj")), where)
+    document = ModelDocument(bytes(booster.save_raw("ubj")), where)
     return document.facts, document.trees()
 
 

@@ -26,10 +26,10 @@ from models.bundle.manifest import (
     Knots,
     Manifest,
     NamedFeature,
-    Trained,
+    TrainingRecord,
     told,
 )
-from models.bundle.model_file import Document, ModelFacts
+from models.bundle.model_file import ModelDocument, ModelFacts
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import check_trees
 
@@ -56,7 +56,7 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     calibration: Curve | None = None,
     golden: npt.NDArray[np.float32] | None = None,
     missing: float = math.nan,
-    trained: Trained | None = None,
+    trained: TrainingRecord | None = None,
     report: str | None = None,
     created_at: datetime | None = None,
 ) -> Path:
@@ -113,7 +113,7 @@ def _model(
     where: str,
 ) -> tuple[bytes, ModelFacts, Golden]:
     """The bytes of model.ubj with its features' names in it, what they say, and its proof."""
-    own = Document(bytes(booster.save_raw("ubj")), where).facts
+    own = ModelDocument(bytes(booster.save_raw("ubj")), where).facts
     check_accepted(own, where)
     names = tuple(feature.name for feature in features)
     if own.columns != len(names):
@@ -131,7 +131,7 @@ def _model(
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
-    document = Document(content, where)
+    document = ModelDocument(content, where)
     trees = document.trees()
     check_trees(trees, own.columns, where)
     kept = open_model(content, where)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from models.policy.file import ReasonsSpec
 
 _AT = ("reasons", "catalogue")
@@ -43,7 +43,7 @@ class Coding:
 class Catalogue:
     """The codes in their order; a feature belongs to the first that names it."""
 
-    def __init__(self, spec: ReasonsSpec, document: Document) -> None:
+    def __init__(self, spec: ReasonsSpec, document: YamlDocument) -> None:
         self.most = spec.max
         self.codes = tuple(
             Code(name, tuple(code.features), code.text, code.audience)

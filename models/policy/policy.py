@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from models.policy.catalogue import Catalogue
 from models.policy.file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of
@@ -59,7 +59,7 @@ class Policy:
     when_degraded: str | None
     degraded: tuple[str, ...]
     catalogue: Catalogue | None
-    document: Document
+    document: YamlDocument
 
 
 def load_policy(path: Path) -> Policy:
@@ -67,7 +67,7 @@ def load_policy(path: Path) -> Policy:
 
     Raises ConfigurationError, naming file, line, what was found and what to do.
     """
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     file = document.validate(PolicySpec)
     _check_degraded(file, document)
     specs, bands = _segments(file, document)
@@ -94,7 +94,7 @@ def load_policy(path: Path) -> Policy:
     )
 
 
-def _check_degraded(file: PolicySpec, document: Document) -> None:
+def _check_degraded(file: PolicySpec, document: YamlDocument) -> None:
     if file.when_degraded is None and file.degraded is not None:
         raise document.refuse_key(
             ("degraded",), "degraded says nothing without when_degraded; add that, or remove it"
@@ -107,7 +107,7 @@ def _check_degraded(file: PolicySpec, document: Document) -> None:
         )
 
 
-def _segments(file: PolicySpec, document: Document) -> tuple[list[SegmentSpec], list[Bands]]:
+def _segments(file: PolicySpec, document: YamlDocument) -> tuple[list[SegmentSpec], list[Bands]]:
     """The segments, the short form as one, and their bands with their places."""
     if (file.bands is None) == (file.segments is None):
         found = "neither" if file.bands is None else "both"
@@ -133,7 +133,7 @@ def _segments(file: PolicySpec, document: Document) -> tuple[list[SegmentSpec], 
     ]
 
 
-def _check_names(specs: list[SegmentSpec], document: Document) -> None:
+def _check_names(specs: list[SegmentSpec], document: YamlDocument) -> None:
     seen: set[str] = set()
     for i, spec in enumerate(specs):
         at = ("segments", i, "name")
@@ -148,7 +148,7 @@ def _check_names(specs: list[SegmentSpec], document: Document) -> None:
         seen.add(spec.name)
 
 
-def _bands(bands: dict[str, float], default: str, at: Location, document: Document) -> Bands:
+def _bands(bands: dict[str, float], default: str, at: Location, document: YamlDocument) -> Bands:
     """The bands. Refuses equal thresholds and a band called `default`."""
     seen: dict[float, str] = {}
     for decision, threshold in bands.items():

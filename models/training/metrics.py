@@ -83,7 +83,7 @@ def calibration_error(labels: npt.NDArray[Any], scores: Scores, bins: int = _BIN
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class Metrics:
     """What scores are worth on some days."""
 
     roc_auc: float
@@ -97,7 +97,7 @@ class Worth:
         scores: Scores,
         cards: npt.NDArray[Any],
         days: npt.NDArray[Any],
-    ) -> Worth:
+    ) -> Metrics:
         return cls(
             roc_auc(labels, scores),
             average_precision(labels, scores),
@@ -105,7 +105,7 @@ class Worth:
         )
 
     @classmethod
-    def mean(cls, worths: Sequence[Worth]) -> Worth:
+    def mean(cls, worths: Sequence[Metrics]) -> Metrics:
         return cls(
             float(np.mean([worth.roc_auc for worth in worths])),
             float(np.mean([worth.average_precision for worth in worths])),

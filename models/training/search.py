@@ -14,7 +14,7 @@ import xgboost as xgb
 
 from models.training.fit import MAX_BIN, binned, boost
 from models.training.folds import Fold
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.recipes import Params
 from models.training.sample import Sample
 from models.training.table import LabelledEvents
@@ -38,16 +38,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Trial:
     """Parameters and rounds, and what they are worth on each fold."""
 
     params: Params
     rounds: int
-    folds: tuple[Worth, ...]
+    folds: tuple[Metrics, ...]
 
     @property
-    def worth(self) -> Worth:
-        return Worth.mean(self.folds)
+    def worth(self) -> Metrics:
+        return Metrics.mean(self.folds)
 
     @property
     def merit(self) -> float:
@@ -66,7 +66,7 @@ def search(  # noqa: PLR0913  the parts of a search
     seed: int,
     workers: int,
     advance: Step = lambda: None,
-) -> list[Tried]:
+) -> list[Trial]:
     """All `tries` with the `fixed` parameters, each at several numbers of rounds; best first.
 
     Args:
@@ -83,7 +83,7 @@ def search(  # noqa: PLR0913  the parts of a search
     # fewer folds than cores a fold's tries are dealt out, and binned once for each of them.
     hands = min(len(tries), -(-workers // len(parts)))
 
-    def assess(part: Part, hand: int) -> list[list[Worth]]:
+    def assess(part: Part, hand: int) -> list[list[Metrics]]:
         data = _data(events, part, {**fixed, **tries[hand]})
         found = []
         for params in tries[hand::hands]:
@@ -98,7 +98,7 @@ def search(  # noqa: PLR0913  the parts of a search
         found = list(pool.map(assess, *zip(*tasks, strict=True)))
     by_part = [found[place * hands : (place + 1) * hands] for place in range(len(parts))]
     tried = [
-        Tried(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
+        Trial(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
         for place, params in enumerate(tries)
         for look, rounds in enumerate(rounds_of(params, looks))
     ]
@@ -144,9 +144,9 @@ def _data(events: LabelledEvents, part: Part, params: Params) -> xgb.QuantileDMa
     )
 
 
-def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Worth:
+def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Metrics:
     margins = margins_of(booster, events.matrix[fold.assess], rounds)
-    return Worth.of(fold.labels, margins, events.cards[fold.assess], fold.days)
+    return Metrics.of(fold.labels, margins, events.cards[fold.assess], fold.days)
 
 
 def rounds_of(params: Params, looks: Sequence[float]) -> list[int]:

@@ -15,17 +15,17 @@ import xgboost as xgb
 
 from base.errors import ConfigurationError
 from models.backend.cuda import require_cuda
-from models.bundle import Trained
+from models.bundle import TrainingRecord
 from models.bundle.golden import nan_for
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
 from models.training.folds import Fold, Span
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.plan import Plan
 from models.training.recipes import FEW, Params, candidates
 from models.training.sample import FIT_ROWS, SEARCH_ROWS, Sample, sample
 from models.training.scored import OutOfFold, calibrated
-from models.training.search import Tried, out_of_fold, search, steps
+from models.training.search import Trial, out_of_fold, search, steps
 from models.training.spans import TriedSpan, Way, folds_by_span, parts_of, ways
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 
@@ -33,7 +33,7 @@ Advance = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class TrainingOptions:
     """How to train.
 
     Attributes:
@@ -97,19 +97,19 @@ class Training:
     gains: Mapping[str, float]
     begins: Sequence[int]
     calibration: Calibration
-    chosen: Tried
-    tried: Sequence[Tried]
+    chosen: Trial
+    tried: Sequence[Trial]
     out_of_fold: OutOfFold
     sample: Sample
     available: int
-    trained: Trained
+    trained: TrainingRecord
     missing: float
 
 
 def train(
     table: TrainingTable,
     plan: Plan,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     *,
     unlabelled_legit: bool = False,
     advance: Advance = lambda _what, _done, _of: None,
@@ -163,7 +163,7 @@ def _choose_way(
     events: LabelledEvents,
     folds: Mapping[Span, Sequence[Fold]],
     fixed: Params,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     advance: Advance,
 ) -> tuple[Way, list[TriedSpan]]:
     """The span whose recipe's first parameters do best on the earlier folds."""
@@ -177,7 +177,7 @@ def _choose_way(
     fits = sum(len(parts[way.span]) for way in offered)
     step = steps(lambda done, of: advance("spans", done, of), fits)
 
-    def first(way: Way) -> Tried:
+    def first(way: Way) -> Trial:
         return search(
             events,
             parts[way.span],
@@ -197,7 +197,7 @@ def _choose_way(
     ]
 
 
-def _tries(way: Way, wishes: Wishes, count: int) -> list[Params]:
+def _tries(way: Way, wishes: TrainingOptions, count: int) -> list[Params]:
     own = {} if wishes.forest is None else {"num_parallel_tree": wishes.forest}
     return [
         {**way.recipe.fixed, **own, **drawn, **wishes.params}
@@ -206,7 +206,7 @@ def _tries(way: Way, wishes: Wishes, count: int) -> list[Params]:
 
 
 def _fitted(
-    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: Wishes
+    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: TrainingOptions
 ) -> xgb.Booster:
     return fit(
         events.matrix[fitted.rows],
@@ -227,7 +227,7 @@ def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
     }
 
 
-def _fixed(table: TrainingTable, wishes: Wishes) -> dict[str, Any]:
+def _fixed(table: TrainingTable, wishes: TrainingOptions) -> dict[str, Any]:
     """The parameters that are not searched for."""
     names = [feature.name for feature in table.features]
     unknown = sorted(wishes.monotone.keys() - set(names))
@@ -253,11 +253,11 @@ def _tried(
     folds: Sequence[Fold],
     way: Way,
     fixed: Params,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     advance: Advance,
-) -> list[Tried]:
+) -> list[Trial]:
     if wishes.chosen is not None:
-        return [Tried(*wishes.chosen, folds=())]
+        return [Trial(*wishes.chosen, folds=())]
     tries = _tries(way, wishes, wishes.tries)
     return search(
         events,
@@ -289,16 +289,16 @@ def _training_rows(
 
 
 def _with_worth(
-    chosen: Tried,
+    chosen: Trial,
     events: LabelledEvents,
     folds: Sequence[Fold],
     margins: Sequence[npt.NDArray[np.float32]],
-) -> Tried:
+) -> Trial:
     worths = [
-        Worth.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
+        Metrics.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
         for fold, of_fold in zip(folds, margins, strict=True)
     ]
-    return Tried(chosen.params, chosen.rounds, tuple(worths))
+    return Trial(chosen.params, chosen.rounds, tuple(worths))
 
 
 def _learned_from(span: Span, fitted: Sample) -> dict[str, Any]:
@@ -316,9 +316,9 @@ def _trained(
     times: npt.NDArray[np.int64],
     labels: npt.NDArray[np.int8],
     params: dict[str, Any],
-    wishes: Wishes,
-) -> Trained:
-    return Trained(
+    wishes: TrainingOptions,
+) -> TrainingRecord:
+    return TrainingRecord(
         rows=len(labels),
         frauds=int(labels.sum()),
         since=_moment(times[0]),

@@ -8,7 +8,7 @@ import numpy as np
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.trees import Bools, Ints, Trees
 
 
@@ -17,13 +17,13 @@ def trees_of(booster: xgb.Booster) -> Trees:
     # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
     content = bytes(booster.save_raw(raw_format="ubj"))
     try:
-        return Document(content, "the booster").trees()
+        return ModelDocument(content, "the booster").trees()
     except BundleRefusedError as error:
         raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ways:
+class NodePaths:
     """The way to each node. D is the most splits on any, and at least 1.
 
     levels: the nodes by depth. depth: int64[N], -1 where no way leads. above: int64[N, D], the
@@ -36,7 +36,7 @@ class Ways:
     went_left: Bools
 
 
-def ways(trees: Trees, most: int) -> Ways | None:
+def ways(trees: Trees, most: int) -> NodePaths | None:
     """The way to every node; None where one has more than ``most`` splits."""
     levels = _levels(trees, most)
     if levels is None:
@@ -56,7 +56,7 @@ def ways(trees: Trees, most: int) -> Ways | None:
             above[below, at] = splits
             went_left[below] = went_left[splits]
             went_left[below, at] = left
-    return Ways(levels, depth, above, went_left)
+    return NodePaths(levels, depth, above, went_left)
 
 
 def _levels(trees: Trees, most: int) -> list[Ints] | None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle.trees import Bools, Ints, Trees
-from models.treeshap.forest import Ways
+from models.treeshap.forest import NodePaths
 from models.treeshap.pieces import Pieces
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 2**17
 
 
-def table(trees: Trees, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
+def table(trees: Trees, way: NodePaths, pieces: Pieces) -> npt.NDArray[np.float32]:
     """float32[lines, W]: what a piece adds to the contribution of each of its features, by state."""
     found = np.zeros((pieces.lines, pieces.features.shape[1]), np.float32)
     shares, first = _shares(trees, way, pieces)
@@ -41,7 +41,7 @@ def table(trees: Trees, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
     return found
 
 
-def _shares(trees: Trees, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
+def _shares(trees: Trees, way: NodePaths, pieces: Pieces) -> tuple[Floats, Ints]:
     """float64[L, D], z of each player, and int64[L, D], by split above a leaf: whose it is.
 
     A player is the first split on its feature; where there is no split, or it is another's, z is 1.
@@ -73,7 +73,7 @@ def _blocks(pieces: Pieces, width: int) -> Iterator[tuple[Ints, Ints]]:
             yield leaves[start : start + size], states
 
 
-def _passed(way: Ways, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) -> Bools:
+def _passed(way: NodePaths, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) -> Bools:
     """bool[D, l, S]: o of each player; True where there is none."""
     width = first.shape[1]
     passed = np.ones((width, len(leaves), len(states)), np.bool_)

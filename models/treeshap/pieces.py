@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.bundle.trees import Ints, Trees
-from models.treeshap.forest import Ways
+from models.treeshap.forest import NodePaths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class Pieces:
     place_of: Ints
 
 
-def cut(trees: Trees, way: Ways, most: int) -> Pieces:
+def cut(trees: Trees, way: NodePaths, most: int) -> Pieces:
     """The largest pieces of at most ``most`` splits, which is at least the depth of the trees."""
     piece, tops = _assigned(trees, way, most)
     rank = _ranks(trees, piece)
@@ -66,7 +66,7 @@ def cut(trees: Trees, way: Ways, most: int) -> Pieces:
     )
 
 
-def _assigned(trees: Trees, way: Ways, most: int) -> tuple[Ints, Ints]:
+def _assigned(trees: Trees, way: NodePaths, most: int) -> tuple[Ints, Ints]:
     """int64[N], the piece of each node, -1 where it is in none; and the top node of each piece."""
     inside = np.zeros(len(trees.left), np.int64)
     for level in reversed(way.levels):

@@ -23,7 +23,15 @@ from schemas.avro.row_decoder import RowReader
 from schemas.avro.steps import Step
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Decoded, Headers
-from schemas.registry.framing import EMPTY, Frame, Group, Layout, SchemaId, group, unframe
+from schemas.registry.framing import (
+    EMPTY,
+    RecordFrame,
+    SchemaGroup,
+    SchemaId,
+    ValueLayout,
+    group,
+    unframe,
+)
 from schemas.registry.source import SchemaSource
 
 Plan = tuple[Step, ...]
@@ -156,7 +164,7 @@ class Decoder:
         return Decoded(columns_of_rows(self._targets, rows), errors, ids)
 
     def _read_row(
-        self, plan: Plan | RecordError, frame: Frame, value: bytes, slots: list[Any]
+        self, plan: Plan | RecordError, frame: RecordFrame, value: bytes, slots: list[Any]
     ) -> RecordError | None:
         if isinstance(plan, RecordError):
             return plan
@@ -170,7 +178,7 @@ class Decoder:
         groups, errors = group(
             values,
             headers,
-            Layout(bodies.words, begins, ends),
+            ValueLayout(bodies.words, begins, ends),
             framed=self._source.framed,
             max_bytes=self._max_record_bytes,
         )
@@ -203,7 +211,7 @@ def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
     return Bodies(b"".join([*present, bytes(PADDING)])), ends - lengths, ends
 
 
-def _ids(groups: Sequence[Group], size: int) -> list[str | None]:
+def _ids(groups: Sequence[SchemaGroup], size: int) -> list[str | None]:
     """The schema id of each row, as text; None for the rows of no group."""
     if len(groups) == 1 and len(groups[0].rows) == size:
         return [str(groups[0].schema_id)] * size

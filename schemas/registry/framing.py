@@ -43,7 +43,7 @@ _FOREIGN: Final = (
 EMPTY: Final = RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
 
 
-class Frame(NamedTuple):
+class RecordFrame(NamedTuple):
     """schema_id: the writer schema. start: where the body begins in the record's value."""
 
     schema_id: SchemaId
@@ -51,7 +51,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class ValueLayout:
     """How N values lie in one buffer: words are little-endian, one at every byte of it.
 
     begins, ends: int64[N], where each value begins and ends.
@@ -63,7 +63,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class SchemaGroup:
     """Records of one writer schema. rows: intp[M], rising; starts: int64[M], of their bodies."""
 
     schema_id: SchemaId
@@ -73,7 +73,7 @@ class Group:
 
 def unframe(
     value: bytes | None, headers: Headers | None, *, framed: bool, max_bytes: int
-) -> Frame | RecordError:
+) -> RecordFrame | RecordError:
     """The frame of one record.
 
     framed: whether a record without the header names its schema in front of its body.
@@ -89,7 +89,7 @@ def unframe(
     if named is not None:
         return _from_header(named)
     if not framed:
-        return Frame(None, 0)
+        return RecordFrame(None, 0)
     return _schema_id(value) if value else EMPTY
 
 
@@ -102,7 +102,7 @@ def _schema_header(headers: Headers) -> bytes | None:
     return found
 
 
-def _from_header(named: bytes) -> Frame | RecordError:
+def _from_header(named: bytes) -> RecordFrame | RecordError:
     frame = _schema_id(named)
     where = f"header {VALUE_SCHEMA_HEADER}"
     if isinstance(frame, RecordError):
@@ -112,7 +112,7 @@ def _from_header(named: bytes) -> Frame | RecordError:
             ErrorCode.TRAILING_BYTES,
             f"{where} has {len(named)} bytes; its form takes {frame.start}",
         )
-    return Frame(frame.schema_id, 0)
+    return RecordFrame(frame.schema_id, 0)
 
 
 def looks_like_json(value: bytes | None) -> bool:
@@ -125,7 +125,7 @@ def _foreign_format(value: bytes) -> str:
     return next((said for begin, said in _FOREIGN if begin.match(value)), "")
 
 
-def _schema_id(prefix: bytes) -> Frame | RecordError:
+def _schema_id(prefix: bytes) -> RecordFrame | RecordError:
     """The schema id at the beginning of ``prefix``; start is where it ends."""
     magic = prefix[0] if prefix else 0
     if magic > 1:
@@ -141,28 +141,28 @@ def _schema_id(prefix: bytes) -> Frame | RecordError:
             f"the schema id is cut off: {len(prefix)} bytes, and magic {magic} takes {size}",
         )
     if magic:
-        return Frame(UUID(bytes=prefix[1:size]), size)
-    return Frame(int.from_bytes(prefix[1:size], "big"), size)
+        return RecordFrame(UUID(bytes=prefix[1:size]), size)
+    return RecordFrame(int.from_bytes(prefix[1:size], "big"), size)
 
 
 def group(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
-    layout: Layout,
+    layout: ValueLayout,
     *,
     framed: bool,
     max_bytes: int,
-) -> tuple[list[Group], dict[int, RecordError]]:
+) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
     """The records of a micro-batch by their schema, and those that name none that is readable."""
     lengths = layout.ends - layout.begins
     ordinary = (lengths > 0) & (lengths <= max_bytes)
-    groups: list[Group] = []
+    groups: list[SchemaGroup] = []
     rest: Sequence[int] = range(len(values))
     if not _any_schema_header(headers):
         if framed:
             groups, rest = _by_id(layout, ordinary & (lengths >= _ID_BYTES))
         elif ordinary.all():
-            return [Group(None, np.arange(len(values)), layout.begins)], {}
+            return [SchemaGroup(None, np.arange(len(values)), layout.begins)], {}
     errors: dict[int, RecordError] = {}
     rows_of: dict[SchemaId, list[tuple[int, int]]] = {}
     for row in rest:
@@ -174,7 +174,7 @@ def group(
             rows_of.setdefault(frame.schema_id, []).append((row, frame.start))
     for schema_id, members in rows_of.items():
         rows, starts = np.array(members, np.int64).T
-        groups.append(Group(schema_id, rows, layout.begins[rows] + starts))
+        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + starts))
     return groups, errors
 
 
@@ -184,7 +184,9 @@ def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:
     )
 
 
-def _by_id(layout: Layout, whole: npt.NDArray[np.bool_]) -> tuple[list[Group], Sequence[int]]:
+def _by_id(
+    layout: ValueLayout, whole: npt.NDArray[np.bool_]
+) -> tuple[list[SchemaGroup], Sequence[int]]:
     """The records with magic 0 by their ids, and the rows of all others.
 
     whole: bool[N], which values are of a size that can hold an id.
@@ -199,5 +201,5 @@ def _by_id(layout: Layout, whole: npt.NDArray[np.bool_]) -> tuple[list[Group], S
     groups = []
     for prefix, rows in named:
         schema_id = int.from_bytes(int(prefix).to_bytes(_ID_BYTES, "little")[1:], "big")
-        groups.append(Group(schema_id, rows, layout.begins[rows] + _ID_BYTES))
+        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + _ID_BYTES))
     return groups, np.flatnonzero(~plain).tolist()

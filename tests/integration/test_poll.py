@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.rig import await_that
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Starts
+from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.kafka import make_admin, make_consumer
 from worker.process.health import Health
@@ -37,7 +37,7 @@ def member(settings: Kafka) -> Iterator[Poller]:
         poller = Poller(
             consumer,
             topics,
-            lambda topic: Starts(consumer, topic, "earliest", None, BOUND_S),
+            lambda topic: StartOffsets(consumer, topic, "earliest", None, BOUND_S),
             before_change=lambda: None,
         )
         poller.open()

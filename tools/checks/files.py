@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Policy, Rules, load_policy
 from schemas.avro.paths import targets
@@ -56,7 +56,7 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
     """The feature set of the features.yaml at ``path``, where it holds."""
     name = path.name
     try:
-        still_open = [*open_places(Document.read(path).values)]
+        still_open = [*open_places(YamlDocument.read(path).values)]
         if still_open:
             return None, [
                 failed(name, f"{path}: {place} is still open", "fill in what belongs there")

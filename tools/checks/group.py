@@ -20,7 +20,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from base.errors import ConfigurationError
 from tools.checks.finding import Finding, failed, many, ok, refused, skipped, warning
 from tools.checks.topics import days
-from worker.consume.start_offsets import Committed, Starts, foreign_ids, other_topic
+from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
 from worker.delivery.publish import SizeLimits
 from worker.kafka import make_consumer, make_producer, whole_number
@@ -48,7 +48,7 @@ _FOR_EVER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupState:
     """What the brokers say of the consumer group. rights: None where not told."""
 
     name: str
@@ -70,7 +70,7 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
 
     found = _once_coordinated(describe, timeout_s)
     rights = found.authorized_operations
-    group = Group(
+    group = GroupState(
         name,
         found.state.name,
         len(found.members),
@@ -80,7 +80,7 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
     return [judge_group(group)]
 
 
-def judge_group(group: Group) -> Finding:
+def judge_group(group: GroupState) -> Finding:
     """Whether this worker may join."""
     if group.rights is not None and "READ" not in group.rights:
         remedy = "allow Read on the group for the user of this worker"
@@ -115,7 +115,7 @@ def read_checkpoints(settings: WorkerSettings, topic: InputTopic) -> dict[int, C
     # Not by the admin client: librdkafka 2.16 crashes the process where the group's coordinator
     # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
         return _once_coordinated(lambda: starts.committed(range(topic.partitions)), timeout_s)
 
 

@@ -19,7 +19,7 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 if TYPE_CHECKING:
     from models.training.plan import Plan
     from models.training.table import TrainingTable
-    from models.training.train import Training, Wishes
+    from models.training.train import Training, TrainingOptions
     from models.training.write import Wanted
 
 _DATE = ["%Y-%m-%d"]
@@ -146,14 +146,14 @@ def train(
     from models.training.like import parameters_of
     from models.training.plan import make_plan
     from models.training.table import TrainingTable
-    from models.training.train import Wishes
+    from models.training.train import TrainingOptions
     from models.training.write import Wanted, write_training
 
     started = time.perf_counter()
     wanted = Wanted(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
     before = None if like is None else parameters_of(like)
-    wishes = Wishes(
+    wishes = TrainingOptions(
         seed=seed,
         tries=tries,
         forest=forest,
@@ -182,7 +182,9 @@ def train(
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
-def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit: bool) -> Training:
+def _train(
+    table: TrainingTable, plan: Plan, wishes: TrainingOptions, *, unlabelled_legit: bool
+) -> Training:
     from models.training.train import train
     from tools.cli.progress import stages
 

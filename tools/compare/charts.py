@@ -21,7 +21,7 @@ from models.report.canvas import (
     percent,
     precision_recall_curve,
 )
-from tools.compare.events import Answers, Events
+from tools.compare.events import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
 
 Floats = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ _MOST_TICKS: Final = 8
 _DENSITY: Final = LinearSegmentedColormap.from_list("density", ["#e3edf8", LINE, "#12294a"])
 
 
-def distribution(events: Events) -> str:
+def distribution(events: ComparedEvents) -> str:
     """How many events have which score, on a logarithmic axis."""
     sides = _sides(events)
     edges = np.linspace(*_bounds(events), _BARS + 1)
@@ -53,7 +53,7 @@ def distribution(events: Events) -> str:
     return svg[0]
 
 
-def density(events: Events) -> str:
+def density(events: ComparedEvents) -> str:
     """Where events lie by both scores; on the dotted line the two are equal."""
     edges = np.linspace(*_bounds(events), _CELLS + 1)
     own, other = (_log_odds(answers.scores) for answers in _sides(events).values())
@@ -81,7 +81,7 @@ def density(events: Events) -> str:
     return svg[0]
 
 
-def alerts_by_day(events: Events) -> str:
+def alerts_by_day(events: ComparedEvents) -> str:
     """Events of each day that are decided otherwise than by default."""
     days, places = np.unique(events.days, return_inverse=True)
     with chart("alerts", 10.6, 2.9) as (axes, svg):
@@ -96,7 +96,7 @@ def alerts_by_day(events: Events) -> str:
     return svg[0]
 
 
-def overlap_by_day(events: Events, top: int) -> str:
+def overlap_by_day(events: ComparedEvents, top: int) -> str:
     """The share of each day's first cards that both name."""
     days, shares = top_overlap(events, top)
     with chart("overlap", 10.6, 2.4) as (axes, svg):
@@ -108,7 +108,7 @@ def overlap_by_day(events: Events, top: int) -> str:
     return svg[0]
 
 
-def precision_recall(events: Events) -> str:
+def precision_recall(events: ComparedEvents) -> str:
     """Both curves, over the labelled events."""
     known = events.labels >= 0
     labels = events.labels[known]
@@ -125,7 +125,7 @@ def precision_recall(events: Events) -> str:
     return svg[0]
 
 
-def _sides(events: Events) -> dict[str, Answers]:
+def _sides(events: ComparedEvents) -> dict[str, WorkerAnswers]:
     return {"champion": events.champion, "challenger": events.challenger}
 
 
@@ -135,7 +135,7 @@ def _log_odds(scores: Floats) -> Floats:
     return odds
 
 
-def _bounds(events: Events) -> tuple[float, float]:
+def _bounds(events: ComparedEvents) -> tuple[float, float]:
     """Of the axis of scores: what both have, and a little more."""
     ends = [(a.scores.min(), a.scores.max()) for a in _sides(events).values()]
     low, high = _log_odds(np.array([min(e[0] for e in ends), max(e[1] for e in ends)]))

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tools.compare.events import Answers, Events, events_of
-from tools.compare.join import Alone, join
+from tools.compare.events import ComparedEvents, WorkerAnswers, events_of
+from tools.compare.join import Unmatched, join
 from tools.compare.measures import (
     Agreement,
-    Alerts,
-    Range,
+    AlertRate,
+    DailyRange,
     Shift,
     Top,
     agreement,
@@ -20,12 +20,12 @@ from tools.compare.measures import (
     shift,
     top_overlap,
 )
-from tools.compare.scores import Vocabulary
-from tools.compare.side import Side
+from tools.compare.scores import ScoreCategories
+from tools.compare.side import ScoreLog
 
 if TYPE_CHECKING:
     # What it is measured with takes a second to import, and only labels need it.
-    from tools.compare.truth import Truth
+    from tools.compare.truth import LabelledMetrics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +34,11 @@ class OfSide:
 
     topic: str
     default: str
-    alone: Alone
+    alone: Unmatched
     repeated: int
     dead_letters_of_the_other_seen: bool
-    answers: Answers
-    alerts: Alerts
+    answers: WorkerAnswers
+    alerts: AlertRate
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -54,13 +54,13 @@ class OfSide:
 class Comparison:
     """truth: None where nobody gave labels."""
 
-    events: Events
+    events: ComparedEvents
     champion: OfSide
     challenger: OfSide
     agreement: Agreement
     shift: Shift
     top: Top
-    truth: Truth | None = None
+    truth: LabelledMetrics | None = None
 
     @property
     def sides(self) -> Mapping[str, OfSide]:
@@ -81,7 +81,9 @@ class Comparison:
         }
 
 
-def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) -> Comparison:
+def compare(
+    champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories, top: int
+) -> Comparison:
     """Join both and measure, without labels. top: cards a day.
 
     Raises ConfigurationError where there is nothing to compare.
@@ -89,7 +91,9 @@ def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) 
     joined = join(champion, challenger, vocabulary)
     events = events_of(champion, challenger, joined, vocabulary)
 
-    def of_side(side: Side, other: Side, alone: Alone, answers: Answers) -> OfSide:
+    def of_side(
+        side: ScoreLog, other: ScoreLog, alone: Unmatched, answers: WorkerAnswers
+    ) -> OfSide:
         return OfSide(
             side.topic,
             side.default,
@@ -106,7 +110,7 @@ def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) 
         of_side(challenger, champion, joined.only_challenger, events.challenger),
         agreement(events),
         shift(events),
-        Top(top, Range.of(top_overlap(events, top)[1])),
+        Top(top, DailyRange.of(top_overlap(events, top)[1])),
     )
 
 

@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from features.definition.spec import MICROSECONDS
 from tools.compare.join import Joined
-from tools.compare.scores import Longs, Maker, Vocabulary
-from tools.compare.side import Side
+from tools.compare.scores import Longs, ScoreCategories, ScoreProvenance
+from tools.compare.side import ScoreLog
 from tools.compare.words import Codes
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class WorkerAnswers:
     """What one worker answered to N events.
 
     scores: float64[N]; decisions: int32[N]; alerts: bool[N], decisions other than the default;
@@ -28,11 +28,11 @@ class Answers:
     scores: npt.NDArray[np.float64]
     decisions: Codes
     alerts: Mask
-    made: Sequence[tuple[Maker, int]]
+    made: Sequence[tuple[ScoreProvenance, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Events:
+class ComparedEvents:
     """N events in order of position.
 
     times: int64[N], microseconds since 1970-01-01 UTC; days: int64[N], since 1970 in UTC; cards:
@@ -45,18 +45,20 @@ class Events:
     cards: Longs
     labels: npt.NDArray[np.int8]
     decisions: tuple[str, ...]
-    champion: Answers
-    challenger: Answers
+    champion: WorkerAnswers
+    challenger: WorkerAnswers
 
     def __len__(self) -> int:
         return len(self.times)
 
 
-def events_of(champion: Side, challenger: Side, joined: Joined, vocabulary: Vocabulary) -> Events:
+def events_of(
+    champion: ScoreLog, challenger: ScoreLog, joined: Joined, vocabulary: ScoreCategories
+) -> ComparedEvents:
     """The columns of the joined rows."""
     rows, own = joined.champion, champion.scores
     times = own.times[rows]
-    return Events(
+    return ComparedEvents(
         times,
         times // MICROSECONDS["d"],
         np.unique(own.cards[rows], return_inverse=True)[1],
@@ -67,11 +69,13 @@ def events_of(champion: Side, challenger: Side, joined: Joined, vocabulary: Voca
     )
 
 
-def _answers(side: Side, rows: npt.NDArray[np.intp], vocabulary: Vocabulary) -> Answers:
+def _answers(
+    side: ScoreLog, rows: npt.NDArray[np.intp], vocabulary: ScoreCategories
+) -> WorkerAnswers:
     decisions = side.scores.decisions[rows]
     counts = np.bincount(side.scores.makers[rows], minlength=len(vocabulary.makers)).tolist()
     made = [(maker, count) for maker, count in zip(vocabulary.makers, counts, strict=True) if count]
-    return Answers(
+    return WorkerAnswers(
         side.scores.scores[rows],
         decisions,
         decisions != vocabulary.decisions.code(side.default),

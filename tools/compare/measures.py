@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare.events import Answers, Events
+from tools.compare.events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 Floats = npt.NDArray[np.float64]
@@ -20,7 +20,7 @@ BINS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class DailyRange:
     """Over days."""
 
     mean: float
@@ -28,7 +28,7 @@ class Range:
     most: float
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any]) -> Range:
+    def of(cls, values: npt.NDArray[Any]) -> DailyRange:
         return cls(float(values.mean()), float(values.min()), float(values.max()))
 
 
@@ -62,11 +62,11 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Alerts:
+class AlertRate:
     """Decisions other than the default. rate: of events; events: a day."""
 
     rate: float
-    events: Range
+    events: DailyRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ class Top:
     """How many of a day's first `top` cards are among both workers' first, as shares of them."""
 
     top: int
-    overlap: Range
+    overlap: DailyRange
 
 
-def agreement(events: Events) -> Agreement:
+def agreement(events: ComparedEvents) -> Agreement:
     """Decisions that nobody took are left out."""
     own, other = events.champion.decisions, events.challenger.decisions
     size = len(events.decisions)
@@ -91,7 +91,7 @@ def agreement(events: Events) -> Agreement:
     )
 
 
-def shift(events: Events) -> Shift:
+def shift(events: ComparedEvents) -> Shift:
     """Over all events."""
     own, other = events.champion.scores, events.challenger.scores
     apart = other - own
@@ -129,14 +129,14 @@ def rank_correlation(left: Floats, right: Floats) -> float | None:
     return float(a @ b) / spread if spread else None
 
 
-def alerts(events: Events, answers: Answers) -> Alerts:
+def alerts(events: ComparedEvents, answers: WorkerAnswers) -> AlertRate:
     """Of one of the two workers."""
     days, places = np.unique(events.days, return_inverse=True)
     counts = np.bincount(places[answers.alerts], minlength=len(days))
-    return Alerts(float(np.mean(answers.alerts)), Range.of(counts))
+    return AlertRate(float(np.mean(answers.alerts)), DailyRange.of(counts))
 
 
-def top_overlap(events: Events, top: int) -> tuple[Longs, Floats]:
+def top_overlap(events: ComparedEvents, top: int) -> tuple[Longs, Floats]:
     """The days, int64[D], and of each the share of its first cards that both workers name.
 
     A card stands where its highest score of the day does; of equal ones the smaller number is first.
@@ -150,7 +150,7 @@ def top_overlap(events: Events, top: int) -> tuple[Longs, Floats]:
     return days, both / of
 
 
-def _top(scores: Floats, events: Events, top: int) -> tuple[Longs, Longs]:
+def _top(scores: Floats, events: ComparedEvents, top: int) -> tuple[Longs, Longs]:
     """Days and cards of the first ``top`` cards of each day."""
     order = np.lexsort((-scores, events.cards, events.days))
     days, cards, scores = events.days[order], events.cards[order], scores[order]

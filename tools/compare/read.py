@@ -10,8 +10,8 @@ from typing import Self
 
 from base.errors import ConfigurationError
 from models.policy import Policy, load_policy
-from tools.compare.scores import Longs, Vocabulary
-from tools.compare.side import LabelsOf, Period, Place, ScoreReader, Side, read_letters
+from tools.compare.scores import Longs, ScoreCategories
+from tools.compare.side import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
 from tools.topics.log import TopicLog, answering
 from worker.settings import WorkerSettings, load_settings
 
@@ -19,7 +19,7 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pipeline:
+class ComparedPipeline:
     """What of a pipeline folder is needed to read its scores."""
 
     folder: Path
@@ -27,13 +27,13 @@ class Pipeline:
     policy: Policy
 
     @classmethod
-    def load(cls, folder: Path) -> Pipeline:
+    def load(cls, folder: Path) -> ComparedPipeline:
         """Raises ConfigurationError for settings or a policy that do not hold."""
         settings = load_settings(folder)
         return cls(folder, settings, load_policy(settings.policy))
 
 
-def require_two(champion: Pipeline, challenger: Pipeline) -> None:
+def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> None:
     """Raises ConfigurationError unless both read one topic and write to two."""
     own, other = champion.settings.kafka, challenger.settings.kafka
     if own.input_topic != other.input_topic:
@@ -52,7 +52,9 @@ def require_two(champion: Pipeline, challenger: Pipeline) -> None:
 class Reading:
     """The topics of both, opened at one moment; a context manager."""
 
-    def __init__(self, champion: Pipeline, challenger: Pipeline, note: Note) -> None:
+    def __init__(
+        self, champion: ComparedPipeline, challenger: ComparedPipeline, note: Note
+    ) -> None:
         """note: told of dead letters that cannot be seen.
 
         Raises ConfigurationError for an output topic that is not there, DependencyUnavailableError
@@ -60,7 +62,7 @@ class Reading:
         """
         self._pipelines = (champion, challenger)
         self._note = note
-        self.vocabulary = Vocabulary()
+        self.vocabulary = ScoreCategories()
         for pipeline in self._pipelines:
             for decision in pipeline.policy.decisions:
                 self.vocabulary.decisions.code(decision)
@@ -77,7 +79,7 @@ class Reading:
 
     def sides(
         self, period: Period, labels_of: LabelsOf | None, advance: Callable[[int, int], None]
-    ) -> tuple[Side, Side]:
+    ) -> tuple[ScoreLog, ScoreLog]:
         """Champion and challenger. labels_of: for the champion's scores; advance: done, of how many.
 
         Raises ConfigurationError for a topic with no scores, or with what is none.
@@ -86,7 +88,7 @@ class Reading:
         done, sides = 0, []
         asked = (labels_of, None)
         for index, pipeline in enumerate(self._pipelines):
-            reader = ScoreReader(pipeline.settings, self.vocabulary, period, asked[index])
+            reader = ScoreLogReader(pipeline.settings, self.vocabulary, period, asked[index])
             with answering(pipeline.settings.kafka):
                 for records in self._logs[index]:
                     reader.add(records)
@@ -99,12 +101,12 @@ class Reading:
         advance(total, total)
         return sides[0], sides[1]
 
-    def _open(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog:
+    def _open(self, stack: ExitStack, pipeline: ComparedPipeline) -> TopicLog:
         kafka = pipeline.settings.kafka
         setting = f"{pipeline.folder}: kafka.output_topic"
         return self._enter(stack, pipeline, setting, kafka.output_topic)
 
-    def _open_letters(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog | None:
+    def _open_letters(self, stack: ExitStack, pipeline: ComparedPipeline) -> TopicLog | None:
         kafka = pipeline.settings.kafka
         setting = f"{pipeline.folder}: kafka.dead_letter_topic"
         try:
@@ -113,7 +115,9 @@ class Reading:
             self._note(f"dead letters cannot be seen: {error}")
             return None
 
-    def _enter(self, stack: ExitStack, pipeline: Pipeline, setting: str, topic: str) -> TopicLog:
+    def _enter(
+        self, stack: ExitStack, pipeline: ComparedPipeline, setting: str, topic: str
+    ) -> TopicLog:
         kafka, timeout_s = pipeline.settings.kafka, pipeline.settings.delivery.broker_timeout_s
         with answering(kafka):
             return stack.enter_context(TopicLog(kafka, setting, topic, timeout_s))

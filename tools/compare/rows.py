@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from models.report.document import count
 from tools.compare.comparison import Comparison, OfSide
-from tools.compare.measures import Range
+from tools.compare.measures import DailyRange
 
 if TYPE_CHECKING:
-    from tools.compare.truth import Truth
+    from tools.compare.truth import LabelledMetrics
 
 Row = tuple[str, str, str]
 """What it is, the champion's, the challenger's."""
@@ -92,7 +92,7 @@ def _why(side: OfSide) -> str:
     return "its output topic may have lost records, or its group was set forward"
 
 
-def _truth_rows(found: Comparison, truth: Truth) -> Iterator[Row]:
+def _truth_rows(found: Comparison, truth: LabelledMetrics) -> Iterator[Row]:
     own, other = truth.champion, truth.challenger
     labelled = f"{truth.labelled:,}"
     yield "labelled events", labelled, labelled
@@ -112,5 +112,5 @@ def _truth_rows(found: Comparison, truth: Truth) -> Iterator[Row]:
         yield f"frauds among {decision}", told[0], told[1]
 
 
-def _range(days: Range) -> str:
+def _range(days: DailyRange) -> str:
     return f"{days.mean:,.1f} ({days.least:,.0f} to {days.most:,.0f})"

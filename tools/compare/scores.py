@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tools.compare.words import Codes, Words
+from tools.compare.words import CategoryEncoder, Codes
 
 Longs = npt.NDArray[np.int64]
 Names = npt.NDArray[np.uint64]
@@ -19,7 +19,7 @@ _BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class ScoreProvenance:
     """What made scores. feature_set: its fingerprint."""
 
     model: str
@@ -29,24 +29,24 @@ class Maker:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vocabulary:
+class ScoreCategories:
     """What the numbers in the scores of both workers stand for."""
 
-    topics: Words = field(default_factory=Words)
-    decisions: Words = field(default_factory=Words)
-    _makers: Words = field(default_factory=Words)
+    topics: CategoryEncoder = field(default_factory=CategoryEncoder)
+    decisions: CategoryEncoder = field(default_factory=CategoryEncoder)
+    _makers: CategoryEncoder = field(default_factory=CategoryEncoder)
 
     def made_by(self, *columns: pa.StringArray) -> Codes:
-        """int32[N]; StringArray[N] each: the fields of `Maker`, in their order."""
+        """int32[N]; StringArray[N] each: the fields of `ScoreProvenance`, in their order."""
         return self._makers.codes(pc.binary_join_element_wise(*columns, _BETWEEN))
 
     @property
-    def makers(self) -> tuple[Maker, ...]:
-        return tuple(Maker(*text.split(_BETWEEN)) for text in self._makers.texts)
+    def makers(self) -> tuple[ScoreProvenance, ...]:
+        return tuple(ScoreProvenance(*text.split(_BETWEEN)) for text in self._makers.texts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class ScoreColumns:
     """N scores.
 
     topics: int32[N] of the vocabulary, partitions: int32[N], offsets: int64[N], of the events.
@@ -94,7 +94,7 @@ class Scores:
             yield (int(self.topics[begin]), int(self.partitions[begin])), slice(begin, end)
 
 
-def once(scores: Scores) -> tuple[Scores, int]:
+def once(scores: ScoreColumns) -> tuple[ScoreColumns, int]:
     """The latest of each position, of scores in order; and how many others there were.
 
     The order of records with one position has to be that in which they were written.

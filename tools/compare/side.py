@@ -18,7 +18,7 @@ from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Records
 from schemas.registry.framing import SchemaId
 from schemas.registry.source import SchemaSource
-from tools.compare.scores import Longs, Scores, Vocabulary, once
+from tools.compare.scores import Longs, ScoreCategories, ScoreColumns, once
 from tools.topics.log import TopicLog
 from worker.schema_sources import registry_source, score_schema
 from worker.settings import WorkerSettings
@@ -27,7 +27,7 @@ from worker.stages.dead_letter import HEADER_PREFIX
 Place = tuple[str, int]
 """Topic and partition of an event."""
 LabelsOf = Callable[[pa.StringArray, Longs], npt.NDArray[np.int8]]
-"""Gives int8[N], as in `Scores`, of event ids StringArray[N] and times int64[N]."""
+"""Gives int8[N], as in `ScoreColumns`, of event ids StringArray[N] and times int64[N]."""
 
 _PATHS = (
     "event_id",
@@ -50,7 +50,7 @@ _MOST_ITEMS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """Offsets of one partition: the first and the last that a worker has scored."""
 
     first: int
@@ -58,7 +58,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class ScoreLog:
     """One worker's part.
 
     topic: of its scores. default: its policy's decision below every band. scores: those of the
@@ -69,8 +69,8 @@ class Side:
 
     topic: str
     default: str
-    scores: Scores
-    spans: Mapping[Place, Span]
+    scores: ScoreColumns
+    spans: Mapping[Place, OffsetRange]
     letters: Mapping[Place, Longs] | None
     repeated: int
 
@@ -83,13 +83,13 @@ class Period:
     end: int = np.iinfo(np.int64).max
 
 
-class ScoreReader:
-    """Turns records of an output topic into `Scores`."""
+class ScoreLogReader:
+    """Turns records of an output topic into `ScoreColumns`."""
 
     def __init__(
         self,
         settings: WorkerSettings,
-        vocabulary: Vocabulary,
+        vocabulary: ScoreCategories,
         period: Period,
         labels_of: LabelsOf | None,
     ) -> None:
@@ -99,8 +99,8 @@ class ScoreReader:
         )
         self._vocabulary, self._period = vocabulary, period
         self._labels_of = labels_of
-        self._parts: list[Scores] = []
-        self._spans: dict[Place, Span] = {}
+        self._parts: list[ScoreColumns] = []
+        self._spans: dict[Place, OffsetRange] = {}
 
     def add(self, records: Records) -> None:
         """Raises ConfigurationError for a record that is no score."""
@@ -118,7 +118,7 @@ class ScoreReader:
         kept = (times >= self._period.begin) & (times < self._period.end)
         self._parts.append(scores if kept.all() else scores.take(kept))
 
-    def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> Side:
+    def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> ScoreLog:
         """Of all records that were added.
 
         Raises ConfigurationError where none of them is of the period.
@@ -129,17 +129,17 @@ class ScoreReader:
                 f"{topic} holds no scores {found}; have its worker score events, or compare other "
                 "days with --since and --until"
             )
-        scores, repeated = once(Scores.merged(self._parts))
-        return Side(topic, default, scores, self._spans, letters, repeated)
+        scores, repeated = once(ScoreColumns.merged(self._parts))
+        return ScoreLog(topic, default, scores, self._spans, letters, repeated)
 
-    def _scores(self, values: Mapping[str, Any], records: Records) -> Scores:
+    def _scores(self, values: Mapping[str, Any], records: Records) -> ScoreColumns:
         n = len(records)
         ids, times = values["event_id"], values["event_time"]
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
         events, words = names(ids, _KEY), self._vocabulary
-        return Scores(
+        return ScoreColumns(
             words.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
             values["source.offset"],
@@ -152,14 +152,14 @@ class ScoreReader:
             labels,
         )
 
-    def _widen(self, scores: Scores) -> None:
+    def _widen(self, scores: ScoreColumns) -> None:
         places = np.stack([scores.topics, scores.partitions])
         for topic, partition in np.unique(places, axis=1).T.tolist():
             place = (self._vocabulary.topics.texts[topic], partition)
             offsets = scores.offsets[(places[0] == topic) & (places[1] == partition)]
             first, last = int(offsets.min()), int(offsets.max())
-            known = self._spans.get(place, Span(first, last))
-            self._spans[place] = Span(min(known.first, first), max(known.last, last))
+            known = self._spans.get(place, OffsetRange(first, last))
+            self._spans[place] = OffsetRange(min(known.first, first), max(known.last, last))
 
 
 def read_letters(log: TopicLog) -> dict[Place, Longs]:

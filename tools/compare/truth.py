@@ -12,12 +12,12 @@ from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
-from tools.compare.events import Answers, Events
+from tools.compare.events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class LabelledDecisions:
     """Labelled events with one decision, and the frauds among them.
 
     precision: frauds by events. recall: by all frauds.
@@ -30,26 +30,26 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class LabelledScores:
     """Of one worker. card_precision: at the first cards of each day, as the Handbook counts."""
 
     average_precision: float
     roc_auc: float
     card_precision: float
-    decisions: dict[str, Decided]
+    decisions: dict[str, LabelledDecisions]
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class LabelledMetrics:
     """labelled: events that both scored and somebody has labelled."""
 
     labelled: int
     frauds: int
-    champion: Worth
-    challenger: Worth
+    champion: LabelledScores
+    challenger: LabelledScores
 
 
-class LabelsOfEvents:
+class EventLabels:
     """Gives labels to scores by their event ids: the last word on each, whenever it was said."""
 
     def __init__(self, known: KnownLabels, *, unlabelled: int) -> None:
@@ -66,7 +66,7 @@ class LabelsOfEvents:
         return labels
 
 
-def truth(events: Events, top: int) -> Truth:
+def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
     """Raises ConfigurationError unless there are labels, of frauds and of others."""
     known = events.labels >= 0
     labelled, frauds = int(known.sum()), int((events.labels == 1).sum())
@@ -80,14 +80,14 @@ def truth(events: Events, top: int) -> Truth:
             f"--labels: {frauds:,} of {labelled:,} labelled events are frauds: precision needs "
             "frauds and others; where only frauds are labelled, say --unlabelled legit"
         )
-    return Truth(
+    return LabelledMetrics(
         labelled,
         frauds,
         *(_worth(events, answers, top) for answers in (events.champion, events.challenger)),
     )
 
 
-def _worth(events: Events, answers: Answers, top: int) -> Worth:
+def _worth(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
     rows = np.flatnonzero(events.labels >= 0)
     labels, scores = events.labels[rows], answers.scores[rows]
     decisions = answers.decisions[rows]
@@ -96,10 +96,10 @@ def _worth(events: Events, answers: Answers, top: int) -> Worth:
     for code in np.unique(decisions).tolist():
         hits = labels[decisions == code]
         found = int(hits.sum())
-        decided[events.decisions[code]] = Decided(
+        decided[events.decisions[code]] = LabelledDecisions(
             len(hits), found, found / len(hits), found / frauds
         )
-    return Worth(
+    return LabelledScores(
         average_precision(labels, scores),
         roc_auc(labels, scores),
         card_precision(labels, scores, events.cards[rows], events.days[rows], top),

@@ -9,7 +9,7 @@ import pyarrow as pa
 Codes = npt.NDArray[np.int32]
 
 
-class Words:
+class CategoryEncoder:
     """Gives each text a number, in the order in which they come; few texts, many rows."""
 
     def __init__(self) -> None:

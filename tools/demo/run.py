@@ -24,8 +24,8 @@ from tools.demo.prepare import (
     simulate_files,
 )
 from tools.demo.screen import history_screen, live_screen, note
-from tools.demo.session import TOPICS, Stage
-from tools.demo.training import Trained, load_frauds, train
+from tools.demo.session import TOPICS, Session
+from tools.demo.training import DemoModel, load_frauds, train
 from tools.demo.watch import Watch
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
@@ -81,7 +81,7 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
                 server.__exit__()
 
 
-def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, Trained]:
+def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, DemoModel]:
     """Events, and a model in ``folder / "model"``."""
     if play.file is not None:
         prepared = own_file(play.file, play.events)
@@ -110,7 +110,7 @@ class _Run:
     kafka: Kafka
     valkey: Valkey
 
-    def play(self, prepared: Prepared, trained: Trained, rate: float | None) -> Verdict:
+    def play(self, prepared: Prepared, trained: DemoModel, rate: float | None) -> Verdict:
         self._load_labels(prepared)
         stage = self._stage()
         if prepared.history is not None:
@@ -132,7 +132,7 @@ class _Run:
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _stage(self) -> Stage:
+    def _stage(self) -> Session:
         """A worker that is ready."""
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
@@ -148,9 +148,9 @@ class _Run:
         worker.wait_ready()
         wire = self.settings.wire
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-        return Stage(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+        return Session(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
 
-    def _play_history(self, stage: Stage, path: Path, events: int) -> None:
+    def _play_history(self, stage: Session, path: Path, events: int) -> None:
         started = time.monotonic()
         note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
         with history_screen() as view:

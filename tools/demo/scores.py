@@ -20,7 +20,7 @@ _PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class DemoScores:
     """N scores. event_ids, decisions: StringArray[N]; scores: float64[N].
 
     partitions, offsets: int64[N], of the input records.
@@ -51,13 +51,13 @@ class ScoreReader:
     def __init__(self) -> None:
         self._decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
 
-    def read(self, messages: Sequence[Message]) -> Scores:
+    def read(self, messages: Sequence[Message]) -> DemoScores:
         """Raises ValueError when a record is no score."""
         decoded = self._decoder.decode([m.value() for m in messages])
         if decoded.errors:
             raise ValueError(f"the output topic holds what is no score: {decoded.errors}")
         values: dict[str, Any] = {path: column.values for path, column in decoded.columns.items()}
-        return Scores(
+        return DemoScores(
             values["event_id"],
             values["decision"],
             values["score"],

@@ -21,7 +21,7 @@ _LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
+class Session:
     """A worker at work, and who watches it. prefix: of each record's value."""
 
     bootstrap: str

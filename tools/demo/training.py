@@ -18,7 +18,7 @@ from features.history.namespace import Namespace
 from features.loading import LabelFile
 from features.loading.label_loader import LabelLoader
 from features.store.protocol import OnlineStore
-from features.tables import Events, FileEvents, build
+from features.tables import EventTable, FileEvents, build
 from models.backend.threads import available_threads
 from models.bundle import write_bundle
 from models.training.fit import fit
@@ -28,14 +28,14 @@ _TABLE = "training.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class DemoModel:
     """events: that the model was trained on. unseen_from: the first row of the file after them."""
 
     events: int
     unseen_from: int
 
 
-def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> Trained:
+def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> DemoModel:
     """Fit a model on some of about the first ``rows`` of a labelled file, as ``folder / "model"``.
 
     Raises ConfigurationError when the file has no labels, or those of one class only.
@@ -64,7 +64,7 @@ def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> Train
     write_bundle(
         folder / "model", booster, name=feature_set.name, version="demo", features=features
     )
-    return Trained(len(fraud), rows + sum(built.refused.values()))
+    return DemoModel(len(fraud), rows + sum(built.refused.values()))
 
 
 def training_rows(
@@ -91,7 +91,7 @@ def load_frauds(
         loader.load(rows.take(np.flatnonzero(rows.fraud)), (), str(path))
 
 
-def _first(source: Iterable[Events], rows: int) -> Iterator[Events]:
+def _first(source: Iterable[EventTable], rows: int) -> Iterator[EventTable]:
     """As much of ``source`` as holds its first ``rows``, in whole pieces."""
     left = rows
     for events in source:

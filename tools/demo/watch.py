@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Message
 
-from tools.demo.scores import ScoreReader, Scores
+from tools.demo.scores import DemoScores, ScoreReader
 from tools.topics.read_to_end import fresh, reader
 
 _RECENT_S = 3.0
@@ -69,7 +69,7 @@ class _SentTimes:
             self._by_partition.setdefault(partition, {})[offset] = m.timestamp()[1]
         self.count += len(messages)
 
-    def pop(self, scores: Scores) -> npt.NDArray[np.float64]:
+    def pop(self, scores: DemoScores) -> npt.NDArray[np.float64]:
         """float64[N] milliseconds since 1970 UTC; NaN for records not seen yet."""
         return np.array(
             [
@@ -159,7 +159,7 @@ class Watch:
         if self._output in by_topic:
             self._take_scores(self._reader.read(by_topic[self._output]), at_ms)
 
-    def _take_scores(self, scores: Scores, at_ms: float) -> None:
+    def _take_scores(self, scores: DemoScores, at_ms: float) -> None:
         n = len(scores.scores)
         self._scores += n
         self._arrivals.append(Arrivals(scores.partitions, scores.offsets, np.full(n, at_ms)))

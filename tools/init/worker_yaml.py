@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tools.init.layout import commented
-from worker.settings.reference import Group, Setting, groups
+from worker.settings.reference import Setting, SettingGroup, groups
 
 _HEAD = """\
 # Where things are and how hard to run. Paths are taken from this file's folder.
@@ -26,7 +26,7 @@ def worker_yaml(guesses: Mapping[str, str]) -> str:
     return _HEAD + "\n".join(line for group in groups() for line in _group(group, guesses)) + "\n"
 
 
-def _group(group: Group, guesses: Mapping[str, str]) -> Iterator[str]:
+def _group(group: SettingGroup, guesses: Mapping[str, str]) -> Iterator[str]:
     if not group.name:
         for setting in group.settings:
             yield f"\n# {_meaning(setting)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.output_file import require_file_or_nothing
 from tools.init.features_yaml import features_yaml, starters
 from tools.init.guess import guess
@@ -61,7 +61,7 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         raise ConfigurationError(
             f"{error.filename}: cannot be written ({error.strerror}); name another folder"
         ) from error
-    features = Document(folder / "features.yaml", content["features.yaml"])
+    features = YamlDocument(folder / "features.yaml", content["features.yaml"])
     return Written(tuple(files), tuple(open_places(features.values)))
 
 

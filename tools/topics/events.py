@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from features.definition import FeatureSet
 from features.tables.event_files import CHUNK_ROWS
-from features.tables.events import Events, as_array, identity_paths
+from features.tables.events import EventTable, as_array, identity_paths
 from features.tables.merge import Merge
 from features.tables.refusal import Refusal
 from models.policy import Rules
@@ -48,7 +48,7 @@ class LogEvents:
         """Of records, at most."""
         return self._log.count()
 
-    def __iter__(self) -> Iterator[Events]:
+    def __iter__(self) -> Iterator[EventTable]:
         """Raises KafkaException and DependencyUnavailableError while a broker or registry is away."""
         merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
         refused: list[Refusal] = []
@@ -89,7 +89,9 @@ class LogEvents:
             for row, error in sorted(errors.items())
         ]
 
-    def _events(self, batch: EventBatch, first: int, refused: list[Refusal], rows: int) -> Events:
+    def _events(
+        self, batch: EventBatch, first: int, refused: list[Refusal], rows: int
+    ) -> EventTable:
         paths = identity_paths(self._feature_set.bindings)
         identity: dict[str, pa.Array] = {path: as_array(batch.columns[path]) for path in paths}
-        return Events(batch, identity, first + np.arange(len(batch)), None, refused, rows)
+        return EventTable(batch, identity, first + np.arange(len(batch)), None, refused, rows)

@@ -16,7 +16,7 @@ from schemas.batch import Records
 from worker.consume.ends import Ends
 from worker.consume.note import Note, log_state_of
 from worker.consume.records import records_of
-from worker.consume.start_offsets import Starts
+from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
 
@@ -65,7 +65,7 @@ class Poller:
         self,
         consumer: Consumer,
         topics: Topics,
-        starts: Callable[[InputTopic], Starts],
+        starts: Callable[[InputTopic], StartOffsets],
         *,
         before_change: Callable[[], None],
         needs_log_state: bool = False,

@@ -32,7 +32,7 @@ class Committed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Starts:
+class StartOffsets:
     """The group's reading of one topic, as the brokers know it.
 
     Args:

@@ -23,7 +23,7 @@ ANEW = "name another store.state, whose histories start empty"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StateSource:
     """The topic that the histories of a state come from, and the group that reads it for them."""
 
     topic: str
@@ -69,7 +69,7 @@ class StateRecord:
     """
 
     key: bytes = field(repr=False)
-    source: Source | None = None
+    source: StateSource | None = None
     histories: Mapping[str, Begun] = field(default_factory=dict)
     labelled: frozenset[str] = frozenset()
 
@@ -91,7 +91,7 @@ class StateRecord:
             raise ValueError(f"a key of {len(key)} bytes")
         histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
         labelled = frozenset(values.pop("labelled", ()))
-        return cls(key, Source(**values) if values else None, histories, labelled)
+        return cls(key, StateSource(**values) if values else None, histories, labelled)
 
     def namespace(self, feature_set: str, state: str) -> Namespace:
         """Where the store keeps the state's histories and labels."""

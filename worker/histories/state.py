@@ -13,7 +13,7 @@ from base.errors import ConfigurationError
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from worker.consume.topics import InputTopic
-from worker.histories.record import ANEW, Begun, Source, StateRecord, change_record, or_new
+from worker.histories.record import ANEW, Begun, StateRecord, StateSource, change_record, or_new
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Claim:
         labelled: entities whose windows count frauds.
     """
 
-    source: Source
+    source: StateSource
     layouts: Mapping[str, str]
     used: frozenset[str] = frozenset()
     accept_topic: bool = False
@@ -108,9 +108,9 @@ def _span(microseconds: int) -> str:
     return str(timedelta(microseconds=microseconds))
 
 
-def source_of(topic: InputTopic, group: str) -> Source:
+def source_of(topic: InputTopic, group: str) -> StateSource:
     """The source of a worker of ``group`` on ``topic``."""
-    return Source(topic.name, topic.topic_id, topic.partitions, group)
+    return StateSource(topic.name, topic.topic_id, topic.partitions, group)
 
 
 def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
@@ -178,7 +178,7 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
         )
 
 
-def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
+def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     """Raises ConfigurationError where a state is of another topic, another size of it or a group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:

@@ -14,19 +14,19 @@ from models.bundle.sums import MAX_FILES
 from worker.settings import WorkerSettings
 
 
-class Named(NamedTuple):
+class ServedFiles(NamedTuple):
     """Marks of a model and a policy: equal as long as nobody has touched them."""
 
     model: Hashable
     policy: Hashable
 
 
-def named_in(settings: WorkerSettings) -> Named:
+def named_in(settings: WorkerSettings) -> ServedFiles:
     """The marks as of now. What cannot be read has one too: reading it says why."""
     location = settings.model.location
     # A bundle that is named itself is not looked at again: bundles never change.
     model = None if location is None else _mark_of_champion(Location(location))
-    return Named(model, _mark_of_file(settings.policy))
+    return ServedFiles(model, _mark_of_file(settings.policy))
 
 
 def _mark_of_champion(location: Location) -> Hashable:

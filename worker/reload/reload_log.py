@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 What = Literal["model", "policy"]
 
 
-class Told:
+class ReloadLog:
     """Tells what serves, what took over and what is refused."""
 
     def __init__(self, feature_set: str) -> None:

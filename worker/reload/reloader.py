@@ -17,8 +17,8 @@ from features.history.watermarks import LogState
 from models.policy import Rules
 from schemas.batch import Records
 from worker.reload.load import LoadedModel, load_model, load_rules
-from worker.reload.named import Named, named_in
-from worker.reload.reload_log import Told, What
+from worker.reload.named import ServedFiles, named_in
+from worker.reload.reload_log import ReloadLog, What
 from worker.schema_sources import fields_read
 from worker.settings import WorkerSettings
 from worker.stages.serving import Serving
@@ -35,7 +35,7 @@ _AGAIN_S = 60.0
 _ANY_FAULT = Exception
 
 
-class Succession:
+class Reloader:
     """The stages of a worker, with the newest model and policy that hold.
 
     Micro-batches and looks may come from two threads: a micro-batch keeps the stages that it
@@ -47,7 +47,7 @@ class Succession:
         settings: WorkerSettings,
         feature_set: FeatureSet,
         stages: Stages,
-        seen: Named,
+        seen: ServedFiles,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +57,7 @@ class Succession:
         self._seen = seen
         self._clock = clock
         self._try_again_at = 0.0
-        self._told = Told(feature_set.fingerprint)
+        self._told = ReloadLog(feature_set.fingerprint)
         # What is named and holds by itself; it serves where both fit each other.
         self._model: LoadedModel | None
         self._rules: Rules | None

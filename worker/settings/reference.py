@@ -43,7 +43,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SettingGroup:
     """The settings of a section; those at the top level have the name ""."""
 
     name: str
@@ -52,18 +52,18 @@ class Group:
     settings: tuple[Setting, ...]
 
 
-def groups() -> tuple[Group, ...]:
+def groups() -> tuple[SettingGroup, ...]:
     """All settings, in the order in which the classes declare them."""
     fields = WorkerSettings.model_fields
     sections = {name: section_of(info.annotation) for name, info in fields.items()}
     top = [_setting(name, fields[name]) for name, section in sections.items() if section is None]
-    found = [Group("", required=True, meaning="", settings=tuple(top))]
+    found = [SettingGroup("", required=True, meaning="", settings=tuple(top))]
     for name, section in sections.items():
         if section is not None:
             meaning = [section.__doc__ or "", fields[name].description or ""]
             settings = (_setting(f"{name}.{key}", f) for key, f in section.model_fields.items())
             found.append(
-                Group(
+                SettingGroup(
                     name,
                     fields[name].is_required(),
                     " ".join(filter(None, meaning)),

@@ -42,7 +42,7 @@ class Numbers(NamedTuple):
     invalid: Mask
 
 
-class Times(NamedTuple):
+class FeastTimes(NamedTuple):
     """micros: int64[N] since 1970, in UTC, 0 where there is none; absent, invalid: bool[N]."""
 
     micros: Longs
@@ -75,7 +75,7 @@ def numbers(found: Sequence[bytes | None]) -> Numbers:
     return Numbers(values, absent, invalid)
 
 
-def timestamps(found: Sequence[bytes | None]) -> Times:
+def timestamps(found: Sequence[bytes | None]) -> FeastTimes:
     """N times, None where the hash lacks the field."""
     rows = len(found)
     absent = np.fromiter((value is None for value in found), np.bool_, rows)
@@ -87,7 +87,7 @@ def timestamps(found: Sequence[bytes | None]) -> Times:
             micros[row] = timestamp(found[row] or b"")
         except MalformedError:
             invalid[row] = True
-    return Times(micros, absent, invalid)
+    return FeastTimes(micros, absent, invalid)
 
 
 def number(message: bytes) -> float:

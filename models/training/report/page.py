@@ -12,7 +12,7 @@ from models.report.document import count, facts, page, section, table, tiles
 from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.report import charts
 from models.training.scored import OutOfFold
-from models.training.search import Tried
+from models.training.search import Trial
 from models.training.told import learned_from
 from models.training.train import Training
 
@@ -180,7 +180,7 @@ def _day_by_day(scored: OutOfFold, lowest: float) -> str:
 
 
 def _tries(training: Training) -> str:
-    best: list[Tried] = []
+    best: list[Trial] = []
     for one in training.tried if training.tried[0].folds else [training.chosen]:
         if all(one.params != other.params for other in best):
             best.append(one)

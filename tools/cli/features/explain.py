@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from features.inspect.explain import Explained, Explanation, Member
+    from features.inspect.explain import ExplainedValue, Explanation, Member
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ def explain(
             print(json.dumps(line))
 
 
-def _lines(explanation: Explanation, feature: Explained) -> Iterator[dict[str, Any]]:
+def _lines(explanation: Explanation, feature: ExplainedValue) -> Iterator[dict[str, Any]]:
     counted = feature.counted
     head: dict[str, Any] = {
         "feature": feature.name,
@@ -124,7 +124,7 @@ def _tables(explanation: Explanation) -> None:
     _show(console, explanation.feature)
 
 
-def _show(console: Console, feature: Explained) -> None:
+def _show(console: Console, feature: ExplainedValue) -> None:
     from rich.table import Table
 
     value = "missing" if feature.value is None else f"{feature.value:.9g}"

@@ -40,7 +40,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON on st
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class Requirements:
     """What a bundle has to fit. features: None where no pipeline says."""
 
     features: Sequence[NamedFeature] | None
@@ -54,19 +54,19 @@ class Demands:
         return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
 
 
-def demands(pipeline: Path | None) -> Demands:
+def demands(pipeline: Path | None) -> Requirements:
     """What the pipeline folder asks of its model; nothing without one."""
     from models.bundle import Limits
 
     if pipeline is None:
-        return Demands(None, "cpu", Limits())
+        return Requirements(None, "cpu", Limits())
     from features.definition import load_feature_set
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)
     model = settings.model
     limits = Limits(model.verify_timeout_s, model.verify_max_bytes)
-    return Demands(load_feature_set(settings.features).features, model.device, limits)
+    return Requirements(load_feature_set(settings.features).features, model.device, limits)
 
 
 def place(given: Path | None, pipeline: Path | None) -> Path | Location:
