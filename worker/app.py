@@ -51,9 +51,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
-    """One pipeline folder, read and held against itself.
+    """A pipeline folder, loaded and checked for consistency.
 
-    named: what was to serve just before `serving` was loaded.
+    Attributes:
+        settings: Settings of ``worker.yaml``.
+        feature_set: Feature set of ``features.yaml``.
+        serving: Model and policy, ready to serve.
+        named: Fingerprints of the model and policy files just before `serving` was loaded.
     """
 
     settings: WorkerSettings
@@ -80,7 +84,11 @@ class Pipeline:
 
 
 def load_pipeline(folder: Path) -> Pipeline:
-    """Raises ConfigurationError naming what in the folder does not hold."""
+    """Load a pipeline folder.
+
+    Raises:
+        ConfigurationError: Something in the folder is invalid; the message names it.
+    """
     settings = load_settings(folder)
     feature_set = load_feature_set(settings.features)
     stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
@@ -120,10 +128,17 @@ def make_stages(
     histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """The stages, wired.
+    """Make the stages of a pipeline, wired to each other.
 
-    histories: of a store that others use as well, None for one that serves this run alone.
-    now_us: gives `scored_at`, microseconds since 1970-01-01 UTC.
+    Args:
+        pipeline: Pipeline whose model and policy serve.
+        decoder: Decoder of the input topic.
+        store: Online store.
+        prefix: Bytes that precede each score.
+        limits: Returns the size limits of the output topics.
+        histories: Histories of a store that others use as well; None for a store that serves this
+            run alone.
+        now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
     feature_set = pipeline.feature_set
     return Stages(
@@ -235,9 +250,10 @@ def _make_loop(
 
 
 def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
-    """What goes before each score, however long the registry is away.
+    """Get the bytes that precede each score, however long the registry is away.
 
-    Raises ConfigurationError where the registry does not have score.avsc, or refuses it.
+    Raises:
+        ConfigurationError: The registry does not have score.avsc, or refuses it.
     """
     prefix = b""
 

@@ -36,7 +36,7 @@ Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
 def client_options(kafka: Kafka) -> dict[str, Any]:
-    """What every client needs to reach the brokers."""
+    """Options that every client needs to reach the brokers."""
     options: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "fraud-worker",
@@ -53,9 +53,11 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
 
 
 def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """A consumer whose offsets are the worker's own business.
+    """Make a consumer that leaves the commit and the choice of offsets to the worker.
 
-    on_error: told, while polling, of what happens to the connections.
+    Args:
+        kafka: Settings of the brokers and the group.
+        on_error: Called while polling, with errors of the connections.
     """
     return _make(
         Consumer,
@@ -143,7 +145,7 @@ def _max_message_bytes(settings: Mapping[str, str]) -> int:
 
 
 def whole_number(value: object) -> int | None:
-    """Read a number that a broker or a user has given; None where it is none."""
+    """Read a whole number that a broker or a user has given; None where it is something else."""
     try:
         return int(str(value))
     except ValueError:

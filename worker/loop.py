@@ -74,8 +74,9 @@ class StageProcess(Protocol):
 class Waits:
     """Bounds of waiting, in seconds.
 
-    settle_s: for the outcome in flight when partitions move. refused_s: for a dead-letter topic
-    that refuses a dead letter.
+    Attributes:
+        settle_s: Longest wait for the outcome in flight when partitions move.
+        refused_s: Longest wait for a dead-letter topic that refuses a dead letter.
     """
 
     settle_s: float

@@ -227,7 +227,7 @@ class Poller:
         self._ends.hurry(self._clock())
 
     def silent(self, seconds: float) -> list[int]:
-        """Partitions of which neither a record nor the end has come for so long since the rewind."""
+        """Partitions that gave neither a record nor their end for so long since the rewind."""
         return [] if self._paused else self._ends.silent(self._clock() - seconds)
 
     def lag(self) -> dict[int, int]:
@@ -245,7 +245,7 @@ class Poller:
         return self._ends.held_up(lag, self._clock())
 
     def brokers_answer(self) -> bool:
-        """Whether the brokers answer within a second."""
+        """Return True if the brokers answer within a second."""
         try:
             self._consumer.list_topics(self._topic, timeout=1.0)
         except KafkaException:

@@ -1,4 +1,4 @@
-"""A micro-batch's way out: its members into the store, then its scores and offsets to Kafka."""
+"""Delivery of a micro-batch: its members to the store, then its scores and offsets to Kafka."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from worker.stages.stages import Processed
 
 @dataclass(frozen=True, slots=True)
 class InFlightBatch:
-    """A micro-batch that is being committed. started: of its processing, on the loop's clock."""
+    """A micro-batch that is being committed.
+
+    Attributes:
+        polled: Records of the micro-batch, as they were polled.
+        answers: Scores and dead letters of these records.
+        started: Start of its processing, in seconds on the loop's clock.
+        outcome: Result of the commit; holds the error if it failed.
+    """
 
     polled: Polled
     answers: Answers

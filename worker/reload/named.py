@@ -1,4 +1,4 @@
-"""What the settings name to serve, by marks that change with it. No model is read here."""
+"""Fingerprints of the model and policy files that the settings name. No model is read here."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from worker.settings import WorkerSettings
 
 
 class ServedFiles(NamedTuple):
-    """Marks of a model and a policy: equal as long as nobody has touched them."""
+    """Fingerprints of a model and a policy, equal as long as nobody has touched the files."""
 
     model: Hashable
     policy: Hashable
 
 
 def named_in(settings: WorkerSettings) -> ServedFiles:
-    """The marks as of now. What cannot be read has one too: reading it says why."""
+    """The fingerprints as of now.
+
+    Files that cannot be read have one too: loading them says why.
+    """
     location = settings.model.location
     # A bundle that is named itself is not looked at again: bundles never change.
     model = None if location is None else _mark_of_champion(Location(location))

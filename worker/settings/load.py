@@ -101,7 +101,7 @@ def _refuse_unknown_environment() -> None:
 
 
 def _explain(document: YamlDocument, error: Mapping[str, Any]) -> str:
-    """One refusal: the place in the file or the environment variable, what was found, what to do."""
+    """Message on one refused setting: place in the file or environment, finding and remedy."""
     location: Location = tuple(error["loc"])
     name = ".".join(str(mask(part)) for part in location)
     variable = _variable_in_use(location)

@@ -16,7 +16,7 @@ ENV_PREFIX = "FRAUD_WORKER_"
 
 
 class Wire(Section):
-    """How records are framed where there is no registry."""
+    """Framing of records where there is no registry, and limits on every record."""
 
     framing: Literal["confluent", "none"] = Field(
         default="confluent",
@@ -127,7 +127,7 @@ class Delivery(Section):
 
 
 class Output(Section):
-    """What a score carries beyond the decision."""
+    """Content of a score beyond the decision."""
 
     carry: list[str] = Field(
         default_factory=list,
@@ -228,12 +228,15 @@ class WorkerSettings(BaseSettings):
 
     @property
     def state_name(self) -> str:
-        """What the histories in the online store are named by."""
+        """The name of the histories in the online store."""
         return (self.store and self.store.state) or self.kafka.group
 
     @property
     def max_lag_s(self) -> float | None:
-        """How far behind real time events may be read; None: as long as the topic keeps them."""
+        """The longest delay behind real time of events that are read, in seconds.
+
+        None: events are read for as long as the topic keeps them.
+        """
         return self.store.max_lag_s if self.store else None
 
     def masked(self) -> dict[str, Any]:
