@@ -1,4 +1,4 @@
-"""worker.yaml, features.yaml and policy.yaml, each for itself and against each other."""
+"""Checks of worker.yaml, features.yaml and policy.yaml, each by itself and against the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.settings import FILE_NAME, WorkerSettings, load_settings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Files:
-    """A pipeline folder as far as it could be read: None for a file that does not hold."""
+    """Contents of a pipeline folder; None for each file that is invalid."""
 
     settings: WorkerSettings | None
     feature_set: FeatureSet | None
@@ -53,7 +53,7 @@ def _settings_in_words(settings: WorkerSettings) -> str:
 
 
 def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
-    """The feature set of the features.yaml at ``path``, where it holds."""
+    """Read the features.yaml at ``path``; the feature set is None where the file is invalid."""
     name = path.name
     try:
         still_open = [*open_places(YamlDocument.read(path).values)]
@@ -75,7 +75,7 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
 
 
 def _read_policy(path: Path, feature_set: FeatureSet | None) -> tuple[Rules | None, list[Finding]]:
-    """The policy, compiled where there is a feature set."""
+    """Read the policy, and compile it where there is a feature set."""
     try:
         policy = load_policy(path)
         rules = None if feature_set is None else Rules(policy, feature_set)

@@ -26,7 +26,7 @@ _DATE = ["%Y-%m-%d"]
 
 
 class Device(StrEnum):
-    """Where trees are grown."""
+    """Device on which trees are grown."""
 
     cpu = "cpu"
     cuda = "cuda"
@@ -174,7 +174,7 @@ def train(
         span=None if before is None else before.span,
     )
     with warnings.catch_warnings():
-        # those of libraries name nothing that the user could change
+        # warnings of libraries name nothing that the user could change
         warnings.simplefilter("ignore")
         trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
@@ -193,7 +193,7 @@ def _train(
 
 
 def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
-    """What was used, what it is worth and where it is, on stderr."""
+    """Report on stderr the data used, the metrics of the model and the paths of the files."""
     from models.training.told import learned_from, warnings_of
 
     worth = trained.chosen.worth
@@ -254,7 +254,7 @@ def _monotone(given: list[str]) -> dict[str, int]:
 
 
 def _days(given: str | None) -> float | None:
-    """Days of a duration; a bare number is days."""
+    """Parse a duration into days; a bare number is days."""
     from base.errors import ConfigurationError
     from features.definition.spec import parse_delay
 

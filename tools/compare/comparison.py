@@ -1,4 +1,4 @@
-"""All that is found out about two workers on one input topic."""
+"""Comparison of two workers on one input topic."""
 
 from __future__ import annotations
 
@@ -24,13 +24,23 @@ from tools.compare.scores import ScoreCategories
 from tools.compare.side import ScoreLog
 
 if TYPE_CHECKING:
-    # What it is measured with takes a second to import, and only labels need it.
+    # The metrics' library takes a second to import, and only labels need it.
     from tools.compare.truth import LabelledMetrics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OfSide:
-    """One worker. alone: what only this one scored; seen: whether dead letters could be looked at."""
+    """One worker's side of a comparison.
+
+    Attributes:
+        topic: Output topic.
+        default: Default decision of the worker's policy.
+        alone: Events that only this worker scored.
+        repeated: Number of scores beyond the first of each event.
+        dead_letters_of_the_other_seen: False where the other's dead letters could not be read.
+        answers: Scores and decisions on the events that both workers scored.
+        alerts: Rate of decisions other than the default.
+    """
 
     topic: str
     default: str
@@ -52,7 +62,17 @@ class OfSide:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """truth: None where nobody gave labels."""
+    """Result of a comparison.
+
+    Attributes:
+        events: Events that both workers scored.
+        champion: The champion's side.
+        challenger: The challenger's side.
+        agreement: Agreement of the decisions.
+        shift: Differences of the scores.
+        top: Overlap of each day's first cards.
+        truth: Metrics on labelled events; None without labels.
+    """
 
     events: ComparedEvents
     champion: OfSide
@@ -67,7 +87,7 @@ class Comparison:
         return {"champion": self.champion, "challenger": self.challenger}
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Convert the comparison to plain data for JSON."""
         times = self.events.times
         return {
             "both": len(self.events),
@@ -84,9 +104,16 @@ class Comparison:
 def compare(
     champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories, top: int
 ) -> Comparison:
-    """Join both and measure, without labels. top: cards a day.
+    """Join both workers' scores and measure their differences, without labels.
 
-    Raises ConfigurationError where there is nothing to compare.
+    Args:
+        champion: Scores of the champion.
+        challenger: Scores of the challenger.
+        vocabulary: Categories of the codes in both.
+        top: Number of cards a day in the overlap of first cards.
+
+    Raises:
+        ConfigurationError: There are no events to compare.
     """
     joined = join(champion, challenger, vocabulary)
     events = events_of(champion, challenger, joined, vocabulary)

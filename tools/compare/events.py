@@ -1,4 +1,4 @@
-"""Events that both workers scored, as columns side by side."""
+"""Columns of the events that both workers scored."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkerAnswers:
-    """What one worker answered to N events.
+    """Scores and decisions of one worker on N events.
 
-    scores: float64[N]; decisions: int32[N]; alerts: bool[N], decisions other than the default;
-    made: by how many scores each maker has, most first.
+    Attributes:
+        scores: float64[N].
+        decisions: int32[N], codes of the decisions.
+        alerts: bool[N], True for decisions other than the default.
+        made: Number of scores by provenance, largest first.
     """
 
     scores: npt.NDArray[np.float64]
@@ -33,11 +36,16 @@ class WorkerAnswers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedEvents:
-    """N events in order of position.
+    """Columns of N events that both workers scored, in order of position.
 
-    times: int64[N], microseconds since 1970-01-01 UTC; days: int64[N], since 1970 in UTC; cards:
-    int64[N], numbers from 0; labels: int8[N], -1 where nobody has said.
-    decisions: the names of the decisions' numbers.
+    Attributes:
+        times: int64[N], event times in microseconds since 1970-01-01 UTC.
+        days: int64[N], days since 1970-01-01 UTC.
+        cards: int64[N], numbers of the cards from 0.
+        labels: int8[N], 1 for a fraud, 0 for none, -1 where the label is unknown.
+        decisions: Name of each decision code.
+        champion: The champion's scores and decisions.
+        challenger: The challenger's scores and decisions.
     """
 
     times: Longs
@@ -55,7 +63,7 @@ class ComparedEvents:
 def events_of(
     champion: ScoreLog, challenger: ScoreLog, joined: Joined, vocabulary: ScoreCategories
 ) -> ComparedEvents:
-    """The columns of the joined rows."""
+    """Columns of the joined rows."""
     rows, own = joined.champion, champion.scores
     times = own.times[rows]
     return ComparedEvents(

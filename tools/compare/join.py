@@ -1,4 +1,4 @@
-"""Champion and challenger, joined by the position of the event."""
+"""Join of champion and challenger by the position of the event."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _NONE: Longs = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """Events that one worker scored and the other did not.
+    """Counts of events that one worker scored and the other did not.
 
-    dead_lettered: by the other. before, after: outside of what the other has scored of the
-    partition, or of a partition of which it has scored nothing (before); it began later, or is
-    not there yet. missing: neither; nobody knows why.
+    Attributes:
+        dead_lettered: Events that are dead letters of the other.
+        before: Events before the other's first score of the partition, or of a partition of which
+            the other has scored nothing: it began later.
+        after: Events after the other's last score of the partition: it has not come so far.
+        missing: All other events, missing for an unknown reason.
     """
 
     dead_lettered: int
@@ -37,7 +40,14 @@ class Unmatched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """champion, challenger: intp[N], the rows of N events that both scored, in order."""
+    """Rows of N events that both workers scored, and counts of the events that only one scored.
+
+    Attributes:
+        champion: intp[N], rows of the champion's scores, in order.
+        challenger: intp[N], rows of the challenger's scores of the same events.
+        only_champion: Events that only the champion scored.
+        only_challenger: Events that only the challenger scored.
+    """
 
     champion: Rows
     challenger: Rows
@@ -46,7 +56,11 @@ class Joined:
 
 
 def join(champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories) -> Joined:
-    """Raises ConfigurationError where there is nothing in common, or positions are of other events."""
+    """Join the scores of both workers by the position of the event.
+
+    Raises:
+        ConfigurationError: No event has both scores, or one position names two different events.
+    """
     own, other = (dict(_offsets(side, vocabulary)) for side in (champion, challenger))
     _require_one_input(champion, challenger, own, other)
     left, right = [], []
@@ -72,7 +86,7 @@ def join(champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories) 
 def _offsets(
     side: ScoreLog, vocabulary: ScoreCategories
 ) -> Iterator[tuple[Place, tuple[int, Longs]]]:
-    """Each place with its first row and the offsets from there."""
+    """Yield each topic and partition with its first row and its offsets."""
     topics = vocabulary.topics.texts
     for (topic, partition), rows in side.scores.stretches():
         yield (topics[topic], partition), (rows.start, side.scores.offsets[rows])

@@ -1,4 +1,4 @@
-"""Two pipelines' topics, read to where they end as reading begins."""
+"""Reading of two pipelines' topics, each up to its end when reading begins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedPipeline:
-    """What of a pipeline folder is needed to read its scores."""
+    """Parts of a pipeline folder that are needed to read its scores."""
 
     folder: Path
     settings: WorkerSettings
@@ -28,13 +28,13 @@ class ComparedPipeline:
 
     @classmethod
     def load(cls, folder: Path) -> ComparedPipeline:
-        """Raises ConfigurationError for settings or a policy that do not hold."""
+        """Read settings and policy. Raises ConfigurationError where they are invalid."""
         settings = load_settings(folder)
         return cls(folder, settings, load_policy(settings.policy))
 
 
 def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> None:
-    """Raises ConfigurationError unless both read one topic and write to two."""
+    """Raise ConfigurationError unless both pipelines read one topic and write to two."""
     own, other = champion.settings.kafka, challenger.settings.kafka
     if own.input_topic != other.input_topic:
         raise ConfigurationError(
@@ -50,15 +50,21 @@ def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> Non
 
 
 class Reading:
-    """The topics of both, opened at one moment; a context manager."""
+    """Topics of both pipelines, opened at one moment; a context manager."""
 
     def __init__(
         self, champion: ComparedPipeline, challenger: ComparedPipeline, note: Note
     ) -> None:
-        """note: told of dead letters that cannot be seen.
+        """Open the topics.
 
-        Raises ConfigurationError for an output topic that is not there, DependencyUnavailableError
-        while brokers do not answer.
+        Args:
+            champion: The champion's pipeline.
+            challenger: The challenger's pipeline.
+            note: Function that takes a message about dead letters that cannot be read.
+
+        Raises:
+            ConfigurationError: An output topic does not exist.
+            DependencyUnavailableError: The brokers do not answer.
         """
         self._pipelines = (champion, challenger)
         self._note = note
@@ -80,9 +86,15 @@ class Reading:
     def sides(
         self, period: Period, labels_of: LabelsOf | None, advance: Callable[[int, int], None]
     ) -> tuple[ScoreLog, ScoreLog]:
-        """Champion and challenger. labels_of: for the champion's scores; advance: done, of how many.
+        """Read the scores of the champion and of the challenger.
 
-        Raises ConfigurationError for a topic with no scores, or with what is none.
+        Args:
+            period: Event times of the scores to keep.
+            labels_of: Function that labels the champion's scores; None for no labels.
+            advance: Function that takes the number of records read and the total.
+
+        Raises:
+            ConfigurationError: A topic has no scores, or a record that is no score.
         """
         total = sum(log.count() for log in self._logs)
         done, sides = 0, []
@@ -97,7 +109,7 @@ class Reading:
                 letters = self._read_letters(index)
             topic = pipeline.settings.kafka.output_topic
             sides.append(reader.side(topic, pipeline.policy.default, letters))
-        # Of the offsets some are marks of transactions.
+        # Some offsets are transaction markers, so fewer records than the total were read.
         advance(total, total)
         return sides[0], sides[1]
 

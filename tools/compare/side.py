@@ -1,4 +1,4 @@
-"""What one worker has written, read back from its topics."""
+"""Reading of one worker's scores and dead letters from its topics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.stages.dead_letter import HEADER_PREFIX
 Place = tuple[str, int]
 """Topic and partition of an event."""
 LabelsOf = Callable[[pa.StringArray, Longs], npt.NDArray[np.int8]]
-"""Gives int8[N], as in `ScoreColumns`, of event ids StringArray[N] and times int64[N]."""
+"""Function from event ids StringArray[N] and times int64[N] to labels, as in `ScoreColumns`."""
 
 _PATHS = (
     "event_id",
@@ -42,16 +42,16 @@ _PATHS = (
     "source.partition",
     "source.offset",
 )
-# The same in every run: cards of one score are ranked by their hashes.
+# A fixed hash key, so that cards with equal scores are ranked alike in every run.
 _KEY = bytes(KEY_BYTES)
-# Of a score: beyond what any topic takes, so that none is refused for its size.
+# Limits of one score, above what any topic accepts, so that none is refused for its size.
 _MOST_BYTES = 2**30
 _MOST_ITEMS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """Offsets of one partition: the first and the last that a worker has scored."""
+    """First and last offset of one partition that a worker has scored."""
 
     first: int
     last: int
@@ -59,12 +59,16 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreLog:
-    """One worker's part.
+    """Scores and dead letters of one worker.
 
-    topic: of its scores. default: its policy's decision below every band. scores: those of the
-    period, in order, one for each position. spans: of all its scores. letters: offsets int64[K]
-    rising, of records that became dead letters; None where that cannot be seen. repeated: how many
-    scores there were beyond one for each position, as at-least-once delivery brings them.
+    Attributes:
+        topic: Output topic.
+        default: The policy's decision for scores below every band.
+        scores: Scores of the period, in order of position, one for each position.
+        spans: Range of all scored offsets, by topic and partition.
+        letters: int64[K], rising offsets of the records that became dead letters, by topic and
+            partition; None where dead letters cannot be read.
+        repeated: Number of scores beyond one for each position; at-least-once delivery writes such.
     """
 
     topic: str
@@ -77,14 +81,19 @@ class ScoreLog:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Event times that count, in microseconds since 1970-01-01 UTC: from ``begin``, before ``end``."""
+    """Range of event times to compare, in microseconds since 1970-01-01 UTC.
+
+    Attributes:
+        begin: First time of the range.
+        end: End of the range, exclusive.
+    """
 
     begin: int = np.iinfo(np.int64).min
     end: int = np.iinfo(np.int64).max
 
 
 class ScoreLogReader:
-    """Turns records of an output topic into `ScoreColumns`."""
+    """Decoder of the records of an output topic into `ScoreColumns`."""
 
     def __init__(
         self,
@@ -93,7 +102,14 @@ class ScoreLogReader:
         period: Period,
         labels_of: LabelsOf | None,
     ) -> None:
-        """labels_of: None where nobody asks for labels."""
+        """Prepare the decoder.
+
+        Args:
+            settings: The settings of the worker.
+            vocabulary: Categories, which grow with the scores.
+            period: Event times of the scores to keep.
+            labels_of: Function that labels the scores; None for no labels.
+        """
         self._decoder = Decoder(
             _schemas(settings), score_schema(), _PATHS, _MOST_BYTES, _MOST_ITEMS
         )
@@ -103,7 +119,7 @@ class ScoreLogReader:
         self._spans: dict[Place, OffsetRange] = {}
 
     def add(self, records: Records) -> None:
-        """Raises ConfigurationError for a record that is no score."""
+        """Decode records. Raises ConfigurationError for a record that is no score."""
         decoded = self._decoder.decode(records.values, records.headers)
         for row, error in decoded.errors.items():
             raise ConfigurationError(
@@ -119,9 +135,15 @@ class ScoreLogReader:
         self._parts.append(scores if kept.all() else scores.take(kept))
 
     def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> ScoreLog:
-        """Of all records that were added.
+        """Scores of all records that were added.
 
-        Raises ConfigurationError where none of them is of the period.
+        Args:
+            topic: Output topic.
+            default: The policy's decision for scores below every band.
+            letters: Offsets of dead letters; None where they cannot be read.
+
+        Raises:
+            ConfigurationError: None of the scores is of the period.
         """
         if not any(map(len, self._parts)):
             found = "of these days" if self._spans else "at all"
@@ -163,7 +185,7 @@ class ScoreLogReader:
 
 
 def read_letters(log: TopicLog) -> dict[Place, Longs]:
-    """The positions of records that became dead letters."""
+    """Read the positions of the records that became dead letters."""
     found: dict[Place, set[int]] = {}
     wanted = [HEADER_PREFIX + name for name in ("topic", "partition", "offset")]
     for records in log:
@@ -192,7 +214,7 @@ def _schemas(settings: WorkerSettings) -> SchemaSource:
 
 @dataclass(frozen=True, slots=True)
 class _OwnSchema:
-    """score.avsc for every id: an output topic holds nothing else."""
+    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
 
     framed: bool
     schema: Type

@@ -1,4 +1,4 @@
-"""What two workers' answers are worth, where labels say what the events were."""
+"""Metrics of two workers' scores and decisions on labelled events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from tools.compare.scores import Longs
 
 @dataclass(frozen=True, slots=True)
 class LabelledDecisions:
-    """Labelled events with one decision, and the frauds among them.
+    """Counts and metrics of the labelled events with one decision.
 
-    precision: frauds by events. recall: by all frauds.
+    Attributes:
+        events: Number of events.
+        frauds: Number of frauds among them.
+        precision: Frauds divided by events.
+        recall: Frauds divided by all labelled frauds.
     """
 
     events: int
@@ -31,7 +35,14 @@ class LabelledDecisions:
 
 @dataclass(frozen=True, slots=True)
 class LabelledScores:
-    """Of one worker. card_precision: at the first cards of each day, as the Handbook counts."""
+    """Metrics of one worker's scores on labelled events.
+
+    Attributes:
+        average_precision: Average precision.
+        roc_auc: Area under the ROC curve.
+        card_precision: Precision at the first cards of each day, as the Handbook defines it.
+        decisions: Metrics by decision.
+    """
 
     average_precision: float
     roc_auc: float
@@ -41,7 +52,14 @@ class LabelledScores:
 
 @dataclass(frozen=True, slots=True)
 class LabelledMetrics:
-    """labelled: events that both scored and somebody has labelled."""
+    """Metrics of both workers on labelled events.
+
+    Attributes:
+        labelled: Number of labelled events that both workers scored.
+        frauds: Number of frauds among them.
+        champion: Metrics of the champion.
+        challenger: Metrics of the challenger.
+    """
 
     labelled: int
     frauds: int
@@ -50,10 +68,15 @@ class LabelledMetrics:
 
 
 class EventLabels:
-    """Gives labels to scores by their event ids: the last word on each, whenever it was said."""
+    """Labels of scores by event id; the last label of an event counts, whatever its time."""
 
     def __init__(self, known: KnownLabels, *, unlabelled: int) -> None:
-        """unlabelled: what those are that nobody has labelled, -1 (not known) or 0 (no frauds)."""
+        """Prepare the labels.
+
+        Args:
+            known: All labels.
+            unlabelled: Label of events without one: -1 (unknown) or 0 (no fraud).
+        """
         self._known, self._unlabelled = known, np.int8(unlabelled)
 
     def __call__(self, event_id: pa.StringArray, event_time: Longs) -> npt.NDArray[np.int8]:
@@ -67,7 +90,15 @@ class EventLabels:
 
 
 def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
-    """Raises ConfigurationError unless there are labels, of frauds and of others."""
+    """Measure both workers on labelled events.
+
+    Args:
+        events: Events that both workers scored.
+        top: Number of cards a day for the card precision.
+
+    Raises:
+        ConfigurationError: There are no labels, or only frauds, or no frauds.
+    """
     known = events.labels >= 0
     labelled, frauds = int(known.sum()), int((events.labels == 1).sum())
     if not labelled:

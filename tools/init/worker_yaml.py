@@ -1,4 +1,4 @@
-"""A first worker.yaml: every setting with its meaning, from the settings' own descriptions."""
+"""Draft of worker.yaml: every setting with its meaning, from the settings' own descriptions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ _HEAD = """\
 # FRAUD_WORKER_KAFKA__GROUP there.
 """
 _NOTHING = ("", "[]", "{}")
-# Of settings that exclude each other, those that are set.
+# The settings to write as set, among those that exclude each other.
 _CHOSEN = ("model.bundle",)
 
 
 def worker_yaml(guesses: Mapping[str, str]) -> str:
-    """The text of the file.
+    """Text of the file.
 
-    guesses: values as YAML writes them, by setting. What else must be set takes its example.
+    Args:
+        guesses: Values in YAML notation, by setting. Any other setting that must be set gets its
+            example.
     """
     return _HEAD + "\n".join(line for group in groups() for line in _group(group, guesses)) + "\n"
 

@@ -138,7 +138,7 @@ def _show(console: Console, feature: ExplainedValue) -> None:
             f"{_iso(counted.until)}"
         )
         rows = [_row(member) for member in counted.members]
-        # What no event of this window has is not worth a column.
+        # A field that no event of this window has gets no column.
         names = [n for n in rows[0] if any(row[n] is not None for row in rows)] if rows else []
         table = Table(*names)
         for row in rows:

@@ -152,7 +152,7 @@ def _micros(day: datetime) -> int:
 
 
 def _require_drawable(out: Path | None) -> None:
-    """Raises ConfigurationError for a page that could not be written after all the reading."""
+    """Raise ConfigurationError, before topics are read, for a report that could not be written."""
     from base.errors import ConfigurationError
     from features.output_file import require_file_or_nothing
 

@@ -36,7 +36,7 @@ def show(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A bundle of a location: its manifest, or why there is none."""
+    """Bundle of a location: its manifest, or the reason why the manifest cannot be read."""
 
     name: str
     mark: str
