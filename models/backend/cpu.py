@@ -60,7 +60,7 @@ class CpuBackend:
 
     @cached_property
     def _shap(self) -> tuple[TreeShap | None, np.float32]:
-        """The fast way and the bias; None for trees that it does not take or does not get right."""
+        """Table-based TreeSHAP and the bias; None for trees that it refuses or gets wrong."""
         known = self._contributions_by_xgboost(self._samples)
         bias: np.float32 = known[0, -1]
         try:

@@ -20,7 +20,7 @@ _MARGINS: Final = {
 
 
 def why_refused(objective: str) -> str:
-    """The reason why the logistic of a model's margin is no probability; "" where it is one."""
+    """Reason why the logistic of the margin is no probability; "" for an accepted objective."""
     if objective in ACCEPTED:
         return ""
     prefixes = sorted(filter(objective.startswith, _MARGINS), key=len)
