@@ -25,7 +25,7 @@ _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _SATURATED = 700.0
-# Beyond either end: a million margins far.
+# Beyond either end, as far as a million units of margin.
 _DOUBLINGS = 20
 _FAR = 1e6
 _OPEN = np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0)

@@ -71,7 +71,7 @@ class CpuBackend:
         return (shap if same else None), bias
 
     def _contributions_by_xgboost(self, matrix: Matrix) -> Contributions:
-        # Not in place: XGBoost explains a DMatrix only.
+        # inplace_predict has no contributions: XGBoost computes them for a DMatrix only.
         contributions: Contributions = self._booster.predict(
             xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
         )
