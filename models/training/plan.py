@@ -205,8 +205,7 @@ class Asked:
             f"--features: a fold before {_day(self.until)} needs {total} days ({train:g} to train "
             f"on, {self.delay:g} until labels are known, {assess} to assess), and "
             f"{self.table.path} has {max(0.0, there):.3g} days before it, from "
-            f"{_day(self.first)} on; "
-            + ", or ".join(remedies)
+            f"{_day(self.first)} on; " + ", or ".join(remedies)
         )
 
     def _shorter_delay(self, train: float, assess: int) -> str | None:
