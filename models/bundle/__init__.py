@@ -1,4 +1,4 @@
-"""Model bundles: a folder with a model, its manifest, the proof of its margins, and their sums."""
+"""Model bundles: folders with a model, its manifest, golden vectors with margins, and checksums."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The decisions of a policy over all its segments, from the least severe to the most.
+"""Order of a policy's decisions over all its segments, from the least severe to the most.
 
-A higher band is more severe than a lower one, and every band more than the default. Segments may
-leave it open which of two decisions is the more severe, but may not contradict each other.
-`decisions` in the file closes what they leave open.
+A higher band is more severe than a lower one, and every band is more severe than the default.
+Segments may leave it open which of two decisions is more severe, but may not contradict each
+other. `decisions` in the file settles what they leave open.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def decisions_of(
 
 
 class _Lesser:
-    """For each decision, all that the segments so far say are less severe."""
+    """The less severe decisions of each decision, by the segments added so far."""
 
     def __init__(self, default: str) -> None:
         self._default = default

@@ -1,4 +1,4 @@
-"""Training: chosen on earlier folds, calibrated on them, fitted on the days that they chose."""
+"""Train a model: earlier folds choose days and parameters, calibrate, and assess; then fit it."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ Advance = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """How to train.
+    """Options of a training.
 
     Attributes:
-        seed: Of the samples, the search and the models.
-        tries: Parameter sets to search through.
-        forest: Trees that each round grows side by side, each of a sample of its own; None for
-            those of the recipe.
-        params: What all have.
-        chosen: No search: these parameters and rounds, on the plan's first span.
-        missing: A feature of this value is missing, as one that is NaN.
+        seed: Random seed of the samples, the search and the models.
+        tries: Number of parameter sets to search through.
+        forest: Trees that each round grows side by side, each on a sample of its own; None for the
+            recipe's number.
+        params: Parameters that all trials share.
+        chosen: Parameters and rounds to use without a search, on the plan's first span; None to
+            search.
+        missing: Value of a feature that stands for a missing one, besides NaN.
         monotone: +1 or -1 by feature.
-        device: Where trees are grown.
-        threads: Of the last fit; in the search so many fits at a time.
-        search_rows: Rows of each fold that parameters are tried on, at most.
-        fit_rows: Rows that the model and those of the folds are fitted on, at most.
+        device: Device on which trees are grown.
+        threads: Threads of the last fit; in the search the number of parallel fits.
+        search_rows: Largest number of rows of each fold that the search uses.
+        fit_rows: Largest number of rows that the model and those of the folds are fitted on.
     """
 
     seed: int = 0
@@ -65,29 +66,29 @@ class TrainingOptions:
 
     @property
     def workers(self) -> int:
-        """Fits at a time."""
+        """Number of parallel fits."""
         return 1 if self.device == "cuda" else self.threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A model and how it came about.
+    """A model and its training.
 
     Attributes:
-        plan: What was asked for.
+        plan: The plan that was followed.
         span: The days that were chosen.
-        spans: What they were chosen from, in the order of the plan; empty where none was.
+        spans: Spans that were tried, in the order of the plan; empty where there was no choice.
         booster: The model.
-        gains: By feature, what its splits took from the loss.
-        begins: When the assessed days of each fold of `chosen` begin.
-        calibration: Of its margins.
-        chosen: Its parameters and rounds.
-        tried: Best first; one that was given, alone.
+        gains: Reduction of the loss by the splits on each feature, by name.
+        begins: Begin of the assessed days of each fold of `chosen`, in microseconds since 1970 UTC.
+        calibration: Calibration of the model's margins.
+        chosen: Parameters and rounds of the model.
+        tried: Trials, best first; only the given one where there was no search.
         out_of_fold: Assessed events of the earlier folds.
-        sample: The rows that it was fitted on.
-        available: How many rows its days have.
-        trained: For its manifest.
-        missing: As it was wished.
+        sample: Rows that the model was fitted on.
+        available: Number of labelled rows of its days.
+        trained: Record for the manifest.
+        missing: Value that stands for a missing one, as in the options.
     """
 
     plan: Plan
@@ -114,10 +115,18 @@ def train(
     unlabelled_legit: bool = False,
     advance: Advance = lambda _what, _done, _of: None,
 ) -> Training:
-    """advance: told what is done, how much of it, of how much.
+    """Train a model.
 
-    Raises ConfigurationError where the days hold too little to learn from, and where there is no
-    GPU to train on: XGBoost would take the CPU, with a warning.
+    Args:
+        table: The training table.
+        plan: The plan.
+        wishes: The options.
+        unlabelled_legit: Events without a label count as no fraud; otherwise they are left out.
+        advance: Called with the name of a step, the parts of it that are done, and their total.
+
+    Raises:
+        ConfigurationError: where the days hold too little to learn from, and where there is no GPU
+            to train on: XGBoost would take the CPU, with a warning.
     """
     if wishes.device == "cuda":
         require_cuda()
@@ -166,7 +175,7 @@ def _choose_way(
     wishes: TrainingOptions,
     advance: Advance,
 ) -> tuple[Way, list[TriedSpan]]:
-    """The span whose recipe's first parameters do best on the earlier folds."""
+    """Choose the span whose recipe's first parameters do best on the earlier folds."""
     offered = ways(folds)
     if wishes.chosen is not None or len(offered) == 1:
         return offered[0], []
@@ -228,7 +237,7 @@ def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
 
 
 def _fixed(table: TrainingTable, wishes: TrainingOptions) -> dict[str, Any]:
-    """The parameters that are not searched for."""
+    """Parameters that are not searched for."""
     names = [feature.name for feature in table.features]
     unknown = sorted(wishes.monotone.keys() - set(names))
     if unknown:
@@ -274,7 +283,10 @@ def _tried(
 def _training_rows(
     events: LabelledEvents, plan: Plan, span: Span
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int8]]:
-    """All rows of the training period whose labels are known when the model goes to work."""
+    """All rows of the training days whose labels are known when the model goes to work.
+
+    Their labels are returned with them.
+    """
     known = events.labels_known(plan.begin)
     rows = events.between(plan.train_from(span), plan.train_until)
     rows = rows[known[rows] != UNKNOWN]
@@ -282,8 +294,8 @@ def _training_rows(
     if not 0 < labels.sum() < len(labels):
         raise ConfigurationError(
             f"--features: {int(labels.sum())} of {len(labels):,} labelled events of {span} "
-            "are frauds; a model needs both kinds: train on more days. Where only frauds are labelled, "
-            "give --unlabelled legit"
+            "are frauds; a model needs both kinds: train on more days. Where only frauds are "
+            "labelled, give --unlabelled legit"
         )
     return rows, labels
 
@@ -302,7 +314,7 @@ def _with_worth(
 
 
 def _learned_from(span: Span, fitted: Sample) -> dict[str, Any]:
-    """What of a manifest's parameters is none of XGBoost's; `like` takes the span."""
+    """Entries of the manifest's parameters that are not XGBoost's; `like` reads the span."""
     return {
         "days": span.days,
         "half_life": span.half_life,

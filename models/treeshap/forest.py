@@ -1,4 +1,4 @@
-"""The trees of a booster, and every node's way down from its root."""
+"""Trees of a booster, and the path from the root to each node."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.bundle.trees import Bools, Ints, Trees
 
 
 def trees_of(booster: xgb.Booster) -> Trees:
-    """Those of a booster of regression trees that split by thresholds; ValueError for others."""
-    # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
+    """Trees of a booster of regression trees that split by thresholds; ValueError for others."""
+    # Parsed in Python, so that a thread that serves meanwhile gets its turn.
     content = bytes(booster.save_raw(raw_format="ubj"))
     try:
         return ModelDocument(content, "the booster").trees()
@@ -24,10 +24,13 @@ def trees_of(booster: xgb.Booster) -> Trees:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodePaths:
-    """The way to each node. D is the most splits on any, and at least 1.
+    """Paths from the roots to all N nodes. D is the largest number of splits on a path, at least 1.
 
-    levels: the nodes by depth. depth: int64[N], -1 where no way leads. above: int64[N, D], the
-    splits above a node from the root down, -1 behind the last. went_left: bool[N, D].
+    Attributes:
+        levels: The nodes by depth.
+        depth: int64[N], splits above each node; -1 for a node that no path reaches.
+        above: int64[N, D], splits above each node, from the root down; -1 after the last.
+        went_left: bool[N, D], True where the path goes left at that split.
     """
 
     levels: list[Ints]
@@ -37,7 +40,7 @@ class NodePaths:
 
 
 def ways(trees: Trees, most: int) -> NodePaths | None:
-    """The way to every node; None where one has more than ``most`` splits."""
+    """Paths to all nodes; None where a path has more than ``most`` splits."""
     levels = _levels(trees, most)
     if levels is None:
         return None

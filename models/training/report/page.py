@@ -1,4 +1,4 @@
-"""The page: what was trained, what it is worth, and what thresholds would bring."""
+"""Page of the training report: the training, its quality, and the effects of thresholds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from models.training.told import learned_from
 from models.training.train import Training
 
 BUDGETS = (5, 10, 20, 50, 100, 200, 500)
-"""Cards a day that the table of thresholds has a row for."""
+"""Cards a day for which the table of thresholds has a row."""
 _SHOWN_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the report is about. review_cost: minor units; scale: their digits.
+    """Facts for the report that the training does not have.
 
-    bands: thresholds by decision of the suggested policy.
+    Attributes:
+        name: Name of the bundle.
+        version: Version of the bundle.
+        table: Name of the training table.
+        card: Column that identifies the card.
+        review_cost: Minor units for a review.
+        scale: Decimal digits of the minor units.
+        bands: Thresholds of the suggested policy, by decision.
     """
 
     name: str
@@ -38,7 +45,7 @@ class Subject:
 
 
 def write_report(training: Training, subject: Subject) -> str:
-    """The page as one HTML text; it refers to nothing outside."""
+    """The page as one HTML text; it refers to nothing outside itself."""
     sections = [
         _head(training, subject),
         _tiles(training),
@@ -85,7 +92,7 @@ def _tiles(training: Training) -> str:
 
 
 def _thresholds(training: Training, subject: Subject) -> str:
-    """A row for each budget, and one for each band, marked."""
+    """Table of thresholds: a row for each budget, and a marked row for each band."""
     scored = training.out_of_fold
     rows = {a.threshold: a for a in alerts_by_budget(scored, BUDGETS, subject.review_cost)}
     for threshold in subject.bands.values():
