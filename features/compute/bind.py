@@ -158,7 +158,7 @@ def _bound(
     if values.dtype == np.int64:
         beyond = (values > largest) | (values < -largest)
     else:
-        # What is not finite is missing, in windows as in other features.
+        # A value that is not finite is missing, in windows as in other features.
         with np.errstate(over="ignore"):
             beyond = np.isfinite(values) & (np.abs(values) * 10.0**digits > largest)
     code = ErrorCode.AMOUNT_OVERFLOW if is_amount else ErrorCode.VALUE_OUT_OF_RANGE

@@ -67,7 +67,7 @@ def compile_condition(
     term = compiled.term
     if term.sort is not Sort.BOOLEAN:
         raise ExpressionError(0, f"a condition is needed here, not {term.sort.value}: write x != 0")
-    # A feature may be called like the field that it is; the field is meant then.
+    # A feature may have the name of a field; the name then means the field.
     of_features = compiled.names - fields.keys()
     columns = {name: i for i, name in enumerate(features) if name in of_features}
     return Condition(compiled.names & fields.keys(), frozenset(columns), columns, term.evaluate)

@@ -92,7 +92,7 @@ class Enriching:
         found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
         looked_up = lookups.looked_up(found)
         frame.lookups = looked_up.values
-        # Division by zero, overflow and the like have a meaning here: missing.
+        # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)

@@ -73,6 +73,6 @@ def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    # One NaN for all: the sign of a computed one depends on the processor and on the row's place.
+    # The same NaN for all: a computed NaN's sign depends on the processor and the row's place.
     np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

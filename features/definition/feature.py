@@ -104,7 +104,7 @@ class FeatureCompiler:
             try:
                 self._features[spec.name] = self._feature(spec, ("features", index))
             except ConfigurationError as error:
-                # What names a feature that does not hold cannot be judged.
+                # An entry that names an invalid feature cannot be checked.
                 if not refused & _words(spec):
                     refusals.append(str(error))
                 refused.add(spec.name)

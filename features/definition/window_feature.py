@@ -294,6 +294,6 @@ def _scaled(
 def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
     found = names(text.values, frame.key).view(np.int64)
-    # A name of the very bits that stand for a missing one gives way.
+    # A hash with the bits of MISSING is changed.
     found = np.where(found == MISSING, MISSING + 1, found)
     return np.where(text.valid, found, MISSING)

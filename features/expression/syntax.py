@@ -90,8 +90,8 @@ class Source:
         return starts[min(number, len(starts)) - 1]
 
 
-# Quoted texts come first, so that what they hold is neither a comment nor a line break. A quote that
-# nothing closes takes the rest along, for the parser to refuse.
+# Quoted texts come first, so that nothing in them is taken for a comment or a line break. A quote
+# that is never closed matches the rest of the text, and the parser refuses it.
 _PARTS = re.compile(
     r"""(?P<quoted> ('''|\"\"\").*?\2 | '(?:\\.|[^'\\\n\r])*' | "(?:\\.|[^"\\\n\r])*" | ['"].*)
     | (?P<comment> \#)

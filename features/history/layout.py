@@ -23,7 +23,7 @@ MISSING = np.iinfo(np.int64).min
 
 
 class Keeps(StrEnum):
-    """Kinds of a kept column: a whole number, the 64-bit hash of a text, the result of a condition."""
+    """Kinds of a kept column: a whole number, the 64-bit hash of a text, a condition's result."""
 
     VALUE = "value"
     NAME = "name"

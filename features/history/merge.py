@@ -88,7 +88,8 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
     if rest.any():
         raise ConfigurationError(
             f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which are no "
-            f"members of {dtype.itemsize} bytes: something else wrote there; use another store.state"
+            f"members of {dtype.itemsize} bytes: something else wrote there; use another "
+            "store.state"
         )
     members = np.frombuffer(b"".join(present), dtype)
     return Stored(present, members, np.repeat(np.arange(len(values)), counts))

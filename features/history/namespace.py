@@ -58,7 +58,7 @@ class Namespace:
         return _digest(*log, self.marks.get(entity), fingerprint(self.key))
 
     def reach_digest(self, entity: str, layout: str) -> str:
-        """Digest for the time that an entity's histories reach back to; changes if that begins anew.
+        """Digest for the time that an entity's histories reach back to; changes if it begins anew.
 
         Args:
             entity: Name of the entity.

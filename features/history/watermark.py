@@ -38,14 +38,15 @@ def advance(
         int64[N], the watermark behind each event; the highest times behind all events.
     """
     left = times.copy()
-    # Before the first event, then behind each. Filled in place: new memory costs more than the sums.
+    # Before the first event, then behind each. Filled in place: allocation costs more than the
+    # computation.
     reached = np.empty(len(times) + 1, np.int64)
     kept: list[int] = []
     for rank in range(support):
         reached[0] = highest[rank] if rank < len(highest) else UNKNOWN
         reached[1:] = left
         np.maximum.accumulate(reached, out=reached)
-        # An event that takes this rank moves the one that had it to the next.
+        # An event that takes this rank moves the previous one to the next rank.
         np.minimum(left, reached[:-1], out=left)
         kept.append(int(reached[-1]))
     return reached[:-1], reached[1:], tuple(time for time in kept if time != UNKNOWN)

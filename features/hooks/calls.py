@@ -85,7 +85,11 @@ class HookFile:
         )
 
     def refuse_beside(self, name: str) -> None:
-        """Raise ImportError if ``name``, whose code is about to run, is another file of the folder."""
+        """Raise ImportError if ``name``, whose code is about to run, is another file in the folder.
+
+        Args:
+            name: File name of the code.
+        """
         if name == str(self.path):
             return
         try:

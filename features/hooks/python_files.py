@@ -1,4 +1,4 @@
-"""Python files beside features.yaml: read once, checked for imports beside them, and run as read."""
+"""Python files beside features.yaml: read once, checked to import no other file, run as read."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _files_of(module: str) -> tuple[Path, ...]:
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
-    """Each import statement with the top-level name of the imported module; "" for a relative one."""
+    """Each import statement and the top-level module that it imports; "" for a relative import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -66,14 +66,14 @@ class PythonHook:
     arguments: tuple[str, ...]
 
     def call(self, columns: Sequence[Floats]) -> Called:
-        """Compute the values of N rows; a row for which the function raises is missing and marked."""
+        """Compute N rows; a row for which the function raises is missing, and marked as failed."""
         rows = len(columns[0])
         called = Called(np.full(rows, np.nan), np.zeros(rows, dtype=np.bool_))
         self._fill(called, columns, 0, rows)
         return called
 
     def _fill(self, called: Called, columns: Sequence[Floats], start: int, end: int) -> None:
-        """Compute the rows from ``start`` to ``end``, in halves if the function raises for them all."""
+        """Compute the rows from ``start`` to ``end``, in halves if the function raises for all."""
         if start == end:
             return
         try:
@@ -179,11 +179,11 @@ def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
 
 
 def _same_bits(a: Floats, b: Floats) -> Mask:
-    """bool[N], True where the bits are equal; all NaNs are equal, as the matrix has only one NaN."""
+    """bool[N], True where the bits are equal; NaNs are equal, as the matrix has one NaN only."""
     same: Mask = a.view(np.int64) == b.view(np.int64)
     return same | (np.isnan(a) & np.isnan(b))
 
 
 def _frozen(column: Floats) -> Floats:
-    """A copy that cannot be made writeable, as it is backed by bytes: other features read the column."""
+    """A copy that cannot be made writeable, as bytes back it: other features read the column."""
     return np.frombuffer(column.tobytes(), column.dtype)

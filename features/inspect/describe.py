@@ -22,8 +22,8 @@ class Described:
         kind: Key of features.yaml that defines it; for a window also its aggregate.
         definition: Its definition.
         reads: Fields of the event that its value depends on.
-        across: Treatment of other partitions, for a window whose entity is not that of the partition
-            key.
+        across: Treatment of other partitions, for a window whose entity is not that of the
+            partition key.
         default: Value that replaces a missing one; None if there is none.
         reproducible: True if the log alone gives its values again.
         fingerprint: Fingerprint of its definition.

@@ -111,7 +111,11 @@ class Explanation:
 
 
 class Explainer:
-    """Explanations of features of the features.yaml at ``path``; ConfigurationError if it is invalid."""
+    """Explanations of the features in the features.yaml at ``path``.
+
+    Raises:
+        ConfigurationError: The file is invalid.
+    """
 
     def __init__(self, path: Path) -> None:
         self.feature_set, described = describe(path)

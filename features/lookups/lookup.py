@@ -57,7 +57,7 @@ class Lookup:
 
     @cached_property
     def layout(self) -> np.dtype[np.void]:
-        """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64 values."""
+        """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
         return layout(len(self.names))
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:

@@ -38,7 +38,7 @@ class DecodedLookups(NamedTuple):
 
 
 def layout(values: int) -> np.dtype[np.void]:
-    """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64 values."""
+    """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
     return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
 
 

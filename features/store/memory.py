@@ -56,7 +56,7 @@ class MemoryStore:
                         del values[key]
             added = dict(appends)
             if len(added) == len(appends):
-                # A table appends millions: without a step of Python for each.
+                # A table appends millions of keys: avoid a Python step for each.
                 grown = map(add, map(values.get, added, repeat(b"")), added.values())
                 values.update(zip(added, grown, strict=True))
                 return

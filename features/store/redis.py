@@ -115,7 +115,7 @@ class RedisStore:
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             **given,
-            # redis-py's ten retries would multiply every bound; read() repeats by itself.
+            # redis-py's ten retries would multiply every timeout; read() retries by itself.
             "retry": Retry(NoBackoff(), 0),
         }
         try:
@@ -216,7 +216,7 @@ class RedisStore:
             connection.send_packed_command([*packed, *map(packed_hmgets, hashes)])
             return [answer_of(connection) for _ in range(answers)]
         except BaseException:
-            # What has not been read yet must not be taken for a later command's answer.
+            # An unread answer must not be taken for a later command's answer.
             connection.disconnect()
             raise
         finally:
