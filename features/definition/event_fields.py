@@ -1,4 +1,4 @@
-"""What the fields of an event mean, resolved against the reader schema."""
+"""Bindings of event fields, resolved against the reader schema."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ _AMOUNTS = "an amount is a number or a decimal"
 
 @dataclass(frozen=True, slots=True)
 class FieldBinding:
-    """A field, by its dotted path, and what it decodes to."""
+    """A field, by its dotted path, and the kind and scale of its column."""
 
     path: str
     kind: Kind
     scale: int = 0
 
     def canonical(self) -> dict[str, Any]:
-        """What of it changes numbers."""
+        """The parts of the binding that change numbers."""
         return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBinding:
-    """The event time. unit: s, ms, us or ns for a plain number; None for a logical time."""
+    """The event time.
+
+    Attributes:
+        path: Dotted path of the field.
+        kind: Kind of its column.
+        unit: s, ms, us or ns for a plain number; None for a logical type.
+    """
 
     path: str
     kind: Kind
@@ -52,7 +58,13 @@ class TimeBinding:
 
 @dataclass(frozen=True, slots=True)
 class AmountBinding:
-    """The amount. scale: digits of its minor unit; minimum: in minor units, or None."""
+    """The amount.
+
+    Attributes:
+        source: Field that holds the amount.
+        scale: Decimal digits of the minor unit.
+        minimum: Smallest valid amount in minor units, or None.
+    """
 
     source: FieldBinding
     scale: int
@@ -64,7 +76,12 @@ class AmountBinding:
 
 @dataclass(frozen=True, slots=True)
 class LabelBinding:
-    """The label, a field of files only. delay: microseconds until it is known."""
+    """The label, a field of files only.
+
+    Attributes:
+        field: Name of the field.
+        delay: Microseconds from the event until its label is known.
+    """
 
     field: str
     delay: int
@@ -72,9 +89,15 @@ class LabelBinding:
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """All that features.yaml says of an event.
+    """Bindings of all event fields in features.yaml.
 
-    entities: the field of each entity's key.
+    Attributes:
+        event_id: Event id.
+        event_time: Event time.
+        amount: Amount, or None.
+        partition_key: Partition key, or None.
+        entities: Key field of each entity.
+        label: Label, or None.
     """
 
     event_id: FieldBinding
@@ -101,9 +124,17 @@ def path_type(
     fields: SchemaFields,
     takes: str = "bind a boolean, number, text, enum, time or decimal",
 ) -> PathType:
-    """What ``path`` decodes to; ConfigurationError that points at ``location`` where it does not.
+    """The type that ``path`` decodes to.
 
-    takes: the types that are accepted there, for the message.
+    Args:
+        document: features.yaml.
+        location: Place of ``path`` in the document.
+        path: Dotted path of the field.
+        fields: Fields of the reader schema.
+        takes: Types that are accepted here, for the message.
+
+    Raises:
+        ConfigurationError: The path has no type that can be decoded; points at ``location``.
     """
     found = fields.known.get(path)
     if found is not None:

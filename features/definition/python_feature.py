@@ -27,9 +27,18 @@ class PythonCompiler:
     def compile(
         self, spec: FeatureSpec, location: Location, arguments: Sequence[Expression]
     ) -> tuple[Callable[[Frame], Floats], Any]:
-        """What computes the feature, and its definition.
+        """Compile a python feature to its function and its definition.
 
-        Raises ConfigurationError that points at what does not hold.
+        Args:
+            spec: Entry of features.yaml.
+            location: Place of the entry in features.yaml.
+            arguments: Compiled arguments of the function.
+
+        Returns:
+            A function from a frame to float64[N], and the definition for the fingerprint.
+
+        Raises:
+            ConfigurationError: The entry is invalid; points at its place.
         """
         reference, written = str(spec.python), tuple(map(str, spec.args or ()))
         try:

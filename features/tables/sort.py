@@ -1,4 +1,4 @@
-"""Events of files in the order of their times, in bounded memory."""
+"""Sort events of files by event time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from features.tables.merge import concat
 Rows = npt.NDArray[np.intp]
 
 _LEAST = 1000
-"""Rows of a block: smaller ones cost more to look at than they save."""
+"""Minimum rows of a block: the overhead of smaller blocks exceeds their benefit."""
 
 
 class SortedEvents:
-    """Events of files by event time; those of one time as they stand in the files.
+    """Events of files by event time; those of one time are in file order.
 
-    The places of rows are those of sorted files: a row's offset is how many of its partition come
-    before it. Rows that are no events come first. Sorts runs of ``chunk_rows`` into a temporary
-    file, a copy of what is read, and merges them.
+    Rows have the positions of sorted files: a row's offset is the number of rows of its partition
+    before it. Invalid rows come first. Runs of ``chunk_rows`` rows are sorted into a temporary
+    file, a copy of what is read, and merged.
     """
 
     def __init__(self, source: FileEvents, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -39,11 +39,11 @@ class SortedEvents:
         return self._source.partitions
 
     def count(self) -> int:
-        """Rows of all files. Raises ConfigurationError for one that cannot be read."""
+        """Number of rows in all files. Raises ConfigurationError for a file that cannot be read."""
         return self._source.count()
 
     def __iter__(self) -> Iterator[EventTable]:
-        """Raises ConfigurationError as `FileEvents` does."""
+        """Iterate over the events in chunks. Raises ConfigurationError as `FileEvents` does."""
         runs = self.count() // self._chunk_rows + 1
         block = max(self._chunk_rows // runs, _LEAST)
         first: EventTable | None = None
@@ -63,7 +63,13 @@ class SortedEvents:
 
 @dataclass(slots=True)
 class _Run:
-    """A sorted run in a file. blocks: where those to be read begin; held: rows of the one before."""
+    """A sorted run in a file.
+
+    Attributes:
+        file: The file.
+        blocks: Start positions of the blocks that are still to be read.
+        held: Rows of the block that was read last.
+    """
 
     file: IO[bytes]
     blocks: list[int]
@@ -79,7 +85,7 @@ class _Run:
         return cls(file, blocks)
 
     def hold(self) -> bool:
-        """Have rows at hand; False where none are left."""
+        """Make sure that rows are held; return False if none are left."""
         if self.held is None and self.blocks:
             self.file.seek(self.blocks.pop(0))
             # Of this process: a temporary file without a name.
@@ -87,7 +93,7 @@ class _Run:
         return self.held is not None
 
     def cut(self, time: int, number: int) -> EventTable | None:
-        """Take the rows up to an event time, and of that time up to a row's number."""
+        """Take the rows up to an event time; of rows with that time, those up to a row number."""
         held = self.held
         if held is None:
             return None
@@ -99,9 +105,9 @@ class _Run:
 
 
 def _merged(runs: Sequence[_Run]) -> Iterator[EventTable]:
-    """The rows of all runs in order, some at a time."""
+    """Rows of all runs in order, in chunks."""
     while runs := [run for run in runs if run.hold()]:
-        # What is not at hand yet comes behind the last row that is, of each run.
+        # In each run, rows that are not held yet come behind the last one held.
         unread = [_last(run.held) for run in runs if run.held and run.blocks]
         time, number = min(unread) if unread else max(_last(run.held) for run in runs if run.held)
         parts = [part for run in runs if (part := run.cut(time, number)) is not None]
@@ -114,7 +120,7 @@ def _last(events: EventTable) -> tuple[int, int]:
 
 
 def _chunks(parts: Iterator[EventTable], rows: int) -> Iterator[EventTable]:
-    """The same rows, at least ``rows`` at a time."""
+    """The same rows in chunks of at least ``rows``."""
     waiting: list[EventTable] = []
     for part in parts:
         waiting.append(part)
@@ -126,7 +132,7 @@ def _chunks(parts: Iterator[EventTable], rows: int) -> Iterator[EventTable]:
 
 
 def _join(parts: Sequence[EventTable]) -> EventTable:
-    """Events that are alike, one after the other."""
+    """Concatenate events with the same columns."""
     fraud = [part.fraud for part in parts]
     return EventTable(
         concat([part.batch for part in parts]),
@@ -142,7 +148,7 @@ def _join(parts: Sequence[EventTable]) -> EventTable:
 
 
 def _like(first: EventTable, events: EventTable) -> EventTable:
-    """The events with the identity columns of the first ones."""
+    """Events with the column types of the first events' identity columns."""
     columns = zip(first.identity.items(), events.identity.values(), strict=True)
     identity = {name: cast_like(name, array, began.type) for (name, began), array in columns}
     fraud = events.fraud
@@ -152,7 +158,7 @@ def _like(first: EventTable, events: EventTable) -> EventTable:
 
 
 def take(events: EventTable, rows: Rows) -> EventTable:
-    """The events at ``rows``, in their order; without what is no event."""
+    """Take the events at ``rows``, in their order; invalid rows are dropped."""
     places = pa.array(rows)
     return EventTable(
         events.batch.take(rows),
@@ -165,7 +171,7 @@ def take(events: EventTable, rows: Rows) -> EventTable:
 
 
 def _placed(events: EventTable, places: Places) -> EventTable:
-    """The events where they stand in the sorted log."""
+    """Events with their positions in the sorted log."""
     batch, first = events.batch, places.count
     own = batch.records
     records = places.take(len(batch), own.partitions, own.timestamps)
