@@ -36,7 +36,7 @@ class Computable(Protocol):
     def compute(self) -> Callable[[Frame], npt.NDArray[np.float64]]: ...
 
 
-class Definitions(Protocol):
+class FeatureDefinitions(Protocol):
     """The part of a feature set that computation needs."""
 
     @property
@@ -61,7 +61,11 @@ class Enriching:
     """
 
     def __init__(
-        self, feature_set: Definitions, batch: EventBatch, log: LogState, namespace: Namespace
+        self,
+        feature_set: FeatureDefinitions,
+        batch: EventBatch,
+        log: LogState,
+        namespace: Namespace,
     ) -> None:
         self._feature_set = feature_set
         self._batch = batch
@@ -115,7 +119,7 @@ class StoreRead:
         after: State of the log behind the batch, as in ``Enriched``.
     """
 
-    feature_set: Definitions
+    feature_set: FeatureDefinitions
     frame: Frame
     flags: npt.NDArray[np.uint64]
     writes: Writes

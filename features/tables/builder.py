@@ -24,11 +24,11 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.loading import KnownLabels
 from features.loading.label_rows import FILE_PARTITION
-from features.tables.events import EventTable
+from features.tables.event_table import EventTable
 from features.tables.refusal import Refusal
 from features.tables.swept_store import SweptStore
-from features.tables.table import Table
 from features.tables.threads import Behind, ahead
+from features.tables.training_table import Table
 from features.windows.order import InputTimes
 from features.windows.portions import Each
 from schemas.batch import EventBatch

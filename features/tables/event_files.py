@@ -14,7 +14,7 @@ import pyarrow as pa
 from base.errors import ConfigurationError, ErrorCode, RecordError
 from base.suggest import unknown
 from features.definition import FeatureSet
-from features.tables.events import EventTable, as_array, identity_paths
+from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.partitions import partitions_of
 from features.tables.record_time import record_times
 from features.tables.refusal import Refusal
@@ -24,7 +24,7 @@ from schemas.avro.text import as_text
 from schemas.avro.types import Missing, Type, parse_record_schema
 from schemas.batch import Decoded, Kind, Records
 from schemas.files.read import FileChunk, count_rows, read_chunks
-from schemas.files.values import to_column
+from schemas.files.value_conversion import to_column
 
 CHUNK_ROWS = 300_000
 """Rows of a chunk: with fewer each history is read more often (measured), more need more memory."""

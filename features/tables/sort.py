@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.tables.event_files import CHUNK_ROWS, FileEvents, Places
-from features.tables.events import EventTable, cast_like
+from features.tables.event_table import EventTable, cast_like
 from features.tables.merge import concat
 
 Rows = npt.NDArray[np.intp]

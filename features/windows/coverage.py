@@ -10,7 +10,7 @@ import numpy as np
 from features.history.namespace import Namespace
 from features.history.watermark import UNKNOWN, enough_to_begin
 from features.history.watermarks import LogState
-from features.windows.engine import EntityWindows, Position, early_for_records
+from features.windows.engine import EntityWindows, WindowPosition, early_for_records
 from features.windows.ragged import Longs, Mask
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch
@@ -23,7 +23,7 @@ def find_short(
     plans: Sequence[EntityWindows],
     namespace: Namespace,
     batch: EventBatch,
-    at: Position,
+    at: WindowPosition,
     log: LogState,
     after: LogState,
 ) -> tuple[dict[str, Mask], LogState]:
@@ -85,7 +85,7 @@ class _Beginning:
         self,
         rows: Longs,
         batch: EventBatch,
-        at: Position,
+        at: WindowPosition,
         early: Mask | None,
         highest: Sequence[int],
         rules: HistoryRules,

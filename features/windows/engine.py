@@ -89,7 +89,7 @@ class Request(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Position:
+class WindowPosition:
     """Positions of N events in the log, and their times for windows.
 
     Attributes:
@@ -108,10 +108,10 @@ class Position:
     reached: Mapping[int, int]
     least: int | None
 
-    def take(self, rows: Longs) -> Position:
+    def take(self, rows: Longs) -> WindowPosition:
         """Positions of the events at ``rows``."""
         events = self.events
-        return Position(
+        return WindowPosition(
             self.partitions[rows],
             self.first,
             Events(events.time[rows], events.base[rows], events.late[rows]),
@@ -144,7 +144,7 @@ class Columns:
 
 def locate(
     batch: EventBatch, log: LogState, rules: HistoryRules, partitions: int
-) -> tuple[Position, LogState]:
+) -> tuple[WindowPosition, LogState]:
     """Find the late and the early events, by the watermark before each in its own partition.
 
     Args:
@@ -176,7 +176,7 @@ def locate(
         ahead |= early
     watermarks = log.watermarks(support)
     return (
-        Position(
+        WindowPosition(
             of,
             first,
             Events(time, np.maximum(time, least), time < least),
@@ -258,7 +258,7 @@ def look(
     request: Request,
     found: Sequence[bytes | None],
     new: Members,
-    at: Position,
+    at: WindowPosition,
 ) -> Seen:
     """Build the view of the request's events.
 
@@ -291,7 +291,7 @@ def compute_entity(
     request: Request,
     found: Sequence[bytes | None],
     new: Members,
-    at: Position,
+    at: WindowPosition,
     columns: Columns,
 ) -> Writes:
     """Write the windows of the request's events to their rows of ``columns``.
@@ -341,7 +341,7 @@ def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, by
     return appended(request.histories, request.codes[rows], new.take(rows))
 
 
-def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
+def _members_needed(plan: EntityWindows, stored: Stored, at: WindowPosition) -> Mask:
     """Mark the members that an event at or after the batch may reach, bool[M].
 
     All members of partitions that are not in the batch are marked: their watermarks are not known
@@ -357,7 +357,7 @@ def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
     return needed
 
 
-def _labels_needed(plan: EntityWindows, labels: Stored, at: Position, codes: Longs) -> Mask:
+def _labels_needed(plan: EntityWindows, labels: Stored, at: WindowPosition, codes: Longs) -> Mask:
     """Mark the labels that an event at or after the batch may reach, bool[L].
 
     A label's entity may have events in any partition, unless each key's events are in one.

@@ -13,8 +13,8 @@ from features.compute.matrix import Writes
 from features.windows.engine import (
     Columns,
     EntityWindows,
-    Position,
     Request,
+    WindowPosition,
     compute_entity,
     pack,
 )
@@ -44,7 +44,7 @@ class Work:
     request: Request
     found: Sequence[bytes | None]
     events: Mapping[str, npt.NDArray[Any]]
-    at: Position
+    at: WindowPosition
     columns: Columns
 
     def run(self) -> Writes:

@@ -16,7 +16,7 @@ from base.errors import IncompatibleError
 from schemas.avro import steps as plan
 from schemas.avro.paths import MICROS, Target, describe, without_null
 from schemas.avro.steps import Step
-from schemas.avro.types import Field, Missing, Records, Type
+from schemas.avro.types import Field, Missing, RecursiveRecords, Type
 from schemas.batch import Kind
 
 _FIXED_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
@@ -259,7 +259,7 @@ def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[
             return _skip_fields(declared, path, within)
         case "recursive":
             if within is None:
-                within = _recursive_skips(cast("Records", declared.records))
+                within = _recursive_skips(cast("RecursiveRecords", declared.records))
             return [plan.SkipRecursive(path, declared.name, within)]
         case "union":
             branches = (tuple(skip_value(branch, path, within)) for branch in declared.branches)
@@ -276,7 +276,7 @@ def _skip_fields(record: Type, path: str, within: _Skips | None) -> list[Step]:
 
 
 @lru_cache(maxsize=64)
-def _recursive_skips(records: Records) -> _Skips:
+def _recursive_skips(records: RecursiveRecords) -> _Skips:
     """Steps that skip each of the recursive records, by name; they refer to one another."""
     steps: dict[str, tuple[Step, ...]] = {}
     for name, record in records.types.items():

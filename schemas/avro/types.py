@@ -33,7 +33,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Records:
+class RecursiveRecords:
     """The records of one schema that contain themselves, by full name."""
 
     types: dict[str, Type] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Type:
     fields: tuple[Field, ...] = ()
     branches: tuple[Type, ...] = ()
     item: Type | None = field(default=None)
-    records: Records | None = field(default=None, repr=False)
+    records: RecursiveRecords | None = field(default=None, repr=False)
 
     @property
     def unfolded(self) -> Type:
@@ -134,7 +134,7 @@ class _Expander:
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._recursive = definitions.recursive()
-        self._records = Records()
+        self._records = RecursiveRecords()
         self._waiting: list[str] = []
         self._nodes = 0
         self._depth = 0

@@ -28,7 +28,7 @@ from schemas.files.formats import (
     parquet_chunks,
 )
 from schemas.files.json_text import MAGIC_BYTES, described
-from schemas.files.values import Mask, to_column
+from schemas.files.value_conversion import Mask, to_column
 
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
 """Kind, scale (for a decimal) and nullability of each path."""
@@ -99,7 +99,7 @@ def read_events(
 ) -> Iterator[Decoded]:
     """The events of a file, in its order and in chunks.
 
-    ``schemas.files.values.to_column`` says how values are read. A row is in ``errors`` if a value
+    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if a value
     cannot be read, or is null where the path may not be null.
 
     Args:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from tools.checks.finding import Finding, failed, many, ok, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
-from worker.settings import Kafka, WorkerSettings
+from worker.settings import KafkaSettings, WorkerSettings
 from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
@@ -149,7 +149,7 @@ def _input(topic: Topic) -> Iterator[Finding]:
         yield warning(INPUT, found, remedy)
 
 
-def judge_size(kafka: Kafka, topic: Topic) -> Iterator[Finding]:
+def judge_size(kafka: KafkaSettings, topic: Topic) -> Iterator[Finding]:
     """Compare the input topic's largest record with what the consumer can receive."""
     option = "receive.message.max.bytes"
     options = {option: _RECEIVE_BYTES, **kafka.options, **kafka.consumer}

@@ -21,7 +21,7 @@ from models.report.canvas import (
     percent,
     precision_recall_curve,
 )
-from tools.compare.events import ComparedEvents, WorkerAnswers
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
 
 Floats = npt.NDArray[np.float64]

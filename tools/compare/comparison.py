@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tools.compare.events import ComparedEvents, WorkerAnswers, events_of
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers, events_of
 from tools.compare.join import Unmatched, join
 from tools.compare.measures import (
     Agreement,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare.events import ComparedEvents, WorkerAnswers
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
-from tools.compare.events import ComparedEvents, WorkerAnswers
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 

@@ -24,12 +24,12 @@ from tools.demo.prepare import (
     simulate_files,
 )
 from tools.demo.screen import history_screen, live_screen, note
-from tools.demo.session import TOPICS, Session
+from tools.demo.session import TOPICS, PlaySession
 from tools.demo.training import DemoModel, load_frauds, train
 from tools.demo.watch import Watch
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from worker.histories.record import label_namespace
 from worker.schema_sources import framed
@@ -139,7 +139,7 @@ class _Run:
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _stage(self) -> Session:
+    def _stage(self) -> PlaySession:
         """Start a worker and wait until it is ready."""
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
@@ -155,9 +155,9 @@ class _Run:
         worker.wait_ready()
         wire = self.settings.wire
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-        return Session(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+        return PlaySession(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
 
-    def _play_history(self, stage: Session, path: Path, events: int) -> None:
+    def _play_history(self, stage: PlaySession, path: Path, events: int) -> None:
         started = time.monotonic()
         note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
         with history_screen() as view:

@@ -21,7 +21,7 @@ _LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Session:
+class PlaySession:
     """Running worker, and the watch that reads its topics.
 
     Attributes:

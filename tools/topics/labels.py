@@ -10,7 +10,7 @@ from features.definition import FeatureSet
 from features.loading import LabelRows
 from features.loading.label_fields import LabelFields
 from features.tables.refusal import Refusal
-from schemas.avro.values import ValueReader
+from schemas.avro.raw_values import ValueReader
 from schemas.batch import Records
 from schemas.files.read import decode_rows
 from tools.topics.log import TopicLog

@@ -14,7 +14,7 @@ from schemas.batch import Records
 from worker.consume.records import records_of
 from worker.kafka import make_consumer
 from worker.kafka_log import heard
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 _MOST = 20_000
 _LOOK_S = 0.1
@@ -24,7 +24,7 @@ _SILENCE_S = 30.0
 class TopicLog:
     """Committed records of a topic, read outside the group; offsets are not committed."""
 
-    def __init__(self, kafka: Kafka, setting: str, topic: str, timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaSettings, setting: str, topic: str, timeout_s: float) -> None:
         """Connect, and look up the ends of the partitions.
 
         Args:
@@ -122,7 +122,7 @@ class TopicLog:
 
 
 @contextmanager
-def answering(kafka: Kafka) -> Iterator[None]:
+def answering(kafka: KafkaSettings) -> Iterator[None]:
     """Raise DependencyUnavailableError for the KafkaException of brokers that do not answer."""
     with heard() as lines:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.reload.load import load_model, load_rules, proven_bundle
+from worker.reload.load_serving import load_model, load_rules, proven_bundle
 from worker.reload.named import ServedFiles, named_in
 from worker.reload.reloader import Reloader
 

@@ -9,7 +9,7 @@ import structlog
 from base.errors import ConfigurationError
 from models.policy import Rules
 from worker.process import metrics
-from worker.reload.load import LoadedModel
+from worker.reload.load_serving import LoadedModel
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from models.policy import Rules
 from schemas.batch import Records
-from worker.reload.load import LoadedModel, load_model, load_rules
+from worker.reload.load_serving import LoadedModel, load_model, load_rules
 from worker.reload.named import ServedFiles, named_in
 from worker.reload.reload_log import ReloadLog, What
 from worker.schema_sources import fields_read

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, cast
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.settings.connections import Kafka, Registry, Store
+from worker.settings.connections import KafkaSettings, Registry, Store
 from worker.settings.options import File, Section, Text
 from worker.settings.secrets import mask
 
@@ -44,7 +44,7 @@ class Wire(Section):
         return self
 
 
-class Model(Section):
+class ModelSettings(Section):
     """The model: one bundle, or a location of bundles whose champion serves."""
 
     bundle: File | None = Field(
@@ -88,7 +88,7 @@ class Model(Section):
         return self
 
 
-class Delivery(Section):
+class DeliverySettings(Section):
     """Guarantee, micro-batches and bounds on waiting."""
 
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
@@ -188,7 +188,7 @@ class WorkerSettings(BaseSettings):
         description="The policy and the champion of model.location are looked at this often, "
         "seconds; what is new there takes over while the worker runs.",
     )
-    kafka: Kafka
+    kafka: KafkaSettings
     store: Store | None = Field(
         default=None, description="Needed when features.yaml declares lookups or windows."
     )
@@ -196,8 +196,8 @@ class WorkerSettings(BaseSettings):
         default=None, description="Without it, schemas come from files and wire."
     )
     wire: Wire = Wire()
-    model: Model
-    delivery: Delivery = Delivery()
+    model: ModelSettings
+    delivery: DeliverySettings = DeliverySettings()
     output: Output = Output()
     http: Http = Http()
     logs: Logs = Logs()

@@ -22,7 +22,7 @@ from features.loading import KnownLabels, LabelFile
 from features.tables import Built, EventTable, FileEvents, Partitioning, build
 from features.tables.partitions import partitions_of
 from features.tables.swept_store import SweptStore
-from features.tables.table import METADATA
+from features.tables.training_table import METADATA
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit
 from tests.support.transactions import DAY_US, SET, handbook, served, transactions, write

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
-from features.inspect.explain import ExplainedValue, Explainer, Explanation
+from features.inspect.explanation import ExplainedValue, Explainer, Explanation
 from features.loading import KnownLabels, LabelFile
 from features.tables import FileEvents, build
 from tests.support.transactions import DAY_US, SET, transactions, write

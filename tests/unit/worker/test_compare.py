@@ -31,8 +31,8 @@ from tools.compare.scores import ScoreCategories
 from tools.compare.side import Period, ScoreLog, ScoreLogReader
 from tools.compare.truth import truth
 from worker.schema_sources import framed
-from worker.settings import Kafka, WorkerSettings
-from worker.settings.sections import Model, Wire
+from worker.settings import KafkaSettings, WorkerSettings
+from worker.settings.sections import ModelSettings, Wire
 
 DAY = 86_400_000_000
 BEGIN = 17_000 * DAY
@@ -40,7 +40,7 @@ DECISIONS = ("approve", "review", "decline")
 TOP = 2
 ALWAYS = Period()
 SETTINGS = WorkerSettings(
-    kafka=Kafka(
+    kafka=KafkaSettings(
         bootstrap_servers="nowhere:1",
         group="g",
         input_topic="transactions",
@@ -48,7 +48,7 @@ SETTINGS = WorkerSettings(
         dead_letter_topic="letters",
         start_from="earliest",
     ),
-    model=Model(bundle=Path("model")),
+    model=ModelSettings(bundle=Path("model")),
 )
 
 

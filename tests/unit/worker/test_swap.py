@@ -270,7 +270,7 @@ def test_whatever_a_newcomer_raises_the_old_one_serves(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.reload.load.open_backend", fail)
+    monkeypatch.setattr("worker.reload.load_serving.open_backend", fail)
     location.promote("b")
     with capture_logs() as logs:
         worker.look()
@@ -352,7 +352,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         raise OSError("no process can be started")
 
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr("worker.reload.load.open_backend", fail)
+        patch.setattr("worker.reload.load_serving.open_backend", fail)
         location.promote("b")
         for now[0] in (1.0, 2.0, 100.0):
             worker.look()

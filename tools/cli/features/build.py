@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
     from features.tables import Built, FileEvents, HistoryRun, SortedEvents
-    from tools.topics.events import LogEvents
+    from tools.topics.topic_events import LogEvents
 
     Source = FileEvents | SortedEvents | LogEvents
 
@@ -206,8 +206,8 @@ def _source(
 def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
     from base.errors import ConfigurationError
     from models.policy import Rules, load_policy
-    from tools.topics.events import LogEvents
     from tools.topics.log import TopicLog, answering
+    from tools.topics.topic_events import LogEvents
     from worker.settings import FILE_NAME, load_settings
 
     if not (pipeline / FILE_NAME).exists():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from features.inspect.explain import ExplainedValue, Explanation, Member
+    from features.inspect.explanation import ExplainedValue, Explanation, Member
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def explain(
     terminal, JSON lines in a pipe: a feature, then the events that it counts,
     then the features that it is made of.
     """
-    from features.inspect.explain import Explainer
+    from features.inspect.explanation import Explainer
     from features.tables import FileEvents, SortedEvents
     from tools.cli.progress import progress
 

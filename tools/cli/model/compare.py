@@ -90,7 +90,7 @@ def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top:
 def _show(found: Comparison, out: Path | None) -> None:
     from rich.console import Console
 
-    from tools.compare.table import show
+    from tools.compare.terminal import show
 
     show(found, Console(file=sys.stderr))
     if out is not None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from features.definition import FeatureSet
 from features.tables.event_files import CHUNK_ROWS
-from features.tables.events import EventTable, as_array, identity_paths
+from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.merge import Merge
 from features.tables.refusal import Refusal
 from models.policy import Rules

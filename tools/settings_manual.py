@@ -1,6 +1,6 @@
 """docs/configuration.md, written from the settings' own classes.
 
-``python -m worker.settings.manual > docs/configuration.md`` renews it.
+``python -m tools.settings_manual > docs/configuration.md`` renews it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIO
 from worker.settings.reference import Setting, SettingGroup, groups
 
 _HEAD = """\
-<!-- Generated: python -m worker.settings.manual > docs/configuration.md -->
+<!-- Generated: python -m tools.settings_manual > docs/configuration.md -->
 
 # Configuration
 

@@ -20,7 +20,7 @@ from base.errors import ConfigurationError
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.output_file import require_file_or_nothing
-from features.tables.events import EventTable, cast_like, identity_paths
+from features.tables.event_table import EventTable, cast_like, identity_paths
 
 METADATA: Final = b"fraud_worker"
 """Metadata key for the feature set's name, fingerprint and features in order, and the columns."""
