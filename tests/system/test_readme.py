@@ -44,7 +44,7 @@ class Walk:
         (folder / "schemas").symlink_to(ROOT / "schemas")
         programs = folder / "bin"
         programs.mkdir()
-        for name, options in (("fraud-worker", "-m worker"), ("python", "")):
+        for name, options in (("fraud-worker", "-m tools"), ("python", "")):
             (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
             (programs / name).chmod(0o755)
         self.kafka_port, self.valkey_port = free_port(), free_port()
