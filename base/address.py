@@ -1,4 +1,4 @@
-"""Addresses as messages and logs may show them: without user information, query and fragment."""
+"""Mask the secrets of addresses in messages and logs: user information, query and fragment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _AFTER_TEXT: Final = re.compile(r"[.,:;)\]}>'\"`]*$")
 
 
 def shown_address(address: str) -> str:
-    """An address as it may be shown.
+    """Mask the secrets of an address, so that it may be shown.
 
-    What cannot be told apart with certainty, such as a password with a slash in it, is masked with
-    all that surrounds it.
+    Parts that cannot be told apart with certainty, such as a password with a slash in it, are
+    masked together with their surroundings.
     """
     if "@" not in address and "?" not in address:
         return ",".join(_shown(part) for part in _NEXT_ADDRESS.split(address))
@@ -27,7 +27,7 @@ def shown_address(address: str) -> str:
 
 
 def mask_addresses(text: str) -> str:
-    """A message with every address in it as it may be shown."""
+    """Mask the secrets of every address in a message."""
     if ":/" not in text:
         return text
     return "".join(_masked_line(line) for line in text.splitlines(keepends=True))

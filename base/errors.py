@@ -34,7 +34,10 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Why a record became a dead letter. Stable: consumers of dead letters match on these."""
+    """Reason why a record became a dead letter.
+
+    The values are stable, as consumers of dead letters match on them.
+    """
 
     # framing
     NULL_VALUE = "null_value"
@@ -79,14 +82,19 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """What is wrong with one record: a stable code, and a message without payload or keys."""
+    """Error of one record.
+
+    Attributes:
+        code: Stable code of the reason.
+        message: Sentence for people, without payload or keys.
+    """
 
     code: ErrorCode
     message: str
 
 
 class ConfigurationError(Exception):
-    """The user's files or settings do not hold.
+    """A file or setting of the user is invalid.
 
     The message names the setting or file, what was found and what to do.
     """
@@ -97,15 +105,24 @@ class DependencyUnavailableError(Exception):
 
 
 class DeviceLostError(Exception):
-    """What computes scores is gone for this process; a new one may find it again."""
+    """The GPU that computes scores is lost for this process; a new process may find it again."""
 
 
 class IncompatibleError(Exception):
-    """The writer's type at a path in use does not resolve to the reader's; says where and why."""
+    """The writer's type at a path in use does not resolve to the reader's type.
+
+    The message names the path and the reason.
+    """
 
 
 class BodyError(Exception):
-    """A body cannot be read on. position: index into the data, of the failing element."""
+    """The body of a record cannot be decoded any further.
+
+    Attributes:
+        code: Stable code of the reason.
+        path: Dotted path of the failing element in the writer schema.
+        position: Index of the failing element in the data.
+    """
 
     def __init__(self, code: ErrorCode, path: str, position: int) -> None:
         super().__init__(code, path, position)
@@ -115,7 +132,10 @@ class BodyError(Exception):
 
 
 class SchemaRefusedError(Exception):
-    """A schema that is not valid Avro, or that this project does not read. Says which and why."""
+    """A schema is not valid Avro, or this project does not support it.
+
+    The message names the part of the schema and the reason.
+    """
 
 
 class UndefinedNameError(SchemaRefusedError):
@@ -127,15 +147,20 @@ class UndefinedNameError(SchemaRefusedError):
 
 
 class NotInRegistryError(Exception):
-    """The registry itself answers that it has no such subject, version or schema."""
+    """The registry itself answered that it has no such subject, version or schema."""
 
 
 class RegistryRefusedError(Exception):
-    """The registry itself refuses a schema: it is not compatible, or not valid."""
+    """The registry itself refused a schema: it is not compatible, or not valid."""
 
 
 class YamlRefusedError(Exception):
-    """The text is not what this reader takes; line and column count from 0."""
+    """The text is not valid YAML, or uses a feature that this reader does not support.
+
+    Attributes:
+        line: Line of the error, from 0.
+        column: Column of the error, from 0.
+    """
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(message)
@@ -144,7 +169,11 @@ class YamlRefusedError(Exception):
 
 
 class ExpressionError(Exception):
-    """An expression that does not hold; ``offset`` is the character where, from 0."""
+    """An expression is invalid.
+
+    Attributes:
+        offset: Index of the character at which the error is, from 0.
+    """
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(message)
@@ -152,7 +181,11 @@ class ExpressionError(Exception):
 
 
 class HookError(Exception):
-    """A hook that does not hold. of_arguments: it is their number that does not."""
+    """A Python feature (a hook) cannot be loaded.
+
+    Attributes:
+        of_arguments: True if the function does not take the given number of arguments.
+    """
 
     def __init__(self, message: str, *, of_arguments: bool = False) -> None:
         super().__init__(message)
@@ -160,9 +193,11 @@ class HookError(Exception):
 
 
 class HookRaisedError(Exception):
-    """An exception of any kind that came out of a hook file.
+    """An exception of any kind that was raised in a hook file.
 
-    error: the exception itself. Showing it may run more of the hook's code: ``HookFile.words``.
+    Attributes:
+        error: The exception itself. Showing it may run more of the hook's code, see
+            ``HookFile.words``.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -171,19 +206,19 @@ class HookRaisedError(Exception):
 
 
 class MalformedError(ValueError):
-    """Bytes that are not the message."""
+    """Bytes that are not a valid Feast message."""
 
 
 class NonFiniteFeatureError(ValueError):
-    """An infinite value reached the model. XGBoost would score it without a word."""
+    """An infinite value reached the model; XGBoost would score it without an error."""
 
 
 class CudaUnusableError(ConfigurationError):
-    """There is no GPU to score on; the message says what is missing."""
+    """No GPU is usable for scoring; the message says what is missing."""
 
 
 class BundleRefusedError(ConfigurationError):
-    """A model bundle does not hold, or does not fit the feature set it is to serve."""
+    """A model bundle is invalid, or does not fit the feature set of its pipeline."""
 
 
 class DeliveryError(Exception):
@@ -191,20 +226,20 @@ class DeliveryError(Exception):
 
 
 class BatchAbortedError(DeliveryError):
-    """The transaction was aborted for certain: rewind, and read the records again."""
+    """The transaction was certainly aborted: seek back and read the records again."""
 
 
 class StoreAwayError(BatchAbortedError):
-    """Nothing was sent to the brokers, as the online store did not take the histories."""
+    """Nothing was sent to the brokers, because the online store did not accept the histories."""
 
 
 class OutcomeUnknownError(DeliveryError):
-    """The brokers did not say whether the transaction was committed: ask them anew."""
+    """The brokers did not say whether the transaction was committed; ask them again."""
 
 
 class DeliveryFatalError(DeliveryError):
-    """Going on could lose or repeat a score: the process ends, and a new one takes over."""
+    """Continuing could lose or repeat a score: the process ends, and a new one takes over."""
 
 
 class TopicReplacedError(DeliveryFatalError):
-    """The input topic was deleted and created again: offsets of the old one mean nothing in it."""
+    """The input topic was deleted and created again, so that offsets of the old one are void."""

@@ -1,4 +1,4 @@
-"""Help with a name that is not known."""
+"""Error messages for unknown names, with a suggestion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """``unknown <what> 'name'``, with the nearest of ``known`` or all of a few of them."""
+    """Message ``unknown <what> 'name'`` with the nearest known name, or with all of a few names."""
     choices = sorted(set(known))
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:

@@ -1,4 +1,4 @@
-"""YAML files whose every value remembers where it stands, so that a refusal can point at it."""
+"""YAML documents that keep the position of every value, so that errors can point at it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Location = tuple[str | int, ...]
 
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Bound on a file, held before it is parsed."""
+"""Maximum size of a file, checked before it is parsed."""
 _SHOWN_CHARACTERS = 80
 _SHOWN_REFUSALS = 50
 
 
-class Document:
-    """A YAML mapping read from a file: its plain values, and the place of each."""
+class YamlDocument:
+    """A YAML mapping read from a file: its plain values, and the position of each."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -40,8 +40,12 @@ class Document:
         self.values: dict[str, Any] = values
 
     @classmethod
-    def read(cls, path: Path) -> Document:
-        """The document at ``path``; ConfigurationError where it cannot be read or is not YAML."""
+    def read(cls, path: Path) -> YamlDocument:
+        """Read the document at ``path``.
+
+        Raises:
+            ConfigurationError: The file cannot be read, is too large, or is not YAML.
+        """
         try:
             # A pipe or a device has no end that a bound could be held against.
             if not stat.S_ISREG(path.stat().st_mode):
@@ -63,18 +67,27 @@ class Document:
         return cls(path, text)
 
     def refuse(self, location: Location, message: str) -> ConfigurationError:
-        """The error to raise for the value at ``location``, or its nearest parent in the file."""
+        """The error to raise for the value at ``location``.
+
+        It points at the value, or at its nearest parent in the file.
+        """
         return self._refuse_at(self._nearest(location), message)
 
     def refuse_key(self, location: Location, message: str) -> ConfigurationError:
-        """As ``refuse``, pointing at the key rather than at its value."""
+        """The error to raise for the key at ``location``.
+
+        It points at the key; without such a key, at the same place as ``refuse``.
+        """
         around = self._nearest(location[:-1])
         if isinstance(around, Collection) and location and location[-1] in around.keys:
             return self._refuse_at(around.keys[str(location[-1])], message)
         return self.refuse(location, message)
 
     def refuse_within(self, location: Location, offset: int, message: str) -> ConfigurationError:
-        """As ``refuse``, pointing at the character ``offset`` of the string at ``location``."""
+        """The error to raise for one character of the string at ``location``.
+
+        It points at the character with index ``offset`` in the string.
+        """
         value: Any = self.values
         for part in location:
             value = value[part]
@@ -84,7 +97,11 @@ class Document:
         return self._refusal(before.count("\n"), index - (before.rfind("\n") + 1), message)
 
     def validate(self, model: type[M]) -> M:
-        """The document as ``model``; ConfigurationError that lists what does not hold."""
+        """Validate the document as ``model``.
+
+        Raises:
+            ConfigurationError: The document is invalid; the message lists the errors.
+        """
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
@@ -166,11 +183,16 @@ def _position(place: Place) -> Position:
 
 
 def _raw_index(text: str, index: int, value: str, offset: int) -> int:
-    """The index in ``text`` where the character ``offset`` of ``value`` is written.
+    """The index in ``text`` at which the character ``offset`` of ``value`` is written.
 
-    index: where the scalar begins, with which ``text`` ends. Folding, indentation and quotes lie
-    between a value and its spelling, so both are walked side by side: a blank answers to any
-    blank, another character to its next occurrence.
+    A value and its spelling differ by folding, indentation and quotes. Both are therefore walked
+    side by side: a blank matches any blank, another character its next occurrence.
+
+    Args:
+        text: Text of the document up to the end of the scalar.
+        index: Index in ``text`` at which the scalar begins.
+        value: Value of the scalar.
+        offset: Index of the character in ``value``.
     """
     end = len(text)
     if "\\" in text[index:]:

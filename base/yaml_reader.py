@@ -1,4 +1,4 @@
-"""The core schema of YAML 1.2 without tags and aliases, read event by event within fixed bounds.
+"""Read the core schema of YAML 1.2, without tags and aliases, event by event within fixed bounds.
 
 PyYAML's own schema, YAML 1.1, reads the country ``NO`` as false, ``12:30`` as 750 and ``010`` as 8.
 """
@@ -14,9 +14,9 @@ import yaml
 from base.errors import YamlRefusedError
 
 MAX_DEPTH: Final = 100
-"""Collections within each other: what recurses over the values stays far from Python's limit."""
+"""Maximum nesting of collections; recursion over the values stays far from Python's limit."""
 MAX_VALUES: Final = 1_000_000
-"""Keys and values of a document, which take some 300 bytes of memory each."""
+"""Maximum number of keys and values in a document; each takes some 300 bytes of memory."""
 
 # libyaml takes a tenth of the time of the parser in Python, which stands in where it was not built.
 _PARSER: Final = getattr(yaml, "CLoader", yaml.Loader)
@@ -44,12 +44,12 @@ Position = tuple[int, int, int, int]
 
 
 class Collection(NamedTuple):
-    """Positions of a mapping or sequence and of what is in it, by key or by index.
+    """Positions of a mapping or sequence and of its entries.
 
     Attributes:
         at: Position of the collection itself.
-        keys: Positions of the keys of a mapping.
-        inner: Its values.
+        keys: Positions of the keys of a mapping, by key; empty for a sequence.
+        inner: Places of the values, by key or by index.
     """
 
     at: Position
@@ -65,10 +65,10 @@ def read_yaml(text: str) -> tuple[Any, Place | None]:
     """Parse one document.
 
     Returns:
-        The plain value, and its place, None where there is no document.
+        The plain value and its place; the place is None for a text without a document.
 
     Raises:
-        YamlRefusedError: The text is not valid YAML, or uses what is not supported.
+        YamlRefusedError: The text is not valid YAML, or uses a feature that is not supported.
     """
     found = _UNREADABLE.search(text)
     if found is not None:
@@ -162,7 +162,7 @@ def _key(event: Any) -> str:
 
 
 def _text(event: Any) -> str:
-    """The text of a scalar, without what escapes can spell and nothing can print or store."""
+    """The text of a scalar; an escape for a character that is not text is refused."""
     if event.tag is not None:
         raise _tag_refusal(event)
     text: str = event.value

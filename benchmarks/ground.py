@@ -31,7 +31,7 @@ from schemas.avro.encode.encoder import RecordEncoder
 from schemas.batch import Column, EventBatch, Records
 from schemas.registry.source import FileSchemaSource
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from worker.schema_sources import framed
 

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from benchmarks.ground import Ground, note
 from benchmarks.programs import Run, Start
 from benchmarks.throughput import Measured, Span, measure
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 
 Check = Callable[[Ground, Run, int], None]
 """Told how many events a run has committed. Raises RunError where its output is not as it should."""

@@ -1,1 +1,1 @@
-"""What the model sees: one definition of a feature, used online, in replay and in training."""
+"""Feature definitions and their computation, the same online, in replay and in training."""

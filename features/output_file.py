@@ -1,4 +1,4 @@
-"""Places that a command may write a file to."""
+"""Checks of output paths before a command writes a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KINDS: Final = {
 
 
 def require_file_or_nothing(path: Path, setting: str, remedy: str = "name a file") -> None:
-    """Raise ConfigurationError where ``path`` is something other than a regular file.
+    """Raise ConfigurationError if ``path`` is something other than a regular file.
 
-    A rename would put a file in the place of a pipe or device that other programs use, and a write
-    would go into it. Links are followed; one that leads nowhere is refused.
+    A rename would replace a pipe or device that other programs use, and a write would go into it.
+    Links are followed; a link without a target is refused.
     """
     try:
         kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))

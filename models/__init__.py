@@ -1,4 +1,4 @@
-"""What turns features into a decision: model bundles, backends, policies."""
+"""Model bundles, backends and policies, which turn features into decisions."""
 
 from __future__ import annotations
 

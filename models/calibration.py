@@ -1,4 +1,4 @@
-"""From margin to score: a strictly rising curve, the same to the bit on every machine.
+"""Calibration curve from margin to score, strictly rising, bit-equal on every machine.
 
 numpy's exp uses the widest vector unit of the processor it runs on, and its last bit differs
 between them (measured: 5 of 100 values between AVX-512 and the C library). A score must not depend
@@ -25,7 +25,7 @@ _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _SATURATED = 700.0
-# Beyond either end: a million margins far.
+# Beyond either end, as far as a million units of margin.
 _DOUBLINGS = 20
 _FAR = 1e6
 _OPEN = np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0)
@@ -34,10 +34,11 @@ _OPEN = np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0)
 class Calibration:
     """Scores by margin: linear between knots, strictly rising, always between 0 and 1.
 
-    Beyond the first and the last knot, what is left to 0 or to 1 halves with the first unit of
-    margin, and with every doubling of the distance: slower than a logistic, so that far margins
-    keep their order. It rises with every step of float32 for a million units beyond the ends, as
-    far as float64 has room for the difference (a slope below 1e-9 may leave neighbours equal).
+    Beyond the first and the last knot, the distance to 0 or to 1 halves with the first unit of
+    margin, and with every doubling of the margin's distance from the knot. This is slower than a
+    logistic, so that far margins keep their order. The curve rises with every step of float32 for a
+    million units beyond the ends, as far as float64 has room for the difference (a slope below 1e-9
+    may leave neighbours equal).
     """
 
     def __init__(self, margins: Sequence[float], scores: Sequence[float]) -> None:
@@ -56,7 +57,7 @@ class Calibration:
         self._slopes = np.nextafter(slopes, 0.0)
 
     def apply(self, margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """float64[N] of margins float32[N], each row alike, whatever its neighbours."""
+        """Scores float64[N] of margins float32[N]; a row's score is independent of other rows."""
         at = np.clip(margins.astype(np.float64), self._margins[0], self._margins[-1])
         knot = np.searchsorted(self._margins[1:-1], at, side="right")
         scores: npt.NDArray[np.float64] = self._slopes[knot] * (at - self._margins[knot])

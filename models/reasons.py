@@ -1,4 +1,4 @@
-"""Reasons: which features raised a score, summed by the codes of the policy's catalogue.
+"""Reasons of scores: contributions of the features, summed by the codes of the policy's catalogue.
 
 Contributions are those of TreeSHAP, in log-odds: with the model's bias they add up to the margin.
 """
@@ -14,9 +14,9 @@ from models.backend.protocol import Backend, Margins, Matrix
 from models.policy import Coding
 
 TOLERANCE = 1e-4
-"""By how much the sum of contributions may miss the margin, in log-odds."""
+"""Largest accepted difference between the sum of contributions and the margin, in log-odds."""
 _ROUNDING = 1e-5
-"""By how much more, as a share of what is added up, where that is beyond ten.
+"""Accepted difference as a share of the sum of absolute contributions, where that is above ten.
 
 XGBoost adds up leaves in float32. Measured: up to 3e-6, for 1,000 trees; 7e-4 in all, which is no
 fault, for a regression with margins of 1,000.
@@ -28,13 +28,20 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """The reasons of E events, back to back, and the features of each reason, back to back.
+    """Reasons of E events, concatenated, and the features of each reason, concatenated.
 
-    rows: intp[E], which of the events. counts: intp[E], reasons of each. codes: intp[M] into
-    `code_names` and contributions: float32[M] of each reason. sizes: intp[M], features of each.
-    features: intp[K] into `feature_names` and values: float32[K] of each feature. not_additive:
-    how many events have contributions that miss the margin by more than rounding; farthest: by how much the
-    worst of all E is off.
+    Attributes:
+        rows: intp[E], places of the events in the batch.
+        counts: intp[E], number of reasons of each event.
+        codes: intp[M], the code of each reason, as a place in `code_names`.
+        contributions: float32[M], contribution of each reason, in log-odds.
+        sizes: intp[M], number of features of each reason.
+        features: intp[K], features of the reasons, as places in `feature_names`.
+        values: float32[K], values of these features.
+        code_names: Names of the codes.
+        feature_names: Names of the model's features.
+        not_additive: Number of events whose contributions miss the margin by more than rounding.
+        farthest: Largest difference between contributions and margin among all E events.
     """
 
     rows: Ints
@@ -63,13 +70,17 @@ class Reasons:
         backend.contributions(np.full((1, len(coding.features)), np.nan, dtype=np.float32))
 
     def explain(self, matrix: Matrix, margins: Margins, rows: Ints) -> Explained:
-        """Why the events in `rows` of a batch score as high as they do.
+        """Explain the scores of the events in `rows` of a batch.
 
-        matrix: float32[N, F] in the model's order, margins: float32[N] that it gave. A reason is a
-        code whose features raise the margin together; the largest come first, in equal case in
-        the order of the catalogue, so many as the catalogue allows at most. It names all features
-        of its code that the model uses, those that raise the margin most first. A row's reasons
-        are the same bits alone and in any batch.
+        A reason is a code whose features together raise the margin. The largest reasons come first,
+        equal ones in the order of the catalogue, and at most as many as the catalogue allows. A
+        reason names all features of its code that the model uses, those that raise the margin most
+        first. A row's reasons are bit-equal alone and in any batch.
+
+        Args:
+            matrix: float32[N, F] in the model's order.
+            margins: float32[N] that the model gave for it.
+            rows: intp[E], places of the events to explain.
         """
         seen = np.ascontiguousarray(matrix[rows])
         found = self._backend.contributions(seen).astype(np.float64)
@@ -99,14 +110,14 @@ class Reasons:
         )
 
     def _by_code(self, by_feature: Floats) -> Floats:
-        """float64[C, E]; one addition after the other, for the same bits in any batch."""
+        """Contributions by code, float64[C, E], added one by one: the same bits in any batch."""
         by_code = np.zeros((len(self._coding.codes), len(by_feature)))
         for column, code in enumerate(self._coding.code_of.tolist()):
             by_code[code] += by_feature[:, column]
         return by_code
 
     def _features(self, by_feature: Floats, of_event: Ints, codes: Ints, sizes: Ints) -> Ints:
-        """intp[K], for each reason the features of its code, those that raise most first."""
+        """Features of each reason's code, intp[K]; those that raise the margin most come first."""
         code_of = np.broadcast_to(self._coding.code_of, by_feature.shape)
         by_code_and_size = np.lexsort((-by_feature, code_of), axis=1)
         ends = np.cumsum(sizes)

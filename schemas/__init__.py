@@ -1,1 +1,1 @@
-"""What crosses the wire: Avro schemas, framing, decode and encode, on columns."""
+"""Avro schemas, record framing, and decoding and encoding of records as columns."""

@@ -1,4 +1,4 @@
-"""The values that flow from stage to stage: records, columns, events."""
+"""Values that flow from stage to stage: records, columns, events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a record stands in the log."""
+    """Topic, partition and offset of a record."""
 
     topic: str
     partition: int
@@ -41,11 +41,13 @@ class Kind(StrEnum):
 class Column:
     """N values of one field.
 
-    values: bool[N] for BOOL, int64[N] for LONG, float64[N] for DOUBLE, int64[N] of microseconds
-        since 1970-01-01 UTC for TIME, int64[N] of unscaled units for DECIMAL, and a
-        ``pyarrow.StringArray`` of N non-null strings for STRING.
-    valid: bool[N], False where the field is null; the value there is 0, False or "".
-    scale: decimal digits after the point, for DECIMAL.
+    Attributes:
+        kind: Logical type of the values.
+        values: bool[N] for BOOL, int64[N] for LONG, float64[N] for DOUBLE, int64[N] of microseconds
+            since 1970-01-01 UTC for TIME, int64[N] of unscaled units for DECIMAL, and a
+            ``pyarrow.StringArray`` of N non-null strings for STRING.
+        valid: bool[N], False where the field is null; the value there is 0, False or "".
+        scale: Decimal digits after the point, for DECIMAL.
     """
 
     kind: Kind
@@ -74,10 +76,16 @@ class Column:
 class Records:
     """N consumed records of one topic, as parallel sequences.
 
-    partitions: int32[N]; offsets: int64[N]; timestamps: int64[N] in milliseconds since
-    1970-01-01 UTC (the record's own), -1 where there is none. ``headers`` is None when no record
-    of the batch has any. faults: rows that the client could not read in full; no event comes of
-    them.
+    Attributes:
+        topic: Name of the topic.
+        keys: Key of each record, or None.
+        values: Value of each record, or None.
+        partitions: int32[N].
+        offsets: int64[N].
+        timestamps: int64[N], the record's own timestamp in milliseconds since 1970-01-01 UTC; -1
+            for a record without one.
+        headers: Headers of each record; None if no record of the batch has any.
+        faults: Errors of the rows that the client could not read in full; they become no events.
     """
 
     topic: str
@@ -114,9 +122,13 @@ class Records:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """N decoded bodies: a column for each path in use, and the rows that could not be decoded.
+    """N decoded bodies.
 
-    A row named in ``errors`` has null in every column.
+    Attributes:
+        columns: A column for each path in use.
+        errors: Errors of the rows that could not be decoded; such a row is null in every column.
+        schema_ids: Writer schema id of each row, as text; None for a row without a readable frame.
+            Empty for rows without schema ids, such as those of a file.
     """
 
     columns: Mapping[str, Column]
@@ -128,10 +140,13 @@ class Decoded:
 class EventBatch:
     """A micro-batch: N events as columns, each with its record.
 
-    columns: a Column for each dotted path in use.
-    event_id: StringArray[N]. event_time: int64[N], microseconds since 1970-01-01 UTC.
-    amount_minor: int64[N] of minor units, or None where no amount is bound.
-    entity_keys: for each entity, StringArray[N].
+    Attributes:
+        records: The N records that the events were decoded from.
+        columns: A column for each dotted path in use.
+        event_id: StringArray[N].
+        event_time: int64[N], microseconds since 1970-01-01 UTC.
+        amount_minor: int64[N] of minor units; None if no amount is bound.
+        entity_keys: StringArray[N] for each entity.
     """
 
     records: Records

@@ -1,4 +1,4 @@
-"""Bodies of a container whose schema sets them no bounds, passed one by one within bounds."""
+"""Read container bodies whose schema does not bound their memory, one by one and within bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.avro.types import Field, Type
 from schemas.fastavro_schema import FastavroSchema, decimals
 
 MAX_ITEMS: Final = 10_000
-"""Items that an array or map may have: as ``wire.max_collection_items`` has it by default."""
+"""Maximum items of an array or map; the same as the default of ``wire.max_collection_items``."""
 
 _NO_BOUND: Final = 2**100
 _NONE: Final = b"\0"
@@ -27,14 +27,14 @@ _PASSABLE: Final = {ErrorCode.NESTED_TOO_DEEP, ErrorCode.COLLECTION_TOO_LONG}
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The fault of a body whose end is not known, and so neither the beginning of the next."""
+    """The fault of a body whose end is unknown; the start of the next body is then unknown too."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Keep(Step):
-    """Keeps the bytes that ``steps`` pass, behind ``prefix``."""
+    """Store ``prefix`` and the bytes that ``steps`` skip."""
 
     slot: int
     prefix: bytes
@@ -42,13 +42,18 @@ class _Keep(Step):
 
 
 class BlockReader:
-    """Reads of each body the values under dotted names; passes the rest, which may be anything.
+    """Read the values under dotted names from each body; skip the rest, whatever its type.
 
-    The bytes of those values are put together as a body of a flat record, which fastavro reads.
+    The bytes of these values are joined to the body of a flat record, which fastavro decodes.
     """
 
     def __init__(self, tree: Type, names: Collection[str]) -> None:
-        """names: of leaves, or of what a map may hold."""
+        """Prepare the steps of a schema.
+
+        Args:
+            tree: Writer schema of the container.
+            names: Dotted names of leaves, or of the values that a map may hold.
+        """
         layout = _Layout(names)
         self._steps = tuple(layout.steps(tree, ""))
         self._passing = tuple(skip_value(tree, ""))
@@ -58,7 +63,7 @@ class BlockReader:
         schema.restore(self._schema)
 
     def read(self, data: bytes, rows: int) -> Iterator[dict[str, Any] | RecordError | Lost]:
-        """The bodies at the beginning of ``data``; after a Lost, no more."""
+        """Read ``rows`` bodies from the beginning of ``data``; stop after a Lost."""
         position = 0
         for _ in range(rows):
             slots = [_NONE] * len(self._paths)
@@ -77,7 +82,11 @@ class BlockReader:
                 yield self._values(b"".join(slots))
 
     def _passed(self, code: ErrorCode, data: bytes, position: int) -> int:
-        """The end of a body that is out of bounds only. Raises BodyError."""
+        """The end of a body that only exceeds the bounds.
+
+        Raises:
+            BodyError: The body has another fault.
+        """
         if code not in _PASSABLE:
             raise BodyError(code, "", position)
         return _Passer(data, _NO_BOUND, []).run(self._passing, position, len(data))
@@ -93,9 +102,10 @@ class BlockReader:
 
 
 class _Layout:
-    """The flat record of the values in use: at each path a union of null and what may stand there.
+    """The flat record of the values in use: a union of null and the possible types at each path.
 
-    paths: of its fields.
+    Attributes:
+        paths: Path of each field of the flat record.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -109,7 +119,7 @@ class _Layout:
         return list(self._types)
 
     def steps(self, declared: Type, path: str) -> list[Step]:
-        """Steps through a value: they keep what is in use, and pass the rest."""
+        """Steps through a value that keep the parts in use and skip the rest."""
         here = declared.unfolded
         skip = skip_value(declared, path)
         used = path in self._names
@@ -132,7 +142,7 @@ class _Layout:
                 return [self._keep(path, here, skip)] if used else skip
 
     def record(self) -> Type:
-        """The flat record; each value is in a record of its own, as unions hold no unions."""
+        """The flat record; each value is in a record of its own, as a union cannot hold a union."""
         fields = (
             Field(f"f{number}", Type("union", branches=(Type("null"), *map(_boxed, types))))
             for number, types in enumerate(self._types.values())
@@ -140,7 +150,7 @@ class _Layout:
         return Type("record", fields=tuple(fields))
 
     def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> _Keep:
-        """Keeps the value that ``steps`` pass; the array of _NO_VALUE is empty."""
+        """A step that stores the value that ``steps`` skip; _NO_VALUE is stored as empty array."""
         slot = list(self._types).index(path) if path in self._types else len(self._types)
         types = self._types.setdefault(path, [])
         types.append(declared)
@@ -153,11 +163,11 @@ class _Layout:
 
 
 _NO_VALUE: Final = Type("array", item=Type("null"))
-"""Stands for what is no single value: an array, or a record where another branch is in use."""
+"""Sentinel for a value that is not single: an array, or a record where another branch is used."""
 
 
 class _Keeper(RowReader):
-    """Fills each slot with the bytes of its value."""
+    """Store the bytes of each value in its slot."""
 
     __slots__ = ()
 
@@ -173,9 +183,9 @@ class _Keeper(RowReader):
 
 
 class _Passer(RowReader):
-    """Passes records that contain themselves on far more levels than are read.
+    """Skip records that contain themselves, to a far greater depth than is read.
 
-    To any number of levels a body could have memory taken in hundreds of times its own bytes.
+    The depth is limited, as a body could otherwise take hundreds of times its own size in memory.
     """
 
     __slots__ = ()
@@ -184,10 +194,10 @@ class _Passer(RowReader):
 
 
 def is_bounded(declared: Type) -> bool:
-    """Return True where a value takes memory and stack only as its bytes and schema have it.
+    """Return True if the bytes and the schema of a value bound the memory and stack that it takes.
 
-    Items without bytes can be announced by the billion, and records can contain themselves until
-    the stack ends.
+    An array of items without bytes can announce billions of them, and a record that contains
+    itself can exhaust the stack.
     """
     inner = [*declared.branches, *(item.type for item in declared.fields)]
     if declared.item is not None:
@@ -217,7 +227,7 @@ def _prefixes(name: str) -> Iterator[str]:
 
 
 def _varint(number: int) -> bytes:
-    """A number above 0 as Avro writes it."""
+    """Encode a number above 0 as an Avro long."""
     value, written = number << 1, bytearray()
     while value > 0x7F:
         written.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Checked trees as the schemas that fastavro reads by."""
+"""Convert checked schema trees to schemas for fastavro."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, Final, TypeAlias
 from schemas.avro.types import Type
 
 Annotate: TypeAlias = Callable[[Type], Mapping[str, Any]]
-"""The attributes that give a primitive or fixed its logical type; none for the bare value."""
+"""Gives the attributes of a primitive's or fixed's logical type; none for the bare value."""
 
 _MOST_DIGITS: Final = 1_000
 
 
 class FastavroSchema:
-    """A tree as JSON values in which every use of a named type has a made-up name of its own.
+    """A schema tree as JSON values, with a generated name for every use of a named type.
 
-    Names that fastavro would resolve or refuse by rules of its own are so never met. It also
-    looks at symbols when it parses a schema, not when it reads: ``restore`` puts them in then.
+    With generated names, fastavro never applies its own rules for resolving or refusing names. It
+    checks the symbols of an enum only when it parses a schema, not when it reads: ``restore`` puts
+    the real symbols in after parsing.
     """
 
     def __init__(self, tree: Type, annotate: Annotate) -> None:
@@ -27,7 +28,7 @@ class FastavroSchema:
         self.json = self._of(tree)
 
     def restore(self, parsed: Any) -> None:
-        """Put the symbols into what fastavro has made of ``json``."""
+        """Put the real symbols into the schema that fastavro parsed from ``json``."""
         match parsed:
             case list():
                 for branch in parsed:
@@ -70,7 +71,7 @@ class FastavroSchema:
 
 
 def decimals(declared: Type) -> Mapping[str, Any]:
-    """The attributes of a decimal, with room for all digits; of another type, none."""
+    """The attributes of a decimal, with room for all digits; empty for another type."""
     digits = _MOST_DIGITS
     if declared.base == "fixed":
         digits = int((8 * declared.size - 1) * 0.30103)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.servers import Servers, ask
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 
 # A shared machine is slow at times: how long an example takes is nobody's fault.

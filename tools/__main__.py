@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line of ``fraud-worker``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.process.signals import end_at_once
 
 
 def main() -> None:
-    """Run a command."""
+    """Run the command line."""
     end_at_once(sys.argv[1:])
     from tools.cli import commands  # noqa: PLC0415 - it takes long, and signals come at any time
 

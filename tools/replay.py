@@ -1,4 +1,4 @@
-"""Replay: an event file through the stages, without Kafka."""
+"""Replay of an event file through the worker's stages, without Kafka."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """Scores as plain records, and the rows without one, of one chunk.
+    """Scores and refused rows of one chunk of a file.
 
-    flags: scores by flag. times: counts of the events of all chunks so far.
+    Attributes:
+        scores: Scores as plain records.
+        refused: Rows without a score, and the reasons.
+        flags: Number of scores by flag.
+        times: Counts of the event times of all chunks so far.
     """
 
     scores: list[dict[str, Any]]
@@ -45,7 +49,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Counting(Enrich):
-    """Enrich for a file: counts events whose times say that the file may be wrong."""
+    """Enrich stage for a file; counts events whose times say that the file may be wrong."""
 
     times: InputTimes
 
@@ -56,7 +60,7 @@ class _Counting(Enrich):
 
 
 class Serial:
-    """The stages over a log, one chunk after the other: each is in the store before the next."""
+    """Stages that process a log by chunks; each chunk is in the store before the next begins."""
 
     def __init__(self, stages: Stages, store: OnlineStore) -> None:
         self._stages = stages
@@ -64,7 +68,7 @@ class Serial:
         self._log_state = LogState()
 
     def __call__(self, records: Records) -> Processed:
-        """What becomes of the records that follow on those before."""
+        """Process the records that follow those of the last call."""
         processed = self._stages(records, self._log_state)
         self._log_state = processed.after
         if processed.writes:
@@ -75,9 +79,13 @@ class Serial:
 def replay_file(
     pipeline: Pipeline, path: Path, limit: int | None, record_time: str | None = None
 ) -> Iterator[Replayed]:
-    """The scores of a file's events, by the worker's own stages and an in-memory store.
+    """Score the events of a file with the worker's own stages and an in-memory store.
 
-    record_time: the column that holds the timestamps of the records.
+    Args:
+        pipeline: The pipeline.
+        path: File of events.
+        limit: Number of rows to read; None for all.
+        record_time: The column with the timestamps of the records.
     """
     wire = pipeline.settings.wire
     if pipeline.settings.registry is not None:
@@ -117,7 +125,7 @@ def replay_file(
 
 
 def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
-    """A score as JSON can hold it."""
+    """Decode a score into values that JSON can hold."""
     record = cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(value), schema, None))
     for name in ("event_time", "scored_at"):
         record[name] = record[name].isoformat()

@@ -23,7 +23,7 @@ from models.policy import Rules
 from schemas.avro.decoder import Decoder
 from worker.consume.batch_bound import BatchBound
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Committed, Starts
+from worker.consume.start_offsets import Committed, StartOffsets
 from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
@@ -36,7 +36,7 @@ from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
 from worker.process.watchdog import Watchdog
-from worker.reload import Named, Succession, load_model, load_rules, named_in
+from worker.reload import Reloader, ServedFiles, load_model, load_rules, named_in
 from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.option_files import require_option_files
@@ -51,15 +51,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
-    """One pipeline folder, read and held against itself.
+    """A pipeline folder, loaded and checked for consistency.
 
-    named: what was to serve just before `serving` was loaded.
+    Attributes:
+        settings: Settings of ``worker.yaml``.
+        feature_set: Feature set of ``features.yaml``.
+        serving: Model and policy, ready to serve.
+        named: Fingerprints of the model and policy files just before `serving` was loaded.
     """
 
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
-    named: Named
+    named: ServedFiles
 
     @property
     def bundle(self) -> Bundle:
@@ -80,7 +84,11 @@ class Pipeline:
 
 
 def load_pipeline(folder: Path) -> Pipeline:
-    """Raises ConfigurationError naming what in the folder does not hold."""
+    """Load a pipeline folder.
+
+    Raises:
+        ConfigurationError: Something in the folder is invalid; the message names it.
+    """
     settings = load_settings(folder)
     feature_set = load_feature_set(settings.features)
     stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
@@ -120,10 +128,17 @@ def make_stages(
     histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """The stages, wired.
+    """Make the stages of a pipeline, wired to each other.
 
-    histories: of a store that others use as well, None for one that serves this run alone.
-    now_us: gives `scored_at`, microseconds since 1970-01-01 UTC.
+    Args:
+        pipeline: Pipeline whose model and policy serve.
+        decoder: Decoder of the input topic.
+        store: Online store.
+        prefix: Bytes that precede each score.
+        limits: Returns the size limits of the output topics.
+        histories: Histories of a store that others use as well; None for a store that serves this
+            run alone.
+        now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
     feature_set = pipeline.feature_set
     return Stages(
@@ -196,7 +211,7 @@ def _make_loop(
     watchdog: Watchdog,
     health: Health,
     stack: ExitStack,
-) -> tuple[Loop, Succession]:
+) -> tuple[Loop, Reloader]:
     settings = pipeline.settings
     delivery = settings.delivery
     prefix = await_score_prefix(settings, health)
@@ -220,7 +235,7 @@ def _make_loop(
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
-    succession = Succession(settings, pipeline.feature_set, stages, pipeline.named)
+    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.named)
     loop = Loop(
         poller,
         succession,
@@ -235,9 +250,10 @@ def _make_loop(
 
 
 def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
-    """What goes before each score, however long the registry is away.
+    """Get the bytes that precede each score, however long the registry is away.
 
-    Raises ConfigurationError where the registry does not have score.avsc, or refuses it.
+    Raises:
+        ConfigurationError: The registry does not have score.avsc, or refuses it.
     """
     prefix = b""
 
@@ -251,8 +267,8 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
     return prefix
 
 
-def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Starts:
-    return Starts(
+def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> StartOffsets:
+    return StartOffsets(
         consumer,
         topic,
         settings.kafka.start_from,
@@ -270,7 +286,7 @@ def _inherited(settings: WorkerSettings, topic: InputTopic) -> Mapping[int, Comm
     kafka = settings.kafka.model_copy(update={"group": group})
     timeout_s = settings.delivery.broker_timeout_s
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
         return starts.committed(range(topic.partitions))
 
 

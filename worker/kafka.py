@@ -14,7 +14,7 @@ from confluent_kafka.admin._resource import ResourceType
 from base.errors import ConfigurationError
 from worker.delivery.publish import SizeLimits
 from worker.kafka_log import LOGGER
-from worker.settings import Kafka, read_secret
+from worker.settings import KafkaSettings, read_secret
 from worker.settings.option_files import require_option_files
 
 # The broker's own default, where its settings may not be read.
@@ -35,8 +35,8 @@ NOT_A_MEMBER = (
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
-def client_options(kafka: Kafka) -> dict[str, Any]:
-    """What every client needs to reach the brokers."""
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Options that every client needs to reach the brokers."""
     options: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "fraud-worker",
@@ -52,10 +52,12 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """A consumer whose offsets are the worker's own business.
+def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) -> Consumer:
+    """Make a consumer that leaves the commit and the choice of offsets to the worker.
 
-    on_error: told, while polling, of what happens to the connections.
+    Args:
+        kafka: Settings of the brokers and the group.
+        on_error: Called while polling, with errors of the connections.
     """
     return _make(
         Consumer,
@@ -78,7 +80,7 @@ def make_consumer(kafka: Kafka, on_error: Callable[[KafkaError], None]) -> Consu
     )
 
 
-def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
+def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Producer:
     """An idempotent producer; ``more`` makes it transactional or gives it callbacks."""
     options = {"batch.size": _BATCH_BYTES, **client_options(kafka), **kafka.producer}
     # A batch above a topic's max.message.bytes is refused whole.
@@ -109,7 +111,7 @@ def make_producer(kafka: Kafka, limits: SizeLimits, **more: Any) -> Producer:
 class TopicLimits:
     """The largest records that the output topics and the client take, as of the last `refresh`."""
 
-    def __init__(self, kafka: Kafka, timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaSettings, timeout_s: float) -> None:
         self._kafka = kafka
         self._timeout_s = timeout_s
         own = whole_number({**kafka.options, **kafka.producer}.get("message.max.bytes"))
@@ -143,7 +145,7 @@ def _max_message_bytes(settings: Mapping[str, str]) -> int:
 
 
 def whole_number(value: object) -> int | None:
-    """Read a number that a broker or a user has given; None where it is none."""
+    """Read a whole number that a broker or a user has given; None where it is something else."""
     try:
         return int(str(value))
     except ValueError:
@@ -169,7 +171,7 @@ def _settings_in(answer: Future[Any]) -> dict[str, str]:
     return {setting: entry.value for setting, entry in entries.items() if entry.value is not None}
 
 
-def make_admin(kafka: Kafka) -> AdminClient:
+def make_admin(kafka: KafkaSettings) -> AdminClient:
     """An admin client; close it, or use it as a context manager."""
     return _make(AdminClient, "kafka.options", client_options(kafka))
 

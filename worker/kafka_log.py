@@ -1,4 +1,4 @@
-"""Librdkafka's own log, as the reason of a call that says only that it timed out."""
+"""Capture of librdkafka's own log, which has the reason when a call says only that it timed out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG_FRAME = re.compile(
 
 
 class _Heard(logging.Handler):
-    """Keeps the lines of errors."""
+    """Handler that keeps the messages of errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -29,9 +29,12 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """What librdkafka logs meanwhile; nothing of it is written elsewhere.
+    """Capture the errors that librdkafka logs within the block; they are written nowhere else.
 
-    Its calls say that they timed out; only its log says why.
+    Its calls say only that they timed out; its log says why.
+
+    Yields:
+        The messages so far; the list grows within the block.
     """
     handler = _Heard()
     propagate, LOGGER.propagate = LOGGER.propagate, False

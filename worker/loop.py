@@ -29,7 +29,7 @@ from features.history.watermarks import LogState
 from schemas.batch import Records
 from worker.consume.batch_bound import BatchBound
 from worker.consume.poll import Polled, Poller
-from worker.delivery.delivery import Delivery, Flight, count
+from worker.delivery.delivery import Delivery, InFlightBatch, count
 from worker.delivery.reports import RecordsRefusedError
 from worker.process import metrics
 from worker.process.ahead import AheadShare
@@ -61,7 +61,7 @@ _CONNECTION_LOST = (
 _REJOIN_CALLS = 4
 
 
-class Process(Protocol):
+class StageProcess(Protocol):
     """The pure stages, decode to encode, over one micro-batch of records.
 
     Raises DependencyUnavailableError while the online store or the registry is away.
@@ -74,8 +74,9 @@ class Process(Protocol):
 class Waits:
     """Bounds of waiting, in seconds.
 
-    settle_s: for the outcome in flight when partitions move. refused_s: for a dead-letter topic
-    that refuses a dead letter.
+    Attributes:
+        settle_s: Longest wait for the outcome in flight when partitions move.
+        refused_s: Longest wait for a dead-letter topic that refuses a dead letter.
     """
 
     settle_s: float
@@ -88,7 +89,7 @@ class Loop:
     def __init__(
         self,
         poller: Poller,
-        process: Process,
+        process: StageProcess,
         delivery: Delivery,
         bound: BatchBound,
         health: Health,
@@ -104,7 +105,7 @@ class Loop:
         self._ahead = AheadShare(health)
         self._settle_s = waits.settle_s
         self._clock = clock
-        self._in_flight: Flight | None = None
+        self._in_flight: InFlightBatch | None = None
         # Behind what was handed over last: what the stages know of the log before a micro-batch.
         self._log_state = LogState()
         self._stopping = False
@@ -275,7 +276,7 @@ class Loop:
             self._let_the_brokers_recover(error)
         return False
 
-    def _amended(self, flight: Flight, error: RecordsRefusedError) -> bool:
+    def _amended(self, flight: InFlightBatch, error: RecordsRefusedError) -> bool:
         """Put other answers in place of refused ones; False where the micro-batch must be dropped.
 
         Waits where a dead letter is refused: nothing can take its place. Raises DeliveryFatalError
@@ -291,7 +292,7 @@ class Loop:
             self._hold(_IDLE_POLL_S)
         return not self._stopping and flight.polled.epoch == self._poller.epoch
 
-    def _committed(self, flight: Flight) -> None:
+    def _committed(self, flight: InFlightBatch) -> None:
         self._unwritten_in_a_row = self._unknown_in_a_row = 0
         self._store.ends()
         self._delivering.ends()

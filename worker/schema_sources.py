@@ -1,4 +1,4 @@
-"""Where schemas come from, and how scores are framed: a registry, or files and fixed ids."""
+"""Sources of schemas, and the framing of scores: a registry, or files and fixed ids."""
 
 from __future__ import annotations
 
@@ -50,10 +50,14 @@ def framed(schema_id: int) -> bytes:
 def fields_read(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> frozenset[str]:
-    """Paths of the fields that a worker reads: of features, policy and ``output.carry``.
+    """Paths of the fields that a worker reads for features, policy and ``output.carry``.
 
-    A record whose writer's schema cannot give one of them is a dead letter. rules: None where
-    there is no policy that holds.
+    A record becomes a dead letter if its writer's schema cannot give one of them.
+
+    Args:
+        settings: Settings of the worker.
+        feature_set: Feature set of the worker.
+        rules: Compiled policy; None where no policy is valid.
     """
     of_policy = frozenset() if rules is None else rules.paths
     return feature_set.paths | of_policy | frozenset(settings.output.carry)
@@ -62,10 +66,10 @@ def fields_read(
 def event_decoder(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> Decoder:
-    """Decoder of the input topic, the same for the worker and for all that answers for it.
+    """Decoder of the input topic, the same for the worker and the commands that stand in for it.
 
-    Raises ConfigurationError where schemas or registry do not hold, and where output.carry names
-    what cannot be read.
+    Raises ConfigurationError where schemas or registry are invalid, and where output.carry names a
+    field that cannot be read.
     """
     return Decoder(
         schema_source(settings, feature_set.schema_path),
@@ -79,8 +83,9 @@ def event_decoder(
 def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource:
     """Writer schemas from the registry, or from files.
 
-    Without a registry the schema of features.yaml stands for ``wire.schema_id``, and older or
-    newer writers for the ids that files in ``writer-schemas`` beside it are named by.
+    Without a registry, the schema of features.yaml stands for ``wire.schema_id``. Files in
+    ``writer-schemas`` beside features.yaml, each named by its id, hold the schemas of older or
+    newer writers.
     """
     if settings.registry is not None:
         return registry_source(settings.registry)
@@ -101,8 +106,8 @@ def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource
 def label_source(settings: WorkerSettings) -> SchemaSource:
     """Writer schemas of the labels topic: from the registry, or ``label.avsc``.
 
-    Without a registry it stands for every id but those of events and scores, and those that files in
-    ``writer-schemas`` are named by.
+    Without a registry, ``label.avsc`` stands for every id except those of events and scores, and
+    except the ids that name files in ``writer-schemas``.
     """
     if settings.registry is not None:
         return registry_source(settings.registry)
@@ -117,7 +122,14 @@ def label_source(settings: WorkerSettings) -> SchemaSource:
 
 @dataclass(frozen=True, slots=True)
 class _LabelSchemas:
-    """own: of all ids but ``others``; those ``taken`` are of records that are no labels."""
+    """Writer schemas of labels without a registry.
+
+    Attributes:
+        framed: True if each record names its schema id.
+        own: Schema of all ids that are neither in ``others`` nor in ``taken``.
+        others: Schemas of other writers, by id.
+        taken: Ids of records that are no labels.
+    """
 
     framed: bool
     own: Type
@@ -136,10 +148,11 @@ class _LabelSchemas:
 
 
 def score_prefix(settings: WorkerSettings) -> bytes:
-    """What goes before each score.
+    """Bytes that precede each score: Confluent's prefix, or none.
 
-    Raises ConfigurationError when the registry does not have score.avsc or refuses it, and
-    DependencyUnavailableError when it does not answer.
+    Raises:
+        ConfigurationError: The registry does not have score.avsc, or refuses it.
+        DependencyUnavailableError: The registry does not answer.
     """
     if settings.registry is not None:
         return framed(_registered_score_id(settings.registry, settings.kafka.output_topic))
@@ -149,7 +162,7 @@ def score_prefix(settings: WorkerSettings) -> bytes:
 
 
 def registry_client(registry: Registry) -> RegistryClient:
-    """Requests to the registry of the settings, with its password. Raises ConfigurationError."""
+    """Client of the registry in the settings, with its password. Raises ConfigurationError."""
 
     def credentials() -> tuple[str, str] | None:
         if registry.password_file is None:

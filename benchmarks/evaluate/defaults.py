@@ -26,7 +26,7 @@ from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
 from models.training.folds import Lengths, make_fold
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.table import TrainingTable
 
 _EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -111,7 +111,7 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
     labels, days = events.labels[rows], events.times[rows] // 86_400_000_000
     margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
-    worth = Worth.of(labels, margins, events.cards[rows], days)
+    worth = Metrics.of(labels, margins, events.cards[rows], days)
     return {
         "events": len(rows),
         "frauds": int(labels.sum()),

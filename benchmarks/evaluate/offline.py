@@ -22,9 +22,9 @@ from models.calibration import Calibration
 from models.training.folds import make_fold
 from models.training.plan import Plan, make_plan
 from models.training.recipes import Params
-from models.training.search import Tried
+from models.training.search import Trial
 from models.training.table import TrainingTable
-from models.training.train import Wishes, train
+from models.training.train import TrainingOptions, train
 from models.training.write import Wanted, write_training
 
 Note = Callable[[str], None]
@@ -63,7 +63,7 @@ def train_all(table: TrainingTable, folder: Path, tries: int, note: Note) -> lis
     chosen: tuple[Params, int] | None = None
     bundles = []
     for split in SPLITS:
-        wishes = Wishes(tries=tries, chosen=chosen, threads=available_threads())
+        wishes = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
         folds = _FOLDS_TO_CHOOSE if chosen is None else _FOLDS
         training = train(table, _plan(table, split, folds), wishes, advance=_told(note))
         out = folder / f"bundle-{split.number}"
@@ -135,7 +135,7 @@ def _told(note: Note) -> Callable[[str, int, int], None]:
     return advance
 
 
-def _words(chosen: Tried) -> str:
+def _words(chosen: Trial) -> str:
     """Only of the first model: the earlier folds of the others reach into the test days."""
     worth = chosen.worth
     return (

@@ -24,7 +24,7 @@ from tools.demo.scores import ScoreSchema
 from tools.demo.training import load_frauds
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from tools.topics.read_to_end import read_to_end
 from worker.histories.record import label_namespace

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from benchmarks.evaluate.offline import Expected, scores_of
 from benchmarks.evaluate.online import Scores, matching
-from models.training.metrics import Worth, brier_score, calibration_error
+from models.training.metrics import Metrics, brier_score, calibration_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Result:
     scores_differing: scores. events: on the topic; assessed: without those of compromised cards.
     """
 
-    worth: Worth
+    worth: Metrics
     calibration_error: float
     brier: float
     events: int
@@ -62,7 +62,7 @@ def judge(want: Expected, scores: Scores, dead_letters: int) -> Result:
     rows = want.assessed
     labels = want.labels[rows]
     return Result(
-        Worth.of(labels, online[rows], want.cards[rows], want.days[rows]),
+        Metrics.of(labels, online[rows], want.cards[rows], want.days[rows]),
         calibration_error(labels, online[rows]),
         brier_score(labels, online[rows]),
         len(places),
@@ -87,7 +87,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 def _numbers(results: Sequence[Result]) -> dict[str, float]:
     found = {
-        **asdict(Worth.mean([result.worth for result in results])),
+        **asdict(Metrics.mean([result.worth for result in results])),
         "calibration_error": float(np.mean([result.calibration_error for result in results])),
         "brier": float(np.mean([result.brier for result in results])),
     }

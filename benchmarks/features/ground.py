@@ -20,7 +20,7 @@ from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from worker.schema_sources import framed
 

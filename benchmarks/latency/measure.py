@@ -16,7 +16,7 @@ from benchmarks.ground import Ground
 from benchmarks.latency.task import LatencyTask
 from benchmarks.programs import ROOT, Program, Run, RunError, Worker
 from benchmarks.throughput import Span
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 
 Beside = Callable[[Worker], AbstractContextManager[Any]]
 

@@ -1,4 +1,4 @@
-"""Binding: from decoded columns to events, with what is wrong with each record that is none."""
+"""Bind decoded columns to event fields; return an error for each invalid record."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.batch import Decoded, EventBatch, Records
 Mask = npt.NDArray[np.bool_]
 
 MAX_KEY_BYTES = 1024
-"""Of an event id or entity key, in UTF-8."""
+"""Maximum length of an event id or entity key, in UTF-8 bytes."""
 EARLIEST = 946_684_800_000_000
 """2000-01-01 UTC in microseconds."""
 LATEST = 4_102_444_800_000_000
-"""2100-01-01 UTC in microseconds; the first that is too late."""
+"""2100-01-01 UTC in microseconds; exclusive bound."""
 
 
 class _Errors:
@@ -35,7 +35,7 @@ class _Errors:
             self.bad[list(self.by_row)] = True
 
     def add(self, wrong: Mask, code: ErrorCode, message: str) -> None:
-        """Gives this error to the rows that are wrong and have none yet."""
+        """Record this error for the rows in ``wrong`` that have no error yet."""
         if not wrong.any():
             return
         error = RecordError(code, message)
@@ -46,9 +46,11 @@ class _Errors:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """Fields whose values windows keep as whole numbers: none may be larger, either way.
+    """Bound on the absolute value of fields that windows keep as whole numbers.
 
-    fields: by path, the decimal digits that are kept of a DOUBLE.
+    Attributes:
+        fields: Number of decimal digits that are kept of a DOUBLE, by path; None for other kinds.
+        largest: Largest absolute value.
     """
 
     fields: Mapping[str, int | None]
@@ -58,11 +60,24 @@ class Bounded:
 def bind(
     bindings: Bindings, records: Records, decoded: Decoded, bounded: Bounded
 ) -> tuple[EventBatch, dict[int, RecordError]]:
-    """The events of N records, and the error of each row that is no event.
+    """Bind the decoded columns of N records to events.
 
-    A row keeps the fault of its record or its decoding error where it has one, else the first of: event id, event time,
-    amount, entity keys, partition key, values that windows keep. Raises ConfigurationError where a column has a kind that
-    the bindings cannot read (a file whose columns are not those of the schema).
+    A row has one error: the fault of its record or its decoding error, else the first failed check
+    in this order: event id, event time, amount, entity keys, partition key, values that windows
+    keep.
+
+    Args:
+        bindings: Meaning of the fields of an event.
+        records: N input records.
+        decoded: Their decoded columns and decoding errors.
+        bounded: Fields whose values windows keep, and the bound on these values.
+
+    Returns:
+        The valid events in the order of their records, and the error of each invalid row.
+
+    Raises:
+        ConfigurationError: A column has a kind that the bindings cannot read (a file whose columns
+            are not those of the schema).
     """
     errors = _Errors(records, decoded)
     event_id = _key(bindings.event_id, "event id", ErrorCode.EVENT_ID_MISSING, decoded, errors)
@@ -143,7 +158,7 @@ def _bound(
     if values.dtype == np.int64:
         beyond = (values > largest) | (values < -largest)
     else:
-        # What is not finite is missing, in windows as in other features.
+        # A value that is not finite is missing, in windows as in other features.
         with np.errstate(over="ignore"):
             beyond = np.isfinite(values) & (np.abs(values) * 10.0**digits > largest)
     code = ErrorCode.AMOUNT_OVERFLOW if is_amount else ErrorCode.VALUE_OUT_OF_RANGE

@@ -1,4 +1,4 @@
-"""Conditions on events: expressions over fields and over features as the matrix holds them."""
+"""Conditions on events: expressions over fields and over feature values of the matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from schemas.batch import EventBatch
 class Condition:
     """A compiled condition.
 
-    paths: the fields that it reads, which decoding must give. features: those that it reads.
+    Attributes:
+        paths: Fields that the condition reads; decoding must return them.
+        features: Features that the condition reads.
     """
 
     paths: frozenset[str]
@@ -27,9 +29,14 @@ class Condition:
     _evaluate: Evaluate
 
     def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        """bool[N]: where it holds, which it does not where it is missing.
+        """Evaluate the condition for N events.
 
-        matrix: float32[N, F], of the feature set; features have the values that models see.
+        Args:
+            batch: N events.
+            matrix: float32[N, F] of the feature set; features have the values that models see.
+
+        Returns:
+            bool[N], True where the condition holds; False where its value is missing.
         """
         frame = Frame(batch)
         frame.features = {
@@ -43,15 +50,24 @@ class Condition:
 def compile_condition(
     source: str, fields: Mapping[str, Term], features: Mapping[str, Term]
 ) -> Condition:
-    """``source`` as a condition. Raises ExpressionError where it is none.
+    """Compile ``source`` to a condition.
 
-    fields, features: how expressions see them, by name; features in the order of the matrix.
+    Args:
+        source: The expression.
+        fields: Terms of the fields, by name.
+        features: Terms of the features, by name, in the order of the matrix.
+
+    Returns:
+        The condition.
+
+    Raises:
+        ExpressionError: ``source`` is not a valid condition.
     """
     compiled = compile_expression(source, {**features, **fields})
     term = compiled.term
     if term.sort is not Sort.BOOLEAN:
         raise ExpressionError(0, f"a condition is needed here, not {term.sort.value}: write x != 0")
-    # A feature may be called like the field that it is; the field is meant then.
+    # A feature may have the name of a field; the name then means the field.
     of_features = compiled.names - fields.keys()
     columns = {name: i for i, name in enumerate(features) if name in of_features}
     return Condition(compiled.names & fields.keys(), frozenset(columns), columns, term.evaluate)

@@ -1,4 +1,4 @@
-"""A micro-batch on its way to its features: three steps, each of which another thread may do."""
+"""Computation of a micro-batch's features in three steps, each of which can use another thread."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from features.compute.frame import Frame
 from features.compute.matrix import Enriched, Writes, assemble
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import STATES, Lookup, LookupReading
+from features.lookups.lookup import STATES, Lookup, LookupRequest
 from features.store.protocol import Found, OnlineStore
-from features.windows.plan import WindowPlan, WindowReading
+from features.windows.plan import WindowPlan, WindowRequest
 from features.windows.portions import Each
 from schemas.batch import EventBatch
 
 
 class Computable(Protocol):
-    """A feature, as far as it is computed. of_event: without windows.
+    """The part of a feature that computation needs.
 
-    compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
+    Attributes:
+        of_event: True if the feature reads the event alone, without windows.
+        compute: Function from a frame to float64[N] (0-d for a constant), NaN where missing.
     """
 
     @property
@@ -34,8 +36,8 @@ class Computable(Protocol):
     def compute(self) -> Callable[[Frame], npt.NDArray[np.float64]]: ...
 
 
-class Definitions(Protocol):
-    """A feature set, as far as it is computed."""
+class FeatureDefinitions(Protocol):
+    """The part of a feature set that computation needs."""
 
     @property
     def features(self) -> Sequence[Computable]: ...
@@ -52,27 +54,41 @@ class Definitions(Protocol):
 
 
 class Enriching:
-    """What follows from N events alone: the keys to be read, and who is late.
+    """First step for N events, without the store: the keys to read, and the events that are late.
 
-    after: the log's state behind the batch.
+    Attributes:
+        after: State of the log behind the batch.
     """
 
     def __init__(
-        self, feature_set: Definitions, batch: EventBatch, log: LogState, namespace: Namespace
+        self,
+        feature_set: FeatureDefinitions,
+        batch: EventBatch,
+        log: LogState,
+        namespace: Namespace,
     ) -> None:
         self._feature_set = feature_set
         self._batch = batch
-        self._lookups = LookupReading(tuple(feature_set.lookups.values()), batch)
-        self._windows = WindowReading(feature_set.histories, batch, namespace, log)
+        self._lookups = LookupRequest(tuple(feature_set.lookups.values()), batch)
+        self._windows = WindowRequest(feature_set.histories, batch, namespace, log)
         self._key = namespace.key
         self.after = self._windows.after
 
-    def read(self, store: OnlineStore, each: Each = map) -> Answered:
-        """Reads lookups and histories, in one trip, and computes the windows.
+    def read(self, store: OnlineStore, each: Each = map) -> StoreRead:
+        """Read lookups and histories in one round trip, and compute the windows.
 
-        The store has the writes of the micro-batch before by then, and stays as it is. Raises
-        DependencyUnavailableError, and ConfigurationError where it holds something else than
-        histories.
+        The store must have the writes of the micro-batch before. The call does not change it.
+
+        Args:
+            store: The online store.
+            each: ``map``, or the ``map`` of a thread pool.
+
+        Returns:
+            The second step, with everything that was read.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: The store holds a value that is not a history.
         """
         lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
@@ -80,7 +96,7 @@ class Enriching:
         found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
         looked_up = lookups.looked_up(found)
         frame.lookups = looked_up.values
-        # Division by zero, overflow and the like have a meaning here: missing.
+        # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
@@ -88,24 +104,29 @@ class Enriching:
         flags = looked_up.flags | windowed.flags << np.uint64(
             len(STATES) * len(self._feature_set.lookups)
         )
-        return Answered(self._feature_set, frame, flags, windowed.writes, self.after)
+        return StoreRead(self._feature_set, frame, flags, windowed.writes, self.after)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answered:
-    """What the store's answer makes of N events: their windows, and what it has to take.
+class StoreRead:
+    """Second step for N events: looked-up values and windows, and the writes for the store.
 
-    frame: with all but the features that windows go into. flags, writes, after: as ``Enriched``.
+    Attributes:
+        feature_set: The feature set.
+        frame: All values except the features that depend on windows.
+        flags: uint64[N], as in ``Enriched``.
+        writes: Writes for the online store, as in ``Enriched``.
+        after: State of the log behind the batch, as in ``Enriched``.
     """
 
-    feature_set: Definitions
+    feature_set: FeatureDefinitions
     frame: Frame
     flags: npt.NDArray[np.uint64]
     writes: Writes
     after: LogState
 
     def finish(self) -> Enriched:
-        """The rest is arithmetic."""
+        """Compute the other features and the matrix; does not need the store."""
         made, frame, flags = self.feature_set, self.frame, self.flags.copy()
         with np.errstate(all="ignore"):
             compute(made.features, frame, of_event=False)
@@ -118,7 +139,13 @@ class Answered:
 
 
 def compute(features: Iterable[Computable], frame: Frame, *, of_event: bool) -> None:
-    """Puts into the frame the features of the event alone, or those that windows go into."""
+    """Add features to the frame.
+
+    Args:
+        features: Features of the feature set, in order.
+        frame: Values of the micro-batch; changed in place.
+        of_event: True for the features of the event alone, False for those that depend on windows.
+    """
     for feature in features:
         if feature.of_event is of_event:
             frame.features[feature.name] = feature.compute(frame)

@@ -16,12 +16,15 @@ Floats = npt.NDArray[np.float64]
 
 
 class Frame:
-    """Columns of a batch in the forms that features read, each made once.
+    """Columns of a batch in the forms that features read; each is converted once.
 
-    features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
-        missing. lookups: float64[N] of each looked-up value, by "lookup.value". windows: float64[N]
-        of each window feature, by name. failed: bool[N] of each python feature whose function
-        refused a row. key: of the hashes that histories keep of text.
+    Attributes:
+        features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
+            missing.
+        lookups: float64[N] of each looked-up value, by "lookup.value".
+        windows: float64[N] of each window feature, by name.
+        failed: bool[N] of each python feature whose function refused a row.
+        key: Key of the hashes of texts that histories keep.
     """
 
     def __init__(self, batch: EventBatch, key: bytes = PROCESS_KEY) -> None:

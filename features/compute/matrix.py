@@ -15,10 +15,11 @@ from features.store.protocol import Compaction
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Writes:
-    """What the online store has to take before a micro-batch is committed.
+    """Writes that the online store must have before a micro-batch is committed.
 
-    appends: a key and the members that its history gains. compactions: histories that hold members
-    which no event from here on can see.
+    Attributes:
+        appends: Pairs of a key and the members to append to its history.
+        compactions: Histories with members that no later event can see.
     """
 
     appends: Sequence[tuple[bytes, bytes]] = ()
@@ -30,10 +31,13 @@ class Writes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enriched:
-    """matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
+    """Features of N events.
 
-    flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set. after: the log's state behind
-    the batch.
+    Attributes:
+        matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
+        flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set.
+        writes: Writes for the online store.
+        after: State of the log behind the batch.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -43,7 +47,15 @@ class Enriched:
 
 
 def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str, int]:
-    """Events by flag, where there is any; names: the meaning of bit i."""
+    """Count events by flag.
+
+    Args:
+        flags: uint64[N].
+        names: Name of bit i.
+
+    Returns:
+        The number of events with each flag; flags without events are left out.
+    """
     if not flags.any():
         return {}
     return {
@@ -53,14 +65,14 @@ def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
-    """float32[rows, F] of float64 columns (0-d ones are repeated); the one cast, and the last.
+    """Build float32[rows, F] from float64 columns (0-d columns are repeated).
 
-    What is infinite, or too large for a float32, is missing: models give such values a score
-    without a word.
+    This is the only cast to float32. A value that is infinite, or too large for a float32, becomes
+    missing: models would score such a value without a warning.
     """
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    # One NaN for all: the sign of a computed one depends on the processor and on the row's place.
+    # The same NaN for all: a computed NaN's sign depends on the processor and the row's place.
     np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

@@ -14,7 +14,10 @@ from features.compute.frame import Floats, Frame
 def category_codes(path: str, values: list[str], *, other: bool) -> Callable[[Frame], Floats]:
     """Codes 0, 1, 2 ... in the order of ``values``; NaN where missing.
 
-    other: what is not listed has the next code, else it is missing.
+    Args:
+        path: Path of the field.
+        values: Listed values.
+        other: True: values that are not listed share the next code. False: they are missing.
     """
     members = pa.array(values, pa.string())
     unlisted = float(len(values)) if other else np.nan

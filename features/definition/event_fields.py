@@ -1,4 +1,4 @@
-"""What the fields of an event mean, resolved against the reader schema."""
+"""Bindings of event fields, resolved against the reader schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.definition.fields import SchemaFields
 from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
 from schemas.avro.paths import PathType
@@ -22,20 +22,26 @@ _AMOUNTS = "an amount is a number or a decimal"
 
 @dataclass(frozen=True, slots=True)
 class FieldBinding:
-    """A field, by its dotted path, and what it decodes to."""
+    """A field, by its dotted path, and the kind and scale of its column."""
 
     path: str
     kind: Kind
     scale: int = 0
 
     def canonical(self) -> dict[str, Any]:
-        """What of it changes numbers."""
+        """The parts of the binding that change numbers."""
         return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBinding:
-    """The event time. unit: s, ms, us or ns for a plain number; None for a logical time."""
+    """The event time.
+
+    Attributes:
+        path: Dotted path of the field.
+        kind: Kind of its column.
+        unit: s, ms, us or ns for a plain number; None for a logical type.
+    """
 
     path: str
     kind: Kind
@@ -52,7 +58,13 @@ class TimeBinding:
 
 @dataclass(frozen=True, slots=True)
 class AmountBinding:
-    """The amount. scale: digits of its minor unit; minimum: in minor units, or None."""
+    """The amount.
+
+    Attributes:
+        source: Field that holds the amount.
+        scale: Decimal digits of the minor unit.
+        minimum: Smallest valid amount in minor units, or None.
+    """
 
     source: FieldBinding
     scale: int
@@ -64,7 +76,12 @@ class AmountBinding:
 
 @dataclass(frozen=True, slots=True)
 class LabelBinding:
-    """The label, a field of files only. delay: microseconds until it is known."""
+    """The label, a field of files only.
+
+    Attributes:
+        field: Name of the field.
+        delay: Microseconds from the event until its label is known.
+    """
 
     field: str
     delay: int
@@ -72,9 +89,15 @@ class LabelBinding:
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """All that features.yaml says of an event.
+    """Bindings of all event fields in features.yaml.
 
-    entities: the field of each entity's key.
+    Attributes:
+        event_id: Event id.
+        event_time: Event time.
+        amount: Amount, or None.
+        partition_key: Partition key, or None.
+        entities: Key field of each entity.
+        label: Label, or None.
     """
 
     event_id: FieldBinding
@@ -95,15 +118,23 @@ class Bindings:
 
 
 def path_type(
-    document: Document,
+    document: YamlDocument,
     location: Location,
     path: str,
     fields: SchemaFields,
     takes: str = "bind a boolean, number, text, enum, time or decimal",
 ) -> PathType:
-    """What ``path`` decodes to; ConfigurationError that points at ``location`` where it does not.
+    """The type that ``path`` decodes to.
 
-    takes: the types that are accepted there, for the message.
+    Args:
+        document: features.yaml.
+        location: Place of ``path`` in the document.
+        path: Dotted path of the field.
+        fields: Fields of the reader schema.
+        takes: Types that are accepted here, for the message.
+
+    Raises:
+        ConfigurationError: The path has no type that can be decoded; points at ``location``.
     """
     found = fields.known.get(path)
     if found is not None:
@@ -118,7 +149,7 @@ def path_type(
         raise document.refuse(location, message) from error
 
 
-def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaFields) -> Bindings:
+def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaFields) -> Bindings:
     """The bindings of ``file``; ConfigurationError with the place of the first that fails."""
     events = file.events
     _check_aliases(document, events, fields)
@@ -140,14 +171,16 @@ def resolve_bindings(document: Document, file: FeaturesFile, fields: SchemaField
     )
 
 
-def _key(document: Document, location: Location, path: str, fields: SchemaFields) -> FieldBinding:
+def _key(
+    document: YamlDocument, location: Location, path: str, fields: SchemaFields
+) -> FieldBinding:
     found = path_type(document, location, path, fields, _KEYS)
     if found.kind not in (Kind.STRING, Kind.LONG):
         raise document.refuse(location, f"{path} is {found.kind.value}; {_KEYS}")
     return FieldBinding(path, found.kind)
 
 
-def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
+def _time(document: YamlDocument, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
     location: Location = ("events", "time")
     found = path_type(document, location, time.field, fields, _TIMES)
     if found.kind is Kind.TIME:
@@ -168,7 +201,7 @@ def _time(document: Document, time: TimeSpec, fields: SchemaFields) -> TimeBindi
     return TimeBinding(time.field, found.kind, time.unit)
 
 
-def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
+def _amount(document: YamlDocument, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
     location: Location = ("events", "amount")
     found = path_type(document, location, amount.field, fields, _AMOUNTS)
     if found.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
@@ -186,7 +219,7 @@ def _amount(document: Document, amount: AmountSpec, fields: SchemaFields) -> Amo
     return AmountBinding(source, amount.scale, minimum)
 
 
-def _check_aliases(document: Document, events: EventsSpec, fields: SchemaFields) -> None:
+def _check_aliases(document: YamlDocument, events: EventsSpec, fields: SchemaFields) -> None:
     label = {events.label.field} if events.label else set()
     for path, alias in events.aliases.items():
         location: Location = ("events", "aliases", path)

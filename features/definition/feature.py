@@ -1,4 +1,4 @@
-"""Features: each entry of ``features:`` compiled to what gives its column, and its fingerprint."""
+"""Features: compile each entry of ``features:`` to a function that computes its column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Floats, Frame
 from features.definition.category import category_codes
 from features.definition.event_fields import Bindings, path_type
@@ -29,11 +29,16 @@ from schemas.batch import Kind
 class Feature:
     """One column of the matrix.
 
-    compute: from a frame to float64[N] (0-d for a constant), NaN where missing.
-    term: how later expressions see it. paths: the fields that it reads, itself or through others.
-    of_event: made of the event alone, without lookups and windows. irreproducible: its values need
-    a lookup or a window of best effort, which the log alone cannot give back. entities: those whose
-    histories it needs, itself or through others.
+    Attributes:
+        name: Name of the feature.
+        fingerprint: Fingerprint of its definition.
+        compute: Function from a frame to float64[N] (0-d for a constant), NaN where missing.
+        term: Term of the feature in later expressions.
+        paths: Fields that it reads, directly or through other features.
+        of_event: True if it reads the event alone, without lookups and windows.
+        irreproducible: True if it needs a lookup or a best-effort window, whose values cannot be
+            computed again from the log alone.
+        entities: Entities whose histories it needs, directly or through other features.
     """
 
     name: str
@@ -48,7 +53,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a kind of feature contributes."""
+    """Result of compiling one kind of feature; fields as in ``Feature``."""
 
     definition: Any
     compute: Callable[[Frame], Floats]
@@ -60,15 +65,18 @@ class _Part:
 
 
 class FeatureCompiler:
-    """Compiles features in their order; an expression may use those before it.
+    """Compiler of features, in their order; an expression may use the features before it.
 
-    windows: of the features compiled so far. bounded: fields whose values windows keep, with the
-    decimal digits of those that have none of their own. leaves: how expressions see the fields.
+    Attributes:
+        windows: Windows of the features compiled so far.
+        bounded: Fields whose values windows keep, with the decimal digits of a field that has no
+            scale of its own.
+        leaves: Terms of the fields.
     """
 
     def __init__(
         self,
-        document: Document,
+        document: YamlDocument,
         fields: SchemaFields,
         bindings: Bindings,
         lookups: Mapping[str, Lookup],
@@ -89,14 +97,14 @@ class FeatureCompiler:
         return self._compiler.bounded
 
     def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
-        """The features; ConfigurationError that points at each thing that does not hold."""
+        """Compile the features; ConfigurationError lists every invalid entry with its place."""
         refusals: list[str] = []
         refused: set[str] = set()
         for index, spec in enumerate(specs):
             try:
                 self._features[spec.name] = self._feature(spec, ("features", index))
             except ConfigurationError as error:
-                # What names a feature that does not hold cannot be judged.
+                # An entry that names an invalid feature cannot be checked.
                 if not refused & _words(spec):
                     refusals.append(str(error))
                 refused.add(spec.name)
@@ -242,7 +250,7 @@ class FeatureCompiler:
     def _made_of(
         self, names: frozenset[str], definition: Any, compute: Callable[[Frame], Floats], sort: Sort
     ) -> _Part:
-        """What is computed of the fields and earlier features called ``names``."""
+        """Build the part of a feature that reads the fields and earlier features in ``names``."""
         earlier = [
             self._features[name]
             for name in names
@@ -260,7 +268,7 @@ class FeatureCompiler:
         )
 
     def _leaf(self, path: str) -> Term:
-        """How an expression sees the field at ``path``."""
+        """Term of the field at ``path``."""
         amount, time = self._bindings.amount, self._bindings.event_time
         if amount is not None and path == amount.source.path:
             scale = amount.scale
@@ -287,6 +295,6 @@ def _earlier(name: str) -> Callable[[Frame], Floats]:
 
 
 def _words(spec: FeatureSpec) -> set[str]:
-    """The names that it may use of earlier features."""
+    """Names of earlier features that the entry may use."""
     texts = [spec.expr, spec.of, spec.where, *map(str, spec.args or ())]
     return {word for text in texts if text for word in re.findall(r"\w+", text)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from base.errors import ConfigurationError, RecordError
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute import bind
 from features.compute.condition import Condition, compile_condition
 from features.compute.enrich import Enriching, compute
@@ -41,14 +41,27 @@ _EMPTY_LOG = LogState()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSet:
-    """What a features.yaml says, ready to be computed.
+    """A compiled features.yaml.
 
-    paths: the fields that decoding must give, of bindings and features (not the label's, which
-        only files carry). flag_names: the meaning of bit i of ``Enriched.flags``.
-    hooks: the python features, each with a flag of its own behind all others.
-    irreproducible: indexes of the columns that the log alone cannot give back. fields: of the
-        schema, as expressions see them.
-    accept_empty: entities whose histories may begin empty under a model that uses them.
+    Attributes:
+        name: Name of the feature set.
+        fingerprint: Fingerprint of the names and definitions of its features.
+        features: Features, in the order of the matrix.
+        bindings: Bindings of the event fields.
+        bounded: Fields whose values windows keep, and the bound on these values.
+        lookups: Lookups by name.
+        histories: Windows by entity.
+        aliases: Aliases of fields, by path.
+        schema_path: Path of the reader schema.
+        reader_schema: The reader schema.
+        paths: Fields that decoding must return, for bindings and features (without the label, which
+            only files have).
+        names: Names of the features.
+        flag_names: Name of bit i of ``Enriched.flags``.
+        hooks: Python features; each has a flag of its own, after all other flags.
+        irreproducible: Indexes of the columns that cannot be computed again from the log alone.
+        fields: Terms of the fields of the schema.
+        accept_empty: Entities whose histories may begin empty under a model that uses them.
     """
 
     name: str
@@ -86,16 +99,24 @@ class FeatureSet:
         return bool(self.histories.windows)
 
     def bind(self, records: Records, decoded: Decoded) -> tuple[EventBatch, dict[int, RecordError]]:
-        """The events among N records, in order, and the errors of the others by row.
+        """Bind the decoded columns of N records to events.
 
-        Raises ConfigurationError where a column is of a kind that no binding reads.
+        Args:
+            records: N input records.
+            decoded: Their decoded columns and decoding errors.
+
+        Returns:
+            The valid events in order, and the error of each invalid row.
+
+        Raises:
+            ConfigurationError: A column has a kind that no binding reads.
         """
         return bind.bind(self.bindings, records, decoded, self.bounded)
 
     def begin(
         self, batch: EventBatch, log: LogState = _EMPTY_LOG, namespace: Namespace | None = None
     ) -> Enriching:
-        """The first step of ``enrich``, for who has something to do before the next."""
+        """First step of ``enrich``, for callers that do other work before the next step."""
         return Enriching(self, batch, log, namespace or Namespace.local(self.name))
 
     def enrich(
@@ -106,12 +127,24 @@ class FeatureSet:
         namespace: Namespace | None = None,
         each: Each = map,
     ) -> Enriched:
-        """The matrix of N events: a function of the batch, the log before it and the store.
+        """Compute the matrix of N events, a function of the batch, the log before it and the store.
 
-        A row's values are the same bits alone and in any batch. namespace: of the histories; that of
-        a store of this run alone by default. each: ``map``, or that of a pool of threads. Reads the store only: what it has to take before the
-        next batch is in ``writes``. Raises DependencyUnavailableError, and ConfigurationError where
-        the store holds something else than histories.
+        The values of a row have the same bits alone and in any batch. The store is only read; the
+        writes that it needs before the next batch are in ``writes`` of the result.
+
+        Args:
+            batch: N events.
+            store: The online store.
+            log: State of the log before the batch.
+            namespace: Namespace of the histories; by default that of a store for this run alone.
+            each: ``map``, or the ``map`` of a thread pool.
+
+        Returns:
+            The features of the events.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: The store holds a value that is not a history.
         """
         return self.begin(batch, log, namespace).read(store, each).finish()
 
@@ -122,9 +155,17 @@ class FeatureSet:
         batch: EventBatch,
         stored: tuple[OnlineStore, LogState, Namespace],
     ) -> Traced:
-        """What the window feature counts for the event at ``row``. Raises as ``enrich``.
+        """List the members that the window feature counts for the event at ``row``.
 
-        stored: the store, the state of the log before the batch, and the namespace.
+        Args:
+            feature: Name of the window feature.
+            row: Row of the event in the batch.
+            batch: N events.
+            stored: The store, the state of the log before the batch, and the namespace.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: The store holds a value that is not a history.
         """
         frame = Frame(batch, stored[2].key)
         with np.errstate(all="ignore"):
@@ -133,13 +174,13 @@ class FeatureSet:
         return trace(self.histories, window, row, batch, frame, stored)
 
     def flags_of(self, mask: int) -> list[str]:
-        """The flags of an event, by their bits."""
+        """Names of the flags that are set in ``mask``."""
         return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
 
     def label_appends(
         self, labels: LabelBatch, namespace: Namespace | None = None
     ) -> list[tuple[bytes, bytes]]:
-        """What the online store has to append so that windows know of N labels."""
+        """Appends to the online store that make N labels known to windows."""
         where = namespace or Namespace.local(self.name)
         return label_appends(
             labels,
@@ -148,22 +189,23 @@ class FeatureSet:
         )
 
     def entities_of(self, features: Iterable[str]) -> frozenset[str]:
-        """The entities whose histories the named features need; others than its own need none."""
+        """The entities whose histories the named features need; unknown names need none."""
         named = set(features)
         used = (feature.entities for feature in self.features if feature.name in named)
         return frozenset().union(*used)
 
     def condition(self, source: str) -> Condition:
-        """``source`` as a condition on fields and features. Raises ExpressionError."""
+        """Compile ``source`` to a condition on fields and features. Raises ExpressionError."""
         return compile_condition(source, self.fields, {f.name: f.term for f in self.features})
 
 
 def load_feature_set(path: Path) -> FeatureSet:
-    """The feature set of the features.yaml at ``path``.
+    """Load the features.yaml at ``path``.
 
-    Raises ConfigurationError with file, line, column and remedy for all that does not hold.
+    Raises:
+        ConfigurationError: The file is invalid; gives file, line, column and remedy of each error.
     """
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     file = document.validate(FeaturesFile)
     schema_path = (path.parent / file.events.schema_).resolve()
     try:
@@ -208,7 +250,7 @@ def load_feature_set(path: Path) -> FeatureSet:
 
 
 def _flags(
-    document: Document, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
+    document: YamlDocument, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
 ) -> tuple[str, ...]:
     found = (
         *flag_names(tuple(lookups.values())),
@@ -225,7 +267,7 @@ def _flags(
     return found
 
 
-def _check_accepted(document: Document, file: FeaturesFile, plan: WindowPlan) -> None:
+def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:
     """Raises ConfigurationError for an accepted entity that has no windows."""
     for place, entity in enumerate(file.history.accept_empty):
         if entity not in plan.horizons:
@@ -233,7 +275,7 @@ def _check_accepted(document: Document, file: FeaturesFile, plan: WindowPlan) ->
             raise document.refuse(where, unknown("entity with windows", entity, plan.horizons))
 
 
-def _lookups(document: Document, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:
+def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:
     for name, spec in file.lookups.items():
         if spec.by not in file.entities:
             where = ("lookups", name, "by")

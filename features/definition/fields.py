@@ -1,4 +1,4 @@
-"""The fields of the reader schema, as bindings and features may use them."""
+"""Fields of the reader schema that bindings and features can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.avro.types import Type, parse_record_schema
 
 
 class SchemaFields:
-    """The reader schema of a feature set, and what its paths decode to."""
+    """The reader schema of a feature set, and the types of its paths."""
 
     def __init__(self, schema: dict[str, Any], root: Type) -> None:
         self.schema = schema
@@ -35,11 +35,11 @@ class SchemaFields:
             raise ConfigurationError(f"schema {path} cannot be used: {error}") from error
 
     def type_of(self, path: str) -> PathType:
-        """What ``path`` decodes to; ConfigurationError where it has no column kind."""
+        """The type that ``path`` decodes to; ConfigurationError if it has no column kind."""
         return targets(self._root, (path,))[0].type
 
     def describe_unusable(self, path: str) -> str:
-        """Why the field at ``path`` cannot be used, by its type; "" where there is no such field."""
+        """Reason that the type of the field at ``path`` cannot be used; "" for an unknown field."""
         here, passed = self._root, ""
         for name in path.split("."):
             if here.base != "record":

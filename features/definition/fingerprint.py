@@ -1,4 +1,4 @@
-"""Fingerprints: the same definition has the same one, whoever writes it down and however."""
+"""Fingerprints: equal definitions have equal fingerprints, however they are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def set_fingerprint(features: Iterable[tuple[str, str]]) -> str:
 
 
 def canonical_number(value: float) -> float | str:
-    """``value`` as canonical JSON has it, which knows no NaN."""
+    """``value`` for canonical JSON, which has no NaN."""
     return "nan" if math.isnan(value) else float(value)
 
 

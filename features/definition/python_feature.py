@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from base.errors import HookError
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Floats, Frame
 from features.definition.spec import FeatureSpec
 from features.expression import Expression
@@ -19,7 +19,7 @@ from features.hooks.python_hook import PythonHook
 class PythonCompiler:
     """Compiles python features; each function is proven once for each number of arguments."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: YamlDocument) -> None:
         self._document = document
         self._files = PythonFiles(document.path.parent)
         self._proven: set[tuple[str, int]] = set()
@@ -27,9 +27,18 @@ class PythonCompiler:
     def compile(
         self, spec: FeatureSpec, location: Location, arguments: Sequence[Expression]
     ) -> tuple[Callable[[Frame], Floats], Any]:
-        """What computes the feature, and its definition.
+        """Compile a python feature to its function and its definition.
 
-        Raises ConfigurationError that points at what does not hold.
+        Args:
+            spec: Entry of features.yaml.
+            location: Place of the entry in features.yaml.
+            arguments: Compiled arguments of the function.
+
+        Returns:
+            A function from a frame to float64[N], and the definition for the fingerprint.
+
+        Raises:
+            ConfigurationError: The entry is invalid; points at its place.
         """
         reference, written = str(spec.python), tuple(map(str, spec.args or ()))
         try:

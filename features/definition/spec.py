@@ -263,7 +263,9 @@ class FeatureSpec(Strict):
     @classmethod
     def _one_kind(cls, found: Any) -> Any:
         if not isinstance(found, dict):
-            raise ValueError("a feature is a mapping such as {name: AMOUNT, field: amount}")  # noqa: TRY004  (pydantic wants ValueError)
+            raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+                "a feature is a mapping such as {name: AMOUNT, field: amount}"
+            )
         for key in ("expr", "where"):
             text = found.get(key)
             if isinstance(text, str) and text.count("(") > text.count(")"):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from features.compute.frame import Frame
 from features.definition.event_fields import Bindings
 from features.definition.fields import SchemaFields
@@ -29,14 +29,18 @@ _EARLIER_ONLY = (Aggregate.LAST, Aggregate.TIME_SINCE_LAST)
 
 
 class WindowCompiler:
-    """Compiles window features; values and filters come from the event alone.
+    """Compiler of window features; values and filters read the event alone.
 
-    leaves: the fields of the schema as expressions see them.
+    ``leaves`` has the terms of the schema's fields, by path.
+
+    Attributes:
+        bounded: Fields whose values windows keep, with the decimal digits of a field that has no
+            scale of its own.
     """
 
     def __init__(
         self,
-        document: Document,
+        document: YamlDocument,
         fields: SchemaFields,
         bindings: Bindings,
         rules: HistoryRules,
@@ -52,10 +56,19 @@ class WindowCompiler:
     def compile(
         self, spec: FeatureSpec, location: Location, scope: Mapping[str, Term], made: frozenset[str]
     ) -> tuple[Window, Any]:
-        """The window and its definition.
+        """Compile a window feature to its window and its definition.
 
-        scope: earlier features made of the event alone; made: the names of the other ones.
-        Raises ConfigurationError that points at what does not hold.
+        Args:
+            spec: Entry of features.yaml.
+            location: Place of the entry in features.yaml.
+            scope: Terms of the earlier features that read the event alone.
+            made: Names of the other earlier features.
+
+        Returns:
+            The window, and the definition for the fingerprint.
+
+        Raises:
+            ConfigurationError: The entry is invalid; points at its place.
         """
         aggregate = Aggregate(str(spec.window))
         if spec.by is None or spec.over is None:
@@ -271,7 +284,7 @@ _OUTSIDE = Term(Sort.NUMBER, None, _never)
 def _scaled(
     values: npt.NDArray[np.float64], scale: int, largest: int, rows: int
 ) -> npt.NDArray[np.int64]:
-    """Whole numbers of 10**-scale, rounded half to even; MISSING where there is no such number."""
+    """Whole multiples of 10**-scale, rounded half to even; MISSING where that is not possible."""
     with np.errstate(all="ignore"):
         scaled = np.rint(np.broadcast_to(values, (rows,)) * 10.0**scale)
         good = np.abs(scaled) <= largest
@@ -281,6 +294,6 @@ def _scaled(
 def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
     found = names(text.values, frame.key).view(np.int64)
-    # A name of the very bits that stand for a missing one gives way.
+    # A hash with the bits of MISSING is changed.
     found = np.where(found == MISSING, MISSING + 1, found)
     return np.where(text.valid, found, MISSING)

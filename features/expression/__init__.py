@@ -1,4 +1,4 @@
-"""Expressions over columns: a small language, checked when it is read, the same bits anywhere."""
+"""Expressions over columns: a small language, checked at load, same bits on any machine."""
 
 from base.errors import ExpressionError
 from features.expression.compiler import Expression, compile_expression

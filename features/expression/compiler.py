@@ -1,6 +1,6 @@
-"""Expressions: Python's grammar, an allow-list of what it may say, compiled to column operations.
+"""Compile expressions in an allow-listed part of Python's grammar to column operations.
 
-Nothing of Python's evaluation is used: the syntax tree is checked and turned into closures over
+Python never evaluates an expression: the syntax tree is checked and turned into closures over
 the functions of ``operations``.
 """
 
@@ -27,8 +27,9 @@ _EXACT_INTEGER = 2**53
 class Expression:
     """A compiled expression.
 
-    term: its sort, its canonical form (independent of blanks and parentheses) and its evaluation.
-    names: the names of the scope that it uses.
+    Attributes:
+        term: Sort, canonical form (independent of blanks and parentheses) and evaluation.
+        names: Names of the scope that it uses.
     """
 
     term: Term
@@ -36,10 +37,18 @@ class Expression:
 
 
 def compile_expression(source: str, scope: Mapping[str, Term]) -> Expression:
-    """``source`` as column operations over the names in ``scope``.
+    """Compile ``source`` to column operations over the names in ``scope``.
 
-    Raises ExpressionError where it is no expression of the language, uses a name that is not in
-    ``scope``, mixes text, times and numbers, or is too large.
+    Args:
+        source: The expression.
+        scope: Terms of the names that it may use.
+
+    Returns:
+        The compiled expression.
+
+    Raises:
+        ExpressionError: ``source`` is not part of the language, uses a name that is not in
+            ``scope``, mixes text, times and numbers, or is too large.
     """
     compiler = _Compiler(source, scope)
     return Expression(compiler.compile(), frozenset(compiler.names))
@@ -308,7 +317,7 @@ _BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
 def _map(function: Callable[..., Any], *terms: Term) -> Evaluate:
-    """The evaluation that applies ``function`` to what ``terms`` give."""
+    """The evaluation that applies ``function`` to the values of ``terms``."""
     if len(terms) == 1:
         one = terms[0].evaluate
         return lambda frame: function(one(frame))

@@ -1,4 +1,4 @@
-"""The terms that expressions are made of, and the functions that they may call."""
+"""Terms of expressions, and the functions that expressions may call."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from features.expression import elementary
 from features.expression import operations as op
 
 Json = Any
-"""What json.dumps writes: lists, text, numbers."""
+"""A value that json.dumps can write: list, text or number."""
 Evaluate = Callable[[Any], Any]
-"""From a frame (the values of a micro-batch, as the leaves of the expression read them) to the
-value of a term: float64[N] or 0-d for numbers and conditions, Text, or Times."""
+"""Function from a frame (the values of a micro-batch) to the value of a term.
+
+The value is float64[N] or 0-d for numbers and conditions, Text, or Times.
+"""
 
 
 class Sort(StrEnum):
-    """What kind of value a term has."""
+    """The kind of value of a term."""
 
     NUMBER = "a number"
     BOOLEAN = "a condition"
@@ -32,8 +34,11 @@ class Sort(StrEnum):
 class Term:
     """A part of an expression.
 
-    canonical: its definition as JSON, the same however it is written.
-    constant: its value, where it is one.
+    Attributes:
+        sort: Kind of its value.
+        canonical: Definition as JSON; equal for equal terms, however they are written.
+        evaluate: Function from a frame to its value.
+        constant: Its value if it is a constant, else None.
     """
 
     sort: Sort
@@ -49,7 +54,12 @@ _NUMERIC = (Sort.NUMBER, Sort.BOOLEAN)
 class Function:
     """A function of the language.
 
-    first: the sorts that the first argument may have; all others are numbers.
+    Attributes:
+        compute: Implementation over columns.
+        fewest: Smallest number of arguments.
+        most: Largest number of arguments.
+        first: Sorts that the first argument may have; all others are numbers.
+        result: Sort of the result.
     """
 
     compute: Callable[..., Any]
@@ -62,13 +72,13 @@ class Function:
         return self.first if place == 0 else _NUMERIC
 
     def arguments(self) -> str:
-        """How many arguments it takes, in words."""
+        """The number of arguments that the function takes, in words."""
         if self.fewest == self.most:
             return f"{self.fewest} argument{'s' if self.fewest > 1 else ''}"
         return f"{self.fewest} to {self.most} arguments"
 
     def apply(self, name: str, terms: list[Term]) -> Term:
-        """The call of this function, whose arguments have been checked."""
+        """Build the term for a call of this function; the arguments have been checked."""
         compute = self.compute
         every = [term.evaluate for term in terms]
         return Term(

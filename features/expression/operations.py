@@ -1,9 +1,9 @@
-"""What operators and functions of an expression do to columns.
+"""Column operations of the operators and functions of expressions.
 
 A number or condition is float64[N] (or 0-d, for a constant), NaN where missing; a condition is 0 or
-1. Each operation gives a row the same bits whatever stands beside it: only operations that IEEE 754
-rounds correctly are used. A missing operand makes a missing result, but for ``and`` and ``or`` where
-the other side decides, ``is_null`` and ``coalesce``.
+1. Each operation gives a row the same bits in any batch: only operations that IEEE 754 rounds
+correctly are used. A missing operand gives a missing result, except in ``and`` and ``or`` where the
+other operand decides, in ``is_null`` and in ``coalesce``.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ def divide(a: Floats, b: Floats) -> Floats:
 
 
 def floor_divide(a: Floats, b: Floats) -> Floats:
-    """The largest whole number not above a / b; missing where b is 0."""
+    """The largest whole number that is at most a / b; missing where b is 0."""
     return np.where(b == 0.0, np.nan, np.floor_divide(a, b))
 
 
 def remainder(a: Floats, b: Floats) -> Floats:
-    """The rest of floor_divide, with the sign of b; missing where b is 0."""
+    """The remainder of floor_divide, with the sign of b; missing where b is 0."""
     return np.where(b == 0.0, np.nan, np.mod(a, b))
 
 
 def power(x: Floats, exponent: float) -> Floats:
-    """X ** exponent by repeated squaring; exponent is a whole number but 0, or 0.5."""
+    """X ** exponent by repeated squaring; exponent is a whole number other than 0, or 0.5."""
     if exponent == 0.5:
         return np.sqrt(x)
     remaining = abs(int(exponent))
@@ -134,32 +134,32 @@ def log1p(x: Floats) -> Floats:
 
 
 def number_is_null(x: Floats) -> Floats:
-    """Whether a number is missing."""
+    """1 where a number is missing, else 0."""
     return np.asarray(np.isnan(x), dtype=np.float64)
 
 
 def value_is_null(x: Text | Times) -> Floats:
-    """Whether a text or time is missing."""
+    """1 where a text or time is missing, else 0."""
     return np.asarray(~x.valid, dtype=np.float64)
 
 
 def number_in(x: Floats, members: Floats) -> Floats:
-    """Whether a number is among ``members``."""
+    """1 where a number is in ``members``, else 0; missing where the number is missing."""
     return known(np.isin(x, members), x)
 
 
 def text_equal(a: Text, b: Text) -> Floats:
-    """Whether two texts are equal."""
+    """1 where two texts are equal, else 0; missing where one of them is missing."""
     return _of_text(pc.equal(a.values, b.values), a.valid & b.valid)
 
 
 def text_is(a: Text, constant: pa.StringScalar) -> Floats:
-    """Whether a text is ``constant``."""
+    """1 where a text equals ``constant``, else 0; missing where the text is missing."""
     return _of_text(pc.equal(a.values, constant), a.valid)
 
 
 def text_in(a: Text, members: pa.StringArray) -> Floats:
-    """Whether a text is among ``members``."""
+    """1 where a text is in ``members``, else 0; missing where the text is missing."""
     return _of_text(pc.is_in(a.values, value_set=members), a.valid)
 
 

@@ -1,4 +1,4 @@
-"""From the text of an expression to a syntax tree of bounded size, with the place of each node."""
+"""Parse the text of an expression to a syntax tree of bounded size that keeps source positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from base.errors import ExpressionError
 MAX_CHARACTERS = 4096
 MAX_NODES = 500
 MAX_DEPTH = 40
-"""Of the tree and of the brackets: less than any version of Python's own parser takes."""
+"""Maximum depth of the tree and of the brackets; every version of Python's parser takes more."""
 _TOO_DEEP = "nested too deeply: name a part as a feature of its own"
 _TEXT_OR_BRACKET = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\]{}]""")
 
@@ -23,7 +23,7 @@ class Source:
         self._text = text.strip()
 
     def parse(self) -> ast.expr:
-        """The syntax tree; ExpressionError where there is none, or one too large."""
+        """Parse the text to a syntax tree; ExpressionError if it is invalid or too large."""
         if not self._text:
             raise ExpressionError(0, "an empty expression: write one, or remove it")
         if len(self._text) > MAX_CHARACTERS:
@@ -47,7 +47,7 @@ class Source:
         return body
 
     def _check_brackets(self) -> None:
-        """ExpressionError for what versions of Python refuse at other depths, or in other words."""
+        """Raise ExpressionError for brackets on whose depth or message Python versions differ."""
         null = self._text.find("\0")
         if null != -1:
             raise ExpressionError(self._indent + null, "this is no expression: a null character")
@@ -65,9 +65,9 @@ class Source:
         return ExpressionError(self._indent + start + len(before), message)
 
     def _one_line(self) -> str:
-        """The text with a blank for each line break between its parts, as long as before.
+        """The text with each line break between its parts replaced by a blank, of the same length.
 
-        Line breaks are blanks in a YAML block; the parser would take them for the end. Those within
+        Line breaks are blanks in a YAML block; the parser would read them as the end. Those within
         quotes stay: the parser refuses them.
         """
         line = list(self._text)
@@ -85,13 +85,13 @@ class Source:
         return "".join(line)
 
     def _line_start(self, number: int) -> int:
-        """The place of the first character of a line of the parser's, numbered from 1."""
+        """Index of the first character of a line, which the parser numbers from 1."""
         starts = [0, *(i + 1 for i, letter in enumerate(self._one_line()) if letter == "\n")]
         return starts[min(number, len(starts)) - 1]
 
 
-# Quoted texts come first, so that what they hold is neither a comment nor a line break. A quote that
-# nothing closes takes the rest along, for the parser to refuse.
+# Quoted texts come first, so that nothing in them is taken for a comment or a line break. A quote
+# that is never closed matches the rest of the text, and the parser refuses it.
 _PARTS = re.compile(
     r"""(?P<quoted> ('''|\"\"\").*?\2 | '(?:\\.|[^'\\\n\r])*' | "(?:\\.|[^"\\\n\r])*" | ['"].*)
     | (?P<comment> \#)
@@ -101,7 +101,7 @@ _PARTS = re.compile(
 
 
 def describe(node: ast.AST) -> str:
-    """A part of Python's grammar, as its author wrote it."""
+    """Name of a node of Python's grammar, in words of an expression's author."""
     if isinstance(node, ast.Constant):
         return repr(node.value)
     return _WORDS.get(type(node), f"Python's {type(node).__name__}")

@@ -1,4 +1,4 @@
-"""Compaction: histories lose what no event from here on can see."""
+"""Compaction: remove members that no later event can see from histories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from features.store.protocol import Compaction
 Longs = npt.NDArray[np.int64]
 
 WORTH = 16
-"""Members to be gained, at least; and no fewer than stay."""
+"""Minimum number of members to remove; it must also be at least the number that stays."""
 
 
 def compactions(
@@ -24,11 +24,16 @@ def compactions(
     committed: Mask | None = None,
     cap: int | None = None,
 ) -> list[Compaction]:
-    """What is worth replacing, of U histories.
+    """Compactions of U histories that remove enough members to be worth a write.
 
-    needed: bool[M], the members that an event to come may reach; changed here. committed: bool[M],
-    which members are of before the batch (None: all); others may come again and stay. cap: an event
-    sees so many, and needs one more to know of the others; None for labels, which have none.
+    Args:
+        keys: Keys of the U histories.
+        stored: The histories as they were read.
+        needed: bool[M], the members that a later event may reach; changed in place.
+        committed: bool[M], the members from before the batch (None: all). Others may come again and
+            stay.
+        cap: Number of members that an event sees; one more is kept, to know that there are others.
+            None for labels, which have no cap.
     """
     if not len(stored.members):
         return []
@@ -58,7 +63,7 @@ def compactions(
 def _apply_cap(
     needed: Mask, stored: Stored, history: int, committed: Mask | None, most: int
 ) -> None:
-    """Marks all but the newest ``most`` of one history as not needed; each member once."""
+    """Mark all but the newest ``most`` members of one history as not needed, each member once."""
     places = np.flatnonzero(stored.owner == history)
     places = places[needed[places]]
     if committed is not None:

@@ -1,4 +1,4 @@
-"""Labels: what is known of an event later, kept beside the histories of its entities."""
+"""Labels of events, stored beside the histories of their entities."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ LABEL = np.dtype(
         ("fraud", "?"),
     ]
 )
-"""Of one label in the store; ``time`` is that of its event."""
+"""Dtype of one label in the store; ``time`` is the event time of its event."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelBatch:
-    """N labels, each named by its own position in the labels topic or file.
+    """N labels, each identified by its own position in the labels topic or file.
 
-    event_id: StringArray[N]. event_time, label_time: int64[N], microseconds since 1970-01-01 UTC.
-    entity_keys: for each entity StringArray[N]. fraud: bool[N]. partitions: int32[N]; offsets:
-    int64[N].
+    Attributes:
+        event_id: StringArray[N].
+        event_time: int64[N], microseconds since 1970-01-01 UTC.
+        entity_keys: StringArray[N] by entity.
+        fraud: bool[N].
+        label_time: int64[N], microseconds since 1970-01-01 UTC.
+        partitions: int32[N].
+        offsets: int64[N].
     """
 
     event_id: pa.StringArray
@@ -49,9 +54,15 @@ class LabelBatch:
 def label_appends(
     labels: LabelBatch, key: bytes, prefixes: Mapping[str, bytes]
 ) -> list[tuple[bytes, bytes]]:
-    """What an online store has to append.
+    """Appends to an online store that add N labels.
 
-    key: of the hashes of event ids. prefixes: of the store's keys, for each entity that needs labels.
+    Args:
+        labels: N labels.
+        key: Key of the hashes of event ids.
+        prefixes: Prefix of the store's keys, for each entity that needs labels.
+
+    Returns:
+        Pairs of a key and the bytes to append.
     """
     packed = np.empty(len(labels), LABEL)
     packed["partition"] = labels.partitions
@@ -71,6 +82,12 @@ def label_appends(
 def appended(
     keys: Sequence[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
 ) -> list[tuple[bytes, bytes]]:
-    """Each key that has members, with their bytes. codes: int64[N], rising, into ``keys``."""
+    """Each key that has members, with their bytes.
+
+    Args:
+        keys: Keys in the store.
+        codes: int64[N], non-decreasing, the index in ``keys`` of each member.
+        members: N members.
+    """
     runs = cut(members, np.bincount(codes, minlength=len(keys)))
     return [(key, run) for key, run in zip(keys, runs, strict=True) if run]

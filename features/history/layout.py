@@ -1,4 +1,4 @@
-"""The members of histories: what is kept of an event, and how the online store holds it."""
+"""Members of histories: the values that are kept of an event, and their binary layout."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from features.compute.frame import Frame
 
 Members = npt.NDArray[np.void]
-"""Of a layout's dtype."""
+"""Members in the dtype of a layout."""
 
 MISSING = np.iinfo(np.int64).min
-"""A kept value that the event did not have."""
+"""Sentinel for a missing value of the event."""
 
 
 class Keeps(StrEnum):
-    """What a kept column is: a whole number, the name of a text, or whether a condition held."""
+    """Kinds of a kept column: a whole number, the 64-bit hash of a text, a condition's result."""
 
     VALUE = "value"
     NAME = "name"
@@ -34,8 +34,13 @@ class Keeps(StrEnum):
 class Kept:
     """A column that the members of a history keep of their events.
 
-    definition: canonical JSON. scale: decimal digits of a VALUE. read: int64[N], MISSING where there
-    is none; of a CONDITION bool[N]. key: its name in a layout, a digest of what it means.
+    Attributes:
+        keeps: Kind of the column.
+        definition: Definition as canonical JSON.
+        scale: Decimal digits of a VALUE.
+        read: Function from a frame to int64[N], MISSING where there is no value; for a CONDITION
+            bool[N].
+        key: Name of the column in a layout, a digest of its definition.
     """
 
     keeps: Keeps
@@ -51,19 +56,19 @@ class Kept:
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of a history's members, in order: position, event time, event id, kept columns."""
+    """Fields of a history's members, in order: position, event time, event id, kept columns."""
 
     kept: tuple[Kept, ...]
 
     @classmethod
     def of(cls, kept: Sequence[Kept]) -> Layout:
-        """Each column once, in an order that does not depend on that of the features."""
+        """Layout with each column once, in an order independent of the order of the features."""
         once = {column.key: column for column in kept}
         return cls(tuple(once[key] for key in sorted(once)))
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
-        """Of one member in the store: little-endian, packed."""
+        """The dtype of one member in the store: little-endian, packed."""
         return np.dtype(
             [
                 ("partition", "<i4"),
@@ -79,5 +84,5 @@ class Layout:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with what members keep."""
+        """The digest of the fields; changes with what members keep."""
         return hashlib.sha256(json.dumps(self.dtype.descr).encode()).hexdigest()[:16]

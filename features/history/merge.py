@@ -1,4 +1,4 @@
-"""Stored histories and a micro-batch's own events, as one sorted run of members."""
+"""Merge stored histories with a micro-batch's own events into sorted members."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 STORED = -1
-"""The row of a member that no event of the batch is."""
+"""Value in ``Merged.row`` for a member that is not an event of the batch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """Histories as they were read. members: all, end to end; owner: int64[M], of which history."""
+    """Histories as they were read.
+
+    Attributes:
+        values: Bytes of each history.
+        members: M members of all histories, concatenated.
+        owner: int64[M], the history of each member.
+    """
 
     values: Sequence[bytes]
     members: Members
@@ -31,12 +37,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
-    """M members of U histories, end to end, each in member order: time, partition, offset.
+    """M members of U histories, concatenated; each history is sorted by time, partition, offset.
 
-    members: as the store holds them. starts: int64[U + 1], where each history begins. owner:
-    int64[M], the history of each member. row: int64[M], the event of the batch that it is, or
-    STORED. place: int64[N], where each event of the batch stands. added: the bytes of each history's
-    own events of the batch.
+    Attributes:
+        members: Members as the store holds them.
+        starts: int64[U + 1], the start of each history.
+        owner: int64[M], the history of each member.
+        row: int64[M], the row in the batch of a member that is one of its events, else STORED.
+        place: int64[N], the index of each event of the batch in the members.
+        added: Bytes of each history's own events of the batch.
     """
 
     members: Members
@@ -48,7 +57,7 @@ class Merged:
     _columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """[M], a field of the layout; laid out once, and only where somebody asks."""
+        """The field ``name`` of the layout, [M]; made contiguous once, on the first call."""
         found = self._columns.get(name)
         if found is None:
             found = self._columns[name] = np.ascontiguousarray(self.members[name])
@@ -60,24 +69,43 @@ class Merged:
 
 
 def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what: str) -> Stored:
-    """The members of U histories. Raises ConfigurationError where a value holds something else."""
+    """Decode the members of U histories.
+
+    Args:
+        values: Stored bytes of each history, None if there is none.
+        dtype: Dtype of a member.
+        what: Name of the values in messages.
+
+    Returns:
+        The histories.
+
+    Raises:
+        ConfigurationError: A value does not consist of members.
+    """
     present = [value or b"" for value in values]
     sizes = np.fromiter(map(len, present), np.int64, len(values))
     counts, rest = np.divmod(sizes, dtype.itemsize)
     if rest.any():
         raise ConfigurationError(
             f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which are no "
-            f"members of {dtype.itemsize} bytes: something else wrote there; use another store.state"
+            f"members of {dtype.itemsize} bytes: something else wrote there; use another "
+            "store.state"
         )
     members = np.frombuffer(b"".join(present), dtype)
     return Stored(present, members, np.repeat(np.arange(len(values)), counts))
 
 
 def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
-    """bool[M]: members of before the batch in its own partitions; None where all are.
+    """Select the members from before the batch in its own partitions.
 
-    Others are of an attempt that was not committed, or of the future: they come again.
-    first: the offset of the first event of each partition in the batch.
+    Other members are from an attempt that was not committed, or later in the log: they come again.
+
+    Args:
+        stored: M stored members.
+        first: Offset of the batch's first event in each of its partitions.
+
+    Returns:
+        bool[M], or None if all members are from before the batch.
     """
     partitions, offsets = stored.members["partition"], stored.members["offset"]
     bounds = np.full(int(partitions.max(initial=0)) + 1, np.iinfo(np.int64).max)
@@ -89,10 +117,18 @@ def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
 
 
 def merge(stored: Stored, before: Mask | None, codes: Longs, new: Members) -> Merged:
-    """Histories of U keys with the batch's events among them.
+    """Merge the batch's events into the histories of U keys.
 
-    codes: int64[N], rising, the history of each event; new: the events as members, those of one
-    history in the order of the log. Members that are stored twice are taken once.
+    A member that is stored twice is taken once.
+
+    Args:
+        stored: The histories as they were read.
+        before: bool[M], the stored members to use; None for all.
+        codes: int64[N], non-decreasing, the history of each event.
+        new: The events as members, those of one history in the order of the log.
+
+    Returns:
+        The merged histories.
     """
     histories = len(stored.values)
     values, owner = stored.values, stored.owner
@@ -118,7 +154,7 @@ def merge(stored: Stored, before: Mask | None, codes: Longs, new: Members) -> Me
 
 
 def _in_member_order(owner: Longs, row: Longs, members: Members) -> tuple[Longs, Longs, Members]:
-    """Sorts the histories that are out of order, drops repeated members."""
+    """Sort the histories that are out of order, and drop repeated members."""
     time, partition, offset = members["time"], members["partition"], members["offset"]
     suspect = np.flatnonzero((time[1:] <= time[:-1]) & (owner[1:] == owner[:-1]))
     if not len(suspect):
@@ -145,7 +181,7 @@ def _in_member_order(owner: Longs, row: Longs, members: Members) -> tuple[Longs,
 
 
 def _repeated(owner: Longs, members: Members) -> Mask:
-    """bool[M]: which of the members, in their order, stand right before as well."""
+    """Mark the sorted members that equal the member right before them, bool[M]."""
     again = np.zeros(len(owner), np.bool_)
     again[1:] = owner[1:] == owner[:-1]
     for name in ("time", "partition", "offset"):

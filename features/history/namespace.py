@@ -1,4 +1,4 @@
-"""The keys of histories in an online store."""
+"""Keys of histories and labels in an online store."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ def record_key(feature_set: str, state: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Keeps apart what must not be mixed: states, topics, partition counts, hash keys and layouts.
+    """Separation of stored data by state, topic, partition count, hash key and layout.
 
-    topic_id: Kafka's own id of the input topic, which changes when a topic is made anew. key: of the
-    hashes of event ids and texts. marks: for entities whose histories began empty under a state that
-    there was already, what tells them from those before. recounted: by entity, how often the
-    time that its histories reach back to began anew although they did not.
+    Attributes:
+        feature_set: Name of the feature set.
+        state: Name of the state.
+        topic_id: Kafka's own id of the input topic; changes when a topic is created anew.
+        partitions: Number of partitions of the input topic.
+        key: Key of the hashes of event ids and texts.
+        marks: Mark by entity that separates its histories from earlier ones, for entities whose
+            histories began empty under an existing state.
+        recounted: Number of times, by entity, that the time its histories reach back to began anew
+            while the histories stayed.
     """
 
     feature_set: str
@@ -38,32 +44,36 @@ class Namespace:
 
     @classmethod
     def local(cls, feature_set: str) -> Self:
-        """Of a store that serves one run over files."""
+        """Namespace for a store that serves one run over files."""
         return cls(feature_set, "local", "files", 1, PROCESS_KEY)
 
     def history_digest(self, entity: str, layout: str) -> str:
-        """Names an entity's histories; another one where these are empty, and those before are not.
+        """Digest that identifies an entity's histories; changes if they begin empty again.
 
-        layout: the digest of their members' fields.
+        Args:
+            entity: Name of the entity.
+            layout: Digest of the fields of their members.
         """
         log = self.topic_id, self.partitions, layout, entity
         return _digest(*log, self.marks.get(entity), fingerprint(self.key))
 
     def reach_digest(self, entity: str, layout: str) -> str:
-        """Names how far back an entity's histories reach; another name where that begins anew.
+        """Digest for the time that an entity's histories reach back to; changes if it begins anew.
 
-        layout: as `history_digest`.
+        Args:
+            entity: Name of the entity.
+            layout: Digest of the fields of their members.
         """
         own, times = self.history_digest(entity, layout), self.recounted.get(entity, 0)
         return _digest(own, times) if times else own
 
     def history_prefix(self, entity: str, layout: str) -> bytes:
-        """What the keys of an entity's histories begin with; ``layout``: as `history_digest`."""
+        """Prefix of the keys of an entity's histories; ``layout`` as in `history_digest`."""
         digest = self.history_digest(entity, layout)
         return f"fw:{self.feature_set}:{self.state}:history:{entity}:{digest}:".encode()
 
     def label_prefix(self, entity: str) -> bytes:
-        """What the keys of an entity's labels begin with: those of any topic and layout."""
+        """Prefix of the keys of an entity's labels, the same for any topic and layout."""
         digest = _digest(LABEL_LAYOUT, fingerprint(self.key))
         return f"fw:{self.feature_set}:{self.state}:labels:{entity}:{digest}:".encode()
 

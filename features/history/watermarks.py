@@ -1,4 +1,4 @@
-"""What the log before a micro-batch says: all that a batch needs besides the stored histories."""
+"""State of the log before a micro-batch: all that a batch needs besides the stored histories."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The state of each partition behind some events; times in microseconds.
+    """State of each partition behind some events; times in microseconds.
 
     Attributes:
-        highest: the highest event times of those events, from the highest, as many as support the
+        highest: Highest event times of those events, in descending order, as many as support the
             watermark. A partition without such events has no entry.
-        lowest: the event time that histories reach back to, by `Namespace.reach_digest`.
-        counted: likewise, how many of those events histories have that are too few for a `lowest`.
+        lowest: Event time that histories reach back to, by `Namespace.reach_digest`.
+        counted: Number of those events in histories that have too few events for a `lowest`, by
+            `Namespace.reach_digest`.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
@@ -22,6 +23,6 @@ class LogState:
     counted: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
-        """The ``support``-th highest event time of each partition that has had so many events."""
+        """The ``support``-th highest event time of each partition that has at least that many."""
         reached = ((partition, times[:support]) for partition, times in self.highest.items())
         return {partition: times[-1] for partition, times in reached if len(times) == support}

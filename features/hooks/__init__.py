@@ -1,1 +1,1 @@
-"""Python features: a user's functions on columns, loaded and contained."""
+"""Python features: load a user's functions on columns, and contain their errors."""

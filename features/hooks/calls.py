@@ -1,4 +1,4 @@
-"""Calls into a file of hooks: what it raises is contained, and no file beside it is run.
+"""Calls into a file of hooks: contain its exceptions, and refuse imports of other files beside it.
 
 Containment is against mistakes. A hook runs with the rights of the process: ``os._exit``, threads,
 ``ctypes`` and ``exec`` of text that it has read itself are out of reach here.
@@ -27,7 +27,9 @@ _INSTALLED = ("stdlib", "purelib", "platlib")
 class HookFile:
     """A file of hooks.
 
-    path: as features.yaml names it. folder: of features.yaml, resolved.
+    Args:
+        path: Path of the file, as features.yaml gives it.
+        folder: Folder of features.yaml, resolved.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -40,8 +42,10 @@ class HookFile:
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function that is, or calls, code of this file, and return its result.
 
-        Raises HookRaisedError for anything that it raises, SystemExit and a KeyboardInterrupt of
-        its own included; and KeyboardInterrupt where the user pressed Ctrl-C meanwhile.
+        Raises:
+            HookRaisedError: The function raised an exception, SystemExit and a KeyboardInterrupt of
+                its own included.
+            KeyboardInterrupt: The user pressed Ctrl-C meanwhile.
         """
         interrupts = _Interrupts()
         outer, _running.file = _running.file, self
@@ -61,7 +65,7 @@ class HookFile:
             interrupts.end()
 
     def words(self, raised: HookRaisedError) -> str:
-        """Say what was raised in one line, with the line of this file that it came through last."""
+        """Describe the exception in one line, with the last line of this file in its traceback."""
         error = raised.error
         frames = traceback.walk_tb(error.__traceback__)
         lines = [line for frame, line in frames if frame.f_code.co_filename == str(self.path)]
@@ -70,7 +74,7 @@ class HookFile:
         return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
 
     def text(self, raised: HookRaisedError) -> str:
-        """The exception's message on one line, cut and printable; "" where it has none to show."""
+        """The exception's message on one line, cut and printable; "" if there is none to show."""
         try:
             text = self.run(lambda: " ".join(str(raised.error).split()))
         except HookRaisedError:
@@ -81,7 +85,11 @@ class HookFile:
         )
 
     def refuse_beside(self, name: str) -> None:
-        """Raise ImportError where ``name``, whose code is about to run, is another file of the folder."""
+        """Raise ImportError if ``name``, whose code is about to run, is another file in the folder.
+
+        Args:
+            name: File name of the code.
+        """
         if name == str(self.path):
             return
         try:
@@ -97,9 +105,9 @@ class HookFile:
 
 
 class _Interrupts:
-    """Ctrl-C while a hook runs, told from a KeyboardInterrupt that the hook raises itself.
+    """Ctrl-C while a hook runs, as distinct from a KeyboardInterrupt that the hook raises itself.
 
-    It is looked for only where Python's own handler would raise: a worker's handlers do not.
+    It is watched only where Python's own handler would raise; a worker's handlers do not raise.
     """
 
     def __init__(self) -> None:
@@ -123,7 +131,7 @@ class _Interrupts:
 
 
 class _Running(threading.local):
-    """The hook file whose code this thread runs."""
+    """Hook file whose code this thread runs."""
 
     file: HookFile | None = None
 
@@ -133,7 +141,7 @@ _running = _Running()
 
 @functools.cache
 def _watch() -> None:
-    """Look at all code that a hook has run. An audit hook stays as long as the process."""
+    """Audit all code that a hook runs. The audit hook stays until the process ends."""
     sys.addaudithook(_audit)
 
 

@@ -1,4 +1,4 @@
-"""Python files beside features.yaml: read once, held to be alone, and run as they were read."""
+"""Python files beside features.yaml: read once, checked to import no other file, run as read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_][A-Za-z0-9_]*)"
 
 
 class PythonFiles:
-    """The functions of the files in the folder of one features.yaml; each file is read and run once."""
+    """Functions of the files in the folder of one features.yaml; each file is read and run once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,8 +34,15 @@ class PythonFiles:
     ) -> tuple[HookFile, Callable[..., Any], str]:
         """Find the function that ``reference`` (``./geo.py:haversine_km``) names.
 
-        Returns its file, the function, and the SHA-256 of the bytes of its file. Raises HookError
-        where there is none, or it does not take so many ``arguments``.
+        Args:
+            reference: Path of a file and name of a function.
+            arguments: Arguments of the function in features.yaml.
+
+        Returns:
+            The file, the function, and the SHA-256 of the file's bytes.
+
+        Raises:
+            HookError: There is no such function, or it does not take that number of arguments.
         """
         matched = _REFERENCE.fullmatch(reference)
         if matched is None:
@@ -56,7 +63,13 @@ class PythonFiles:
 
 
 class _Loaded(NamedTuple):
-    """A file that was run. digest: the SHA-256 of its bytes."""
+    """A file that was run.
+
+    Attributes:
+        file: The hook file.
+        module: Its module.
+        digest: SHA-256 of its bytes.
+    """
 
     file: HookFile
     module: ModuleType
@@ -64,9 +77,10 @@ class _Loaded(NamedTuple):
 
 
 def _named(module: ModuleType, name: str, arguments: int) -> Callable[..., Any]:
-    """The function of a module by its name. Runs code of the module where it defines attributes.
+    """Get a function of a module by its name; runs code of the module if it defines attributes.
 
-    Raises HookError where it is none, or does not take so many arguments.
+    Raises:
+        HookError: There is no such function, or it does not take that number of arguments.
     """
     found = getattr(module, name, None)
     if not callable(found):
@@ -90,7 +104,7 @@ def _a(value: Any) -> str:
 
 
 class _Loader(importlib.abc.SourceLoader):
-    """Runs the very bytes that were read: no second read, no cached bytecode."""
+    """Loader that runs exactly the bytes that were read: no second read, no cached bytecode."""
 
     def __init__(self, path: Path, source: bytes) -> None:
         self._path = path
@@ -104,7 +118,7 @@ class _Loader(importlib.abc.SourceLoader):
 
 
 def _load(path: Path, folder: Path) -> _Loaded:
-    """Read and run the file at ``path``, which has to lie within ``folder``, resolved."""
+    """Read and run the file at ``path``, which must lie within ``folder`` (resolved)."""
     try:
         found = path.resolve(strict=True)
         _check_place(path, found, folder)
@@ -134,7 +148,7 @@ def _load(path: Path, folder: Path) -> _Loaded:
 
 
 def _check_place(path: Path, found: Path, folder: Path) -> None:
-    """Refuse code from elsewhere: who looks through the folder has to see all that is run."""
+    """Refuse code from outside the folder: a reader of the folder must see all code that is run."""
     if not found.is_relative_to(folder):
         raise HookError(
             f"{path} leads to {found}, outside {folder}; put the file itself into the folder of "
@@ -145,9 +159,9 @@ def _check_place(path: Path, found: Path, folder: Path) -> None:
 
 
 def _check_imports(path: Path, source: bytes, folder: Path) -> None:
-    """HookError for code that does not parse, or that imports a file beside it.
+    """Raise HookError for code that does not parse, or that imports a file beside it.
 
-    What such a file holds would change numbers without changing a fingerprint. Imports that are
+    A change of such a file would change numbers without changing a fingerprint. Imports that are
     not statements are refused when they run.
     """
     try:
@@ -172,7 +186,7 @@ def _files_of(module: str) -> tuple[Path, ...]:
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
-    """Each import and the top of what it names; "" for a relative one."""
+    """Each import statement and the top-level module that it imports; "" for a relative import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -1,9 +1,8 @@
 """Python hooks: a user's function on columns.
 
-A hook is code, so it can do what the language cannot promise for it: look at the neighbours of a
-row, remember the last call, raise. What the value of a row is, is therefore said here: what the
-function gives for that row alone. ``prove`` refuses a function that gives rows together anything
-else.
+A hook is code, so it can do what an expression cannot: look at neighbouring rows, remember the last
+call, raise. The value of a row is therefore defined as the function's result for that row alone.
+``prove`` refuses a function whose results for rows together differ from that.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Rows = npt.NDArray[np.intp]
 _ORDINARY = 144
 _MIXED = 96
 _WRITES = ("read-only", "WRITEABLE")
-"""Words of numpy's where an array is written to, or made writeable, that must not be."""
+"""Words in numpy's errors for a write to a read-only array, or for making it writeable."""
 _SPECIAL = np.array(
     [
         *(np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, 90.0, -180.0),
@@ -35,21 +34,30 @@ _SPECIAL = np.array(
 
 
 class Called(NamedTuple):
-    """values: float64[N], NaN where missing. failed: bool[N], the rows that the function refused."""
+    """Results of one call for N rows.
+
+    Attributes:
+        values: float64[N], NaN where missing.
+        failed: bool[N], the rows for which the function raised.
+    """
 
     values: Floats
     failed: Mask
 
 
 class _WrongResultError(Exception):
-    """The function returned something else than a float64 for each row."""
+    """The function returned something other than a float64 for each row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PythonHook:
-    """A function that takes float64[N] for each argument and gives float64[N].
+    """A function that takes float64[N] for each argument and returns float64[N].
 
-    arguments: what each is, in the words of features.yaml.
+    Attributes:
+        name: Name of the function.
+        file: File of the function.
+        function: The function.
+        arguments: Arguments as features.yaml gives them.
     """
 
     name: str
@@ -58,14 +66,14 @@ class PythonHook:
     arguments: tuple[str, ...]
 
     def call(self, columns: Sequence[Floats]) -> Called:
-        """The values of N rows; a row that the function raises for is missing, and told."""
+        """Compute N rows; a row for which the function raises is missing, and marked as failed."""
         rows = len(columns[0])
         called = Called(np.full(rows, np.nan), np.zeros(rows, dtype=np.bool_))
         self._fill(called, columns, 0, rows)
         return called
 
     def _fill(self, called: Called, columns: Sequence[Floats], start: int, end: int) -> None:
-        """The rows from ``start`` to ``end``, in halves where the function raises for them all."""
+        """Compute the rows from ``start`` to ``end``, in halves if the function raises for all."""
         if start == end:
             return
         try:
@@ -79,7 +87,7 @@ class PythonHook:
             self._fill(called, columns, middle, end)
 
     def prove(self) -> None:
-        """HookError unless the function gives sample rows the same bits alone and in any company.
+        """Raise HookError unless sample rows have the same bits alone and together with other rows.
 
         The samples are the same each time. NaN, infinities, zeros of both signs, negative, tiny
         and huge numbers stand alone and among others.
@@ -102,7 +110,7 @@ class PythonHook:
                     )
 
     def _proven(self, sample: list[Floats], rows: Rows) -> Floats:
-        """The values of sample rows; HookError where there are none."""
+        """Values of sample rows; HookError if the function does not return any."""
         try:
             return self._values([column[rows] for column in sample])
         except _WrongResultError as error:
@@ -120,9 +128,11 @@ class PythonHook:
             raise HookError(f"{message} for {found}; give nan where there is no value") from None
 
     def _values(self, columns: list[Floats]) -> Floats:
-        """Call the function; its result as float64[N] of our own.
+        """Call the function, and copy its result to float64[N].
 
-        Raises HookRaisedError for what it raises, _WrongResultError for another result.
+        Raises:
+            HookRaisedError: The function raised.
+            _WrongResultError: The function returned something else.
         """
         rows = len(columns[0])
         result = self.file.run(self.function, *map(_frozen, columns))
@@ -139,7 +149,7 @@ class PythonHook:
 
 
 def _sample(arguments: int) -> list[Floats]:
-    """float64[R] for each argument."""
+    """Sample values, float64[R] for each argument."""
     random = np.random.default_rng(20_180_801)
     columns = []
     for _ in range(arguments):
@@ -158,7 +168,7 @@ def _sample(arguments: int) -> list[Floats]:
 
 
 def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
-    """Orders of sample rows, and how each is called in a message."""
+    """Orders of sample rows, each with its description for messages."""
     yield "among others", every
     yield "when called again", every
     yield "in another order", every[::-1]
@@ -169,11 +179,11 @@ def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
 
 
 def _same_bits(a: Floats, b: Floats) -> Mask:
-    """bool[N]; any NaN is the same as any other, as the matrix has one NaN only."""
+    """bool[N], True where the bits are equal; NaNs are equal, as the matrix has one NaN only."""
     same: Mask = a.view(np.int64) == b.view(np.int64)
     return same | (np.isnan(a) & np.isnan(b))
 
 
 def _frozen(column: Floats) -> Floats:
-    """A copy that cannot be made writeable, as bytes hold it: other features read the column."""
+    """A copy that cannot be made writeable, as bytes back it: other features read the column."""
     return np.frombuffer(column.tobytes(), column.dtype)

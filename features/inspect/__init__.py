@@ -1,1 +1,1 @@
-"""Explanations, stored histories and feature sets, in a form for people."""
+"""Human-readable explanations, stored histories and feature sets."""

@@ -1,4 +1,4 @@
-"""What a feature set defines, in words."""
+"""Descriptions of the features of a feature set, in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet, load_feature_set
 from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
@@ -17,9 +17,16 @@ from features.windows.window import Across, Aggregate, Window
 class Described:
     """One feature in words.
 
-    kind: the key of features.yaml that makes it; of a window also its aggregate. reads: the fields
-    of the event that its value depends on. across: of a window whose entity is not that of the
-    partition key. default: what stands for a value that is not there, None where nothing can.
+    Attributes:
+        name: Name of the feature.
+        kind: Key of features.yaml that defines it; for a window also its aggregate.
+        definition: Its definition.
+        reads: Fields of the event that its value depends on.
+        across: Treatment of other partitions, for a window whose entity is not that of the
+            partition key.
+        default: Value that replaces a missing one; None if there is none.
+        reproducible: True if the log alone gives its values again.
+        fingerprint: Fingerprint of its definition.
     """
 
     name: str
@@ -33,12 +40,16 @@ class Described:
 
 
 def describe(path: Path) -> tuple[FeatureSet, list[Described]]:
-    """The feature set of the features.yaml at ``path``, and its features in their order.
+    """Describe the features of the features.yaml at ``path``.
 
-    Raises ConfigurationError as ``load_feature_set`` does.
+    Returns:
+        The feature set, and its features in order.
+
+    Raises:
+        ConfigurationError: The file is invalid, as in ``load_feature_set``.
     """
     made = load_feature_set(path)
-    file = Document.read(path).validate(FeaturesFile)
+    file = YamlDocument.read(path).validate(FeaturesFile)
     windows = {window.name: window for window in made.windows}
     pairs = zip(file.features, made.features, strict=True)
     return made, [
@@ -62,7 +73,7 @@ def _described(
 
 
 def duration(microseconds: int) -> str:
-    """``7d``, ``90m``: in the largest unit that leaves a whole number."""
+    """A duration such as ``7d`` or ``90m``, in the largest unit that gives a whole number."""
     for unit, length in reversed(MICROSECONDS.items()):
         if microseconds % length == 0:
             return f"{microseconds // length}{unit}"
@@ -70,7 +81,7 @@ def duration(microseconds: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """A default as features.yaml has it, "" for none."""
+    """A default as features.yaml writes it, "" for none."""
     if value is None:
         return ""
     return "nan" if math.isnan(value) else f"{value:.15g}"

@@ -1,4 +1,4 @@
-"""Labels and lookup values on their way into an online store or a training table."""
+"""Load labels and lookup values for an online store or a training table."""
 
 from __future__ import annotations
 

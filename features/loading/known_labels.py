@@ -1,4 +1,4 @@
-"""All labels of one run, found by the events that they are of."""
+"""All labels of one run, matched to their events by event id."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from schemas.batch import EventBatch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelsOfEvents:
-    """The labels of a batch's events.
+    """Labels of a batch's events.
 
-    rows: int64[K] of the labelled ones; fraud: bool[K] and label_time: int64[K], the last word on
-    each. labels: for the store, with the times and keys of their events.
+    Attributes:
+        rows: int64[K], the labelled rows.
+        fraud: bool[K], the latest label of each row.
+        label_time: int64[K], its label time.
+        labels: Labels for the store, with the times and keys of their events.
     """
 
     rows: Longs
@@ -33,15 +36,16 @@ class LabelsOfEvents:
 
 
 class KnownLabels:
-    """Labels in memory: about 100 bytes each.
+    """Labels in memory, about 100 bytes each.
 
-    ahead: all of them for the store before the first event, where each says its event's time and
-    keys; None where some do not, and take them from their events as these come (an event sees the
-    labels of events before it only).
+    Attributes:
+        ahead: All labels, to be stored before the first event, if each has its event's time and
+            keys. None if some do not have them, and get them from their events as these are read
+            (an event then sees the labels of earlier events only).
     """
 
     def __init__(self, feature_set: FeatureSet, parts: Sequence[LabelRows]) -> None:
-        """Raises ConfigurationError for labels of which nobody knows from when on they count."""
+        """Raise ConfigurationError for labels without a known time from which they count."""
         self._feature_set = feature_set
         rows = concat(parts, labelled_entities(feature_set))
         whole = whole_labels(feature_set, rows)
@@ -54,7 +58,7 @@ class KnownLabels:
         return len(self._rows)
 
     def of(self, batch: EventBatch) -> LabelsOfEvents:
-        """What is known of N events, at whatever time."""
+        """Labels of N events, of any label time."""
         wanted = names(batch.event_id, PROCESS_KEY)
         pairs = expand(
             np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")

@@ -1,4 +1,4 @@
-"""The fields of a label, under the names that a feature set's users have for them."""
+"""Fields of a label, under the names that a feature set has for them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KEY = "entity_keys."
 
 
 class LabelFields:
-    """Reads labels from decoded columns.
+    """Reader of labels from decoded columns.
 
-    A field has its name in ``label.avsc``, the name that events have for it, or that name's alias; an
-    entity's key also the entity's name. So a file of events with a label column is one of labels,
-    and a table of ``features build`` is one, too.
+    A field has its name in ``label.avsc``, the name that events have for it, or that name's alias.
+    An entity's key may also have the entity's name. So a file of events with a label column is a
+    file of labels, and so is a table of ``features build``.
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:
@@ -55,7 +55,7 @@ class LabelFields:
     def read(
         self, decoded: Decoded, rows: int, partitions: npt.NDArray[np.int32], offsets: Longs
     ) -> tuple[LabelRows, dict[int, RecordError]]:
-        """The labels of N rows at their positions, and the errors of the rows that are none."""
+        """Read the labels of N rows at their positions; return an error for each invalid row."""
         found = dict(decoded.columns)
         errors = dict(decoded.errors)
         for name, (kind, _, _) in self.needed.items():

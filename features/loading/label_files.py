@@ -1,4 +1,4 @@
-"""Files of labels: who was a fraud, and when that was known."""
+"""Files of labels: fraud or not, and the time at which that was known."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from schemas.files.read import FileChunk, count_rows, read_chunks
 
 
 class LabelFile:
-    """Labels in Parquet, an Avro container or JSON lines; fields as ``LabelFields`` finds them."""
+    """Labels in Parquet, an Avro container or JSON lines; fields as in ``LabelFields``."""
 
     def __init__(self, feature_set: FeatureSet, path: Path) -> None:
         self._path = path
         self._fields = LabelFields(feature_set)
 
     def count(self) -> int:
-        """Rows. Raises ConfigurationError for a file that cannot be read."""
+        """Number of rows. Raises ConfigurationError for a file that cannot be read."""
         with _of_labels():
             return count_rows(self._path)
 
     def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
-        """Some labels, and the rows around them that are none.
+        """Iterate over labels in chunks, each with its rows that are not labels.
 
-        Raises ConfigurationError for a file that cannot be read, or says nothing of frauds.
+        Raises:
+            ConfigurationError: The file cannot be read, or has no column that says fraud or not.
         """
         fields, first = self._fields, 0
         for chunk in self._chunks():
@@ -57,7 +58,7 @@ class LabelFile:
 
 @contextmanager
 def _of_labels() -> Iterator[None]:
-    """Have errors of the file, which is read as events are, speak of labels."""
+    """Make the errors of the file, which is read as events are, speak of labels."""
     try:
         yield
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Labels into an online store."""
+"""Load labels into an online store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ _SHOWN = 5
 
 @dataclass(slots=True)
 class LoadedLabels:
-    """labels: of the source. added: to the histories of how many keys. refused: others, some shown."""
+    """Counts of a load.
+
+    Attributes:
+        labels: Number of valid labels in the source.
+        frauds: Number of valid labels that say fraud.
+        added: Number of labels added, counted for each key.
+        refused: Number of refused rows.
+        examples: The first refused rows.
+    """
 
     labels: int = 0
     frauds: int = 0
@@ -32,9 +40,10 @@ class LoadedLabels:
 
 
 class LabelLoader:
-    """Adds labels to a store, each once: what is there already, position and all, stays as it is.
+    """Loader of labels; a label that the store already has at the same position is not added again.
 
-    expire_ms: from the last write of a key's labels to their end; None: never.
+    ``expire_ms`` is the time in milliseconds from the last write of a key's labels until they
+    expire; None for never.
     """
 
     def __init__(
@@ -51,7 +60,12 @@ class LabelLoader:
         self._expire_ms = expire_ms
 
     def load(self, rows: LabelRows, refused: Iterable[Refusal], source: str) -> None:
-        """Raises DependencyUnavailableError; loading can then be repeated from its start."""
+        """Add labels to the store.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer; the load can be repeated from its
+                start.
+        """
         whole = whole_labels(self._feature_set, rows)
         self.loaded.refuse(
             [
@@ -76,7 +90,7 @@ class LabelLoader:
 
 
 def _missing(labels: bytes, there: bytes | None) -> bytes:
-    """Those of ``labels`` that are not ``there``."""
+    """The labels in ``labels`` that are not in ``there``."""
     if not there:
         return labels
     size = LABEL.itemsize

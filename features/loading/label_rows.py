@@ -1,4 +1,4 @@
-"""Labels as their sources have them: parts may be missing."""
+"""Labels as their sources give them: fields may be missing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 UNKNOWN = np.iinfo(np.int64).min
-"""A time that a label does not say."""
+"""Sentinel for a missing time."""
 FILE_PARTITION = -1
-"""Of labels from a file; their offsets are row numbers."""
+"""Partition of labels from a file; their offsets are row numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelRows:
     """N labels.
 
-    event_time, label_time: int64[N], microseconds since 1970-01-01 UTC, UNKNOWN where not said.
-    entity_keys: by entity StringArray[N], "" where not said; an entity may be missing altogether.
-    partitions: int32[N] and offsets: int64[N], each label's own position.
+    Attributes:
+        event_id: StringArray[N].
+        fraud: bool[N].
+        event_time: int64[N], microseconds since 1970-01-01 UTC, UNKNOWN where missing.
+        label_time: int64[N], microseconds since 1970-01-01 UTC, UNKNOWN where missing.
+        entity_keys: StringArray[N] by entity, "" where missing; an entity may be absent.
+        partitions: int32[N], partition of the label itself.
+        offsets: int64[N], offset of the label itself.
     """
 
     event_id: pa.StringArray
@@ -40,7 +45,7 @@ class LabelRows:
         return len(self.offsets)
 
     def keys(self, entity: str) -> pa.StringArray:
-        """StringArray[N], "" where not said."""
+        """StringArray[N], "" where missing."""
         found = self.entity_keys.get(entity)
         return pa.array([""] * len(self), pa.string()) if found is None else found
 
@@ -59,7 +64,7 @@ class LabelRows:
 
 
 def concat(parts: Sequence[LabelRows], entities: Iterable[str]) -> LabelRows:
-    """All labels; of ``entities``, a key that a part lacks is not said."""
+    """Concatenate labels; a key of ``entities`` that a part lacks is ""."""
     nothing = np.empty(0, np.int64)
     none = LabelRows(
         pa.array([], pa.string()),

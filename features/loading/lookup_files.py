@@ -1,4 +1,4 @@
-"""Filling a lookup of the online store from a Parquet file."""
+"""Load a lookup of the online store from a Parquet file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
 from features.values.column_values import byte_lengths
 from schemas.batch import Kind
-from schemas.files.values import plain, to_column
+from schemas.files.value_conversion import plain, to_column
 
 ROWS_AT_A_TIME = 20_000
 
 Progress = Callable[[int, int], None]
-"""Called with the rows done and all rows."""
+"""Callback with the number of rows done and the number of all rows."""
 
 
 class Loaded(NamedTuple):
-    """rows read, and the distinct keys that they set."""
+    """Counts of a load.
+
+    Attributes:
+        rows: Number of rows read.
+        keys: Number of distinct keys that they set.
+    """
 
     rows: int
     keys: int
@@ -42,15 +47,27 @@ def load_lookup(
     store: OnlineStore,
     progress: Progress = lambda _done, _total: None,
 ) -> Loaded:
-    """Writes every row of the Parquet file at ``path`` as a value of ``lookup``.
+    """Write every row of the Parquet file at ``path`` as a value of ``lookup``.
 
     Columns: the entity key (by its field, that field's alias, or the entity's name), each value of
     the lookup as a number (null is missing), and ``updated_at``, a timestamp in UTC, which may be
-    absent where the lookup has no max_age. Other columns are ignored. Of several rows with one key
-    the last stands. The whole file is checked before the first write.
+    absent if the lookup has no max_age. Other columns are ignored. Of several rows with one key the
+    last counts. The whole file is checked before the first write.
 
-    Raises ConfigurationError that names the column or row, or says that there is none, and DependencyUnavailableError; the
-    load can then be repeated from its start.
+    Args:
+        feature_set: The feature set.
+        lookup: Name of the lookup.
+        path: Path of the file.
+        store: The online store.
+        progress: Called after each chunk of rows.
+
+    Returns:
+        The number of rows and of distinct keys.
+
+    Raises:
+        ConfigurationError: A column or row is invalid, or there is none; the message names it.
+        DependencyUnavailableError: The store does not answer; the load can be repeated from its
+            start.
     """
     if lookup not in feature_set.lookups:
         raise ConfigurationError(unknown("lookup", lookup, feature_set.lookups))
@@ -83,7 +100,7 @@ def load_lookup(
 
 
 class _Source:
-    """A Parquet file seen as values of one lookup."""
+    """A Parquet file as values of one lookup."""
 
     def __init__(
         self, feature_set: FeatureSet, lookup: Lookup, path: Path, file: pq.ParquetFile
@@ -105,7 +122,7 @@ class _Source:
             )
 
     def check(self) -> int:
-        """Packs all rows, so that what is wrong with one shows; the number of distinct keys."""
+        """Validate all rows by packing them; return the number of distinct keys."""
         for _ in self.packed():
             pass
         batches = self._file.iter_batches(columns=[self._key])
@@ -113,7 +130,7 @@ class _Source:
         return int(pc.count_distinct(keys).as_py())
 
     def packed(self) -> Iterator[list[tuple[bytes, bytes]]]:
-        """Keys and values for the store, some thousand rows at a time."""
+        """Keys and values for the store, ROWS_AT_A_TIME rows at a time."""
         columns = [self._key, *self._lookup.names, *(["updated_at"] if self._updated_at else [])]
         first = 1
         for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):

@@ -1,4 +1,4 @@
-"""Labels that say all that an online store needs to know."""
+"""Complete labels: those with all that an online store needs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from features.values.column_values import byte_lengths
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeLabels:
-    """labels: for the store. errors: by row, what the others lack.
+    """Complete labels, and errors of the others.
 
-    A label that neither says fraud nor has a time of its own says nothing: who is not labelled is no
-    fraud either, and to take a label back takes a later time. It is in neither.
+    A label that is not a fraud and has no time of its own is in neither: an event without a label
+    is not a fraud either, and a label that takes back another one needs a later time.
+
+    Attributes:
+        labels: Labels for the store.
+        errors: Missing or invalid field of the other labels, by row.
     """
 
     labels: LabelBatch
@@ -28,14 +32,15 @@ class WholeLabels:
 
 
 def labelled_entities(feature_set: FeatureSet) -> tuple[str, ...]:
-    """The entities with windows that count frauds: labels are kept by their keys."""
+    """The entities with windows that count frauds; labels are stored by their keys."""
     return tuple(e.entity for e in feature_set.histories.entities if e.labelled)
 
 
 def whole_labels(feature_set: FeatureSet, rows: LabelRows) -> WholeLabels:
-    """Those of N labels that say their event's time and keys.
+    """Select those of N labels that have their event's time and keys.
 
-    Raises ConfigurationError as ``known_from``.
+    Raises:
+        ConfigurationError: A label has no label time and there is no label delay.
     """
     errors = _Errors()
     time = rows.event_time
@@ -72,9 +77,10 @@ def whole_labels(feature_set: FeatureSet, rows: LabelRows) -> WholeLabels:
 
 
 def known_from(feature_set: FeatureSet, event_time: Longs, label_time: Longs) -> Longs:
-    """int64[N], from when on each label counts: its label time, else event time + delay.
+    """Time from which each label counts, int64[N]: its label time, else event time + delay.
 
-    Raises ConfigurationError where neither is given.
+    Raises:
+        ConfigurationError: A label has no label time and there is no label delay.
     """
     unsaid = label_time == UNKNOWN
     if not unsaid.any():

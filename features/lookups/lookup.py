@@ -1,4 +1,4 @@
-"""Lookups: values that others wrote to the online store, by entity key."""
+"""Lookups: values that other programs wrote to the online store, by entity key."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from features.store.feast import FeastView
 from features.store.protocol import Found, Hashes, Row
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupReading", "flag_names"]
+__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 STATES = ("missing", "stale", "invalid")
-"""Why a lookup gave its defaults: no value, one too old, one that is not in the layout."""
+"""Reasons for a lookup's defaults: no value, a value that is too old, a value not in the layout."""
 
 
 @dataclass(frozen=True)
 class Lookup:
     """A lookup of a feature set.
 
-    names: of its values, in the order of the layout; defaults: one for each.
-    max_age: microseconds of event time that a value may be older than the event, or None.
-    feast: where its values are, if Feast has written them.
-    prefix: what the keys of its values begin with, if this worker has.
+    Attributes:
+        name: Name of the lookup.
+        feature_set: Name of the feature set.
+        entity: Entity whose keys it reads.
+        names: Names of the values, in the order of the layout.
+        defaults: One default for each value.
+        max_age: Maximum age of a value at the event time, in microseconds, or None.
+        feast: Feature view that holds the values, if Feast has written them.
+        prefix: Prefix of the keys of the values, if this worker has written them.
     """
 
     name: str
@@ -52,31 +57,38 @@ class Lookup:
 
     @cached_property
     def layout(self) -> np.dtype[np.void]:
-        """Of one stored value: int64 updated_at in microseconds UTC, float64 of each value."""
+        """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
         return layout(len(self.names))
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
-        """The key of each entity key's value."""
+        """Keys in the store for the entity keys."""
         prefix = self.prefix
         return [prefix + key for key in _binary(entity_keys)]
 
 
 class LookedUp(NamedTuple):
-    """values: float64[N] by "lookup.value"; flags: uint64[N], bits from ``flag_names``."""
+    """Looked-up values of N events.
+
+    Attributes:
+        values: float64[N] by "lookup.value".
+        flags: uint64[N], bits from ``flag_names``.
+    """
 
     values: dict[str, Floats]
     flags: npt.NDArray[np.uint64]
 
 
 def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
-    """The meaning of each bit of the flags, from the lowest."""
+    """Name of each bit of the flags, from the lowest."""
     return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
 
 
-class LookupReading:
-    """What all lookups of N events read, each key once, and what they make of it.
+class LookupRequest:
+    """Reads of all lookups for N events, each key once, and the decoding of their answers.
 
-    keys, hashes: to be read in one trip; a caller may append what else it has to read.
+    Attributes:
+        keys: Keys to read, in one round trip with ``hashes``; a caller may append other keys.
+        hashes: Hashes to read; a caller may append other hashes.
     """
 
     def __init__(self, lookups: Sequence[Lookup], batch: EventBatch) -> None:
@@ -106,10 +118,10 @@ class LookupReading:
         return _Part(lookup, rows, len(self.hashes) - 1, asked)
 
     def looked_up(self, found: Found) -> LookedUp:
-        """The values, from what was found for ``keys`` and ``hashes``, and maybe more behind it.
+        """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
 
-        Where a value is missing, older than ``max_age`` at the event's own time, or not in the
-        layout, a default stands for it and a flag says so.
+        A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
+        own time, or not in the layout.
         """
         flags = np.zeros(len(self._event_time), dtype=np.uint64)
         values = dict.fromkeys(self._names, np.empty(0))
@@ -131,9 +143,13 @@ class LookupReading:
 
 
 class _Part(NamedTuple):
-    """One lookup. rows: int32[N], each event's unique key; where: what is its of what was found.
+    """The part of one lookup in a request.
 
-    asked: of each unique key, whether it was read; None where all were.
+    Attributes:
+        lookup: The lookup.
+        rows: int32[N], the index of each event's unique key.
+        where: Slice of the values read, or index in the hashes read.
+        asked: True for each unique key that was read; None if all were.
     """
 
     lookup: Lookup
@@ -143,7 +159,7 @@ class _Part(NamedTuple):
 
 
 def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
-    """The rows with those of keys that nobody can have written."""
+    """Rows for all keys, with an empty row for each key that nobody can have written."""
     if asked is None:
         return found
     rows = iter(found)
@@ -153,7 +169,11 @@ def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -
 def _stale(
     lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
 ) -> Mask | None:
-    """bool[N]: too old at the event's time, or of no known time; None where none can be."""
+    """Mark values that are too old at the event's time, or have no known time.
+
+    Returns:
+        bool[N], or None if the lookup has no ``max_age``.
+    """
     if lookup.max_age is None:
         return None
     # The oldest time allowed: no underflow, as event times lie within 2000 and 2100.

@@ -1,4 +1,4 @@
-"""Looked-up values as they are found in the store, decoded by the column."""
+"""Decode stored lookup values, a column at a time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).min
-"""The time of values whose time nobody gave: stale wherever there is a ``max_age``."""
+"""Time of values without a known time: stale wherever there is a ``max_age``."""
 AGELESS = np.iinfo(np.int64).max
-"""The time of defaults: never stale."""
+"""Time of defaults: never stale."""
 
 
-class Decoded(NamedTuple):
-    """V values of U unique keys: float64[V, U], int64[U], and bool[U] or None where none is so."""
+class DecodedLookups(NamedTuple):
+    """V values of U unique keys.
+
+    Attributes:
+        values: float64[V, U].
+        updated_at: int64[U], microseconds since 1970-01-01 UTC.
+        missing: bool[U], or None if no key is missing.
+        invalid: bool[U], or None if no key is invalid.
+    """
 
     values: Floats
     updated_at: Longs
@@ -31,12 +38,12 @@ class Decoded(NamedTuple):
 
 
 def layout(values: int) -> np.dtype[np.void]:
-    """Of one stored value: int64 updated_at in microseconds UTC, float64 of each value."""
+    """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
     return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
 
 
-def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decoded:
-    """U values in this worker's own layout; all defaults where one is missing or invalid."""
+def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
+    """Decode U values in this worker's own layout; all defaults for a missing or invalid value."""
     missing = invalid = None
     form = layout(len(defaults))
     blank = np.array([(AGELESS, defaults)], dtype=form).tobytes()
@@ -55,13 +62,14 @@ def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decode
         invalid = damaged if invalid is None else invalid | damaged
         values = np.where(damaged, np.array(defaults)[:, None], values)
         updated_at = np.where(damaged, AGELESS, updated_at)
-    return Decoded(values, updated_at, missing, invalid)
+    return DecodedLookups(values, updated_at, missing, invalid)
 
 
-def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> Decoded:
-    """U hashes of Feast: each value's default where it is missing or invalid; a null is NaN.
+def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> DecodedLookups:
+    """Decode U hashes of Feast; a missing or invalid value gets its default, a null is NaN.
 
-    Nothing of a hash counts whose time cannot be read, or that is none (None).
+    A hash is invalid as a whole if its time cannot be read, or if the key holds something other
+    than a hash (None).
     """
     nothing: Row = [None] * (len(defaults) + 1)
     unreadable = np.fromiter((row is None for row in found), np.bool_, len(found))
@@ -79,7 +87,7 @@ def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> De
         invalid |= read.invalid
         gone &= read.absent
     ageless = gone | unreadable
-    return Decoded(
+    return DecodedLookups(
         values,
         np.where(ageless, AGELESS, np.where(updated.absent, NEVER, updated.micros)),
         _or_none(missing & ~unreadable),

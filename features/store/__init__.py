@@ -1,1 +1,1 @@
-"""Online stores: where lookups are kept."""
+"""Online stores, which hold lookups, histories and labels."""

@@ -1,4 +1,4 @@
-"""An online store within the process, for replay, ``score`` and tests."""
+"""In-memory online store for replay, ``score`` and tests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from features.store.protocol import Compaction, Found, Hashes, Row
 
 
 class MemoryStore:
-    """Keeps what is written until the process ends.
+    """Store that keeps its values until the process ends.
 
-    Expiry is not kept: it only bounds the memory of a server, and readers never rely on it. Here
-    a compaction of which nothing is kept gives memory back.
+    Keys do not expire: expiry only bounds the memory of a server, and readers never rely on it. A
+    compaction that keeps no member frees memory.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class MemoryStore:
                         del values[key]
             added = dict(appends)
             if len(added) == len(appends):
-                # A table appends millions: without a step of Python for each.
+                # A table appends millions of keys: avoid a Python step for each.
                 grown = map(add, map(values.get, added, repeat(b"")), added.values())
                 values.update(zip(added, grown, strict=True))
                 return
@@ -64,7 +64,7 @@ class MemoryStore:
                 values[key] = values.get(key, b"") + more
 
     def write_hash(self, key: bytes, fields: Mapping[bytes, bytes]) -> None:
-        """Sets fields of a hash, as something else than this worker does on a server."""
+        """Set fields of a hash, as a program other than this worker does on a server."""
         with self._writing:
             self._hashes.setdefault(key, {}).update(fields)
 

@@ -1,4 +1,4 @@
-"""What the worker asks of an online store."""
+"""Protocol of an online store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 Row = list[bytes | None]
-"""What a hash has at each of the fields asked for."""
+"""Values of a hash at the requested fields, None for a missing field."""
 
 
 class Hashes(NamedTuple):
@@ -17,10 +17,12 @@ class Hashes(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was read.
+    """Answers to one read.
 
-    values: of each key, None where there is none. hashes: of each key of each ``Hashes`` its
-    fields, all None where there is no such hash; None where the key holds something else.
+    Attributes:
+        values: Value of each key, None if there is none.
+        hashes: Fields of each key of each ``Hashes``, all None if there is no such hash; None if
+            the key holds something other than a hash.
     """
 
     values: list[bytes | None]
@@ -28,9 +30,12 @@ class Found(NamedTuple):
 
 
 class Compaction(NamedTuple):
-    """Of the value at ``key``: the first bytes, as they were read, and those to stand for them.
+    """Replacement of the first bytes of the value at ``key``.
 
-    prefix is not empty; kept may be.
+    Attributes:
+        key: Key of the value.
+        prefix: First bytes as they were read, not empty.
+        kept: Bytes that replace them; may be empty.
     """
 
     key: bytes
@@ -39,11 +44,11 @@ class Compaction(NamedTuple):
 
 
 class OnlineStore(Protocol):
-    """Binary values by binary keys, and hashes that others write.
+    """Binary values by binary keys, and hashes that other programs write.
 
-    Every method raises DependencyUnavailableError where the store does not answer now; the same
-    call may succeed later. It raises ConfigurationError where somebody has to act first: a right
-    that is missing, a key that holds something else than a binary value.
+    Every method raises DependencyUnavailableError if the store does not answer now; the same call
+    may succeed later. It raises ConfigurationError if somebody must act first: a missing
+    permission, or a key that holds something other than a binary value.
     """
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -59,10 +64,10 @@ class OnlineStore(Protocol):
         ...
 
     def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
-        """Sets the key to ``value`` where it still has the value ``expected``; whether it did.
+        """Set the key to ``value`` if its value is still ``expected``; return True if it was set.
 
-        expected: None where there is no such key. Atomic, and never repeated by itself: after
-        DependencyUnavailableError it may have been done. An empty value is taken for none.
+        ``expected`` is None for a missing key; an empty value counts as missing. The call is atomic
+        and never retried by itself: after DependencyUnavailableError it may have been done.
         """
         ...
 
@@ -72,16 +77,16 @@ class OnlineStore(Protocol):
         compactions: Sequence[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
-        """Appends to each key its bytes, after doing the compactions; one round trip.
+        """Apply the compactions, then append bytes to each key; one round trip.
 
-        A compaction whose key begins with exactly its prefix gets ``kept`` in its place; another
-        is left undone: the value has changed since it was read. A key of which nothing is kept,
-        and to which nothing has been appended since, is removed. A key that is written expires
-        ``expire_ms`` milliseconds from now; with None, never.
+        A compaction applies if the value still begins with exactly its prefix, which ``kept`` then
+        replaces; else it is skipped, as the value has changed since it was read. A key whose value
+        becomes empty is removed. A key that is written expires ``expire_ms`` milliseconds from now;
+        with None, never.
 
-        Not idempotent, and never repeated by itself. After DependencyUnavailableError any part of
-        it may have been done; the caller may repeat all of it where its readers drop what is there
-        twice.
+        The call is not idempotent and never retried by itself. After DependencyUnavailableError any
+        part of it may have been done; the caller may repeat all of it if its readers drop repeated
+        members.
         """
         ...
 
@@ -90,5 +95,5 @@ class OnlineStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back connections; the store can be used again afterwards."""
+        """Close connections; the store can be used again afterwards."""
         ...

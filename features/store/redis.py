@@ -1,4 +1,4 @@
-"""The online store on Redis or Valkey."""
+"""Online store on Redis or Valkey."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from features.store.wire import (
 )
 
 MAX_KEYS_PER_COMMAND = 1_000
-"""One command holds up a server for as long as it takes, so large ones are cut.
+"""Maximum number of keys in one command: a server is blocked while a command runs.
 
-Nothing is sent back before a command is done, and the bound on an answer is that on its next
-bytes: short commands also keep long values from looking like a server that hangs.
+A server sends nothing before a command is done, and the timeout applies to the next bytes of an
+answer: short commands also keep long values from looking like a server that hangs.
 """
 PAIRS_PER_WRITE = 5_000
 
@@ -59,9 +59,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What a server says of itself. maximum_memory: bytes, 0 for no limit; used_memory: bytes.
+    """Properties that a server reports.
 
-    append_only: whether what it acknowledged survives its restart.
+    Attributes:
+        server: Name of the server software.
+        version: Its version.
+        eviction_policy: Its eviction policy.
+        used_memory: Bytes.
+        maximum_memory: Bytes, 0 for no limit.
+        append_only: True if acknowledged writes survive a restart.
     """
 
     server: str
@@ -75,11 +81,17 @@ class StoreInfo:
 class RedisStore:
     """An online store on one Redis or Valkey server.
 
-    url: redis://, rediss:// or unix://, without a password. password_file: read again at each
-    connection. timeout_s: bound on connecting and on one answer. options: redis-py's own.
+    Opens no connection until it is used.
 
-    Opens no connection until it is used. Raises ConfigurationError for options that are the
-    worker's own or that redis-py does not know.
+    Args:
+        url: redis://, rediss:// or unix://, without a password.
+        username: User name, or None.
+        password_file: File with the password, read again at each connection.
+        timeout_s: Timeout in seconds for connecting and for one answer.
+        options: Options of redis-py.
+
+    Raises:
+        ConfigurationError: An option is unknown to redis-py, or set by the worker itself.
     """
 
     def __init__(
@@ -103,7 +115,7 @@ class RedisStore:
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             **given,
-            # redis-py's ten retries would multiply every bound; read() repeats by itself.
+            # redis-py's ten retries would multiply every timeout; read() retries by itself.
             "retry": Retry(NoBackoff(), 0),
         }
         try:
@@ -151,7 +163,7 @@ class RedisStore:
         self._client.connection_pool.disconnect()
 
     def info(self) -> StoreInfo:
-        """What the server says of itself; needs the right to INFO."""
+        """Read properties of the server; needs permission for INFO."""
         with self._answers():
             found: dict[str, Any] = self._client.info("everything")
         valkey = found.get("server_name") == "valkey"
@@ -176,7 +188,7 @@ class RedisStore:
         return Found(list(chain.from_iterable(values)), rows)
 
     def _trip(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to commands that may be scripts; raises the first that is an error."""
+        """Run commands, which may be scripts, and return the answers; raise the first error."""
         answers = self._send(commands)
         unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -190,9 +202,9 @@ class RedisStore:
         return answers
 
     def _send(self, commands: Sequence[Command], hashes: Sequence[Hashes] = ()) -> list[Any]:
-        """The answers, errors among them, to commands and then to the reading of each hash.
+        """Send commands, then the reads of each hash, and return all answers, errors included.
 
-        Not by redis-py's pipeline, which takes four times as long for many small commands.
+        redis-py's pipeline is not used: it takes four times as long for many small commands.
         """
         answers = len(commands) + sum(len(asked.keys) for asked in hashes)
         if not answers:
@@ -204,14 +216,14 @@ class RedisStore:
             connection.send_packed_command([*packed, *map(packed_hmgets, hashes)])
             return [answer_of(connection) for _ in range(answers)]
         except BaseException:
-            # What has not been read yet must not be taken for a later command's answer.
+            # An unread answer must not be taken for a later command's answer.
             connection.disconnect()
             raise
         finally:
             pool.release(connection)
 
     def _twice(self, command: Callable[[], T]) -> T:
-        """Runs an idempotent command, once more where its connection was broken."""
+        """Run an idempotent command, once more if its connection was broken."""
         with self._answers():
             try:
                 return command()

@@ -1,4 +1,4 @@
-"""What runs on a Redis or Valkey server: scripts that write many keys per call."""
+"""Lua scripts for Redis and Valkey that write many keys per call."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from features.store.protocol import Compaction
 from features.store.wire import Command
 
 MAX_KEYS_PER_CALL = 1_000
-"""One call holds up a server for as long as it takes: some 2 ms for so many keys."""
+"""Maximum number of keys in one call: a server is blocked for about 2 ms by so many keys."""
 MAX_BYTES_PER_CALL = 1 << 20
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script in Lua. sha: what a server that has loaded it knows it by."""
+    """A script in Lua.
+
+    Attributes:
+        text: Source of the script.
+        sha: SHA-1 of the source, by which a server that has loaded the script runs it.
+    """
 
     text: str
     sha: str = field(init=False)
@@ -26,7 +31,7 @@ class Script:
         object.__setattr__(self, "sha", digest.hexdigest())
 
     def call(self, keys: Sequence[bytes], arguments: Iterable[bytes]) -> Command:
-        """The command that runs it."""
+        """Command that runs the script."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
@@ -43,7 +48,7 @@ for i, key in ipairs(KEYS) do
   end
 end
 """)
-"""Keys; milliseconds or nothing, then what to append to each."""
+"""Script for appends. Arguments: expiry in milliseconds or "", then the bytes for each key."""
 
 COMPACT = Script("""\
 local pcall, call, expire = redis.pcall, redis.call, ARGV[1]
@@ -64,9 +69,10 @@ for i, key in ipairs(KEYS) do
   end
 end
 """)
-"""Keys; milliseconds or nothing, then of each: the length and SHA-1 of a prefix, and what is kept.
+"""Script for compactions.
 
-The SHA-1 is of what was read: a value of the same length may be another.
+Arguments: expiry in milliseconds or "", then for each key the length and SHA-1 of a prefix, and
+the bytes that replace it. The SHA-1 is needed as another value may have the same length.
 """
 
 REPLACE = Script("""\
@@ -79,13 +85,13 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """)
-"""A key; its value as it was read (nothing for no such key), and the one to stand for it."""
+"""Script that replaces one key. Arguments: value as it was read ("" for no such key), new value."""
 
 ALL = (APPEND, COMPACT, REPLACE)
 
 
 def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
-    """What appends to each key its bytes."""
+    """Commands that append bytes to each key."""
     joined = dict(appends)
     if len(joined) < len(appends):
         # Each key once: of two calls for one key, the first may have to be repeated.
@@ -100,7 +106,7 @@ def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) 
 
 
 def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> list[Command]:
-    """What does the compactions."""
+    """Commands that apply the compactions."""
     held = [compaction for compaction in compactions if compaction.prefix]
     expire = _expire(expire_ms)
     return [
@@ -122,7 +128,7 @@ def _expire(expire_ms: int | None) -> bytes:
 
 
 def _cut(sizes: Sequence[int]) -> Iterator[slice]:
-    """Where to cut items of these sizes in bytes into calls."""
+    """Slices of items, given their sizes in bytes, for one call each."""
     start = total = 0
     for place, size in enumerate(sizes):
         total += size

@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server is told, and what it answers when it does not do it."""
+"""Commands and answers of a Redis or Valkey server, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from base.errors import ConfigurationError, DependencyUnavailableError
 from features.store.protocol import Hashes, Row
 
 Command = tuple[str | bytes | int, ...]
-"""The words of a command as they are sent."""
+"""Words of a command as they are sent."""
 
 _WRONG_KIND = re.compile(r"WRONGTYPE.* key=(\d+)")
 _KEYS_OF_EVALSHA = 3
@@ -35,14 +35,14 @@ class WrongKindError(ResponseError):
 
 
 def packed_hmgets(hashes: Hashes) -> bytes:
-    """The commands that read hashes, as they go over the wire: packing each costs more than all."""
+    """Encode the commands that read hashes, all at once: encoding them one by one takes longer."""
     head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(hashes.fields))
     tail = b"".join(b"\r\n$%d\r\n%b" % (len(field), field) for field in hashes.fields) + b"\r\n"
     return b"".join([b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in hashes.keys])
 
 
 def answer_of(connection: Any) -> Any:
-    """The next answer, be it an error."""
+    """Read the next answer; an error is returned."""
     try:
         return connection.read_response()
     except ResponseError as error:
@@ -50,7 +50,7 @@ def answer_of(connection: Any) -> Any:
 
 
 def as_row(answer: Any) -> Row | None:
-    """What HMGET answered, None where the key holds something else than a hash."""
+    """The answer to HMGET as a row, None if the key holds something other than a hash."""
     if not isinstance(answer, ResponseError):
         row: Row = answer
         return row
@@ -60,7 +60,7 @@ def as_row(answer: Any) -> Row | None:
 
 
 def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:
-    """Raises the first of the answers that is an error."""
+    """Raise the first of the answers that is an error."""
     for command, answer in zip(commands, answers, strict=True):
         if isinstance(answer, ResponseError):
             message = _PLACE_IN_SCRIPT.sub("", str(answer))
@@ -74,7 +74,7 @@ def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turns redis-py's errors into this project's; ``where`` names the server."""
+    """Translate redis-py's errors into this project's; ``where`` names the server."""
     try:
         yield
     except NoPermissionError as error:

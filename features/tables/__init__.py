@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from features.tables.builder import Built, HistoryRun, build
 from features.tables.event_files import FileEvents, Partitioning
-from features.tables.events import Events
+from features.tables.event_table import EventTable
 from features.tables.refusal import Refusal
 from features.tables.sort import SortedEvents
 
 __all__ = [
     "Built",
-    "Events",
+    "EventTable",
     "FileEvents",
     "HistoryRun",
     "Partitioning",

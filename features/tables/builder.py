@@ -1,4 +1,4 @@
-"""Building a training table: the online path over an input, a large batch at a time."""
+"""Build a training table: the online computation over an input, in large batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
-from features.compute.enrich import Answered, Enriching
+from features.compute.enrich import Enriching, StoreRead
 from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
@@ -24,11 +24,11 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.loading import KnownLabels
 from features.loading.label_rows import FILE_PARTITION
-from features.tables.events import Events
+from features.tables.event_table import EventTable
 from features.tables.refusal import Refusal
 from features.tables.swept_store import SweptStore
-from features.tables.table import Table
 from features.tables.threads import Behind, ahead
+from features.tables.training_table import Table
 from features.windows.order import InputTimes
 from features.windows.portions import Each
 from schemas.batch import EventBatch
@@ -41,11 +41,17 @@ _SHOWN = 5
 
 
 class HistoryRun:
-    """Histories in memory while an input passes.
+    """Histories in memory during one pass over an input.
 
-    labels: of all events; None leaves those that the events carry. partitions: of the input. each:
-    ``map``, or that of a pool of threads. flagged: how many of the
-    events so far have each flag of windows or lookups. times: of the events so far.
+    Args:
+        feature_set: The feature set.
+        labels: Labels of all events; None for the labels that the events carry.
+        partitions: Number of partitions of the input.
+        each: ``map``, or the ``map`` of a thread pool.
+
+    Attributes:
+        flagged: Number of events so far with each flag of windows or lookups.
+        times: Event times of the events so far.
     """
 
     def __init__(
@@ -69,8 +75,8 @@ class HistoryRun:
             self._learn(labels.ahead)
             self.store.now = 0
 
-    def label(self, events: Events) -> dict[str, pa.Array]:
-        """``label`` and ``label_time`` of the events; from now on windows know of them."""
+    def label(self, events: EventTable) -> dict[str, pa.Array]:
+        """Make the labels of the events known to windows; return ``label`` and ``label_time``."""
         batch = events.batch
         if len(batch):
             self._reach(batch)
@@ -86,23 +92,23 @@ class HistoryRun:
         rows = np.flatnonzero(events.fraud.is_valid())
         fraud = pc.is_in(events.fraud, pa.array([True])).to_numpy(zero_copy_only=False)
         known = batch.event_time + label.delay
-        # Who is not labelled counts as no fraud: the others need not be told.
+        # An event without a label is not a fraud, so only labels of frauds are stored.
         self._learn(_of_column(events, np.flatnonzero(fraud), known))
         return _labels(len(batch), rows, fraud[rows], known[rows])
 
     def begin(self, batch: EventBatch, log: LogState) -> Enriching:
-        """The features of events behind ``log``: of the next ones, or of those that come later."""
+        """First step for events behind ``log``: the next ones, or later ones."""
         return self._feature_set.begin(batch, log, self.namespace)
 
-    def read(self, enriching: Enriching) -> Answered:
-        """Computes the windows of the next events, which ``label`` has seen.
+    def read(self, enriching: Enriching) -> StoreRead:
+        """Compute the windows of the next events, which ``label`` has seen.
 
-        The run stands as it was.
+        The run is not changed.
         """
         return enriching.read(self.store, self._each)
 
-    def keep(self, batch: EventBatch, answered: Answered) -> None:
-        """The events are history from now on."""
+    def keep(self, batch: EventBatch, answered: StoreRead) -> None:
+        """Add the events to the histories."""
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
         self.times.add(batch)
@@ -113,7 +119,7 @@ class HistoryRun:
             self.store.sweep(min(watermarks.values()) - histories.back)
 
     def _reach(self, batch: EventBatch) -> None:
-        """Tell the store how far event time has come, and what a few events write beyond."""
+        """Tell the store the event time reached so far, and the keys of few events beyond it."""
         histories, times = self._feature_set.histories, batch.event_time
         few = min(histories.rules.watermark_support, len(times))
         self.store.now = max(self.store.now, int(np.partition(times, -few)[-few]))
@@ -129,9 +135,16 @@ class HistoryRun:
 
 @dataclass(slots=True)
 class Built:
-    """rows of the table. refused: by code, how many rows of the input are no events; some first.
+    """Counts of a build.
 
-    flagged: how many rows have each flag. out_of_order, without_timestamp: as ``InputTimes``.
+    Attributes:
+        rows: Number of rows of the table.
+        labelled: Number of rows with a label.
+        refused: Number of invalid rows of the input, by error code.
+        examples: The first invalid rows.
+        flagged: Number of rows with each flag.
+        out_of_order: As in ``InputTimes``.
+        without_timestamp: As in ``InputTimes``.
     """
 
     rows: int = 0
@@ -142,7 +155,7 @@ class Built:
     out_of_order: int = 0
     without_timestamp: int = 0
 
-    def note(self, events: Events, labels: Mapping[str, pa.Array]) -> None:
+    def note(self, events: EventTable, labels: Mapping[str, pa.Array]) -> None:
         self.rows += len(events.batch)
         self.labelled += len(labels["label"]) - labels["label"].null_count
         self.refused.update(refusal.code for refusal in events.refused)
@@ -151,7 +164,7 @@ class Built:
 
 def build(
     feature_set: FeatureSet,
-    source: Iterable[Events],
+    source: Iterable[EventTable],
     out: Path,
     labels: KnownLabels | None = None,
     *,
@@ -159,12 +172,24 @@ def build(
     by_partition: bool = False,
     advance: Callable[[int, HistoryRun], None] = lambda _rows, _run: None,
 ) -> Built:
-    """Writes the table of all events of ``source``, in their order, to ``out``.
+    """Write the table of all events of ``source``, in their order, to ``out``.
 
-    labels: in place of those that the events carry. by_partition: see ``Table``. advance: told how
-    many rows of the input have been done, and given the run, which counts what they are like.
-    Raises ConfigurationError, also where the source has no events, and what ``advance`` raises; then
-    ``out`` is as it was.
+    If it raises, ``out`` is as it was; it also raises what ``advance`` raises.
+
+    Args:
+        feature_set: The feature set.
+        source: Events in order.
+        out: Path of the table.
+        labels: Labels that replace those of the events.
+        partitions: Number of partitions of the input.
+        by_partition: See ``Table``.
+        advance: Called with the number of input rows done and the run, which has their counts.
+
+    Returns:
+        The counts of the build.
+
+    Raises:
+        ConfigurationError: The input or a label is invalid, or there are no events.
     """
     built, done = Built(), 0
     with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
@@ -198,13 +223,13 @@ def _nothing(built: Built, rows: int) -> str:
     codes = ", ".join(f"{count:,} {code}" for code, count in built.refused.items())
     first = built.examples[0]
     return (
-        f"nothing is built: of {rows:,} rows none is an event ({codes}); the first is {first.where}: "
-        f"{first.code}: {first.message}. Correct the input, or name its columns under events of "
-        "features.yaml"
+        f"nothing is built: of {rows:,} rows none is an event ({codes}); the first is "
+        f"{first.where}: {first.code}: {first.message}. Correct the input, or name its columns "
+        "under events of features.yaml"
     )
 
 
-def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, Enriching]]:
+def _begun(run: HistoryRun, source: Iterable[EventTable]) -> Iterator[tuple[EventTable, Enriching]]:
     log = run.log
     for events in source:
         enriching = run.begin(events.batch, log)
@@ -213,13 +238,13 @@ def _begun(run: HistoryRun, source: Iterable[Events]) -> Iterator[tuple[Events, 
 
 
 def _write(
-    table: Table, events: Events, answered: Answered, labels: Mapping[str, pa.Array]
+    table: Table, events: EventTable, answered: StoreRead, labels: Mapping[str, pa.Array]
 ) -> None:
     table.write(events, answered.finish(), labels)
 
 
-def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
-    """The labels of the events at ``rows``, all of them frauds."""
+def _of_column(events: EventTable, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
+    """Labels of the events at ``rows``, all of them frauds."""
     batch, places = events.batch, pa.array(rows)
     return LabelBatch(
         batch.event_id.take(places),
@@ -235,7 +260,7 @@ def _of_column(events: Events, rows: npt.NDArray[np.intp], known: Longs) -> Labe
 def _labels(
     size: int, rows: npt.NDArray[np.intp], fraud: npt.NDArray[np.bool_], known: Longs
 ) -> dict[str, pa.Array]:
-    """Of N events, null but at ``rows``."""
+    """Label columns of N events; null except at ``rows``."""
     missing = np.ones(size, np.bool_)
     missing[rows] = False
     label, time = np.zeros(size, np.int8), np.zeros(size, np.int64)

@@ -1,4 +1,4 @@
-"""Event files as events: the values that their records would bring, without the records."""
+"""Read event files as events: the same values as from their records, without the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from base.errors import ConfigurationError, ErrorCode, RecordError
 from base.suggest import unknown
 from features.definition import FeatureSet
-from features.tables.events import Events, as_array, identity_paths
+from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.partitions import partitions_of
 from features.tables.record_time import record_times
 from features.tables.refusal import Refusal
@@ -24,24 +24,33 @@ from schemas.avro.text import as_text
 from schemas.avro.types import Missing, Type, parse_record_schema
 from schemas.batch import Decoded, Kind, Records
 from schemas.files.read import FileChunk, count_rows, read_chunks
-from schemas.files.values import to_column
+from schemas.files.value_conversion import to_column
 
 CHUNK_ROWS = 300_000
-"""Fewer read every history more often (measured), more take memory."""
+"""Rows of a chunk: with fewer each history is read more often (measured), more need more memory."""
 
 Longs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Partitioning:
-    """Rows as records of ``partitions`` partitions, keyed by the field at ``path``."""
+    """Assignment of rows to ``partitions`` partitions, by the field at ``path`` as record key."""
 
     path: str
     partitions: int
 
     @classmethod
     def by(cls, feature_set: FeatureSet, field: str, partitions: int) -> Partitioning:
-        """``field``: a path of the schema, or its alias. Raises ConfigurationError."""
+        """Partitioning by a field.
+
+        Args:
+            feature_set: The feature set.
+            field: Path of a field of the schema, or its alias.
+            partitions: Number of partitions.
+
+        Raises:
+            ConfigurationError: There is no such field.
+        """
         tree = parse_record_schema(feature_set.reader_schema)
         names = {alias: path for path, alias in feature_set.aliases.items()}
         path = names.get(field, field)
@@ -55,11 +64,13 @@ class Partitioning:
 
 
 class FileEvents:
-    """The events of files, one file after the other; Parquet, Avro containers or JSON lines.
+    """Events of files, one file after the other; Parquet, Avro containers or JSON lines.
 
-    Without partitioning a row is a record of partition 0 at the offset of its number; over several
-    files the count goes on. With it, each partition counts its own. ``advance`` is told how many
-    rows have been read and dealt with.
+    Without partitioning a row is a record of partition 0, and its offset is its number; the numbers
+    continue over several files. With partitioning, each partition has its own offsets.
+
+    Attributes:
+        advance: Called with the number of rows that have been read and processed.
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class FileEvents:
         chunk_rows: int = CHUNK_ROWS,
         record_time: str | None = None,
     ) -> None:
-        """record_time: the column that holds the timestamps of the records."""
+        """Take ``record_time`` as the column that holds the timestamps of the records."""
         self._feature_set = feature_set
         self._files = files
         self._partitioning = partitioning
@@ -91,11 +102,11 @@ class FileEvents:
         return self._partitioning.partitions if self._partitioning else 1
 
     def count(self) -> int:
-        """Rows of all files. Raises ConfigurationError for one that cannot be read."""
+        """Number of rows in all files. Raises ConfigurationError for a file that cannot be read."""
         return sum(map(count_rows, self._files))
 
-    def __iter__(self) -> Iterator[Events]:
-        """Raises ConfigurationError for a file that does not hold what is needed."""
+    def __iter__(self) -> Iterator[EventTable]:
+        """Iterate over the events in chunks. Raises ConfigurationError if a file lacks a column."""
         rows = Places(self.partitions)
         for path in self._files:
             first = 0
@@ -112,7 +123,7 @@ class FileEvents:
                 first += chunk.rows
                 self.advance(rows.count)
 
-    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> Events:
+    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> EventTable:
         decoded = self._decoded(chunk)
         where = f"event file {path}"
         times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
@@ -123,7 +134,7 @@ class FileEvents:
         if errors:
             kept = pa.array(np.setdiff1d(np.arange(chunk.rows), list(errors)))
         numbers = rows.count - chunk.rows + np.arange(chunk.rows)
-        return Events(
+        return EventTable(
             batch,
             {name: _take(array, kept) for name, array in self._identity(chunk, decoded).items()},
             numbers if kept is None else numbers[kept],
@@ -178,14 +189,14 @@ class FileEvents:
 
 
 class Places:
-    """Where the next rows stand: int64[P], the next offset of each partition; how many there were."""
+    """Positions of the next rows: int64[P], the next offset of each partition, and a row count."""
 
     def __init__(self, partitions: int) -> None:
         self._next = np.zeros(partitions, np.int64)
         self.count = 0
 
     def take(self, rows: int, partitions: npt.NDArray[np.int32], timestamps: Longs) -> Records:
-        """The next rows as records without content."""
+        """Make the next rows into records without content."""
         counts = np.bincount(partitions, minlength=len(self._next))
         order = np.argsort(partitions, kind="stable")
         offsets: Longs = np.empty(rows, np.int64)
@@ -202,7 +213,7 @@ def _take(array: pa.Array | None, kept: pa.Array | None) -> pa.Array | None:
 
 
 def _has_default(tree: Type, path: str) -> bool:
-    """Whether the schema has a default for the field at ``path``, or for a record around it."""
+    """True if the schema has a default for the field at ``path``, or for a record around it."""
     here = tree
     for name in path.split("."):
         records = [here, *here.branches]

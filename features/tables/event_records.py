@@ -1,4 +1,4 @@
-"""Event files as records: what a producer would have sent."""
+"""Read event files as records: the input that a producer would have sent."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileRecords:
-    """A chunk of a file as input records, and what of it is no event.
+    """A chunk of a file as input records, and its rows that are no events.
 
-    records: what a producer would have sent, keyed by the partition key; offsets are row numbers.
-    columns: the file's values, rows as in ``records``.
+    Attributes:
+        records: Records as a producer would have sent them, keyed by the partition key; offsets are
+            row numbers.
+        columns: Values of the file, rows as in ``records``.
+        refused: Rows that no record can hold.
     """
 
     records: Records
@@ -46,15 +49,15 @@ class FileRecords:
 
 
 class EventFile:
-    """Reads event files by the bindings of a feature set, as Avro records of its schema.
+    """Reader of event files by the bindings of a feature set, as Avro records of its schema.
 
-    Fields that a file lacks take the schema's default. Rows that no record can hold are refused.
+    Fields that a file lacks get the schema's default. Rows that no record can hold are refused.
     """
 
     def __init__(
         self, feature_set: FeatureSet, topic: str, prefix: bytes, record_time: str | None = None
     ) -> None:
-        """record_time: the column that holds the timestamps of the records."""
+        """Take ``record_time`` as the column that holds the timestamps of the records."""
         self._topic = topic
         self._record_time = record_time
         self._feature_set = feature_set
@@ -65,7 +68,7 @@ class EventFile:
     def read(
         self, path: Path, extra: Mapping[str, PathType] | None = None, chunk: int = CHUNK_ROWS
     ) -> Iterator[FileRecords]:
-        """The file in its order. Raises ConfigurationError where it lacks a column in use."""
+        """Read the file in its order. Raises ConfigurationError if it lacks a column in use."""
         row = 0
         optional = {**self._optional, **(extra or {})}
         aliases = self._feature_set.aliases
@@ -104,7 +107,7 @@ class EventFile:
         return FileRecords(records, columns, refused)
 
     def _keys(self, columns: Mapping[str, Column], rows: int) -> list[bytes | None]:
-        """Record keys: the partition key as text, as producers of such topics send it."""
+        """Record keys: the partition key as text, as a producer of the topic sends it."""
         binding = self._feature_set.bindings.partition_key
         if binding is None:
             return [None] * rows
@@ -113,7 +116,7 @@ class EventFile:
 
 
 def _leaves(tree: Type, in_use: frozenset[str]) -> tuple[dict[str, PathType], dict[str, PathType]]:
-    """The readable paths of a schema: those a file must have, and those with a default."""
+    """Readable paths of a schema: those that a file must have, and those with a default."""
     required: dict[str, PathType] = {}
     optional: dict[str, PathType] = {}
     for path, defaults in _paths(tree, "", ()):
@@ -131,7 +134,7 @@ def _leaves(tree: Type, in_use: frozenset[str]) -> tuple[dict[str, PathType], di
 def _paths(
     record: Type, prefix: str, outer: tuple[object, ...]
 ) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Every leaf with the defaults of its field and of the records around it."""
+    """Every leaf path, with the defaults of its field and of the records around it."""
     for field in record.fields:
         defaults = (*outer, field.default)
         if field.type.base == "record":

@@ -1,4 +1,4 @@
-"""The partitions of a log as one stream, in the order in which event time goes on in each."""
+"""Merge the partitions of a log into one stream by the progress of event time in each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Longs = npt.NDArray[np.int64]
 
 
 class Merge:
-    """Takes each partition's events in their order, and gives them out merged.
+    """Merge of each partition's events, which are added in order.
 
-    An event stands where the highest event time of its partition up to it stands. So it comes after
-    all events of other partitions that are older than it by more than these are late. One that is
-    ahead stands no more than a day above its partition's watermark.
+    An event is placed by the highest event time of its partition up to it. So it comes after all
+    events of other partitions that are older than it by more than their lateness. An event that is
+    ahead is placed at most a day above its partition's watermark.
     """
 
     def __init__(self, rows: int, rules: HistoryRules) -> None:
-        """rows: to give out at once, about."""
+        """Take ``rows`` as the approximate number of events to return at once."""
         self._rows = rows
         self._rules = rules
         self._highest: dict[int, tuple[int, ...]] = {}
@@ -33,20 +33,20 @@ class Merge:
         self._reached: dict[int, int] = {}
 
     def add(self, batch: EventBatch) -> None:
-        """Events behind those that were added of the same partitions."""
+        """Add events behind those already added for the same partitions."""
         for partition in np.unique(batch.records.partitions).tolist():
             rows = np.flatnonzero(batch.records.partitions == partition)
             part = batch if len(rows) == len(batch) else batch.take(rows)
             reached = self._places(partition, part)
             waiting = self._waiting.setdefault(partition, [])
-            # A wild event among the first few is known as one when the watermark is.
+            # Wild events among the first few are recognised once there is a watermark.
             for _, earlier in waiting:
                 np.minimum(earlier, reached[0], out=earlier)
             self._reached[partition] = int(reached[-1])
             waiting.append((part, reached))
 
     def _places(self, partition: int, part: EventBatch) -> Longs:
-        """int64[N], rising: where the next events of a partition stand."""
+        """Merge positions of the next events of a partition, int64[N], non-decreasing."""
         early = early_for_records(part, self._rules)
         times = part.event_time if early is None else np.where(early, UNKNOWN, part.event_time)
         known = self._highest.get(partition, ())
@@ -56,14 +56,15 @@ class Merge:
         return np.minimum.accumulate(np.minimum(highest, bound)[::-1])[::-1]
 
     def full(self, unfinished: Collection[int]) -> set[int]:
-        """Partitions that have enough waiting, and need no more until others have come so far."""
+        """Partitions with enough events waiting, which need no more until others have caught up."""
         enough = 2 * self._rows // max(len(unfinished), 1)
         return {p for p, parts in self._waiting.items() if sum(len(b) for b, _ in parts) >= enough}
 
     def take(self, unfinished: Collection[int]) -> EventBatch | None:
-        """The next events; None where more have to be added first, or nothing is left.
+        """Take the next events; None if more must be added first, or nothing is left.
 
-        unfinished: the partitions of which more events are to come.
+        Args:
+            unfinished: Partitions that have more events to come.
         """
         waiting = sum(len(batch) for parts in self._waiting.values() for batch, _ in parts)
         if not waiting or not self._waiting.keys() >= set(unfinished):
@@ -82,7 +83,7 @@ class Merge:
         return merged if (np.diff(order) == 1).all() else merged.take(order)
 
     def _cut(self, partition: int, until: int) -> list[tuple[EventBatch, Longs]]:
-        """Takes out what stands no further than ``until``."""
+        """Take out the events of a partition that are placed at or before ``until``."""
         taken, left = [], []
         for batch, reached in self._waiting.pop(partition):
             end = int(np.searchsorted(reached, until, "right"))
@@ -98,7 +99,7 @@ class Merge:
 
 
 def concat(batches: Sequence[EventBatch]) -> EventBatch:
-    """The events of at least one batch, one after the other; their records without content."""
+    """Concatenate the events of at least one batch; their records have no content."""
     if len(batches) == 1:
         return batches[0]
     first = batches[0]

@@ -1,4 +1,4 @@
-"""Which partition a key goes to: what Kafka's own producer, and any that follows it, does."""
+"""Kafka's default partitioner: the partition of each record key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _POSITIVE = np.uint32(0x7FFFFFFF)
 
 
 def partitions_of(keys: pa.StringArray, partitions: int) -> npt.NDArray[np.int32]:
-    """int32[N]: the partition of each key of a StringArray[N] without nulls."""
+    """Partition of each key of a StringArray[N] without nulls, int32[N]."""
     return ((murmur2(keys) & _POSITIVE) % np.uint32(partitions)).astype(np.int32)
 
 
 def murmur2(values: pa.StringArray) -> Hashes:
-    """uint32[N]: MurmurHash2 with Kafka's seed, over the UTF-8 bytes of each value.
+    """MurmurHash2 with Kafka's seed over the UTF-8 bytes of each value, uint32[N].
 
     (``org.apache.kafka.common.utils.Utils.murmur2``, whose int has the same 32 bits.)
     """

@@ -1,4 +1,4 @@
-"""The column of a file that holds what Kafka's timestamp of each record was."""
+"""Read the column of a file that holds Kafka's timestamp of each record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from base.errors import ConfigurationError
 from schemas.batch import Kind
-from schemas.files.values import to_column
+from schemas.files.value_conversion import to_column
 
 
 def record_times(
@@ -35,23 +35,23 @@ def record_times(
         return np.full(rows, -1, np.int64)
     if name not in arrays:
         raise ConfigurationError(
-            f"--record-time: {where} has no column {name!r}: name the one that holds the timestamps "
-            "of the records"
+            f"--record-time: {where} has no column {name!r}: name the one that holds the "
+            "timestamps of the records"
         )
     column, unread = to_column(arrays[name], Kind.TIME, 0, f"column {name!r} of {where}")
     bad = np.flatnonzero(unread)
     for row, value in zip(bad.tolist(), arrays[name].take(pa.array(bad)).to_pylist(), strict=True):
         if not _says_none(value):
             raise ConfigurationError(
-                f"--record-time: {where}, row {first + row}: {value!r} in column {name!r} is no time; "
-                "give a timestamp, ISO 8601 text or a number since 1970-01-01 UTC (s, ms, us or ns), "
-                "and null where the record has none"
+                f"--record-time: {where}, row {first + row}: {value!r} in column {name!r} is no "
+                "time; give a timestamp, ISO 8601 text or a number since 1970-01-01 UTC (s, ms, us "
+                "or ns), and null where the record has none"
             )
     return np.where(column.valid, column.values // 1000, -1)
 
 
 def _says_none(value: object) -> bool:
-    """Recognise what Kafka's clients give for no timestamp: 0 or less."""
+    """True if the value stands for no timestamp: Kafka's clients give 0 or less."""
     if isinstance(value, bool):
         return False
     try:

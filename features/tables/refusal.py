@@ -1,4 +1,4 @@
-"""What an input holds that is not what was asked for."""
+"""Invalid rows and records of an input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row or record that is no event, or no label. where: as its reader finds it."""
+    """An invalid row or record: not an event, or not a label.
+
+    Attributes:
+        where: Place of the row or record, in words of its reader.
+        code: Error code.
+        message: Error message.
+    """
 
     where: str
     code: str

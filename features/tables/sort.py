@@ -1,4 +1,4 @@
-"""Events of files in the order of their times, in bounded memory."""
+"""Sort events of files by event time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.tables.event_files import CHUNK_ROWS, FileEvents, Places
-from features.tables.events import Events, cast_like
+from features.tables.event_table import EventTable, cast_like
 from features.tables.merge import concat
 
 Rows = npt.NDArray[np.intp]
 
 _LEAST = 1000
-"""Rows of a block: smaller ones cost more to look at than they save."""
+"""Minimum rows of a block: the overhead of smaller blocks exceeds their benefit."""
 
 
 class SortedEvents:
-    """Events of files by event time; those of one time as they stand in the files.
+    """Events of files by event time; those of one time are in file order.
 
-    The places of rows are those of sorted files: a row's offset is how many of its partition come
-    before it. Rows that are no events come first. Sorts runs of ``chunk_rows`` into a temporary
-    file, a copy of what is read, and merges them.
+    Rows have the positions of sorted files: a row's offset is the number of rows of its partition
+    before it. Invalid rows come first. Runs of ``chunk_rows`` rows are sorted into a temporary
+    file, a copy of what is read, and merged.
     """
 
     def __init__(self, source: FileEvents, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -39,14 +39,14 @@ class SortedEvents:
         return self._source.partitions
 
     def count(self) -> int:
-        """Rows of all files. Raises ConfigurationError for one that cannot be read."""
+        """Number of rows in all files. Raises ConfigurationError for a file that cannot be read."""
         return self._source.count()
 
-    def __iter__(self) -> Iterator[Events]:
-        """Raises ConfigurationError as `FileEvents` does."""
+    def __iter__(self) -> Iterator[EventTable]:
+        """Iterate over the events in chunks. Raises ConfigurationError as `FileEvents` does."""
         runs = self.count() // self._chunk_rows + 1
         block = max(self._chunk_rows // runs, _LEAST)
-        first: Events | None = None
+        first: EventTable | None = None
         places = Places(self.partitions)
         with tempfile.TemporaryFile(prefix="fraud-worker-sort-") as file:
             sorted_runs = []
@@ -63,14 +63,20 @@ class SortedEvents:
 
 @dataclass(slots=True)
 class _Run:
-    """A sorted run in a file. blocks: where those to be read begin; held: rows of the one before."""
+    """A sorted run in a file.
+
+    Attributes:
+        file: The file.
+        blocks: Start positions of the blocks that are still to be read.
+        held: Rows of the block that was read last.
+    """
 
     file: IO[bytes]
     blocks: list[int]
-    held: Events | None = field(default=None)
+    held: EventTable | None = field(default=None)
 
     @classmethod
-    def write(cls, file: IO[bytes], events: Events, rows: int) -> _Run:
+    def write(cls, file: IO[bytes], events: EventTable, rows: int) -> _Run:
         order = np.argsort(events.batch.event_time, kind="stable")
         blocks = []
         for begin in range(0, len(order), rows):
@@ -79,15 +85,15 @@ class _Run:
         return cls(file, blocks)
 
     def hold(self) -> bool:
-        """Have rows at hand; False where none are left."""
+        """Make sure that rows are held; return False if none are left."""
         if self.held is None and self.blocks:
             self.file.seek(self.blocks.pop(0))
             # Of this process: a temporary file without a name.
-            self.held = cast("Events", pickle.load(self.file))  # noqa: S301
+            self.held = cast("EventTable", pickle.load(self.file))  # noqa: S301
         return self.held is not None
 
-    def cut(self, time: int, number: int) -> Events | None:
-        """Take the rows up to an event time, and of that time up to a row's number."""
+    def cut(self, time: int, number: int) -> EventTable | None:
+        """Take the rows up to an event time; of rows with that time, those up to a row number."""
         held = self.held
         if held is None:
             return None
@@ -98,10 +104,10 @@ class _Run:
         return take(held, np.arange(end)) if end else None
 
 
-def _merged(runs: Sequence[_Run]) -> Iterator[Events]:
-    """The rows of all runs in order, some at a time."""
+def _merged(runs: Sequence[_Run]) -> Iterator[EventTable]:
+    """Rows of all runs in order, in chunks."""
     while runs := [run for run in runs if run.hold()]:
-        # What is not at hand yet comes behind the last row that is, of each run.
+        # In each run, rows that are not held yet come behind the last one held.
         unread = [_last(run.held) for run in runs if run.held and run.blocks]
         time, number = min(unread) if unread else max(_last(run.held) for run in runs if run.held)
         parts = [part for run in runs if (part := run.cut(time, number)) is not None]
@@ -109,13 +115,13 @@ def _merged(runs: Sequence[_Run]) -> Iterator[Events]:
         yield take(merged, np.lexsort((merged.numbers, merged.batch.event_time)))
 
 
-def _last(events: Events) -> tuple[int, int]:
+def _last(events: EventTable) -> tuple[int, int]:
     return int(events.batch.event_time[-1]), int(events.numbers[-1])
 
 
-def _chunks(parts: Iterator[Events], rows: int) -> Iterator[Events]:
-    """The same rows, at least ``rows`` at a time."""
-    waiting: list[Events] = []
+def _chunks(parts: Iterator[EventTable], rows: int) -> Iterator[EventTable]:
+    """The same rows in chunks of at least ``rows``."""
+    waiting: list[EventTable] = []
     for part in parts:
         waiting.append(part)
         if sum(len(one.batch) for one in waiting) >= rows:
@@ -125,10 +131,10 @@ def _chunks(parts: Iterator[Events], rows: int) -> Iterator[Events]:
         yield _join(waiting)
 
 
-def _join(parts: Sequence[Events]) -> Events:
-    """Events that are alike, one after the other."""
+def _join(parts: Sequence[EventTable]) -> EventTable:
+    """Concatenate events with the same columns."""
     fraud = [part.fraud for part in parts]
-    return Events(
+    return EventTable(
         concat([part.batch for part in parts]),
         {
             name: pa.concat_arrays([part.identity[name] for part in parts])
@@ -141,8 +147,8 @@ def _join(parts: Sequence[Events]) -> Events:
     )
 
 
-def _like(first: Events, events: Events) -> Events:
-    """The events with the identity columns of the first ones."""
+def _like(first: EventTable, events: EventTable) -> EventTable:
+    """Events with the column types of the first events' identity columns."""
     columns = zip(first.identity.items(), events.identity.values(), strict=True)
     identity = {name: cast_like(name, array, began.type) for (name, began), array in columns}
     fraud = events.fraud
@@ -151,10 +157,10 @@ def _like(first: Events, events: Events) -> Events:
     return replace(events, identity=identity, fraud=fraud)
 
 
-def take(events: Events, rows: Rows) -> Events:
-    """The events at ``rows``, in their order; without what is no event."""
+def take(events: EventTable, rows: Rows) -> EventTable:
+    """Take the events at ``rows``, in their order; invalid rows are dropped."""
     places = pa.array(rows)
-    return Events(
+    return EventTable(
         events.batch.take(rows),
         {name: array.take(places) for name, array in events.identity.items()},
         events.numbers[rows],
@@ -164,8 +170,8 @@ def take(events: Events, rows: Rows) -> Events:
     )
 
 
-def _placed(events: Events, places: Places) -> Events:
-    """The events where they stand in the sorted log."""
+def _placed(events: EventTable, places: Places) -> EventTable:
+    """Events with their positions in the sorted log."""
     batch, first = events.batch, places.count
     own = batch.records
     records = places.take(len(batch), own.partitions, own.timestamps)

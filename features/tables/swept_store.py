@@ -1,4 +1,4 @@
-"""A store in memory that gives back what no event can see any more."""
+"""In-memory store that frees histories that no event can see any more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _FEW = 10_000
 
 
 class SweptStore(MemoryStore):
-    """Histories lose their oldest members as they are read; this drops those that nobody reads.
+    """Store that drops keys that are no longer read; histories lose old members when they are read.
 
-    now: the event time that was reached, in microseconds: nothing that is written is later, but for
-    what `outlive` was told of.
+    Attributes:
+        now: Event time reached so far, in microseconds. Nothing that is written is later, except
+            the keys passed to `outlive`.
     """
 
     def __init__(self) -> None:
@@ -34,15 +35,14 @@ class SweptStore(MemoryStore):
         self._written |= dict.fromkeys((key for key, _ in appends), self.now)
 
     def outlive(self, keys: Iterable[bytes], time: int) -> None:
-        """Keep these until ``time``, which is later than ``now``."""
+        """Keep these keys until ``time``, which is later than ``now``."""
         for key in keys:
             self._later[key] = max(time, self._later.get(key, time))
 
     def sweep(self, before: int) -> None:
-        """Drops what was last written to when ``now`` was not after ``before``.
+        """Drop keys whose last write was when ``now`` was at or before ``before``.
 
-        Looks once the keys have become twice as many: a look at all of them costs as much as they
-        are.
+        A sweep runs only once the number of keys has doubled, as its cost grows with that number.
         """
         if len(self._written) < self._due:
             return

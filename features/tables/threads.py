@@ -1,4 +1,4 @@
-"""Work in threads of its own, before and behind the main one."""
+"""Work in other threads, ahead of the main thread and behind it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _END = object()
 
 
 def ahead(items: Iterable[T], most: int) -> Generator[T]:
-    """The items, made in another thread, at most ``most`` of them before they are asked for.
+    """Generate the items in another thread, at most ``most`` before they are requested.
 
-    Raises what making them raises, in its place.
+    An exception of ``items`` is raised in its place.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, "ahead") as pool:
@@ -26,7 +26,7 @@ def ahead(items: Iterable[T], most: int) -> Generator[T]:
 
 
 class Behind:
-    """Calls one after the other in another thread; at most ``most`` wait for their turn."""
+    """Calls that run one after the other in another thread; at most ``most`` wait."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -40,12 +40,12 @@ class Behind:
         self._pool.shutdown(cancel_futures=True)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Raises what an earlier call raised."""
+        """Queue a call. Raises the exception of an earlier call."""
         while len(self._calls) > self._most:
             self._calls.popleft().result()
         self._calls.append(self._pool.submit(function, *arguments))
 
     def finish(self) -> None:
-        """Waits for all calls. Raises what one of them raised."""
+        """Wait for all calls. Raises the exception of one of them."""
         while self._calls:
             self._calls.popleft().result()

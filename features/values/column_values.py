@@ -1,4 +1,4 @@
-"""Readings of a column: as numbers, as text, as event times, as minor units of money."""
+"""Convert a column to numbers, text, event times or minor units of money."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Keyed 64-bit hashes of event ids and texts.
 
-SipHash-2-4 (Aumasson and Bernstein, public domain) over the UTF-8 bytes of each string, a column at
-a time; long strings by keyed BLAKE2b, one by one, as each of their words would cost a column's
-arithmetic. Who does not know the key finds no two strings of one hash: a forged id would make
+SipHash-2-4 (Aumasson and Bernstein, public domain) over the UTF-8 bytes of each string, a column
+at a time. Long strings use keyed BLAKE2b, one by one, as each of their words would cost a pass
+over the column. Without the key nobody can find two strings with one hash: a forged id would make
 another payment a duplicate. By chance two strings share a hash in one of 2**64 pairs.
 """
 
@@ -19,13 +19,13 @@ Names = npt.NDArray[np.uint64]
 
 KEY_BYTES = 16
 PROCESS_KEY = secrets.token_bytes(KEY_BYTES)
-"""The key of hashes that no other process sees."""
+"""Key of hashes that no other process sees."""
 
 _WORD = 8
 _LONGEST = 128
-"""Bytes of a string up to which a column's arithmetic is cheaper than a call for each string."""
+"""Maximum bytes of a string for the column-wise hash; above, a call for each string is cheaper."""
 _ROWS_AT_A_TIME = 8192
-"""Whose arithmetic stays in a processor's own cache: 300,000 UUIDs take a third less time."""
+"""Rows whose arithmetic fits a processor's own cache: 300,000 UUIDs take a third less time."""
 _START = np.array(
     [0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573], np.uint64
 )
@@ -64,7 +64,7 @@ def names(values: pa.StringArray, key: bytes) -> Names:
 
 
 def fingerprint(key: bytes) -> str:
-    """A digest by which a key is told from others; it does not give the key away."""
+    """Digest that identifies a key without revealing it."""
     return hashlib.sha256(b"fraud-worker:" + key).hexdigest()[:16]
 
 

@@ -1,1 +1,1 @@
-"""Windows: counts, sums and the like over the recent members of a history, exact."""
+"""Windows: exact counts, sums and other aggregates over the recent members of a history."""

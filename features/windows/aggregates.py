@@ -1,7 +1,7 @@
-"""The aggregates of one entity's windows, for all events of a micro-batch at once.
+"""Aggregates of one entity's windows, for all events of a micro-batch at once.
 
-Counts and sums are differences of running sums of whole numbers, exact whatever stands beside an
-event. The others are computed from the members of each window laid end to end, in member order.
+Counts and sums are differences of running sums of whole numbers, so they are exact in any batch.
+The other aggregates are computed from the members of each window, concatenated in member order.
 """
 
 from __future__ import annotations
@@ -24,14 +24,24 @@ SECOND = 1e6
 
 
 class Bounds(NamedTuple):
-    """int64[Q] each: the window's members lie within [first, end), itself not counted."""
+    """Bounds of windows: the members lie within [first, end), the event itself not included.
+
+    Attributes:
+        first: int64[Q].
+        end: int64[Q].
+    """
 
     first: Longs
     end: Longs
 
 
 class Aggregates:
-    """Computes windows over one view. labels: of its members."""
+    """Computation of windows over one view.
+
+    Args:
+        view: The view.
+        labels: Labels of its members.
+    """
 
     def __init__(self, view: View, labels: Labels) -> None:
         self._view = view
@@ -44,7 +54,7 @@ class Aggregates:
         self._running: dict[tuple[_Kept, bool], Longs] = {}
 
     def compute(self, window: Window) -> Floats:
-        """float64[Q], by query."""
+        """Compute a window's values by query, float64[Q]."""
         match window.aggregate:
             case Aggregate.COUNT:
                 count = self._count(window)
@@ -59,15 +69,15 @@ class Aggregates:
                 return self._over_members(window)
 
     def members(self, window: Window, queries: Longs) -> Pairs:
-        """The members that each of ``queries`` (rising) counts, in member order.
+        """Members that each of ``queries`` (in ascending order) counts, in member order.
 
-        The pairs' queries are indexes into ``queries``; with the event itself where it counts.
+        The result holds indexes into ``queries``. It includes the event itself where it counts.
         """
         pairs = expand(*self._stretch(window, queries))
         return pairs.where(self._counted(window, pairs, queries))
 
     def _stretch(self, window: Window, queries: Longs) -> Bounds:
-        """The bounds of some queries, widened by the event itself where it counts."""
+        """Bounds of some queries, extended to the event itself if the window counts it."""
         bounds, place = self._bound(window), self._view.place[queries]
         first, end = bounds.first[queries], bounds.end[queries]
         itself = self._counts_itself(window)[queries]
@@ -77,7 +87,7 @@ class Aggregates:
         )
 
     def _counted(self, window: Window, pairs: Pairs, queries: Longs) -> Mask:
-        """Which pairs (index into ``queries``, member of its stretch) count."""
+        """Mark the pairs (index into ``queries``, member of its stretch) that count."""
         itself = self._counts_itself(window)[queries][pairs.query]
         own = itself & (pairs.item == self._view.place[queries][pairs.query])
         within = pairs.item >= self._bound(window).first[queries][pairs.query]
@@ -106,7 +116,7 @@ class Aggregates:
         return found
 
     def _hides(self, window: Window) -> Pairs:
-        """Members within the bounds that a query does not see: later in the log, or itself."""
+        """Members within the bounds that a query does not see: later in the log, or the event."""
         found = self._hidden.get((window.over, window.delay))
         if found is None:
             bounds, some = self._bound(window), self._disordered
@@ -125,7 +135,7 @@ class Aggregates:
         return ~self._view.duplicate
 
     def _counts(self, window: Window) -> Mask:
-        """bool[M]: members that pass the filter and have the value that is aggregated."""
+        """Mark members that pass the filter and have the value that is aggregated, bool[M]."""
         key = _kept(window)
         found = self._counting.get(key)
         if found is None:
@@ -139,7 +149,10 @@ class Aggregates:
         return found
 
     def _run(self, window: Window, *, values: bool) -> Longs:
-        """int64[M + 1]: how many members count before each place, or the sum of their values."""
+        """Running count of the members that count, or running sum of their values, int64[M + 1].
+
+        Element i covers the members before place i.
+        """
         key = (_kept(window) if values else self._kept(window), values)
         found = self._running.get(key)
         if found is None:
@@ -163,7 +176,7 @@ class Aggregates:
         return found
 
     def _kept(self, window: Window) -> _Kept:
-        """Windows with the same count the same members: all, where none is without a value."""
+        """Cache key: windows with equal keys count the same members. _ALL if all members count."""
         return _ALL if self._counts(window).all() else _kept(window)
 
     def _count_anew(self, window: Window) -> Longs:
@@ -219,12 +232,12 @@ class Aggregates:
         return np.where(there, found, window.default)
 
     def frauds_of(self, window: Window, query: int) -> frozenset[int]:
-        """The places of the members that one query counts and knows to be frauds."""
+        """Places of the members that one query counts and knows to be frauds."""
         pairs = self._frauds(window, np.array([query]))
         return frozenset(pairs.item.tolist())
 
     def _frauds(self, window: Window, queries: Longs) -> Pairs:
-        """Index into ``queries``, member: those that count and are known to be frauds."""
+        """Pairs (index into ``queries``, member) of members that count and are known frauds."""
         view, labels = self._view, self._labels
         first, end = self._stretch(window, queries)
         pairs = expand(labels.before[first], labels.before[end])
@@ -236,7 +249,7 @@ class Aggregates:
         count = self._count(window)
         frauds = np.zeros(len(count), np.int64)
         bounds, before = self._bound(window), self._labels.before
-        # Few have labels in sight. Its own an event would not know, unless it counts itself.
+        # Few queries have labels within their bounds. An event that counts itself may have its own.
         some = np.flatnonzero(before[bounds.end] > before[bounds.first])
         if window.include_current and len(self._labels.item):
             some = np.arange(len(count))
@@ -245,7 +258,7 @@ class Aggregates:
         return np.where(count > 0, frauds / np.maximum(count, 1), window.default)
 
     def _over_members(self, window: Window) -> Floats:
-        """Standard deviation, least, greatest and distinct values."""
+        """Standard deviation, minimum, maximum or number of distinct values."""
         bounds = self._bound(window)
         found = np.full(len(self._view.row), window.default)
         values, unit = self._values(window), _unit(window)
@@ -264,13 +277,13 @@ _ALL: _Kept = (None, None)
 
 
 def _kept(window: Window) -> _Kept:
-    """Windows with the same have the same value and filter."""
+    """Cache key: windows with equal keys have the same value and filter."""
     value, where = window.value, window.where
     return (value.key if value else None, where.key if where else None)
 
 
 def _unit(window: Window) -> float:
-    """What one of the value's unit counts, as a divisor."""
+    """Divisor that converts the kept whole numbers to the value's unit."""
     if window.value is None or window.value.keeps is not Keeps.VALUE:
         return 1.0
     return float(10**window.value.scale) if window.aggregate is not Aggregate.DISTINCT else 1.0

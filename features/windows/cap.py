@@ -1,4 +1,4 @@
-"""The cap: of a history an event sees the newest members only."""
+"""Cap on the number of members that an event sees: the newest only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ NONE = -1
 
 
 def apply_cap(view: View, cap: int, horizon: int) -> tuple[View, Mask]:
-    """The view with its floors, and bool[Q]: where the cap hides a member of within the horizon."""
+    """Apply the cap to a view.
+
+    Args:
+        view: The view, without a cap.
+        cap: Maximum number of members that an event sees.
+        horizon: Distance back from an event, in microseconds, that its windows and the search for
+            duplicates use.
+
+    Returns:
+        The view with its floors; bool[Q], True where the cap hides a member within the horizon.
+    """
     merged = view.merged
     hides = np.zeros(len(view.row), np.bool_)
     large = np.flatnonzero(np.diff(merged.starts)[view.owner] > cap)
@@ -36,7 +46,10 @@ def apply_cap(view: View, cap: int, horizon: int) -> tuple[View, Mask]:
 
 
 def _newest_hidden(view: View, queries: Longs, cap: int) -> Longs:
-    """The member before the newest ``cap``, or NONE, where those before the place are all seen."""
+    """Place of the newest member hidden by the cap, or NONE, for queries in order.
+
+    A query is in order if it sees all members before its place.
+    """
     count = np.concatenate(([0], np.cumsum(view.alive)))
     wanted = count[view.place[queries]] - cap
     found = np.searchsorted(count, wanted) - 1
@@ -44,7 +57,7 @@ def _newest_hidden(view: View, queries: Longs, cap: int) -> Longs:
 
 
 def _newest_hidden_of(view: View, query: int, cap: int) -> int:
-    """Likewise for any one query, by a look at its whole history."""
+    """Place of the newest member hidden by the cap, or NONE, for any query; scans its history."""
     merged, owner = view.merged, int(view.owner[query])
     start, end = merged.starts[owner], merged.starts[owner + 1]
     seen = np.flatnonzero(view.alive[start:end] & (merged.row[start:end] < view.row[query]))

@@ -1,4 +1,4 @@
-"""How far back histories reach: an event is short of history where a window looks back further."""
+"""Events that are short of history: a window looks back further than the history reaches."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 from features.history.namespace import Namespace
 from features.history.watermark import UNKNOWN, enough_to_begin
 from features.history.watermarks import LogState
-from features.windows.engine import EntityWindows, Position, early_for_records
+from features.windows.engine import EntityWindows, WindowPosition, early_for_records
 from features.windows.ragged import Longs, Mask
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch
 
 _NEVER = np.iinfo(np.int64).max
-"""The beginning of histories that have not begun."""
+"""Time that histories reach back to while they have not begun."""
 
 
 def find_short(
     plans: Sequence[EntityWindows],
     namespace: Namespace,
     batch: EventBatch,
-    at: Position,
+    at: WindowPosition,
     log: LogState,
     after: LogState,
 ) -> tuple[dict[str, Mask], LogState]:
     """Find the events of a batch that are short of history.
 
-    Short is an event whose longest window begins before the time that the histories of its entity
-    reach back to in its own partition. Partitions are apart, as with lateness: what a partition
-    gives is then a function of its log.
+    An event is short if its longest window begins before the time that its entity's histories reach
+    back to in the event's own partition. Partitions are independent, as for lateness: the result of
+    a partition is then a function of its log.
 
     Args:
-        plans: of all entities, at least one.
-        namespace: of their histories.
+        plans: Windows of all entities, at least one.
+        namespace: Namespace of their histories.
         batch: N events.
-        at: where they stand in the log.
-        log: its state before them.
-        after: behind them, as far as `locate` knows it.
+        at: Positions of the events.
+        log: State of the log before them.
+        after: State of the log behind them, as far as `locate` knows it.
 
     Returns:
-        bool[N] by entity; ``after`` with how far back histories reach.
+        bool[N] by entity; ``after`` with the times that histories reach back to.
     """
     rules = plans[0].rules
     digests = {plan.entity: digest_of(plan, namespace) for plan in plans}
@@ -64,27 +64,28 @@ def find_short(
             if since[-1] == _NEVER:
                 waiting[digest] = count + len(beginning.places)
             else:
-                # Compaction cuts what is older: a longer window would miss it from here on.
+                # Compaction removes older members: a longer window would miss them from here on.
                 reached[digest] = max(int(since[-1]), watermark - plan.back)
         lowest[partition], counted[partition] = reached, waiting
     return short, replace(after, lowest=lowest, counted=counted)
 
 
 class _Beginning:
-    """The beginning of histories within a batch, in one partition.
+    """Beginning of histories within a batch, in one partition.
 
-    Histories begin with their first events that are in time: `enough_to_begin` of those, and they
-    reach back to the watermark behind these. What the partition had before is not in them.
+    Histories begin with their first events that are in time: after `enough_to_begin` of those, they
+    reach back to the watermark behind these events. They do not contain earlier events of the
+    partition.
 
     Attributes:
-        places: among the partition's rows, those of events that count.
+        places: Indexes, in the partition's rows, of the events that count.
     """
 
     def __init__(
         self,
         rows: Longs,
         batch: EventBatch,
-        at: Position,
+        at: WindowPosition,
         early: Mask | None,
         highest: Sequence[int],
         rules: HistoryRules,
@@ -96,10 +97,10 @@ class _Beginning:
         self.places = np.flatnonzero(~at.events.late[rows] & (self._times != UNKNOWN))
 
     def after(self, count: int) -> Longs:
-        """The time that histories reach back to at each row, _NEVER before they have begun.
+        """Time that histories reach back to at each row, _NEVER before they have begun.
 
         Args:
-            count: of their events before the batch.
+            count: Number of their events before the batch.
         """
         since = np.full(len(self._times), _NEVER)
         missing = max(1, enough_to_begin(self._support) - count)
@@ -113,14 +114,14 @@ class _Beginning:
 def coverage(
     plans: Sequence[EntityWindows], namespace: Namespace, log: LogState
 ) -> dict[str, float]:
-    """For each entity the share of its longest window that histories reach back, 0 to 1.
+    """Share of each entity's longest window that its histories reach back, 0 to 1.
 
-    Of the partitions that have had events, the least.
+    This is the smallest share among the partitions that have had events.
     """
     shares = {}
     for plan in plans:
         digest = digest_of(plan, namespace)
-        # The last of the times is the watermark, or the lowest of fewer than support one.
+        # times[-1] is the watermark, or the lowest time while too few events support one.
         spans = [
             times[-1] - log.lowest.get(partition, {}).get(digest, times[-1])
             for partition, times in log.highest.items()
@@ -130,5 +131,5 @@ def coverage(
 
 
 def digest_of(plan: EntityWindows, namespace: Namespace) -> str:
-    """The name of an entity's histories in `LogState.lowest`."""
+    """Key of an entity's histories in `LogState.lowest`."""
     return namespace.reach_digest(plan.entity, plan.layout.digest)

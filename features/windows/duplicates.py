@@ -1,4 +1,4 @@
-"""Events whose id is in their history already."""
+"""Find duplicates: events whose id is already in their history."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ Mask = npt.NDArray[np.bool_]
 def find_duplicates(
     merged: Merged, codes: Longs, events: Events, rules: HistoryRules
 ) -> tuple[Mask, Mask]:
-    """bool[N], which events are duplicates, and bool[M], which members count for later events.
+    """Find duplicate events.
 
-    The events with an id that stands elsewhere are few; they are judged one after the other, in
-    the order of the log, as whether one is a duplicate depends on those before it.
+    Few events have an id that occurs elsewhere. These are judged one after the other in the order
+    of the log, as the result for one depends on those before it.
+
+    Returns:
+        bool[N], the events that are duplicates; bool[M], the members that count for later events.
     """
     duplicate = np.zeros(len(codes), np.bool_)
     alive = np.ones(len(merged.row), np.bool_)
@@ -58,14 +61,14 @@ def find_duplicates(
 
 
 def _suspects(merged: Merged, events: Events, rules: HistoryRules) -> Longs:
-    """Places of members whose id another one has: of the batch's, and those that one may repeat."""
+    """Places of members with a repeated id: the batch's events, and those they may repeat."""
     recent = merged.time > events.base.min() - rules.duplicates
     places = np.flatnonzero(recent | (merged.row != STORED))
     return places[repeated(merged.column("event_id")[places])]
 
 
 def _within_cap(merged: Merged, alive: Mask, place: int, row: int, cap: int) -> bool:
-    """Whether the member at ``place`` is among the newest ``cap`` that the event ``row`` sees."""
+    """True if the member at ``place`` is among the newest ``cap`` that the event ``row`` sees."""
     end = int(merged.starts[merged.owner[place] + 1])
     if end - place <= cap:
         return True

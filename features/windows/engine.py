@@ -1,4 +1,4 @@
-"""All windows of a micro-batch: one read of the store, then columns."""
+"""Computation of all windows of a micro-batch: one read of the store, then column operations."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
 AHEAD = 86_400_000_000
-"""So far above the watermark an event is ahead of it: a day, in microseconds."""
+"""Distance above the watermark from which an event is ahead: a day, in microseconds."""
 
 
 class EntityWindows:
-    """The windows of one entity over one history.
+    """Windows of one entity over one history.
 
-    reach: of its longest window, in microseconds.
-    back: how far before the watermark an event to come may see, in microseconds.
-    own: each key's events are all in one partition.
+    Attributes:
+        reach: Length of its longest window, delay included, in microseconds.
+        horizon: Distance back from an event that its windows and the search for duplicates use, in
+            microseconds.
+        back: Distance before the watermark that a later event may see, in microseconds.
+        own: True if all events of a key are in one partition.
+        labelled: True if a window counts frauds.
     """
 
     def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
@@ -53,7 +57,7 @@ class EntityWindows:
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
 
     def request(self, batch: EventBatch, namespace: Namespace) -> Request:
-        """The keys that a batch needs."""
+        """Build the request for the keys of a batch."""
         keys, codes = grouped(batch.entity_keys[self.entity])
         rows = order_of(codes, len(keys))
         of_histories = namespace.history_prefix(self.entity, self.layout.digest)
@@ -67,10 +71,15 @@ class EntityWindows:
 
 
 class Request(NamedTuple):
-    """Keys of U histories and of their labels (none where no window needs them).
+    """Keys of U histories and of their labels, and their N events.
 
-    The N events are ordered by history, those of one in the order of the log. rows: int64[N], where
-    each stands in the batch. codes: int64[N], rising, the history of each.
+    The events are ordered by history, those of one history in the order of the log.
+
+    Attributes:
+        histories: Keys of the histories.
+        labels: Keys of the labels; empty if no window needs them.
+        rows: int64[N], the row of each event in the batch.
+        codes: int64[N], non-decreasing, the history of each event.
     """
 
     histories: Sequence[bytes]
@@ -80,13 +89,16 @@ class Request(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Position:
-    """Where events stand in the log, and as events of windows.
+class WindowPosition:
+    """Positions of N events in the log, and their times for windows.
 
-    partitions: int32[N]. first: the offset of the batch's first event in each of its partitions.
-    ahead: bool[N], the events that are wild, or early for their records.
-    reached: the watermark before the batch in each of its partitions, where there is one.
-    least: the least watermark of all partitions of the topic, None where one is not known.
+    Attributes:
+        partitions: int32[N].
+        first: Offset of the batch's first event in each of its partitions.
+        events: The events as windows see them.
+        ahead: bool[N], the events that are wild, or early for their records.
+        reached: Watermark before the batch in each of its partitions that has one.
+        least: Lowest watermark of all partitions of the topic, None if one is not known.
     """
 
     partitions: npt.NDArray[np.int32]
@@ -96,10 +108,10 @@ class Position:
     reached: Mapping[int, int]
     least: int | None
 
-    def take(self, rows: Longs) -> Position:
-        """Of the events at ``rows``."""
+    def take(self, rows: Longs) -> WindowPosition:
+        """Positions of the events at ``rows``."""
         events = self.events
-        return Position(
+        return WindowPosition(
             self.partitions[rows],
             self.first,
             Events(events.time[rows], events.base[rows], events.late[rows]),
@@ -111,7 +123,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Of one entity, for the N events of a batch: float64[N] by window; bool[N]."""
+    """Results of one entity's windows for the N events of a batch.
+
+    Attributes:
+        values: float64[N] by window.
+        duplicate: bool[N], events whose id is already in their history.
+        capped: bool[N], events for which the cap hides a member within the horizon.
+    """
 
     values: Mapping[str, Floats]
     duplicate: Mask
@@ -119,17 +137,25 @@ class Columns:
 
     @classmethod
     def empty(cls, plan: EntityWindows, events: int) -> Self:
-        """To be filled."""
+        """Columns without values, to be filled."""
         values = {window.name: np.empty(events) for window in plan.windows}
         return cls(values, np.empty(events, np.bool_), np.empty(events, np.bool_))
 
 
 def locate(
     batch: EventBatch, log: LogState, rules: HistoryRules, partitions: int
-) -> tuple[Position, LogState]:
-    """How late each event is, or how far ahead, by the watermark before it in its own partition.
+) -> tuple[WindowPosition, LogState]:
+    """Find the late and the early events, by the watermark before each in its own partition.
 
-    partitions: how many the topic has.
+    Args:
+        batch: N events.
+        log: State of the log before the batch.
+        rules: Rules for all windows.
+        partitions: Number of partitions of the topic.
+
+    Returns:
+        The positions of the events; the state of the log behind the batch, without the times that
+        histories reach back to.
     """
     of, time, support = batch.records.partitions, batch.event_time, rules.watermark_support
     early = early_for_records(batch, rules)
@@ -150,7 +176,7 @@ def locate(
         ahead |= early
     watermarks = log.watermarks(support)
     return (
-        Position(
+        WindowPosition(
             of,
             first,
             Events(time, np.maximum(time, least), time < least),
@@ -163,9 +189,12 @@ def locate(
 
 
 def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
-    """bool[N]: later than the record's timestamp by more than ``max_ahead``; None where none can be.
+    """Mark events later than their record's timestamp by more than ``max_ahead``.
 
     A record without a timestamp is not judged.
+
+    Returns:
+        bool[N], or None if ``max_ahead`` is not set.
     """
     if rules.max_ahead is None:
         return None
@@ -179,7 +208,7 @@ def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
 def member_columns(
     layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame
 ) -> Mapping[str, npt.NDArray[Any]]:
-    """[N] by field of the layout: what members keep of the batch's events."""
+    """Values that members keep of the batch's events, [N] by field of the layout."""
     return {
         "partition": batch.records.partitions,
         "offset": batch.records.offsets,
@@ -190,7 +219,13 @@ def member_columns(
 
 
 def pack(layout: Layout, columns: Mapping[str, npt.NDArray[Any]], rows: Longs) -> Members:
-    """The events at ``rows`` as members; columns: as ``member_columns``."""
+    """Pack the events at ``rows`` into members.
+
+    Args:
+        layout: Layout of the members.
+        columns: Columns from ``member_columns``.
+        rows: Rows of the events.
+    """
     members = np.empty(len(rows), layout.dtype)
     for name, column in columns.items():
         members[name] = column[rows]
@@ -199,7 +234,16 @@ def pack(layout: Layout, columns: Mapping[str, npt.NDArray[Any]], rows: Longs) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Of one entity: what was stored, and what the batch's events see of it."""
+    """Stored values of one entity, and the batch's view of them.
+
+    Attributes:
+        stored: Histories as they were read.
+        before: bool[M], the stored members from before the batch; None for all.
+        labels: Labels as they were read.
+        view: View of the batch's events.
+        capped: bool[Q], queries for which the cap hides a member within the horizon.
+        aggregates: Computation of the windows.
+    """
 
     stored: Stored
     before: Mask | None
@@ -214,11 +258,22 @@ def look(
     request: Request,
     found: Sequence[bytes | None],
     new: Members,
-    at: Position,
+    at: WindowPosition,
 ) -> Seen:
-    """What the request's events see. found: the values of its keys, in order; new: the events.
+    """Build the view of the request's events.
 
-    Raises ConfigurationError where the store holds something else than members.
+    Args:
+        plan: Windows of the entity.
+        request: Keys and their events.
+        found: Stored values of the request's keys, in order.
+        new: The events as members.
+        at: Positions of the events.
+
+    Returns:
+        The stored values and the view.
+
+    Raises:
+        ConfigurationError: The store holds a value that does not consist of members.
     """
     codes, size = request.codes, len(request.histories)
     stored = read_members(found[:size], plan.layout.dtype, "a history")
@@ -236,12 +291,24 @@ def compute_entity(
     request: Request,
     found: Sequence[bytes | None],
     new: Members,
-    at: Position,
+    at: WindowPosition,
     columns: Columns,
 ) -> Writes:
-    """Puts the windows of the request's events into their rows; what histories have to take.
+    """Write the windows of the request's events to their rows of ``columns``.
 
-    Otherwise as ``look``.
+    Args:
+        plan: Windows of the entity.
+        request: Keys and their events.
+        found: Stored values of the request's keys, in order.
+        new: The events as members.
+        at: Positions of the events.
+        columns: Columns for the results.
+
+    Returns:
+        Writes to the histories.
+
+    Raises:
+        ConfigurationError: The store holds a value that does not consist of members.
     """
     seen = look(plan, request, found, new, at)
     codes, view = request.codes, seen.view
@@ -266,7 +333,7 @@ def compute_entity(
 
 
 def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, bytes]]:
-    """The events that join their histories."""
+    """Appends of events to their histories."""
     joins = view.alive[view.merged.place]
     if joins.all():
         return list(zip(request.histories, view.merged.added, strict=True))
@@ -274,10 +341,11 @@ def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, by
     return appended(request.histories, request.codes[rows], new.take(rows))
 
 
-def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
-    """bool[M]: what an event at or after the batch may reach.
+def _members_needed(plan: EntityWindows, stored: Stored, at: WindowPosition) -> Mask:
+    """Mark the members that an event at or after the batch may reach, bool[M].
 
-    Of partitions that are not in the batch all members: how far these have come is not known here.
+    All members of partitions that are not in the batch are marked: their watermarks are not known
+    here.
     """
     partitions = stored.members["partition"]
     oldest = np.full(int(partitions.max(initial=0)) + 1, UNKNOWN)
@@ -289,8 +357,11 @@ def _members_needed(plan: EntityWindows, stored: Stored, at: Position) -> Mask:
     return needed
 
 
-def _labels_needed(plan: EntityWindows, labels: Stored, at: Position, codes: Longs) -> Mask:
-    """bool[L]: likewise. A label's entity may have events in any partition, unless it is its own."""
+def _labels_needed(plan: EntityWindows, labels: Stored, at: WindowPosition, codes: Longs) -> Mask:
+    """Mark the labels that an event at or after the batch may reach, bool[L].
+
+    A label's entity may have events in any partition, unless each key's events are in one.
+    """
     oldest = np.full(len(labels.values), UNKNOWN if at.least is None else at.least - plan.back)
     if plan.own and plan.labelled:
         for partition in np.unique(at.partitions).tolist():

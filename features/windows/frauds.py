@@ -1,4 +1,4 @@
-"""What labels say of the members of histories, and from when on."""
+"""Labels of the members of histories, by the time at which each is known."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from features.windows.ragged import Longs, Mask, Pairs, expand
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """L labels of members that are a fraud by one of them, in the order of the members' places.
+    """L labels of members with at least one fraud label, in the order of the members' places.
 
-    item: int64[L], the member's place; those of one member in the order in which a later one
-    counts. label_time: int64[L], when it was known. event_time: int64[L], as the label has it.
-    fraud: bool[L]. before: int64[M + 1], how many labels there are of members before each place.
+    Attributes:
+        item: int64[L], the member's place; the labels of one member are in the order in which a
+            later one replaces an earlier one.
+        label_time: int64[L], the time at which the label is known.
+        event_time: int64[L], the event time in the label.
+        fraud: bool[L].
+        before: int64[M + 1], the number of labels of members before each place.
     """
 
     item: Longs
@@ -27,16 +31,16 @@ class Labels:
     before: Longs
 
     def known(self, pairs: Pairs, time: Longs, after: Longs) -> Mask:
-        """Which pairs (query, label) are known at the query's ``time``.
+        """Mark the pairs (query, label) whose label is known at the query's ``time``.
 
-        ``after`` bounds what a window reaches, of labels as of members: whether the store still
-        holds an older one must not matter.
+        ``after`` bounds the event time of labels as of members: the result must not depend on
+        older labels that the store may still hold.
         """
         known = self.label_time[pairs.item] <= time[pairs.query]
         return known & (self.event_time[pairs.item] > after[pairs.query])
 
     def frauds(self, pairs: Pairs) -> Pairs:
-        """(query, member) where the last of its labels in ``pairs`` (query, label) says fraud."""
+        """Pairs (query, member) for which the last label in ``pairs`` (query, label) is a fraud."""
         last = np.ones(len(pairs.query), np.bool_)
         item = self.item[pairs.item]
         last[:-1] = (pairs.query[1:] != pairs.query[:-1]) | (item[1:] != item[:-1])
@@ -44,13 +48,13 @@ class Labels:
 
 
 def find_labels(labels: Stored, merged: Merged) -> Labels:
-    """The labels of the merged members, of those stored for the same histories in any order.
+    """Assign stored labels, in any order, to the merged members of the same histories.
 
-    Of the labels of one event the latest counts: by label time, then by position.
+    Of several labels of one event the latest counts: by label time, then by position.
     """
     members, owner = labels.members, labels.owner
     about = members["event_id"].copy()
-    # What nobody ever called a fraud needs no further look.
+    # Events without any fraud label are left out.
     some = np.flatnonzero(among(about, np.sort(about[members["fraud"]])))
     some = some[np.argsort(about[some], kind="stable")]
     members, owner, about = members.take(some), owner[some], about[some]

@@ -1,4 +1,4 @@
-"""Finding members by the names of their events."""
+"""Membership tests on 64-bit hashes of event ids."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FEWEST_SLOTS = 2**12
 
 
 def having(names: Names, wanted: Names) -> Longs:
-    """The places in ``names`` of those that may be among ``wanted``: all that are, and few others.
+    """Places in ``names`` that may be in ``wanted``: all that are, and a few that are not.
 
-    One look into a table of bits for each name: names are evenly spread, and most bits are unset.
+    One look-up in a bit table for each hash: hashes are evenly spread, and most bits are unset.
     """
     taken = np.zeros(_size(len(wanted)), np.bool_)
     taken[_slots(wanted, len(wanted))] = True
@@ -24,9 +24,9 @@ def having(names: Names, wanted: Names) -> Longs:
 
 
 def repeated(names: Names) -> Longs:
-    """The places of those that stand at another place too.
+    """Places of the hashes that occur more than once.
 
-    Those that are alone in their slot of a table need no sorting: nearly all.
+    A hash that is alone in its slot of a table is not sorted; that is nearly all of them.
     """
     slots = _slots(names, len(names))
     last = np.empty(_size(len(names)), np.int32)
@@ -44,7 +44,7 @@ def repeated(names: Names) -> Longs:
 
 
 def among(names: Names, ordered: Names) -> Mask:
-    """bool[N]: which names are in ``ordered``, which rises."""
+    """Mark the hashes that are in ``ordered``, an ascending array; bool[N]."""
     if not len(ordered):
         return np.zeros(len(names), np.bool_)
     places = np.minimum(np.searchsorted(ordered, names), len(ordered) - 1)
@@ -53,10 +53,10 @@ def among(names: Names, ordered: Names) -> Mask:
 
 
 def _size(count: int) -> int:
-    """Of a table for so many names."""
+    """Number of slots of a table for ``count`` hashes."""
     return max(_FEWEST_SLOTS, 1 << (count * _SLOTS_PER_NAME - 1).bit_length())
 
 
 def _slots(names: Names, count: int) -> Longs:
-    """int64[N], where each name belongs in a table for ``count``."""
+    """int64[N], the slot of each hash in a table for ``count`` hashes."""
     return (names & np.uint64(_size(count) - 1)).view(np.int64)

@@ -1,4 +1,4 @@
-"""Event times of an input: events out of order, and records without a timestamp."""
+"""Checks of an input's event times: events out of order, and records without a timestamp."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class InputTimes:
     """Counts of the events of an input whose times say that the input may be wrong.
 
     Attributes:
-        out_of_order: Events older than one before them in their partition, whose windows do not
-            count them. An event that is more than a day above the third-highest time so far, or
-            too far ahead of its record, is not held against those after it: one of 2042 would make
-            all of them out of order.
-        without_timestamp: Events that `history.max_ahead` does not judge, as their records have no
-            timestamp; 0 where it is not set.
+        out_of_order: Number of events older than an earlier event of their partition, whose windows
+            do not count them. An event more than a day above the third-highest time so far, or too
+            far ahead of its record, is ignored as the earlier event: else one event of 2042 would
+            make all later events out of order.
+        without_timestamp: Number of events that `history.max_ahead` does not judge, as their
+            records have no timestamp; 0 if it is not set.
     """
 
     def __init__(self, rules: HistoryRules) -> None:
         self.out_of_order = 0
         self.without_timestamp = 0
         self._rules = rules
-        # No more than support the watermark: a late event is always out of order.
+        # At most watermark_support, so that a late event is always out of order.
         self._ranks = min(_RANKS, rules.watermark_support)
         self._highest: dict[int, list[int]] = {}
 
@@ -50,11 +50,11 @@ class InputTimes:
 
 
 def _newest_before(times: Longs, highest: Sequence[int]) -> tuple[Longs, list[int]]:
-    """Find the newest time before each of the next events of a partition, but for wild ones.
+    """Find the newest time before each of the next events of a partition, without wild events.
 
     Args:
-        times: int64[N], UNKNOWN for an event that is no measure.
-        highest: The highest times before, from the highest; UNKNOWN where there were fewer.
+        times: int64[N], UNKNOWN for an event whose time is ignored.
+        highest: Highest times before, in descending order; UNKNOWN if there were fewer.
 
     Returns:
         int64[N], UNKNOWN before the first; the highest times behind all.

@@ -1,4 +1,4 @@
-"""The windows of a feature set, by entity."""
+"""Windows of a feature set, by entity."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
 SHORT = "history_short"
-"""The kind of the flags of events that are short of history."""
+"""Prefix of the flags of events that are short of history."""
 LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
 """Flags of events, of whatever entity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windowed:
-    """values: float64[N] by window. flags: uint64[N], bits from ``WindowPlan.flag_names``."""
+    """Windows of N events.
+
+    Attributes:
+        values: float64[N] by window.
+        flags: uint64[N], bits from ``WindowPlan.flag_names``.
+        writes: Writes to the histories.
+    """
 
     values: Mapping[str, Floats]
     flags: npt.NDArray[np.uint64]
@@ -35,7 +41,7 @@ class Windowed:
 
 
 class WindowPlan:
-    """All windows of a feature set, and what holds for them."""
+    """All windows of a feature set, and the rules for all of them."""
 
     def __init__(self, windows: Sequence[Window], rules: HistoryRules) -> None:
         self.windows = tuple(windows)
@@ -47,7 +53,7 @@ class WindowPlan:
 
     @property
     def flag_names(self) -> tuple[str, ...]:
-        """The meaning of each bit of the flags, from the lowest."""
+        """The name of each bit of the flags, from the lowest."""
         if not self.entities:
             return ()
         return (
@@ -60,39 +66,40 @@ class WindowPlan:
 
     @property
     def layouts(self) -> Mapping[str, str]:
-        """For each entity the digest of what the members of its histories keep."""
+        """The digest, by entity, of the fields that the members of its histories keep."""
         return {plan.entity: plan.layout.digest for plan in self.entities}
 
     @property
     def backs(self) -> Mapping[str, int]:
-        """For each entity how far before the watermark an event to come may see, in microseconds."""
+        """The distance before the watermark that a later event may see, by entity; microseconds."""
         return {plan.entity: plan.back for plan in self.entities}
 
     @property
     def back(self) -> int:
-        """How far before the watermark an event to come may see, in microseconds."""
+        """The distance before the watermark that a later event may see, in microseconds."""
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
     def horizons(self) -> Mapping[str, int]:
-        """For each entity how far back its windows see, in microseconds."""
+        """The distance that windows and duplicates look back, by entity; microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}
 
     @property
     def reaches(self) -> Mapping[str, int]:
-        """For each entity how far back its longest window sees, in microseconds."""
+        """The length of the longest window, by entity; microseconds."""
         return {plan.entity: plan.reach for plan in self.entities}
 
     def coverage(self, log: LogState, namespace: Namespace) -> dict[str, float]:
-        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        """Share of each entity's longest window that its histories reach back, 0 to 1."""
         return coverage(self.entities, namespace, log)
 
 
-class WindowReading:
-    """What the windows of N events read, each key once, and what they make of it.
+class WindowRequest:
+    """Reads of all windows for N events, each key once, and the computation of the windows.
 
-    keys: to be read in one trip. Empty where there are no windows, or no events. log: its state
-    before the batch; after: behind it.
+    Attributes:
+        keys: Keys to read in one round trip; empty if there are no windows or no events.
+        after: State of the log behind the batch.
     """
 
     def __init__(
@@ -112,9 +119,18 @@ class WindowReading:
             self._ids = names(batch.event_id, namespace.key)
 
     def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
-        """The windows, from what was found for ``keys``. frame: with the features of the event alone.
+        """Compute the windows from the values that were read for ``keys``.
 
-        each: does the works, which do not depend on each other. Raises ConfigurationError where the store holds something else than histories.
+        Args:
+            found: Stored values of ``keys``, in order.
+            frame: Values of the batch, with the features of the event alone.
+            each: ``map``, or the ``map`` of a thread pool; the units of work are independent.
+
+        Returns:
+            The windows.
+
+        Raises:
+            ConfigurationError: The store holds a value that is not a history.
         """
         plan, batch = self._plan, self._batch
         flags = np.zeros(len(batch), np.uint64)
@@ -140,7 +156,7 @@ class WindowReading:
         )
 
     def _works(self, found: Sequence[bytes | None], frame: Frame) -> list[Work]:
-        """What is to be done for each entity."""
+        """Units of work, one for each entity."""
         batch, ids, at = self._batch, self._ids, self._at
         works, start = [], 0
         for entity, request in self._requests:

@@ -1,4 +1,4 @@
-"""Histories in portions: each has its keys' events, and is computed by itself."""
+"""Split the histories of one entity into portions that are computed independently."""
 
 from __future__ import annotations
 
@@ -13,45 +13,53 @@ from features.compute.matrix import Writes
 from features.windows.engine import (
     Columns,
     EntityWindows,
-    Position,
     Request,
+    WindowPosition,
     compute_entity,
     pack,
 )
 
 MEMBERS_AT_A_TIME = 2**17
-"""Bounds the memory that a batch takes, and gives a pool something to share. A column of so many fits
-a processor's own cache: more take longer (measured)."""
+"""Maximum number of members in a portion, unless one history alone has more.
+
+It bounds the memory of a batch, and gives a thread pool work to share. A column of this length fits
+a processor's own cache: longer ones take more time (measured).
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """Some histories of one entity, with all of the batch's events of their keys.
 
-    request, found: as ``compute_entity``. events: of the whole batch, as ``member_columns``; at: where
-    they stand. columns: to be filled in, by each work of the entity in rows of its own.
+    Attributes:
+        entity: Windows of the entity.
+        request: Keys and their events.
+        found: Stored values of the request's keys, in order.
+        events: Columns of the whole batch, from ``member_columns``.
+        at: Positions of the events of the whole batch.
+        columns: Columns for the results; each portion of the entity writes rows of its own.
     """
 
     entity: EntityWindows
     request: Request
     found: Sequence[bytes | None]
     events: Mapping[str, npt.NDArray[Any]]
-    at: Position
+    at: WindowPosition
     columns: Columns
 
     def run(self) -> Writes:
-        """Fills in its windows; what its histories have to take."""
+        """Compute the windows into the columns, and return the writes to the histories."""
         plan, rows = self.entity, self.request.rows
         new, at = pack(plan.layout, self.events, rows), self.at.take(rows)
         return compute_entity(plan, self.request, self.found, new, at, self.columns)
 
 
 Each = Callable[[Callable[[Work], Writes], Sequence[Work]], Iterable[Writes]]
-"""``map``, or that of a pool."""
+"""``map``, or the ``map`` of a thread pool."""
 
 
 def portions(whole: Work) -> Iterator[Work]:
-    """The work on one entity's histories, cut where there are too many members to do at once."""
+    """Split the work on one entity's histories where it has too many members."""
     request, found = whole.request, whole.found
     histories = len(request.histories)
     present = [value or b"" for value in found[:histories]]

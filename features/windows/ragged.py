@@ -1,4 +1,4 @@
-"""Runs of different lengths, one for each event, laid end to end."""
+"""Runs of different lengths, one for each event, concatenated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MOST_PAIRS = 2**22
-"""Laid out at once, unless one run alone is longer."""
+"""Maximum number of pairs that are expanded at once, unless one run alone is longer."""
 
 
 class Pairs(NamedTuple):
-    """query: int64[P], rising, which run; item: int64[P], what it holds."""
+    """Items of concatenated runs.
+
+    Attributes:
+        query: int64[P], non-decreasing, the run of each item.
+        item: int64[P], the item.
+    """
 
     query: Longs
     item: Longs
@@ -26,7 +31,7 @@ class Pairs(NamedTuple):
 
 
 def expand(first: Longs, end: Longs) -> Pairs:
-    """All items of the runs [first, end) of Q queries."""
+    """Expand the runs [first, end) of Q queries to all their items."""
     lengths = np.maximum(end - first, 0)
     query = np.repeat(np.arange(len(first)), lengths)
     before = np.cumsum(lengths) - lengths
@@ -34,7 +39,7 @@ def expand(first: Longs, end: Longs) -> Pairs:
 
 
 def slices(first: Longs, end: Longs) -> Iterator[slice]:
-    """Slices of Q queries whose runs have at most MOST_PAIRS items together."""
+    """Slices of Q queries whose runs have at most MOST_PAIRS items in total."""
     through = np.cumsum(np.maximum(end - first, 0))
     begin = 0
     while begin < len(first):

@@ -1,4 +1,4 @@
-"""What runs of values, end to end, come to; each run by itself."""
+"""Segment-wise std, min, max, distinct and last over concatenated arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from features.windows.window import Aggregate
 
 Floats = npt.NDArray[np.float64]
 Reduced = tuple[Floats, Mask]
-"""float64[Q], and bool[Q]: whether there is a result."""
+"""float64[Q], the results; bool[Q], True where there is a result."""
 
 
 def std(query: Longs, values: Longs, queries: int) -> Reduced:
-    """The sample standard deviation (n - 1), by two passes: the mean, then the squares about it."""
+    """Sample standard deviation (n - 1), in two passes: the mean, then the squares about it."""
     count = np.bincount(query, minlength=queries)
     there = count > 1
     running = np.concatenate(([0], np.cumsum(values)))
@@ -39,7 +39,7 @@ def greatest(query: Longs, values: Longs, queries: int) -> Reduced:
 
 
 def distinct(query: Longs, values: Longs, queries: int) -> Reduced:
-    """How many different values there are."""
+    """Number of distinct values."""
     order = np.lexsort((values, query))
     query, values = query[order], values[order]
     new = np.ones(len(query), np.bool_)
@@ -49,7 +49,7 @@ def distinct(query: Longs, values: Longs, queries: int) -> Reduced:
 
 
 def last(pairs: Pairs, queries: int) -> Longs:
-    """int64[queries]: the last item of each run, -1 where it is empty."""
+    """Last item of each run, int64[queries]; -1 for an empty run."""
     found = np.full(queries, -1)
     found[pairs.query] = pairs.item  # of several writes to one place numpy keeps the last
     return found

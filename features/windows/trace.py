@@ -1,4 +1,4 @@
-"""The members that one window's value was made from."""
+"""Members from which one window's value was computed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ from schemas.batch import EventBatch
 
 @dataclass(frozen=True, slots=True)
 class TracedMember:
-    """event_time: microseconds. value: what is aggregated, None where the window has no value.
+    """A member that a window counted.
 
-    fraud: as labels say by the event's time. current: it is the event itself.
+    Attributes:
+        partition: Partition of the event.
+        offset: Offset of the event.
+        event_time: Microseconds.
+        value: Value that is aggregated, None if the window has no value.
+        fraud: True if labels known at the explained event's time say fraud.
+        current: True for the explained event itself.
     """
 
     partition: int
@@ -35,7 +41,14 @@ class TracedMember:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """The window's value; it counts members with after < event time <= until (microseconds)."""
+    """A window's value and the members that it counts.
+
+    Attributes:
+        value: The value.
+        after: Exclusive lower bound on the event time, in microseconds.
+        until: Inclusive upper bound on the event time, in microseconds.
+        members: The members.
+    """
 
     value: float
     after: int
@@ -51,10 +64,22 @@ def trace(
     frame: Frame,
     stored: tuple[OnlineStore, LogState, Namespace],
 ) -> Traced:
-    """What ``window`` counts for the event at ``row`` of the batch, in member order.
+    """List the members that ``window`` counts for one event, in member order.
 
-    frame: with the batch's features of the event alone. stored: where, and after what, histories are
-    read. Raises as ``FeatureSet.enrich``.
+    Args:
+        windows: Windows of the feature set.
+        window: The window.
+        row: Row of the event in the batch.
+        batch: N events.
+        frame: Values of the batch, with the features of the event alone.
+        stored: The store, the state of the log before the batch, and the namespace.
+
+    Returns:
+        The window's value and its members.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The store holds a value that is not a history.
     """
     store, log, namespace = stored
     plan = next(p for p in windows.entities if p.entity == window.entity)
@@ -86,7 +111,7 @@ def trace(
 
 
 def _value(window: Window, kept: int) -> float | None:
-    """None too for a text, of which the history keeps a name only."""
+    """Kept value in its unit, or None; also None for a text, of which only a hash is kept."""
     if window.value is None or window.value.keeps is not Keeps.VALUE or kept == MISSING:
         return None
     return kept / 10.0**window.value.scale

@@ -1,4 +1,4 @@
-"""What each event of a micro-batch sees of its history: the part that all windows share."""
+"""View of each event of a micro-batch on its history; all windows of an entity share it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ Mask = npt.NDArray[np.bool_]
 class Events:
     """A batch's events as one entity's windows see them, in the order of the batch.
 
-    time, base: int64[N]; base is the event time, or for a late event the earliest that would not
-    have been late. late: bool[N].
+    Attributes:
+        time: int64[N], event times.
+        base: int64[N], the event time, or for a late event the earliest time that would not have
+            been late.
+        late: bool[N].
     """
 
     time: Longs
@@ -31,9 +34,18 @@ class Events:
 class View:
     """Merged histories and Q = N queries, one for each event, in the order of their places.
 
-    row: int64[Q], the event of each query. owner, place, time, base: int64[Q]. duplicate: bool[Q].
-    alive: bool[M], whether a member counts for later events. floor: int64[Q], the first member that
-    the cap lets an event see. tie_end: int64[Q], behind the last member of the same time.
+    Attributes:
+        merged: M members.
+        search: Search by event time.
+        row: int64[Q], the event of each query.
+        owner: int64[Q], its history.
+        place: int64[Q], its place in the members.
+        time: int64[Q], its event time.
+        base: int64[Q], as in ``Events``.
+        duplicate: bool[Q], True for a duplicate.
+        alive: bool[M], True for a member that counts for later events.
+        floor: int64[Q], the first member that the cap lets an event see.
+        tie_end: int64[Q], the place behind the last member of the same time.
     """
 
     merged: Merged
@@ -49,9 +61,9 @@ class View:
     tie_end: Longs
 
     def seen(self, pairs: Pairs, of: Longs) -> Mask:
-        """Which pairs (index into ``of``, member) are members that the query ``of[…]`` sees.
+        """Mark the pairs (index into ``of``, member) whose member the query ``of[…]`` sees.
 
-        An event sees what is stored and the batch's events before it.
+        An event sees the stored members and the batch's events before it.
         """
         return self.alive[pairs.item] & (self.merged.row[pairs.item] < self.row[of[pairs.query]])
 
@@ -67,14 +79,14 @@ class View:
         return Pairs(found.query, self.place[found.item])
 
     def disordered(self) -> Mask:
-        """bool[Q]: where not all members before ``tie_end`` are seen, or may not be."""
+        """Mark queries that may not see all members before ``tie_end``, bool[Q]."""
         step = len(self.row)
         key = self.owner * step + self.row
         found: Mask = (np.maximum.accumulate(key) > key) | (self.tie_end > self.place + 1)
         return found
 
     def in_order(self) -> Mask:
-        """bool[Q]: where the members before the place are seen, and none behind it."""
+        """Mark queries that see all members before their place, and none behind it, bool[Q]."""
         step = len(self.row)
         key = self.owner * step + self.row
         lowest = np.minimum.accumulate(key[::-1])[::-1]
@@ -86,7 +98,7 @@ class View:
 
 
 class Search:
-    """Finds places by event time within histories."""
+    """Search for places by event time within histories."""
 
     def __init__(self, merged: Merged) -> None:
         time = merged.time
@@ -94,7 +106,7 @@ class Search:
         self._span = int(time.max()) - self._start + 2
         self._times: Longs | None = None
         if (len(merged.starts) + 1) * self._span >= 2**62:
-            # Too far apart for one key of 64 bits: ranks stand for times.
+            # The times span too much for one 64-bit key: ranks replace them.
             self._times, relative = np.unique(time, return_inverse=True)
             relative = relative + 1
             self._span = len(self._times) + 1
@@ -103,7 +115,7 @@ class Search:
         self._keys = merged.owner * self._span + relative
 
     def behind(self, owner: Longs, time: Longs) -> Longs:
-        """For each query the place behind the last member of its history at or before ``time``."""
+        """Place behind the last member at or before ``time``, for each query in its history."""
         if self._times is None:
             relative = np.clip(time - (self._start - 1), 0, self._span - 1)
         else:
@@ -112,14 +124,14 @@ class Search:
 
 
 def make_view(merged: Merged, codes: Longs, events: Events, duplicate: Mask, alive: Mask) -> View:
-    """The view of N events; the cap is not applied yet: ``floor`` is the start of each history."""
+    """Build the view of N events without the cap: ``floor`` is the start of each history."""
     place = np.flatnonzero(merged.row != STORED)
     row = merged.row[place]
     owner = codes[row]
     time = events.time[row]
     search = Search(merged)
     partitions = merged.column("partition")
-    # In one partition, what has the same time and a later place is later in the log.
+    # In one partition, a member with the same time and a later place is later in the log.
     one_partition = not len(partitions) or (partitions == partitions[0]).all()
     tie_end = place + 1 if one_partition else search.behind(owner, time)
     return View(

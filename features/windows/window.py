@@ -1,4 +1,4 @@
-"""Windows as features.yaml declares them."""
+"""Windows as declared in features.yaml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from features.history.layout import Kept
 
 
 class Aggregate(StrEnum):
-    """What a window makes of its members."""
+    """Aggregates of a window's members."""
 
     COUNT = "count"
     SUM = "sum"
@@ -24,10 +24,10 @@ class Aggregate(StrEnum):
 
 
 class Across(StrEnum):
-    """How a window sees events of other partitions.
+    """Treatment of events of other partitions by a window.
 
-    OWN: there are none, the entity is that of the partition key. ALIGNED: exactly, which a topic
-    of one partition gives. BEST_EFFORT: those that the store holds.
+    OWN: there are none, as the entity is that of the partition key. ALIGNED: exact, as for a topic
+    of one partition. BEST_EFFORT: the events that the store holds.
     """
 
     OWN = "own"
@@ -37,11 +37,20 @@ class Across(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """The members with (t - delay - over) < time <= (t - delay), for an event at t.
+    """Window over the members with (t - delay - over) < time <= (t - delay), for an event at t.
 
-    over, delay: microseconds. value: what is aggregated; where: which members count; None for all.
-    include_current: the event counts itself. default: of an empty window. uses: fields and features
-    that its value and filter are made of.
+    Attributes:
+        name: Name of the feature.
+        aggregate: Aggregate of the members.
+        entity: Entity whose history it reads.
+        over: Microseconds.
+        delay: Microseconds.
+        value: Column that is aggregated; None for an aggregate of events.
+        where: Condition on the members that count; None for all.
+        include_current: True if the event counts itself.
+        across: Treatment of events of other partitions.
+        default: Value of an empty window.
+        uses: Fields and features in its value and filter.
     """
 
     name: str
@@ -58,16 +67,21 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """How far back it sees, in microseconds."""
+        """The time from the event back to the start of the window, in microseconds."""
         return self.over + self.delay
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRules:
-    """What holds for all windows. allowed_lateness, duplicates, max_ahead: microseconds.
+    """Rules for all windows.
 
-    cap: members. watermark_support: events, of which the one of the lowest time is the watermark.
-    max_ahead: how much later than its record's timestamp an event may be; None: any.
+    Attributes:
+        allowed_lateness: Microseconds.
+        duplicates: Microseconds.
+        cap: Maximum number of members that an event sees.
+        watermark_support: Number of highest event times; the lowest of them is the watermark.
+        max_ahead: Maximum time in microseconds that an event may be later than its record's
+            timestamp; None for no maximum.
     """
 
     allowed_lateness: int
@@ -78,5 +92,5 @@ class HistoryRules:
 
     @property
     def largest_value(self) -> int:
-        """Bound on a kept value, either way: no sum of all that an event sees leaves 64 bits."""
+        """The bound on the size of a kept number: no sum over visible members exceeds 64 bits."""
         return (2**63 - 1) // (self.cap + 1)

@@ -1,4 +1,4 @@
-"""Where margins are computed: on a CPU, or on a GPU."""
+"""Backends, which compute margins on a CPU or a GPU."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class CpuBackend:
 
     @cached_property
     def _shap(self) -> tuple[TreeShap | None, np.float32]:
-        """The fast way and the bias; None for trees that it does not take or does not get right."""
+        """Table-based TreeSHAP and the bias; None for trees that it refuses or gets wrong."""
         known = self._contributions_by_xgboost(self._samples)
         bias: np.float32 = known[0, -1]
         try:
@@ -71,7 +71,7 @@ class CpuBackend:
         return (shap if same else None), bias
 
     def _contributions_by_xgboost(self, matrix: Matrix) -> Contributions:
-        # Not in place: XGBoost explains a DMatrix only.
+        # inplace_predict has no contributions: XGBoost computes them for a DMatrix only.
         contributions: Contributions = self._booster.predict(
             xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
         )

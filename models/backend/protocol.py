@@ -1,4 +1,4 @@
-"""What a backend is, and the matrix that it takes."""
+"""The protocol of backends, and the check of the matrix that a backend takes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,47 @@ class Backend(Protocol):
 
     @property
     def device(self) -> str:
-        """`cpu` or `cuda`: the device that computes, as named on the score."""
+        """Name of the device that computes, `cpu` or `cuda`, as the score names it."""
 
     def margins(self, matrix: Matrix) -> Margins:
-        """Raw margins float32[N] of float32[N, F], C-contiguous, in the model's column order.
+        """Compute raw margins, before calibration.
 
-        NaN is a missing value, and so is the bundle's `missing`. Raises NonFiniteFeatureError for an infinite one, ValueError for
-        another shape, dtype or layout.
+        Args:
+            matrix: float32[N, F], C-contiguous, in the model's column order. NaN and the bundle's
+                `missing` stand for missing values.
+
+        Returns:
+            float32[N].
+
+        Raises:
+            NonFiniteFeatureError: for an infinite value.
+            ValueError: for another shape, dtype or layout.
         """
 
     def contributions(self, matrix: Matrix) -> Contributions:
-        """What each feature adds to the margin: float32[N, F+1], in log-odds, by TreeSHAP.
+        """Compute each feature's contribution to the margin by TreeSHAP, in log-odds.
 
-        The last column is what the model gives without knowing any feature; a row's sum is its
-        margin. It costs hundreds of times a margin. Takes and refuses what `margins` does.
+        It costs hundreds of times as much as `margins`.
+
+        Args:
+            matrix: As for `margins`; the same errors are raised.
+
+        Returns:
+            float32[N, F+1]. The last column is the bias: the model's margin without knowledge of
+            any feature. The sum of a row is its margin.
         """
 
 
 def check_matrix(matrix: Matrix, names: Sequence[str]) -> None:
-    """Refuse what XGBoost would score in silence: wrong shape or layout, infinite values.
+    """Refuse a matrix that XGBoost would score silently though it is wrong.
 
-    Raises ValueError for the first, NonFiniteFeatureError, naming the features, for the second.
+    Args:
+        matrix: The matrix to check.
+        names: Features of the model, in the order of its columns.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or layout.
+        NonFiniteFeatureError: for infinite values; it names the features.
     """
     if matrix.ndim != 2 or matrix.shape[1] != len(names):
         raise ValueError(f"expected a matrix of {len(names)} columns, found shape {matrix.shape}")

@@ -1,4 +1,4 @@
-"""How many threads this process may use: its cgroup's quota and its CPU affinity.
+"""Number of threads that this process may use, by its cgroup's CPU quota and its CPU affinity.
 
 XGBoost and OpenMP count the machine's cores; in a container with a quota they would start far too
 many threads and be throttled.
@@ -15,10 +15,14 @@ from pathlib import Path
 def available_threads(
     cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """At least 1; the smaller of the whole CPUs in the cgroup's quota and the affinity mask.
+    """Number of CPUs that this process may use, at least 1.
 
-    `membership` lists this process's cgroups as in cgroups(7); version 2 and version 1 are read,
-    in this group and all its parents.
+    It is the smaller of the whole CPUs in the cgroup's quota and the CPUs in the affinity mask.
+    Cgroups of version 2 and version 1 are read, this process's own and all their parents.
+
+    Args:
+        cgroup_root: Folder where the cgroup file systems are mounted.
+        membership: File that lists this process's cgroups, as in cgroups(7).
     """
     affinity = hasattr(os, "sched_getaffinity")  # Linux
     cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
@@ -26,7 +30,7 @@ def available_threads(
 
 
 def _quotas(root: Path, membership: Path) -> Iterator[float]:
-    """CPUs per group of this process that has a quota."""
+    """Yield the CPU quota of each cgroup of this process that has one, in CPUs."""
     for folder in _folders(root, membership):
         v2 = _words(folder / "cpu.max")
         v1 = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")

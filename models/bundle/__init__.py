@@ -1,4 +1,4 @@
-"""Model bundles: a folder with a model, its manifest, the proof of its margins, and their sums."""
+"""Model bundles: folders with a model, its manifest, golden vectors with margins, and checksums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from base.errors import BundleRefusedError
 from models.bundle.golden import Golden
 from models.bundle.load import Bundle, load_bundle, read_manifest
 from models.bundle.location import Location, resolve
-from models.bundle.manifest import FeatureRef, Knots, Manifest, Trained
+from models.bundle.manifest import FeatureRef, Knots, Manifest, TrainingRecord
 from models.bundle.verify import Verified, verify
 from models.bundle.write import write_bundle
 from models.sandbox.process import Limits
@@ -20,7 +20,7 @@ __all__ = [
     "Limits",
     "Location",
     "Manifest",
-    "Trained",
+    "TrainingRecord",
     "Verified",
     "load_bundle",
     "read_manifest",

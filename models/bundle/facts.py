@@ -1,4 +1,4 @@
-"""Which models this package takes, and how XGBoost opens them."""
+"""Checks of the models that this package accepts, and loading of models by XGBoost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_model(content: bytes, where: str) -> xgb.Booster:
 
 
 def in_words(error: Exception) -> str:
-    """What an error of XGBoost says, without the place in its source and without the stack."""
+    """Message of an XGBoost error, without its place in the source and without the stack trace."""
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).partition("Stack trace")[0].strip())
     return " ".join(text.split())[:300] or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Files that are no model of XGBoost as this package reads them: their name, and what to do."""
+"""Names of the formats of files that are not accepted XGBoost models, with the remedy for each."""
 
 from __future__ import annotations
 

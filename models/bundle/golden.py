@@ -26,21 +26,32 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """vectors: float32[G, F], as features give them. margins: float32[G]."""
+    """Golden vectors and their margins.
+
+    Attributes:
+        vectors: float32[G, F], as features give them.
+        margins: float32[G].
+    """
 
     vectors: Floats
     margins: Floats
 
     def files(self) -> dict[str, bytes]:
-        """As they stand in a bundle, by name."""
+        """Contents of the golden files of a bundle, by file name."""
         return {VECTORS_FILE: _as_npy(self.vectors), MARGINS_FILE: _as_npy(self.margins)}
 
 
 def read_golden(files: Mapping[str, bytes], manifest: Manifest, folder: str) -> Golden:
-    """The golden vectors of a bundle.
+    """Read the golden vectors of a bundle.
 
-    Raises BundleRefusedError when they are absent, laid out otherwise, of another number than the
-    manifest says, or hold what no feature and no margin can be.
+    Args:
+        files: Contents of the bundle's files, by name.
+        manifest: The bundle's manifest.
+        folder: The bundle's folder, for messages.
+
+    Raises:
+        BundleRefusedError: where files are absent or have another layout, where the number of
+            vectors is not the manifest's, and where a vector or margin has an invalid value.
     """
     for name in (VECTORS_FILE, MARGINS_FILE):
         if name not in files:
@@ -56,9 +67,9 @@ def read_golden(files: Mapping[str, bytes], manifest: Manifest, folder: str) -> 
 
 
 def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) -> None:
-    """Refuse what cannot be golden vectors of a model with `columns`.
+    """Refuse arrays that cannot be golden vectors of a model with so many `columns`.
 
-    Raises BundleRefusedError; `where` names them in its message.
+    Raises BundleRefusedError; `where` names the vectors in its message.
     """
     shape = vectors.shape
     if vectors.dtype != np.float32 or len(shape) != 2 or shape[1] != columns:
@@ -84,7 +95,7 @@ def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
 
 
 def nan_for(missing: float, matrix: Floats) -> Floats:
-    """The matrix with NaN in place of `missing`, for which XGBoost takes NaN anyway.
+    """The matrix with NaN in place of `missing`; XGBoost takes NaN for missing anyway.
 
     The matrix itself where `missing` is NaN, else a copy.
     """
@@ -124,7 +135,7 @@ def _as_npy(array: Floats) -> bytes:
 
 
 def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats:
-    """The array of a .npy, which holds nothing else. Its size is known before it is believed."""
+    """The array of a .npy file, which must have the expected shape and hold nothing else."""
     file = io.BytesIO(content)
     try:
         if np.lib.format.read_magic(file) != (1, 0):

@@ -1,4 +1,4 @@
-"""Loading a bundle: sums first, then the manifest, then the model against both."""
+"""Load a bundle: check its sums first, then its manifest, then its model against both."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from models.bundle.manifest import (
     Manifest,
     NamedFeature,
     NamedFeatures,
-    Trained,
+    TrainingRecord,
     parse_manifest,
 )
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.sums import read_verified
 from models.bundle.trees import check_trees
 
@@ -34,7 +34,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A model whose files were checked, and what its manifest says of it."""
+    """A model whose files were checked, with the facts of its manifest."""
 
     path: Path
     name: str
@@ -46,7 +46,7 @@ class Bundle:
     calibration: Knots | None
     """None: the score is the logistic of the margin."""
     golden: Golden
-    trained: Trained | None
+    trained: TrainingRecord | None
     missing: float
     """A feature of this value is missing, as one that is NaN; NaN where there is no such value."""
     created_at: datetime
@@ -56,11 +56,16 @@ class Bundle:
     """As loaded, for one thread; a backend works on a copy of its own."""
 
     def columns_for(self, feature_set: NamedFeatures) -> npt.NDArray[np.intp] | None:
-        """Where each of the model's columns stands in the matrix of `feature_set`.
+        """Places of the model's columns in the matrix of `feature_set`.
 
-        intp[F] in the model's order, or None where the matrix is the model's input as it is (same
-        features, same order: no copy needed). The set may be wider than the model.
-        Raises BundleRefusedError, naming every feature that the set lacks or defines otherwise.
+        The set may be wider than the model.
+
+        Returns:
+            intp[F] in the model's order, or None where the matrix is the model's input as it is
+            (same features, same order: no copy needed).
+
+        Raises:
+            BundleRefusedError: naming every feature that the set lacks or defines otherwise.
         """
         return columns_in(
             self.features, feature_set.features, self.path, f"{self.name} {self.version}"
@@ -70,7 +75,20 @@ class Bundle:
 def columns_in(
     wanted: Sequence[FeatureRef], given: Sequence[NamedFeature], path: Path, model: str
 ) -> npt.NDArray[np.intp] | None:
-    """As `Bundle.columns_for`; `model` is the name and version in messages."""
+    """Places of a model's columns in a matrix of given features, as for `Bundle.columns_for`.
+
+    Args:
+        wanted: Features of the model, in its order.
+        given: Features of the matrix, in its order.
+        path: The bundle's folder, for messages.
+        model: The model's name and version, for messages.
+
+    Returns:
+        intp[F] in the model's order, or None where the matrix is the model's input as it is.
+
+    Raises:
+        BundleRefusedError: naming every feature that is not given or is defined otherwise.
+    """
     at = {feature.name: i for i, feature in enumerate(given)}
     absent = [feature.name for feature in wanted if feature.name not in at]
     if absent:
@@ -102,14 +120,17 @@ def columns_in(
 
 
 def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
-    """The bundle in folder `path`.
+    """Load the bundle in folder `path`.
 
-    proven: the `sums` of this bundle as `verify` gave them. What is in the model, and its golden
-    margins, are not looked at again then: a child process has.
+    Args:
+        path: The bundle's folder.
+        proven: The `sums` of this bundle as `verify` returned them. The model's content and its
+            golden margins are not checked again then: a child process has checked them.
 
-    Raises BundleRefusedError, naming the file, what was found and what to do, when files are
-    missing, too many, too large, linked or changed, when the manifest is not exactly as this
-    version writes it, and when the model is not what the manifest says it is.
+    Raises:
+        BundleRefusedError: naming the file, what was found and what to do, where files are missing,
+            too many, too large, linked or changed, where the manifest is not exactly as this
+            version writes it, and where the model is not what the manifest says.
     """
     files, sums = read_verified(path)
     if proven not in (None, sums):
@@ -120,7 +141,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
     manifest = manifest_of(files, path)
     where, content = _model(files, path)
     if proven is None:
-        document = Document(content, where)
+        document = ModelDocument(content, where)
         check_accepted(document.facts, where)
         check_agree(document.facts, manifest, where)
         check_trees(document.trees(), document.facts.columns, where)
@@ -149,7 +170,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What the bundle in folder `path` says of itself; its model is summed, not loaded.
+    """Read the manifest of the bundle in folder `path`; its model is checksummed, but not loaded.
 
     Raises BundleRefusedError as `load_bundle` does.
     """
@@ -170,7 +191,7 @@ def manifest_of(files: Mapping[str, bytes], path: Path) -> Manifest:
 
 
 def _model(files: Mapping[str, bytes], path: Path) -> tuple[str, bytes]:
-    """Where the model is, and its bytes."""
+    """Path of the model file, for messages, and its bytes."""
     models = [name for name in MODEL_FILES if name in files]
     if len(models) != 1:
         raise BundleRefusedError(

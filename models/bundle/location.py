@@ -42,7 +42,11 @@ class Location:
         return quote(str(self.folder))
 
     def champion(self) -> Path:
-        """The bundle that is to serve. Raises BundleRefusedError where none is named, or it is not there."""
+        """Folder of the bundle that serves.
+
+        Raises:
+            BundleRefusedError: where no champion is named, or the named bundle does not exist.
+        """
         name = self.champion_name()
         if name is None:
             raise BundleRefusedError(
@@ -52,7 +56,7 @@ class Location:
         return self.bundle(name)
 
     def champion_name(self) -> str | None:
-        """What `CHAMPION` says; None where there is no such file."""
+        """Name in the file `CHAMPION`; None where there is no such file."""
         names = self._read(CHAMPION_FILE)
         if names is None:
             return None
@@ -64,7 +68,7 @@ class Location:
         return names[0]
 
     def previous(self) -> tuple[str, ...]:
-        """Champions before, the latest last."""
+        """Names of former champions, the latest last."""
         return self._read(PREVIOUS_FILE) or ()
 
     def bundle(self, name: str) -> Path:
@@ -99,9 +103,9 @@ class Location:
         )
 
     def promote(self, name: str) -> str | None:
-        """Make the bundle `name` the champion; returns the one before.
+        """Make the bundle `name` the champion; returns the name of the champion before.
 
-        Nothing is verified here, but that the bundle is there. Raises BundleRefusedError.
+        The bundle must exist, but is not verified. Raises BundleRefusedError.
         """
         self.bundle(name)
         with self._locked():
@@ -114,17 +118,21 @@ class Location:
             return before
 
     def before(self) -> str:
-        """The champion that `rollback` goes back to.
+        """Name of the champion that `rollback` goes back to.
 
-        Raises BundleRefusedError where none is remembered, or it is no longer there.
+        Raises BundleRefusedError where no former champion is recorded, or its bundle is gone.
         """
         return self._before()[-1]
 
     def rollback(self, to: str | None = None) -> tuple[str, str]:
-        """Make the champion before the champion again; returns its name and the one it replaces.
+        """Make the former champion the champion again; returns its name and the name it replaces.
 
-        to: the name that `before` gave; where another one would be gone back to by now, none is.
-        Raises BundleRefusedError as `before` does.
+        Args:
+            to: The name that `before` returned; None for any.
+
+        Raises:
+            BundleRefusedError: as `before` does, and where the former champion is another than `to`
+                by now.
         """
         with self._locked():
             *kept, name = self._before()
@@ -193,7 +201,7 @@ class Location:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One at a time among those who change the location; readers need no lock."""
+        """Hold the lock for changes of the location; readers need no lock."""
         import fcntl  # noqa: PLC0415  not on Windows, where one can serve but not promote
 
         path = self.folder / LOCK_FILE

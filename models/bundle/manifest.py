@@ -1,4 +1,4 @@
-"""What a bundle says of its model: features in order, objective, calibration, where it is from."""
+"""Manifest of a bundle: the model's features in order, objective, calibration and origin."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class NamedFeatures(Protocol):
 
 
 class _Part(BaseModel):
-    """Keys that are not listed are refused, and so is a value of another type."""
+    """Base of the manifest's parts: refuses unknown keys and values of another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
@@ -85,8 +85,8 @@ class Knots(_Part):
         return self
 
 
-class Trained(_Part):
-    """Where a model is from."""
+class TrainingRecord(_Part):
+    """Origin of a model: the training rows, the XGBoost version, the parameters and the seed."""
 
     rows: Annotated[int, Field(gt=0)]
     frauds: Annotated[int, Field(ge=0)]
@@ -110,7 +110,7 @@ class Trained(_Part):
 
 
 class Manifest(_Part):
-    """manifest.json: exactly these keys."""
+    """The content of manifest.json, which must have exactly these keys."""
 
     name: Label
     version: Label
@@ -125,7 +125,7 @@ class Manifest(_Part):
     """None: the score is the logistic of the margin."""
     golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
     """Number of golden vectors."""
-    trained: Trained | None
+    trained: TrainingRecord | None
     created_at: AwareDatetime
 
     @field_validator("features")
@@ -148,7 +148,7 @@ class Manifest(_Part):
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
-    """Manifest from the bytes of a manifest.json; `where` names the file in messages.
+    """Parse the bytes of a manifest.json; `where` names the file in messages.
 
     Raises BundleRefusedError for anything but valid JSON with exactly the known keys.
     """
@@ -177,7 +177,7 @@ def _no_number(name: str) -> None:
 
 
 def told(error: ValidationError) -> str:
-    """The findings of pydantic in one line, each with the key that it is about."""
+    """One line with all errors of pydantic, each with the key that it is about."""
     known = ", ".join(Manifest.model_fields)
     told = []
     findings = error.errors(include_url=False, include_input=False)

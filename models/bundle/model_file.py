@@ -1,7 +1,7 @@
-"""What is written in a model file, read before XGBoost reads it, and believed only where it agrees.
+"""Parse and validate an XGBoost model file before XGBoost loads it.
 
-XGBoost takes a file at its word: an array that is shorter than the tree it is of, or a tree of an
-output that there is not, make it read and write foreign memory. A file that passes here is whole.
+XGBoost trusts a file: an array that is shorter than its tree, or a tree of an output that does not
+exist, makes XGBoost read and write foreign memory. A file that is accepted here has neither.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model says of itself. names: of its columns; None where it has none."""
+    """Facts that a model file states about its model.
+
+    Attributes:
+        booster: Kind of booster; `dart` where trees have weights.
+        objective: Name of the objective.
+        trees: Number of trees; 0 unless the booster is gbtree.
+        columns: Number of columns.
+        outputs: Number of outputs: classes or targets.
+        names: Names of the columns; None where the file has none.
+        types: Types of the columns; empty where the file has none.
+    """
 
     booster: str
     objective: str
@@ -46,17 +56,25 @@ class ModelFacts:
     types: tuple[str, ...]
 
 
-class Document:
+class ModelDocument:
     """A model file of XGBoost."""
 
     def __init__(self, content: bytes, where: str) -> None:
-        """`where` names the file in messages. Raises BundleRefusedError where it is no document."""
+        """Parse a model file.
+
+        Args:
+            content: Bytes of the file, UBJ or JSON.
+            where: Name of the file in messages.
+
+        Raises:
+            BundleRefusedError: where the bytes are no such document.
+        """
         self._where = where
         self._values: Any = self._read(lambda: _parsed(content))
         self.facts = self._read(self._facts)
 
     def trees(self) -> Trees:
-        """Its trees, whose arrays are whole; whether they can be followed is for `check_trees`.
+        """Trees of the model, with arrays of equal lengths; `check_trees` checks their structure.
 
         Raises BundleRefusedError where the booster is not gbtree as XGBoost writes it.
         """
@@ -116,9 +134,10 @@ class Document:
 
 
 def is_dart(content: bytes) -> bool:
-    """Say if a model file has weights of trees, which XGBoost before 3.4 ignores without a word.
+    """Say if a model file has weights of trees, which XGBoost before 3.4 ignores silently.
 
-    XGBoost 3.4 writes DART so, under the name of gbtree. A file that cannot be read has none.
+    XGBoost 3.4 writes DART with such weights under the name of gbtree. The answer is False for a
+    file that cannot be read.
     """
     if b"weight_drop" not in content:
         return False
@@ -135,7 +154,7 @@ def _has_dropout(values: Any) -> bool:
 
 
 def _parsed(content: bytes) -> Any:
-    """UBJ, or JSON: the byte after `{` tells, as it does to XGBoost."""
+    """Parse UBJ or JSON; the byte after `{` says which, as it does for XGBoost."""
     if content[:2] in (b"{L", b"{}"):
         return parse_ubj(content)
     return json.loads(content, object_pairs_hook=_without_repeats)
@@ -149,7 +168,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _columns(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of one tree by their names, all of its number of nodes."""
+    """Arrays of one tree by name, each with one value for each node."""
     try:
         param = _within(tree, "tree_param")
         nodes, deleted = _number(param, "num_nodes"), _number(param, "num_deleted")
@@ -191,7 +210,7 @@ def _text(values: Mapping[str, Any], key: str) -> str:
 
 
 def _number(values: Mapping[str, Any], key: str) -> int:
-    """XGBoost writes parameters as text."""
+    """Value of a parameter; XGBoost writes parameters as text."""
     found = _text(values, key)
     if re.fullmatch(r"[0-9]{1,9}", found) is None:
         raise ValueError(f"{key} is {found[:40]!r}, no number")

@@ -7,7 +7,7 @@ from typing import Final
 ACCEPTED: Final = ("binary:logistic", "binary:logitraw", "reg:logistic")
 """All three minimise the logistic loss: the margin is the log-odds, whatever they predict."""
 
-# By the longest prefix: what the margin of another objective is.
+# Meaning of the margin by prefix of the objective's name; the longest prefix counts.
 _MARGINS: Final = {
     "binary:hinge": "it tells on which side of a hyperplane a row is, not how probably",
     "count:": "it is the logarithm of a count",
@@ -20,7 +20,7 @@ _MARGINS: Final = {
 
 
 def why_refused(objective: str) -> str:
-    """The reason why the logistic of a model's margin is no probability; "" where it is one."""
+    """Reason why the logistic of the margin is no probability; "" for an accepted objective."""
     if objective in ACCEPTED:
         return ""
     prefixes = sorted(filter(objective.startswith, _MARGINS), key=len)

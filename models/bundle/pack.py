@@ -1,4 +1,4 @@
-"""A bundle of a model that was trained elsewhere."""
+"""Pack a model that was trained elsewhere into a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.facts import check_accepted, open_model
 from models.bundle.foreign import name_beginning, name_document
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
-from models.bundle.model_file import Document, ModelFacts, is_dart
+from models.bundle.model_file import ModelDocument, ModelFacts, is_dart
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import Trees, check_trees
 from models.bundle.verify import Verified, save_anew, verify
@@ -28,10 +28,11 @@ from models.sandbox.process import DEFAULT_LIMITS, Limits
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the model's columns are called.
+    """Names of the model's columns.
 
-    given: in the order of the columns; None: as the model says itself.
-    generate: f0, f1, … where it says nothing.
+    Attributes:
+        given: Names in the order of the columns; None for those in the model file.
+        generate: Use f0, f1, … where the model file has no names.
     """
 
     given: Sequence[str] | None = None
@@ -40,7 +41,16 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """notes: what was done to the model that its owner may want to know. missing: NaN for none."""
+    """A bundle that was written and verified.
+
+    Attributes:
+        verified: Result of the verification.
+        objective: The model's objective.
+        trees: Number of trees.
+        golden: Number of golden vectors.
+        missing: Value that stands for a missing one, besides NaN; NaN where there is none.
+        notes: Sentences for the model's owner about changes to the model.
+    """
 
     verified: Verified
     objective: str
@@ -66,14 +76,23 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
 ) -> Packed:
     """Write the bundle `out` of the model file `model`, XGBoost's JSON or UBJ.
 
-    names: of its columns. definitions: features of a set, which have to hold all of them; None:
-    the bundle says nothing of how its features are defined, and fits no feature set.
-    golden, seed: how many vectors to draw along the model's thresholds, and from which seed.
-    all_rounds: keep the rounds after the best one of a training that stopped early.
-    missing: the value that the model was trained to take as missing; None: what the file says,
-    else none but NaN.
+    Args:
+        model: The model file.
+        out: Folder of the bundle.
+        name: Name in the manifest.
+        version: Version in the manifest.
+        names: Names of the model's columns.
+        definitions: Features of a set, which must include all columns. None: the bundle does not
+            say how its features are defined, and fits no feature set.
+        golden: Number of golden vectors to draw along the model's thresholds.
+        seed: Random seed of the golden vectors.
+        all_rounds: Keep the rounds after the best one of a training that stopped early.
+        missing: Value that the model was trained to take as missing. None: the one in the file, and
+            where it has none, only NaN.
+        limits: Limits of the child process that verifies.
 
-    Raises BundleRefusedError, naming what was found and what to do; `out` is not there then.
+    Raises:
+        BundleRefusedError: naming what was found and what to do; `out` does not exist then.
     """
     if not 0 < golden <= MAX_GOLDEN:
         raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
@@ -102,9 +121,9 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
 
 
 def read_model(path: Path) -> xgb.Booster:
-    """The booster in a model file of any version of XGBoost; the file is not looked through.
+    """Load the model file of any version of XGBoost; the content is not validated.
 
-    Raises BundleRefusedError for what is no model of XGBoost.
+    Raises BundleRefusedError for a file that is no model of XGBoost.
     """
     content = read_plain(path, MAX_BUNDLE_BYTES)
     if said := name_beginning(content):
@@ -120,18 +139,18 @@ def read_model(path: Path) -> xgb.Booster:
 
 
 def checked_model(content: bytes, where: str) -> xgb.Booster:
-    """The booster in a model file as this version of XGBoost saves it.
+    """Validate and load a model file as this version of XGBoost saves it.
 
     Raises BundleRefusedError where no bundle can be made of it; `where` names it.
     """
-    document = Document(content, where)
+    document = ModelDocument(content, where)
     check_accepted(document.facts, where)
     check_trees(document.trees(), document.facts.columns, where)
     return open_model(content, where)
 
 
 def _as_saved_anew(model: Path, limits: Limits) -> bytes:
-    """The bytes of the model as a child process loaded and saved it: whatever it was, it is whole."""
+    """Bytes of the model as a child process loaded and saved it, valid whatever the file was."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "model.ubj"
         save_anew(model, saved, limits)
@@ -139,7 +158,7 @@ def _as_saved_anew(model: Path, limits: Limits) -> bytes:
 
 
 def _contents(booster: xgb.Booster, where: str) -> tuple[ModelFacts, Trees]:
-    document = Document(bytes(booster.save_raw("ubj")), where)
+    document = ModelDocument(bytes(booster.save_raw("ubj")), where)
     return document.facts, document.trees()
 
 
@@ -163,9 +182,9 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
 def _missing(
     booster: xgb.Booster, given: float | None, model: Path
 ) -> tuple[float, tuple[str, ...]]:
-    """The value that stands for a missing one, and what to tell of it.
+    """Value that stands for a missing one, and notes for the model's owner about it.
 
-    A booster does not know it: it was replaced when the training data was read. XGBoost's
+    A booster does not know this value: it was replaced when the training data was read. XGBoost's
     scikit-learn API wrote it beside the booster up to version 1.7.
     """
     own = _missing_of_wrapper(booster)

@@ -58,11 +58,15 @@ def parse_sums(text: bytes, where: str) -> dict[str, str]:
 
 
 def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
-    """Every file of a bundle folder but SHA256SUMS, name → content, checked against the sums.
+    """Read every file of a bundle folder but SHA256SUMS, checked against the sums.
 
-    With them, the SHA-256 of SHA256SUMS itself: it names the bundle to the last bit.
-    Raises BundleRefusedError when the folder holds other files than the sums name, links or
-    folders, too many files or bytes, or a file with another digest.
+    Returns:
+        Contents by name, and the SHA-256 of SHA256SUMS itself, which identifies the bundle to the
+        last bit.
+
+    Raises:
+        BundleRefusedError: where the folder holds other files than the sums name, links or folders,
+            too many files or bytes, or a file with another digest.
     """
     present = _plain_files(folder)
     if SUMS_FILE not in present:
@@ -78,7 +82,7 @@ def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
 
 
 def check_size(sizes: Mapping[str, int], folder: Path) -> None:
-    """Raise BundleRefusedError where files of these sizes in bytes, by name, are too large together."""
+    """Raise BundleRefusedError where the files are too large together; sizes: bytes by name."""
     total = sum(sizes.values())
     if total > MAX_BUNDLE_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])

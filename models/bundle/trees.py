@@ -1,7 +1,7 @@
-"""The trees of a model as columns, and what of them XGBoost would follow without a word.
+"""Trees of a model as arrays, and checks for faults that XGBoost would follow silently.
 
-XGBoost reads a model file in good faith: a child that is its own ancestor makes a prediction run
-for ever, a feature beyond the last reads foreign memory, a leaf that is not a number is added.
+XGBoost trusts a model file: a child that is its own ancestor makes a prediction run for ever, a
+feature beyond the last reads foreign memory, a leaf that is not a number is added.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Trees:
     """The N nodes of all trees, one tree after the other."""
 
     roots: Ints
-    """Where each tree begins, and at the end N."""
+    """First node of each tree, and N at the end."""
     left: Ints
     """Left child, counted from the first node of the first tree; -1 for a leaf."""
     right: Ints
     parent: Ints
-    """-1 for a root."""
+    """Parent, counted like `left`; -1 for a root."""
     feature: Ints
     value: npt.NDArray[np.float32]
     """Threshold of a split (left is below it), margin of a leaf."""
     cover: npt.NDArray[np.float32]
-    """Sum of the Hessian, by which explanations weigh."""
+    """Sum of the Hessian; explanations weigh branches by it."""
     left_if_missing: Bools
 
     @classmethod
     def joined(cls, trees: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Self:
-        """Of the arrays of each tree, by the names that XGBoost gives them."""
+        """Concatenate the arrays of all trees; each tree has them by XGBoost's names."""
         sizes = [len(tree["left_children"]) for tree in trees]
         roots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         shift = np.repeat(roots[:-1], sizes)
@@ -64,16 +64,23 @@ class Trees:
 
     @property
     def is_split(self) -> Bools:
-        """Which nodes have children."""
+        """Mask of the nodes that have children."""
         splits: Bools = self.left != -1
         return splits
 
 
 def check_trees(trees: Trees, columns: int, where: str) -> None:
-    """Refuse trees that cannot be followed, and those that do not end in numbers.
+    """Refuse trees that cannot be followed, or that do not end in finite numbers.
 
-    columns: how many the matrix has. Nodes that no row can come to are not looked at: pruning
-    leaves such behind. Raises BundleRefusedError; `where` names the model.
+    Nodes that no row can reach are not checked: pruning leaves such nodes behind.
+
+    Args:
+        trees: The trees.
+        columns: Number of columns of the matrix.
+        where: Name of the model in messages.
+
+    Raises:
+        BundleRefusedError: naming the first tree and node with a fault.
     """
     reached = _followed(trees, where)
     splits = reached & trees.is_split
@@ -90,7 +97,10 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
 
 
 def _followed(trees: Trees, where: str) -> Bools:
-    """Which nodes a row can come to: from each root down, each node by one way."""
+    """Mask of the nodes that a row can reach from the roots.
+
+    Raises BundleRefusedError for links between nodes that do not form trees.
+    """
     tree_of = np.repeat(np.arange(len(trees.roots) - 1), np.diff(trees.roots))
     reached = np.zeros(len(trees.left), dtype=np.bool_)
     level = trees.roots[:-1]

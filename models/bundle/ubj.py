@@ -1,8 +1,9 @@
-"""Universal Binary JSON as XGBoost writes it, and nothing else.
+"""Strict parser of Universal Binary JSON in the form that XGBoost writes.
 
 Python bounds every step, so no content can read beyond its end, as it could in XGBoost's own
-reader. What this reader takes, that one takes alike: objects are plain, keys and counts have
-64 bits, an array has a count, and one of numbers of one type may have that type.
+reader. Content that this parser accepts has the same meaning for XGBoost: objects are plain, keys
+and counts have 64 bits, every array has a count, and an array of numbers of one type may name the
+type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A bundle proves itself in a process of its own before it is used."""
+"""Verify a bundle in a child process before it is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from models.sandbox.process import DEFAULT_LIMITS, Limits, ask, garbage
 
 
 class Verified(BaseModel):
-    """What a bundle has proven. sums: the SHA-256 of its SHA256SUMS, for `load_bundle`."""
+    """Facts of a bundle that passed verification.
+
+    Attributes:
+        name: The model's name.
+        version: The model's version.
+        features: Features in the order of the model's columns.
+        sums: The SHA-256 of its SHA256SUMS, for `load_bundle`.
+        device: Device on which it was verified.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -34,11 +42,15 @@ def verify(
 ) -> Verified:
     """Have a child process load the bundle at `path` and score its golden vectors.
 
-    expected: the features, in matrix order, that it is to serve; None: any.
-    device: `cpu`; `cuda`: there as well; `auto`: there as well where there is a GPU.
+    Args:
+        path: The bundle's folder.
+        expected: Features that the bundle is to serve, in matrix order; None for any.
+        device: `cpu`; `cuda` verifies on the GPU as well; `auto` does so where there is one.
+        limits: Limits of the child process.
 
-    Raises BundleRefusedError with the reason: that of `load_bundle`, other features, a limit, or
-    how the child ended.
+    Raises:
+        BundleRefusedError: with the reason: an error of `load_bundle`, other features, an exceeded
+            limit, or a crash of the child.
     """
     said = ask("verify", path, device, limits)
     try:
@@ -51,7 +63,7 @@ def verify(
 
 
 def save_anew(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Have a child process load a model file, look through it, and save it as the file `saved`.
+    """Have a child process load a model file, validate it, and save it as the file `saved`.
 
     Raises BundleRefusedError with the reason why no bundle can be made of it.
     """

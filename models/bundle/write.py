@@ -1,4 +1,4 @@
-"""Writing a bundle: all of it, or nothing."""
+"""Write a bundle, completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from models.bundle.manifest import (
     Knots,
     Manifest,
     NamedFeature,
-    Trained,
+    TrainingRecord,
     told,
 )
-from models.bundle.model_file import Document, ModelFacts
+from models.bundle.model_file import ModelDocument, ModelFacts
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import check_trees
 
@@ -56,22 +56,32 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     calibration: Curve | None = None,
     golden: npt.NDArray[np.float32] | None = None,
     missing: float = math.nan,
-    trained: Trained | None = None,
+    trained: TrainingRecord | None = None,
     report: str | None = None,
     created_at: datetime | None = None,
 ) -> Path:
     """Write `booster` as the bundle `folder`, which must not exist yet; returns `folder`.
 
-    features: in the order of the training matrix's columns.
-    calibration: from margin to score; None for the logistic.
-    golden: vectors float32[G, F] whose margins the bundle keeps as proof; by default some along
-    the model's own thresholds.
-    missing: the value that the model was trained to take as missing, as XGBoost's `missing`.
-    report: an HTML page. created_at: now by default.
+    The folder appears completely or not at all: it is filled under a temporary name beside its
+    place, synced, and renamed.
 
-    The folder appears complete or not at all: it is filled beside its place, synced, and renamed.
-    Raises BundleRefusedError when it exists, when model and features do not belong together, and
-    when it would be larger than a bundle may be.
+    Args:
+        folder: Folder of the bundle.
+        booster: The model.
+        name: Name in the manifest.
+        version: Version in the manifest.
+        features: Features in the order of the training matrix's columns.
+        calibration: Curve from margin to score; None for the logistic.
+        golden: Vectors float32[G, F] whose margins the bundle keeps as proof; by default some along
+            the model's own thresholds.
+        missing: Value that the model was trained to take as missing, as XGBoost's `missing`.
+        trained: Origin of the model, for the manifest.
+        report: An HTML page.
+        created_at: Time of creation; now by default.
+
+    Raises:
+        BundleRefusedError: where the folder exists, where model and features do not belong
+            together, and where the bundle would be larger than allowed.
     """
     if folder.exists() or folder.is_symlink():
         raise BundleRefusedError(
@@ -112,8 +122,8 @@ def _model(
     missing: float,
     where: str,
 ) -> tuple[bytes, ModelFacts, Golden]:
-    """The bytes of model.ubj with its features' names in it, what they say, and its proof."""
-    own = Document(bytes(booster.save_raw("ubj")), where).facts
+    """Bytes of model.ubj with the feature names, facts of the model, and its golden vectors."""
+    own = ModelDocument(bytes(booster.save_raw("ubj")), where).facts
     check_accepted(own, where)
     names = tuple(feature.name for feature in features)
     if own.columns != len(names):
@@ -131,7 +141,7 @@ def _model(
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
-    document = Document(content, where)
+    document = ModelDocument(content, where)
     trees = document.trees()
     check_trees(trees, own.columns, where)
     kept = open_model(content, where)
@@ -168,7 +178,7 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder last through a loss of power."""
+    """Make renames within a folder survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""policy.yaml: from score to decision, and the codes that give its reasons."""
+"""Policies (policy.yaml): decisions by score, and the codes of their reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue of reasons: which features speak for which code."""
+"""Catalogue of reasons: assigns each feature to a code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from models.policy.file import ReasonsSpec
 
 _AT = ("reasons", "catalogue")
@@ -18,7 +18,14 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A reason that can be given. features: globs over the names of features."""
+    """A code that can be given as a reason.
+
+    Attributes:
+        name: Name of the code.
+        features: Globs over the names of features.
+        text: Text for its readers.
+        audience: Readers of the text.
+    """
 
     name: str
     features: tuple[str, ...]
@@ -31,19 +38,25 @@ class Code:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coding:
-    """The features of one model by code. code_of: intp[F] into `codes`, in the model's order."""
+    """Codes of the features of one model.
+
+    Attributes:
+        codes: Names of the codes.
+        features: Names of the features, in the model's order.
+        code_of: intp[F], the code of each feature, as a place in `codes`.
+    """
 
     codes: tuple[str, ...]
     features: tuple[str, ...]
     code_of: npt.NDArray[np.intp]
     most: int
-    """Reasons that an event is given at most."""
+    """Largest number of reasons of an event."""
 
 
 class Catalogue:
-    """The codes in their order; a feature belongs to the first that names it."""
+    """The codes in their order; a feature belongs to the first code with a glob that matches it."""
 
-    def __init__(self, spec: ReasonsSpec, document: Document) -> None:
+    def __init__(self, spec: ReasonsSpec, document: YamlDocument) -> None:
         self.most = spec.max
         self.codes = tuple(
             Code(name, tuple(code.features), code.text, code.audience)
@@ -52,9 +65,9 @@ class Catalogue:
         self._document = document
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse what stands for no feature of a feature set with these `names`.
+        """Check the codes against the names of a feature set's features.
 
-        Raises ConfigurationError for a glob that matches none, and for a code whose features all
+        Raises ConfigurationError for a glob that matches no name, and for a code whose features all
         belong to codes before it.
         """
         taken: set[str] = set()

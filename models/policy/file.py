@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MOST = 100
-"""Segments, decisions over all segments, and codes of reasons."""
+"""Largest number of segments, of decisions over all segments, and of reasons and their codes."""
 
 Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,62}[^\s\x00-\x1f])?$")]
 Threshold = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -37,14 +37,14 @@ class CodeSpec(_Part):
 
 
 class ReasonsSpec(_Part):
-    """`reasons`."""
+    """The entry `reasons`."""
 
     max: Annotated[int, Field(ge=1, le=MOST)] = 4
     catalogue: Annotated[dict[Name, CodeSpec], Field(min_length=1, max_length=MOST)]
 
 
 class PolicySpec(_Part):
-    """The file."""
+    """The whole file."""
 
     version: Name
     default: Name = "approve"
@@ -59,5 +59,6 @@ class PolicySpec(_Part):
     @classmethod
     def _version_is_text(cls, given: object) -> object:
         if isinstance(given, int | float):
-            raise ValueError(f"YAML reads {given} as a number; write it in quotes")  # noqa: TRY004  pydantic wants it
+            # pydantic wants a ValueError
+            raise ValueError(f"YAML reads {given} as a number; write it in quotes")  # noqa: TRY004
         return given

@@ -1,4 +1,4 @@
-"""A policy as its file has it, held against itself.
+"""Read a policy file and check it for contradictions.
 
 It belongs to fraud operations, so every refusal names the file, the place and the remedy.
 """
@@ -8,22 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from models.policy.catalogue import Catalogue
 from models.policy.file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of
 
 DEGRADED = ("lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead")
-"""Kinds of flags where a default, or nothing, stands for a value that the event should have, or where
-its own time is not to be believed."""
+"""Kinds of flags that make an event degraded, unless the file names others.
+
+With them, a default or nothing stands for a value that the event should have, or the event's own
+time is not to be trusted.
+"""
 
 REST = "default"
-"""The segment of events that no other segment takes, where the file does not name one."""
+"""Name of the segment of all remaining events, where the file does not name one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The scores from a threshold up to the next band's, and what is decided about them."""
+    """A range of scores, from its threshold up to that of the next band, with one decision."""
 
     decision: str
     threshold: float
@@ -33,8 +36,11 @@ class Band:
 class Segment:
     """A part of the traffic with bands of its own.
 
-    where: the expression that its events fulfil; None for all that no segment before it took.
-    bands: highest threshold first.
+    Attributes:
+        name: Name of the segment.
+        where: Expression that is true of its events; None for all events that no segment before it
+            takes.
+        bands: The bands, highest threshold first.
     """
 
     name: str
@@ -46,10 +52,16 @@ class Segment:
 class Policy:
     """A version of the policy.
 
-    default: the decision about scores below every band. decisions: over all segments, from the
-    least severe, which is the default, to the most. when_degraded: the least that is decided about
-    an event with a flag of `degraded`, which are kinds of flags or whole flags. The last of the
-    segments has no condition.
+    Attributes:
+        version: Name of the version.
+        default: Decision about scores below every band.
+        decisions: Decisions over all segments, from the least severe, which is the default, to the
+            most severe.
+        segments: The segments; the last one has no condition.
+        when_degraded: Least severe decision that a degraded event can get; None for any.
+        degraded: Flags, or kinds of flags, that make an event degraded.
+        catalogue: Catalogue of reasons; None where the policy gives none.
+        document: The file, for the places in messages.
     """
 
     version: str
@@ -59,15 +71,15 @@ class Policy:
     when_degraded: str | None
     degraded: tuple[str, ...]
     catalogue: Catalogue | None
-    document: Document
+    document: YamlDocument
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in the file `path`.
+    """Load the policy in the file `path`.
 
     Raises ConfigurationError, naming file, line, what was found and what to do.
     """
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     file = document.validate(PolicySpec)
     _check_degraded(file, document)
     specs, bands = _segments(file, document)
@@ -94,7 +106,7 @@ def load_policy(path: Path) -> Policy:
     )
 
 
-def _check_degraded(file: PolicySpec, document: Document) -> None:
+def _check_degraded(file: PolicySpec, document: YamlDocument) -> None:
     if file.when_degraded is None and file.degraded is not None:
         raise document.refuse_key(
             ("degraded",), "degraded says nothing without when_degraded; add that, or remove it"
@@ -107,8 +119,8 @@ def _check_degraded(file: PolicySpec, document: Document) -> None:
         )
 
 
-def _segments(file: PolicySpec, document: Document) -> tuple[list[SegmentSpec], list[Bands]]:
-    """The segments, the short form as one, and their bands with their places."""
+def _segments(file: PolicySpec, document: YamlDocument) -> tuple[list[SegmentSpec], list[Bands]]:
+    """The segments and their bands; the short form `bands` becomes one segment."""
     if (file.bands is None) == (file.segments is None):
         found = "neither" if file.bands is None else "both"
         raise document.refuse((), f"give either bands or segments, found {found}")
@@ -133,7 +145,7 @@ def _segments(file: PolicySpec, document: Document) -> tuple[list[SegmentSpec], 
     ]
 
 
-def _check_names(specs: list[SegmentSpec], document: Document) -> None:
+def _check_names(specs: list[SegmentSpec], document: YamlDocument) -> None:
     seen: set[str] = set()
     for i, spec in enumerate(specs):
         at = ("segments", i, "name")
@@ -148,7 +160,7 @@ def _check_names(specs: list[SegmentSpec], document: Document) -> None:
         seen.add(spec.name)
 
 
-def _bands(bands: dict[str, float], default: str, at: Location, document: Document) -> Bands:
+def _bands(bands: dict[str, float], default: str, at: Location, document: YamlDocument) -> Bands:
     """The bands. Refuses equal thresholds and a band called `default`."""
     seen: dict[float, str] = {}
     for decision, threshold in bands.items():

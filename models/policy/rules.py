@@ -1,4 +1,4 @@
-"""A policy compiled against a feature set: decisions over columns."""
+"""Compile a policy against a feature set, and decide about columns of events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from schemas.batch import EventBatch
 
 
 class Decisions(NamedTuple):
-    """codes: int8[N] into the policy's decisions. segments: int8[N] into its segments."""
+    """Decisions about N events.
+
+    Attributes:
+        codes: int8[N], places in the policy's decisions.
+        segments: int8[N], places in the policy's segments.
+    """
 
     codes: npt.NDArray[np.int8]
     segments: npt.NDArray[np.int8]
@@ -37,14 +42,19 @@ class _Bands:
 
 
 class Rules:
-    """What a policy says about events of a feature set.
+    """A policy compiled against a feature set.
 
-    paths: the fields that its conditions read, which decoding must give. features: those that its
-    conditions read.
+    Attributes:
+        policy: The policy.
+        paths: Event fields that its conditions read; decoding must include them.
+        features: Features that its conditions read.
     """
 
     def __init__(self, policy: Policy, feature_set: FeatureSet) -> None:
-        """Raises ConfigurationError, with its place, for all that the feature set does not have."""
+        """Compile the policy.
+
+        Raises ConfigurationError, with the place in the file, for names that the feature set lacks.
+        """
         self.policy = policy
         self._conditions = _conditions(policy, feature_set)
         self._bands = [_bands(segment, policy.decisions) for segment in policy.segments]
@@ -62,11 +72,14 @@ class Rules:
         scores: npt.NDArray[np.float64],
         flags: npt.NDArray[np.uint64],
     ) -> Decisions:
-        """The decisions about N events, each by the bands of the first segment that takes it.
+        """Decide about N events, each by the bands of the first segment that takes it.
 
-        matrix: float32[N, F] of the feature set. scores: float64[N]; one at a threshold belongs to
-        that threshold's band. flags: uint64[N]; a degraded event gets `when_degraded`, unless its
-        score alone decides more severely.
+        Args:
+            batch: The events.
+            matrix: float32[N, F] of the feature set.
+            scores: float64[N]; a score at a threshold belongs to that threshold's band.
+            flags: uint64[N]; a degraded event gets `when_degraded`, unless its score alone leads to
+                a more severe decision.
         """
         segments = np.full(len(batch), len(self._conditions), np.int8)
         # The first that holds is written last.
@@ -92,7 +105,7 @@ class Rules:
 
 
 def _conditions(policy: Policy, feature_set: FeatureSet) -> list[Condition]:
-    """Of all segments but the last."""
+    """Compile the conditions of all segments but the last, which has none."""
     found = []
     for i, segment in enumerate(policy.segments):
         if segment.where is None:
@@ -113,9 +126,9 @@ def _bands(segment: Segment, decisions: Sequence[str]) -> _Bands:
 
 
 def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint64:
-    """The bits of the flags that make an event degraded.
+    """Bit mask of the flags that make an event degraded.
 
-    Raises ConfigurationError for a named one that the feature set does not have.
+    Raises ConfigurationError for a flag that the policy names and the feature set lacks.
     """
     mask = 0
     for i, name in enumerate(policy.degraded):

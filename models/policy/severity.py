@@ -1,8 +1,8 @@
-"""The decisions of a policy over all its segments, from the least severe to the most.
+"""Order of a policy's decisions over all its segments, from the least severe to the most.
 
-A higher band is more severe than a lower one, and every band more than the default. Segments may
-leave it open which of two decisions is the more severe, but may not contradict each other.
-`decisions` in the file closes what they leave open.
+A higher band is more severe than a lower one, and every band is more severe than the default.
+Segments may leave it open which of two decisions is more severe, but may not contradict each
+other. `decisions` in the file settles what they leave open.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from base.suggest import unknown
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from models.policy.file import MOST, PolicySpec
 
 
@@ -29,7 +29,7 @@ class Bands:
 
 
 def decisions_of(
-    file: PolicySpec, segments: Sequence[Bands], document: Document
+    file: PolicySpec, segments: Sequence[Bands], document: YamlDocument
 ) -> tuple[str, ...]:
     """The decisions, least severe first: the default is the first of them.
 
@@ -50,13 +50,13 @@ def decisions_of(
 
 
 class _Lesser:
-    """For each decision, all that the segments so far say are less severe."""
+    """The less severe decisions of each decision, by the segments added so far."""
 
     def __init__(self, default: str) -> None:
         self._default = default
         self.than: dict[str, set[str]] = {default: set()}
 
-    def add(self, segment: Bands, document: Document) -> None:
+    def add(self, segment: Bands, document: YamlDocument) -> None:
         for low, high in pairwise([self._default, *segment.rising()]):
             if high in self.than.get(low, ()):
                 raise document.refuse_key(
@@ -80,7 +80,7 @@ class _Lesser:
 
 
 def _as_listed(
-    file: PolicySpec, listed: list[str], segments: Sequence[Bands], document: Document
+    file: PolicySpec, listed: list[str], segments: Sequence[Bands], document: YamlDocument
 ) -> tuple[str, ...]:
     if listed[0] != file.default:
         raise document.refuse(
@@ -101,7 +101,7 @@ def _as_listed(
     return tuple(listed)
 
 
-def _check_rising(segment: Bands, listed: list[str], document: Document) -> None:
+def _check_rising(segment: Bands, listed: list[str], document: YamlDocument) -> None:
     rising = segment.rising()
     for name in rising:
         if name not in listed:
@@ -115,7 +115,7 @@ def _check_rising(segment: Bands, listed: list[str], document: Document) -> None
             )
 
 
-def _check_degraded(file: PolicySpec, lesser: _Lesser, document: Document) -> None:
+def _check_degraded(file: PolicySpec, lesser: _Lesser, document: YamlDocument) -> None:
     name = file.when_degraded
     if name is None or name == file.default:
         return

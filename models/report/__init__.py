@@ -1,1 +1,1 @@
-"""What the pages that people look at share: how they look, and what they are made of."""
+"""Style, HTML parts and chart canvas shared by the pages that people read."""

@@ -1,4 +1,4 @@
-"""What every chart is drawn on: an SVG to stand within a page. Needs the extra `train`."""
+"""Canvas of every chart: an SVG to embed in a page. Needs the extra `train`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def chart(name: str, width: float, height: float) -> Iterator[tuple[Axes, list[s
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
-    # Every chart has the same groups; their ids are used by nobody, and would stand twice in a page.
+    # Every chart has groups with the same ids. Nothing refers to them, and in a page of several
+    # charts they would be duplicates.
     svg.append(re.sub(r' id="[a-z]+_\d+"', "", text[text.index("<svg") :]))
 
 
@@ -61,7 +62,7 @@ def percent(axes: Axes, which: str) -> None:
 
 
 def day_ticks(axes: Axes, days: npt.NDArray[np.int64]) -> None:
-    """Dates below bars or points at 0, 1, …; days: int64[N] since 1970, as many as fit are named."""
+    """Label bars or points at 0, 1, … with dates, as many as fit; days: int64[N] since 1970."""
     at = np.arange(len(days))[:: 1 + (len(days) - 1) // _TICKS]
     dates: list[Any] = days[at].astype("datetime64[D]").tolist()
     axes.set_xticks(at, [f"{day:%-d %b}" for day in dates])

@@ -1,4 +1,4 @@
-"""What every page is made of: HTML that refers to nothing outside."""
+"""HTML parts of every page; a page refers to nothing outside itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ def tiles(given: Iterable[tuple[str, str, str]]) -> str:
 
 
 def table(titles: Sequence[str], rows: str) -> str:
-    """titles: texts; rows: the HTML of its rows."""
+    """HTML table.
+
+    Args:
+        titles: Texts of the head.
+        rows: HTML of the rows.
+    """
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{rows}</table></div>'
 

@@ -1,4 +1,4 @@
-"""How the page looks."""
+"""Style sheet of the pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ section > p, .pair p { margin: 4px 0 12px; color: var(--grey); max-width: 76ch; 
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 20px; }
 svg { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; font-size: 13.5px; \
+font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--grey); font-weight: 500; vertical-align: bottom; }

@@ -1,1 +1,1 @@
-"""A child process that opens a model, so that no model can harm its parent."""
+"""Child process that opens a model, so that no model can harm its parent process."""

@@ -1,11 +1,12 @@
-"""The process in which a model proves itself: `python -m models.sandbox.child`.
+"""Child process that verifies a model: `python -m models.sandbox.child`.
 
-models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`, a
-model's file and another's; seconds; bytes; the id of the process that asks. It answers with one
-line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`, where it lives to do so.
+models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`,
+a model's file and the file to write; then seconds, bytes and the id of the parent process. It
+answers with one line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`, unless the
+model ends it before.
 
 It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
-XGBoost is imported: with it the start would take a second more.
+XGBoost is imported: with scikit-learn the start would take a second more.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _EXPLAINED = 16
 
 
 def main() -> None:
-    """Bound this process, look at the bundle, answer."""
+    """Bound this process, verify or save the model, and write the answer."""
     task, path, how, seconds, memory, parent = sys.argv[1:]
     # What libraries print goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -73,10 +74,16 @@ def _look(task: str, path: Path, how: str, memory: int) -> dict[str, Any]:
 
 
 def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]:
-    """What is known of the bundle after all that can be looked at held.
+    """Verify all parts of a bundle and return its facts, the fields of `Verified`.
 
-    lift: called before a GPU is used, whose driver reserves more memory than any bound allows.
-    Raises BundleRefusedError.
+    Args:
+        folder: The bundle's folder.
+        device: `cpu`, `cuda` or `auto`.
+        lift: Function that lifts the bound on memory. It is called before a GPU is used, whose
+            driver reserves more memory than any bound allows.
+
+    Raises:
+        BundleRefusedError: with the reason.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -110,7 +117,7 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
 
 
 def save(path: Path, saved: Path) -> dict[str, Any]:
-    """Load a model file, look through it, and save it. Raises BundleRefusedError."""
+    """Load a model file, validate it, and save it. Raises BundleRefusedError."""
     from models.bundle.pack import checked_model, read_model  # noqa: PLC0415
 
     content = bytes(read_model(path).save_raw("ubj"))
@@ -131,7 +138,7 @@ def _prove_on_gpu(bundle: Bundle, device: str) -> str:
 
 
 def _end_with_parent(parent: int) -> None:
-    """With the thread, even, that waits for the answer."""
+    """Have this process killed when the parent's thread that waits for the answer ends."""
     if _LINUX:
         import ctypes  # noqa: PLC0415
 
@@ -142,7 +149,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _bound_time(seconds: float) -> None:
-    """On the clock, in case the parent is gone; and of the CPU."""
+    """Bound the wall-clock time, in case the parent is gone, and the CPU time, in seconds."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
     with contextlib.suppress(ImportError):
@@ -156,7 +163,7 @@ def _bound_time(seconds: float) -> None:
 
 
 def _bound_memory(more: int) -> Any:
-    """Bound the address space to `more` bytes beyond what is in use; returns what lifts it."""
+    """Bound the address space to `more` bytes beyond those in use; returns what lifts the bound."""
     if not _LINUX:
         return lambda: None
     import resource  # noqa: PLC0415
@@ -171,7 +178,7 @@ def _bound_memory(more: int) -> Any:
 
 
 def _yield_to_others() -> None:
-    """A worker that scores beside this goes first: for the CPU, and when memory runs out."""
+    """Let a worker that scores beside this process go first: for CPU, and when memory runs out."""
     if hasattr(os, "nice"):
         os.nice(_NICE)
     if _LINUX:

@@ -1,7 +1,8 @@
-"""A child process that looks at a model, so that no model can harm this one.
+"""Run a child process that verifies a model, so that no model can harm this process.
 
 A damaged model file can end the process that loads it, take all its memory or all its time. The
-child has bounds on all three; however it ends, here it is an answer or a refusal with its reason.
+child has bounds on all three; however it ends, the caller here gets an answer or a refusal with
+its reason.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a verification may take.
+    """Limits of a verification.
 
-    seconds: from the start of the child to its answer. bytes: memory beyond the libraries'.
+    Attributes:
+        seconds: Time from the start of the child to its answer.
+        bytes: Memory beyond that of the libraries.
     """
 
     seconds: float = 60.0
@@ -43,11 +46,16 @@ DEFAULT_LIMITS = Limits()
 
 
 def ask(task: Literal["verify", "save"], path: Path, how: str, limits: Limits) -> Any:
-    """What the child says of the bundle or the model file at `path`.
+    """Run the child on a bundle or a model file, and return its answer.
 
-    how: `verify` it on that device, or `save` it as that file.
+    Args:
+        task: `verify` a bundle, or `save` a model file anew.
+        path: The bundle's folder, or the model file.
+        how: Device to verify on, or file to save to.
+        limits: Limits of the child.
 
-    Raises BundleRefusedError with the reason: the child's own, a limit, or how it ended.
+    Raises:
+        BundleRefusedError: with the reason: the child's own, an exceeded limit, or a crash.
     """
     arguments = [task, str(path), how, repr(limits.seconds), str(limits.bytes), str(os.getpid())]
     ended = _run([*COMMAND, *arguments], limits.seconds)
@@ -65,7 +73,7 @@ def ask(task: Literal["verify", "save"], path: Path, how: str, limits: Limits) -
 
 
 def garbage(path: Path, error: Exception) -> BundleRefusedError:
-    """The refusal of an answer that is none."""
+    """Refusal for an answer that cannot be read."""
     return BundleRefusedError(
         f"{path}: the process that verified it gave an answer that cannot be read ({error}); "
         f"{_AGAIN}"
@@ -77,7 +85,13 @@ _AGAIN = "write the bundle again"
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """status: None where the time was over, else as in `subprocess`."""
+    """A child process that has ended.
+
+    Attributes:
+        status: Exit status as in `subprocess`; None where the time was over.
+        answer: End of its stdout.
+        last_words: End of its stderr.
+    """
 
     status: int | None
     answer: bytes
@@ -114,7 +128,7 @@ def _run(command: Sequence[str], seconds: float) -> _Ended:
 
 
 def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """What comes of both pipes until they close, a bounded part of each.
+    """Read stdout and stderr until they close, and keep a bounded part of the end of each.
 
     Raises TimeoutError.
     """
@@ -138,7 +152,7 @@ def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, byt
 
 
 def _how(ended: _Ended, limits: Limits) -> str:
-    """How a child ended that did not come to its end, and what to do."""
+    """Describe the way a child failed, and say what to do."""
     out_of_time = {-getattr(signal, name, 0) for name in ("SIGALRM", "SIGXCPU")}
     if ended.status is None or ended.status in out_of_time:
         return (

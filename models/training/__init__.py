@@ -1,4 +1,4 @@
-"""Training: a model from a matrix and labels, and what it is worth."""
+"""Train a model on a matrix and labels, and measure its quality."""
 
 from __future__ import annotations
 

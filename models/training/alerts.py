@@ -1,4 +1,4 @@
-"""What a threshold on the score would bring: alerts a day, frauds found, money saved."""
+"""Alerts a day, frauds found and money saved at thresholds on the score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = 3
 
 
 class Range(NamedTuple):
-    """Of days."""
+    """Mean, least and greatest number per day."""
 
     mean: float
     least: int
@@ -25,11 +25,16 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Events whose score is at least the threshold.
+    """Effects of alerting every event whose score is at least the threshold.
 
-    events, cards: alerted a day; a card counts once a day. precision, recall: of events. saved:
-    minor units a day, the amounts of frauds found less the reviews, one for each card and day; None
-    where amounts are not known.
+    Attributes:
+        threshold: The least score that is alerted.
+        events: Alerted events a day.
+        cards: Alerted cards a day; a card counts once a day.
+        precision: Share of frauds among alerted events.
+        recall: Share of alerted events among frauds.
+        saved: Minor units a day: the amounts of alerted frauds less the cost of reviews, one for
+            each card and day; None where amounts are not known.
     """
 
     threshold: float
@@ -41,7 +46,13 @@ class Alerts:
 
 
 def alerts_at(scored: OutOfFold, threshold: float, review_cost: int) -> Alerts:
-    """review_cost: minor units."""
+    """Compute the alerts at a threshold.
+
+    Args:
+        scored: Events of the earlier folds.
+        threshold: The least score that is alerted.
+        review_cost: Minor units for each card and day.
+    """
     alerted = scored.scores >= threshold
     frauds = alerted & (scored.labels == 1)
     days, places = np.unique(scored.days, return_inverse=True)
@@ -61,7 +72,7 @@ def alerts_at(scored: OutOfFold, threshold: float, review_cost: int) -> Alerts:
 
 
 def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
-    """The score from which on so many cards a day are alerted, on average, rounded up.
+    """Threshold, rounded up, at which on average so many cards a day are alerted.
 
     None where there are not so many cards.
     """
@@ -69,7 +80,15 @@ def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
 
 
 def alerts_by_budget(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
-    """One for each number of cards a day that can be reached, highest threshold first."""
+    """Alerts for each budget of cards a day that can be reached, highest threshold first.
+
+    Budgets with the same threshold share one entry.
+
+    Args:
+        scored: Events of the earlier folds.
+        budgets: Cards a day, on average.
+        review_cost: Minor units for each card and day.
+    """
     highest, days = _highest_scores(scored), len(np.unique(scored.days))
     found = (_threshold_at(highest, budget * days) for budget in budgets)
     thresholds = {threshold for threshold in found if threshold is not None}
@@ -98,7 +117,7 @@ def _range(places: npt.NDArray[Any], days: int) -> Range:
 
 
 def _rounded_up(score: float) -> float:
-    """To three digits of what is left to 0 or 1, whichever is nearer; below 1."""
+    """Round up to three digits of the distance to 0 or 1, whichever is nearer; below 1."""
     left = min(score, 1.0 - score)
     digits = _DIGITS - 1 - math.floor(math.log10(left))
     rounded: float = math.ceil(round(score * 10**digits, 6)) / 10**digits

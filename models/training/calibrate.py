@@ -1,4 +1,4 @@
-"""A calibration curve from margins and labels that the model has not been trained on."""
+"""Fit a calibration curve to margins and labels that the model has not been trained on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from models.calibration import Calibration
 
 KNOT_FRAUDS: Final = 5
-"""Frauds that a knot stands for, at least: with fewer it would follow chance, with many the joined
-steps would lie far apart, and what is between them too high."""
+"""Least number of frauds that a knot stands for.
+
+With fewer the curve would follow chance. With many more the joined steps would lie far apart, and
+the curve between them would be too high.
+"""
 _FEW: Final = 100
 _LEAST_STEP = 1e-9
 _LEAST_SLOPE = 0.01
@@ -28,12 +31,19 @@ Floats = npt.NDArray[np.float64]
 def fit_calibration(
     margins: Margins, labels: npt.NDArray[Any], knot_frauds: int = KNOT_FRAUDS
 ) -> Calibration:
-    """A curve that expects as many frauds as there are in labels 0/1 [N] at margins float32[N].
+    """Fit a curve that expects as many frauds as the labels have.
 
-    Of a hundred frauds or more it is their isotonic regression, with few knots: neighbouring steps
-    are joined until each stands for `knot_frauds` and as many others. Of fewer, and where the
-    regression finds no rise, it is straight in log-odds. Raises ValueError unless both classes are
-    there.
+    With a hundred frauds or more it is an isotonic regression with few knots: neighbouring steps
+    are joined until each stands for at least `knot_frauds` frauds and as many other events. With
+    fewer, and where the regression finds no rise, it is straight in log-odds.
+
+    Args:
+        margins: float32[N].
+        labels: 0/1 [N].
+        knot_frauds: Least number of frauds, and of other events, that a knot stands for.
+
+    Raises:
+        ValueError: unless both classes are there.
     """
     frauds = int(np.count_nonzero(labels))
     if not 0 < frauds < len(labels):
@@ -43,7 +53,10 @@ def fit_calibration(
 
 
 def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list[Knot]:
-    """A knot is the mean margin and the share of frauds of joined steps; between them more."""
+    """Knots of the isotonic regression: mean margin and share of frauds of joined steps.
+
+    More knots lie between them.
+    """
     from sklearn.isotonic import isotonic_regression  # noqa: PLC0415  only training needs it
 
     order = np.argsort(margins, kind="stable")
@@ -60,7 +73,10 @@ def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list
 
 
 def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
-    """Log-odds that rise with the margin by one slope (a ridge keeps it from running away): two numbers need few frauds."""
+    """Knots on a straight line of log-odds by margin; two numbers need few frauds.
+
+    A ridge penalty keeps the slope from growing without bound.
+    """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only training needs it
 
     fitted = LogisticRegression().fit(margins.astype(np.float64)[:, None], labels)
@@ -73,11 +89,11 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
 
 
 def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
-    """The curve through the knots, moved in log-odds until it expects this many frauds.
+    """The curve through the knots, shifted in log-odds until it expects this many frauds.
 
-    Straight lines between knots lie above what is curved there, the farther the knots are apart;
-    where margins tell frauds from the others, that takes a move of any size. The search spans
-    all of them: at its ends every event is a fraud, or none.
+    Straight lines between knots lie above a curve there, and the more so the farther the knots are
+    apart; where margins tell frauds from the others, that takes a shift of any size. The search
+    spans all shifts: at its ends every event is a fraud, or none.
     """
     at = [margin for margin, _ in knots]
     odds = np.array([odds for _, odds in knots])
@@ -101,7 +117,7 @@ def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
 
 
 def _moved(at: list[float], odds: Floats) -> Calibration | None:
-    """The curve through knots, without those that float64 cannot tell from the one before.
+    """The curve through knots, without knots that float64 cannot tell from the one before.
 
     None where fewer than two are left: all scores are 1 then.
     """
@@ -116,7 +132,10 @@ def _moved(at: list[float], odds: Floats) -> Calibration | None:
 
 
 def _joined(steps: Floats, least: int) -> Floats:
-    """Rows (events, frauds, sum of margins), each with `least` of either kind; the last as it is."""
+    """Join steps until each has at least `least` frauds and as many others; the last may have less.
+
+    Returns rows (events, frauds, sum of margins).
+    """
     groups = [np.zeros(3)]
     for step in steps:
         events, frauds, _ = groups[-1]
@@ -127,10 +146,10 @@ def _joined(steps: Floats, least: int) -> Floats:
 
 
 def _rising(margins: Floats, odds: Floats) -> list[Knot]:
-    """Knots of which each has higher log-odds than the one before, and some between them.
+    """Knots with rising log-odds, and some more between them.
 
-    A line straight in the score would lie above: few frauds are far apart, and between them scores
-    grow by orders of magnitude. So it bends as log-odds do.
+    A line straight in the score would lie above the curve: frauds are few and far apart, and
+    between them scores grow by orders of magnitude. So the curve is straight in log-odds there.
     """
     knots = [(float(margins[0]), float(odds[0]))]
     for knot in zip(margins.tolist(), odds.tolist(), strict=True):

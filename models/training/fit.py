@@ -1,4 +1,4 @@
-"""A gradient-boosted model from a feature matrix and labels."""
+"""Fit a gradient-boosted model to a feature matrix and labels."""
 
 from __future__ import annotations
 
@@ -33,11 +33,19 @@ def fit(
     params: Mapping[str, Any] | None = None,
     weights: npt.NDArray[np.float32] | None = None,
 ) -> xgb.Booster:
-    """A booster of `rounds` trees on `matrix` float32[N, F] (NaN is missing) and `labels` 0/1 [N].
+    """Fit a booster; equal input, seed and threads give an equal model.
 
-    `params` are XGBoost's and win over DEFAULT_PARAMS. `weights`: float32[N]. Equal input, seed and threads give an equal
-    model. Raises ValueError when shapes differ, a value is infinite, or one of the classes is
-    absent.
+    Args:
+        matrix: float32[N, F]; NaN is missing.
+        labels: 0/1 [N].
+        threads: Number of threads.
+        rounds: Number of trees.
+        seed: Random seed.
+        params: XGBoost's parameters; they win over DEFAULT_PARAMS.
+        weights: float32[N], or None where all are 1.
+
+    Raises:
+        ValueError: where shapes differ, a value is infinite, or one of the classes is absent.
     """
     max_bin = (params or {}).get("max_bin", MAX_BIN)
     data = binned(matrix, labels, threads=threads, max_bin=max_bin, weights=weights)
@@ -52,7 +60,7 @@ def binned(
     max_bin: int = MAX_BIN,
     weights: npt.NDArray[np.float32] | None = None,
 ) -> xgb.QuantileDMatrix:
-    """What `boost` learns from: the matrix, each column cut into at most `max_bin` bins.
+    """Training data for `boost`: the matrix with each column cut into at most `max_bin` bins.
 
     Raises ValueError as `fit` does.
     """
@@ -85,9 +93,15 @@ def boost(
     params: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> xgb.Booster:
-    """A booster of `rounds` rounds, which predicts on the CPU.
+    """Fit a booster that predicts on the CPU.
 
-    params: as for `fit`, with the `max_bin` of `data`. advance: told how many rounds are done.
+    Args:
+        data: The training data.
+        rounds: Number of rounds.
+        seed: Random seed.
+        threads: Number of threads.
+        params: As for `fit`, with the `max_bin` of `data`.
+        advance: Called after each round with the number of rounds done.
     """
     # Its warnings are for those who call XGBoost: our parameters are not theirs to change.
     own = {"seed": seed, "nthread": threads, "verbosity": 0}

@@ -1,4 +1,4 @@
-"""Prequential folds: trained on what was known then, assessed on the days that came after."""
+"""Prequential folds: trained on the labels known at a time, assessed on the days after it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Labels = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days before the delay that a model learns from.
+    """Days that a model learns from; they end one label delay before it goes to work.
 
     Attributes:
-        days: The last so many; None for all that there are.
+        days: Number of the last days to use; None for all days.
         half_life: Days in which the weight of an event halves; None where all weigh alike.
     """
 
@@ -38,7 +38,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Days: trained on, waited for labels, assessed; parts of a day in the first two."""
+    """Lengths in days: of training, of the label delay and of the assessment.
+
+    The first two may have parts of a day.
+    """
 
     train: float = 7
     delay: float = 7
@@ -47,10 +50,14 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """Rows of LabelledEvents, each with its label.
+    """Rows of LabelledEvents to train on and to assess, each with its label.
 
-    train: those whose labels are known when the assessed days begin. assess: without the events of
-    cards known to be compromised. days: int64[N] of the assessed rows, days since 1970.
+    Attributes:
+        train: Rows whose labels are known when the assessed days begin.
+        train_labels: Labels of these rows, 0/1.
+        assess: Rows to assess, without events of cards known to be compromised.
+        labels: Labels of the assessed rows, 0/1.
+        days: int64[N], day of each assessed row, since 1970.
     """
 
     train: Rows
@@ -59,16 +66,21 @@ class Fold:
     labels: Labels
     days: npt.NDArray[np.int64]
     begin: int
-    """When the assessed days begin."""
+    """Begin of the assessed days, in microseconds since 1970 UTC."""
 
 
 def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_by: int) -> Fold:
-    """The fold trained from a time on.
+    """Make the fold that is trained from a time on.
 
-    A card is known to be compromised, and from that day on not assessed, once a label says so of
-    one of its events in the last seven days of training or later: those cards were blocked, and
-    what is assessed is the same however many days are trained on. known_by: labels of assessed
-    events that are known later do not count.
+    A card is known to be compromised once a label marks as fraud one of its events in the last
+    seven days of training or later; from that day on it is not assessed. Such cards were blocked,
+    and the assessed events are the same however many days are trained on.
+
+    Args:
+        events: Events in order of time.
+        train_from: Begin of training, in microseconds since 1970 UTC.
+        lengths: Lengths of the fold in days.
+        known_by: Time after which labels of assessed events no longer count, in microseconds.
     """
     begin = train_from + microseconds(lengths.train) + microseconds(lengths.delay)
     train_until = begin - microseconds(lengths.delay)
@@ -93,17 +105,17 @@ def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_b
 def earlier_folds(
     events: LabelledEvents, begin: int, span: Span, lengths: Lengths, count: int
 ) -> Iterator[Fold]:
-    """The folds before a model that goes to work at a time, latest first.
+    """Yield the folds before the time when a model goes to work, latest first.
 
-    They end no later than the labels that are known then, and hold no other label. Fewer than
-    ``count`` where the events do not reach back so far.
+    They use only labels known at that time, and end early enough for their own labels to be known.
+    There are fewer than ``count`` where the events do not reach back so far.
 
     Args:
-        events: In order of time.
-        begin: When the model goes to work; a midnight.
-        span: What each fold is trained on.
-        lengths: Of the delay and of the assessed days.
-        count: How many at most.
+        events: Events in order of time.
+        begin: Time when the model goes to work; a midnight, in microseconds since 1970 UTC.
+        span: Days that each fold is trained on.
+        lengths: Lengths of the delay and of the assessed days.
+        count: Largest number of folds.
     """
     first = int(events.times[0]) // DAY * DAY if len(events.times) else begin
     end = begin - int(lengths.delay) * DAY
@@ -117,7 +129,7 @@ def earlier_folds(
 
 
 def span_start(span: Span, until: int, first: int) -> int:
-    """When the events of a span that ends at a time begin; `first` for all."""
+    """Begin of the events of a span that ends at a time; `first` for all events."""
     return first if span.days is None else until - microseconds(span.days)
 
 

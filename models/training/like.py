@@ -1,4 +1,4 @@
-"""The way in which a model was trained before."""
+"""Parameters of an earlier training, read from the bundle of its model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from models.bundle import read_manifest
 from models.training.folds import Span
 from models.training.recipes import Params
 
-# Of the machine, of the features or of the rows: not taken over.
+# Parameters of the machine, the features or the rows, which a new training does not take over.
 _NOT_TAKEN = {
     *("rounds", "device", "monotone_constraints"),
     *("days", "half_life", "legitimate_share", "fraud_share"),
 }
-# Of bundles that do not tell: there was no choice before.
+# Days of bundles that do not record them: earlier versions had no choice of days.
 _DAYS = 7
 
 
 class Like(NamedTuple):
-    """Parameters and rounds of a model, the value that it takes as missing (NaN: none), its days."""
+    """Parameters, missing value and span of an earlier training.
+
+    Attributes:
+        chosen: Parameters and number of rounds.
+        missing: Value that the model takes as missing; NaN where there is none.
+        span: Days that the model learned from.
+    """
 
     chosen: tuple[Params, int]
     missing: float
@@ -28,7 +34,10 @@ class Like(NamedTuple):
 
 
 def parameters_of(bundle: Path) -> Like:
-    """Read how a bundle was trained. Raises ConfigurationError where it does not tell."""
+    """Read the parameters that a bundle's model was trained with.
+
+    Raises ConfigurationError where the bundle does not record them.
+    """
     manifest = read_manifest(bundle)
     trained = manifest.trained
     rounds = None if trained is None else trained.params.get("rounds")

@@ -1,4 +1,4 @@
-"""What a ranking by score is worth, and how far scores can be taken for probabilities."""
+"""Quality of a ranking by score, and of scores as probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 TOP_CARDS: Final = 100
-"""Cards that are looked at a day."""
+"""Cards that are reviewed a day."""
 _BINS = 10
 Scores = npt.NDArray[np.floating[Any]]
 
@@ -46,9 +46,9 @@ def card_precision(
 ) -> float:
     """Share of frauds among the `top` cards of each day, mean of days; all arrays [N].
 
-    As in the Fraud Detection Handbook: a card has the highest score of its events that day, it is
-    a hit if one of its events that day is a fraud, and a hit is out of the game from the next day
-    on. Of equal scores the card with the smaller number goes first. NaN without events.
+    It is defined as in the Fraud Detection Handbook. A card has the highest score of its events
+    that day. It is a hit if one of its events that day is a fraud, and a hit is excluded from the
+    next day on. Of equal scores the card with the smaller number goes first. NaN without events.
     """
     found: list[npt.NDArray[Any]] = []
     shares = []
@@ -73,9 +73,9 @@ def brier_score(labels: npt.NDArray[Any], scores: Scores) -> float:
 
 
 def calibration_error(labels: npt.NDArray[Any], scores: Scores, bins: int = _BINS) -> float:
-    """Expected calibration error: in bins of equal width, how far scores are from what happened.
+    """Expected calibration error, in bins of equal width.
 
-    |mean score - share of frauds|, weighted by the events of each bin.
+    It is |mean score - share of frauds| of each bin, weighted by the events of the bin.
     """
     places = np.minimum((scores * bins).astype(np.intp), bins - 1)
     gaps = np.bincount(places, scores - labels, bins)
@@ -83,8 +83,14 @@ def calibration_error(labels: npt.NDArray[Any], scores: Scores, bins: int = _BIN
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
-    """What scores are worth on some days."""
+class Metrics:
+    """Metrics of scores on some days.
+
+    Attributes:
+        roc_auc: Area under the ROC curve.
+        average_precision: Area under the precision-recall curve, as steps.
+        card_precision_100: Card precision of the first 100 cards of each day.
+    """
 
     roc_auc: float
     average_precision: float
@@ -97,7 +103,7 @@ class Worth:
         scores: Scores,
         cards: npt.NDArray[Any],
         days: npt.NDArray[Any],
-    ) -> Worth:
+    ) -> Metrics:
         return cls(
             roc_auc(labels, scores),
             average_precision(labels, scores),
@@ -105,7 +111,7 @@ class Worth:
         )
 
     @classmethod
-    def mean(cls, worths: Sequence[Worth]) -> Worth:
+    def mean(cls, worths: Sequence[Metrics]) -> Metrics:
         return cls(
             float(np.mean([worth.roc_auc for worth in worths])),
             float(np.mean([worth.average_precision for worth in worths])),

@@ -1,4 +1,4 @@
-"""Days that a model may learn from, and the earlier folds that choose among them."""
+"""Plan a training: the days that a model may learn from, and the earlier folds that choose them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.training.stray import Apart, find_apart, refuse_far
 from models.training.table import TrainingTable
 
 SPANS: Final = (7, 30, 90)
-"""Days, beside all of them."""
+"""Numbers of days to choose from, besides all days."""
 _HALF_LIFE: Final = 30
 _ASSESS_DAYS: Final = 7
 _MOST_ROWS: Final = 20_000_000
@@ -21,15 +21,15 @@ _MOST_ROWS: Final = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Trained on one of `spans`, which end at `train_until`, chosen by `folds` earlier folds.
+    """Plan of a training on one of `spans`, all ending at `train_until`; `folds` folds choose it.
 
     Attributes:
-        begin: When the model goes to work; labels known later are not learned from. A midnight.
+        begin: Time when the model goes to work, a midnight; labels known later are not used.
         first: The first day of the table. Both in microseconds since 1970 UTC.
-        spans: Those that the earlier folds choose from, shortest first.
-        delay: Days until labels are known.
-        assess: Days of each fold.
-        folds: How many there are.
+        spans: Spans that the earlier folds choose from, shortest first.
+        delay: Label delay in days.
+        assess: Number of assessed days of each fold.
+        folds: Number of earlier folds.
         apart: The first or last few rows of the table, where they may be wrong.
     """
 
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def lengths(self) -> Lengths:
-        """Of the shortest span."""
+        """Lengths of the shortest span, in days."""
         return self.lengths_of(self.spans[0])
 
     def lengths_of(self, span: Span) -> Lengths:
@@ -59,14 +59,14 @@ class Plan:
 
     @property
     def reads_from(self) -> int:
-        """The earliest event that is needed."""
+        """Time of the earliest event that is needed, in microseconds since 1970 UTC."""
         back = microseconds(self.folds * self.assess + self.delay)
         starts = (span_start(span, self.train_until - back, self.first) for span in self.spans)
         return max(self.first, min(starts))
 
     @property
     def reads_until(self) -> int:
-        """Where the last assessed day ends."""
+        """End of the last assessed day, in microseconds since 1970 UTC."""
         return self.begin - int(self.delay) * DAY
 
 
@@ -80,19 +80,19 @@ def make_plan(
     folds: int = 4,
     span: Span | None = None,
 ) -> Plan:
-    """The plan that is asked for.
+    """Make the plan for a table and the options that were given.
 
     Args:
-        table: What there is to learn from.
+        table: The training table.
         since: The first day to train on; None leaves the span to the earlier folds.
         last: The last day; by default the last one whose labels are all known.
-        delay: Days until labels are known; by default the longest of the table.
-        assess: Days of each fold; by default seven, or fewer where the table is short.
-        folds: Earlier folds; those that the table does not reach back for are left out.
-        span: No choice: that of a model trained before.
+        delay: Label delay in days; by default the longest of the table.
+        assess: Assessed days of each fold; by default seven, or fewer where the table is short.
+        folds: Number of earlier folds; folds before the begin of the table are left out.
+        span: Span of a model trained before; no other is tried then.
 
     Raises:
-        ConfigurationError: where the days are not there, or none of the folds is.
+        ConfigurationError: where the table lacks the days, or has no fold.
     """
     if not len(table):
         raise ConfigurationError(f"--features: {table.path} holds no events")
@@ -130,9 +130,13 @@ def make_plan(
 
 
 def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tuple[Span, ...]:
-    """Those that all folds reach back for, and all days where these are more.
+    """Spans that fit into the table for all folds, and all days where these are more.
 
-    room: days before the delay of the earliest fold.
+    Args:
+        table: The training table.
+        shortest: The shortest span.
+        room: Days before the delay of the earliest fold.
+        until: End of the training days, in microseconds since 1970 UTC.
     """
     if shortest.days is None:
         return (shortest,)
@@ -151,7 +155,11 @@ def _rows(table: TrainingTable, span: Span, until: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """What was asked of a table: the parts of a message that refuses it."""
+    """Options that were given for a table, for the message that refuses them.
+
+    Times are in microseconds since 1970 UTC, `delay` and `assess` in days; None for options that
+    were not given.
+    """
 
     table: TrainingTable
     first: int
@@ -163,7 +171,7 @@ class Asked:
     assess: int | None
 
     def require_days(self) -> None:
-        """Raises ConfigurationError where days that were asked for are not in the table."""
+        """Raise ConfigurationError where days that were asked for are not in the table."""
         since = self.first if self.since is None else _midnight(self.since)
         if not self.first <= since < self.until <= self.end:
             given = " and ".join(
@@ -178,7 +186,7 @@ class Asked:
             )
 
     def refuse(self, span: Span, room: float, assess: int) -> None:
-        """Raise ConfigurationError, with options that would work."""
+        """Raise ConfigurationError with options that would work."""
         train = assess / 2 if span.days is None else span.days
         fits = int(room / 1.5 if span.days is None else room - span.days)
         total = ceil(train + self.delay + assess)
@@ -195,13 +203,13 @@ class Asked:
         remedies.append(f"build a table that reaches back {ceil(train + assess - room)} days more")
         raise ConfigurationError(
             f"--features: a fold before {_day(self.until)} needs {total} days ({train:g} to train "
-            f"on, {self.delay:g} until labels are known, {assess} to assess), and {self.table.path} "
-            f"has {max(0.0, there):.3g} days before it, from {_day(self.first)} on; "
-            + ", or ".join(remedies)
+            f"on, {self.delay:g} until labels are known, {assess} to assess), and "
+            f"{self.table.path} has {max(0.0, there):.3g} days before it, from "
+            f"{_day(self.first)} on; " + ", or ".join(remedies)
         )
 
     def _shorter_delay(self, train: float, assess: int) -> str | None:
-        """A delay by which nine labels of ten are known, and that leaves days enough; or None."""
+        """A delay that covers nine of ten labels and leaves enough days, or None."""
         usual = _whole_days(self.table.usual_delay())
         if usual >= self.delay or self.last is not None:
             return None
@@ -210,7 +218,7 @@ class Asked:
 
 
 def delay_words(days: float) -> str:
-    """As --delay takes it: `7d`, `90m`."""
+    """Format a delay like the option --delay: `7d`, `90m`."""
     for unit, length in (("d", DAY), ("h", DAY // 24), ("m", DAY // 1440)):
         if microseconds(days) % length == 0:
             return f"{microseconds(days) // length}{unit}"
@@ -218,7 +226,7 @@ def delay_words(days: float) -> str:
 
 
 def _whole_days(delay: int) -> float:
-    """Days of microseconds, rounded up above one: training days begin at midnight then."""
+    """Convert microseconds to days, rounded up above one: training days begin at midnight then."""
     return -(-delay // DAY) if delay > DAY else delay / DAY
 
 

@@ -1,4 +1,4 @@
-"""Parameter spaces of the search: for few frauds, and for many."""
+"""Parameter spaces of the search: one for few frauds and one for many."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 Params = Mapping[str, Any]
 
 MANY_FRAUDS: Final = 2_000
-"""Frauds to learn from, from which on trees are deep."""
+"""Least number of frauds in the training rows for deep trees."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """How trees are grown and what is searched.
+    """Parameters of tree growth, fixed and searched.
 
     Attributes:
-        fixed: Parameters that all have.
-        start: What is tried first.
-        space: What others are drawn from.
-        looks: Rounds times learning rate: up to the last the trees grow, at each they are looked
-            at.
+        fixed: Parameters that all trials share.
+        start: Parameters of the first trial.
+        space: Values that other trials draw from, by parameter.
+        looks: Numbers of rounds times the learning rate. Trials are assessed at each, and grow
+            trees up to the last.
     """
 
     fixed: Params
@@ -57,8 +57,8 @@ FEW: Final = Recipe(
     },
     looks=(5.0, 7.5, 10.0, 12.5),
 )
-# Of thousands of frauds chance is less and there is more to learn: deep trees, one after the other,
-# and more of them.
+# With thousands of frauds chance matters less and there is more to learn: deep trees, one after the
+# other, and more of them.
 DEEP: Final = Recipe(
     fixed={"max_bin": 1024, "num_parallel_tree": 1},
     start={
@@ -84,7 +84,10 @@ DEEP: Final = Recipe(
 
 
 def candidates(recipe: Recipe, count: int, seed: int) -> list[Params]:
-    """Its start, and others drawn from its space, no two alike; the same from the same seed."""
+    """The recipe's start, and distinct parameters drawn from its space.
+
+    Equal seeds give equal parameters.
+    """
     random = np.random.default_rng(seed)
     found: list[Params] = [recipe.start]
     most = int(np.prod([len(values) for values in recipe.space.values()]))

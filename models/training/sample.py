@@ -12,9 +12,9 @@ from models.training.folds import DAY, Labels, Rows, Span
 from models.training.table import LabelledEvents
 
 SEARCH_ROWS: Final = 100_000
-"""Rows of each fold that parameters are tried on, at most."""
+"""Largest number of rows of each fold that the search uses."""
 FIT_ROWS: Final = 500_000
-"""Rows that the model and those of the earlier folds are fitted on, at most."""
+"""Largest number of rows that the model and those of the earlier folds are fitted on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,10 +22,10 @@ class Sample:
     """Rows to fit a model on, in order of time.
 
     Attributes:
-        rows: intp[N] of LabelledEvents.
+        rows: intp[N], rows of LabelledEvents.
         labels: 0/1 [N].
         weights: float32[N], or None where all are 1.
-        shares: Of the legitimate events and of the frauds, which share was taken.
+        shares: Sampled share of the legitimate events, and of the frauds.
     """
 
     rows: Rows
@@ -37,10 +37,11 @@ class Sample:
 def sample(
     events: LabelledEvents, rows: Rows, labels: Labels, span: Span, most: int, seed: int
 ) -> Sample:
-    """All rows, or as many as `most`, each weighing as much as those that it stands for.
+    """Take all rows, or a weighted sample of at most `most`.
 
-    Frauds are kept, unless they alone are more than half of `most`. The same rows and seed give
-    the same sample. A half-life of the span counts back from the last row.
+    A sampled row weighs as much as the rows that it stands for. Frauds are kept, unless they alone
+    are more than half of `most`. The same rows and seed give the same sample. A half-life of the
+    span counts back from the last row.
     """
     frauds = int(np.count_nonzero(labels))
     kept = min(frauds, max(most // 2, most - (len(labels) - frauds)))

@@ -1,4 +1,4 @@
-"""Events that were scored by models which had not seen them."""
+"""Events of the earlier folds, scored by models that were not trained on them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from models.training.table import LabelledEvents
 class OutOfFold:
     """N assessed events of the earlier folds in order of time, each scored by its fold's model.
 
-    scores: float64[N], calibrated. days: since 1970. amounts: int64[N] minor units, or None.
-    calibration_error, brier: of scores that the curve of the other folds gives.
+    Attributes:
+        labels: int8[N], 0/1.
+        scores: float64[N], calibrated.
+        cards: int32[N], a number for each card.
+        days: int64[N], days since 1970.
+        amounts: int64[N], minor units; None where they are not known.
+        calibration_error: Error of each fold's scores by the curve of the other folds.
+        brier: Brier score of the same scores.
     """
 
     labels: npt.NDArray[np.int8]
@@ -33,14 +39,20 @@ class OutOfFold:
 
     @property
     def expected(self) -> float:
-        """Frauds that the scores expect."""
+        """Number of frauds that the scores expect: their sum."""
         return float(self.scores.sum())
 
 
 def calibrated(
     events: LabelledEvents, folds: Sequence[Fold], margins: Sequence[npt.NDArray[np.float32]]
 ) -> tuple[Calibration, OutOfFold]:
-    """The curve of all folds, and their events with its scores; margins: of each fold."""
+    """Fit a curve to all folds, and score their events with it.
+
+    Args:
+        events: Events that the folds are rows of.
+        folds: The folds.
+        margins: Margins of each fold's assessed events.
+    """
     labels = [fold.labels for fold in folds]
     curve = fit_calibration(np.concatenate(margins), np.concatenate(labels))
     others = _by_the_others(margins, labels)
@@ -61,7 +73,7 @@ def calibrated(
 def _by_the_others(
     margins: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.int8]]
 ) -> npt.NDArray[np.float64]:
-    """Scores of each fold by the curve of the others; of one fold alone, by its own."""
+    """Scores of each fold by the curve of the other folds; a single fold uses its own curve."""
     found = []
     for place, of_fold in enumerate(margins):
         used = [other for other in range(len(margins)) if other != place] or [place]

@@ -1,4 +1,4 @@
-"""A small seeded search: which parameters, and how many rounds, on earlier prequential folds."""
+"""Small seeded search for parameters and numbers of rounds, on earlier prequential folds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xgboost as xgb
 
 from models.training.fit import MAX_BIN, binned, boost
 from models.training.folds import Fold
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.recipes import Params
 from models.training.sample import Sample
 from models.training.table import LabelledEvents
@@ -23,35 +23,36 @@ Margins = npt.NDArray[np.float32]
 Advance = Callable[[int, int], None]
 Step = Callable[[], None]
 
-# What is chance in them is alike (of two models, over four of the Handbook's weeks before August:
-# standard deviations .0016 and .0012), but among good parameters average precision differs ten times
-# as much, and rises with rounds in which fewer cards are found: as a plain sum it decides alone.
+# By chance, average precision and card precision vary alike (two models, over four of the
+# Handbook's weeks before August: standard deviations .0016 and .0012). But among good parameters
+# average precision varies ten times as much, and it rises with rounds while card precision falls:
+# in a plain sum it would decide alone.
 _CARDS_WEIGH: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A fold, and those of its training rows that models are fitted on."""
+    """A fold, and the sample of its training rows that models are fitted on."""
 
     fold: Fold
     sample: Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """Parameters and rounds, and what they are worth on each fold."""
+class Trial:
+    """Parameters and number of rounds, with their metrics on each fold."""
 
     params: Params
     rounds: int
-    folds: tuple[Worth, ...]
+    folds: tuple[Metrics, ...]
 
     @property
-    def worth(self) -> Worth:
-        return Worth.mean(self.folds)
+    def worth(self) -> Metrics:
+        return Metrics.mean(self.folds)
 
     @property
     def merit(self) -> float:
-        """The more the better."""
+        """Objective of the search; higher is better."""
         worth = self.worth
         return worth.average_precision + _CARDS_WEIGH * worth.card_precision_100
 
@@ -66,24 +67,29 @@ def search(  # noqa: PLR0913  the parts of a search
     seed: int,
     workers: int,
     advance: Step = lambda: None,
-) -> list[Tried]:
-    """All `tries` with the `fixed` parameters, each at several numbers of rounds; best first.
+) -> list[Trial]:
+    """Try all `tries` with the `fixed` parameters, each at several numbers of rounds.
 
     Args:
-        events: Those that the parts are rows of.
+        events: Events that the parts are rows of.
         parts: Folds, each with the rows that its models are fitted on.
         tries: Parameters, which win over `fixed`.
-        fixed: What all have.
+        fixed: Parameters that all trials share.
         looks: Numbers of rounds, times the learning rate.
-        seed: Of the models.
-        workers: Fits at a time, each on one thread; those of one fold share their data by turns.
+        seed: Random seed of the models.
+        workers: Number of parallel fits, each on one thread; fits of one fold take turns with its
+            data.
         advance: Called after each fit, by any thread.
+
+    Returns:
+        The trials, best first.
     """
-    # XGBoost's own threads are slow on cores that do something else, so each fit has one; with
-    # fewer folds than cores a fold's tries are dealt out, and binned once for each of them.
+    # XGBoost's own threads are slow on cores that do something else, so each fit has one thread.
+    # With fewer folds than cores, the tries of a fold are divided among several workers, and each
+    # worker bins the fold's data once.
     hands = min(len(tries), -(-workers // len(parts)))
 
-    def assess(part: Part, hand: int) -> list[list[Worth]]:
+    def assess(part: Part, hand: int) -> list[list[Metrics]]:
         data = _data(events, part, {**fixed, **tries[hand]})
         found = []
         for params in tries[hand::hands]:
@@ -98,7 +104,7 @@ def search(  # noqa: PLR0913  the parts of a search
         found = list(pool.map(assess, *zip(*tasks, strict=True)))
     by_part = [found[place * hands : (place + 1) * hands] for place in range(len(parts))]
     tried = [
-        Tried(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
+        Trial(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
         for place, params in enumerate(tries)
         for look, rounds in enumerate(rounds_of(params, looks))
     ]
@@ -114,7 +120,7 @@ def out_of_fold(
     seed: int,
     workers: int,
 ) -> list[Margins]:
-    """For each fold the margins of its assessed events, by a model of the fold's own."""
+    """Margins of each fold's assessed events, by a model of the fold's own."""
     threads = max(1, workers // len(parts))
 
     def margins(part: Part) -> Margins:
@@ -127,7 +133,7 @@ def out_of_fold(
 
 
 def margins_of(booster: xgb.Booster, matrix: npt.NDArray[np.float32], rounds: int = 0) -> Margins:
-    """float32[N] of a matrix float32[N, F], by the first `rounds`; 0 is all."""
+    """Margins float32[N] of a matrix float32[N, F], by the first `rounds` rounds; 0 for all."""
     margins: Margins = booster.inplace_predict(
         matrix, predict_type="margin", iteration_range=(0, rounds)
     )
@@ -144,13 +150,13 @@ def _data(events: LabelledEvents, part: Part, params: Params) -> xgb.QuantileDMa
     )
 
 
-def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Worth:
+def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Metrics:
     margins = margins_of(booster, events.matrix[fold.assess], rounds)
-    return Worth.of(fold.labels, margins, events.cards[fold.assess], fold.days)
+    return Metrics.of(fold.labels, margins, events.cards[fold.assess], fold.days)
 
 
 def rounds_of(params: Params, looks: Sequence[float]) -> list[int]:
-    """Numbers of rounds of some parameters at which they are looked at."""
+    """Numbers of rounds at which a trial with some parameters is assessed."""
     return [max(1, round(look / params["learning_rate"])) for look in looks]
 
 

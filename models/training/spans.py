@@ -1,4 +1,4 @@
-"""Choice of the days to learn from, by earlier folds that assess the same events."""
+"""Choose the days to learn from, by earlier folds that assess the same events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.training.table import LabelledEvents
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A span with its recipe: what the first part of the search chooses from."""
+    """A span with its recipe; the first part of the search chooses one."""
 
     span: Span
     recipe: Recipe
@@ -24,7 +24,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class TriedSpan:
-    """The best average precision, and the best merit, that a span had on the earlier folds."""
+    """A span with its best average precision and its best merit on the earlier folds."""
 
     span: Span
     average_precision: float
@@ -32,10 +32,10 @@ class TriedSpan:
 
 
 def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
-    """For each span its folds, latest first; those of all spans assess the same events.
+    """Folds of each span, latest first; the folds of all spans assess the same events.
 
-    Folds that hold no frauds, or nothing else, are left out, and so are spans whose folds would be
-    fewer than those of longer ones.
+    Folds without frauds, or without other events, are left out. So are spans that would have fewer
+    folds than others.
     """
     found = {
         span: list(earlier_folds(events, plan.begin, span, plan.lengths_of(span), plan.folds))
@@ -61,7 +61,7 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
 
 
 def ways(folds: Mapping[Span, Sequence[Fold]]) -> list[Way]:
-    """Each span with its recipe: deep trees where all its folds have many frauds to learn from."""
+    """Each span with its recipe: deep trees where all its folds have many frauds to train on."""
     frauds = {
         span: min(int(fold.train_labels.sum()) for fold in of_span)
         for span, of_span in folds.items()
@@ -72,7 +72,7 @@ def ways(folds: Mapping[Span, Sequence[Fold]]) -> list[Way]:
 def parts_of(
     events: LabelledEvents, folds: Sequence[Fold], span: Span, most: int, seed: int
 ) -> list[Part]:
-    """The folds, each with at most so many rows to fit models on."""
+    """The folds, each with a sample of at most `most` rows to fit models on."""
     return [
         Part(fold, sample(events, fold.train, fold.train_labels, span, most, seed))
         for fold in folds

@@ -1,4 +1,4 @@
-"""Few rows of a table that lie apart from all others, such as one of 2042."""
+"""Find a few rows of a table far from all others in time, such as one of 2042."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LONG_AGO = 30
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """The first or last few rows of a table, further from the others than these lie from each other.
+    """The first or last few rows of a table, farther from the others than these from each other.
 
     Attributes:
-        found: Names them and the nearest other.
-        remedy: What to do.
-        after: True for the last ones.
-        days: From them to the nearest other.
-        usual: The largest gap between days that hold others, at least one day.
+        found: Words that name the rows and the nearest other row.
+        remedy: Words that say what to do.
+        after: True for the last rows.
+        days: Days from them to the nearest other row.
+        usual: Largest gap between days with other rows, in days; at least one.
     """
 
     found: str
@@ -46,7 +46,7 @@ class Apart:
 
 
 def find_apart(table: TrainingTable) -> tuple[Apart, ...]:
-    """The rows that lie apart before and after the others: at most three each, or one in a thousand."""
+    """Find rows far before or after all others: at each end at most three, or one in a thousand."""
     times = np.sort(table.times)
     most = max(_FEW, int(len(times) * _SHARE))
     if len(times) <= 2 * most:
@@ -62,11 +62,12 @@ def find_apart(table: TrainingTable) -> tuple[Apart, ...]:
 def refuse_far(apart: Iterable[Apart]) -> None:
     """Refuse rows that lie far after the others, or more than 30 days before them.
 
-    The last rows decide which days are the last, and --until says otherwise. The first only make
-    days seem to be there; those of a trial before the first day of business are as they should be.
+    The last rows decide which days are the last, unless --until names another day. The first rows
+    only extend the table by empty days; rows of a trial before the first day of business are
+    legitimate.
 
     Raises:
-        ConfigurationError: names them, and what to do.
+        ConfigurationError: naming the rows and what to do.
     """
     for one in apart:
         if one.is_far and (one.after or one.days > _LONG_AGO):
@@ -76,7 +77,14 @@ def refuse_far(apart: Iterable[Apart]) -> None:
 def _apart(
     table: TrainingTable, times: npt.NDArray[np.int64], usual: int, *, after: bool
 ) -> Iterator[Apart]:
-    """Find the rows behind a gap, far ones first. times: those of one end, from the outermost."""
+    """Yield the rows behind a gap, if any; a far gap goes first.
+
+    Args:
+        table: The training table.
+        times: int64, times of the rows at one end, from the outermost.
+        usual: Largest gap between days with other rows, in days.
+        after: True for the end of the table.
+    """
     gaps = np.abs(np.diff(times // DAY))
     for several in (_SEVERAL, 1):
         places = np.flatnonzero(gaps > several * usual)
@@ -97,8 +105,8 @@ def _named(
         else f"before the others, the first at {end}"
     )
     return Apart(
-        f"{rows} of the {len(table):,} rows of {table.path} {'lies' if one else 'lie'} far {where}; "
-        f"the nearest other is of {nearest}",
+        f"{rows} of the {len(table):,} rows of {table.path} {'lies' if one else 'lie'} far "
+        f"{where}; the nearest other is of {nearest}",
         f"correct or remove {'it' if one else 'them'}"
         + (f", or give --until {nearest[:10]} or an earlier day" if after else ""),
         after,

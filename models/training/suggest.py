@@ -13,9 +13,9 @@ from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.scored import OutOfFold
 
 SURE: Final = 0.9
-"""Share of frauds from which on events are declined."""
+"""Least share of frauds among events that are declined."""
 WORTH_A_LOOK: Final = 0.1
-"""Share of frauds from which on events are reviewed where amounts are not known."""
+"""Least share of frauds among events that are reviewed, where amounts are not known."""
 _LEAST_FRAUDS: Final = 10
 _BUDGETS: Final = 48
 _CODES: Final = 8
@@ -44,11 +44,12 @@ reasons:
 def suggest_bands(
     scored: OutOfFold, review_cost: int, most: float | None = None
 ) -> dict[str, float]:
-    """Thresholds by decision, highest first; none where no threshold is better than approving all.
+    """Suggest thresholds by decision, highest first; none where approving all is best.
 
-    `review` begins where most is saved: amounts of the frauds that are alerted, less the reviews.
-    `decline` begins above it, where nine of ten events are frauds and most is saved. Where amounts
-    are not known, `review` begins at the lowest score where a tenth of the events are frauds.
+    `review` begins at the threshold that saves most: amounts of the frauds that are alerted, less
+    the cost of reviews. `decline` begins above it, at the threshold that saves most where nine of
+    ten events are frauds. Where amounts are not known, `review` begins at the lowest score where a
+    tenth of the events are frauds.
 
     Args:
         scored: Events of the earlier folds.
@@ -76,7 +77,9 @@ def policy_text(
     features: Sequence[str],
     money: tuple[int, int] = (0, 2),
 ) -> str:
-    """A policy.yaml of these bands, each with what it would bring, and a catalogue of reasons.
+    """Text of a policy.yaml with these bands and a catalogue of reasons.
+
+    Comments say what each band would bring.
 
     Args:
         scored: Events of the earlier folds.
@@ -92,7 +95,7 @@ def policy_text(
 
 
 def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
-    """Cards a day, from one card in all days up, by equal factors."""
+    """Budgets of cards a day, from one card in all days up, by equal factors."""
     days = len(np.unique(scored.days))
     pairs = len(np.unique(np.stack([scored.days, scored.cards]), axis=1)[0])
     every = pairs / days
@@ -101,7 +104,10 @@ def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
 
 
 def _is_better_than_none(scored: OutOfFold, option: Alerts) -> bool:
-    """Not by chance alone: enough frauds, and money saved without the largest of them too."""
+    """True where the gain is not by chance alone.
+
+    There are enough frauds, and money is saved without the largest of them too.
+    """
     found = (scored.scores >= option.threshold) & (scored.labels == 1)
     if found.sum() < _LEAST_FRAUDS:
         return False
@@ -112,9 +118,9 @@ def _is_better_than_none(scored: OutOfFold, option: Alerts) -> bool:
 
 
 def _best(options: Sequence[Alerts]) -> Alerts:
-    """The one that saves most; of several the highest threshold.
+    """The alerts that save most; of several the highest threshold.
 
-    Where amounts are not known, the lowest threshold.
+    Where amounts are not known, those with the lowest threshold.
     """
     if options[0].saved is None:
         return min(options, key=lambda option: option.threshold)
@@ -132,7 +138,10 @@ def _line(decision: str, alerts: Alerts, scale: int) -> str:
 
 
 def _codes(features: Sequence[str]) -> list[str]:
-    """A code for each of the first features, and one for the rest, which is never without any."""
+    """Lines of a code for each of the first features, and of one for the rest.
+
+    The rest is never empty.
+    """
     named = features[: min(_CODES, len(features) - 1)]
     own = [
         f"    R{place:02}: {{features: [{json.dumps(glob.escape(name))}], "

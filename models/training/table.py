@@ -1,4 +1,4 @@
-"""A training table as ``fraud-worker features build`` writes it, read for a span of time."""
+"""Training table as ``fraud-worker features build`` writes it, read for a span of time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
-from schemas.files.values import to_column
+from schemas.files.value_conversion import to_column
 
 Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
 
 METADATA: Final = b"fraud_worker"
 UNKNOWN: Final = np.int8(-1)
-"""The label of an event of which nobody has said what it is."""
+"""Label of an event that is neither known to be a fraud nor known to be none."""
 _NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -33,9 +33,14 @@ _NEVER: Final = np.iinfo(np.int64).max
 class LabelledEvents:
     """N events of a table in order of time; all times in microseconds since 1970 UTC.
 
-    matrix: float32[N, F]. cards: int32[N], a number for each. labels: 1 fraud, 0 none, UNKNOWN.
-    label_times: when the label was known. amounts: int64[N] minor units, None where there are none.
-    unlabelled_legit: who is not labelled counts as no fraud; otherwise it is left out.
+    Attributes:
+        matrix: float32[N, F].
+        times: int64[N], event times.
+        cards: int32[N], a number for each card.
+        labels: int8[N]: 1 fraud, 0 none, UNKNOWN.
+        label_times: int64[N], times when the labels were known.
+        amounts: int64[N], minor units; None where they are not known.
+        unlabelled_legit: True: events without a label count as no fraud. False: they are left out.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -47,7 +52,7 @@ class LabelledEvents:
     unlabelled_legit: bool
 
     def labels_known(self, at: int) -> Labels:
-        """int8[N], what the labels known at a time say; UNKNOWN for what has to be left out."""
+        """Labels as known at a time, int8[N]; UNKNOWN for events to leave out."""
         nothing = np.int8(0) if self.unlabelled_legit else UNKNOWN
         known = (self.label_times <= at) & (self.labels != UNKNOWN)
         return np.where(known, self.labels, nothing)
@@ -59,12 +64,17 @@ class LabelledEvents:
 
 
 class TrainingTable:
-    """Who, when and which label of all rows; features are read for a span of time alone."""
+    """Times, cards and labels of all rows; features are read only for a span of time."""
 
     def __init__(self, path: Path, card: str | None = None) -> None:
-        """card: the column that tells cards apart; by default that of the first entity.
+        """Read the table, except its features.
 
-        Raises ConfigurationError for a file that is no such table.
+        Args:
+            path: The file.
+            card: Column that identifies the card; by default that of the first entity.
+
+        Raises:
+            ConfigurationError: for a file that is no such table.
         """
         self.path = path
         described = _described(path)
@@ -88,11 +98,11 @@ class TrainingTable:
         return len(self.times)
 
     def longest_delay(self) -> int:
-        """Microseconds from an event to its label, at most; 0 where nothing is labelled."""
+        """Longest delay from an event to its label, in microseconds; 0 without any label."""
         return max(0, int(self._delays().max(initial=0)))
 
     def usual_delay(self) -> int:
-        """Likewise, within which nine of ten labels are known."""
+        """Delay within which nine of ten labels are known, in microseconds."""
         delays = self._delays()
         return max(0, int(np.quantile(delays, 0.9, method="higher"))) if len(delays) else 0
 
@@ -146,7 +156,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _card(path: Path, columns: Mapping[str, Any], asked: str | None) -> str:
-    """The column that tells cards apart; where there are no entities, each event has its own."""
+    """Column that identifies the card; without entities it is the event's id."""
     entities: list[str] = [*columns["entities"].values()]
     if asked is None:
         return str([*entities, columns["id"]][0])
@@ -174,7 +184,10 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 
 def _matrix(path: Path, names: list[str], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """float32[N, F] of some rows, which rise; only the parts of the file that hold them are read."""
+    """Features float32[N, F] of some rows, in ascending order.
+
+    Only the parts of the file that hold these rows are read.
+    """
     matrix = np.empty((len(rows), len(names)), np.float32)
     first = 0
     with pq.ParquetFile(path) as file:

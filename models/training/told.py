@@ -1,4 +1,4 @@
-"""Lines for people about a training: days and rows that were used, and what to mind."""
+"""Sentences about a training: days and rows that were used, and warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MISS: Final = 0.1
 
 
 def learned_from(training: Training) -> list[str]:
-    """The days and rows that the model was fitted on, and what the days were chosen from."""
+    """Sentences on the days and rows that the model was fitted on, and on the spans tried."""
     trained = training.trained
     used = (
         f"Trained on {trained.since:%Y-%m-%d} to {trained.until:%Y-%m-%d} ({training.span}): "
@@ -31,7 +31,7 @@ def learned_from(training: Training) -> list[str]:
 
 
 def warnings_of(training: Training, bands: Mapping[str, float]) -> list[str]:
-    """Sentences on what does not hold: rows of the table, the calibration, or any band."""
+    """Warnings about rows of the table, about the calibration, and about a policy without bands."""
     scored = training.out_of_fold
     lines = [f"Warning: {one}" for one in training.plan.apart if one.is_far]
     frauds = int(scored.labels.sum())

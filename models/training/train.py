@@ -1,4 +1,4 @@
-"""Training: chosen on earlier folds, calibrated on them, fitted on the days that they chose."""
+"""Train a model: earlier folds choose days and parameters, calibrate, and assess; then fit it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import xgboost as xgb
 
 from base.errors import ConfigurationError
 from models.backend.cuda import require_cuda
-from models.bundle import Trained
+from models.bundle import TrainingRecord
 from models.bundle.golden import nan_for
 from models.calibration import Calibration
 from models.training.fit import DEFAULT_PARAMS, Device, fit
 from models.training.folds import Fold, Span
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.plan import Plan
 from models.training.recipes import FEW, Params, candidates
 from models.training.sample import FIT_ROWS, SEARCH_ROWS, Sample, sample
 from models.training.scored import OutOfFold, calibrated
-from models.training.search import Tried, out_of_fold, search, steps
+from models.training.search import Trial, out_of_fold, search, steps
 from models.training.spans import TriedSpan, Way, folds_by_span, parts_of, ways
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 
@@ -33,22 +33,23 @@ Advance = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """How to train.
+class TrainingOptions:
+    """Options of a training.
 
     Attributes:
-        seed: Of the samples, the search and the models.
-        tries: Parameter sets to search through.
-        forest: Trees that each round grows side by side, each of a sample of its own; None for
-            those of the recipe.
-        params: What all have.
-        chosen: No search: these parameters and rounds, on the plan's first span.
-        missing: A feature of this value is missing, as one that is NaN.
+        seed: Random seed of the samples, the search and the models.
+        tries: Number of parameter sets to search through.
+        forest: Trees that each round grows side by side, each on a sample of its own; None for the
+            recipe's number.
+        params: Parameters that all trials share.
+        chosen: Parameters and rounds to use without a search, on the plan's first span; None to
+            search.
+        missing: Value of a feature that stands for a missing one, besides NaN.
         monotone: +1 or -1 by feature.
-        device: Where trees are grown.
-        threads: Of the last fit; in the search so many fits at a time.
-        search_rows: Rows of each fold that parameters are tried on, at most.
-        fit_rows: Rows that the model and those of the folds are fitted on, at most.
+        device: Device on which trees are grown.
+        threads: Threads of the last fit; in the search the number of parallel fits.
+        search_rows: Largest number of rows of each fold that the search uses.
+        fit_rows: Largest number of rows that the model and those of the folds are fitted on.
     """
 
     seed: int = 0
@@ -65,29 +66,29 @@ class Wishes:
 
     @property
     def workers(self) -> int:
-        """Fits at a time."""
+        """Number of parallel fits."""
         return 1 if self.device == "cuda" else self.threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A model and how it came about.
+    """A model and its training.
 
     Attributes:
-        plan: What was asked for.
+        plan: The plan that was followed.
         span: The days that were chosen.
-        spans: What they were chosen from, in the order of the plan; empty where none was.
+        spans: Spans that were tried, in the order of the plan; empty where there was no choice.
         booster: The model.
-        gains: By feature, what its splits took from the loss.
-        begins: When the assessed days of each fold of `chosen` begin.
-        calibration: Of its margins.
-        chosen: Its parameters and rounds.
-        tried: Best first; one that was given, alone.
+        gains: Reduction of the loss by the splits on each feature, by name.
+        begins: Begin of the assessed days of each fold of `chosen`, in microseconds since 1970 UTC.
+        calibration: Calibration of the model's margins.
+        chosen: Parameters and rounds of the model.
+        tried: Trials, best first; only the given one where there was no search.
         out_of_fold: Assessed events of the earlier folds.
-        sample: The rows that it was fitted on.
-        available: How many rows its days have.
-        trained: For its manifest.
-        missing: As it was wished.
+        sample: Rows that the model was fitted on.
+        available: Number of labelled rows of its days.
+        trained: Record for the manifest.
+        missing: Value that stands for a missing one, as in the options.
     """
 
     plan: Plan
@@ -97,27 +98,35 @@ class Training:
     gains: Mapping[str, float]
     begins: Sequence[int]
     calibration: Calibration
-    chosen: Tried
-    tried: Sequence[Tried]
+    chosen: Trial
+    tried: Sequence[Trial]
     out_of_fold: OutOfFold
     sample: Sample
     available: int
-    trained: Trained
+    trained: TrainingRecord
     missing: float
 
 
 def train(
     table: TrainingTable,
     plan: Plan,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     *,
     unlabelled_legit: bool = False,
     advance: Advance = lambda _what, _done, _of: None,
 ) -> Training:
-    """advance: told what is done, how much of it, of how much.
+    """Train a model.
 
-    Raises ConfigurationError where the days hold too little to learn from, and where there is no
-    GPU to train on: XGBoost would take the CPU, with a warning.
+    Args:
+        table: The training table.
+        plan: The plan.
+        wishes: The options.
+        unlabelled_legit: Events without a label count as no fraud; otherwise they are left out.
+        advance: Called with the name of a step, the parts of it that are done, and their total.
+
+    Raises:
+        ConfigurationError: where the days hold too little to learn from, and where there is no GPU
+            to train on: XGBoost would take the CPU, with a warning.
     """
     if wishes.device == "cuda":
         require_cuda()
@@ -163,10 +172,10 @@ def _choose_way(
     events: LabelledEvents,
     folds: Mapping[Span, Sequence[Fold]],
     fixed: Params,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     advance: Advance,
 ) -> tuple[Way, list[TriedSpan]]:
-    """The span whose recipe's first parameters do best on the earlier folds."""
+    """Choose the span whose recipe's first parameters do best on the earlier folds."""
     offered = ways(folds)
     if wishes.chosen is not None or len(offered) == 1:
         return offered[0], []
@@ -177,7 +186,7 @@ def _choose_way(
     fits = sum(len(parts[way.span]) for way in offered)
     step = steps(lambda done, of: advance("spans", done, of), fits)
 
-    def first(way: Way) -> Tried:
+    def first(way: Way) -> Trial:
         return search(
             events,
             parts[way.span],
@@ -197,7 +206,7 @@ def _choose_way(
     ]
 
 
-def _tries(way: Way, wishes: Wishes, count: int) -> list[Params]:
+def _tries(way: Way, wishes: TrainingOptions, count: int) -> list[Params]:
     own = {} if wishes.forest is None else {"num_parallel_tree": wishes.forest}
     return [
         {**way.recipe.fixed, **own, **drawn, **wishes.params}
@@ -206,7 +215,7 @@ def _tries(way: Way, wishes: Wishes, count: int) -> list[Params]:
 
 
 def _fitted(
-    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: Wishes
+    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: TrainingOptions
 ) -> xgb.Booster:
     return fit(
         events.matrix[fitted.rows],
@@ -227,8 +236,8 @@ def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
     }
 
 
-def _fixed(table: TrainingTable, wishes: Wishes) -> dict[str, Any]:
-    """The parameters that are not searched for."""
+def _fixed(table: TrainingTable, wishes: TrainingOptions) -> dict[str, Any]:
+    """Parameters that are not searched for."""
     names = [feature.name for feature in table.features]
     unknown = sorted(wishes.monotone.keys() - set(names))
     if unknown:
@@ -253,11 +262,11 @@ def _tried(
     folds: Sequence[Fold],
     way: Way,
     fixed: Params,
-    wishes: Wishes,
+    wishes: TrainingOptions,
     advance: Advance,
-) -> list[Tried]:
+) -> list[Trial]:
     if wishes.chosen is not None:
-        return [Tried(*wishes.chosen, folds=())]
+        return [Trial(*wishes.chosen, folds=())]
     tries = _tries(way, wishes, wishes.tries)
     return search(
         events,
@@ -274,7 +283,10 @@ def _tried(
 def _training_rows(
     events: LabelledEvents, plan: Plan, span: Span
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int8]]:
-    """All rows of the training period whose labels are known when the model goes to work."""
+    """All rows of the training days whose labels are known when the model goes to work.
+
+    Their labels are returned with them.
+    """
     known = events.labels_known(plan.begin)
     rows = events.between(plan.train_from(span), plan.train_until)
     rows = rows[known[rows] != UNKNOWN]
@@ -282,27 +294,27 @@ def _training_rows(
     if not 0 < labels.sum() < len(labels):
         raise ConfigurationError(
             f"--features: {int(labels.sum())} of {len(labels):,} labelled events of {span} "
-            "are frauds; a model needs both kinds: train on more days. Where only frauds are labelled, "
-            "give --unlabelled legit"
+            "are frauds; a model needs both kinds: train on more days. Where only frauds are "
+            "labelled, give --unlabelled legit"
         )
     return rows, labels
 
 
 def _with_worth(
-    chosen: Tried,
+    chosen: Trial,
     events: LabelledEvents,
     folds: Sequence[Fold],
     margins: Sequence[npt.NDArray[np.float32]],
-) -> Tried:
+) -> Trial:
     worths = [
-        Worth.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
+        Metrics.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
         for fold, of_fold in zip(folds, margins, strict=True)
     ]
-    return Tried(chosen.params, chosen.rounds, tuple(worths))
+    return Trial(chosen.params, chosen.rounds, tuple(worths))
 
 
 def _learned_from(span: Span, fitted: Sample) -> dict[str, Any]:
-    """What of a manifest's parameters is none of XGBoost's; `like` takes the span."""
+    """Entries of the manifest's parameters that are not XGBoost's; `like` reads the span."""
     return {
         "days": span.days,
         "half_life": span.half_life,
@@ -316,9 +328,9 @@ def _trained(
     times: npt.NDArray[np.int64],
     labels: npt.NDArray[np.int8],
     params: dict[str, Any],
-    wishes: Wishes,
-) -> Trained:
-    return Trained(
+    wishes: TrainingOptions,
+) -> TrainingRecord:
+    return TrainingRecord(
         rows=len(labels),
         frauds=int(labels.sum()),
         since=_moment(times[0]),

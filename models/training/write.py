@@ -1,4 +1,4 @@
-"""A training as files: the bundle with its report, and a suggested policy beside it."""
+"""Write a training to files: the bundle with its report, and a suggested policy beside it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from models.training.train import Training
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to write. name, version: None for the feature set's and the last day of training.
+    """Files to write, and options of the policy.
 
-    alerts: cards a day that can be reviewed; None for as many as pay. review_cost: in the currency
-    of the amounts, which have `scale` decimal digits.
+    Attributes:
+        out: Folder of the bundle.
+        name: Name of the bundle; None for the feature set's.
+        version: Version of the bundle; None for the last day of training.
+        alerts: Cards a day that can be reviewed; None for as many as pay.
+        review_cost: Cost of a review, in the currency of the amounts.
+        scale: Decimal digits of the amounts.
     """
 
     out: Path
@@ -34,16 +39,16 @@ class Wanted:
         return self.out.with_name(f"{self.out.name}.policy.yaml")
 
     def require_free(self) -> None:
-        """Raises ConfigurationError where there is something already: nothing is overwritten."""
+        """Raise ConfigurationError where a file or folder is in the way: none is overwritten."""
         for path in (self.out, self.policy):
             if path.exists() or path.is_symlink():
                 raise ConfigurationError(f"--out: {path} exists already; write to another place")
 
 
 def write_training(training: Training, table: TrainingTable, wanted: Wanted) -> dict[str, float]:
-    """Write both; the bands of the policy, by decision.
+    """Write the bundle and the policy; returns the policy's bands, by decision.
 
-    Raises ConfigurationError, BundleRefusedError where that cannot be.
+    Raises ConfigurationError or BundleRefusedError where that is not possible.
     """
     wanted.require_free()
     name = wanted.name or table.feature_set

@@ -1,10 +1,10 @@
-"""TreeSHAP from tables: what XGBoost's `pred_contribs` gives, several times as fast.
+"""Table-based TreeSHAP: the values of XGBoost's `pred_contribs`, several times as fast.
 
-XGBoost computes the Shapley values of every leaf for every row anew. But a leaf knows a row only
-by the outcomes of the splits above it: a few bits. So trees are cut into *pieces*, subtrees that
-with the splits above them have few splits; for each combination of their outcomes the values of
-all their leaves are added up once, when the model is loaded. A row is explained by looking up one
-line of each piece.
+XGBoost computes the Shapley values of every leaf for every row anew. But the value of a leaf for a
+row depends only on the outcomes of the splits above it: a few bits. So trees are cut into *pieces*:
+subtrees that, with the splits above them, have few splits. For each combination of outcomes the
+values of all leaves of a piece are added up once, when the model is loaded. To explain a row is to
+look up one line of each piece.
 """
 
 from __future__ import annotations

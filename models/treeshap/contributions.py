@@ -1,4 +1,4 @@
-"""Rows to contributions, by the table."""
+"""Compute the contributions of rows by table look-ups."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models.treeshap.pieces import Pieces, cut
 _DEEPEST = 12
 _MOST_TREES = 5_000
 _FEWEST_SPLITS = 7
-"""Of the largest piece; a piece of so many takes 128 lines."""
+"""Least bound on the splits of a piece; a piece of so many takes 128 lines."""
 _MOST_NUMBERS = 2**25
-"""Of the table: 128 MiB."""
+"""Largest size of the table: 128 MiB."""
 _AT_ONCE = 2**18
 """Numbers that are looked up at a time: few enough to stay in a processor's cache."""
 _FEWEST_ROWS = 8
-"""Explained at a time, however many numbers a row takes."""
+"""Rows explained at a time at least, however many numbers a row takes."""
 
 
 class TreeShap:
@@ -45,7 +45,10 @@ class TreeShap:
         self._place_items(pieces)
 
     def _place_splits(self, trees: Trees, pieces: Pieces) -> None:
-        """Which splits decide a piece's state. Where it has no more, one that nothing passes."""
+        """Store the splits that decide the states of pieces, and the split of each bit.
+
+        A bit that a piece does not use gets a last split, which no row passes to the left.
+        """
         splits = np.unique(pieces.split_of[pieces.split_of != -1])
         self._feature = trees.feature[splits]
         self._threshold = trees.value[splits][:, None]
@@ -54,7 +57,7 @@ class TreeShap:
         self._split_of_bit = np.where(pieces.split_of == -1, len(splits), found).T.copy()
 
     def _place_items(self, pieces: Pieces) -> None:
-        """Where the numbers of the first feature stand in the table, then those of the second."""
+        """Store the places of the table's numbers, grouped by feature."""
         self._width = pieces.features.shape[1]
         of_piece, place = np.nonzero(pieces.features != -1)
         order = np.argsort(pieces.features[of_piece, place], kind="stable")
@@ -66,7 +69,7 @@ class TreeShap:
         self._features_with_items, self._starts = np.unique(features, return_index=True)
 
     def __call__(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """float64[N, F] of float32[N, F]; a row's are the same bits in any company."""
+        """Contributions float64[N, F] of rows float32[N, F]; a row's are bit-equal in any batch."""
         found = np.empty((len(matrix), self._columns))
         for start in range(0, len(matrix), self._rows):
             rows = matrix[start : start + self._rows]
@@ -74,21 +77,21 @@ class TreeShap:
         return found
 
     def _explain(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """float64[F, n] of float32[n, F]."""
+        """Contributions float64[F, n] of rows float32[n, F]."""
         at = self._width * self._states(np.ascontiguousarray(rows.T)).astype(np.int64)
         # `take` along the first axis copies whole rows; indexing by an array takes twice as long.
         places = at.take(self._piece_of_item, axis=0)
         places += self._place_of_item
         items = self._table.take(places)
         found = np.zeros((self._columns, len(rows)))
-        # Unlike `sum`, it adds up a row in the same order in any company.
+        # Unlike `sum`, `reduceat` adds up a row in the same order in any batch.
         found[self._features_with_items] = np.add.reduceat(
             items, self._starts, axis=0, dtype=np.float64
         )
         return found
 
     def _states(self, columns: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-        """int16[P, n], the state of each piece, of float32[F, n]."""
+        """States of the pieces, int16[P, n], for columns float32[F, n]."""
         left = np.zeros((len(self._feature) + 1, columns.shape[1]), np.int16)
         goes = columns.take(self._feature, axis=0) < self._threshold
         missing = np.isnan(columns)

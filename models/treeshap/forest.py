@@ -1,4 +1,4 @@
-"""The trees of a booster, and every node's way down from its root."""
+"""Trees of a booster, and the path from the root to each node."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ import numpy as np
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.trees import Bools, Ints, Trees
 
 
 def trees_of(booster: xgb.Booster) -> Trees:
-    """Those of a booster of regression trees that split by thresholds; ValueError for others."""
-    # Its own bytes: in Python, so that a thread that serves meanwhile has its turn.
+    """Trees of a booster of regression trees that split by thresholds; ValueError for others."""
+    # Parsed in Python, so that a thread that serves meanwhile gets its turn.
     content = bytes(booster.save_raw(raw_format="ubj"))
     try:
-        return Document(content, "the booster").trees()
+        return ModelDocument(content, "the booster").trees()
     except BundleRefusedError as error:
         raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ways:
-    """The way to each node. D is the most splits on any, and at least 1.
+class NodePaths:
+    """Paths from the roots to all N nodes. D is the largest number of splits on a path, at least 1.
 
-    levels: the nodes by depth. depth: int64[N], -1 where no way leads. above: int64[N, D], the
-    splits above a node from the root down, -1 behind the last. went_left: bool[N, D].
+    Attributes:
+        levels: The nodes by depth.
+        depth: int64[N], splits above each node; -1 for a node that no path reaches.
+        above: int64[N, D], splits above each node, from the root down; -1 after the last.
+        went_left: bool[N, D], True where the path goes left at that split.
     """
 
     levels: list[Ints]
@@ -36,8 +39,8 @@ class Ways:
     went_left: Bools
 
 
-def ways(trees: Trees, most: int) -> Ways | None:
-    """The way to every node; None where one has more than ``most`` splits."""
+def ways(trees: Trees, most: int) -> NodePaths | None:
+    """Paths to all nodes; None where a path has more than ``most`` splits."""
     levels = _levels(trees, most)
     if levels is None:
         return None
@@ -56,7 +59,7 @@ def ways(trees: Trees, most: int) -> Ways | None:
             above[below, at] = splits
             went_left[below] = went_left[splits]
             went_left[below, at] = left
-    return Ways(levels, depth, above, went_left)
+    return NodePaths(levels, depth, above, went_left)
 
 
 def _levels(trees: Trees, most: int) -> list[Ints] | None:

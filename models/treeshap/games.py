@@ -1,12 +1,12 @@
-"""The Shapley values of a leaf's margin, for all outcomes of the splits above it.
+"""Shapley values of a leaf's margin, for all outcomes of the splits above it.
 
-A leaf is a game of the features above it. The player i brings o_i, 1 where the row passes all
-splits on that feature and else 0, and in its absence z_i, the share of the training weight that
-passes them; the leaf's margin v is multiplied by what each brings. Between all absent (t = 0) and
-all present (t = 1) the game goes as v * prod(z_i + t (o_i - z_i)); the Shapley value of i is the
-integral over t of what i adds: v (o_i - z_i) * prod of the others (Owen, Multilinear Extensions of
-Games, 1972). That is a polynomial in t, which the quadrature of Gauss and Legendre integrates
-without an error.
+A leaf is a game; its players are the features above it. The player i brings o_i, 1 where the row
+passes all splits on that feature and else 0. In its absence it brings z_i, the share of the
+training weight that passes these splits. The leaf's margin v is multiplied by what each player
+brings. Between all absent (t = 0) and all present (t = 1) the value of the game is
+v * prod(z_i + t (o_i - z_i)); the Shapley value of i is the integral over t of what i adds:
+v (o_i - z_i) * prod of the others (Owen, Multilinear Extensions of Games, 1972). That is a
+polynomial in t, which Gauss-Legendre quadrature integrates without an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle.trees import Bools, Ints, Trees
-from models.treeshap.forest import Ways
+from models.treeshap.forest import NodePaths
 from models.treeshap.pieces import Pieces
 
 Floats = npt.NDArray[np.float64]
@@ -25,8 +25,8 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 2**17
 
 
-def table(trees: Trees, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
-    """float32[lines, W]: what a piece adds to the contribution of each of its features, by state."""
+def table(trees: Trees, way: NodePaths, pieces: Pieces) -> npt.NDArray[np.float32]:
+    """The table, float32[lines, W]: contributions of a piece to each of its features, by state."""
     found = np.zeros((pieces.lines, pieces.features.shape[1]), np.float32)
     shares, first = _shares(trees, way, pieces)
     for leaves, states in _blocks(pieces, way.above.shape[1]):
@@ -41,10 +41,14 @@ def table(trees: Trees, way: Ways, pieces: Pieces) -> npt.NDArray[np.float32]:
     return found
 
 
-def _shares(trees: Trees, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
-    """float64[L, D], z of each player, and int64[L, D], by split above a leaf: whose it is.
+def _shares(trees: Trees, way: NodePaths, pieces: Pieces) -> tuple[Floats, Ints]:
+    """Share z of each player, and the player of each split above a leaf.
 
-    A player is the first split on its feature; where there is no split, or it is another's, z is 1.
+    A player is the first split on its feature. Where there is no split, or the split belongs to an
+    earlier player, z is 1.
+
+    Returns:
+        z, float64[L, D], and the place of the player, int64[L, D], -1 where there is no split.
     """
     above = way.above[pieces.leaves]
     width = above.shape[1]
@@ -64,7 +68,7 @@ def _shares(trees: Trees, way: Ways, pieces: Pieces) -> tuple[Floats, Ints]:
 
 
 def _blocks(pieces: Pieces, width: int) -> Iterator[tuple[Ints, Ints]]:
-    """Leaves whose pieces have as many states, a few at a time, and these states."""
+    """Yield a few leaves at a time, of pieces with equally many states, and these states."""
     bits = pieces.bits[pieces.piece_of]
     for count in np.unique(bits).tolist():
         leaves, states = np.flatnonzero(bits == count), np.arange(2**count)
@@ -73,8 +77,8 @@ def _blocks(pieces: Pieces, width: int) -> Iterator[tuple[Ints, Ints]]:
             yield leaves[start : start + size], states
 
 
-def _passed(way: Ways, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) -> Bools:
-    """bool[D, l, S]: o of each player; True where there is none."""
+def _passed(way: NodePaths, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) -> Bools:
+    """Outcomes o of the players, bool[D, l, S]; True where there is no player."""
     width = first.shape[1]
     passed = np.ones((width, len(leaves), len(states)), np.bool_)
     went_left = way.went_left[pieces.leaves[leaves]]
@@ -87,9 +91,11 @@ def _passed(way: Ways, pieces: Pieces, leaves: Ints, states: Ints, first: Ints) 
 
 
 def _values(passed: Bools, shares: Floats) -> Floats:
-    """float64[D, l, S]: the Shapley values of each player, for a margin of 1.
+    """Shapley values of the players for a margin of 1, float64[D, l, S].
 
-    passed: o, bool[D, l, S]; shares: z, float64[D, l, 1].
+    Args:
+        passed: Outcomes o, bool[D, l, S].
+        shares: Shares z, float64[D, l, 1].
     """
     brings = passed - shares
     total = np.zeros(passed.shape)

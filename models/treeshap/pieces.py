@@ -1,4 +1,4 @@
-"""Trees cut into pieces: subtrees that, with the splits above them, have few splits."""
+"""Cut trees into pieces: subtrees that, with the splits above them, have few splits."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.bundle.trees import Ints, Trees
-from models.treeshap.forest import Ways
+from models.treeshap.forest import NodePaths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """P pieces of at most B splits, those above it included; W is the most features of any.
+    """P pieces of at most B splits, those above it included; W is the most features of a piece.
 
-    A piece's *state* is a number: bit b says whether a row goes left at the piece's split b.
+    A piece's *state* is a number: bit b is 1 where a row goes left at the piece's split b. The
+    table of contributions has one line for each state of each piece.
 
-    bits: int64[P], how many splits. split_of: int64[P, B], the node of each bit, -1 where there is
-    none. features: int64[P, W], -1 behind the last. starts: int64[P], where the lines of a piece
-    begin in the table, one for each state, and lines: how many there are.
-    leaves: int64[L], all leaves, and piece_of: int64[L], theirs. bit_of: int64[L, D], the bit of
-    each split above a leaf. place_of: int64[L, D], where its feature stands in the piece's.
+    Attributes:
+        bits: int64[P], number of splits of each piece.
+        split_of: int64[P, B], node of each bit; -1 where there is none.
+        features: int64[P, W], features of each piece; -1 after the last.
+        starts: int64[P], first line of each piece in the table.
+        lines: Number of lines in the table.
+        leaves: int64[L], all leaves.
+        piece_of: int64[L], piece of each leaf.
+        bit_of: int64[L, D], bit of each split above a leaf.
+        place_of: int64[L, D], place of that split's feature in the piece's `features`.
     """
 
     bits: Ints
@@ -34,8 +40,11 @@ class Pieces:
     place_of: Ints
 
 
-def cut(trees: Trees, way: Ways, most: int) -> Pieces:
-    """The largest pieces of at most ``most`` splits, which is at least the depth of the trees."""
+def cut(trees: Trees, way: NodePaths, most: int) -> Pieces:
+    """Cut trees into the largest pieces of at most ``most`` splits.
+
+    ``most`` is at least the depth of the trees.
+    """
     piece, tops = _assigned(trees, way, most)
     rank = _ranks(trees, piece)
     splits = np.flatnonzero((piece != -1) & (trees.left != -1))
@@ -66,8 +75,8 @@ def cut(trees: Trees, way: Ways, most: int) -> Pieces:
     )
 
 
-def _assigned(trees: Trees, way: Ways, most: int) -> tuple[Ints, Ints]:
-    """int64[N], the piece of each node, -1 where it is in none; and the top node of each piece."""
+def _assigned(trees: Trees, way: NodePaths, most: int) -> tuple[Ints, Ints]:
+    """Piece of each node, int64[N], -1 for none; and the top node of each piece."""
     inside = np.zeros(len(trees.left), np.int64)
     for level in reversed(way.levels):
         splits = level[trees.left[level] != -1]
@@ -87,7 +96,7 @@ def _assigned(trees: Trees, way: Ways, most: int) -> tuple[Ints, Ints]:
 
 
 def _ranks(trees: Trees, piece: Ints) -> Ints:
-    """int64[N]: which of its piece's splits a split is."""
+    """Rank of each split among the splits of its piece, int64[N]."""
     splits = np.flatnonzero((piece != -1) & (trees.left != -1))
     ordered = splits[np.argsort(piece[splits], kind="stable")]
     first = np.searchsorted(piece[ordered], piece[ordered])
@@ -97,7 +106,7 @@ def _ranks(trees: Trees, piece: Ints) -> Ints:
 
 
 def _features(trees: Trees, split_of: Ints) -> Ints:
-    """int64[P, W]: the different features of each piece's splits, rising."""
+    """Distinct features of each piece's splits, int64[P, W], in ascending order."""
     last = np.iinfo(np.int64).max
     used = np.sort(np.where(split_of == -1, last, trees.feature[split_of]), axis=1)
     used[:, 1:][used[:, 1:] == used[:, :-1]] = last

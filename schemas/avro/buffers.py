@@ -1,4 +1,4 @@
-"""What the executors fill: a slot for each path in use, and a fault for each row that failed."""
+"""Buffers that the executors fill: a slot for each path in use, a fault for each failed row."""
 
 from __future__ import annotations
 
@@ -28,12 +28,21 @@ _DTYPES: Final[Mapping[Kind, type[np.generic]]] = {
 class Sheet:
     """Slots of a micro-batch of N bodies.
 
-    faults: by row, what stopped it. Numbers are kept as they are met; a string as its place in the
-    buffer, an enum as the index of the reader's symbol, both made into Arrow arrays at the end.
+    Numbers are stored as they are decoded. A string is stored as its position in the buffer, an
+    enum as the index of the reader's symbol; both become Arrow arrays at the end.
+
+    Attributes:
+        faults: Fault of each failed row, by row.
     """
 
     def __init__(self, targets: Sequence[Target], data: bytes, starts: Longs) -> None:
-        """data: the buffer of all bodies; starts: int64[N], rising, where each body begins."""
+        """Create empty slots.
+
+        Args:
+            targets: Paths in use, one slot each.
+            data: Buffer of all bodies.
+            starts: int64[N], rising, index in the buffer at which each body begins.
+        """
         self.faults: dict[int, Fault] = {}
         self._targets = targets
         self._data = data
@@ -46,7 +55,7 @@ class Sheet:
         self._constants: list[tuple[int, Rows, str]] = []
 
     def fail(self, rows: Rows, positions: Longs, code: ErrorCode, path: str) -> None:
-        """Notes what stopped ``rows``, at ``positions`` of the buffer."""
+        """Record a fault of ``rows`` at ``positions`` of the buffer."""
         offsets = (positions - self._starts[rows]).tolist()
         for row, offset in zip(rows.tolist(), offsets, strict=True):
             known = self.faults.get(row)
@@ -55,7 +64,7 @@ class Sheet:
                 self.faults[row] = Fault(code, path, offset)
 
     def store(self, slot: int, rows: Rows, values: npt.NDArray[Any]) -> None:
-        """Keeps one value for each of ``rows``, which rise; takes ``values`` over."""
+        """Store one value for each of ``rows``, which rise; takes ownership of ``values``."""
         if len(rows) == self._size:
             self._values[slot], self._present[slot] = values, self._everywhere
             return
@@ -67,12 +76,12 @@ class Sheet:
         present[rows] = True
 
     def store_text(self, slot: int, rows: Rows, begin: Longs, length: Longs) -> None:
-        """Keeps for each of ``rows`` the text of ``length`` bytes at ``begin``."""
+        """Store for each of ``rows`` the text of ``length`` bytes at ``begin``."""
         self.store(slot, rows, begin)
         self.store(slot + len(self._targets), rows, length)
 
     def fill(self, slot: int, rows: Rows, value: Constant) -> None:
-        """Keeps the same value for all of ``rows``."""
+        """Store the same value for all of ``rows``."""
         if isinstance(value, str):
             self._constants.append((slot, rows, value))
             return
@@ -108,10 +117,10 @@ class Sheet:
         return Column(kind, values, present, target.type.scale)
 
     def _text(self, slot: int) -> pa.StringArray:
-        """The strings of a slot, "" where there is none; not yet known to be UTF-8.
+        """The strings of a slot, "" for a row without one; not yet validated as UTF-8.
 
-        Arrow takes every second of 2N stretches of the buffer: a string, what lies between it and
-        the next one, the next one, and so on.
+        Arrow takes every second of 2N consecutive parts of the buffer: a string, the bytes between
+        it and the next one, the next one, and so on.
         """
         begin, length, present = (
             self._values[slot],
@@ -133,7 +142,7 @@ class Sheet:
         return stretches.take(pa.array(np.arange(0, 2 * self._size, 2)))
 
     def _check_text(self, slot: int, array: pa.StringArray) -> None:
-        """Notes a fault for each row of a slot whose text is not UTF-8."""
+        """Record a fault for each row of a slot whose text is not UTF-8."""
         try:
             array.validate(full=True)
         except pa.ArrowInvalid:

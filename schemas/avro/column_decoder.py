@@ -1,8 +1,8 @@
-"""Runs the steps of a plan over a whole micro-batch: a cursor per record, one numpy step a field.
+"""Run the steps of a plan over a whole micro-batch with numpy, a field of all records at a time.
 
-The bodies lie end to end in one buffer. A cursor holds, for the records still alive, where each
-stands and where its own body ends; a record that fails is noted and leaves the cursor, so that it
-can neither read a neighbour's bytes nor be read again.
+The bodies lie end to end in one buffer. A cursor holds, for the records still alive, the current
+position in each and the end of its own body. A record that fails is noted and leaves the cursor, so
+that it can neither read a neighbour's bytes nor be read again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from schemas.avro.cursor import OVERLONG, Bodies, Cursor, Longs, Mask, Rows
 from schemas.avro.row_decoder import RowReader
 from schemas.avro.steps import Step
 
-# At or below as many records a plain loop over them is faster than numpy's calls (measured).
+# For this many records or fewer, a plain loop is faster than calls of numpy (measured).
 FEW: Final = 24
 
 
 class ColumnReader:
-    """Reads bodies by plans into a sheet. max_items: how many items an array or map may have."""
+    """Decode bodies by plans into a sheet.
+
+    Args:
+        bodies: Buffer of all bodies of the micro-batch.
+        sheet: Slots that take the values, and faults.
+        max_items: Maximum items of an array or map.
+    """
 
     def __init__(self, bodies: Bodies, sheet: Sheet, max_items: int) -> None:
         self._bodies = bodies
@@ -33,7 +39,7 @@ class ColumnReader:
         self._max_items = max_items
 
     def read(self, steps: Sequence[Step], rows: Rows, start: Longs, end: Longs) -> None:
-        """Reads data[start[i]:end[i]] as the body of ``rows[i]``."""
+        """Decode data[start[i]:end[i]] as the body of ``rows[i]``."""
         cursor = Cursor(start, end, rows, rows)
         self._run(steps, cursor)
         self._drop(cursor, cursor.pos < cursor.end, ErrorCode.TRAILING_BYTES, "")
@@ -47,7 +53,11 @@ class ColumnReader:
     def _drop(
         self, cursor: Cursor, bad: Mask, code: ErrorCode, path: str, *arrays: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[Any], ...]:
-        """Notes a fault for each bad record and lets it go; ``arrays`` without those records."""
+        """Record a fault for each bad record and drop it from the cursor.
+
+        Returns:
+            ``arrays`` without the dropped records.
+        """
         if not bad.any():
             return arrays
         rows, positions = cursor.rows[bad], cursor.pos[bad]
@@ -57,7 +67,7 @@ class ColumnReader:
         return tuple(array[kept] for array in arrays)
 
     def _checked_varint(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
-        """Integers of the living records and the positions behind them, within their bodies."""
+        """Integers of the living records and the positions after them, within their bodies."""
         value, behind = self._bodies.varints(cursor.pos)
         return self._drop_overrun(cursor, path, value, behind)
 
@@ -75,7 +85,7 @@ class ColumnReader:
         return value, behind
 
     def _sized(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
-        """Length-prefixed values: where their bytes begin, and their lengths."""
+        """Positions and lengths of the bytes of length-prefixed values."""
         length, begin = self._bodies.varints(cursor.pos)
         # One test for the usual case; a varint that overran leaves less than no room.
         if ((length < 0) | (length > cursor.end - begin)).any():
@@ -107,7 +117,10 @@ class ColumnReader:
         cursor.pos = begin + length
 
     def _skip_collection(self, step: plan.SkipCollection, cursor: Cursor) -> None:
-        """Block by block, item by item for all records at once; the last few one by one."""
+        """Skip a collection block by block, item by item.
+
+        Each item is skipped for all records at once; the last few records are done one by one.
+        """
         total = np.zeros(len(cursor), np.int64)
         ends = np.full(len(cursor), -1, np.int64)
         live = cursor.pick(np.arange(len(cursor)))
@@ -141,9 +154,12 @@ class ColumnReader:
         behind: Longs,
         total: Longs,
     ) -> Longs:
-        """Moves from the heads of blocks to their first items; the number of items of each.
+        """Move from the heads of blocks to their first items.
 
-        total: items so far, by ``live.local``; increased by those of the blocks.
+        ``total`` holds the items so far, by ``live.local``; those of the blocks are added to it.
+
+        Returns:
+            The number of items of each block.
         """
         negative = np.flatnonzero(count < 0)
         if len(negative):
@@ -166,7 +182,7 @@ class ColumnReader:
         return count
 
     def _pass_items(self, item: Sequence[Step], live: Cursor, count: Longs) -> None:
-        """Passes ``count`` items of each record; ``count`` is used up."""
+        """Skip ``count`` items of each record; ``count`` is modified."""
         if not item or not len(live):
             return
         if len(item) == 1 and isinstance(item[0], plan.SkipFixed):
@@ -193,7 +209,7 @@ class ColumnReader:
         live.keep(np.flatnonzero(ends >= 0))
 
     def _one_by_one(self, cursor: Cursor, move: Callable[[RowReader, int, int, int], int]) -> None:
-        """Moves each record of a short cursor by itself: move(reader, place, position, end)."""
+        """Move each record of a short cursor by itself: move(reader, place, position, end)."""
         reader = RowReader(self._bodies.data, self._max_items, [])
         places: list[int] = []
         moved: list[int] = []
@@ -277,7 +293,11 @@ class ColumnReader:
         cursor.pos = begin + length
 
     def _long_decimals(self, begin: Longs, length: Longs, value: Longs) -> Mask:
-        """Completes in place decimals of more than eight bytes; which do not fit 64 bits."""
+        """Complete in place the decimals of more than eight bytes.
+
+        Returns:
+            bool array, True for a decimal that does not fit 64 bits.
+        """
         outside = np.zeros(len(begin), np.bool_)
         for place in np.flatnonzero(length > 8).tolist():
             raw = self._bodies.data[begin[place] : begin[place] + length[place]]

@@ -1,4 +1,4 @@
-"""The bodies of a micro-batch in one buffer, and the cursors that move through them."""
+"""Bodies of a micro-batch in one buffer, and cursors that move through them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class Bodies:
     __slots__ = ("bytes", "data", "doubles", "floats", "words")
 
     def __init__(self, data: bytes) -> None:
-        """data: the bodies end to end, with PADDING bytes behind the last."""
+        """Create the views of a buffer.
+
+        Args:
+            data: The bodies end to end, with PADDING bytes after the last.
+        """
         size = len(data)
         self.data = data
         self.bytes = np.frombuffer(data, np.uint8)
@@ -40,10 +44,10 @@ class Bodies:
         self.floats = np.ndarray((size - 3,), "<f4", data, strides=(1,))
 
     def varints(self, pos: Longs) -> tuple[Longs, Longs]:
-        """Zigzag integers at ``pos`` and the positions behind them.
+        """Zigzag integers at ``pos`` and the positions after them.
 
-        Those of more than 64 bits end at OVERLONG, beyond every body. No check against the end
-        of a body is made here.
+        An integer of more than 64 bits ends at OVERLONG, beyond every body. The end of a body is
+        not checked here.
         """
         first = self.bytes[pos]
         if first.max() < 0x80:
@@ -76,10 +80,13 @@ class Bodies:
 
 
 class Cursor:
-    """M living records: pos and end are int64[M], positions in the buffer.
+    """Positions in the bodies of M living records.
 
-    rows: intp[M], their rows in the micro-batch. local: intp[M], their places in the cursor that
-    this one was picked from.
+    Attributes:
+        pos: int64[M], current positions in the buffer.
+        end: int64[M], ends of the bodies in the buffer.
+        rows: intp[M], rows of the records in the micro-batch.
+        local: intp[M], places of the records in the cursor that this one was picked from.
     """
 
     __slots__ = ("end", "local", "pos", "rows")

@@ -1,4 +1,4 @@
-"""Records in, columns out: framing, schemas and bodies of one micro-batch."""
+"""Decode the records of one micro-batch to columns: framing, schemas and bodies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from schemas.avro.row_decoder import RowReader
 from schemas.avro.steps import Step
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Decoded, Headers
-from schemas.registry.framing import EMPTY, Frame, Group, Layout, SchemaId, group, unframe
+from schemas.registry.framing import (
+    EMPTY,
+    RecordFrame,
+    SchemaGroup,
+    SchemaId,
+    ValueLayout,
+    group,
+    unframe,
+)
 from schemas.registry.source import SchemaSource
 
 Plan = tuple[Step, ...]
@@ -33,7 +41,7 @@ MAX_BATCH_BYTES: Final = 2**31 - 1 - PADDING
 
 
 class Decoder:
-    """Decodes the paths in use of Avro records, by the writer schema that each record names."""
+    """Decode the paths in use of Avro records, by the writer schema that each record names."""
 
     def __init__(
         self,
@@ -43,11 +51,18 @@ class Decoder:
         max_record_bytes: int,
         max_collection_items: int,
     ) -> None:
-        """paths: dotted, into ``reader_schema``.
+        """Prepare decoding of the paths.
 
-        max_record_bytes: of a value; a longer one is an error of its record.
-        max_collection_items: of one array or map; more are an error of their record.
-        Raises ConfigurationError for a path that does not exist or has no column kind.
+        Args:
+            source: Source of the writer schemas.
+            reader_schema: Record schema, as JSON values.
+            paths: Dotted paths into ``reader_schema``.
+            max_record_bytes: Maximum size of a value; a longer one is an error of its record.
+            max_collection_items: Maximum items of an array or map; more are an error of their
+                record.
+
+        Raises:
+            ConfigurationError: The schema is invalid; a path does not exist or has no column kind.
         """
         try:
             self._reader = parse_record_schema(reader_schema)
@@ -61,10 +76,13 @@ class Decoder:
         self._plans: dict[SchemaId, Plan | RecordError] = {}
 
     def for_paths(self, paths: Iterable[str]) -> Decoder:
-        """One that reads other paths of the records that this one reads.
+        """A decoder of other paths of the same records.
 
-        It has the same source of schemas and the same bounds. Raises ConfigurationError for a path
-        that does not exist, has no column kind, or that a writer schema met so far cannot give.
+        It has the same source of schemas and the same bounds.
+
+        Raises:
+            ConfigurationError: A path does not exist, has no column kind, or cannot be decoded with
+                a writer schema met so far.
         """
         other = Decoder(
             self._source, self._reader_schema, paths, self._max_record_bytes, self._max_items
@@ -80,12 +98,12 @@ class Decoder:
 
     @property
     def kinds(self) -> Mapping[str, PathType]:
-        """What each path decodes to."""
+        """The column type of each path."""
         return {item.path: item.type for item in self._targets}
 
     @property
     def writer_schemas(self) -> Mapping[str, RecordError | None]:
-        """The writer schemas met so far, by id; why its records are refused, or None."""
+        """The writer schemas met so far, by id: the error of all its records, or None."""
         return {
             str(schema_id): plan if isinstance(plan, RecordError) else None
             for schema_id, plan in self._plans.items()
@@ -96,10 +114,11 @@ class Decoder:
         values: Sequence[bytes | None],
         headers: Sequence[Headers | None] | None = None,
     ) -> Decoded:
-        """Columns of N values; what cannot be decoded becomes an error of its row.
+        """Decode N values to columns; a value that cannot be decoded becomes an error of its row.
 
-        Raises DependencyUnavailableError where a schema is needed that cannot be fetched now, and
-        ValueError for more than MAX_BATCH_BYTES at once.
+        Raises:
+            DependencyUnavailableError: A schema is needed that cannot be fetched now.
+            ValueError: The values have more than MAX_BATCH_BYTES together.
         """
         if len(values) <= FEW:
             return self._decode_few(values, headers)
@@ -156,7 +175,7 @@ class Decoder:
         return Decoded(columns_of_rows(self._targets, rows), errors, ids)
 
     def _read_row(
-        self, plan: Plan | RecordError, frame: Frame, value: bytes, slots: list[Any]
+        self, plan: Plan | RecordError, frame: RecordFrame, value: bytes, slots: list[Any]
     ) -> RecordError | None:
         if isinstance(plan, RecordError):
             return plan
@@ -170,7 +189,7 @@ class Decoder:
         groups, errors = group(
             values,
             headers,
-            Layout(bodies.words, begins, ends),
+            ValueLayout(bodies.words, begins, ends),
             framed=self._source.framed,
             max_bytes=self._max_record_bytes,
         )
@@ -193,7 +212,7 @@ class Decoder:
 
 
 def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
-    """The values end to end in one buffer, and where each begins and ends in it."""
+    """The values end to end in one buffer, and the positions at which each begins and ends."""
     given = values if None not in values else [value or b"" for value in values]
     present = cast("Sequence[bytes]", given)
     lengths = np.fromiter(map(len, present), np.int64, len(present))
@@ -203,7 +222,7 @@ def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
     return Bodies(b"".join([*present, bytes(PADDING)])), ends - lengths, ends
 
 
-def _ids(groups: Sequence[Group], size: int) -> list[str | None]:
+def _ids(groups: Sequence[SchemaGroup], size: int) -> list[str | None]:
     """The schema id of each row, as text; None for the rows of no group."""
     if len(groups) == 1 and len(groups[0].rows) == size:
         return [str(groups[0].schema_id)] * size

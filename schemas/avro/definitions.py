@@ -1,6 +1,6 @@
-"""Avro schemas given as JSON values, with every name resolved and every named type defined once.
+"""Resolve the names of Avro schemas given as JSON values, and define every named type once.
 
-No more is asked of a schema than reading bodies takes. Defaults, aliases, logical types, the
+A schema is checked only as far as reading bodies needs it. Defaults, aliases, logical types, the
 spelling of symbols and documentation may be wrong: a writer's schema cannot be changed any more.
 """
 
@@ -39,9 +39,9 @@ _LOGICAL_BASES: Final = {
 
 
 class Definitions:
-    """Named types by full name; within them, types are named in place of being defined.
+    """Named types by full name; their parts refer to other named types by name.
 
-    A type may be defined again where both definitions describe the same bytes.
+    A type may be defined again if both definitions describe the same bytes.
     """
 
     def __init__(self) -> None:
@@ -52,9 +52,10 @@ class Definitions:
         return self._named[name]
 
     def add(self, schema: object) -> Schema:
-        """Resolve a schema and add what it defines.
+        """Resolve a schema and add the types that it defines.
 
-        Raises SchemaRefusedError; the definitions are then as they were.
+        Raises:
+            SchemaRefusedError: The schema is invalid; the definitions are unchanged.
         """
         check_depth(schema)
         refuse_other_documents(schema)
@@ -122,7 +123,11 @@ class Definitions:
                 raise _invalid("a type is a name, a list or an object with a type")
 
     def _known(self, name: str, namespace: str) -> str:
-        """The full name of a reference: of its namespace, else, as Java's reader has it, of none."""
+        """The full name of a reference.
+
+        A name is looked up in the namespace of the reference first, then, like Java's reader does,
+        without a namespace.
+        """
         if name in PRIMITIVES:
             return name
         full = f"{namespace}.{name}" if namespace and "." not in name else name
@@ -173,18 +178,18 @@ class Definitions:
 
 
 def _only(schema: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The attributes that are read: others may have any name and value."""
+    """Keep the attributes that are read; all others may have any name and value."""
     return {name: schema[name] for name in names if name in schema}
 
 
 def check_depth(schema: object) -> None:
-    """Raise SchemaRefusedError for more levels of nesting than may be recursed into."""
+    """Raise SchemaRefusedError for a schema that is nested too deeply for recursion."""
     if json_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefusedError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
 
 
 def refuse_other_documents(schema: object) -> None:
-    """Raise SchemaRefusedError for JSON that holds a schema, or is one of another kind."""
+    """Raise SchemaRefusedError for JSON that contains a schema, or is a schema of another kind."""
     if not isinstance(schema, Mapping):
         return
     words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
@@ -202,7 +207,7 @@ def refuse_other_documents(schema: object) -> None:
 
 
 def json_depth(value: object) -> int:
-    """Levels of nesting, found without recursion; stops counting past the limit."""
+    """Levels of nesting, counted without recursion and only up to just past the limit."""
     level, depth = [value], 0
     while level and depth <= MAX_JSON_DEPTH:
         depth += 1
@@ -227,10 +232,11 @@ def _check_size(name: str, size: object) -> None:
 
 
 def valid_logical(schema: Mapping[str, Any]) -> str | None:
-    """The logical type of a primitive or fixed; None where it has none that is valid.
+    """The logical type of a primitive or fixed; None if it has no valid one.
 
-    The specification: one that is invalid is to be ignored. Of a decimal only the scale matters:
-    a wrong precision does not make its numbers others. A string is read alike as a UUID or not.
+    The specification says to ignore an invalid logical type. Of a decimal only the scale matters:
+    a wrong precision does not change its numbers. A string is read alike with or without the type
+    UUID.
     """
     base, logical, scale = schema["type"], schema.get("logicalType"), schema.get("scale", 0)
     if not isinstance(logical, str) or base not in _LOGICAL_BASES.get(logical, ()):

@@ -1,4 +1,4 @@
-"""The paths in use of a reader schema: what each decodes to."""
+"""Paths in use of a reader schema, and the column type of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ MICROS: Final = {
 
 
 class PathType(NamedTuple):
-    """What a path decodes to. scale: digits after the point, for decimals."""
+    """Column type of a path.
+
+    Attributes:
+        kind: Kind of the column.
+        scale: Decimal digits after the point, for decimals; 0 for other kinds.
+        nullable: True if the value may be null.
+    """
 
     kind: Kind
     scale: int
@@ -32,7 +38,14 @@ class PathType(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path in use: its place among the columns, its type, and its leaf in the reader schema."""
+    """A path in use.
+
+    Attributes:
+        slot: Place of the path among the columns.
+        path: Dotted path.
+        type: Column type of the path.
+        leaf: Type of the value in the reader schema, without its union with null.
+    """
 
     slot: int
     path: str
@@ -43,7 +56,8 @@ class Target:
 def targets(reader: Type, paths: Iterable[str]) -> tuple[Target, ...]:
     """The targets of ``paths`` in a reader schema, in the order of ``paths``.
 
-    Raises ConfigurationError for a path that does not exist or has no column kind.
+    Raises:
+        ConfigurationError: A path does not exist or has no column kind.
     """
     return tuple(_target(slot, path, reader) for slot, path in enumerate(dict.fromkeys(paths)))
 
@@ -75,7 +89,7 @@ def _target(slot: int, path: str, reader: Type) -> Target:
 
 
 def without_null(declared: Type) -> tuple[Type, bool]:
-    """The one type of a nullable union, and whether null is allowed; other types as they are."""
+    """The one type of a nullable union, and True if null is allowed; another type unchanged."""
     if declared.base != "union":
         return declared, False
     others = [branch for branch in declared.branches if branch.base != "null"]
@@ -101,5 +115,5 @@ def _kind(leaf: Type) -> Kind | None:
 
 
 def describe(declared: Type) -> str:
-    """A type in an error message."""
+    """Name of a type for an error message."""
     return f"{declared.base} ({declared.logical})" if declared.logical else declared.base

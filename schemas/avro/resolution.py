@@ -1,8 +1,9 @@
-"""From a writer schema to the steps that decode the paths in use, resolved to the reader schema.
+"""Resolve a writer schema to a reader schema: the steps that decode the paths in use.
 
 Resolution follows the Avro specification, per path in use: promotions, aliases, defaults, unions
 on either side. Names of types are compared only to tell apart the records of a union, so that a
-reader schema need not repeat the writer's names. What no path uses is skipped and need not resolve.
+reader schema need not repeat the writer's names. Fields that no path uses are skipped and need not
+resolve.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from base.errors import IncompatibleError
 from schemas.avro import steps as plan
 from schemas.avro.paths import MICROS, Target, describe, without_null
 from schemas.avro.steps import Step
-from schemas.avro.types import Field, Missing, Records, Type
+from schemas.avro.types import Field, Missing, RecursiveRecords, Type
 from schemas.batch import Kind
 
 _FIXED_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
@@ -40,7 +41,8 @@ _Skips: TypeAlias = Mapping[str, tuple[Step, ...]]
 def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step, ...]:
     """The steps through a body of ``writer`` that fill the slots of ``wanted``.
 
-    Raises IncompatibleError where no body of this writer could be read.
+    Raises:
+        IncompatibleError: No body of this writer could be read.
     """
     tree: _Tree = {}
     for target in wanted:
@@ -53,7 +55,7 @@ def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step,
 
 
 def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
-    """The writer's fields in their order, then the defaults of what the writer lacks."""
+    """The writer's fields in their order, then the defaults of the fields that the writer lacks."""
     declared = {item.name for item in writer.fields}
     by_writer_name = _matched(declared, reader, tree)
     steps: list[Step] = []
@@ -73,9 +75,9 @@ def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
 
 
 def _matched(declared: set[str], reader: Type, tree: _Tree) -> dict[str, Field]:
-    """The reader's fields in use, by their names at the writer; by their own where it lacks them.
+    """The reader's fields in use, by the writer's name; by their own name if the writer lacks them.
 
-    A name counts before an alias, and a writer's field is taken once.
+    A name has priority over an alias, and a writer's field is used once.
     """
     free = declared - {item.name for item in reader.fields}
     matched: dict[str, Field] = {}
@@ -211,7 +213,7 @@ def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[
 
 
 def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Constant:
-    """A default as the column keeps it: micros for times, unscaled units for decimals."""
+    """A default in the form of its column: microseconds for times, unscaled units for decimals."""
     constant: plan.Constant | None = None
     match target.type.kind:
         case Kind.BOOL if isinstance(value, bool):
@@ -236,9 +238,12 @@ def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Cons
 
 
 def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[Step]:
-    """Steps that pass one value of a type that no path uses.
+    """Steps that skip one value of a type that no path uses.
 
-    within: the steps of the recursive records that this type is part of.
+    Args:
+        declared: Type of the value.
+        path: Path of the value in the writer schema, for messages.
+        within: Steps of the recursive records that this type is part of.
     """
     match declared.base:
         case "null":
@@ -254,7 +259,7 @@ def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[
             return _skip_fields(declared, path, within)
         case "recursive":
             if within is None:
-                within = _recursive_skips(cast("Records", declared.records))
+                within = _recursive_skips(cast("RecursiveRecords", declared.records))
             return [plan.SkipRecursive(path, declared.name, within)]
         case "union":
             branches = (tuple(skip_value(branch, path, within)) for branch in declared.branches)
@@ -271,8 +276,8 @@ def _skip_fields(record: Type, path: str, within: _Skips | None) -> list[Step]:
 
 
 @lru_cache(maxsize=64)
-def _recursive_skips(records: Records) -> _Skips:
-    """Steps that pass each of the records, by its name; they point to one another."""
+def _recursive_skips(records: RecursiveRecords) -> _Skips:
+    """Steps that skip each of the recursive records, by name; they refer to one another."""
     steps: dict[str, tuple[Step, ...]] = {}
     for name, record in records.types.items():
         steps[name] = tuple(_skip_fields(record, _short(record), steps))
@@ -286,7 +291,7 @@ def _skip_collection(declared: Type, path: str, within: _Skips | None) -> Step:
 
 
 def _append(steps: list[Step], more: list[Step]) -> None:
-    """Adds ``more``; neighbouring skips of fixed size become one."""
+    """Add ``more``; neighbouring skips of fixed size become one."""
     for step in more:
         last = steps[-1] if steps else None
         if isinstance(step, plan.SkipFixed) and isinstance(last, plan.SkipFixed):

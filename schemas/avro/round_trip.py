@@ -1,4 +1,4 @@
-"""Columns as records hold them: what decoding gives back of what encoding was given."""
+"""Compute columns after a round trip of encoding and decoding, without the records."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ _MAX_ITEMS: Final = 10_000
 
 
 class RoundTrip:
-    """Gives what ``Decoder`` reads from the records that ``RecordEncoder`` makes, without them.
+    """Compute the columns that ``Decoder`` would read from the records of ``RecordEncoder``.
 
-    schema: of the records, written and read. paths: those that decoding is to give.
+    No record is made for it.
+
+    Args:
+        schema: Schema of the records, for writing and reading.
+        paths: Paths that decoding gives.
     """
 
     def __init__(self, schema: Mapping[str, Any], paths: Iterable[str]) -> None:
@@ -39,15 +43,19 @@ class RoundTrip:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The paths whose columns matter: those asked for, and what decides if a record is null."""
+        """The paths whose columns matter.
+
+        These are the paths asked for, and those that decide if a record is null.
+        """
         outer = [node for way in self._ways.values() for node, _ in way[:-1] if node.union]
         inside = [leaf.path for node in outer for leaf in walk(node) if isinstance(leaf, LeafNode)]
         return frozenset([*self._ways, *inside])
 
     def __call__(self, rows: int, columns: Mapping[str, Column]) -> Decoded:
-        """N rows as they come back. A row that no record can hold is an error, null in all columns.
+        """Compute N decoded rows.
 
-        A path without a column takes the schema's default, and without one it is null.
+        A row that no record can hold is an error, and null in all columns. A path without a column
+        takes the schema's default; without a default it is null.
         """
         errors: dict[int, RecordError] = {}
         found = {path: self._column(path, rows, columns, errors) for path in self._ways}
@@ -74,7 +82,7 @@ class RoundTrip:
         return _held(leaf, columns[path], present, errors)
 
     def _default(self, path: str, node: Node, encoded: bytes) -> Column:
-        """Column[1] of what decoding makes of a default."""
+        """Column[1] with the decoded value of a default."""
         if path not in self._defaults:
             schema = {
                 "type": "record",
@@ -126,7 +134,10 @@ def _held(
 
 
 def _not_utf8(values: pa.StringArray) -> Mask:
-    """bool[N]; Arrow does not look at the strings of a file unless it is asked to."""
+    """bool[N], True for a string that is not UTF-8.
+
+    Arrow does not validate the strings of a file unless it is asked to.
+    """
     wrong = np.zeros(len(values), np.bool_)
     try:
         values.validate(full=True)
@@ -137,7 +148,7 @@ def _not_utf8(values: pa.StringArray) -> Mask:
 
 
 def _note(errors: dict[int, RecordError], rows: Mask, code: ErrorCode, message: str) -> None:
-    """Adds the error to the rows that have none yet."""
+    """Add the error to the rows that have none yet."""
     if rows.any():
         error = RecordError(code, message)
         for row in np.flatnonzero(rows).tolist():

@@ -1,7 +1,6 @@
-"""Runs the steps of a plan over one body at a time: for micro-batches too small for columns.
+"""Run the steps of a plan over one body at a time, for micro-batches too small for numpy.
 
-It is the plain statement of what ``columns`` does at once for many, and gives the same values and
-the same faults.
+``column_decoder`` does the same for many bodies at once; both give the same values and faults.
 """
 
 from __future__ import annotations
@@ -20,10 +19,14 @@ _VARINT_BYTES: Final = 10
 
 
 class _Open:
-    """Steps that are under way in a record that contains itself.
+    """Steps in progress inside a record that contains itself.
 
-    collection: the steps are those of its item; left: items of the block, the current one counts;
-    total: items of all blocks so far. nested: the steps are those of a record in itself.
+    Attributes:
+        steps: Steps that remain.
+        collection: Collection whose item the steps read; None outside a collection.
+        nested: True if the steps are those of a record inside itself.
+        left: Items of the block that remain, including the current one.
+        total: Items of all blocks so far.
     """
 
     __slots__ = ("collection", "left", "nested", "steps", "total")
@@ -42,9 +45,12 @@ class _Open:
 
 
 class RowReader:
-    """Reads bodies that lie in ``data``; ``out`` takes the value of each slot, as it is met.
+    """Decode bodies that lie in one buffer.
 
-    max_items: how many items an array or a map may have.
+    Args:
+        data: Buffer of the bodies.
+        max_items: Maximum items of an array or map.
+        out: Takes the value of each slot as it is decoded.
     """
 
     __slots__ = ("_data", "_max_items", "_out")
@@ -57,7 +63,11 @@ class RowReader:
         self._out = out
 
     def read(self, steps: Sequence[Step], start: int, end: int) -> Fault | None:
-        """Reads data[start:end] as one body; the fault that stopped it, or None."""
+        """Decode data[start:end] as one body.
+
+        Returns:
+            The fault that stopped it, or None.
+        """
         try:
             position = self.run(steps, start, end)
         except BodyError as error:
@@ -67,13 +77,20 @@ class RowReader:
         return None
 
     def run(self, steps: Sequence[Step], position: int, end: int) -> int:
-        """Runs steps from ``position``; where they end. Raises BodyError."""
+        """Run steps from ``position``.
+
+        Returns:
+            The position at which the steps end.
+
+        Raises:
+            BodyError: The body cannot be decoded any further.
+        """
         for step in steps:
             position = self._HANDLERS[type(step)](self, step, position, end)
         return position
 
     def _varint(self, step: Step, position: int, end: int) -> tuple[int, int]:
-        """A zigzag integer of at most 64 bits, and the position behind it."""
+        """A zigzag integer of at most 64 bits, and the position after it."""
         data = self._data
         if position < end and data[position] < 0x80:
             byte = data[position]
@@ -90,7 +107,7 @@ class RowReader:
         raise BodyError(ErrorCode.VARINT_TOO_LONG, step.path, position)
 
     def _sized(self, step: Step, position: int, end: int) -> tuple[int, int]:
-        """A length-prefixed value: where its bytes begin and end."""
+        """Positions at which the bytes of a length-prefixed value begin and end."""
         length, begin = self._varint(step, position, end)
         if length < 0:
             raise BodyError(ErrorCode.LENGTH_NEGATIVE, step.path, position)
@@ -113,13 +130,17 @@ class RowReader:
         return self.collection(step, position, end, 0)
 
     def items(self, item: Sequence[Step], position: int, end: int, count: int) -> int:
-        """Passes ``count`` items of an array or map. Raises BodyError."""
+        """Skip ``count`` items of an array or map.
+
+        Raises:
+            BodyError: The body cannot be decoded any further.
+        """
         for _ in range(count):
             position = self.run(item, position, end)
         return position
 
     def collection(self, step: plan.SkipCollection, position: int, end: int, total: int) -> int:
-        """Passes an array or map from the head of a block on, ``total`` items behind it."""
+        """Skip an array or map from the head of a block, after ``total`` items of earlier ones."""
         while True:
             left, behind = self._block(step, position, end, total)
             if left == 0:
@@ -137,7 +158,7 @@ class RowReader:
     def _block(
         self, step: plan.SkipCollection, position: int, end: int, total: int
     ) -> tuple[int, int]:
-        """The number of items in the block at ``position``, and where they begin."""
+        """The number of items in the block at ``position``, and the position of the first."""
         left, behind = self._varint(step, position, end)
         if left < 0:
             # A negative count is followed by the block's size in bytes, which readers that walk
@@ -148,9 +169,12 @@ class RowReader:
         return left, behind
 
     def recursive(self, step: plan.SkipRecursive, position: int, end: int) -> int:
-        """Passes a record that contains itself. Raises BodyError, with the path of ``step``.
+        """Skip a record that contains itself.
 
-        Open records are on a stack of its own: no body can exhaust Python's.
+        Open records are on an explicit stack, so that no body can exhaust Python's.
+
+        Raises:
+            BodyError: The body cannot be decoded any further; the error has the path of ``step``.
         """
         try:
             return self._walk(step, position, end)
@@ -185,7 +209,7 @@ class RowReader:
         return position
 
     def _next_item(self, top: _Open, position: int, end: int) -> int:
-        """Goes on with the next item of a collection; none is left at its end."""
+        """Continue with the next item of a collection; none is left at its end."""
         collection = cast("plan.SkipCollection", top.collection)
         top.left -= 1
         while top.left <= 0:
@@ -262,7 +286,7 @@ class RowReader:
         return self.run(steps, behind, end)
 
     def _chosen(self, step: plan.Branch, position: int, end: int) -> tuple[tuple[Step, ...], int]:
-        """The steps of the branch that is named at ``position``, and where it begins."""
+        """The steps of the branch whose number is at ``position``, and where the branch begins."""
         number, behind = self._varint(step, position, end)
         if not 0 <= number < len(step.branches):
             raise BodyError(ErrorCode.UNION_BRANCH_INVALID, step.path, position)

@@ -1,7 +1,7 @@
-"""The steps that take a body apart: what one writer schema means for the paths in use.
+"""Steps that decode the paths in use from a body of one writer schema.
 
-Both executors, ``columns`` (a micro-batch at a time) and ``rows`` (a record at a time), run the
-same steps and report the same faults at the same bytes.
+Both executors, ``column_decoder`` (a micro-batch at a time) and ``row_decoder`` (a record at a
+time), run the same steps and report the same faults at the same bytes.
 """
 
 from __future__ import annotations
@@ -17,38 +17,45 @@ Constant: TypeAlias = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One move through a body. path: where it stands in the writer schema, for messages."""
+    """One step through a body.
+
+    Attributes:
+        path: Path of the element in the writer schema, for messages.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class SkipFixed(Step):
-    """Passes ``size`` bytes."""
+    """Skip ``size`` bytes."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class SkipLong(Step):
-    """Passes one varint."""
+    """Skip one varint."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkipBytes(Step):
-    """Passes a length and as many bytes."""
+    """Skip a length and that number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkipCollection(Step):
-    """Passes an array, or a map where ``item`` begins with its key."""
+    """Skip an array, or a map if ``item`` begins with its key."""
 
     item: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SkipRecursive(Step):
-    """Passes the record named ``record``, whose steps are in ``records``, as are those within."""
+    """Skip the record named ``record``.
+
+    ``records`` has its steps, and those of the recursive records inside it, by name.
+    """
 
     record: str
     records: Mapping[str, tuple[Step, ...]] = field(repr=False)
@@ -56,14 +63,14 @@ class SkipRecursive(Step):
 
 @dataclass(frozen=True, slots=True)
 class ReadBoolean(Step):
-    """Keeps a byte that must be 0 or 1."""
+    """Store a byte that must be 0 or 1."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLong(Step):
-    """Keeps floor(value * factor / divisor) of a varint that must lie in [low, high]."""
+    """Store floor(value * factor / divisor) of a varint that must lie in [low, high]."""
 
     slot: int
     low: int
@@ -75,7 +82,7 @@ class ReadLong(Step):
 
 @dataclass(frozen=True, slots=True)
 class ReadFloating(Step):
-    """Keeps an IEEE 754 number of ``size`` (4 or 8) bytes."""
+    """Store an IEEE 754 number of ``size`` (4 or 8) bytes."""
 
     slot: int
     size: int
@@ -83,14 +90,17 @@ class ReadFloating(Step):
 
 @dataclass(frozen=True, slots=True)
 class ReadString(Step):
-    """Keeps text: a length and as many bytes of UTF-8."""
+    """Store text: a length and that number of bytes of UTF-8."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadEnum(Step):
-    """Keeps the reader's symbol: ``symbols[i]`` is its index for the writer's i, -1 for none."""
+    """Store the reader's symbol.
+
+    ``symbols[i]`` is the reader's index of the writer's symbol i, -1 if the reader has none.
+    """
 
     slot: int
     symbols: tuple[int, ...]
@@ -98,7 +108,10 @@ class ReadEnum(Step):
 
 @dataclass(frozen=True, slots=True)
 class ReadDecimal(Step):
-    """Keeps a big-endian two's-complement integer: of ``size`` bytes, or after a length (None)."""
+    """Store a big-endian two's-complement integer.
+
+    It has ``size`` bytes; if ``size`` is None, a length precedes it.
+    """
 
     slot: int
     size: int | None
@@ -106,7 +119,10 @@ class ReadDecimal(Step):
 
 @dataclass(frozen=True, slots=True)
 class Fill(Step):
-    """Keeps a default of the reader; passes no bytes. An enum's value is its symbol's index."""
+    """Store a default of the reader without reading bytes.
+
+    The value of an enum is the index of its symbol.
+    """
 
     slot: int
     value: Constant
@@ -114,18 +130,18 @@ class Fill(Step):
 
 @dataclass(frozen=True, slots=True)
 class Branch(Step):
-    """Reads the number of a union's branch and goes on with the steps of that branch."""
+    """Read the number of a union's branch and continue with the steps of that branch."""
 
     branches: tuple[tuple[Step, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reject(Step):
-    """Ends the record: the writer's type here does not resolve to the reader's."""
+    """Reject the record: the writer's type here does not resolve to the reader's."""
 
 
 MAX_NESTED: Final = 1_000
-"""Levels to which a record may contain itself."""
+"""Maximum levels to which a record may contain itself."""
 
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
@@ -150,7 +166,13 @@ _SENTENCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What stopped a body. offset: bytes from the start of the body to the failing element."""
+    """The fault that stopped the decoding of a body.
+
+    Attributes:
+        code: Stable code of the reason.
+        path: Path of the failing element in the writer schema; "" for the body as a whole.
+        offset: Bytes from the start of the body to the failing element.
+    """
 
     code: ErrorCode
     path: str

@@ -1,4 +1,4 @@
-"""Columns as text: the one way in which a value of the input is written into a string."""
+"""Convert columns to text, in the one form that all derived strings use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from schemas.batch import Column, Kind
 
 
 def as_text(column: Column) -> Column:
-    """The column as a STRING column; nulls stay null.
+    """Convert a column to a STRING column; nulls stay null.
 
-    Numbers in decimal digits (a float as the shortest digits that give it back), decimals with
-    all digits of their scale, times as ISO 8601 in UTC with microseconds, true and false.
+    Numbers become decimal digits (a float the shortest digits that give it back), decimals all
+    digits of their scale, times ISO 8601 in UTC with microseconds, booleans true and false.
     """
     match column.kind:
         case Kind.STRING:

@@ -1,4 +1,4 @@
-"""Avro schemas as checked trees: names expanded, bounded in depth and size."""
+"""Parse Avro schemas to checked trees: names expanded, depth and size bounded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DEPTH: Final = 64
 
 
 class Missing(Enum):
-    """Stands for a default that the schema does not give (None is a default: null)."""
+    """Sentinel for a missing default (None is a default: null)."""
 
     DEFAULT = "no default"
 
@@ -33,7 +33,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Records:
+class RecursiveRecords:
     """The records of one schema that contain themselves, by full name."""
 
     types: dict[str, Type] = field(default_factory=dict)
@@ -41,11 +41,21 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """One Avro type; which of the attributes hold depends on ``base``.
+    """One Avro type; ``base`` decides which of the other attributes apply.
 
-    base: a primitive, or "record", "enum", "fixed", "array", "map", "union"; or "recursive": the
-    record ``name`` of ``records``.
-    item: of an array or a map. default: of an enum. size: of a fixed. scale: of a decimal.
+    Attributes:
+        base: A primitive, or "record", "enum", "fixed", "array", "map", "union"; or "recursive",
+            for the record ``name`` of ``records``.
+        name: Full name of a record, enum or fixed.
+        logical: Logical type, or None.
+        scale: Decimal digits after the point, of a decimal.
+        size: Bytes of a fixed.
+        symbols: Symbols of an enum.
+        default: Default symbol of an enum.
+        fields: Fields of a record.
+        branches: Branches of a union.
+        item: Type of the items of an array, or of the values of a map.
+        records: Records that contain themselves, for the base "recursive".
     """
 
     base: str
@@ -58,7 +68,7 @@ class Type:
     fields: tuple[Field, ...] = ()
     branches: tuple[Type, ...] = ()
     item: Type | None = field(default=None)
-    records: Records | None = field(default=None, repr=False)
+    records: RecursiveRecords | None = field(default=None, repr=False)
 
     @property
     def unfolded(self) -> Type:
@@ -67,10 +77,11 @@ class Type:
 
 
 def parse_record_schema(schema: object) -> Type:
-    """The tree of a record schema of this project's own or its user's, given as JSON values.
+    """Parse a record schema of this project or its user, given as JSON values.
 
-    Raises SchemaRefusedError for what is no valid Avro, is no record, contains itself, or when
-    expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
+    Raises:
+        SchemaRefusedError: The schema is not valid Avro, is no record, contains itself, or when
+            expanded is larger than MAX_NODES types or deeper than MAX_DEPTH.
     """
     definitions = Definitions()
     top = definitions.add(schema)
@@ -93,15 +104,18 @@ def parse_record_schema(schema: object) -> Type:
 
 
 def parse_writer_schema(schema: object, definitions: Definitions | None = None) -> Type:
-    """The tree of a schema that bodies were written with: a record, or a union with records.
+    """Parse a schema that bodies were written with: a record, or a union with records.
 
-    What reading does not need may be wrong in it (see ``definitions``), and its records may contain
-    themselves.
+    Parts that reading does not need may be invalid (see ``definitions``), and its records may
+    contain themselves.
 
-    definitions: what the schema may refer to; what it defines is added.
+    Args:
+        schema: Schema as JSON values.
+        definitions: Types that the schema may refer to; those that it defines are added.
 
-    Raises SchemaRefusedError for what is no Avro or has no records, or when expanded is larger than
-    MAX_NODES types or deeper than MAX_DEPTH.
+    Raises:
+        SchemaRefusedError: The schema is not Avro or has no records, or when expanded is larger
+            than MAX_NODES types or deeper than MAX_DEPTH.
     """
     known = Definitions() if definitions is None else definitions
     top = known.add(schema)
@@ -112,15 +126,15 @@ def parse_writer_schema(schema: object, definitions: Definitions | None = None) 
 
 
 class _Expander:
-    """Replaces names by what they stand for; every use of one is a tree of its own.
+    """Replace names by their definitions; every use of a name becomes a tree of its own.
 
-    Only records that contain themselves are kept once, beside the tree.
+    Only records that contain themselves are stored once, beside the tree.
     """
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._recursive = definitions.recursive()
-        self._records = Records()
+        self._records = RecursiveRecords()
         self._waiting: list[str] = []
         self._nodes = 0
         self._depth = 0

@@ -1,1 +1,1 @@
-"""Files of records: JSON lines, CSV, Parquet and Avro containers."""
+"""Readers of event files: JSON lines, Parquet and Avro containers."""

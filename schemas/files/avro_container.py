@@ -21,7 +21,7 @@ from schemas.fastavro_schema import FastavroSchema, decimals
 CODECS: Final = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
 
 ANY: Final = ".*"
-"""Ends the name of a map: it may hold whatever stands behind the dot."""
+"""Suffix of a map's name: the map may hold any key after the dot."""
 
 _HEADER: Final = fastavro.parse_schema(
     {
@@ -38,9 +38,14 @@ _HEADER: Final = fastavro.parse_schema(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Container:
-    """An open container, read by fastavro where a value is no more than its bytes.
+    """An open container.
 
-    schema: what fastavro reads by; None where values have no bounds of their own.
+    Attributes:
+        path: Path of the file.
+        tree: Writer schema.
+        schema: Schema that fastavro reads with; None if the bytes of a value do not bound its
+            memory, see ``is_bounded``.
+        stream: The file, with a header that fastavro accepts.
     """
 
     path: Path
@@ -49,10 +54,10 @@ class Container:
     stream: Any
 
     def leaves(self) -> dict[str, str]:
-        """The dotted name of each value that is no record, through unions, and its logical type.
+        """The dotted name and the logical type of each value that is no record, through unions.
 
-        Records that contain themselves are entered once. As the ways through many of them have no
-        end, only the first MAX_NODES types within are looked at, shallow ones first.
+        Records that contain themselves are entered once. The paths through many such records have
+        no end, so only the first MAX_NODES types inside are visited, shallow ones first.
         """
         found: dict[str, str] = {}
         waiting = deque([(self.tree, "", frozenset({self.tree.name}))])
@@ -76,12 +81,13 @@ class Container:
         return found
 
     def records(self, names: Collection[str]) -> Iterator[Any]:
-        """Python values of the records; a RecordError for one out of bounds.
+        """Python values of the records; a RecordError for a record out of bounds.
 
-        Times are numbers, UUIDs as they stand, and text that is no UTF-8 has half characters.
+        Times are numbers, UUIDs keep their form, and text that is no UTF-8 has lone surrogates.
 
-        names: the dotted names in use; where values have no bounds, a record has no others, and
-        these are its keys.
+        Args:
+            names: Dotted names in use. If values are not bounded, a record holds only these, and
+                they are its keys.
         """
         if self.schema is not None:
             reader = fastavro.reader(self.stream, handle_unicode_errors="surrogateescape")
@@ -90,7 +96,7 @@ class Container:
         return self._checked(BlockReader(self.tree, names))
 
     def count(self) -> int:
-        """Number of records, by the blocks' headers."""
+        """Number of records, from the headers of the blocks."""
         return sum(block.num_records for block in fastavro.block_reader(self.stream))
 
     def _checked(self, reader: BlockReader) -> Iterator[Any]:
@@ -109,7 +115,13 @@ class Container:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[Container]:
-    """Raises ConfigurationError for a codec or schema that is not read, others for no container."""
+    """Open an Avro container.
+
+    Any other exception than the one below means that the file is no Avro container.
+
+    Raises:
+        ConfigurationError: The codec or the schema is not supported.
+    """
     with path.open("rb") as file:
         header: Any = fastavro.schemaless_reader(file, _HEADER, None)
         if header["magic"] != b"Obj\x01":
@@ -136,7 +148,7 @@ def open_container(path: Path) -> Iterator[Container]:
 
 
 class _Joined:
-    """A file whose beginning, up to where it stands, is replaced by ``head``."""
+    """A file whose bytes before its current position are replaced by ``head``."""
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:
         self._head = io.BytesIO(head)

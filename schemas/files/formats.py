@@ -1,4 +1,4 @@
-"""Parquet, Avro containers and JSON lines as chunks of Arrow arrays."""
+"""Read Parquet, Avro containers and JSON lines as chunks of Arrow arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from base.errors import ErrorCode, RecordError
 from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
 from schemas.files.avro_container import open_container
 from schemas.files.json_text import json_lines
-from schemas.files.values import exact_digits, plain, uuid_texts
+from schemas.files.value_conversion import exact_digits, plain, uuid_texts
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""
@@ -37,9 +37,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Chunk:
-    """Some rows of a file: an array[N] for each path that the file has, and unreadable rows.
+    """Some rows of a file.
 
-    inexact: for paths of numbers and text side by side, the rows of numbers that are no text.
+    Attributes:
+        rows: Number of rows, N.
+        arrays: An array[N] for each path that the file has.
+        names: The column's name in the file, by path.
+        errors: Errors of unreadable rows.
+        inexact: For paths with numbers and text side by side, the rows whose number has no exact
+            digits.
     """
 
     rows: int
@@ -68,7 +74,7 @@ def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 
 def count_parquet(path: Path) -> int:
-    """Rows, by the file's footer."""
+    """Number of rows, from the file's footer."""
     return int(pq.read_metadata(path).num_rows)
 
 
@@ -89,7 +95,7 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 
 def count_avro(path: Path) -> int:
-    """Rows, by the file's block headers."""
+    """Number of rows, from the headers of the file's blocks."""
     with open_container(path) as container:
         return container.count()
 
@@ -116,7 +122,7 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 
 def count_json(path: Path) -> int:
-    """Lines that are not blank."""
+    """Number of lines that are not blank."""
     with json_lines(path) as lines:
         return sum(1 for _ in lines)
 
@@ -194,9 +200,9 @@ def _values(events: list[Any], name: str) -> list[Any]:
 
 
 def _dig(event: Any, name: str) -> Any:
-    """The value of a dotted name: of the member of that name, else within that of a prefix.
+    """The value of a dotted name: the member of that name, or one inside the member of a prefix.
 
-    Members of either form may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
+    Members of both forms may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
     """
     if not isinstance(event, dict):
         return None
@@ -212,7 +218,10 @@ def _dig(event: Any, name: str) -> Any:
 
 
 def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
-    """The values as they come; as text where their types differ. Notes what is none in ``chunk``."""
+    """Convert values to an array, of text if their types differ.
+
+    A value that is not a single readable one becomes an error of its row in ``chunk``.
+    """
     try:
         array = pa.array(values)
     # ValueError: ArrowInvalid is one, and text with a lone surrogate, which UTF-8 cannot hold.

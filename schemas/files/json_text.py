@@ -1,4 +1,4 @@
-"""JSON lines as they come: in UTF-8, UTF-16 or UTF-32; and files that are something else."""
+"""Read JSON lines in UTF-8, UTF-16 or UTF-32, and recognise files of other formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _TO_LINES = "one object on each line is read; jq -c {} FILE > LINES.jsonl writes
 
 
 class Looks(NamedTuple):
-    """A kind of file. suffixes: those that such a file may have."""
+    """A file format, recognised by the first bytes.
+
+    Attributes:
+        found: The format, in words for a message.
+        remedy: Advice to the user.
+        suffixes: File name suffixes that are right for the format.
+    """
 
     found: str
     remedy: str
@@ -46,15 +52,16 @@ _BY_TEXT = {
 
 
 def described(head: bytes) -> Looks | None:
-    """The kind of file that begins with these bytes, where they tell."""
+    """The format of a file that begins with these bytes; None if they do not tell."""
     return next((looks for magic, looks in _BY_MAGIC.items() if head.startswith(magic)), None)
 
 
 @contextmanager
 def json_lines(path: Path) -> Iterator[Iterator[str | bytes]]:
-    """The lines of a file that are not blank; bytes of UTF-8, or text.
+    """The lines of a file that are not blank, as bytes of UTF-8 or as text.
 
-    Raises ConfigurationError for a file that is JSON, but not lines of it.
+    Raises:
+        ConfigurationError: The file is JSON, but not JSON lines.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Event files: the same columns as from the topic, from Parquet, Avro containers or JSON lines."""
+"""Read event files (Parquet, Avro containers, JSON lines) to the same columns as from the topic."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from schemas.files.formats import (
     parquet_chunks,
 )
 from schemas.files.json_text import MAGIC_BYTES, described
-from schemas.files.values import Mask, to_column
+from schemas.files.value_conversion import Mask, to_column
 
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
-"""For each path its kind, its scale (of a decimal) and whether it may be null."""
+"""Kind, scale (for a decimal) and nullability of each path."""
 
 Units: TypeAlias = Mapping[str, str]
-"""For a path of whole numbers that are times, their unit: s, ms, us or ns."""
+"""Unit of each path whose whole numbers are times: s, ms, us or ns."""
 
 Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
-"""For a path other names that a file may use."""
+"""Other names that a file may use, by path."""
 
 CHUNK_ROWS = 50_000
 # As a path, s3://bucket/file has one slash.
@@ -52,9 +52,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileChunk:
-    """Some rows of a file: decoded, and as the file holds them.
+    """Some rows of a file, decoded and as the file holds them.
 
-    arrays: for each path that the file has, its values as they stand there; names: of its column.
+    Attributes:
+        rows: Number of rows, N.
+        decoded: The decoded rows.
+        arrays: array[N] of the file's own values, for each path that the file has.
+        names: The column's name in the file, by path.
     """
 
     rows: int
@@ -93,15 +97,23 @@ def read_events(
     optional: PathTypes | None = None,
     units: Units = MappingProxyType({}),
 ) -> Iterator[Decoded]:
-    """The events of a file in its order, in chunks of at most ``chunk_rows`` rows.
+    """The events of a file, in its order and in chunks.
 
-    A path is looked for under its own name, then under its aliases. One of ``wanted`` that the file
-    lacks is all null where it may be null; one of ``optional`` is left out of the columns. How
-    values are read: ``file_values.to_column``. A row with a value that cannot be read, or with a
-    null that may not be, is in ``errors``.
+    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if a value
+    cannot be read, or is null where the path may not be null.
 
-    Raises ConfigurationError for a file that is absent, broken or of an unknown suffix, for a
-    column that is missing, and for one of a type that cannot be read.
+    Args:
+        path: File; its suffix names its format.
+        wanted: Types of the paths to read. A path that the file lacks is all null if it may be
+            null.
+        aliases: Other names of the paths; a path is looked up by its own name first.
+        chunk_rows: Maximum rows of a chunk.
+        optional: Types of paths that are left out of the columns if the file lacks them.
+        units: Units of whole numbers that are times.
+
+    Raises:
+        ConfigurationError: The file is absent, broken or of an unknown suffix; a column is missing,
+            or has a type that cannot be read.
     """
     for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional, units=units):
         yield chunk.decoded
@@ -116,9 +128,9 @@ def read_chunks(
     raw: Collection[str] = (),
     units: Units = MappingProxyType({}),
 ) -> Iterator[FileChunk]:
-    """As ``read_events``, with the file's own arrays.
+    """The events of a file in chunks, as ``read_events`` gives them, with the file's own arrays.
 
-    Those of ``raw`` come along where the file has them, and are not decoded.
+    The arrays of the paths in ``raw`` are included if the file has them, and are not decoded.
     """
     extra = optional or {}
     types = {**wanted, **extra}
@@ -136,9 +148,13 @@ def read_chunks(
 
 
 def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: str) -> Decoded:
-    """Nested Python values as a file's rows would be read; all of ``paths`` are optional.
+    """Decode nested Python values like the rows of a file.
 
-    where: names their source in messages.
+    Args:
+        events: One value for each row.
+        paths: Types of the paths; all are optional.
+        aliases: Other names of the paths.
+        where: Name of the source, for messages.
     """
     found: dict[str, None] = {}
     for event in events:
@@ -148,9 +164,10 @@ def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: st
 
 
 def count_rows(path: Path) -> int:
-    """How many rows ``read_events`` gives, without decoding them.
+    """Number of rows that ``read_events`` gives, counted without decoding them.
 
-    Raises ConfigurationError as ``read_events`` does.
+    Raises:
+        ConfigurationError: The same as for ``read_events``.
     """
     count = _format(path).count
     return _attempt(path, lambda: count(path))
@@ -243,7 +260,12 @@ def _decoded(
 
 
 def _unreadable(kind: Kind, unit: str | None) -> str:
-    """The rest of a sentence about a value that cannot be read. unit: of a number that is a time."""
+    """The end of a sentence about a value that cannot be read.
+
+    Args:
+        kind: Kind of the column.
+        unit: Unit of a whole number that is a time; None for any other value.
+    """
     if kind is not Kind.TIME and unit is None:
         return f"cannot be read as a {kind}{_NO_DIGITS.get(kind, '')}"
     numbers = "numbers (s, ms, us or ns, in the years 2000 to 2099)"
@@ -256,6 +278,6 @@ def _unreadable(kind: Kind, unit: str | None) -> str:
 
 
 def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:
-    """Adds the error to the rows that have none yet."""
+    """Add the error to the rows that have none yet."""
     for row in np.flatnonzero(rows).tolist():
         errors.setdefault(row, RecordError(ErrorCode.BODY_INVALID, message))

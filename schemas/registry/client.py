@@ -92,11 +92,11 @@ class RegistryClient:
         fetch: Callable[[Session, Key], Awaitable[T]],
         seconds: float,
     ) -> dict[Key, T | NotInRegistryError | DependencyUnavailableError]:
-        """Fetch by each key, in their order, a bounded number at a time.
+        """Fetch every key, in order, a bounded number at a time.
 
-        Left out is what was not begun, or had less time than one answer may take, when ``seconds``
-        are over; and what is left when one failure follows on another, as of a registry that is
-        away.
+        A key is left out of the result if its fetch was not begun when ``seconds`` are over, or had
+        less time than one answer may take. The remaining keys are left out when several fetches in
+        a row fail, which means that the registry is away.
         """
         results: dict[Key, T | NotInRegistryError | DependencyUnavailableError] = {}
         waiting = deque(keys)
@@ -156,7 +156,10 @@ class RegistryClient:
 class Session:
     """Open connections to a registry, within one event loop.
 
-    bases: addresses, that which answered last in front.
+    Args:
+        http: HTTP client of the connections.
+        bases: Addresses of the registry; the one that answered last moves to the front.
+        timeout_s: Bound on one answer as a whole, in seconds.
     """
 
     def __init__(self, http: httpx2.AsyncClient, bases: list[httpx2.URL], timeout_s: float) -> None:
@@ -177,10 +180,10 @@ class Session:
         """Make one request, and read the registry's answer.
 
         Args:
-            method: Of HTTP.
-            path: Below the registry's address, percent-encoded.
-            read: Takes from an answer what it is asked for, or raises ValueError where that is not
-                in it: a registry checks what it stores, so another server answered.
+            method: HTTP method.
+            path: Path below the registry's address, percent-encoded.
+            read: Takes the wanted value from an answer, or raises ValueError if it is not in it: a
+                registry checks what it stores, so another server answered.
             body: JSON values to send.
 
         Raises:
@@ -232,15 +235,25 @@ class Session:
 
 
 class _NoAnswerError(Exception):
-    """An answer that is not the registry's, or settles nothing."""
+    """An answer that is not the registry's own, or that settles nothing."""
 
 
 def _judged(status: int, body: bytes, read: Callable[[Answer], T], *, checks: bool) -> T:
-    """What ``read`` takes from the answer in a body.
+    """Classify an answer, and read its body.
 
-    checks: whether the registry was asked to check a schema, which it may refuse.
+    Args:
+        status: HTTP status of the answer.
+        body: Bytes of the answer.
+        read: Takes the wanted value from the answer, or raises ValueError.
+        checks: True if the registry was asked to check a schema, which it may refuse.
 
-    Raises NotInRegistryError, RegistryRefusedError and _NoAnswerError.
+    Returns:
+        The value that ``read`` takes from the answer.
+
+    Raises:
+        NotInRegistryError: The registry has no such subject, version or schema.
+        RegistryRefusedError: The registry refuses the schema.
+        _NoAnswerError: All else.
     """
     try:
         answer = json.loads(body)
@@ -263,7 +276,7 @@ def _judged(status: int, body: bytes, read: Callable[[Answer], T], *, checks: bo
 
 
 def subject_path(subject: str, *rest: str | int) -> str:
-    """The path of a subject, or of what is below it."""
+    """The path of a subject, or of a resource below it."""
     return "/".join(["subjects", quote(subject, safe=""), *map(str, rest)])
 
 
@@ -291,9 +304,9 @@ def _joined(base: httpx2.URL, path: str) -> httpx2.URL:
 
 
 def _run(task: Coroutine[Any, Any, T]) -> T:
-    """Run to the end of the task, and leave behind what only looks up a host's name.
+    """Run a task to its end, without waiting for threads that look up a host's name.
 
-    asyncio.run would wait for such a thread, for which there is no bound.
+    asyncio.run would wait for such a thread without any bound.
     """
     loop = asyncio.new_event_loop()
     try:

@@ -1,8 +1,8 @@
-"""Which writer schema a record names, and where its body begins.
+"""Read the frame of a record: the id of its writer schema, and the start of its body.
 
 Three forms, after Confluent's wire format: magic 0 and a 4-byte id before the body; magic 1 and a
 16-byte GUID before the body; or the same two, without a body, in the header VALUE_SCHEMA_HEADER.
-Where a schema is configured for records that name none, a record without that header is all body.
+If a schema is configured for records that name none, a record without that header is all body.
 """
 
 from __future__ import annotations
@@ -39,22 +39,30 @@ _FOREIGN: Final = (
 )
 
 
-# Also of an empty body, unless its schema has nothing that takes bytes.
+# Also the error of an empty body, unless the schema has no type that takes bytes.
 EMPTY: Final = RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
 
 
-class Frame(NamedTuple):
-    """schema_id: the writer schema. start: where the body begins in the record's value."""
+class RecordFrame(NamedTuple):
+    """Frame of one record.
+
+    Attributes:
+        schema_id: Id of the writer schema.
+        start: Index in the record's value at which the body begins.
+    """
 
     schema_id: SchemaId
     start: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """How N values lie in one buffer: words are little-endian, one at every byte of it.
+class ValueLayout:
+    """Positions of N values in one buffer.
 
-    begins, ends: int64[N], where each value begins and ends.
+    Attributes:
+        words: uint64, the buffer as overlapping little-endian words; one begins at every byte.
+        begins: int64[N], index at which each value begins.
+        ends: int64[N], index at which each value ends.
     """
 
     words: npt.NDArray[np.uint64]
@@ -63,8 +71,14 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Records of one writer schema. rows: intp[M], rising; starts: int64[M], of their bodies."""
+class SchemaGroup:
+    """M records of one writer schema.
+
+    Attributes:
+        schema_id: Id of the writer schema.
+        rows: intp[M], rows of the records, rising.
+        starts: int64[M], index in the buffer at which each body begins.
+    """
 
     schema_id: SchemaId
     rows: npt.NDArray[np.intp]
@@ -73,10 +87,14 @@ class Group:
 
 def unframe(
     value: bytes | None, headers: Headers | None, *, framed: bool, max_bytes: int
-) -> Frame | RecordError:
-    """The frame of one record.
+) -> RecordFrame | RecordError:
+    """Read the frame of one record.
 
-    framed: whether a record without the header names its schema in front of its body.
+    Args:
+        value: Value of the record.
+        headers: Headers of the record.
+        framed: True if a record without a schema header names its schema in front of its body.
+        max_bytes: Maximum size of a value; a longer one is an error.
     """
     if value is None:
         return RecordError(ErrorCode.NULL_VALUE, "the record has no value")
@@ -89,12 +107,12 @@ def unframe(
     if named is not None:
         return _from_header(named)
     if not framed:
-        return Frame(None, 0)
+        return RecordFrame(None, 0)
     return _schema_id(value) if value else EMPTY
 
 
 def _schema_header(headers: Headers) -> bytes | None:
-    """The value of the last header that names the schema; b"" where that header is null."""
+    """The value of the last header that names the schema; b"" if that header is null."""
     found = None
     for name, value in headers:
         if name == VALUE_SCHEMA_HEADER:
@@ -102,7 +120,7 @@ def _schema_header(headers: Headers) -> bytes | None:
     return found
 
 
-def _from_header(named: bytes) -> Frame | RecordError:
+def _from_header(named: bytes) -> RecordFrame | RecordError:
     frame = _schema_id(named)
     where = f"header {VALUE_SCHEMA_HEADER}"
     if isinstance(frame, RecordError):
@@ -112,21 +130,21 @@ def _from_header(named: bytes) -> Frame | RecordError:
             ErrorCode.TRAILING_BYTES,
             f"{where} has {len(named)} bytes; its form takes {frame.start}",
         )
-    return Frame(frame.schema_id, 0)
+    return RecordFrame(frame.schema_id, 0)
 
 
 def looks_like_json(value: bytes | None) -> bool:
-    """Whether a value begins as a JSON object or array does."""
+    """Return True if a value begins like a JSON object or array."""
     return value is not None and _JSON.match(value) is not None
 
 
 def _foreign_format(value: bytes) -> str:
-    """Another format that a record's value begins like, "" where it is none of those known."""
+    """Name of another format whose beginning matches the record's value; "" if none is known."""
     return next((said for begin, said in _FOREIGN if begin.match(value)), "")
 
 
-def _schema_id(prefix: bytes) -> Frame | RecordError:
-    """The schema id at the beginning of ``prefix``; start is where it ends."""
+def _schema_id(prefix: bytes) -> RecordFrame | RecordError:
+    """The schema id at the beginning of ``prefix``; ``start`` of the frame is the id's end."""
     magic = prefix[0] if prefix else 0
     if magic > 1:
         guess = _foreign_format(prefix)
@@ -141,28 +159,32 @@ def _schema_id(prefix: bytes) -> Frame | RecordError:
             f"the schema id is cut off: {len(prefix)} bytes, and magic {magic} takes {size}",
         )
     if magic:
-        return Frame(UUID(bytes=prefix[1:size]), size)
-    return Frame(int.from_bytes(prefix[1:size], "big"), size)
+        return RecordFrame(UUID(bytes=prefix[1:size]), size)
+    return RecordFrame(int.from_bytes(prefix[1:size], "big"), size)
 
 
 def group(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
-    layout: Layout,
+    layout: ValueLayout,
     *,
     framed: bool,
     max_bytes: int,
-) -> tuple[list[Group], dict[int, RecordError]]:
-    """The records of a micro-batch by their schema, and those that name none that is readable."""
+) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
+    """Group the records of a micro-batch by their writer schema.
+
+    Returns:
+        The groups, and an error for each row without a readable frame.
+    """
     lengths = layout.ends - layout.begins
     ordinary = (lengths > 0) & (lengths <= max_bytes)
-    groups: list[Group] = []
+    groups: list[SchemaGroup] = []
     rest: Sequence[int] = range(len(values))
     if not _any_schema_header(headers):
         if framed:
             groups, rest = _by_id(layout, ordinary & (lengths >= _ID_BYTES))
         elif ordinary.all():
-            return [Group(None, np.arange(len(values)), layout.begins)], {}
+            return [SchemaGroup(None, np.arange(len(values)), layout.begins)], {}
     errors: dict[int, RecordError] = {}
     rows_of: dict[SchemaId, list[tuple[int, int]]] = {}
     for row in rest:
@@ -174,7 +196,7 @@ def group(
             rows_of.setdefault(frame.schema_id, []).append((row, frame.start))
     for schema_id, members in rows_of.items():
         rows, starts = np.array(members, np.int64).T
-        groups.append(Group(schema_id, rows, layout.begins[rows] + starts))
+        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + starts))
     return groups, errors
 
 
@@ -184,10 +206,17 @@ def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:
     )
 
 
-def _by_id(layout: Layout, whole: npt.NDArray[np.bool_]) -> tuple[list[Group], Sequence[int]]:
-    """The records with magic 0 by their ids, and the rows of all others.
+def _by_id(
+    layout: ValueLayout, whole: npt.NDArray[np.bool_]
+) -> tuple[list[SchemaGroup], Sequence[int]]:
+    """Group the records with magic 0 by their ids.
 
-    whole: bool[N], which values are of a size that can hold an id.
+    Args:
+        layout: Positions of the N values.
+        whole: bool[N], True for values of a size that can hold an id.
+
+    Returns:
+        The groups, and the rows of all other records.
     """
     prefixes = layout.words[layout.begins] & _PREFIX
     plain = whole & (prefixes & _MAGIC == 0)
@@ -199,5 +228,5 @@ def _by_id(layout: Layout, whole: npt.NDArray[np.bool_]) -> tuple[list[Group], S
     groups = []
     for prefix, rows in named:
         schema_id = int.from_bytes(int(prefix).to_bytes(_ID_BYTES, "little")[1:], "big")
-        groups.append(Group(schema_id, rows, layout.begins[rows] + _ID_BYTES))
+        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + _ID_BYTES))
     return groups, np.flatnonzero(~plain).tolist()

@@ -1,4 +1,4 @@
-"""Writer schemas from a schema registry: fetched together, kept, and waited for."""
+"""Fetch writer schemas from a schema registry together, cache them, and wait for late answers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ Writer = Type | RecordError
 
 @dataclass(slots=True)
 class _Pending:
-    """An id without an answer that settles it.
+    """A schema id that no answer has settled yet.
 
     Attributes:
         asked: Number of requests.
         absent_since: Time of the first answer that there is no such schema.
-        failed_since: Reading of the proven time at the first request without an answer.
+        failed_since: Value of the proven time at the first request without an answer.
     """
 
     asked: int = 0
@@ -53,7 +53,7 @@ class _Pending:
 
 @dataclass(slots=True)
 class _ProvenTime:
-    """A clock that goes only while the registry is known to answer."""
+    """A clock that advances only while the registry is known to answer."""
 
     seconds: float = 0.0
     _proven_at: float | None = field(default=None)
@@ -68,12 +68,18 @@ class _ProvenTime:
 
 
 class RegistrySchemaSource:
-    """Writer schemas from a schema registry.
+    """Writer schemas from a schema registry, each fetched once and cached.
 
-    A schema is fetched once and kept. An id is unknown when the registry has said so for
-    ``settle_s``, as a follower may lag, and is asked for again after ``unknown_s``. An id that
-    stays without an answer is given up after ``give_up_s`` in which the registry answered for ids
-    that it is known to have; while it answers nothing, there is no end to the wait.
+    Args:
+        client: Client of the registry.
+        give_up_s: Seconds after which an id without an answer is given up. Only time in which the
+            registry answers for ids that it is known to have counts; while it answers nothing, the
+            wait has no end.
+        settle_s: Seconds for which the registry must answer that it has no such id before the id
+            counts as unknown, as a follower may lag.
+        unknown_s: Seconds after which an unknown or given up id is asked for again.
+        clock: Monotonic time, in seconds.
+        pause: Sleeps for a number of seconds.
     """
 
     framed: Final = True
@@ -106,11 +112,11 @@ class RegistrySchemaSource:
         self._knows_guids = self._gave_up_guids = False
 
     def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Writer]:
-        """The writer schemas of these ids, or why records of one cannot be read.
+        """The writer schema of each id, or the error of its records.
 
         Raises:
             DependencyUnavailableError: Some are not answered yet. The call took a few seconds at
-                most; the next one goes on where it ended.
+                most; the next one continues where it ended.
         """
         wanted = set(schema_ids)
         missing = [schema_id for schema_id in wanted if self._settled(schema_id) is None]
@@ -133,7 +139,7 @@ class RegistrySchemaSource:
         return {schema_id: self._answer(schema_id) for schema_id in wanted}
 
     def _settled(self, schema_id: SchemaId) -> Writer | None:
-        """The answer, where the registry need not be asked for it."""
+        """The answer for an id, or None if the registry must be asked."""
         if schema_id in self._known or _impossible(schema_id):
             return self._answer(schema_id)
         until, error = self._doubted.get(schema_id, (0.0, None))
@@ -147,7 +153,11 @@ class RegistrySchemaSource:
         return self._known.get(schema_id) or self._doubted[schema_id][1]
 
     def _ask(self, seconds: float) -> DependencyUnavailableError | None:
-        """Ask once for what is pending; returns the first failure that settles nothing."""
+        """Ask once for the pending ids.
+
+        Returns:
+            The first failure of an id that is still pending, or None.
+        """
         # What was asked for least goes first, so that no id keeps another from being asked for.
         pending = sorted(self._pending, key=lambda schema_id: self._pending[schema_id].asked)
         results = self._client.ask_together(pending, self._fetch, seconds)
@@ -200,11 +210,17 @@ class RegistrySchemaSource:
                 self._doubt(schema_id, RecordError(ErrorCode.SCHEMA_UNANSWERED, message))
 
     def _was(self, schema_id: SchemaId, code: ErrorCode) -> bool:
-        """Whether the id was doubted for the same reason before: then it waits no second time."""
+        """Return True if the id was doubted for the same reason before.
+
+        Such an id is not waited for a second time.
+        """
         return schema_id in self._doubted and self._doubted[schema_id][1].code is code
 
     def _is_futile(self, schema_id: SchemaId) -> bool:
-        """Whether it is a GUID of a registry that has no path for them: one has waited for all."""
+        """Return True for a GUID if the registry seems to have no path for GUIDs.
+
+        This is so if one GUID was given up after the full wait, and none was ever answered.
+        """
         return isinstance(schema_id, UUID) and self._gave_up_guids and not self._knows_guids
 
     def _doubt(self, schema_id: SchemaId, error: RecordError) -> None:
@@ -213,7 +229,10 @@ class RegistrySchemaSource:
         del self._pending[schema_id]
 
     def _keep_doubted(self, wanted: set[SchemaId], *, renewed: bool) -> None:
-        """Bound what is remembered, and keep what the next call of the same ids builds on."""
+        """Bound the number of doubted ids; keep those of ``wanted``, which the next call needs.
+
+        With ``renewed``, the doubted ids of ``wanted`` are kept for another ``unknown_s``.
+        """
         if renewed:
             until = self._clock() + self._unknown_s
             for schema_id in wanted & self._doubted.keys() - self._pending.keys():
@@ -223,7 +242,7 @@ class RegistrySchemaSource:
                 del self._doubted[schema_id]
 
     def _answers_for_known(self) -> bool:
-        """Whether the registry gives a schema now that it gave before."""
+        """Return True if the registry still gives a schema that it gave before."""
         probes = list(self._known)[-_PROBES:]
 
         async def probe(session: Session, schema_id: SchemaId) -> _Registered:
@@ -266,9 +285,9 @@ class _Registered:
     """A schema as the registry gives it.
 
     Attributes:
-        kind: Its type, by the registry's word.
-        schema: JSON values, where it is Avro.
-        references: Paths of the versions that it refers to.
+        kind: Type of the schema, as the registry names it.
+        schema: JSON values of an Avro schema; None for another type.
+        references: Paths of the schema versions that it refers to.
     """
 
     kind: str
@@ -277,7 +296,11 @@ class _Registered:
 
     @property
     def avro(self) -> object:
-        """Raises SchemaRefusedError."""
+        """The JSON values of an Avro schema.
+
+        Raises:
+            SchemaRefusedError: The schema is of another type.
+        """
         if self.kind != _AVRO:
             name = {"JSON": "JSON Schema", "PROTOBUF": "Protobuf"}.get(self.kind, self.kind)
             raise SchemaRefusedError(f"it is {name}; Avro is read")
@@ -285,7 +308,11 @@ class _Registered:
 
 
 def _read(answer: Answer) -> _Registered:
-    """Raises ValueError for what a registry does not give."""
+    """Read the registry's answer to a request for a schema.
+
+    Raises:
+        ValueError: No registry gives such an answer.
+    """
     kind, text = answer.get("schemaType") or _AVRO, answer.get("schema")
     if not isinstance(text, str) or not text or not isinstance(kind, str):
         raise ValueError("no schema in the answer")

@@ -1,4 +1,4 @@
-"""Writer schemas by id, and those that come from files."""
+"""Sources of writer schemas by id, and the source that reads them from files."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ from schemas.registry.framing import SchemaId
 
 
 class SchemaSource(Protocol):
-    """Gives writer schemas by id."""
+    """A source of writer schemas by id."""
 
     @property
     def framed(self) -> bool:
-        """Whether a record without a schema header names its schema in front of its body."""
+        """True if a record without a schema header names its schema in front of its body."""
         ...
 
     def get_all(self, schema_ids: Collection[SchemaId]) -> Mapping[SchemaId, Type | RecordError]:
-        """The writer schema of each id, or why records of it cannot be read.
+        """The writer schema of each id, or the error of its records.
 
-        Raises DependencyUnavailableError where the answer for one is not known now.
+        Raises:
+            DependencyUnavailableError: The answer for an id is not known now.
         """
         ...
 
 
 def read_schema_file(path: Path) -> Type:
-    """The schema of a writer in an .avsc file; what it refers to is read from files beside it.
+    """Read the writer schema in an .avsc file, with the schemas beside it that it refers to.
 
-    Raises ConfigurationError.
+    Raises:
+        ConfigurationError: The file cannot be read, or holds no Avro record schema.
     """
     found: object
     try:
@@ -58,9 +60,15 @@ def read_schema_file(path: Path) -> Type:
 
 
 def _add(path: Path, known: Definitions, seen: set[str]) -> object:
-    """The JSON values of a file; adds what it defines, and what it refers to beside it.
+    """Add the types that a file defines, and those of the files beside it that it refers to.
 
-    seen: names of the files that have been read for it.
+    Args:
+        path: The .avsc file.
+        known: Definitions that the types are added to.
+        seen: Names of the types whose files have been read already.
+
+    Returns:
+        The JSON values of the file.
     """
     schema = json.loads(path.read_text("utf-8-sig"))
     while True:
@@ -78,8 +86,13 @@ def _add(path: Path, known: Definitions, seen: set[str]) -> object:
 class FileSchemaSource:
     """Writer schemas from files, read once.
 
-    paths: by id or GUID. default: the schema of records that name none; with it, a record without
-    a schema header is taken to be all body. Raises ConfigurationError.
+    Args:
+        paths: Schema files by id or GUID.
+        default: Schema file for records that name no schema; with it, a record without a schema
+            header is all body.
+
+    Raises:
+        ConfigurationError: A file is invalid, or no file is given.
     """
 
     def __init__(self, paths: Mapping[int | UUID, Path], default: Path | None = None) -> None:

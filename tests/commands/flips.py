@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from base.errors import BundleRefusedError
 from models.backend import open_backend
-from models.bundle import Knots, Limits, Trained, load_bundle, verify, write_bundle
+from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
 from models.training import fit
 from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
 
@@ -51,7 +51,7 @@ def small_bundle(folder: Path) -> Path:
         features=FEATURES,
         calibration=Knots(margins=(-3.0, 0.0, 3.0), scores=(0.001, 0.3, 0.99)),
         golden=matrix[:40],
-        trained=Trained(
+        trained=TrainingRecord(
             rows=2_000,
             frauds=200,
             since=day,

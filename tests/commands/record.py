@@ -37,7 +37,7 @@ from tests.golden import replay
 from tests.support.worker_process import read_until
 from tools.demo.simulator import Simulated, simulate
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from worker.schema_sources import framed
 
 EVENTS = 600

@@ -44,7 +44,7 @@ from tests.support.fake_registry import (
     serving,
     silence,
 )
-from tools.embedded.registry import SchemaRegistry
+from tests.support.registry_server import SchemaRegistry
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 EVENT = json.dumps({"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]})

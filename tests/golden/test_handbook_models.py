@@ -13,7 +13,7 @@ import xgboost as xgb
 from features.definition import load_feature_set
 from features.tables import FileEvents, build
 from models.training.folds import Lengths, make_fold
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.table import TrainingTable
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_xgboost_is_worth_what_was_published(table: TrainingTable) -> None:
     data = xgb.DMatrix(events.matrix[fold.train], fold.train_labels)
     booster = xgb.train({**params, "nthread": 1}, data, num_boost_round=100)
     margins = booster.inplace_predict(events.matrix[fold.assess], predict_type="margin")
-    worth = Worth.of(fold.labels, margins, events.cards[fold.assess], fold.days)
+    worth = Metrics.of(fold.labels, margins, events.cards[fold.assess], fold.days)
     assert round(worth.roc_auc, 3) == 0.862
     assert round(worth.average_precision, 3) == 0.639
     assert round(worth.card_precision_100, 3) == 0.273

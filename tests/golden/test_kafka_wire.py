@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from base.errors import RecordError
-from schemas.registry.framing import VALUE_SCHEMA_HEADER, Frame, unframe
+from schemas.registry.framing import VALUE_SCHEMA_HEADER, RecordFrame, unframe
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))
@@ -30,7 +30,7 @@ def test_accepted_frames() -> None:
     for vector in frames:
         value = bytes.fromhex(vector["hex"])
         frame = unframe(value, None, framed=True, max_bytes=100)
-        assert isinstance(frame, Frame), vector
+        assert isinstance(frame, RecordFrame), vector
         wanted = vector["schema_id"] if vector["magic"] == 0 else UUID(vector["schema_guid"])
         assert frame.schema_id == wanted
         assert value[frame.start :].hex() == vector["payload_hex"]
@@ -50,4 +50,4 @@ def test_the_header_form() -> None:
     assert header["value_schema_guid_header"] == VALUE_SCHEMA_HEADER
     guid = UUID("89791762-2336-4186-9674-299b90a802e2")
     headers = [(VALUE_SCHEMA_HEADER, b"\x01" + guid.bytes)]
-    assert unframe(b"\x02", headers, framed=True, max_bytes=100) == Frame(guid, 0)
+    assert unframe(b"\x02", headers, framed=True, max_bytes=100) == RecordFrame(guid, 0)

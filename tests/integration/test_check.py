@@ -29,7 +29,7 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.checks.examine import examine
 from tools.checks.finding import Finding, State
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 
 BOUND_S = 20

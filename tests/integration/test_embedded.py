@@ -21,7 +21,7 @@ from base.errors import DependencyUnavailableError
 from tests.conftest import MakeTopic, SharedKafka
 from tools.embedded import kafka as embedded_kafka
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 
 WAIT_S = 30.0

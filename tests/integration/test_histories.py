@@ -27,7 +27,7 @@ from tests.support.windowed import NUMBER, RISK, windowed_pipeline
 from tests.support.worker_process import read_until, worker
 from tools.checks.examine import examine
 from tools.checks.finding import State
-from tools.embedded.topics import committed_offsets, create_topics
+from tools.embedded.topic_admin import committed_offsets, create_topics
 from worker.histories.record import find_namespace
 from worker.schema_sources import score_schema
 

@@ -11,18 +11,18 @@ from confluent_kafka import Producer
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.rig import await_that
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Starts
+from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.kafka import make_admin, make_consumer
 from worker.process.health import Health
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 BOUND_S = 30.0
 RECORDS = 20
 
 
 @contextmanager
-def member(settings: Kafka) -> Iterator[Poller]:
+def member(settings: KafkaSettings) -> Iterator[Poller]:
     """One that polls as the worker's loop does."""
     consumer = make_consumer(settings, lambda _: None)
     with make_admin(settings) as admin:
@@ -37,7 +37,7 @@ def member(settings: Kafka) -> Iterator[Poller]:
         poller = Poller(
             consumer,
             topics,
-            lambda topic: Starts(consumer, topic, "earliest", None, BOUND_S),
+            lambda topic: StartOffsets(consumer, topic, "earliest", None, BOUND_S),
             before_change=lambda: None,
         )
         poller.open()
@@ -55,13 +55,13 @@ def read(poller: Poller) -> int:
 
 
 @pytest.fixture
-def settings(kafka: SharedKafka, make_topic: MakeTopic) -> Kafka:
+def settings(kafka: SharedKafka, make_topic: MakeTopic) -> KafkaSettings:
     topic = make_topic("in", partitions=2)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for number in range(RECORDS):
         producer.produce(topic, str(number).encode(), partition=number % 2)
     assert producer.flush(BOUND_S) == 0
-    return Kafka(
+    return KafkaSettings(
         bootstrap_servers=kafka.bootstrap,
         group=f"{topic}.group",
         input_topic=topic,
@@ -71,7 +71,9 @@ def settings(kafka: SharedKafka, make_topic: MakeTopic) -> Kafka:
     )
 
 
-def test_partitions_that_went_during_a_pause_are_read_when_they_are_back(settings: Kafka) -> None:
+def test_partitions_that_went_during_a_pause_are_read_when_they_are_back(
+    settings: KafkaSettings,
+) -> None:
     with member(settings) as poller:
         await_that(
             lambda: read(poller) > 0, BOUND_S, "the first records", lambda: poller.partitions

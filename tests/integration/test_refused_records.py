@@ -23,7 +23,7 @@ from tests.support.payments import body, framed, good_record, text, write_pipeli
 from tests.support.rig import await_that
 from tests.support.worker_process import read_until, worker
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from worker.schema_sources import score_schema
 
 GUARANTEES = ["exactly_once", "at_least_once"]

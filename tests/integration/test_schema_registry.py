@@ -19,7 +19,7 @@ from schemas.avro.decoder import Decoder
 from schemas.batch import Decoded
 from schemas.registry.client import RegistryClient
 from schemas.registry.registry_source import RegistrySchemaSource
-from tools.embedded.registry import SchemaRegistry
+from tests.support.registry_server import SchemaRegistry
 from worker.schema_sources import framed, score_prefix, score_schema
 from worker.settings import load_settings
 

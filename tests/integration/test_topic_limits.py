@@ -7,7 +7,7 @@ from tests.conftest import MakeTopic, SharedKafka
 from tests.support.rig import await_that
 from worker.delivery.publish import SizeLimits
 from worker.kafka import TopicLimits, make_producer
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 BOUND_S = 20.0
 
@@ -22,7 +22,7 @@ def refreshed(limits: TopicLimits) -> bool:
 
 def test_topics_without_a_bound_have_the_clients(kafka: SharedKafka, make_topic: MakeTopic) -> None:
     any_size = {"max.message.bytes": str(2**31 - 1)}
-    settings = Kafka(
+    settings = KafkaSettings(
         bootstrap_servers=kafka.bootstrap,
         group="limits",
         input_topic=make_topic("in"),

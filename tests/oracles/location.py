@@ -22,7 +22,7 @@ import numpy.typing as npt
 from models.bundle import Bundle, Location, load_bundle, write_bundle
 from models.bundle.draw import draw_vectors
 from models.bundle.manifest import Knots
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.training.fit import fit
 from tests.unit.models.bundles import edit_manifest
 
@@ -97,7 +97,7 @@ def _make(trained: Bundle, folder: Path) -> None:
 
 def _vectors(trained: Bundle) -> npt.NDArray[np.float32]:
     """float32[_ROWS, F] along the thresholds of the trained model."""
-    document = Document((trained.path / "model.ubj").read_bytes(), str(trained.path))
+    document = ModelDocument((trained.path / "model.ubj").read_bytes(), str(trained.path))
     return draw_vectors(
         trained.booster, document.trees(), len(trained.features), count=_ROWS, seed=1
     )

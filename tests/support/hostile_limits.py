@@ -13,7 +13,7 @@ from tests.support.hostile_records import COPIED_HEADER
 from tests.support.payments import write_pipeline
 from tests.support.rig import SESSION_TIMEOUT_S
 from tests.support.windowed import windowed_pipeline
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 
 _DEFAULT_BYTES = 1_048_588
 _LARGEST_BYTES = 3_000_000

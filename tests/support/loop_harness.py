@@ -17,7 +17,7 @@ from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.batch_bound import BatchBound
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Starts
+from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import Outbox, SizeLimits
@@ -195,7 +195,7 @@ class Bench:
         self.poller = Poller(
             consumer,
             topics,
-            lambda topic: Starts(consumer, topic, "earliest", None, 5.0),
+            lambda topic: StartOffsets(consumer, topic, "earliest", None, 5.0),
             before_change=lambda: self.loop.before_change(),  # noqa: PLW0108 - made below
             clock=self.clock,
         )

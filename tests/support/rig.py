@@ -18,7 +18,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from tests.oracles.topics import read_to_end
 from tools.embedded.process import LOOPBACK
-from tools.embedded.topics import committed_offsets, create_topics
+from tools.embedded.topic_admin import committed_offsets, create_topics
 
 _latest: Callable[[], Any] = OffsetSpec.latest
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from tests.conftest import SharedKafka
 from tests.support.fleet import Worker
 from tests.support.load import Load
 from tests.support.rig import Rig, await_that
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

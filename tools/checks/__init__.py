@@ -1,1 +1,1 @@
-"""``fraud-worker check``: what can be proved before the start, one module for each area."""
+"""Checks of ``fraud-worker check``: one module for each area."""

@@ -1,4 +1,4 @@
-"""The brokers: whether they answer, what they are, and whether they fit the settings."""
+"""Checks of the brokers: they answer, their version is supported, and the time bounds fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.kafka import TRANSACTION_TIMEOUT_MS
 from worker.settings import WorkerSettings
 
 BROKERS, BOUNDS = "brokers", "time bounds"
-# What holds where worker.yaml says nothing: the worker's own, and librdkafka's.
+# Defaults where worker.yaml sets none: the worker's own, and librdkafka's.
 DEFAULTS_MS = {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     "session.timeout.ms": 45_000,
@@ -28,7 +28,13 @@ _OLDEST = (2, 5)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the brokers say of themselves. settings: of one broker, empty where not readable."""
+    """Description of a Kafka cluster, as its brokers report it.
+
+    Attributes:
+        cluster_id: Id of the cluster.
+        brokers: Number of brokers.
+        settings: Settings of one broker; empty where they may not be read.
+    """
 
     cluster_id: str
     brokers: int
@@ -38,7 +44,7 @@ class Cluster:
 def reach(
     admin: AdminClient, settings: WorkerSettings, lines: list[str]
 ) -> tuple[Cluster | None, list[Finding]]:
-    """The cluster, or None where no broker answers within the broker timeout."""
+    """Describe the cluster; None where no broker answers within the broker timeout."""
     timeout_s = settings.delivery.broker_timeout_s
     try:
         found = admin.describe_cluster(request_timeout=timeout_s).result()
@@ -66,7 +72,7 @@ def _broker_settings(admin: AdminClient, node: str, timeout_s: float) -> dict[st
 
 
 def judge_cluster(cluster: Cluster) -> Finding:
-    """Whether the brokers are new enough."""
+    """Check that the brokers are new enough."""
     version = "of an unknown version"
     if cluster.settings:
         # Brokers of version 4 and later have no such setting.
@@ -80,7 +86,7 @@ def judge_cluster(cluster: Cluster) -> Finding:
 
 
 def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Finding]:
-    """That each bound on waiting leaves room for the shorter ones within it."""
+    """Check that each time bound leaves room for the shorter ones within it."""
     bounds = {name: option_ms(settings, name) for name in DEFAULTS_MS}
     findings = [*_settled(settings, bounds)]
     limits = cluster.settings if cluster else {}
@@ -124,7 +130,7 @@ def _settled(settings: WorkerSettings, bounds: Mapping[str, int]) -> Iterator[Fi
 
 
 def option_ms(settings: WorkerSettings, name: str) -> int:
-    """A librdkafka option as the clients get it, in milliseconds."""
+    """Value of a librdkafka option in milliseconds, as the clients get it."""
     kafka = settings.kafka
     own = kafka.producer if name.startswith("transaction.") else kafka.consumer
     return int({**DEFAULTS_MS, **kafka.options, **own}[name])

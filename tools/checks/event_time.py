@@ -1,4 +1,4 @@
-"""Event times of the last records: late ones, those ahead, and the timestamps to hold them against."""
+"""Checks of the last records' event times: late, ahead of time, and against record timestamps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DAY_MS = 86_400_000
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
-    """The names of what is looked at here."""
+    """Names of the checks in this module that apply to the feature set."""
     if feature_set is None or not feature_set.has_histories:
         return []
     judged = feature_set.histories.rules.max_ahead is not None
@@ -31,10 +31,12 @@ def checks(feature_set: FeatureSet | None) -> list[str]:
 def check_times(
     feature_set: FeatureSet, batch: EventBatch, topic: Mapping[str, str]
 ) -> list[Finding]:
-    """Compare event times with each other, and with the records' timestamps.
+    """Compare event times with each other, and with the timestamps of their records.
 
-    batch: the events among the last records of some partitions. topic: settings of the input topic;
-    empty where they may not be read.
+    Args:
+        feature_set: The feature set.
+        batch: The events among the last records of some partitions.
+        topic: Settings of the input topic; empty where they may not be read.
     """
     if not len(batch):
         return [skipped(check, "no record is an event") for check in checks(feature_set)]
@@ -49,7 +51,7 @@ def check_times(
 
 
 def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
-    """The finding where nothing is wrong with what could be looked at."""
+    """Finding for record timestamps in which nothing wrong was found."""
     if _TYPE not in topic:
         why = (
             "who sets them could not be read from the input topic's settings: it takes the right "
@@ -63,7 +65,10 @@ def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
 
 
 def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
-    """The shares of late events and of those ahead. The first few of a partition have no watermark."""
+    """Warn of large shares of late events or of events ahead of time.
+
+    The first few events of a partition have no watermark to be late against.
+    """
     at, _ = locate(batch, LogState(), feature_set.histories.rules, 1)
     events = len(batch)
     late, ahead = int(np.count_nonzero(at.events.late)), int(np.count_nonzero(at.ahead))
@@ -84,8 +89,8 @@ def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
 
 
 def _of_settings(topic: Mapping[str, str], max_ahead: int) -> Iterator[Finding]:
-    """Where the topic's settings let a wrong clock set the timestamp as well."""
-    # None of a broker before Kafka 3.6, which does not have the setting.
+    """Warn where the topic's settings let a producer's wrong clock set the timestamp as well."""
+    # None for a broker before Kafka 3.6, which does not have the setting.
     after_ms = whole_number(topic.get(_BOUND))
     if topic.get(_TYPE) != "CreateTime":
         return
@@ -104,7 +109,7 @@ def _of_settings(topic: Mapping[str, str], max_ahead: int) -> Iterator[Finding]:
 
 
 def _of_records(batch: EventBatch) -> Iterator[Finding]:
-    """Where the timestamps of the last records cannot be held against their events."""
+    """Warn where timestamps of the last records cannot be compared with their events' times."""
     recorded, events = batch.records.timestamps, len(batch)
     without = int(np.count_nonzero(recorded <= 0))
     if without:

@@ -1,4 +1,4 @@
-"""All checks, in the order of what they depend on; each runs whatever the others find."""
+"""All checks, in the order of their dependencies; each runs whatever the others find."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NEEDS_INPUT = "the input topic could not be looked at"
 
 
 def examine(folder: Path) -> Iterator[Finding]:
-    """The findings about a pipeline folder, one by one as they are made."""
+    """Check a pipeline folder, yielding each finding as it is made."""
     missing = examined(FOLDER, partial(_check_folder, folder))
     if missing:
         yield from missing
@@ -72,7 +72,7 @@ def examine(folder: Path) -> Iterator[Finding]:
 
 
 def failures_of_files(folder: Path) -> list[Finding]:
-    """All that fails of what is proved without a server: the files, the model, the schemas."""
+    """Failed findings of the checks that need no server: the files, the model, the schemas."""
     findings = examined(FOLDER, partial(_check_folder, folder))
     if not findings:
         files = read_files(folder)
@@ -212,7 +212,11 @@ def _sample(
 def _kept(
     check: str, look: Callable[[], tuple[T, list[Finding]]]
 ) -> tuple[T | None, list[Finding]]:
-    """As ``examined``, for what later checks need; None where it could not be had."""
+    """Run a check like ``examined``, and return the value that it found for later checks.
+
+    Returns:
+        The value, None where the check failed to get it; and the findings.
+    """
     kept: list[T] = []
 
     def looked() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""features.yaml by itself: what holds of its features, without brokers and store."""
+"""Checks of features.yaml by itself, without brokers and store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PYTHON, WINDOWS, ACROSS, REPRODUCIBLE = "python", "windows", "across partitions"
 
 
 def examine_features(path: Path) -> list[Finding]:
-    """What holds of the features.yaml at ``path``; where it does not, all that does not."""
+    """Describe the valid features.yaml at ``path``; return all its errors where it is invalid."""
     feature_set, findings = read_features(path)
     if feature_set is None:
         return findings

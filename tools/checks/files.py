@@ -1,4 +1,4 @@
-"""worker.yaml, features.yaml and policy.yaml, each for itself and against each other."""
+"""Checks of worker.yaml, features.yaml and policy.yaml, each by itself and against the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Policy, Rules, load_policy
 from schemas.avro.paths import targets
@@ -18,7 +18,7 @@ from worker.settings import FILE_NAME, WorkerSettings, load_settings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Files:
-    """A pipeline folder as far as it could be read: None for a file that does not hold."""
+    """Contents of a pipeline folder; None for each file that is invalid."""
 
     settings: WorkerSettings | None
     feature_set: FeatureSet | None
@@ -53,10 +53,10 @@ def _settings_in_words(settings: WorkerSettings) -> str:
 
 
 def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
-    """The feature set of the features.yaml at ``path``, where it holds."""
+    """Read the features.yaml at ``path``; the feature set is None where the file is invalid."""
     name = path.name
     try:
-        still_open = [*open_places(Document.read(path).values)]
+        still_open = [*open_places(YamlDocument.read(path).values)]
         if still_open:
             return None, [
                 failed(name, f"{path}: {place} is still open", "fill in what belongs there")
@@ -75,7 +75,7 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
 
 
 def _read_policy(path: Path, feature_set: FeatureSet | None) -> tuple[Rules | None, list[Finding]]:
-    """The policy, compiled where there is a feature set."""
+    """Read the policy, and compile it where there is a feature set."""
     try:
         policy = load_policy(path)
         rules = None if feature_set is None else Rules(policy, feature_set)

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Findings: the results of checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CORRECT = "correct it there"
 
 
 class State(StrEnum):
-    """Whether what was looked at holds. SKIPPED: it could not be looked at."""
+    """Result of a check: passed, warning, failed, or SKIPPED (it could not be checked)."""
 
     OK = "ok"
     WARNING = "warning"
@@ -25,7 +25,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the result. remedy: what to do, "" where there is nothing to do."""
+    """Result of one check.
+
+    Attributes:
+        check: Name of the check.
+        state: Result of the check.
+        found: Description of what was found, or the reason for skipping.
+        remedy: Action that the user should take; "" where there is none.
+    """
 
     check: str
     state: State
@@ -34,32 +41,32 @@ class Finding:
 
 
 def ok(check: str, found: str) -> Finding:
-    """What was looked at holds."""
+    """Make a finding for a check that passed."""
     return Finding(check, State.OK, found)
 
 
 def warning(check: str, found: str, remedy: str) -> Finding:
-    """The worker would run, but not as one may expect."""
+    """Make a finding for a worker that would run, but not as one may expect."""
     return Finding(check, State.WARNING, found, remedy)
 
 
 def failed(check: str, found: str, remedy: str) -> Finding:
-    """The worker would not start, or would lose or repeat a score."""
+    """Make a finding for a worker that would not start, or would lose or repeat a score."""
     return Finding(check, State.FAILED, found, remedy)
 
 
 def skipped(check: str, why: str) -> Finding:
-    """Nothing was looked at."""
+    """Make a finding for a check that was not run."""
     return Finding(check, State.SKIPPED, why)
 
 
 def many(count: int, noun: str) -> str:
-    """``1 topic``, ``3 topics``."""
+    """Count with its noun: ``1 topic``, ``3 topics``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def refused(check: str, error: ConfigurationError) -> list[Finding]:
-    """A finding for each line of a refusal; what follows its last semicolon is the remedy."""
+    """Make a finding of each line of an error; the text after its last semicolon is the remedy."""
     findings = []
     for line in str(error).splitlines():
         found, mark, remedy = line.rpartition("; ")
@@ -70,12 +77,12 @@ def refused(check: str, error: ConfigurationError) -> list[Finding]:
 
 
 def holds(findings: Iterable[Finding]) -> bool:
-    """Whether none of the findings failed."""
+    """Return True if none of the findings failed."""
     return all(finding.state is not State.FAILED for finding in findings)
 
 
 def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
-    """The findings of ``look``; what it raises becomes a failed one, so that others still run."""
+    """Run ``look``; turn its exception into failed findings, so that other checks still run."""
     try:
         return look()
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The consumer group: whether this worker may join it, and where it would start."""
+"""Checks of the consumer group: the right to join it, and the offsets to start from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from base.errors import ConfigurationError
 from tools.checks.finding import Finding, failed, many, ok, refused, skipped, warning
 from tools.checks.topics import days
-from worker.consume.start_offsets import Committed, Starts, foreign_ids, other_topic
+from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
 from worker.delivery.publish import SizeLimits
 from worker.kafka import make_consumer, make_producer, whole_number
@@ -48,8 +48,16 @@ _FOR_EVER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """What the brokers say of the consumer group. rights: None where not told."""
+class GroupState:
+    """Description of a consumer group, as the brokers report it.
+
+    Attributes:
+        name: Name of the group.
+        state: Name of its state.
+        members: Number of its members.
+        assignor: Name of its partition assignor.
+        rights: Operations that this user may do on it; None where the brokers do not report them.
+    """
 
     name: str
     state: str
@@ -59,7 +67,7 @@ class Group:
 
 
 def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
-    """Look at the group, which is there as soon as it is named. Raises KafkaException."""
+    """Check the group, which exists as soon as it is named. Raises KafkaException."""
     name, timeout_s = settings.kafka.group, settings.delivery.broker_timeout_s
 
     def describe() -> Any:
@@ -70,7 +78,7 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
 
     found = _once_coordinated(describe, timeout_s)
     rights = found.authorized_operations
-    group = Group(
+    group = GroupState(
         name,
         found.state.name,
         len(found.members),
@@ -80,8 +88,8 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
     return [judge_group(group)]
 
 
-def judge_group(group: Group) -> Finding:
-    """Whether this worker may join."""
+def judge_group(group: GroupState) -> Finding:
+    """Check that this worker may join the group."""
     if group.rights is not None and "READ" not in group.rights:
         remedy = "allow Read on the group for the user of this worker"
         return failed(GROUP, f"{group.name}: this user may not join it", remedy)
@@ -93,7 +101,7 @@ def judge_group(group: Group) -> Finding:
 
 
 def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
-    """Where each partition would start. Raises KafkaException."""
+    """Check the offsets from which each partition would start. Raises KafkaException."""
     timeout_s = settings.delivery.broker_timeout_s
     at = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
     checkpoints = read_checkpoints(settings, topic)
@@ -110,17 +118,17 @@ def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic)
 
 
 def read_checkpoints(settings: WorkerSettings, topic: InputTopic) -> dict[int, Committed]:
-    """The group's checkpoint of each partition. Raises KafkaException."""
+    """Read the group's checkpoint of each partition. Raises KafkaException."""
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     # Not by the admin client: librdkafka 2.16 crashes the process where the group's coordinator
     # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = Starts(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
+        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
         return _once_coordinated(lambda: starts.committed(range(topic.partitions)), timeout_s)
 
 
 def _once_coordinated(ask: Callable[[], T], timeout_s: float) -> T:
-    """The answer of a group's coordinator, which the first request may find still being made."""
+    """Ask a group's coordinator; retry while the first request finds it still being created."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -138,7 +146,15 @@ def judge_start(
     first: Mapping[int, int],
     end: Mapping[int, int],
 ) -> list[Finding]:
-    """What checkpoints, by partition, mean against the offsets that the topic holds."""
+    """Compare the group's checkpoints with the offsets that the topic holds.
+
+    Args:
+        settings: The settings of the worker.
+        topic: The input topic.
+        checkpoints: The group's checkpoint of each partition.
+        first: The first offset of each partition.
+        end: The end offset of each partition.
+    """
     kafka = settings.kafka
     foreign = foreign_ids(topic, checkpoints.values())
     if foreign and kafka.accept_topic != topic.topic_id:
@@ -216,7 +232,7 @@ def judge_expiry(
 
 
 def check_transactions(settings: WorkerSettings) -> list[Finding]:
-    """Try whether this user may have transactions. Raises KafkaException."""
+    """Check that this user may use transactions. Raises KafkaException."""
     if settings.delivery.guarantee != "exactly_once":
         return [skipped(TRANSACTIONS, "delivery.guarantee is at_least_once")]
     group = settings.kafka.group

@@ -1,4 +1,4 @@
-"""Histories: whether the windows fit the input topic and the store's state, and how far they reach."""
+"""Checks of the histories: windows against the topic, state in the store, and coverage."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ WINDOWS, REBUILD, STATE, COVERAGE = (
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
-    """The names of what is looked at here."""
+    """Names of the checks in this module that apply to the feature set."""
     return [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.has_histories else []
 
 
 def judge_windows(
     feature_set: FeatureSet, topic: InputTopic, *, retention_known: bool = True
 ) -> list[Finding]:
-    """Whether the windows can be computed from the topic, and again from its records.
+    """Check that the windows can be computed from the topic, and rebuilt from its records.
 
-    retention_known: whether a topic without retention is known to keep its records for ever.
+    Args:
+        feature_set: The feature set, which has windows.
+        topic: The input topic.
+        retention_known: False where the topic's retention could not be read; if True, a topic
+            without a retention keeps its records for ever.
     """
     try:
         refuse_split(feature_set.windows, topic)
@@ -75,10 +79,18 @@ def check_state(
     *,
     retention_known: bool = True,
 ) -> list[Finding]:
-    """Check that the state in the store, if there is one, is this worker's.
+    """Check that the state in the store, if there is one, belongs to this worker.
 
-    features: those that the model and the policy use. Raises ConfigurationError where it is not,
-    DependencyUnavailableError.
+    Args:
+        settings: The settings of the worker.
+        feature_set: The feature set, which has windows.
+        topic: The input topic.
+        features: Names of the features that the model and the policy use.
+        retention_known: False where the topic's retention could not be read.
+
+    Raises:
+        ConfigurationError: The state belongs to another worker.
+        DependencyUnavailableError: The store does not answer.
     """
     state = settings.state_name
     with closing(open_store(settings)) as store:
@@ -101,7 +113,7 @@ def check_state(
 
 
 def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
-    """Warn of what the next start will not find in a state that there is, and of idle settings."""
+    """Warn of histories that the next start finds empty or too short, and of idle settings."""
     if record is None or record.source is None:
         return []
     emptied, shortened = wanted.emptied(record), wanted.shortened(record)
@@ -132,9 +144,11 @@ def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
 def check_coverage(
     settings: WorkerSettings, feature_set: FeatureSet, checkpoints: Mapping[int, Committed]
 ) -> list[Finding]:
-    """How far back histories reach, by the notes of the group's checkpoints.
+    """Compute from the notes of the group's checkpoints how far back the histories reach.
 
-    Raises DependencyUnavailableError, and ConfigurationError where the state's record is damaged.
+    Raises:
+        ConfigurationError: The state's record is damaged.
+        DependencyUnavailableError: The store does not answer.
     """
     with closing(open_store(settings)) as store:
         namespace = find_namespace(store, feature_set.name, settings.state_name)
@@ -146,7 +160,12 @@ def check_coverage(
 
 
 def judge_coverage(shares: Mapping[str, float], reaches: Mapping[str, int]) -> list[Finding]:
-    """Whether histories are filled: for each entity, the share of its longest window."""
+    """Warn where histories do not cover the longest windows yet.
+
+    Args:
+        shares: By entity, the covered share of its longest window.
+        reaches: By entity, the length of its longest window in microseconds.
+    """
     words = [
         f"{entity} {int(100 * share)} % of {days(reaches[entity] // 1000)}"
         for entity, share in shares.items()

@@ -1,4 +1,4 @@
-"""The model bundle, proven in a process of its own, against the feature set, and on its device."""
+"""Checks of the model bundle: its proof in a child process, its features, and its device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRAIN = (
 
 
 def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
-    """Files and sums, golden margins in a child process, features, a first margin on the device."""
+    """Check files and sums, golden margins in a child process, features, and the device."""
     path = settings.model.bundle
     if path is not None and (not path.is_dir() or not any(path.iterdir())):
         return [
@@ -32,7 +32,7 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
 
 
 def used_features(settings: WorkerSettings, rules: Rules | None) -> frozenset[str]:
-    """The features that the model and the policy use, as far as these hold."""
+    """Names of the features that the model and the policy use, where these are valid."""
     of_policy = frozenset() if rules is None else rules.features
     try:
         manifest = read_manifest(resolve(settings.model.bundle, settings.model.location))

@@ -1,4 +1,4 @@
-"""The policy's reasons against the model: every feature that it uses has a code."""
+"""Check of the policy's reasons: every feature of the model has a code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REASONS = "reasons"
 
 
 def check_reasons(settings: WorkerSettings, rules: Rules | None) -> list[Finding]:
-    """What the catalogue of the policy lacks for the model."""
+    """Check that the policy's catalogue has a reason code for every feature of the model."""
     if rules is None:
         return [skipped(REASONS, "features.yaml and policy.yaml have to hold first")]
     if rules.policy.catalogue is None:

@@ -1,4 +1,4 @@
-"""The last records of the input topic: whether they would become scores, and how they are keyed."""
+"""Checks of the last records of the input topic: they can be scored, and are keyed as expected."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _LOOK_S = 0.1
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
-    """The names of what is looked at here."""
+    """Names of the checks in this module that apply to the feature set."""
     lookups = feature_set.lookups if feature_set else ()
     return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
 def read_sample(settings: WorkerSettings, partitions: int) -> Records:
-    """The last records of some partitions, read outside the group. Raises KafkaException."""
+    """Read the last records of some partitions, outside the group. Raises KafkaException."""
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
     with closing(make_consumer(kafka, _ignore)) as consumer:
         starts = {}
@@ -65,7 +65,7 @@ def read_sample(settings: WorkerSettings, partitions: int) -> Records:
 
 
 def _ignore(_error: KafkaError) -> None:
-    """Connections come and go; what matters is an error of the records."""
+    """Ignore errors of connections, which come and go; errors of records are handled on reading."""
 
 
 def check_sample(
@@ -76,10 +76,18 @@ def check_sample(
     records: Records,
     store: OnlineStore | None,
 ) -> list[Finding]:
-    """What the stages before the model make of the records.
+    """Run the records through the stages before the model.
 
-    rules: None where the policy does not hold. topic: settings of the input topic. store: None where
-    it could not be reached. Raises DependencyUnavailableError.
+    Args:
+        settings: The settings of the worker.
+        feature_set: The feature set.
+        rules: The policy; None where it is invalid.
+        topic: Settings of the input topic.
+        records: The last records of the input topic.
+        store: The online store; None where it could not be reached.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
     """
     if not len(records):
         why = f"{settings.kafka.input_topic} holds no records now"
@@ -100,9 +108,12 @@ def check_sample(
 
 
 def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) -> Finding:
-    """Whether the records would become scores.
+    """Check that the records can be scored.
 
-    json: how many of those with an error look like JSON.
+    Args:
+        records: Number of records.
+        errors: Error of each invalid record, by row.
+        json: Number of invalid records that look like JSON.
     """
     if not errors:
         return ok(RECORDS, f"all of the last {records} can be scored")
@@ -136,7 +147,12 @@ def _keys(
 
 
 def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Finding:
-    """Whether the record key determines the field at ``path``: key, field and partition of each."""
+    """Check that the record key determines the field at ``path``.
+
+    Args:
+        path: Path of the field.
+        seen: Record key, field value and partition of each event.
+    """
     homes: dict[str, set[int]] = {}
     for _, field, partition in seen:
         homes.setdefault(field, set()).add(partition)
@@ -162,7 +178,13 @@ def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> 
 
 
 def judge_lookup(name: str, events: int, flags: dict[str, int]) -> Finding:
-    """Whether events find values: counts of events by flag."""
+    """Check that events find values in the lookup ``name``.
+
+    Args:
+        name: Name of the lookup.
+        events: Number of events.
+        flags: Number of events by flag.
+    """
     check = f"lookup {name}"
     states = {
         state: flags.get(f"lookup_{state}:{name}", 0) for state in ("missing", "stale", "invalid")

@@ -1,4 +1,4 @@
-"""The online store: whether it answers, and whether it keeps what it is given."""
+"""Checks of the online store: it answers, and keeps the data that it is given."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _NEARLY_FULL = 0.9
 
 
 def check_store(settings: WorkerSettings) -> list[Finding]:
-    """That the store answers within its timeout, and what it says of itself.
+    """Check that the store answers within its timeout, and that its settings are safe.
 
-    Raises DependencyUnavailableError where it does not answer.
+    Raises:
+        DependencyUnavailableError: The store does not answer.
     """
     store = open_store(settings)
     try:
@@ -33,7 +34,7 @@ def check_store(settings: WorkerSettings) -> list[Finding]:
 
 
 def judge_store(info: StoreInfo) -> list[Finding]:
-    """What a server's own words mean for lookups."""
+    """Check the memory, eviction policy and persistence that a server reports."""
     used = f"{info.used_memory / 2**20:,.0f} MiB in use"
     findings = [ok(STORE, f"{info.server} {info.version}, {used}")]
     if info.eviction_policy == "noeviction":

@@ -1,4 +1,4 @@
-"""The topics: that they are there, may be used, and fit each other."""
+"""Checks of the topics: they exist, may be used, and fit each other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from confluent_kafka.admin import AdminClient
 from tools.checks.finding import Finding, failed, many, ok, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
-from worker.settings import Kafka, WorkerSettings
+from worker.settings import KafkaSettings, WorkerSettings
 from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
 TOPICS, REPLICATION = "topics", "replication"
 _SHORT_RETENTION_MS = 24 * 3_600_000
-# librdkafka's own, and the bytes of an answer that are not records.
+# librdkafka's default, and the bytes of a response that are not records.
 _RECEIVE_BYTES = 100_000_000
 _ANSWER_BYTES = 512
 _CLOCKS_MS = 10 * 60_000
@@ -25,10 +25,15 @@ _CLOCKS_MS = 10 * 60_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What the brokers say of a topic.
+    """Description of a topic, as the brokers report it.
 
-    replicas: the fewest of a partition. rights: names of operations, None where not told.
-    settings: empty where they may not be read.
+    Attributes:
+        name: Name of the topic.
+        topic_id: Id of the topic.
+        partitions: Number of partitions.
+        replicas: Smallest number of replicas of a partition.
+        rights: Names of the operations that this user may do; None where not reported.
+        settings: Settings of the topic; empty where they may not be read.
     """
 
     name: str
@@ -43,17 +48,17 @@ class Topic:
         return whole_number(self.settings.get(setting))
 
     def as_input(self) -> InputTopic:
-        """Describe it as the input topic."""
+        """Description of this topic as the input topic."""
         return InputTopic(self.name, self.topic_id, self.partitions, retention_of(self.settings))
 
     @property
     def is_compacted(self) -> bool:
-        """True for a topic that takes records with a key only, and keeps the last of each key."""
+        """True for a topic that keeps the last record of each key, and accepts none without."""
         return "compact" in self.settings.get("cleanup.policy", "")
 
 
 def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
-    """The topics that are there, by check, and a failed finding for each that is not."""
+    """Describe the topics, by check; return a failed finding for each missing one."""
     timeout_s = settings.delivery.broker_timeout_s
     kafka = settings.kafka
     names = dict(
@@ -93,7 +98,7 @@ def _absent(check: str, name: str, error: KafkaError) -> Finding:
 
 
 def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
-    """What the topics that are there mean for the worker."""
+    """Check that the existing topics suit the worker."""
     findings = []
     for check, topic in topics.items():
         found = [*_rights(check, topic)]
@@ -120,7 +125,7 @@ def _in_words(check: str, topic: Topic) -> str:
 
 
 def days(milliseconds: int) -> str:
-    """``36 h``, ``7 days``."""
+    """Duration as text: ``36 h``, ``7 days``."""
     hours = milliseconds / 3_600_000
     return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
 
@@ -144,7 +149,7 @@ def _input(topic: Topic) -> Iterator[Finding]:
         yield warning(INPUT, found, remedy)
 
 
-def judge_size(kafka: Kafka, topic: Topic) -> Iterator[Finding]:
+def judge_size(kafka: KafkaSettings, topic: Topic) -> Iterator[Finding]:
     """Compare the input topic's largest record with what the consumer can receive."""
     option = "receive.message.max.bytes"
     options = {option: _RECEIVE_BYTES, **kafka.options, **kafka.consumer}
@@ -214,7 +219,7 @@ def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> l
 
 
 def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
-    """Warn where clocks that differ a little, or a record that waits a little, lead to refusals."""
+    """Warn where a small clock difference, or a short wait, makes the topic refuse a record."""
     if topic.settings.get("message.timestamp.type") == "LogAppendTime":
         return
     for side in ("before", "after"):
@@ -231,7 +236,7 @@ def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
 
 
 def _replication(topics: Collection[Topic], brokers: int) -> list[Finding]:
-    """Whether the loss of a broker loses records, or stops the writing of them."""
+    """Warn where the loss of one broker would lose records or stop writes."""
     if not topics:
         return [skipped(REPLICATION, "there are no topics")]
     if brokers == 1:

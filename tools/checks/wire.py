@@ -1,4 +1,4 @@
-"""Schemas: those of the writers against the reader's, and that of the scores."""
+"""Checks of schemas: each writer schema against the reader schema, and the score schema."""
 
 from __future__ import annotations
 
@@ -40,9 +40,12 @@ _REACHABLE = "see that it is up and that registry.url, username and password_fil
 def check_writers(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> list[Finding]:
-    """That records of each known writer schema can be decoded on columns.
+    """Check that records of each known writer schema can be decoded to columns.
 
-    rules: None where the policy does not hold.
+    Args:
+        settings: The settings of the worker.
+        feature_set: The feature set.
+        rules: The policy; None where it is invalid.
     """
     read = fields_read(settings, feature_set, rules)
     if settings.registry is not None:
@@ -104,7 +107,7 @@ def _resolved(
 def _resolve(
     feature_set: FeatureSet, read: frozenset[str], writers: Iterable[tuple[str, Type]]
 ) -> Iterator[tuple[str, str]]:
-    """The name of each writer, and why its records cannot be decoded ("" where they can)."""
+    """Yield the name of each writer, and why its records cannot be decoded ("" where they can)."""
     reader = parse_record_schema(feature_set.reader_schema)
     wanted = targets(reader, read)
     for name, writer in writers:
@@ -117,7 +120,7 @@ def _resolve(
 
 
 def check_scores(settings: WorkerSettings) -> list[Finding]:
-    """That consumers of the scores can find score.avsc."""
+    """Check that consumers of the scores can find score.avsc."""
     registry, wire = settings.registry, settings.wire
     if registry is not None:
         try:
@@ -133,7 +136,7 @@ def check_scores(settings: WorkerSettings) -> list[Finding]:
 
 
 def _registrable(registry: Registry, subject: str) -> Finding:
-    """Whether score.avsc may be registered at the start; nothing is registered here."""
+    """Check that score.avsc may be registered at the start, without registering it."""
     body = {"schema": json.dumps(score_schema())}
     path = f"compatibility/{subject_path(subject, 'versions', 'latest')}"
     try:

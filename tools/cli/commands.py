@@ -1,4 +1,4 @@
-"""All commands, and how their errors end the process."""
+"""All commands, and the exit codes of their errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ app.add_typer(dev.app, name="dev")
 
 
 def main() -> None:
-    """Run a command; say what is wrong in words, not in a trace."""
+    """Run a command; print an error as one message, without a traceback."""
     try:
         app(prog_name=PROGRAM)
     except ConfigurationError as error:

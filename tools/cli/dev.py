@@ -34,7 +34,7 @@ def up(
     The first start on a machine fetches Kafka, 45 MB.
     """
     from tools.embedded import detached
-    from tools.embedded.topics import create_topics
+    from tools.embedded.topic_admin import create_topics
 
     topics = dict(_parsed(text) for text in topic or ())
     folder = folder or _default()

@@ -1,4 +1,4 @@
-"""Findings on stdout, for the commands that check."""
+"""Output of findings on stdout, for the commands that check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped":
 
 
 def report(findings: Sequence[Finding], *, as_json: bool) -> None:
-    """Print findings: JSON, a table on a terminal, or plain lines; exit code 2 where one failed."""
+    """Print findings as JSON, a table on a terminal, or plain lines; exit code 2 if one failed."""
     from base.address import mask_addresses
     from tools.checks.finding import holds
     from worker.process.exit_codes import ExitCode
@@ -39,7 +39,7 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:
-    """Plain lines: state and check in columns, then what was found; what to do on its own line."""
+    """Findings as plain lines: state, check, what was found; the remedy is on a line of its own."""
     rows = _together(findings)
     width = max(len(finding.check) for finding in rows)
     result = []
@@ -67,7 +67,7 @@ def _table(findings: Sequence[Finding]) -> None:
 
 
 def _together(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings; those that were skipped in a row for one reason as one."""
+    """Findings, with a run of checks that were skipped for the same reason joined into one."""
     rows: list[Finding] = []
     for (state, why), group in groupby(findings, lambda finding: (finding.state, finding.found)):
         members = list(group)

@@ -21,7 +21,7 @@ def init(
     What can be guessed from the schema is filled in and marked as guessed;
     what cannot is marked as open.
     """
-    from tools.init.write import write_pipeline
+    from tools.init.pipeline_folder import write_pipeline
 
     written = write_pipeline(folder, schema, force=force)
     for path in written.files:

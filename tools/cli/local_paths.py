@@ -1,4 +1,4 @@
-"""Commands that read and write files of this machine, and refuse addresses in their place."""
+"""Commands that accept local paths only, and reject addresses such as ``s3://…``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Commands(typer.Typer):
-    """A group whose commands refuse addresses in every option and argument that is a path."""
+    """Group of commands that reject addresses in every option and argument that is a path."""
 
     def command(self, *given: Any, **settings: Any) -> Callable[[F], F]:
-        """As ``typer.Typer.command``."""
+        """Register a command like ``typer.Typer.command``, with the check of its paths."""
         return super().command(*given, **{"cls": _Command, **settings})
 
 
@@ -49,7 +49,7 @@ def _paths(value: Any) -> Iterator[Path]:
 
 
 def _shown(parameter: Any) -> str:
-    """An option as it is written, an argument as the help calls it."""
+    """Name of an option as the user writes it, or of an argument as the help shows it."""
     if parameter.param_type_name == "option":
         return str(parameter.opts[0])
     return str(parameter.metavar or parameter.name).strip("[]")

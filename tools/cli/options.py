@@ -23,7 +23,7 @@ HERE = Path()
 
 
 class Unlabelled(StrEnum):
-    """What becomes of events that nobody has labelled."""
+    """Treatment of events without a label: leave them out, or count them as no fraud."""
 
     skip = "skip"
     legit = "legit"

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, on a terminal only."""
+"""Progress bars on stderr, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that takes how much is done, of how much."""
+    """Show a progress bar; yield a function that takes the amounts done and in total."""
     from rich.progress import TimeRemainingColumn
 
     with _bar("{task.description}", TimeRemainingColumn()) as bar:
@@ -23,7 +23,10 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Likewise for one stage after the other: takes what is done too, first."""
+    """Show a progress bar for successive stages.
+
+    Yields a function that takes the name of the stage and the amounts done and in total.
+    """
     with _bar("{task.description:<11}") as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)

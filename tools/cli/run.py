@@ -20,7 +20,7 @@ def run(pipeline: PipelineOption = HERE) -> None:
 
 
 def _loaded(folder: Path) -> Pipeline:
-    """The pipeline. Raises ConfigurationError with all that fails, not with the first of it."""
+    """Load the pipeline. Raises ConfigurationError with all errors, not only the first."""
     from base.errors import ConfigurationError
     from worker.app import load_pipeline
     from worker.process.logs import configure_logs

@@ -27,7 +27,12 @@ _SHOWN = 50
 
 @dataclass(slots=True)
 class _Counts:
-    """Scores by flag, and what is told of the file's event times; None before the first chunk."""
+    """Counts of a scored file.
+
+    Attributes:
+        flagged: Number of scores by flag.
+        times: Counts of the file's event times; None before the first chunk.
+    """
 
     flagged: Counter[str] = field(default_factory=Counter)
     times: InputTimes | None = None
@@ -92,9 +97,14 @@ def _lines(
     record_time: str | None,
     counts: _Counts,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """("score", record) for each event, ("refused", why) for each that cannot be scored.
+    """Yield ("score", record) for each event and ("refused", why) for each row that is not scored.
 
-    counts: takes what the scores and the file are like.
+    Args:
+        pipeline: The pipeline.
+        events: The file of events.
+        limit: Number of rows to read; None for all.
+        record_time: The column with the timestamps of the records.
+        counts: Counts, which this function fills.
     """
     from tools.replay import replay_file
 
@@ -108,7 +118,7 @@ def _lines(
 
 
 def _print(lines: Iterator[tuple[str, dict[str, Any]]]) -> tuple[int, int]:
-    """Print JSON lines, refused rows on stderr; return the numbers of scores and refused rows."""
+    """Print scores, and refused rows on stderr, as JSON lines; return the number of each."""
     kinds: Counter[str] = Counter()
     for kind, line in lines:
         print(json.dumps(line), file=sys.stdout if kind == "score" else sys.stderr)
@@ -119,7 +129,7 @@ def _print(lines: Iterator[tuple[str, dict[str, Any]]]) -> tuple[int, int]:
 def _table(
     pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]
 ) -> tuple[int, int]:
-    """Print a table, and each refused row on stderr; return the numbers of scores and such rows."""
+    """Print scores as a table, and refused rows on stderr; return the number of each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -141,7 +151,7 @@ def _table(
 
 
 def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """A score as the cells of a row."""
+    """Cells of a score's row in the table."""
     reasons = (f"{reason['code']} {reason['contribution']:+.2f}" for reason in record["reasons"])
     vector = (f"{name} {_number(value)}" for name, value in record["vector"].items())
     return (

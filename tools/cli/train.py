@@ -19,14 +19,14 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 if TYPE_CHECKING:
     from models.training.plan import Plan
     from models.training.table import TrainingTable
-    from models.training.train import Training, Wishes
+    from models.training.train import Training, TrainingOptions
     from models.training.write import Wanted
 
 _DATE = ["%Y-%m-%d"]
 
 
 class Device(StrEnum):
-    """Where trees are grown."""
+    """Device on which trees are grown."""
 
     cpu = "cpu"
     cuda = "cuda"
@@ -146,14 +146,14 @@ def train(
     from models.training.like import parameters_of
     from models.training.plan import make_plan
     from models.training.table import TrainingTable
-    from models.training.train import Wishes
+    from models.training.train import TrainingOptions
     from models.training.write import Wanted, write_training
 
     started = time.perf_counter()
     wanted = Wanted(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
     before = None if like is None else parameters_of(like)
-    wishes = Wishes(
+    wishes = TrainingOptions(
         seed=seed,
         tries=tries,
         forest=forest,
@@ -174,7 +174,7 @@ def train(
         span=None if before is None else before.span,
     )
     with warnings.catch_warnings():
-        # those of libraries name nothing that the user could change
+        # warnings of libraries name nothing that the user could change
         warnings.simplefilter("ignore")
         trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
@@ -182,7 +182,9 @@ def train(
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
-def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit: bool) -> Training:
+def _train(
+    table: TrainingTable, plan: Plan, wishes: TrainingOptions, *, unlabelled_legit: bool
+) -> Training:
     from models.training.train import train
     from tools.cli.progress import stages
 
@@ -191,7 +193,7 @@ def _train(table: TrainingTable, plan: Plan, wishes: Wishes, *, unlabelled_legit
 
 
 def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
-    """What was used, what it is worth and where it is, on stderr."""
+    """Report on stderr the data used, the metrics of the model and the paths of the files."""
     from models.training.told import learned_from, warnings_of
 
     worth = trained.chosen.worth
@@ -252,7 +254,7 @@ def _monotone(given: list[str]) -> dict[str, int]:
 
 
 def _days(given: str | None) -> float | None:
-    """Days of a duration; a bare number is days."""
+    """Parse a duration into days; a bare number is days."""
     from base.errors import ConfigurationError
     from features.definition.spec import parse_delay
 

@@ -1,1 +1,1 @@
-"""Two workers on one input topic, champion and challenger: what they made of the same events."""
+"""Comparison of two workers on one input topic, champion and challenger, event by event."""

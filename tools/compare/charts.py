@@ -21,7 +21,7 @@ from models.report.canvas import (
     percent,
     precision_recall_curve,
 )
-from tools.compare.events import Answers, Events
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
 
 Floats = npt.NDArray[np.float64]
@@ -29,15 +29,15 @@ Floats = npt.NDArray[np.float64]
 _COLORS: Final = {"champion": LINE, "challenger": HOT}
 _CELLS: Final = 44
 _BARS: Final = 60
-# Scores lie along the axis by their log-odds: both ends are told apart.
+# Scores lie along the axis by their log-odds, so that both ends can be read.
 _LEAST: Final = 1e-6
 _TICKS: Final = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _MOST_TICKS: Final = 8
 _DENSITY: Final = LinearSegmentedColormap.from_list("density", ["#e3edf8", LINE, "#12294a"])
 
 
-def distribution(events: Events) -> str:
-    """How many events have which score, on a logarithmic axis."""
+def distribution(events: ComparedEvents) -> str:
+    """Chart of the number of events by score, on a logarithmic axis."""
     sides = _sides(events)
     edges = np.linspace(*_bounds(events), _BARS + 1)
     with chart("shift", 5.2, 3.9) as (axes, svg):
@@ -53,8 +53,8 @@ def distribution(events: Events) -> str:
     return svg[0]
 
 
-def density(events: Events) -> str:
-    """Where events lie by both scores; on the dotted line the two are equal."""
+def density(events: ComparedEvents) -> str:
+    """Chart of the number of events by both scores; on the dotted line the two are equal."""
     edges = np.linspace(*_bounds(events), _CELLS + 1)
     own, other = (_log_odds(answers.scores) for answers in _sides(events).values())
     counts, _, _ = np.histogram2d(own, other, (edges, edges))
@@ -81,8 +81,8 @@ def density(events: Events) -> str:
     return svg[0]
 
 
-def alerts_by_day(events: Events) -> str:
-    """Events of each day that are decided otherwise than by default."""
+def alerts_by_day(events: ComparedEvents) -> str:
+    """Chart of each day's alerts: events with a decision other than the default."""
     days, places = np.unique(events.days, return_inverse=True)
     with chart("alerts", 10.6, 2.9) as (axes, svg):
         for name, answers in _sides(events).items():
@@ -96,8 +96,8 @@ def alerts_by_day(events: Events) -> str:
     return svg[0]
 
 
-def overlap_by_day(events: Events, top: int) -> str:
-    """The share of each day's first cards that both name."""
+def overlap_by_day(events: ComparedEvents, top: int) -> str:
+    """Chart of the share of each day's first cards that both workers name."""
     days, shares = top_overlap(events, top)
     with chart("overlap", 10.6, 2.4) as (axes, svg):
         axes.bar(np.arange(len(days)), shares, color=LINE, width=0.74)
@@ -108,8 +108,8 @@ def overlap_by_day(events: Events, top: int) -> str:
     return svg[0]
 
 
-def precision_recall(events: Events) -> str:
-    """Both curves, over the labelled events."""
+def precision_recall(events: ComparedEvents) -> str:
+    """Chart of both workers' precision-recall curves, over the labelled events."""
     known = events.labels >= 0
     labels = events.labels[known]
     with chart("pr", 10.6, 3.9) as (axes, svg):
@@ -125,7 +125,7 @@ def precision_recall(events: Events) -> str:
     return svg[0]
 
 
-def _sides(events: Events) -> dict[str, Answers]:
+def _sides(events: ComparedEvents) -> dict[str, WorkerAnswers]:
     return {"champion": events.champion, "challenger": events.challenger}
 
 
@@ -135,8 +135,8 @@ def _log_odds(scores: Floats) -> Floats:
     return odds
 
 
-def _bounds(events: Events) -> tuple[float, float]:
-    """Of the axis of scores: what both have, and a little more."""
+def _bounds(events: ComparedEvents) -> tuple[float, float]:
+    """Bounds of the score axis in log-odds: the range of both workers' scores, with a margin."""
     ends = [(a.scores.min(), a.scores.max()) for a in _sides(events).values()]
     low, high = _log_odds(np.array([min(e[0] for e in ends), max(e[1] for e in ends)]))
     return float(low) - 0.2, float(high) + 0.2

@@ -1,4 +1,4 @@
-"""All that is found out about two workers on one input topic."""
+"""Comparison of two workers on one input topic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tools.compare.events import Answers, Events, events_of
-from tools.compare.join import Alone, join
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers, events_of
+from tools.compare.join import Unmatched, join
 from tools.compare.measures import (
     Agreement,
-    Alerts,
-    Range,
+    AlertRate,
+    DailyRange,
     Shift,
     Top,
     agreement,
@@ -20,25 +20,35 @@ from tools.compare.measures import (
     shift,
     top_overlap,
 )
-from tools.compare.scores import Vocabulary
-from tools.compare.side import Side
+from tools.compare.scores import ScoreCategories
+from tools.compare.side import ScoreLog
 
 if TYPE_CHECKING:
-    # What it is measured with takes a second to import, and only labels need it.
-    from tools.compare.truth import Truth
+    # The metrics' library takes a second to import, and only labels need it.
+    from tools.compare.truth import LabelledMetrics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OfSide:
-    """One worker. alone: what only this one scored; seen: whether dead letters could be looked at."""
+    """One worker's side of a comparison.
+
+    Attributes:
+        topic: Output topic.
+        default: Default decision of the worker's policy.
+        alone: Events that only this worker scored.
+        repeated: Number of scores beyond the first of each event.
+        dead_letters_of_the_other_seen: False where the other's dead letters could not be read.
+        answers: Scores and decisions on the events that both workers scored.
+        alerts: Rate of decisions other than the default.
+    """
 
     topic: str
     default: str
-    alone: Alone
+    alone: Unmatched
     repeated: int
     dead_letters_of_the_other_seen: bool
-    answers: Answers
-    alerts: Alerts
+    answers: WorkerAnswers
+    alerts: AlertRate
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -52,22 +62,32 @@ class OfSide:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """truth: None where nobody gave labels."""
+    """Result of a comparison.
 
-    events: Events
+    Attributes:
+        events: Events that both workers scored.
+        champion: The champion's side.
+        challenger: The challenger's side.
+        agreement: Agreement of the decisions.
+        shift: Differences of the scores.
+        top: Overlap of each day's first cards.
+        truth: Metrics on labelled events; None without labels.
+    """
+
+    events: ComparedEvents
     champion: OfSide
     challenger: OfSide
     agreement: Agreement
     shift: Shift
     top: Top
-    truth: Truth | None = None
+    truth: LabelledMetrics | None = None
 
     @property
     def sides(self) -> Mapping[str, OfSide]:
         return {"champion": self.champion, "challenger": self.challenger}
 
     def as_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Convert the comparison to plain data for JSON."""
         times = self.events.times
         return {
             "both": len(self.events),
@@ -81,15 +101,26 @@ class Comparison:
         }
 
 
-def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) -> Comparison:
-    """Join both and measure, without labels. top: cards a day.
+def compare(
+    champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories, top: int
+) -> Comparison:
+    """Join both workers' scores and measure their differences, without labels.
 
-    Raises ConfigurationError where there is nothing to compare.
+    Args:
+        champion: Scores of the champion.
+        challenger: Scores of the challenger.
+        vocabulary: Categories of the codes in both.
+        top: Number of cards a day in the overlap of first cards.
+
+    Raises:
+        ConfigurationError: There are no events to compare.
     """
     joined = join(champion, challenger, vocabulary)
     events = events_of(champion, challenger, joined, vocabulary)
 
-    def of_side(side: Side, other: Side, alone: Alone, answers: Answers) -> OfSide:
+    def of_side(
+        side: ScoreLog, other: ScoreLog, alone: Unmatched, answers: WorkerAnswers
+    ) -> OfSide:
         return OfSide(
             side.topic,
             side.default,
@@ -106,7 +137,7 @@ def compare(champion: Side, challenger: Side, vocabulary: Vocabulary, top: int) 
         of_side(challenger, champion, joined.only_challenger, events.challenger),
         agreement(events),
         shift(events),
-        Top(top, Range.of(top_overlap(events, top)[1])),
+        Top(top, DailyRange.of(top_overlap(events, top)[1])),
     )
 
 

@@ -1,4 +1,4 @@
-"""Champion and challenger, joined by the position of the event."""
+"""Join of champion and challenger by the position of the event."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ConfigurationError
-from tools.compare.scores import Longs, Vocabulary
-from tools.compare.side import Place, Side, Span
+from tools.compare.scores import Longs, ScoreCategories
+from tools.compare.side import OffsetRange, Place, ScoreLog
 
 Rows = npt.NDArray[np.intp]
 _NONE: Longs = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
-    """Events that one worker scored and the other did not.
+class Unmatched:
+    """Counts of events that one worker scored and the other did not.
 
-    dead_lettered: by the other. before, after: outside of what the other has scored of the
-    partition, or of a partition of which it has scored nothing (before); it began later, or is
-    not there yet. missing: neither; nobody knows why.
+    Attributes:
+        dead_lettered: Events that are dead letters of the other.
+        before: Events before the other's first score of the partition, or of a partition of which
+            the other has scored nothing: it began later.
+        after: Events after the other's last score of the partition: it has not come so far.
+        missing: All other events, missing for an unknown reason.
     """
 
     dead_lettered: int
@@ -37,16 +40,27 @@ class Alone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
-    """champion, challenger: intp[N], the rows of N events that both scored, in order."""
+    """Rows of N events that both workers scored, and counts of the events that only one scored.
+
+    Attributes:
+        champion: intp[N], rows of the champion's scores, in order.
+        challenger: intp[N], rows of the challenger's scores of the same events.
+        only_champion: Events that only the champion scored.
+        only_challenger: Events that only the challenger scored.
+    """
 
     champion: Rows
     challenger: Rows
-    only_champion: Alone
-    only_challenger: Alone
+    only_champion: Unmatched
+    only_challenger: Unmatched
 
 
-def join(champion: Side, challenger: Side, vocabulary: Vocabulary) -> Joined:
-    """Raises ConfigurationError where there is nothing in common, or positions are of other events."""
+def join(champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories) -> Joined:
+    """Join the scores of both workers by the position of the event.
+
+    Raises:
+        ConfigurationError: No event has both scores, or one position names two different events.
+    """
     own, other = (dict(_offsets(side, vocabulary)) for side in (champion, challenger))
     _require_one_input(champion, challenger, own, other)
     left, right = [], []
@@ -69,14 +83,16 @@ def join(champion: Side, challenger: Side, vocabulary: Vocabulary) -> Joined:
     )
 
 
-def _offsets(side: Side, vocabulary: Vocabulary) -> Iterator[tuple[Place, tuple[int, Longs]]]:
-    """Each place with its first row and the offsets from there."""
+def _offsets(
+    side: ScoreLog, vocabulary: ScoreCategories
+) -> Iterator[tuple[Place, tuple[int, Longs]]]:
+    """Yield each topic and partition with its first row and its offsets."""
     topics = vocabulary.topics.texts
     for (topic, partition), rows in side.scores.stretches():
         yield (topics[topic], partition), (rows.start, side.scores.offsets[rows])
 
 
-def _alone(side: Side, other: Side, joined: Rows, vocabulary: Vocabulary) -> Alone:
+def _alone(side: ScoreLog, other: ScoreLog, joined: Rows, vocabulary: ScoreCategories) -> Unmatched:
     rest = np.ones(len(side.scores), np.bool_)
     rest[joined] = False
     found = np.zeros(4, np.int64)
@@ -86,15 +102,15 @@ def _alone(side: Side, other: Side, joined: Rows, vocabulary: Vocabulary) -> Alo
         dead = np.isin(alone, letters)
         alone = alone[~dead]
         # A partition of which the other has scored nothing counts as before its first.
-        span = other.spans.get(place, Span(np.iinfo(np.int64).max, np.iinfo(np.int64).max))
+        span = other.spans.get(place, OffsetRange(np.iinfo(np.int64).max, np.iinfo(np.int64).max))
         before, after = (alone < span.first).sum(), (alone > span.last).sum()
         found += [dead.sum(), before, after, len(alone) - before - after]
-    return Alone(*found.tolist())
+    return Unmatched(*found.tolist())
 
 
 def _require_one_input(
-    champion: Side,
-    challenger: Side,
+    champion: ScoreLog,
+    challenger: ScoreLog,
     own: dict[Place, tuple[int, Longs]],
     other: dict[Place, tuple[int, Longs]],
 ) -> None:
@@ -107,8 +123,8 @@ def _require_one_input(
         )
 
 
-def _nothing_in_common(champion: Side, challenger: Side) -> ConfigurationError:
-    def told(side: Side) -> str:
+def _nothing_in_common(champion: ScoreLog, challenger: ScoreLog) -> ConfigurationError:
+    def told(side: ScoreLog) -> str:
         return ", ".join(
             f"{topic}[{partition}] {span.first} to {span.last}"
             for (topic, partition), span in sorted(side.spans.items())
@@ -121,7 +137,9 @@ def _nothing_in_common(champion: Side, challenger: Side) -> ConfigurationError:
     )
 
 
-def _require_same_events(champion: Side, challenger: Side, rows: Rows, rows_other: Rows) -> None:
+def _require_same_events(
+    champion: ScoreLog, challenger: ScoreLog, rows: Rows, rows_other: Rows
+) -> None:
     other = int((champion.scores.events[rows] != challenger.scores.events[rows_other]).sum())
     if other:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""How far two workers agree about the same events."""
+"""Measures of agreement between two workers on the same events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare.events import Answers, Events
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 Floats = npt.NDArray[np.float64]
@@ -16,27 +16,30 @@ Mask = npt.NDArray[np.bool_]
 
 QUANTILES: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS: Final = 10
-"""Of the population stability index: equal numbers of the champion's scores."""
+"""Bins of the population stability index, with equal numbers of the champion's scores."""
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Over days."""
+class DailyRange:
+    """Mean, least and largest of daily values."""
 
     mean: float
     least: float
     most: float
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any]) -> Range:
+    def of(cls, values: npt.NDArray[Any]) -> DailyRange:
         return cls(float(values.mean()), float(values.min()), float(values.max()))
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """counts[i][j]: events that the champion decided i and the challenger j, of `decisions`.
+    """Agreement of the decisions of both workers.
 
-    same: the share of events with one decision.
+    Attributes:
+        decisions: Names of the decisions that either worker took.
+        counts: ``counts[i][j]`` events have decision i of the champion and j of the challenger.
+        same: Share of events with the same decision.
     """
 
     decisions: tuple[str, ...]
@@ -46,11 +49,15 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The challenger's scores less the champion's.
+    """Differences of the scores, the challenger's less the champion's.
 
-    mean, mean_absolute, quantiles: of the difference; quantiles by share. stability_index: of the
-    population, how far the distribution of scores has moved. rank_correlation: Spearman's; None
-    where one worker gives one score to all. identical: the share of scores equal to the last bit.
+    Attributes:
+        mean: Mean of the differences.
+        mean_absolute: Mean of the absolute differences.
+        quantiles: Quantiles of the differences, by share.
+        stability_index: Population stability index: how far the distribution of scores has moved.
+        rank_correlation: Spearman's; None where one worker gives all events the same score.
+        identical: Share of scores equal to the last bit.
     """
 
     mean: float
@@ -62,23 +69,33 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Alerts:
-    """Decisions other than the default. rate: of events; events: a day."""
+class AlertRate:
+    """Rate of alerts: decisions other than the default.
+
+    Attributes:
+        rate: Share of events with an alert.
+        events: Number of alerts a day.
+    """
 
     rate: float
-    events: Range
+    events: DailyRange
 
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """How many of a day's first `top` cards are among both workers' first, as shares of them."""
+    """Overlap of the first cards of each day.
+
+    Attributes:
+        top: Number of first cards a day of each worker.
+        overlap: Share of the first cards of a day that both workers name.
+    """
 
     top: int
-    overlap: Range
+    overlap: DailyRange
 
 
-def agreement(events: Events) -> Agreement:
-    """Decisions that nobody took are left out."""
+def agreement(events: ComparedEvents) -> Agreement:
+    """Count the events of each pair of decisions, of those that a worker took."""
     own, other = events.champion.decisions, events.challenger.decisions
     size = len(events.decisions)
     counts = np.bincount(own.astype(np.int64) * size + other, minlength=size * size)
@@ -91,8 +108,8 @@ def agreement(events: Events) -> Agreement:
     )
 
 
-def shift(events: Events) -> Shift:
-    """Over all events."""
+def shift(events: ComparedEvents) -> Shift:
+    """Differences of the scores of all events."""
     own, other = events.champion.scores, events.challenger.scores
     apart = other - own
     return Shift(
@@ -106,11 +123,15 @@ def shift(events: Events) -> Shift:
 
 
 def stability_index(expected: Floats, found: Floats) -> float:
-    """The population stability index; float64[N] and float64[M], in bins by ``expected``.
+    """Population stability index of two samples, in bins of equal numbers of ``expected``.
 
-    Sum over bins of (f - e) ln(f / e), e and f the shares of each. Half a score is added to every
-    bin, so that one that is empty does not make it infinite. Usual readings: below 0.1 nothing has
-    moved, above 0.25 much has.
+    The sum over bins of (f - e) ln(f / e), where e and f are the bin's shares of the two samples.
+    Half a score is added to every bin, so that an empty bin does not make the sum infinite. Usual
+    reading: below 0.1 the distribution has not moved, above 0.25 it has moved much.
+
+    Args:
+        expected: float64[N].
+        found: float64[M].
     """
     edges = np.unique(np.quantile(expected, np.linspace(0, 1, BINS + 1)[1:-1]))
     shares = []
@@ -122,24 +143,33 @@ def stability_index(expected: Floats, found: Floats) -> float:
 
 
 def rank_correlation(left: Floats, right: Floats) -> float | None:
-    """Spearman's: equal scores share their mean rank. float64[N] each; None without any spread."""
+    """Spearman's rank correlation of two float64[N]; equal scores share their mean rank.
+
+    Returns:
+        The correlation; None where all scores of one worker are equal.
+    """
     ranks = [_ranks(scores) for scores in (left, right)]
     a, b = (rank - rank.mean() for rank in ranks)
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / spread if spread else None
 
 
-def alerts(events: Events, answers: Answers) -> Alerts:
-    """Of one of the two workers."""
+def alerts(events: ComparedEvents, answers: WorkerAnswers) -> AlertRate:
+    """Rate of one worker's decisions other than the default."""
     days, places = np.unique(events.days, return_inverse=True)
     counts = np.bincount(places[answers.alerts], minlength=len(days))
-    return Alerts(float(np.mean(answers.alerts)), Range.of(counts))
+    return AlertRate(float(np.mean(answers.alerts)), DailyRange.of(counts))
 
 
-def top_overlap(events: Events, top: int) -> tuple[Longs, Floats]:
-    """The days, int64[D], and of each the share of its first cards that both workers name.
+def top_overlap(events: ComparedEvents, top: int) -> tuple[Longs, Floats]:
+    """Overlap of the first cards of each day.
 
-    A card stands where its highest score of the day does; of equal ones the smaller number is first.
+    Cards are ranked by their highest score of the day; of equal scores the smaller card number is
+    first.
+
+    Returns:
+        The days, int64[D]; and of each day the share of its first cards that both workers name,
+        float64[D].
     """
     own, other = (
         _top(answers.scores, events, top) for answers in (events.champion, events.challenger)
@@ -150,7 +180,7 @@ def top_overlap(events: Events, top: int) -> tuple[Longs, Floats]:
     return days, both / of
 
 
-def _top(scores: Floats, events: Events, top: int) -> tuple[Longs, Longs]:
+def _top(scores: Floats, events: ComparedEvents, top: int) -> tuple[Longs, Longs]:
     """Days and cards of the first ``top`` cards of each day."""
     order = np.lexsort((-scores, events.cards, events.days))
     days, cards, scores = events.days[order], events.cards[order], scores[order]
@@ -164,13 +194,13 @@ def _top(scores: Floats, events: Events, top: int) -> tuple[Longs, Longs]:
 
 
 def _in(own: tuple[Longs, Longs], other: tuple[Longs, Longs]) -> Mask:
-    """Which pairs of day and card of the first are among the second."""
+    """Mask of the pairs of day and card in the first arrays that also occur in the second."""
     size = 1 + max(int(own[1].max()), int(other[1].max()))
     return np.isin(own[0] * size + own[1], other[0] * size + other[1])
 
 
 def _changes(values: npt.NDArray[Any]) -> Mask:
-    """bool[N], where a value is another than the one before it, and at the first."""
+    """Mask, bool[N], of values that differ from the one before; True for the first."""
     return np.concatenate([[True], values[1:] != values[:-1]])
 
 

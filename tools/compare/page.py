@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs nothing beside it."""
+"""HTML report of a comparison: one file that needs no others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIDES = ("", "champion", "challenger")
 
 
 def comparison_page(found: Comparison) -> str:
-    """The whole page as text."""
+    """Text of the report."""
     title = f"{found.champion.topic} and {found.challenger.topic}: champion and challenger"
     return page(title, [_head(found), _tiles(found), *_sections(found)])
 

@@ -1,4 +1,4 @@
-"""Two pipelines' topics, read to where they end as reading begins."""
+"""Reading of two pipelines' topics, each up to its end when reading begins."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Self
 
 from base.errors import ConfigurationError
 from models.policy import Policy, load_policy
-from tools.compare.scores import Longs, Vocabulary
-from tools.compare.side import LabelsOf, Period, Place, ScoreReader, Side, read_letters
+from tools.compare.scores import Longs, ScoreCategories
+from tools.compare.side import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
 from tools.topics.log import TopicLog, answering
 from worker.settings import WorkerSettings, load_settings
 
@@ -19,22 +19,22 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pipeline:
-    """What of a pipeline folder is needed to read its scores."""
+class ComparedPipeline:
+    """Parts of a pipeline folder that are needed to read its scores."""
 
     folder: Path
     settings: WorkerSettings
     policy: Policy
 
     @classmethod
-    def load(cls, folder: Path) -> Pipeline:
-        """Raises ConfigurationError for settings or a policy that do not hold."""
+    def load(cls, folder: Path) -> ComparedPipeline:
+        """Read settings and policy. Raises ConfigurationError where they are invalid."""
         settings = load_settings(folder)
         return cls(folder, settings, load_policy(settings.policy))
 
 
-def require_two(champion: Pipeline, challenger: Pipeline) -> None:
-    """Raises ConfigurationError unless both read one topic and write to two."""
+def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> None:
+    """Raise ConfigurationError unless both pipelines read one topic and write to two."""
     own, other = champion.settings.kafka, challenger.settings.kafka
     if own.input_topic != other.input_topic:
         raise ConfigurationError(
@@ -50,17 +50,25 @@ def require_two(champion: Pipeline, challenger: Pipeline) -> None:
 
 
 class Reading:
-    """The topics of both, opened at one moment; a context manager."""
+    """Topics of both pipelines, opened at one moment; a context manager."""
 
-    def __init__(self, champion: Pipeline, challenger: Pipeline, note: Note) -> None:
-        """note: told of dead letters that cannot be seen.
+    def __init__(
+        self, champion: ComparedPipeline, challenger: ComparedPipeline, note: Note
+    ) -> None:
+        """Open the topics.
 
-        Raises ConfigurationError for an output topic that is not there, DependencyUnavailableError
-        while brokers do not answer.
+        Args:
+            champion: The champion's pipeline.
+            challenger: The challenger's pipeline.
+            note: Function that takes a message about dead letters that cannot be read.
+
+        Raises:
+            ConfigurationError: An output topic does not exist.
+            DependencyUnavailableError: The brokers do not answer.
         """
         self._pipelines = (champion, challenger)
         self._note = note
-        self.vocabulary = Vocabulary()
+        self.vocabulary = ScoreCategories()
         for pipeline in self._pipelines:
             for decision in pipeline.policy.decisions:
                 self.vocabulary.decisions.code(decision)
@@ -77,16 +85,22 @@ class Reading:
 
     def sides(
         self, period: Period, labels_of: LabelsOf | None, advance: Callable[[int, int], None]
-    ) -> tuple[Side, Side]:
-        """Champion and challenger. labels_of: for the champion's scores; advance: done, of how many.
+    ) -> tuple[ScoreLog, ScoreLog]:
+        """Read the scores of the champion and of the challenger.
 
-        Raises ConfigurationError for a topic with no scores, or with what is none.
+        Args:
+            period: Event times of the scores to keep.
+            labels_of: Function that labels the champion's scores; None for no labels.
+            advance: Function that takes the number of records read and the total.
+
+        Raises:
+            ConfigurationError: A topic has no scores, or a record that is no score.
         """
         total = sum(log.count() for log in self._logs)
         done, sides = 0, []
         asked = (labels_of, None)
         for index, pipeline in enumerate(self._pipelines):
-            reader = ScoreReader(pipeline.settings, self.vocabulary, period, asked[index])
+            reader = ScoreLogReader(pipeline.settings, self.vocabulary, period, asked[index])
             with answering(pipeline.settings.kafka):
                 for records in self._logs[index]:
                     reader.add(records)
@@ -95,16 +109,16 @@ class Reading:
                 letters = self._read_letters(index)
             topic = pipeline.settings.kafka.output_topic
             sides.append(reader.side(topic, pipeline.policy.default, letters))
-        # Of the offsets some are marks of transactions.
+        # Some offsets are transaction markers, so fewer records than the total were read.
         advance(total, total)
         return sides[0], sides[1]
 
-    def _open(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog:
+    def _open(self, stack: ExitStack, pipeline: ComparedPipeline) -> TopicLog:
         kafka = pipeline.settings.kafka
         setting = f"{pipeline.folder}: kafka.output_topic"
         return self._enter(stack, pipeline, setting, kafka.output_topic)
 
-    def _open_letters(self, stack: ExitStack, pipeline: Pipeline) -> TopicLog | None:
+    def _open_letters(self, stack: ExitStack, pipeline: ComparedPipeline) -> TopicLog | None:
         kafka = pipeline.settings.kafka
         setting = f"{pipeline.folder}: kafka.dead_letter_topic"
         try:
@@ -113,7 +127,9 @@ class Reading:
             self._note(f"dead letters cannot be seen: {error}")
             return None
 
-    def _enter(self, stack: ExitStack, pipeline: Pipeline, setting: str, topic: str) -> TopicLog:
+    def _enter(
+        self, stack: ExitStack, pipeline: ComparedPipeline, setting: str, topic: str
+    ) -> TopicLog:
         kafka, timeout_s = pipeline.settings.kafka, pipeline.settings.delivery.broker_timeout_s
         with answering(kafka):
             return stack.enter_context(TopicLog(kafka, setting, topic, timeout_s))

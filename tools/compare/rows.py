@@ -1,4 +1,4 @@
-"""The numbers of a comparison in words, for the terminal and the page."""
+"""Results of a comparison as rows of text, for the terminal and the HTML report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from models.report.document import count
 from tools.compare.comparison import Comparison, OfSide
-from tools.compare.measures import Range
+from tools.compare.measures import DailyRange
 
 if TYPE_CHECKING:
-    from tools.compare.truth import Truth
+    from tools.compare.truth import LabelledMetrics
 
 Row = tuple[str, str, str]
-"""What it is, the champion's, the challenger's."""
+"""Name of the measure, the champion's value, the challenger's value."""
 _FINGERPRINT = 8
 _APART = {
     "dead_lettered": "of them dead letters of the other",
@@ -24,7 +24,7 @@ _APART = {
 
 
 def scored_rows(found: Comparison) -> Iterator[Row]:
-    """How many events were scored, by whom and by what."""
+    """Rows with the number of scored events, by worker and by provenance."""
     own, other = found.champion, found.challenger
     both = f"{len(found.events):,}"
     yield "events that both scored", both, both
@@ -43,7 +43,7 @@ def scored_rows(found: Comparison) -> Iterator[Row]:
 
 
 def alert_rows(found: Comparison) -> Iterator[Row]:
-    """How often they decide other than by default, and what that is worth."""
+    """Rows with the rate of alerts and, where there are labels, their precision."""
     own, other = found.champion.alerts, found.challenger.alerts
     yield "alerts, share of events", f"{own.rate:.3%}", f"{other.rate:.3%}"
     yield "alerts a day", _range(own.events), _range(other.events)
@@ -52,7 +52,7 @@ def alert_rows(found: Comparison) -> Iterator[Row]:
 
 
 def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
-    """How far they agree."""
+    """Rows with the measures of agreement between the two workers."""
     shift, top = found.shift, found.top
     yield "same decision", f"{found.agreement.same:.3%}"
     told = "none: one score for all" if (rank := shift.rank_correlation) is None else f"{rank:.4f}"
@@ -71,7 +71,7 @@ def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def remarks(found: Comparison) -> Iterator[str]:
-    """What to know of the numbers, where there is something."""
+    """Remarks on missing and repeated scores, if there are any."""
     for name, side in found.sides.items():
         other = "challenger" if name == "champion" else "champion"
         if side.alone.missing:
@@ -92,7 +92,7 @@ def _why(side: OfSide) -> str:
     return "its output topic may have lost records, or its group was set forward"
 
 
-def _truth_rows(found: Comparison, truth: Truth) -> Iterator[Row]:
+def _truth_rows(found: Comparison, truth: LabelledMetrics) -> Iterator[Row]:
     own, other = truth.champion, truth.challenger
     labelled = f"{truth.labelled:,}"
     yield "labelled events", labelled, labelled
@@ -112,5 +112,5 @@ def _truth_rows(found: Comparison, truth: Truth) -> Iterator[Row]:
         yield f"frauds among {decision}", told[0], told[1]
 
 
-def _range(days: Range) -> str:
+def _range(days: DailyRange) -> str:
     return f"{days.mean:,.1f} ({days.least:,.0f} to {days.most:,.0f})"

@@ -1,4 +1,4 @@
-"""The scores of one worker as columns, each at the position of its event."""
+"""Columns of one worker's scores, each at the position of its event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tools.compare.words import Codes, Words
+from tools.compare.words import CategoryEncoder, Codes
 
 Longs = npt.NDArray[np.int64]
 Names = npt.NDArray[np.uint64]
@@ -19,8 +19,15 @@ _BETWEEN = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
-    """What made scores. feature_set: its fingerprint."""
+class ScoreProvenance:
+    """Model, policy and features that made a score.
+
+    Attributes:
+        model: Name of the model.
+        version: Version of the model.
+        policy_version: Version of the policy.
+        feature_set: Fingerprint of the feature set.
+    """
 
     model: str
     version: str
@@ -29,31 +36,44 @@ class Maker:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vocabulary:
-    """What the numbers in the scores of both workers stand for."""
+class ScoreCategories:
+    """Categories of the codes in both workers' scores: topics, decisions and provenances."""
 
-    topics: Words = field(default_factory=Words)
-    decisions: Words = field(default_factory=Words)
-    _makers: Words = field(default_factory=Words)
+    topics: CategoryEncoder = field(default_factory=CategoryEncoder)
+    decisions: CategoryEncoder = field(default_factory=CategoryEncoder)
+    _makers: CategoryEncoder = field(default_factory=CategoryEncoder)
 
     def made_by(self, *columns: pa.StringArray) -> Codes:
-        """int32[N]; StringArray[N] each: the fields of `Maker`, in their order."""
+        """Encode provenances.
+
+        Args:
+            *columns: The fields of `ScoreProvenance` in their order, each a StringArray[N].
+
+        Returns:
+            int32[N], codes of `makers`.
+        """
         return self._makers.codes(pc.binary_join_element_wise(*columns, _BETWEEN))
 
     @property
-    def makers(self) -> tuple[Maker, ...]:
-        return tuple(Maker(*text.split(_BETWEEN)) for text in self._makers.texts)
+    def makers(self) -> tuple[ScoreProvenance, ...]:
+        return tuple(ScoreProvenance(*text.split(_BETWEEN)) for text in self._makers.texts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """N scores.
+class ScoreColumns:
+    """Columns of N scores.
 
-    topics: int32[N] of the vocabulary, partitions: int32[N], offsets: int64[N], of the events.
-    times: int64[N], event times in microseconds since 1970-01-01 UTC. scores: float64[N].
-    decisions, makers: int32[N] of the vocabulary. events, cards: uint64[N], names of event ids and
-    of the records' keys; an event without a key is a card of its own.
-    labels: int8[N], 1 for a fraud, 0 for none, -1 where nobody has said.
+    Attributes:
+        topics: int32[N], codes of the events' topics.
+        partitions: int32[N], the events' partitions.
+        offsets: int64[N], the events' offsets.
+        times: int64[N], event times in microseconds since 1970-01-01 UTC.
+        scores: float64[N].
+        decisions: int32[N], codes of the decisions.
+        makers: int32[N], codes of the provenances.
+        events: uint64[N], hashes of the event ids.
+        cards: uint64[N], hashes of the records' keys; an event without a key is a card of its own.
+        labels: int8[N], 1 for a fraud, 0 for none, -1 where the label is unknown.
     """
 
     topics: Codes
@@ -71,14 +91,15 @@ class Scores:
         return len(self.offsets)
 
     def take(self, rows: npt.NDArray[Any]) -> Self:
-        """Those at ``rows``, in their order; or where a mask is True."""
+        """Select the scores at ``rows``, in their order, or those where a mask is True."""
         return type(self)(*(getattr(self, item.name)[rows] for item in fields(self)))
 
     @classmethod
     def merged(cls, parts: list[Self]) -> Self:
-        """All of at least one part, by topic, partition and offset; equal ones in the parts' order.
+        """Merge one or more parts, sorted by topic, partition and offset.
 
-        Takes the parts out of the list: a column goes when it is merged, for the sake of memory.
+        Scores with one position stay in the order of the parts. The list is emptied: each column is
+        freed once it is merged, to save memory.
         """
         columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(cls)}
         parts.clear()
@@ -87,17 +108,20 @@ class Scores:
         return cls(*(np.concatenate(columns.pop(item.name))[order] for item in fields(cls)))
 
     def stretches(self) -> Iterator[tuple[tuple[int, int], slice]]:
-        """The rows of each topic and partition, of scores in order."""
+        """Yield each topic and partition of sorted scores, with the slice of its rows."""
         changes = (np.diff(self.topics) != 0) | (np.diff(self.partitions) != 0)
         begins = np.flatnonzero(np.concatenate([[len(self) > 0], changes]))
         for begin, end in zip(begins, [*begins[1:], len(self)], strict=True):
             yield (int(self.topics[begin]), int(self.partitions[begin])), slice(begin, end)
 
 
-def once(scores: Scores) -> tuple[Scores, int]:
-    """The latest of each position, of scores in order; and how many others there were.
+def once(scores: ScoreColumns) -> tuple[ScoreColumns, int]:
+    """Keep the latest score of each position, of sorted scores.
 
-    The order of records with one position has to be that in which they were written.
+    Scores with one position have to be in the order in which they were written.
+
+    Returns:
+        The scores that were kept, and the number of the others.
     """
     same = np.ones(len(scores), np.bool_)
     for column in (scores.topics, scores.partitions, scores.offsets):

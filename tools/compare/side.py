@@ -1,4 +1,4 @@
-"""What one worker has written, read back from its topics."""
+"""Reading of one worker's scores and dead letters from its topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Records
 from schemas.registry.framing import SchemaId
 from schemas.registry.source import SchemaSource
-from tools.compare.scores import Longs, Scores, Vocabulary, once
+from tools.compare.scores import Longs, ScoreCategories, ScoreColumns, once
 from tools.topics.log import TopicLog
 from worker.schema_sources import registry_source, score_schema
 from worker.settings import WorkerSettings
@@ -27,7 +27,7 @@ from worker.stages.dead_letter import HEADER_PREFIX
 Place = tuple[str, int]
 """Topic and partition of an event."""
 LabelsOf = Callable[[pa.StringArray, Longs], npt.NDArray[np.int8]]
-"""Gives int8[N], as in `Scores`, of event ids StringArray[N] and times int64[N]."""
+"""Function from event ids StringArray[N] and times int64[N] to labels, as in `ScoreColumns`."""
 
 _PATHS = (
     "event_id",
@@ -42,68 +42,84 @@ _PATHS = (
     "source.partition",
     "source.offset",
 )
-# The same in every run: cards of one score are ranked by their hashes.
+# A fixed hash key, so that cards with equal scores are ranked alike in every run.
 _KEY = bytes(KEY_BYTES)
-# Of a score: beyond what any topic takes, so that none is refused for its size.
+# Limits of one score, above what any topic accepts, so that none is refused for its size.
 _MOST_BYTES = 2**30
 _MOST_ITEMS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Offsets of one partition: the first and the last that a worker has scored."""
+class OffsetRange:
+    """First and last offset of one partition that a worker has scored."""
 
     first: int
     last: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """One worker's part.
+class ScoreLog:
+    """Scores and dead letters of one worker.
 
-    topic: of its scores. default: its policy's decision below every band. scores: those of the
-    period, in order, one for each position. spans: of all its scores. letters: offsets int64[K]
-    rising, of records that became dead letters; None where that cannot be seen. repeated: how many
-    scores there were beyond one for each position, as at-least-once delivery brings them.
+    Attributes:
+        topic: Output topic.
+        default: The policy's decision for scores below every band.
+        scores: Scores of the period, in order of position, one for each position.
+        spans: Range of all scored offsets, by topic and partition.
+        letters: int64[K], rising offsets of the records that became dead letters, by topic and
+            partition; None where dead letters cannot be read.
+        repeated: Number of scores beyond one for each position; at-least-once delivery writes such.
     """
 
     topic: str
     default: str
-    scores: Scores
-    spans: Mapping[Place, Span]
+    scores: ScoreColumns
+    spans: Mapping[Place, OffsetRange]
     letters: Mapping[Place, Longs] | None
     repeated: int
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Event times that count, in microseconds since 1970-01-01 UTC: from ``begin``, before ``end``."""
+    """Range of event times to compare, in microseconds since 1970-01-01 UTC.
+
+    Attributes:
+        begin: First time of the range.
+        end: End of the range, exclusive.
+    """
 
     begin: int = np.iinfo(np.int64).min
     end: int = np.iinfo(np.int64).max
 
 
-class ScoreReader:
-    """Turns records of an output topic into `Scores`."""
+class ScoreLogReader:
+    """Decoder of the records of an output topic into `ScoreColumns`."""
 
     def __init__(
         self,
         settings: WorkerSettings,
-        vocabulary: Vocabulary,
+        vocabulary: ScoreCategories,
         period: Period,
         labels_of: LabelsOf | None,
     ) -> None:
-        """labels_of: None where nobody asks for labels."""
+        """Prepare the decoder.
+
+        Args:
+            settings: The settings of the worker.
+            vocabulary: Categories, which grow with the scores.
+            period: Event times of the scores to keep.
+            labels_of: Function that labels the scores; None for no labels.
+        """
         self._decoder = Decoder(
             _schemas(settings), score_schema(), _PATHS, _MOST_BYTES, _MOST_ITEMS
         )
         self._vocabulary, self._period = vocabulary, period
         self._labels_of = labels_of
-        self._parts: list[Scores] = []
-        self._spans: dict[Place, Span] = {}
+        self._parts: list[ScoreColumns] = []
+        self._spans: dict[Place, OffsetRange] = {}
 
     def add(self, records: Records) -> None:
-        """Raises ConfigurationError for a record that is no score."""
+        """Decode records. Raises ConfigurationError for a record that is no score."""
         decoded = self._decoder.decode(records.values, records.headers)
         for row, error in decoded.errors.items():
             raise ConfigurationError(
@@ -118,10 +134,16 @@ class ScoreReader:
         kept = (times >= self._period.begin) & (times < self._period.end)
         self._parts.append(scores if kept.all() else scores.take(kept))
 
-    def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> Side:
-        """Of all records that were added.
+    def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> ScoreLog:
+        """Scores of all records that were added.
 
-        Raises ConfigurationError where none of them is of the period.
+        Args:
+            topic: Output topic.
+            default: The policy's decision for scores below every band.
+            letters: Offsets of dead letters; None where they cannot be read.
+
+        Raises:
+            ConfigurationError: None of the scores is of the period.
         """
         if not any(map(len, self._parts)):
             found = "of these days" if self._spans else "at all"
@@ -129,17 +151,17 @@ class ScoreReader:
                 f"{topic} holds no scores {found}; have its worker score events, or compare other "
                 "days with --since and --until"
             )
-        scores, repeated = once(Scores.merged(self._parts))
-        return Side(topic, default, scores, self._spans, letters, repeated)
+        scores, repeated = once(ScoreColumns.merged(self._parts))
+        return ScoreLog(topic, default, scores, self._spans, letters, repeated)
 
-    def _scores(self, values: Mapping[str, Any], records: Records) -> Scores:
+    def _scores(self, values: Mapping[str, Any], records: Records) -> ScoreColumns:
         n = len(records)
         ids, times = values["event_id"], values["event_time"]
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
         events, words = names(ids, _KEY), self._vocabulary
-        return Scores(
+        return ScoreColumns(
             words.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
             values["source.offset"],
@@ -152,18 +174,18 @@ class ScoreReader:
             labels,
         )
 
-    def _widen(self, scores: Scores) -> None:
+    def _widen(self, scores: ScoreColumns) -> None:
         places = np.stack([scores.topics, scores.partitions])
         for topic, partition in np.unique(places, axis=1).T.tolist():
             place = (self._vocabulary.topics.texts[topic], partition)
             offsets = scores.offsets[(places[0] == topic) & (places[1] == partition)]
             first, last = int(offsets.min()), int(offsets.max())
-            known = self._spans.get(place, Span(first, last))
-            self._spans[place] = Span(min(known.first, first), max(known.last, last))
+            known = self._spans.get(place, OffsetRange(first, last))
+            self._spans[place] = OffsetRange(min(known.first, first), max(known.last, last))
 
 
 def read_letters(log: TopicLog) -> dict[Place, Longs]:
-    """The positions of records that became dead letters."""
+    """Read the positions of the records that became dead letters."""
     found: dict[Place, set[int]] = {}
     wanted = [HEADER_PREFIX + name for name in ("topic", "partition", "offset")]
     for records in log:
@@ -192,7 +214,7 @@ def _schemas(settings: WorkerSettings) -> SchemaSource:
 
 @dataclass(frozen=True, slots=True)
 class _OwnSchema:
-    """score.avsc for every id: an output topic holds nothing else."""
+    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
 
     framed: bool
     schema: Type

@@ -1,4 +1,4 @@
-"""What two workers' answers are worth, where labels say what the events were."""
+"""Metrics of two workers' scores and decisions on labelled events."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
-from tools.compare.events import Answers, Events
+from tools.compare.compared_events import ComparedEvents, WorkerAnswers
 from tools.compare.scores import Longs
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """Labelled events with one decision, and the frauds among them.
+class LabelledDecisions:
+    """Counts and metrics of the labelled events with one decision.
 
-    precision: frauds by events. recall: by all frauds.
+    Attributes:
+        events: Number of events.
+        frauds: Number of frauds among them.
+        precision: Frauds divided by events.
+        recall: Frauds divided by all labelled frauds.
     """
 
     events: int
@@ -30,30 +34,49 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
-    """Of one worker. card_precision: at the first cards of each day, as the Handbook counts."""
+class LabelledScores:
+    """Metrics of one worker's scores on labelled events.
+
+    Attributes:
+        average_precision: Average precision.
+        roc_auc: Area under the ROC curve.
+        card_precision: Precision at the first cards of each day, as the Handbook defines it.
+        decisions: Metrics by decision.
+    """
 
     average_precision: float
     roc_auc: float
     card_precision: float
-    decisions: dict[str, Decided]
+    decisions: dict[str, LabelledDecisions]
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """labelled: events that both scored and somebody has labelled."""
+class LabelledMetrics:
+    """Metrics of both workers on labelled events.
+
+    Attributes:
+        labelled: Number of labelled events that both workers scored.
+        frauds: Number of frauds among them.
+        champion: Metrics of the champion.
+        challenger: Metrics of the challenger.
+    """
 
     labelled: int
     frauds: int
-    champion: Worth
-    challenger: Worth
+    champion: LabelledScores
+    challenger: LabelledScores
 
 
-class LabelsOfEvents:
-    """Gives labels to scores by their event ids: the last word on each, whenever it was said."""
+class EventLabels:
+    """Labels of scores by event id; the last label of an event counts, whatever its time."""
 
     def __init__(self, known: KnownLabels, *, unlabelled: int) -> None:
-        """unlabelled: what those are that nobody has labelled, -1 (not known) or 0 (no frauds)."""
+        """Prepare the labels.
+
+        Args:
+            known: All labels.
+            unlabelled: Label of events without one: -1 (unknown) or 0 (no fraud).
+        """
         self._known, self._unlabelled = known, np.int8(unlabelled)
 
     def __call__(self, event_id: pa.StringArray, event_time: Longs) -> npt.NDArray[np.int8]:
@@ -66,8 +89,16 @@ class LabelsOfEvents:
         return labels
 
 
-def truth(events: Events, top: int) -> Truth:
-    """Raises ConfigurationError unless there are labels, of frauds and of others."""
+def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
+    """Measure both workers on labelled events.
+
+    Args:
+        events: Events that both workers scored.
+        top: Number of cards a day for the card precision.
+
+    Raises:
+        ConfigurationError: There are no labels, or only frauds, or no frauds.
+    """
     known = events.labels >= 0
     labelled, frauds = int(known.sum()), int((events.labels == 1).sum())
     if not labelled:
@@ -80,14 +111,14 @@ def truth(events: Events, top: int) -> Truth:
             f"--labels: {frauds:,} of {labelled:,} labelled events are frauds: precision needs "
             "frauds and others; where only frauds are labelled, say --unlabelled legit"
         )
-    return Truth(
+    return LabelledMetrics(
         labelled,
         frauds,
         *(_worth(events, answers, top) for answers in (events.champion, events.challenger)),
     )
 
 
-def _worth(events: Events, answers: Answers, top: int) -> Worth:
+def _worth(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
     rows = np.flatnonzero(events.labels >= 0)
     labels, scores = events.labels[rows], answers.scores[rows]
     decisions = answers.decisions[rows]
@@ -96,10 +127,10 @@ def _worth(events: Events, answers: Answers, top: int) -> Worth:
     for code in np.unique(decisions).tolist():
         hits = labels[decisions == code]
         found = int(hits.sum())
-        decided[events.decisions[code]] = Decided(
+        decided[events.decisions[code]] = LabelledDecisions(
             len(hits), found, found / len(hits), found / frauds
         )
-    return Worth(
+    return LabelledScores(
         average_precision(labels, scores),
         roc_auc(labels, scores),
         card_precision(labels, scores, events.cards[rows], events.days[rows], top),

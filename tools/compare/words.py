@@ -1,4 +1,4 @@
-"""Texts that come again and again, as numbers."""
+"""Encoding of texts that occur often as numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pyarrow as pa
 Codes = npt.NDArray[np.int32]
 
 
-class Words:
-    """Gives each text a number, in the order in which they come; few texts, many rows."""
+class CategoryEncoder:
+    """Encoder that numbers texts in the order of their first occurrence; for few texts."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
 
     def codes(self, values: pa.StringArray) -> Codes:
-        """int32[N] of a StringArray[N] without nulls."""
+        """Encode a StringArray[N] without nulls as int32[N]."""
         found = values.dictionary_encode()
         own = [self.code(text) for text in found.dictionary.to_pylist()]
         codes: Codes = np.array(own, np.int32)[found.indices.to_numpy()]
@@ -27,5 +27,5 @@ class Words:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The text of each number."""
+        """Text of each code."""
         return tuple(self._codes)

@@ -1,1 +1,1 @@
-"""The demo: a simulated card business, played through the worker."""
+"""Demo: a simulated card business, played through the worker."""

@@ -1,4 +1,4 @@
-"""The verdict: both topics read back, each input position held against what came of it."""
+"""Audit of the demo: compare each input record with its score or dead letter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PARTITION_STEP = 2**48
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from the input record's timestamp to a read-committed consumer."""
+    """Latency in milliseconds, from the input record's timestamp to a read-committed consumer."""
 
     p50: float | None
     p99: float | None
@@ -34,9 +34,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where parts of the input begin, as offsets of its one partition.
+    """First offsets of the parts of the input topic, which has one partition.
 
-    live: what was played before was history. unseen: the model may have been trained on all before.
+    Attributes:
+        live: First offset of the live events; all before is history.
+        unseen: First offset after the events that the model may have been trained on.
     """
 
     live: int
@@ -45,12 +47,18 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What happened, measured from the topics.
+    """Results of the demo, measured from the topics.
 
-    events: all records of the input topic, of which the first ``history`` were history. lost:
-    positions with neither score nor dead letter. duplicates: scores and dead letters beyond the
-    first of a position. Rate and latency are those of live events, and the average precision that
-    of live events that the model has not seen.
+    Attributes:
+        events: Number of all records of the input topic.
+        history: Number of its first records that were history.
+        scores: Number of scores.
+        dead_letters: Number of dead letters.
+        lost: Number of positions with neither score nor dead letter.
+        duplicates: Number of scores and dead letters beyond the first of a position.
+        events_per_s: Rate of the live events.
+        latency_ms: Latency of the live events.
+        average_precision: Average precision on live events that the model was not trained on.
     """
 
     events: int
@@ -68,7 +76,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Nothing lost, nothing twice."""
+        """True if no event was lost and none was answered twice."""
         return self.lost == 0 and self.duplicates == 0
 
 
@@ -78,7 +86,7 @@ class _Topic:
     timestamps: Ints
 
     def since(self, position: int) -> _Topic:
-        """What is of the input's records from this position on."""
+        """Select the records whose input position is ``position`` or later."""
         rows = self.positions >= position
         return _Topic(self.positions[rows], self.timestamps[rows])
 
@@ -90,9 +98,14 @@ def audit(
     played: Played,
     parts: Parts,
 ) -> Verdict:
-    """Read input, output and dead letters to their ends, and compare.
+    """Read input, output and dead letters to their ends, and compare them.
 
-    arrivals, played: of the live events.
+    Args:
+        bootstrap: Address of the brokers.
+        topics: Names of the input, output and dead-letter topics.
+        arrivals: Arrival times of the live events' scores.
+        played: Events and labels of the live events.
+        parts: First offsets of the parts of the input.
     """
     input_topic, output_topic, dead_letter_topic = topics
     sent = _read(read_to_end(bootstrap, input_topic), _own_position)

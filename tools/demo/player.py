@@ -1,4 +1,4 @@
-"""Plays event files into a topic, at a rate or as fast as it goes."""
+"""Player of event files into a topic, at a given rate or as fast as possible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNLIMITED_SLICE = 5_000
 
 @dataclass(slots=True)
 class Played:
-    """What the player knows of what it sent: labels by event id, for the verdict."""
+    """Events that the player sent: their number, and their labels by event id for the audit."""
 
     events: int = 0
     event_ids: list[pa.StringArray] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Played:
 
 
 class Player:
-    """Sends a file's events from a thread of its own."""
+    """Sender of a file's events, in its own thread."""
 
     def __init__(
         self, bootstrap: str, source: EventFile, path: Path, *, event_id: str, label: str | None
@@ -60,14 +60,14 @@ class Player:
         self.played = Played()
 
     def start(self, events: int, rate: float | None) -> None:
-        """The first ``events`` at ``rate`` events a second; None: as fast as it goes."""
+        """Start sending the first ``events`` at ``rate`` a second; None: as fast as possible."""
         self._limit, self._rate = events, rate
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
         self._thread.start()
 
     @property
     def done(self) -> bool:
-        """Whether all is sent and acknowledged. Raises what the player failed with."""
+        """True once all events are acknowledged. Raises the exception that stopped the player."""
         if self._thread is None or self._thread.is_alive():
             return False
         if self._error is not None:

@@ -1,4 +1,4 @@
-"""What is there to be played: simulated files, or a file of the user's."""
+"""Preparation of the events to play: simulated files, or a file of the user's."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from schemas.files.read import count_rows
 from tools.demo.simulator import Simulated, simulate
 
 HISTORY_DAYS = 63
-"""37 until the longest window is full, 19 to train on, 7 whose labels nobody knows yet."""
+"""37 to fill the longest window, 19 to train on, 7 whose labels are not known yet."""
 _SEED = 20181001
 _START = datetime(2018, 4, 1, tzinfo=UTC)
 _CUSTOMERS, _TERMINALS = 1_000, 2_000
-# What a day of this population brings at least.
+# Least number of events that this population makes in a day.
 _EVENTS_A_DAY = 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Events to play: ``history`` first, as fast as it goes, None where there is none, then ``live``.
+    """Files of the events to play.
 
-    live_events: how many of the live ones. A model may be trained on the first ``known`` of the
-    file ``training``, and these are the first ``known`` that are played.
+    Attributes:
+        history: File to play first, as fast as possible; None without history.
+        live: File to play after it.
+        live_events: Number of live events to play.
+        training: File to train a model on.
+        known: Number of the first events of ``training`` that a model may be trained on. They are
+            also the first events that are played.
     """
 
     history: Path | None
@@ -41,7 +46,7 @@ class Prepared:
 
 
 def simulate_files(folder: Path, events: int) -> Prepared:
-    """History and at least ``events`` live transactions, with the Handbook's column names."""
+    """Write history and at least ``events`` live transactions, with the Handbook's column names."""
     days = HISTORY_DAYS + 1 + events // _EVENTS_A_DAY
     everything = simulate(_CUSTOMERS, _TERMINALS, days, _START, _SEED)
     end_us = int((_START.timestamp() + HISTORY_DAYS * 86_400) * 1e6)
@@ -52,9 +57,10 @@ def simulate_files(folder: Path, events: int) -> Prepared:
 
 
 def require_playable(feature_set: FeatureSet, path: Path) -> None:
-    """Read the beginning of a file as it will be read.
+    """Read the beginning of a file in the way in which it will be played.
 
-    Raises ConfigurationError where it cannot be read, lacks a column, or holds nothing to train on.
+    Raises:
+        ConfigurationError: The file cannot be read, lacks a column, or has no rows or labels.
     """
     label = feature_set.bindings.label
     if label is None:
@@ -73,9 +79,10 @@ def require_playable(feature_set: FeatureSet, path: Path) -> None:
 
 
 def own_file(path: Path, events: int | None) -> Prepared:
-    """All of a file, or its first ``events``, live; half of that to train on.
+    """Prepare a file, or its first ``events``, to be played live; half of it is for training.
 
-    Raises ConfigurationError for a file that cannot be read.
+    Raises:
+        ConfigurationError: The file cannot be read.
     """
     rows = count_rows(path)
     played = rows if events is None else min(rows, events)

@@ -1,4 +1,4 @@
-"""The demo: everything real, on this machine, from nothing to a verdict."""
+"""Run of the demo with real servers on this machine, from their start to the results."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tools.demo.prepare import (
     simulate_files,
 )
 from tools.demo.screen import history_screen, live_screen, note
-from tools.demo.session import TOPICS, Stage
-from tools.demo.training import Trained, load_frauds, train
+from tools.demo.session import TOPICS, PlaySession
+from tools.demo.training import DemoModel, load_frauds, train
 from tools.demo.watch import Watch
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
-from tools.embedded.topics import create_topics
+from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from worker.histories.record import label_namespace
 from worker.schema_sources import framed
@@ -41,7 +41,13 @@ _PARTITIONS = dict(zip(TOPICS, (1, 3, 1), strict=True))
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What to play. events: how many, None for all of a file. rate: a second, None for no limit."""
+    """Options of the demo.
+
+    Attributes:
+        events: Number of live events to play; None for all of a file.
+        rate: Events a second; None for no limit.
+        file: File to play; None to simulate events.
+    """
 
     events: int | None
     rate: float | None
@@ -49,10 +55,11 @@ class Play:
 
 
 def run_demo(pipeline: Path, play: Play) -> Verdict:
-    """Start servers, prepare, play, watch and read back.
+    """Start the servers, prepare and play the events, watch, and read the results back.
 
-    Raises ConfigurationError for files that do not hold, DependencyUnavailableError when a part
-    does not start, ends early or falls silent.
+    Raises:
+        ConfigurationError: A file is invalid.
+        DependencyUnavailableError: A process does not start, ends early or falls silent.
     """
     settings = load_settings(pipeline)
     feature_set = load_feature_set(settings.features)
@@ -81,8 +88,8 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
                 server.__exit__()
 
 
-def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, Trained]:
-    """Events, and a model in ``folder / "model"``."""
+def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, DemoModel]:
+    """Prepare the events, and train a model as ``folder / "model"``."""
     if play.file is not None:
         prepared = own_file(play.file, play.events)
     elif play.events is not None:
@@ -101,7 +108,7 @@ def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepare
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """What one run of the demo is made of."""
+    """One run of the demo: its pipeline, its folder and its servers."""
 
     pipeline: Path
     settings: WorkerSettings
@@ -110,7 +117,7 @@ class _Run:
     kafka: Kafka
     valkey: Valkey
 
-    def play(self, prepared: Prepared, trained: Trained, rate: float | None) -> Verdict:
+    def play(self, prepared: Prepared, trained: DemoModel, rate: float | None) -> Verdict:
         self._load_labels(prepared)
         stage = self._stage()
         if prepared.history is not None:
@@ -126,14 +133,14 @@ class _Run:
         return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
 
     def _load_labels(self, prepared: Prepared) -> None:
-        """All of them: their label times keep them out where they are not yet known."""
+        """Load all labels; windows ignore each one until its label time."""
         with closing(RedisStore(self.valkey.url)) as store:
             namespace = label_namespace(store, self.feature_set.name, self.settings.state_name)
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _stage(self) -> Stage:
-        """A worker that is ready."""
+    def _stage(self) -> PlaySession:
+        """Start a worker and wait until it is ready."""
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
         environment = {
@@ -148,9 +155,9 @@ class _Run:
         worker.wait_ready()
         wire = self.settings.wire
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-        return Stage(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+        return PlaySession(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
 
-    def _play_history(self, stage: Stage, path: Path, events: int) -> None:
+    def _play_history(self, stage: PlaySession, path: Path, events: int) -> None:
         started = time.monotonic()
         note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
         with history_screen() as view:
@@ -161,7 +168,7 @@ class _Run:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A scratch folder; kept, and named, when the demo fails."""
+    """Temporary folder; when the demo fails, it is kept and its path is printed."""
     folder = Path(tempfile.mkdtemp(prefix="fraud-worker-demo."))
     try:
         yield folder

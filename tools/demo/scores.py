@@ -1,4 +1,4 @@
-"""Score records as columns, for the screen and the audit."""
+"""Decoding of score records into columns, for the screen and the audit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ _PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """N scores. event_ids, decisions: StringArray[N]; scores: float64[N].
+class DemoScores:
+    """Columns of N scores.
 
-    partitions, offsets: int64[N], of the input records.
+    Attributes:
+        event_ids: StringArray[N].
+        decisions: StringArray[N].
+        scores: float64[N].
+        partitions: int64[N], of the input records.
+        offsets: int64[N], of the input records.
     """
 
     event_ids: pa.StringArray
@@ -34,7 +39,7 @@ class Scores:
 
 
 class ScoreSchema:
-    """Gives score.avsc for every id: the topic holds nothing else."""
+    """Schema source that gives score.avsc for every id: the topic holds only scores."""
 
     framed = True
 
@@ -46,18 +51,18 @@ class ScoreSchema:
 
 
 class ScoreReader:
-    """Decodes score records."""
+    """Decoder of score records."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
 
-    def read(self, messages: Sequence[Message]) -> Scores:
-        """Raises ValueError when a record is no score."""
+    def read(self, messages: Sequence[Message]) -> DemoScores:
+        """Decode scores. Raises ValueError when a record is no score."""
         decoded = self._decoder.decode([m.value() for m in messages])
         if decoded.errors:
             raise ValueError(f"the output topic holds what is no score: {decoded.errors}")
         values: dict[str, Any] = {path: column.values for path, column in decoded.columns.items()}
-        return Scores(
+        return DemoScores(
             values["event_id"],
             values["decision"],
             values["score"],

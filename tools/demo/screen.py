@@ -1,4 +1,4 @@
-"""The demo's view of the worker: live on a terminal, plain lines in a pipe."""
+"""Display of the demo's progress: live on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LINE_EVERY_S = 2.0
 
 
 class Screen(Protocol):
-    """Shows snapshots."""
+    """Display of snapshots."""
 
     def show(self, snapshot: Snapshot, target: int) -> None:
-        """``target``: events to come."""
+        """Show a snapshot; ``target`` is the number of events to play."""
 
 
 class _Bar:
@@ -62,14 +62,14 @@ class _Lines:
 
 @contextmanager
 def history_screen() -> Iterator[Screen]:
-    """How far history is, on stderr's terminal."""
+    """Progress bar of the history, on stderr; shown on a terminal only."""
     with progress("history") as update:
         yield _Bar(update)
 
 
 @contextmanager
 def live_screen(*, backlog: bool) -> Iterator[Screen]:
-    """A live view on stderr's terminal, or lines; backlog: as of ``waiting_name``."""
+    """Live view on a terminal, plain lines elsewhere, on stderr; backlog: see ``waiting_name``."""
     waiting = waiting_name(backlog=backlog)
     if not sys.stderr.isatty():
         yield _Lines(waiting)
@@ -79,20 +79,22 @@ def live_screen(*, backlog: bool) -> Iterator[Screen]:
 
 
 def note(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(text)
 
 
 def waiting_name(*, backlog: bool) -> str:
     """Name of the time from an event's arrival in the topic to its score.
 
-    backlog: events are sent as fast as they can be, so that most of it is waiting for one another.
+    Args:
+        backlog: True where events are sent as fast as possible: then most of the time is waiting in
+            the queue.
     """
     return "wait in the backlog" if backlog else "latency"
 
 
 def summary(verdict: Verdict, *, backlog: bool) -> Table:
-    """The verdict as a table; backlog: as of ``waiting_name``."""
+    """Table of the results; backlog: see ``waiting_name``."""
     waiting = waiting_name(backlog=backlog)
     table = Table(title="What happened, read back from the topics", title_justify="left")
     table.add_column("measure")

@@ -1,4 +1,4 @@
-"""Plays files through a running worker, until all that was played is answered."""
+"""Session of the demo: play files through a running worker until every event is answered."""
 
 from __future__ import annotations
 
@@ -21,8 +21,16 @@ _LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """A worker at work, and who watches it. prefix: of each record's value."""
+class PlaySession:
+    """Running worker, and the watch that reads its topics.
+
+    Attributes:
+        bootstrap: Address of the brokers.
+        feature_set: The feature set.
+        prefix: Bytes at the start of each record's value.
+        worker: The worker's process.
+        watch: Consumer of all topics.
+    """
 
     bootstrap: str
     feature_set: FeatureSet
@@ -31,9 +39,16 @@ class Stage:
     watch: Watch
 
     def play(self, path: Path, events: int, rate: float | None, view: Screen) -> Played:
-        """The first ``events`` of a file at ``rate`` a second, None for as fast as it goes.
+        """Play the first ``events`` of a file, and wait until all are answered.
 
-        Raises DependencyUnavailableError when the worker ends, or answers no more.
+        Args:
+            path: File of events.
+            events: Number of events.
+            rate: Events a second; None for as fast as possible.
+            view: Display of the progress.
+
+        Raises:
+            DependencyUnavailableError: The worker ends, or stops answering.
         """
         bindings = self.feature_set.bindings
         player = Player(

@@ -97,7 +97,7 @@ def simulate(customers: int, terminals: int, days: int, start: datetime, seed: i
 def _payments(
     rng: np.random.Generator, customers: int, days: int
 ) -> tuple[Ints, Ints, Ints, Floats]:
-    """Who pays when and how much: customer, day, second of the day, amount."""
+    """Draw the payments: customer, day, second of the day and amount of each."""
     mean_amount = rng.uniform(5.0, 100.0, customers)
     per_day = rng.uniform(0.0, 4.0, customers)
     counts = rng.poisson(per_day[:, None], (customers, days)).ravel()
@@ -120,7 +120,11 @@ def _cents(amount: Floats) -> Floats:
 def _terminals(
     rng: np.random.Generator, customers: int, terminals: int, customer: Ints
 ) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """The terminal of each payment, any in its customer's reach; and whether there is one."""
+    """Draw the terminal of each payment within its customer's reach.
+
+    Returns:
+        The terminals, and a mask of the payments whose customer has a terminal in reach.
+    """
     homes = rng.uniform(0.0, 100.0, (customers, 2))
     places = rng.uniform(0.0, 100.0, (terminals, 2))
     places_by_x = np.argsort(places[:, 0])
@@ -142,7 +146,11 @@ def _terminals(
 
 
 def _ranges(first: Ints, beyond: Ints) -> tuple[Ints, Ints]:
-    """All the numbers of the ranges [first, beyond), end to end: whose range, and the number."""
+    """Concatenate the numbers of the ranges [first, beyond).
+
+    Returns:
+        Index of the range of each number, and the numbers.
+    """
     lengths = beyond - first
     owner = np.repeat(np.arange(len(first)), lengths)
     started = np.cumsum(lengths) - lengths
@@ -163,9 +171,9 @@ def _at_compromised_terminals(
 def _compromised_customers(
     rng: np.random.Generator, customers: int, days: int, customer: Ints, day: Ints
 ) -> Ints:
-    """Scenario 3: how often each payment's amount was inflated.
+    """Scenario 3: the number of times that each payment's amount was inflated.
 
-    A compromised customer loses a third of the payments of the stretch, rounded down.
+    A third of a compromised customer's payments in the period is inflated, rounded down.
     """
     slot = customer * days + day
     by_slot = np.argsort(slot, kind="stable")

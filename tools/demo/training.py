@@ -1,4 +1,4 @@
-"""What a labelled file is good for before it is played: a small model, and labels in the store."""
+"""Training of the demo's model on a labelled file, and loading of its labels into the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from features.history.namespace import Namespace
 from features.loading import LabelFile
 from features.loading.label_loader import LabelLoader
 from features.store.protocol import OnlineStore
-from features.tables import Events, FileEvents, build
+from features.tables import EventTable, FileEvents, build
 from models.backend.threads import available_threads
 from models.bundle import write_bundle
 from models.training.fit import fit
@@ -28,17 +28,23 @@ _TABLE = "training.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """events: that the model was trained on. unseen_from: the first row of the file after them."""
+class DemoModel:
+    """Size and range of the demo model's training data.
+
+    Attributes:
+        events: Number of events that the model was trained on.
+        unseen_from: First row of the file after those that were used for training.
+    """
 
     events: int
     unseen_from: int
 
 
-def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> Trained:
+def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> DemoModel:
     """Fit a model on some of about the first ``rows`` of a labelled file, as ``folder / "model"``.
 
-    Raises ConfigurationError when the file has no labels, or those of one class only.
+    Raises:
+        ConfigurationError: The file has no labels, or labels of one class only.
     """
     label = feature_set.bindings.label
     if label is None:
@@ -64,17 +70,23 @@ def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> Train
     write_bundle(
         folder / "model", booster, name=feature_set.name, version="demo", features=features
     )
-    return Trained(len(fraud), rows + sum(built.refused.values()))
+    return DemoModel(len(fraud), rows + sum(built.refused.values()))
 
 
 def training_rows(
     label_time: npt.NDArray[np.int64], delay: int, reach: int
 ) -> npt.NDArray[np.intp]:
-    """Which of N labelled events to train on; int64[N] and all times in microseconds.
+    """Rows of the labelled events to train on, intp[K], rising.
 
-    Not those at the end, whose labels are not known when the last of them happens; where that is
-    all of them, they count as known. Nor those at the beginning, whose windows, which see ``reach``
-    far, are not full yet: but never more than two thirds of the rest, for the sake of short files.
+    Events at the end are left out, because their labels are not yet known when the last event
+    happens; where this leaves none, all labels count as known. Events at the beginning are left
+    out, because their windows are not yet full; but at most two thirds of the rest, so that short
+    files can be used.
+
+    Args:
+        label_time: int64[N], label times in microseconds.
+        delay: Label delay in microseconds.
+        reach: Length of the longest window in microseconds.
     """
     first, last = label_time.min(), label_time.max()
     until = last - delay if last - delay > first else last
@@ -85,14 +97,14 @@ def training_rows(
 def load_frauds(
     feature_set: FeatureSet, path: Path, store: OnlineStore, namespace: Namespace
 ) -> None:
-    """Put the frauds of a labelled file into the store: all others count as none anyway."""
+    """Load the frauds of a labelled file into the store; all other events count as no fraud."""
     loader = LabelLoader(feature_set, store, namespace, None)
     for rows, _ in LabelFile(feature_set, path):
         loader.load(rows.take(np.flatnonzero(rows.fraud)), (), str(path))
 
 
-def _first(source: Iterable[Events], rows: int) -> Iterator[Events]:
-    """As much of ``source`` as holds its first ``rows``, in whole pieces."""
+def _first(source: Iterable[EventTable], rows: int) -> Iterator[EventTable]:
+    """Yield whole tables of ``source`` until they hold its first ``rows``."""
     left = rows
     for events in source:
         yield events

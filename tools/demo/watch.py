@@ -1,4 +1,4 @@
-"""Watches scores and dead letters arrive, as a consumer downstream would."""
+"""Consumer of scores and dead letters as they arrive, like one of a downstream system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Message
 
-from tools.demo.scores import ScoreReader, Scores
+from tools.demo.scores import DemoScores, ScoreReader
 from tools.topics.read_to_end import fresh, reader
 
 _RECENT_S = 3.0
@@ -22,7 +22,13 @@ _SUSPICIOUS = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrivals:
-    """When scores arrived. partitions, offsets: of the input records; at_ms: since 1970 UTC."""
+    """Arrival times of N scores.
+
+    Attributes:
+        partitions: int64[N], of the input records.
+        offsets: int64[N], of the input records.
+        at_ms: float64[N], arrival times in milliseconds since 1970-01-01 UTC.
+    """
 
     partitions: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
@@ -31,7 +37,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Suspicious:
-    """A score whose decision is not the default."""
+    """Score whose decision is not the default."""
 
     event_id: str
     score: float
@@ -40,7 +46,7 @@ class Suspicious:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was seen since the last beginning; rate and latency are of the last seconds."""
+    """Counts since the last ``begin``; rate and latency are those of the last seconds."""
 
     events: int
     scores: int
@@ -69,8 +75,12 @@ class _SentTimes:
             self._by_partition.setdefault(partition, {})[offset] = m.timestamp()[1]
         self.count += len(messages)
 
-    def pop(self, scores: Scores) -> npt.NDArray[np.float64]:
-        """float64[N] milliseconds since 1970 UTC; NaN for records not seen yet."""
+    def pop(self, scores: DemoScores) -> npt.NDArray[np.float64]:
+        """Remove and return timestamps of the scores' input records.
+
+        Returns:
+            float64[N], milliseconds since 1970-01-01 UTC; NaN for records not seen yet.
+        """
         return np.array(
             [
                 self._by_partition.get(p, {}).pop(o, np.nan)
@@ -81,7 +91,7 @@ class _SentTimes:
 
 
 class Watch:
-    """Reads all three topics in a thread, from before the first event.
+    """Reader of all three topics in a thread, from before the first event.
 
     Latency runs from the input record's timestamp, which the player's producer set, to the moment
     at which a read-committed consumer holds the score.
@@ -99,7 +109,7 @@ class Watch:
         self._thread.start()
 
     def begin(self) -> None:
-        """Forget what was seen so far."""
+        """Reset all counts and arrivals."""
         with self._lock:
             self._sent = _SentTimes()
             self._arrivals: list[Arrivals] = []
@@ -130,7 +140,7 @@ class Watch:
             )
 
     def stop(self) -> Arrivals:
-        """End, and give the arrivals since the last beginning."""
+        """Stop reading, and return the arrivals since the last ``begin``."""
         self._stopping.set()
         self._thread.join()
         self._consumer.close()
@@ -159,7 +169,7 @@ class Watch:
         if self._output in by_topic:
             self._take_scores(self._reader.read(by_topic[self._output]), at_ms)
 
-    def _take_scores(self, scores: Scores, at_ms: float) -> None:
+    def _take_scores(self, scores: DemoScores, at_ms: float) -> None:
         n = len(scores.scores)
         self._scores += n
         self._arrivals.append(Arrivals(scores.partitions, scores.offsets, np.full(n, at_ms)))

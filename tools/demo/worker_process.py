@@ -1,4 +1,4 @@
-"""The worker as a process of its own, as it would run anywhere else."""
+"""Worker in its own process, as in production."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DRAIN_S = 40.0
 
 
 class WorkerProcess:
-    """``fraud-worker run``, its log in a file, ended with this process."""
+    """Process of ``fraud-worker run``, with its log in a file; it ends with this process."""
 
     def __init__(self, pipeline: Path, environment: dict[str, str], log: Path) -> None:
         self._log = log
@@ -35,7 +35,11 @@ class WorkerProcess:
         )
 
     def wait_ready(self) -> None:
-        """Raises DependencyUnavailableError, with the end of the log, if it does not get ready."""
+        """Wait until the worker is ready.
+
+        Raises:
+            DependencyUnavailableError: It does not get ready; the message has the end of its log.
+        """
         deadline = time.monotonic() + _READY_S
         while not self._ready():
             self.require_running()
@@ -46,7 +50,7 @@ class WorkerProcess:
             time.sleep(0.05)
 
     def require_running(self) -> None:
-        """Raises DependencyUnavailableError if the worker has ended."""
+        """Raise DependencyUnavailableError if the worker has ended."""
         status = self._process.poll()
         if status is not None:
             raise DependencyUnavailableError(
@@ -54,7 +58,7 @@ class WorkerProcess:
             )
 
     def drain(self) -> None:
-        """SIGTERM, and wait. Raises DependencyUnavailableError unless it ends with status 0."""
+        """Send SIGTERM and wait. Raises DependencyUnavailableError unless the status is 0."""
         self._process.send_signal(signal.SIGTERM)
         try:
             status = self._process.wait(_DRAIN_S)

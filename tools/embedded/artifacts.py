@@ -1,7 +1,7 @@
-"""Files from Maven repositories: a fixed list with SHA-256 sums, fetched once into the cache.
+"""Fixed lists of files in Maven repositories, with SHA-256 sums, downloaded once into the cache.
 
-A list holds one file a line: its sum, its bytes, and ``group:artifact:version``, followed by
-``:packaging:classifier`` where it is not a plain jar.
+A list holds one file a line: its sum, its size in bytes, and ``group:artifact:version``, followed
+by ``:packaging:classifier`` where it is not a plain jar.
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ class Artifact:
 
     @property
     def filename(self) -> str:
-        """The file's name, as Maven repositories have it."""
+        """Name of the file in Maven repositories."""
         suffix = f"-{self.classifier}" if self.classifier else ""
         return f"{self.name}-{self.version}{suffix}.{self.packaging}"
 
 
 def read_list(path: Path) -> list[Artifact]:
-    """The files that the list ``path`` names."""
+    """Read the files that the list ``path`` names."""
     lines = [line.split() for line in path.read_text().splitlines()]
     return [Artifact(sha256, int(size), *names.split(":")) for sha256, size, names in lines]
 
 
 def fetched(manifest: Path, title: str) -> Path:
-    """The cached folder with exactly the files of the list ``manifest``, each with its sum.
+    """Cached folder with exactly the files of the list ``manifest``, each with its sum.
 
-    Absent files are fetched, with a progress display that names ``title``. A file whose size and
-    time are as they were when its sum was checked is not read again.
+    Absent files are downloaded, with a progress display that names ``title``. A file whose size and
+    modification time have not changed since its sum was checked is not read again.
 
-    Raises ConfigurationError when a file has another sum than the list says, or when files are
-    absent and the extra ``embedded`` is not installed; DependencyUnavailableError when the
-    repository does not answer.
+    Raises:
+        ConfigurationError: A file has another sum than the list says; or files are absent and the
+            extra ``embedded`` is not installed.
+        DependencyUnavailableError: The repository does not answer.
     """
     artifacts = read_list(manifest)
     folder = cache_dir() / manifest.stem
@@ -79,7 +80,10 @@ def fetched(manifest: Path, title: str) -> Path:
 
 
 def _stamp_of(folder: Path, artifacts: Sequence[Artifact]) -> dict[str, list[str | int]] | None:
-    """What shows cheaply that the files are those that were checked; None when some are absent."""
+    """Sizes, modification times and expected sums of the files; None when some are absent.
+
+    An equal stamp shows, without reading the files, that they are the ones that were checked.
+    """
     stamp: dict[str, list[str | int]] = {}
     for artifact in artifacts:
         try:
@@ -127,12 +131,12 @@ def _fetch(artifacts: Sequence[Artifact], folder: Path, title: str) -> None:
 
 
 def _reporting(advance: Advance) -> Callable[[str, int], AbstractContextManager[Advance]]:
-    """``advance`` in the form of jgo's progress callbacks."""
+    """Wrap ``advance`` in the form of jgo's progress callbacks."""
     return lambda _filename, _size: nullcontext(advance)
 
 
 def _downloader(scratch: Path, advance: Advance) -> Callable[[Artifact], Path]:
-    """A function that brings one artifact into ``scratch``; jgo knows the repositories."""
+    """Make a function that downloads one artifact into ``scratch``; jgo knows the repositories."""
     try:
         import requests  # noqa: PLC0415 - jgo's; absent without the extra
         from jgo.constants import default_maven_repo  # noqa: PLC0415 - likewise

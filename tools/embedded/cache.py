@@ -1,4 +1,4 @@
-"""The cache of files that are fetched once, shared by all processes of a user."""
+"""Cache of files that are downloaded once, shared by all processes of a user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CACHE_VARIABLE = "FRAUD_WORKER_CACHE"
 
 
 def cache_dir() -> Path:
-    """``$FRAUD_WORKER_CACHE``, else the platform's cache folder; made where it is absent."""
+    """Folder ``$FRAUD_WORKER_CACHE``, else the platform's cache folder; created if absent."""
     if given := os.environ.get(CACHE_VARIABLE):
         folder = Path(given).expanduser().absolute()
     else:
@@ -23,7 +23,7 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """The platform's folder for data that outlives a process; made where it is absent."""
+    """Folder of the platform for data that outlives a process; created if absent."""
     folder = _platform_dir("XDG_STATE_HOME", ".local/state", "Library/Application Support")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

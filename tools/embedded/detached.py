@@ -1,4 +1,4 @@
-"""Kafka and Valkey that stay when the command that started them ends: ``fraud-worker dev``."""
+"""Kafka and Valkey that outlive the command that started them: ``fraud-worker dev``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ _BIRTH_TOLERANCE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A detached server: its process id, when that began (seconds since 1970), its address."""
+    """Detached server.
+
+    Attributes:
+        pid: Process id.
+        born: Start time of the process, in seconds since 1970-01-01 UTC.
+        address: Address for clients.
+    """
 
     pid: int
     born: float
@@ -34,11 +40,14 @@ class Running:
 
 
 def up(folder: Path, kafka_port: int, valkey_port: int) -> tuple[dict[str, Running], list[str]]:
-    """Start what does not run yet, with data and logs in ``folder``.
+    """Start the servers that do not run yet, with data and logs in ``folder``.
 
-    Returns all that runs then, by name, and the names of what was started. Raises
-    ConfigurationError when a port is taken, DependencyUnavailableError when a server does not
-    come up.
+    Returns:
+        All running servers by name, and the names of those that were started.
+
+    Raises:
+        ConfigurationError: A port is taken.
+        DependencyUnavailableError: A server does not start.
     """
     _psutil()
     started = []
@@ -58,7 +67,7 @@ def up(folder: Path, kafka_port: int, valkey_port: int) -> tuple[dict[str, Runni
 
 
 def down(folder: Path) -> list[str]:
-    """Stop what ``up`` started in ``folder``, in order; the names of what ran. Data stays."""
+    """Stop the servers that ``up`` started in ``folder``; return their names. Data stays."""
     with locked(folder / "lock"):
         running = _living(folder)
         for server in running.values():
@@ -71,7 +80,7 @@ def _end(server: Running) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(server.pid, number)
-        # Not a wait for the process: it is no child of this one.
+        # Polled, not waited for: the process is no child of this one.
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while _lives(server) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
@@ -89,9 +98,9 @@ def _started(server: Server, option: str, address: str) -> Running:
 
 
 def _living(folder: Path) -> dict[str, Running]:
-    """What the state file names and still runs.
+    """Servers that the state file names and that still run.
 
-    A process id alone proves nothing: it may have gone to another process since.
+    A process id alone proves nothing: another process may have it by now.
     """
     try:
         state = json.loads((folder / _STATE).read_text())

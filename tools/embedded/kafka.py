@@ -1,4 +1,4 @@
-"""Apache Kafka: one process that is broker and controller, everything replicated once."""
+"""Apache Kafka: one process that is broker and controller, with a replication factor of one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from tools.embedded.progress import doing
 VERSION = "4.2.2"
 _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
 _JAVA = 17
-# From here on a runtime can keep what it loaded, linked and profiled at a start for the next.
+# First version that can keep the classes loaded and profiled at one start for the next.
 _JAVA_WITH_AOT_CACHE = 25
-# Of 65 MB each; every virtual environment has a runtime of its own.
+# A cache has 65 MB; every virtual environment has its own runtime.
 _AOT_CACHES_KEPT = 3
 _FORMAT_TIMEOUT_S = 60
 # The serial collector starts fastest and takes least memory; at this heap its pauses are short.
@@ -58,9 +58,9 @@ SETTINGS = {
     "broker.heartbeat.interval.ms": "500",
     # Its default takes a quarter of the heap from the start.
     "log.cleaner.dedupe.buffer.size": "8388608",
-    # Records of historic events may carry their own times; they are not to vanish meanwhile.
+    # Records of old events may carry the events' times; they must not expire.
     "log.retention.ms": "-1",
-    # And so are offsets: a group that starts again after weeks goes on where it was.
+    # Offsets must not expire either: a group that restarts after weeks continues where it was.
     "offsets.retention.minutes": "2147483647",
 }
 
@@ -180,7 +180,7 @@ def _aot_flags(java: Java, jars: Path) -> list[str]:
                 _Training(Path(scratch) / "kafka", java, jars, part).__enter__().stop()
                 part.replace(cache)
                 _prune(cache.parent)
-    # Not a word when the runtime cannot use it.
+    # No log lines when the runtime cannot use the cache.
     return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off", "-Xlog:cds*=off"]
 
 

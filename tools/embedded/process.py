@@ -1,4 +1,4 @@
-"""Starting a server, waiting until it answers, and ending it."""
+"""Servers as child processes: start them, wait until they answer, and end them."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self) -> list[str]:
-        """Make the folder ready; returns the command that starts the server."""
+        """Prepare the folder; return the command that starts the server."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the server can be used now; takes a second at most."""
+        """Return True if the server can be used now; takes a second at most."""
 
     @property
     def pid(self) -> int:
@@ -125,9 +125,10 @@ class Server(ABC):
         return self._running().pid
 
     def start(self) -> None:
-        """Start, on the same port and data as before, and wait until the server answers.
+        """Start on the same port and data as before, and wait until the server answers.
 
-        Raises DependencyUnavailableError naming the log, with its last lines.
+        Raises:
+            DependencyUnavailableError: It does not answer; the message has the end of its log.
         """
         if self._process is not None:
             raise RuntimeError(f"{self.name} in {self.folder} runs already")
@@ -140,7 +141,7 @@ class Server(ABC):
             raise
 
     def stop(self) -> None:
-        """End in order; a server that does not end in time is killed."""
+        """End the server in order; kill it if it does not end in time."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
         try:
@@ -150,7 +151,7 @@ class Server(ABC):
         self._process = None
 
     def kill(self) -> None:
-        """End at once, as a power cut would end it."""
+        """End the server at once, like a power cut."""
         process = self._running()
         process.send_signal(signal.SIGKILL)
         process.wait(self.stop_timeout_s)
@@ -186,7 +187,7 @@ class Server(ABC):
 
 
 def accepts_connections(port: int) -> bool:
-    """Whether something listens on this port of the loopback address."""
+    """Return True if a process listens on this port of the loopback address."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
@@ -195,7 +196,7 @@ def accepts_connections(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port on the loopback address that nothing listens on."""
+    """Find a port on the loopback address on which no process listens."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""What a user sees while files are fetched: a bar on a terminal, one line in a pipe."""
+"""Progress of downloads and slow starts on stderr: a bar on a terminal, one line in a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 @contextmanager
 def fetching(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr that ``total`` bytes come; yields a function that takes bytes received."""
+    """Show a download of ``total`` bytes; yield a function that takes the bytes received."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print(f"Fetching {title}: {total / 1e6:.0f} MB", soft_wrap=True, highlight=False)
@@ -25,7 +25,7 @@ def fetching(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def doing(title: str) -> Iterator[None]:
-    """Show on stderr that something takes seconds, once."""
+    """Show on stderr that a step is running which takes seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print(title, soft_wrap=True, highlight=False)

@@ -12,7 +12,7 @@ from redis.retry import Retry
 from base.errors import ConfigurationError
 from tools.embedded.process import LOOPBACK, Guarded, Server, Spawn
 
-# Tests take a database each.
+# Each test uses a database of its own.
 DATABASES = 1024
 
 

@@ -1,4 +1,4 @@
-"""A first features.yaml: guessed bindings and starter features."""
+"""Draft of features.yaml: guessed bindings and starter features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _MOST_BYTES_OF_NAME = 100
 
 
 def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
-    """The text of the file. name: of the feature set; schema: the file beside it."""
+    """Text of the file.
+
+    Args:
+        name: Name of the feature set.
+        schema: Name of the schema file beside it.
+        guesses: Guessed bindings.
+    """
     return "\n".join(
         [
             "# What the model sees: what the fields of an event mean, and the features made of",
@@ -131,7 +137,7 @@ class Starter:
 
 
 def starters(guesses: Guesses) -> list[Starter]:
-    """The features that suggest themselves; one that is open where none does."""
+    """Features to begin with; one placeholder to fill in where none can be guessed."""
     names = _Names(leaf.path for leaf in _all(guesses))
     found = [*_starters(guesses, names)]
     return found or [
@@ -173,7 +179,7 @@ def _starters(guesses: Guesses, names: _Names) -> Iterator[Starter]:
 
 
 def _windows(guesses: Guesses) -> Iterator[str]:
-    """Windows to begin with, commented out: they need a store."""
+    """Lines of windows to begin with, commented out because they need a store."""
     if not guesses.entities:
         return
     key, amount = guesses.partition_key.leaf, guesses.amount.leaf
@@ -198,13 +204,13 @@ def _all(guesses: Guesses) -> Iterator[Leaf]:
 
 
 class _Names:
-    """Names for features: none twice, and none that is another field's."""
+    """Unique names for features, none equal to the name of another field."""
 
     def __init__(self, fields: Iterable[str]) -> None:
         self._taken = set(fields)
 
     def same(self, leaf: Leaf) -> str:
-        """The field's own path where it is a word, else a new name."""
+        """Return the field's own path where it is a plain name, else a new name."""
         if "." not in leaf.path and len(leaf.path) <= _MOST_BYTES_OF_NAME:
             return leaf.path
         return self.new(leaf.name)
@@ -227,7 +233,7 @@ def _path(guess: Guess) -> str:
 
 
 def _off(guess: Guess) -> str:
-    """Comments out an optional binding for which no field offers itself."""
+    """Comment out an optional binding for which no field was guessed."""
     return "#" if guess.leaf is None else ""
 
 

@@ -1,4 +1,4 @@
-"""What the fields of an event mean, guessed from their names and types."""
+"""Guesses of the meaning of an event's fields, from their names and types."""
 
 from __future__ import annotations
 
@@ -48,7 +48,12 @@ _MOST_MINOR_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A field for a binding, or None where no field offers itself; and why, in words."""
+    """Guess of the field for a binding.
+
+    Attributes:
+        leaf: The field; None where none fits.
+        why: The reason, in words.
+    """
 
     leaf: Leaf | None
     why: str
@@ -56,10 +61,19 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """What could be guessed of a record.
+    """Guesses for the fields of a record.
 
-    time_unit: of a plain number, OPEN where its name does not tell. amount_scale: digits of the
-    minor unit. entities: fields of keys by entity; left_out: entities whose field may be null.
+    Attributes:
+        event_id: Field of the event id.
+        time: Field of the event time.
+        time_unit: Unit of a time that is a plain number; OPEN where its name tells none.
+        amount: Field of the amount.
+        amount_scale: Number of decimal digits of the minor unit.
+        partition_key: Field that keys the records.
+        entities: Key field of each entity.
+        left_out: Key field of each entity that is left out because its field may be null.
+        label: Field of the label; None where none fits.
+        others: All other fields.
     """
 
     event_id: Guess
@@ -75,7 +89,7 @@ class Guesses:
 
 
 def guess(record: Record) -> Guesses:
-    """The bindings that suggest themselves."""
+    """Guess the bindings of a record."""
     leaves = [leaf for leaf in record.leaves if not _is_label(leaf)]
     event_id = _event_id(leaves, record.words)
     keys = [leaf for leaf in leaves if leaf is not event_id.leaf]
@@ -118,7 +132,7 @@ def _event_id(leaves: Iterable[Leaf], record_words: tuple[str, ...]) -> Guess:
 
 
 def _noun_of_id(words: tuple[str, ...]) -> str | None:
-    """``card`` of ``card_id``, ``card.number`` and ``id_card``."""
+    """Noun of a key's name: ``card`` of ``card_id``, ``card.number`` and ``id_card``."""
     if len(words) > 1 and words[-1] in _ID_WORDS:
         return words[-2]
     if len(words) == 2 and words[0] == "id":
@@ -131,7 +145,7 @@ def _is_key(leaf: Leaf) -> bool:
 
 
 def _entities(leaves: Iterable[Leaf]) -> dict[str, Leaf]:
-    """Entities in the order of the schema; of several fields of one, the likeliest."""
+    """Entities in the order of the schema; where several fields fit one, the likeliest."""
     ranked: dict[str, tuple[int, Leaf]] = {}
     for leaf in filter(_is_key, leaves):
         noun = _noun_of_id(leaf.words)
@@ -185,7 +199,7 @@ def _amount(leaves: Iterable[Leaf]) -> tuple[Guess, int]:
 
 
 def _best(leaves: Iterable[Leaf], rank: Callable[[Leaf], int | None], nothing: str) -> Guess:
-    """The leaf of the lowest rank, the first of several; those that rank None are out."""
+    """Guess the leaf of the lowest rank, the first of several; rank None excludes a leaf."""
     ranked = [(place, leaf) for leaf in leaves if (place := rank(leaf)) is not None]
     if not ranked:
         return Guess(None, nothing)

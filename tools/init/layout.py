@@ -14,13 +14,13 @@ _RESERVED = frozenset(
 
 
 def scalar(text: str) -> str:
-    """Text as YAML: plain where every reader takes it for text, else in quotes."""
+    """Text as a YAML scalar: plain where every reader takes it for text, else in quotes."""
     if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
         return text
     return json.dumps(text)
 
 
 def commented(line: str, *remarks: str) -> str:
-    """A line with its remarks, at the same column where there is room."""
+    """Line with its remarks as a comment, which begins at the same column where there is room."""
     remark = "; ".join(filter(None, remarks))
     return f"{line:<{_COLUMN}}  # {remark}" if remark else line

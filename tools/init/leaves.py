@@ -1,4 +1,4 @@
-"""The fields of a schema that can be bound, with the words of their names."""
+"""Fields of a schema that can be bound, with the words of their names."""
 
 from __future__ import annotations
 
@@ -33,9 +33,17 @@ _GLUED = re.compile(r"([a-z]{2,})(id|uuid|number|num|time|date|amount)")
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field. words: of its whole path, the last ones those of its own name.
+    """One field of a schema.
 
-    own: how many words its own name has. symbols: of an enum..
+    Attributes:
+        path: Dotted path of the field.
+        kind: Kind of its values.
+        scale: Scale of a decimal or a time.
+        nullable: True if it may be null.
+        words: Words of its whole path; the last ones are those of its own name.
+        own: Number of words of its own name.
+        symbols: Symbols of an enum.
+        logical: Logical type; None without one.
     """
 
     path: str
@@ -58,14 +66,19 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record of a schema: the words of its name, and its fields in their order."""
+    """Record of a schema.
+
+    Attributes:
+        words: Words of its name.
+        leaves: Its fields, in their order.
+    """
 
     words: tuple[str, ...]
     leaves: tuple[Leaf, ...]
 
 
 def read_record(path: Path) -> Record:
-    """The record in a schema file. Raises ConfigurationError."""
+    """Read the record in a schema file. Raises ConfigurationError."""
     fields = SchemaFields.read(path)
     root = parse_record_schema(fields.schema)
     leaves = tuple(
@@ -85,7 +98,7 @@ def read_record(path: Path) -> Record:
 
 
 def words(name: str) -> tuple[str, ...]:
-    """The words of ``card.accountNumber`` or ``cust_txid``, short forms written out."""
+    """Split a name such as ``card.accountNumber`` or ``cust_txid``; expand short forms."""
     found: list[str] = []
     for word in _WORD.findall(name):
         lower = word.lower()

@@ -1,4 +1,4 @@
-"""What init leaves for a person to fill in, and how check finds it."""
+"""Placeholders that init leaves for a person to fill in, and a search for them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 OPEN = "<open>"
-"""Stands in a file for what is to be filled in; no field of a schema can have this name."""
+"""Placeholder for a value to fill in; no field of a schema can have this name."""
 
 
 def open_places(values: Any, place: str = "") -> Iterator[str]:
-    """The dotted places of what is still open in a YAML file's plain values."""
+    """Yield the dotted places of the placeholders in a YAML file's plain values."""
     if values == OPEN:
         yield place
     elif isinstance(values, dict):

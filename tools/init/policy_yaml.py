@@ -1,4 +1,4 @@
-"""A first policy.yaml."""
+"""Draft of policy.yaml."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ _TEXTS = {"amount": "An unusual amount", "time": "An unusual time"}
 
 
 def policy_yaml(starters: Sequence[Starter]) -> str:
-    """The text of the file, with a catalogue of reasons for the starter features."""
+    """Text of the file, with a catalogue of reasons for the starter features."""
     return _POLICY + "\n".join(_codes(starters)) + "\n"
 
 
 def _codes(starters: Sequence[Starter]) -> Iterator[str]:
-    """A code for each role; the last features have none, since a code without any is refused."""
+    """Yield a code for each role; features without a role fall to the last code.
+
+    Where every feature has a role, the last role gets no code of its own, because a code without
+    features is refused.
+    """
     of_role = {
         role: names
         for role in _TEXTS

@@ -1,11 +1,11 @@
-"""A first worker.yaml: every setting with its meaning, from the settings' own descriptions."""
+"""Draft of worker.yaml: every setting with its meaning, from the settings' own descriptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from tools.init.layout import commented
-from worker.settings.reference import Group, Setting, groups
+from worker.settings.reference import Setting, SettingGroup, groups
 
 _HEAD = """\
 # Where things are and how hard to run. Paths are taken from this file's folder.
@@ -14,19 +14,21 @@ _HEAD = """\
 # FRAUD_WORKER_KAFKA__GROUP there.
 """
 _NOTHING = ("", "[]", "{}")
-# Of settings that exclude each other, those that are set.
+# The settings to write as set, among those that exclude each other.
 _CHOSEN = ("model.bundle",)
 
 
 def worker_yaml(guesses: Mapping[str, str]) -> str:
-    """The text of the file.
+    """Text of the file.
 
-    guesses: values as YAML writes them, by setting. What else must be set takes its example.
+    Args:
+        guesses: Values in YAML notation, by setting. Any other setting that must be set gets its
+            example.
     """
     return _HEAD + "\n".join(line for group in groups() for line in _group(group, guesses)) + "\n"
 
 
-def _group(group: Group, guesses: Mapping[str, str]) -> Iterator[str]:
+def _group(group: SettingGroup, guesses: Mapping[str, str]) -> Iterator[str]:
     if not group.name:
         for setting in group.settings:
             yield f"\n# {_meaning(setting)}"

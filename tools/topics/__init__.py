@@ -1,1 +1,1 @@
-"""Reading of whole topics, outside of a consumer group."""
+"""Reading of whole topics, outside a consumer group."""

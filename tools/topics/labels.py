@@ -1,4 +1,4 @@
-"""The labels topic as labels."""
+"""Labels of the labels topic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from features.definition import FeatureSet
 from features.loading import LabelRows
 from features.loading.label_fields import LabelFields
 from features.tables.refusal import Refusal
-from schemas.avro.values import ValueReader
+from schemas.avro.raw_values import ValueReader
 from schemas.batch import Records
 from schemas.files.read import decode_rows
 from tools.topics.log import TopicLog
@@ -19,7 +19,7 @@ from worker.settings import WorkerSettings
 
 
 class LabelRecords:
-    """Labels as a topic has them, each at its own position; of any schema with a label's fields."""
+    """Labels of a topic, each at its own position; any schema with a label's fields will do."""
 
     def __init__(self, feature_set: FeatureSet, settings: WorkerSettings, log: TopicLog) -> None:
         self._topic = settings.kafka.labels_topic
@@ -29,13 +29,15 @@ class LabelRecords:
         self._log = log
 
     def count(self) -> int:
-        """Of records, at most."""
+        """Upper bound of the number of records."""
         return self._log.count()
 
     def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
-        """Some labels, and the records around them that are none.
+        """Yield some labels, and a refusal for each invalid record among them.
 
-        Raises KafkaException and DependencyUnavailableError while a broker or registry is away.
+        Raises:
+            KafkaException: A broker does not answer.
+            DependencyUnavailableError: A broker falls silent, or the registry does not answer.
         """
         for records in self._log:
             yield self._labels(records)

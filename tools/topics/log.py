@@ -1,4 +1,4 @@
-"""A topic, from its first record to where it ends now."""
+"""Records of a topic, from its first to its end at the time of opening."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.batch import Records
 from worker.consume.records import records_of
 from worker.kafka import make_consumer
 from worker.kafka_log import heard
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 _MOST = 20_000
 _LOOK_S = 0.1
@@ -22,13 +22,20 @@ _SILENCE_S = 30.0
 
 
 class TopicLog:
-    """The committed records of a topic; reads outside the group, and commits nothing."""
+    """Committed records of a topic, read outside the group; offsets are not committed."""
 
-    def __init__(self, kafka: Kafka, setting: str, topic: str, timeout_s: float) -> None:
-        """setting: that names the topic. timeout_s: bound on one answer of the brokers.
+    def __init__(self, kafka: KafkaSettings, setting: str, topic: str, timeout_s: float) -> None:
+        """Connect, and look up the ends of the partitions.
 
-        Raises KafkaException while the brokers do not answer, ConfigurationError where they have no
-        such topic.
+        Args:
+            kafka: Settings of the brokers.
+            setting: Setting that names the topic, for messages.
+            topic: Name of the topic.
+            timeout_s: Timeout of each answer of the brokers.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+            ConfigurationError: The brokers have no such topic.
         """
         self._topic = topic
         self._consumer = make_consumer(kafka, _ignore)
@@ -56,13 +63,15 @@ class TopicLog:
         return len(self._bounds)
 
     def count(self) -> int:
-        """Offsets to read: no fewer than records."""
+        """Number of offsets to read, at least the number of records."""
         return sum(high - low for low, high in self._bounds.values())
 
     def __iter__(self) -> Iterator[Records]:
-        """Some records, each partition in its order, until all have come to their ends.
+        """Yield records, each partition in its order, until every partition is at its end.
 
-        Raises KafkaException, and DependencyUnavailableError where no record comes any more.
+        Raises:
+            KafkaException: The brokers report an error.
+            DependencyUnavailableError: No record has come for too long.
         """
         self._consumer.assign(
             [TopicPartition(self._topic, p, self._bounds[p][0]) for p in sorted(self.unfinished)]
@@ -82,7 +91,7 @@ class TopicLog:
                 yield records_of(self._topic, records)
 
     def pause(self, partitions: Collection[int]) -> None:
-        """Reads on in the others only."""
+        """Pause reading of these partitions, and resume that of all others."""
         if self.unfinished:
             waiting = {p: TopicPartition(self._topic, p) for p in self.unfinished}
             self._consumer.pause([at for p, at in waiting.items() if p in partitions])
@@ -93,12 +102,12 @@ class TopicLog:
         return self._consumer.get_watermark_offsets(at, timeout=timeout_s)
 
     def _until_the_ends(self, messages: list[Message]) -> list[Message]:
-        """The records before the ends that the partitions had; notes which have come to them."""
+        """Records before the ends of their partitions; marks partitions at their end as read."""
         kept = []
         for message in messages:
             error, partition = message.error(), cast("int", message.partition())
             if error is not None:
-                # Behind a partition's last record there may be offsets of transactions.
+                # Transaction markers may follow a partition's last record.
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     self.unfinished.discard(partition)
                 elif not error.retriable():
@@ -113,8 +122,8 @@ class TopicLog:
 
 
 @contextmanager
-def answering(kafka: Kafka) -> Iterator[None]:
-    """Raises DependencyUnavailableError for the KafkaException of brokers that do not answer."""
+def answering(kafka: KafkaSettings) -> Iterator[None]:
+    """Raise DependencyUnavailableError for the KafkaException of brokers that do not answer."""
     with heard() as lines:
         try:
             yield
@@ -127,4 +136,4 @@ def answering(kafka: Kafka) -> Iterator[None]:
 
 
 def _ignore(_error: KafkaError) -> None:
-    """Connections come and go; the calls say when none is left."""
+    """Ignore errors of connections, which come and go; calls fail when no connection is left."""

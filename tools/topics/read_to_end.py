@@ -14,7 +14,7 @@ _SILENCE_S = 30.0
 
 
 def reader(bootstrap: str, topics: Sequence[str]) -> Consumer:
-    """A consumer outside any group's business, assigned to every partition from its beginning."""
+    """Consumer without a real group, assigned to every partition from its beginning."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -37,7 +37,7 @@ def reader(bootstrap: str, topics: Sequence[str]) -> Consumer:
 
 
 def fresh(consumer: Consumer, timeout_s: float) -> list[Message]:
-    """The next messages, waiting at most ``timeout_s`` for the first."""
+    """Read the next messages, waiting at most ``timeout_s`` seconds for the first."""
     messages = consumer.consume(1, timeout_s)
     if messages:
         messages += consumer.consume(_CHUNK, 0)
@@ -45,9 +45,10 @@ def fresh(consumer: Consumer, timeout_s: float) -> list[Message]:
 
 
 def read_to_end(bootstrap: str, topic: str) -> Iterator[list[Message]]:
-    """All records that the topic holds now.
+    """Yield all records that the topic holds now.
 
-    Raises DependencyUnavailableError when the brokers fall silent.
+    Raises:
+        DependencyUnavailableError: The brokers fall silent.
     """
     consumer = reader(bootstrap, [topic])
     try:

@@ -1,4 +1,4 @@
-"""How many events the next micro-batch may hold, so that one takes less than the budget."""
+"""Bound on the events of the next micro-batch, so that it takes less than a time budget."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ _SMOOTHING = 0.2
 
 
 class BatchBound:
-    """Follows the measured cost of an event; never below one, never above ``max_events``.
+    """Number of events that the next micro-batch may hold, from the measured cost of an event.
 
-    budget_s: longest time that a micro-batch should take from its poll to its checkpoint.
+    The number is never below 1 and never above ``max_events``.
+
+    Args:
+        max_events: Upper bound on the events of a micro-batch.
+        budget_s: Longest time that a micro-batch should take from its poll to its checkpoint, in
+            seconds.
     """
 
     def __init__(self, max_events: int, budget_s: float) -> None:
@@ -25,9 +30,9 @@ class BatchBound:
         return max(1, int(self._budget_s / cost_s))
 
     def observe(self, events: int, took_s: float) -> None:
-        """Learn from one committed micro-batch.
+        """Learn the cost of an event from one committed micro-batch.
 
-        Fixed costs dominate small batches, so those say nothing about the cost of an event.
+        Small batches are skipped: fixed costs dominate them, so they say nothing about that cost.
         """
         if events * 4 < self.events:
             return

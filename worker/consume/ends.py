@@ -1,7 +1,7 @@
-"""Ends of partitions, where they lie behind the last record: control records and aborted ones.
+"""Ends of partitions that lie behind the last record: control records or aborted ones follow it.
 
-Such offsets hold nothing to answer. If the checkpoint stayed before them, lag as seen from outside
-would never be 0, and retention that deletes them would look like a loss.
+Such offsets hold nothing to score. If the checkpoint stayed before them, the lag that others see
+would never be 0, and retention that deletes them would look like a loss of records.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OPEN_FOR_S = 90.0
 
 
 class Ends:
-    """Next offset to read in each assigned partition, and the partition's end once it was reached."""
+    """Next offset to read in each assigned partition, and its end once that was reached."""
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
@@ -77,7 +77,7 @@ class Ends:
         self._listening_since = now
 
     def silent(self, since: float) -> list[int]:
-        """Partitions of which nothing has come, in all the time since then."""
+        """Partitions from which nothing has come since ``since`` (monotonic seconds)."""
         return sorted(self._silent) if self._listening_since < since else []
 
     def lag(self, high_watermarks: Mapping[int, int]) -> dict[int, int]:

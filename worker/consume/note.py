@@ -12,7 +12,7 @@ from features.history.watermarks import LogState
 _TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_times", "lowest_event_time"
 _COUNTED = "counted_events"
 _HIGHEST_ALONE = "highest_event_time"
-"""In notes of earlier versions."""
+"""Key of the single highest event time in notes of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

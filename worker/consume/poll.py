@@ -16,7 +16,7 @@ from schemas.batch import Records
 from worker.consume.ends import Ends
 from worker.consume.note import Note, log_state_of
 from worker.consume.records import records_of
-from worker.consume.start_offsets import Starts
+from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
 
@@ -65,7 +65,7 @@ class Poller:
         self,
         consumer: Consumer,
         topics: Topics,
-        starts: Callable[[InputTopic], Starts],
+        starts: Callable[[InputTopic], StartOffsets],
         *,
         before_change: Callable[[], None],
         needs_log_state: bool = False,
@@ -227,7 +227,7 @@ class Poller:
         self._ends.hurry(self._clock())
 
     def silent(self, seconds: float) -> list[int]:
-        """Partitions of which neither a record nor the end has come for so long since the rewind."""
+        """Partitions that gave neither a record nor their end for so long since the rewind."""
         return [] if self._paused else self._ends.silent(self._clock() - seconds)
 
     def lag(self) -> dict[int, int]:
@@ -245,7 +245,7 @@ class Poller:
         return self._ends.held_up(lag, self._clock())
 
     def brokers_answer(self) -> bool:
-        """Whether the brokers answer within a second."""
+        """Return True if the brokers answer within a second."""
         try:
             self._consumer.list_topics(self._topic, timeout=1.0)
         except KafkaException:

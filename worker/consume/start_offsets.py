@@ -1,4 +1,4 @@
-"""Starts: the group's checkpoints of a topic, and the offset where reading of a partition begins."""
+"""Checkpoints of the group on a topic, and the offset at which reading of a partition starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ StartFrom = Literal["earliest", "latest", "error"]
 
 
 class Committed(NamedTuple):
-    """The group's checkpoint of a partition. offset: None where there is none."""
+    """The group's checkpoint of a partition.
+
+    Attributes:
+        offset: Committed offset; None where there is no checkpoint.
+        note: State of the partition behind that offset.
+    """
 
     offset: int | None
     note: Note
@@ -32,7 +37,7 @@ class Committed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Starts:
+class StartOffsets:
     """The group's reading of one topic, as the brokers know it.
 
     Args:
@@ -91,10 +96,18 @@ class Starts:
         return checkpoints
 
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
-        """The checkpoints that are of this very topic; none where they are of its predecessor.
+        """Checkpoints that belong to this very topic, and not to its predecessor.
 
-        Their notes tell of inherited histories as well. Where the new topic was accepted, its beginning is committed in their place. Raises
-        KafkaException, and DeliveryFatalError where it was not.
+        Their notes include how far back inherited histories reach. Where the new topic was
+        accepted, its beginning is committed in place of the predecessor's checkpoints.
+
+        Args:
+            partitions: Partitions to look up.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+            DeliveryFatalError: A checkpoint belongs to the predecessor, and the new topic was not
+                accepted.
         """
         checkpoints = self.committed(partitions)
         ids = foreign_ids(self.topic, checkpoints.values())

@@ -20,7 +20,7 @@ from base.errors import ConfigurationError, TopicReplacedError
 from worker.kafka import make_admin, topic_settings, whole_number
 from worker.process import metrics
 from worker.process.health import Health
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class InputTopic:
     retention_ms: int | None
 
 
-def describe_input(kafka: Kafka, timeout_s: float) -> InputTopic:
+def describe_input(kafka: KafkaSettings, timeout_s: float) -> InputTopic:
     """Describe the input topic as it is now.
 
     Raises KafkaException while the brokers do not answer, ConfigurationError where they have no

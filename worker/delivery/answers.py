@@ -1,9 +1,9 @@
-"""Answers: the score or dead letter of each record of a micro-batch, as topics refuse some of them.
+"""Scores and dead letters of a micro-batch, replaced or sent again where a topic refuses some.
 
-Which record a topic refuses has to be found out. librdkafka tells it only where several records of
-a batch are refused at once; where it is one, or where a size is to blame, all records of the batch
-are reported with the same error (measured: decision 16). Such suspects are sent again in smaller
-batches, until the refused record is alone in one.
+The worker has to find out which record a topic refuses. librdkafka names it only where several
+records of a batch are refused at once. Where one record is refused, or where a size is to blame,
+all records of the batch are reported with the same error (measured: decision 16). Such suspects are
+sent again in smaller batches, until the refused record is alone in one.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ _OTHER_REMEDY = "see the settings of the topic, and the log of the brokers"
 
 
 class Answers:
-    """Keeps what became of each answer through the deliveries of one micro-batch.
+    """State of each score and dead letter through the deliveries of one micro-batch.
 
-    topic_id: Kafka's id of the input topic.
+    Args:
+        polled: Records of the micro-batch, as they were polled.
+        processed: Result of the stages for these records.
+        topic_id: Kafka's id of the input topic.
     """
 
     def __init__(self, polled: Polled, processed: Processed, topic_id: str) -> None:
@@ -87,10 +90,14 @@ class Answers:
         )
 
     def learn(self, error: RecordsRefusedError, limits: SizeLimits) -> str | None:
-        """Replace what was refused, and divide what is suspected.
+        """Replace the refused records, and divide the suspects into smaller batches.
 
-        limits: as they are after the refusal. Returns the reason and the remedy where a dead letter
-        is refused that has no other form.
+        Args:
+            error: The refusal, with a report on each record that was not written.
+            limits: Size limits of the topics, as they are after the refusal.
+
+        Returns:
+            The reason and the remedy where a refused dead letter has no other form; else None.
         """
         marked = list(self._marked(error.reports))
         if error.others_written:
@@ -119,7 +126,10 @@ class Answers:
         return hopeless
 
     def _note_late(self, records: int) -> None:
-        """Count refused timestamps; many of them have what is left sent together again, once."""
+        """Count refused timestamps; once there are many, what is left is sent together again.
+
+        This happens once in a micro-batch.
+        """
         before, self._timed = self._timed, self._timed + records
         if before < _TIMED <= self._timed:
             self._apart.clear()
@@ -130,7 +140,7 @@ class Answers:
         yield from (letter.position for letter in self.final().dead_letters)
 
     def _marked(self, reports: Iterable[Report]) -> Iterator[tuple[Mark, Report]]:
-        """The reports with what each is about."""
+        """Yield the reports, each with the mark of the score or dead letter that it is about."""
         rows = {
             value: row
             for row, value in enumerate(self._processed.values)
@@ -173,7 +183,10 @@ class Answers:
         return True
 
     def _divide(self, suspects: Sequence[Mark]) -> None:
-        """Have no two of the parts share a batch again, nor the suspects one with others."""
+        """Divide the suspects into parts, each in batches of its own when they are sent again.
+
+        No two parts share a batch, and no suspect shares one with other records.
+        """
         size = -(-len(suspects) // _PARTS)
         parts = [list(suspects[i : i + size]) for i in range(0, len(suspects), size)]
         gone = set(suspects)
@@ -193,10 +206,11 @@ class Answers:
         return [self._parcel(marks, letters) for marks in self._in_order()] or [_NOTHING]
 
     def _in_order(self) -> Iterator[list[Mark]]:
-        """What is left to write, in parcels that keep the order of each partition.
+        """Yield what is left to write, in parcels that keep the order of each partition.
 
-        Suspects were one batch of a partition: the rest of that partition stands before or behind
-        all of them. So each part of the suspects goes behind all that stands before its last one.
+        Suspects come from one batch of one partition: the rest of that partition stands before or
+        behind all of them. So each part of the suspects goes behind everything that stands before
+        its last record.
         """
         order = {
             mark: place for place, mark in enumerate(self._marks()) if mark not in self._written

@@ -43,10 +43,15 @@ class Checkpoint(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Delivery:
-    """What both guarantees have in common: a producer that `open` replaces.
+    """Base of both guarantees: a producer that `open` replaces.
 
-    make_producer is given a function to tell of each score that was not accepted. topics: input,
-    scores, dead letters. timeout_s: bound on one call to the brokers.
+    Attributes:
+        make_producer: Makes a producer; it takes a function that is called for each score that was
+            not accepted.
+        topics: Names of the input, score and dead-letter topics.
+        limits: Returns the size limits of the output topics.
+        timeout_s: Bound on one call to the brokers, in seconds.
+        watchdog: Ends the process when a call to the brokers overstays.
     """
 
     make_producer: Callable[[OnFailure], Producer]
@@ -64,7 +69,7 @@ class _Delivery:
         self._producer = self._publisher = None
 
     def _make(self) -> Producer:
-        """A new producer; what its predecessor may still tell is told to nobody."""
+        """Make a new producer; late reports of its predecessor are ignored."""
         self._reports = Reports()
         return self.make_producer(self._reports.on_score)
 
@@ -91,7 +96,8 @@ class _Delivery:
 class ExactlyOnce(_Delivery):
     """One transaction per micro-batch, fenced by the group metadata of its own poll.
 
-    replica: the name that the producer's transactional id is made of.
+    Attributes:
+        replica: Name of the worker in its group; part of the producer's transactional id.
     """
 
     replica: str

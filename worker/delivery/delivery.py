@@ -1,4 +1,4 @@
-"""A micro-batch's way out: its members into the store, then its scores and offsets to Kafka."""
+"""Delivery of a micro-batch: its members to the store, then its scores and offsets to Kafka."""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ from worker.stages.stages import Processed
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """A micro-batch that is being committed. started: of its processing, on the loop's clock."""
+class InFlightBatch:
+    """A micro-batch that is being committed.
+
+    Attributes:
+        polled: Records of the micro-batch, as they were polled.
+        answers: Scores and dead letters of these records.
+        started: Start of its processing, in seconds on the loop's clock.
+        outcome: Result of the commit; holds the error if it failed.
+    """
 
     polled: Polled
     answers: Answers
@@ -44,19 +51,19 @@ class Delivery:
         """Find the histories of the input topic; `topics` are open. Raises as `Histories.open`."""
         self.histories.open(self.topics.input)
 
-    def begin(self, polled: Polled, processed: Processed, started: float) -> Flight:
+    def begin(self, polled: Polled, processed: Processed, started: float) -> InFlightBatch:
         """Hand a micro-batch over; nothing else may be in flight."""
         answers = Answers(polled, processed, self.topics.input.topic_id)
         outbox = answers.outbox()
         self.histories.announce(outbox.writes)
         delivered = self._thread.submit(self._deliver, outbox, polled.at)
-        return Flight(polled, answers, started, delivered)
+        return InFlightBatch(polled, answers, started, delivered)
 
-    def amend(self, flight: Flight, error: RecordsRefusedError) -> str | None:
+    def amend(self, flight: InFlightBatch, error: RecordsRefusedError) -> str | None:
         """Put other answers in place of what topics refused; see `Answers.learn`."""
         return flight.answers.learn(error, self.checkpoint.limits())
 
-    def again(self, flight: Flight) -> Flight:
+    def again(self, flight: InFlightBatch) -> InFlightBatch:
         """Hand over what is left of a micro-batch whose histories are written."""
         outcome = self._thread.submit(self.checkpoint.deliver, flight.answers.outbox())
         return replace(flight, outcome=outcome)
@@ -76,7 +83,7 @@ class Delivery:
         self.checkpoint.deliver(outbox)
 
 
-def count(flight: Flight) -> None:
+def count(flight: InFlightBatch) -> None:
     """Count a micro-batch that was committed."""
     processed = flight.answers.final()
     metrics.batches.labels("committed").inc()

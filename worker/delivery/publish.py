@@ -17,7 +17,14 @@ from worker.stages.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parcel:
-    """Scores and dead letters to send; keys, values and headers are parallel: one score each."""
+    """Scores and dead letters to send.
+
+    Attributes:
+        keys: Key of each score; parallel to ``values``.
+        values: Framed scores.
+        headers: Headers of each score, parallel to ``values``; None where there are none.
+        dead_letters: Dead letters, with keys and headers of their own.
+    """
 
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
@@ -27,12 +34,16 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outbox(Parcel):
-    """All that one micro-batch leaves behind, and the membership that may commit it.
+    """Output of one micro-batch, and the group membership that may commit it.
 
-    next_offsets: for each input partition the offset after its last record; notes: what is
-    committed with that offset, as its metadata. writes: what the online store has to hold before.
-    apart: more to send, each parcel when all before it is acknowledged, so that no batch of records
-    holds some of two.
+    Attributes:
+        next_offsets: For each input partition, the offset to commit, after its last record.
+        group_metadata: The consumer's group metadata, as of the poll.
+        epoch: Counter of assignment changes, as of the poll.
+        notes: For each input partition, the metadata that is committed with its offset.
+        writes: Members that the online store has to hold before the commit.
+        apart: Further parcels. Each is sent when everything before it is acknowledged, so that no
+            batch holds records of two parcels.
     """
 
     next_offsets: Mapping[int, int]
@@ -47,7 +58,10 @@ class Outbox(Parcel):
 class SizeLimits:
     """Largest record that each topic takes, in bytes (``max.message.bytes``).
 
-    keyed_scores: whether the topic of scores takes none without a key, as a compacted one.
+    Attributes:
+        scores: Limit of the topic of scores.
+        dead_letters: Limit of the dead-letter topic.
+        keyed_scores: True if the topic of scores takes no record without a key, as a compacted one.
     """
 
     scores: int
@@ -56,9 +70,13 @@ class SizeLimits:
 
 
 class Publisher:
-    """Queues parcels on a producer; delivery is the checkpoint's business.
+    """Queues parcels on a producer; the checkpoint waits for their delivery.
 
-    reports: told of each record that the client refuses.
+    Args:
+        producer: Producer to queue on.
+        score_topic: Topic of scores.
+        dead_letter_topic: Topic of dead letters.
+        reports: Takes a report on each record that the client refuses.
     """
 
     def __init__(
@@ -100,7 +118,7 @@ class Publisher:
                 self._unsent(message["value"], message["_error"], self._score_topic)
 
     def _publish_with_headers(self, parcel: Parcel, headers: Sequence[Headers]) -> None:
-        """produce_batch takes no headers (librdkafka issue 5559): one call each."""
+        """Queue each score by itself: produce_batch takes no headers (librdkafka issue 5559)."""
         for key, value, own in zip(parcel.keys, parcel.values, headers, strict=True):
             try:
                 self._producer.produce(self._score_topic, value, key, headers=cast("Any", own))
@@ -145,7 +163,7 @@ def too_large(
 
 
 def without_key(keys: Sequence[bytes | None], limits: SizeLimits) -> list[int]:
-    """Rows whose score the output topic does not take, as they have no key; in their order."""
+    """Rows whose score the output topic does not take because it has no key, in their order."""
     if not limits.keyed_scores or None not in keys:
         return []
     return [row for row, key in enumerate(keys) if key is None]

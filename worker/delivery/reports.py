@@ -1,4 +1,4 @@
-"""Reports: what the brokers, or the client itself, said of records that were not written."""
+"""Reports of the brokers, or of the client itself, on records that were not written."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ OnFailure = Callable[["KafkaError | None", Any], None]
 class Report(NamedTuple):
     """One record that was not written.
 
-    record: a dead letter, or the value of a score, which names the position of its event. partition: where it was sent to, None where the
-    client refused it before.
+    Attributes:
+        record: A dead letter, or the value of a score, which names the position of its event.
+        error: Error that the brokers or the client gave for it.
+        topic: Topic that it was sent to.
+        partition: Partition that it was sent to; None where the client refused it before.
     """
 
     record: DeadLetter | bytes
@@ -70,7 +73,7 @@ class Reports:
             self._add(Report(message.value(), error, message.topic(), message.partition()))
 
     def on_letter(self, letter: DeadLetter) -> OnFailure:
-        """Make what takes the client's report on a dead letter."""
+        """Make the callback that takes the client's report on a dead letter."""
 
         def told(error: KafkaError | None, message: Any) -> None:
             if error is not None:
@@ -90,8 +93,10 @@ class Reports:
 class RecordsRefusedError(DeliveryError):
     """A topic does not take some records; the offsets were not committed.
 
-    reports: on all records that were not written. cause: the error of the whole, where the brokers
-    gave one. others_written: whether records without a report are in their topics for good.
+    Attributes:
+        reports: Reports on all records that were not written.
+        cause: Error of the delivery as a whole; None where the brokers gave none.
+        others_written: True if records without a report are in their topics for good.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where a worker's histories are, and how long they stay."""
+"""Key namespace and TTL of a worker's histories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """namespace: of the keys. expire_ms: from its last write to the end of a history; None: never."""
+    """Key namespace and TTL of the histories.
+
+    Attributes:
+        namespace: Namespace of their keys in the online store.
+        expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
+    """
 
     namespace: Namespace
     expire_ms: int | None
@@ -37,8 +42,16 @@ def find_place(
 ) -> Place:
     """Claim the state in the store for the input topic.
 
-    features: those that the model and the policy use. Raises DependencyUnavailableError while the
-    store does not answer, and ConfigurationError where windows, topic and state do not fit.
+    Args:
+        settings: Settings of the worker.
+        feature_set: Feature set whose windows read the histories.
+        features: Names of the features that the model and the policy use.
+        store: Online store that holds the state.
+        topic: Input topic.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: Windows, topic and state do not fit.
     """
     refuse_split(feature_set.windows, topic)
     wanted = claim_of(settings, feature_set, features, topic)
@@ -53,7 +66,7 @@ def find_place(
 def claim_of(
     settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
 ) -> Claim:
-    """The claim of a worker with these settings; features: as `find_place`."""
+    """The claim of a worker with these settings; ``features`` are those of `find_place`."""
     return Claim(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
@@ -69,7 +82,7 @@ def claim_of(
 
 
 def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
-    """Raises ConfigurationError for aligned windows over several partitions."""
+    """Raise ConfigurationError for aligned windows over several partitions."""
     names = [window.name for window in windows if window.across is Across.ALIGNED]
     if names and topic.partitions > 1:
         raise ConfigurationError(
@@ -83,10 +96,20 @@ def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
 def expiry_ms(
     feature_set: FeatureSet, retention_ms: int | None, max_lag_s: float | None
 ) -> int | None:
-    """How long after its last write an event may still come that sees a history.
+    """TTL of a history after its last write, in milliseconds.
 
-    The horizon is in event time: a worker that lags, or reads the topic again from its first
-    record, may need a history for that much longer. None where nothing bounds the lag.
+    An event that sees the history may come for that long. The horizon of the windows is in event
+    time: a worker that lags, or reads the topic again from its first record, may need a history for
+    that much longer.
+
+    Args:
+        feature_set: Feature set whose windows read the histories.
+        retention_ms: Retention of the input topic, in milliseconds; None: for ever.
+        max_lag_s: How far behind real time events may be read, in seconds; None: as long as the
+            topic keeps them.
+
+    Returns:
+        The TTL; None where nothing bounds the lag.
     """
     lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
     if lag_ms is None:

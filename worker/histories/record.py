@@ -1,9 +1,9 @@
-"""Records of states: whose histories the online store holds, as the store itself remembers it.
+"""Records of states in the online store: the topic and the group that its histories belong to.
 
-A member is named by its position in the log, so that histories of another topic, or of another
-number of partitions, mean nothing. Two groups on one state compact what the other needs. The record
-makes a worker refuse both. It also holds the key of the hashes in the state, so that without it
-nothing of the state can be found.
+A member is named by its position in the log, so histories of another topic, or of another number of
+partitions, mean nothing. Of two groups on one state, each compacts what the other needs. The record
+makes a worker refuse both cases. It also holds the key of the hashes in the state: without it,
+nothing in the state can be found.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ANEW = "name another store.state, whose histories start empty"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StateSource:
     """The topic that the histories of a state come from, and the group that reads it for them."""
 
     topic: str
@@ -40,13 +40,14 @@ class Begun:
     """The histories of an entity.
 
     Attributes:
-        layout: digest of what members keep.
-        mark: tells them from those before that were emptied.
-        back: how far before the watermark members are kept, in microseconds; None in records of
+        layout: Digest of what members keep.
+        mark: Distinguishes these histories from earlier ones that were emptied.
+        back: How far before the watermark members are kept, in microseconds; None in records of
             earlier versions.
-        cap: members that are kept of each, likewise.
-        expire_ms: how long after its last write a history may have ended; None: never.
-        recounted: as in `Namespace`.
+        cap: Number of members that are kept of each history; None in records of earlier versions.
+        expire_ms: Time after its last write when a history may have expired, in milliseconds; None:
+            never.
+        recounted: As in `Namespace`.
     """
 
     layout: str
@@ -62,14 +63,14 @@ class StateRecord:
     """The record of a state.
 
     Attributes:
-        key: of its hashes.
-        source: None while there are labels only.
-        histories: by entity.
-        labelled: entities that the last load of labels was for.
+        key: Key of the state's hashes.
+        source: Topic and group that the histories come from; None while there are labels only.
+        histories: The histories, by entity.
+        labelled: Entities that labels were last loaded for.
     """
 
     key: bytes = field(repr=False)
-    source: Source | None = None
+    source: StateSource | None = None
     histories: Mapping[str, Begun] = field(default_factory=dict)
     labelled: frozenset[str] = frozenset()
 
@@ -84,17 +85,20 @@ class StateRecord:
 
     @classmethod
     def decode(cls, text: bytes) -> StateRecord:
-        """Raises ValueError, TypeError, KeyError or AttributeError for what `encode` never wrote."""
+        """Read what `encode` wrote.
+
+        Raises ValueError, TypeError, KeyError or AttributeError for anything else.
+        """
         values: dict[str, Any] = dict(json.loads(text))
         key = bytes.fromhex(values.pop("key"))
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key of {len(key)} bytes")
         histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
         labelled = frozenset(values.pop("labelled", ()))
-        return cls(key, Source(**values) if values else None, histories, labelled)
+        return cls(key, StateSource(**values) if values else None, histories, labelled)
 
     def namespace(self, feature_set: str, state: str) -> Namespace:
-        """Where the store keeps the state's histories and labels."""
+        """Namespace of the state's histories and labels in the store."""
         topic_id, partitions = ("", 0)
         if self.source is not None:
             topic_id, partitions = self.source.topic_id, self.source.partitions
@@ -104,7 +108,7 @@ class StateRecord:
 
 
 def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
-    """Where the store keeps a state's histories; None where no worker has begun any.
+    """Namespace of a state's histories in the store; None where no worker has begun any.
 
     Raises DependencyUnavailableError, and ConfigurationError where the record is damaged.
     """
@@ -115,9 +119,10 @@ def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespac
 
 
 def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace:
-    """Where the store keeps a state's labels, which may come before any worker.
+    """Namespace of a state's labels in the store.
 
-    Raises as `find_namespace` does.
+    Labels may come before any worker: the record of the state is made where there is none. Raises
+    as `find_namespace` does.
     """
     return change_record(store, feature_set, state, or_new).namespace(feature_set, state)
 
@@ -136,7 +141,7 @@ def note_labelled(
 
 
 def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
-    """What the store remembers of a state. Raises as `find_namespace` does."""
+    """The store's record of a state; None where there is none. Raises as `find_namespace` does."""
     return _read(store, feature_set, state)[1]
 
 
@@ -146,7 +151,10 @@ def change_record(
     state: str,
     change: Callable[[StateRecord | None], StateRecord],
 ) -> StateRecord:
-    """The record of a state after ``change``; repeated where another process was first."""
+    """Replace the record of a state by what ``change`` returns for it, and return that.
+
+    ``change`` is called again where another process has replaced the record first.
+    """
     while True:
         value, record = _read(store, feature_set, state)
         changed = change(record)

@@ -1,4 +1,4 @@
-"""Claims on states: a worker asks for the histories in the online store, and is refused others'."""
+"""Claims of workers on states in the online store; the state of another worker is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from base.errors import ConfigurationError
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from worker.consume.topics import InputTopic
-from worker.histories.record import ANEW, Begun, Source, StateRecord, change_record, or_new
+from worker.histories.record import ANEW, Begun, StateRecord, StateSource, change_record, or_new
 
 log = structlog.get_logger(__name__)
 
@@ -25,20 +25,20 @@ class Claim:
     """A worker's demand for a state.
 
     Attributes:
-        source: of the worker.
-        layouts: by entity, the digest of what members are to keep.
-        used: entities whose windows the model or the policy uses.
-        accept_topic: the topic may take the place of an earlier one of its name.
-        accept_empty: entities whose histories may begin empty, or be too short, although they are
+        source: Topic and group of the worker.
+        layouts: By entity, the digest of what members are to keep.
+        used: Entities whose windows the model or the policy uses.
+        accept_topic: The topic may take the place of an earlier one of its name.
+        accept_empty: Entities whose histories may begin empty, or be too short, although they are
             used.
-        accept_group: a group whose place this worker's may take.
-        backs: by entity, how far before the watermark members are to be kept, in microseconds.
-        cap: how many of each history.
-        expire_ms: how long after its last write a history stays; None: for ever.
-        labelled: entities whose windows count frauds.
+        accept_group: A group whose place this worker's may take.
+        backs: By entity, how far before the watermark members are to be kept, in microseconds.
+        cap: Number of members that are to be kept of each history.
+        expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
+        labelled: Entities whose windows count frauds.
     """
 
-    source: Source
+    source: StateSource
     layouts: Mapping[str, str]
     used: frozenset[str] = frozenset()
     accept_topic: bool = False
@@ -108,9 +108,9 @@ def _span(microseconds: int) -> str:
     return str(timedelta(microseconds=microseconds))
 
 
-def source_of(topic: InputTopic, group: str) -> Source:
+def source_of(topic: InputTopic, group: str) -> StateSource:
     """The source of a worker of ``group`` on ``topic``."""
-    return Source(topic.name, topic.topic_id, topic.partitions, group)
+    return StateSource(topic.name, topic.topic_id, topic.partitions, group)
 
 
 def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
@@ -178,8 +178,8 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
         )
 
 
-def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
-    """Raises ConfigurationError where a state is of another topic, another size of it or a group."""
+def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
+    """Raise ConfigurationError where a state has another topic, number of partitions or group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:
         why = "its partitions changed, and with them the keys in each"
@@ -205,7 +205,7 @@ def _refuse_other(state: str, known: Source, wanted: Claim) -> None:
 
 
 def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
-    """Raises ConfigurationError where a model or policy would see histories begin empty."""
+    """Raise ConfigurationError where a model or policy would see histories begin empty."""
     refused = _not_accepted(wanted, emptied)
     if refused:
         named = ", ".join(refused)
@@ -219,7 +219,7 @@ def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
 
 
 def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> None:
-    """Raises ConfigurationError where a model or policy would see histories that were cut."""
+    """Raise ConfigurationError where a model or policy would see histories that were cut."""
     refused = _not_accepted(wanted, shortened)
     if refused:
         named = ", ".join(refused)

@@ -18,36 +18,36 @@ from worker.process.watchdog import Watchdog
 
 
 class Histories(Protocol):
-    """What the loop, the committing thread and enrich ask of a worker's histories.
+    """Interface to a worker's histories, for the loop, the committing thread and enrich.
 
-    The loop announces what it is about to hand over, the committing thread writes it, and who
-    reads next waits until then: read your writes.
+    The loop announces the writes that it is about to hand over, the committing thread writes them,
+    and the next reader waits until then: read your writes.
     """
 
     def open(self, topic: InputTopic) -> None:
-        """Find where those of this topic are.
+        """Find the place of this topic's histories.
 
         Raises DependencyUnavailableError while the store does not answer, ConfigurationError where
-        it holds those of another log.
+        it holds histories of another log.
         """
         ...
 
     def namespace(self) -> Namespace | None:
-        """Of their keys; None where nobody else shares the store."""
+        """Namespace of the histories' keys; None where nobody else shares the store."""
         ...
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Raises ConfigurationError where the topic has got partitions since they began."""
+        """Raise ConfigurationError where the topic has got partitions since the histories began."""
         ...
 
     def announce(self, writes: Writes) -> None:
-        """Tell of a `write` to come."""
+        """Announce a `write` to come."""
         ...
 
     def write(self, writes: Writes) -> None:
-        """Put them into the store.
+        """Put the writes into the store.
 
-        Raises StoreAwayError where any of it may be missing from the store.
+        Raises StoreAwayError where any of them may be missing from the store.
         """
         ...
 
@@ -57,7 +57,7 @@ class Histories(Protocol):
 
 
 class NoHistories:
-    """Of a feature set without windows, and of stores that serve one run."""
+    """No histories: for a feature set without windows, and for stores that serve one run."""
 
     def open(self, topic: InputTopic) -> None:
         pass
@@ -81,8 +81,10 @@ class NoHistories:
 class StoredHistories:
     """Histories in an online store that others write to as well.
 
-    find: finds their place. The watchdog bounds the write, and the wait for it: the store's own
-    timeout is for one answer.
+    Args:
+        store: Online store.
+        find: Finds the place of the histories of a topic.
+        watchdog: Bounds the write and the wait for it: the store's own timeout is for one answer.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The share of events that are ahead of time, in the last ones of each partition."""
+"""Readiness check on the share of recent events, in each partition, that are ahead of time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = structlog.get_logger(__name__)
 Mask = npt.NDArray[np.bool_]
 
 RECENT = 1000
-"""Events of a partition that are looked at."""
+"""Number of the latest events of a partition that are looked at."""
 MOST = 10
-"""One in a hundred of them."""
+"""Most of them that may be ahead of time: one in a hundred."""
 _SUBJECT = "event time"
 
 
 class AheadShare:
-    """Unready while more than 1 % of a partition's last 1,000 events are ahead of time.
+    """Unready state while more than 1 % of a partition's last 1,000 events are ahead of time.
 
     Counts what was committed since the partition was assigned. A few wild events move no watermark;
     many say that a clock is wrong, and three of them in a row empty the windows of the others.

@@ -1,4 +1,4 @@
-"""What the exit status of a command means."""
+"""Exit statuses of the commands."""
 
 from __future__ import annotations
 

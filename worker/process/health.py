@@ -30,10 +30,14 @@ _INDEX = """<!DOCTYPE html>
 
 
 class Health:
-    """What the loop says of itself; read by the probes.
+    """State of the loop, set by the worker and read by the probes.
 
-    Live: the loop ticked within ``stale_s`` seconds. Ready: it joined the group, no dependency is
-    away, and nothing else was told.
+    The process is live if the loop ticked within ``stale_s`` seconds. It is ready if it has joined
+    the group, is not draining, no dependency is away, and no other reason against it is noted.
+
+    Args:
+        stale_s: Longest time between two ticks of a live loop, in seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, stale_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +62,7 @@ class Health:
         self.unready(dependency, f"{dependency} is away: {mask_addresses(reason)}")
 
     def unready(self, subject: str, reason: str) -> None:
-        """Not ready for this reason, until the subject is `back`."""
+        """Note a reason why the process is not ready, until the subject is `back`."""
         with self._lock:
             self._unready[subject] = reason
 
@@ -67,12 +71,12 @@ class Health:
             self._unready.pop(subject, None)
 
     def live(self) -> list[str]:
-        """Why the process should be restarted; empty when it is live."""
+        """Reasons to restart the process; empty when it is live."""
         silent = self._clock() - self._ticked
         return [f"the loop has not ticked for {silent:.0f} s"] if silent > self._stale_s else []
 
     def ready(self) -> list[str]:
-        """Why the process does no work now; empty when it is ready."""
+        """Reasons why the process does no work now; empty when it is ready."""
         with self._lock:
             reasons = [*self._unready.values()]
         if self._draining:

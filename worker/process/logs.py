@@ -37,7 +37,10 @@ class _Repeats(logging.Filter):
 def _without_addresses(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Libraries name addresses in their errors, with all that stands in them."""
+    """Mask the addresses in a log event.
+
+    Libraries name addresses in their errors, with all that stands in them.
+    """
     return {key: _masked(value) for key, value in event.items()}
 
 

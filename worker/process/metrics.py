@@ -1,4 +1,7 @@
-"""Every metric of the worker, declared once, with its meaning. Base units; no entity's key in a label."""
+"""All metrics of the worker, each declared once with its meaning.
+
+Units are base units, and no label holds the key of an entity.
+"""
 
 from __future__ import annotations
 

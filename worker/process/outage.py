@@ -1,4 +1,4 @@
-"""Outages of what the worker depends on, as the log, the probes and a metric tell them."""
+"""Outages of dependencies, reported to the log, the probes and a metric."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ def backoff_s(attempt: int) -> float:
 
 
 class Outage:
-    """One dependency that may be away.
+    """State of one dependency that may be away.
 
-    error: what calls raise while it is. remedy: what the log says to do then. give_up: whether
-    there is no use in waiting any more.
+    Args:
+        dependency: Its name in the log, the probes and the metric.
+        error: Exception that calls raise while it is away.
+        remedy: What the log tells an operator to do then.
+        health: State of the worker that the probes read.
+        give_up: Returns True if there is no use in waiting any more.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class Outage:
         self.lasts = False
 
     def begins(self, reason: str) -> None:
-        """It is away, or away still, now for this reason."""
+        """Note that the dependency is away, or still away, now for this reason."""
         if not self.lasts:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
         self.lasts = True
@@ -55,7 +59,7 @@ class Outage:
         metrics.paused.labels(self._dependency).set(1)
 
     def ends(self) -> None:
-        """It answers."""
+        """Note that the dependency answers."""
         if self.lasts:
             log.info(self._ended)
         self.lasts = False
@@ -65,9 +69,12 @@ class Outage:
     def outlast(
         self, call: Callable[[], None], wait: Callable[[float], None] | None = None
     ) -> None:
-        """Repeat the call until it answers; the wait between two grows to 2 s.
+        """Repeat the call until it answers; the wait between two attempts grows to 2 s.
 
-        wait: takes seconds; must keep up the membership of the group, where there is one.
+        Args:
+            call: Raises the outage's error while the dependency is away.
+            wait: Waits for so many seconds; must keep up the membership of the group, where there
+                is one.
         """
         attempt = 0
         while not self._give_up():
@@ -84,9 +91,12 @@ class Outage:
 
 
 class Refusals:
-    """Refusals in a row of what must be written, and nothing can take the place of.
+    """Refusals in a row of a record that must be written and that nothing can replace.
 
-    limit_s: after so many seconds there is no use in waiting any more.
+    Args:
+        outage: Outage that begins when refusals go on.
+        limit_s: Seconds after which there is no use in waiting any more.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, outage: Outage, limit_s: float, clock: Callable[[], float]) -> None:
@@ -113,10 +123,10 @@ class Refusals:
         return min(wait_s, self._limit_s - lasted_s)
 
     def end(self) -> None:
-        """It was taken."""
+        """Note that the record was taken."""
         self._count = 0
         self.rest()
 
     def rest(self) -> None:
-        """It is for others to write now."""
+        """Note that writing the record is left to other workers now."""
         self._outage.ends()

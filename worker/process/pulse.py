@@ -1,4 +1,4 @@
-"""Pulse: the state of the loop and its partitions, told to health, metrics and the log."""
+"""Reports on the loop and its partitions to the probes, the metrics and the log."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _LOOK_EVERY_S = 2.0
 
 
 class Pulse:
-    """Beats with each turn of the loop, and looks around every two seconds.
+    """Reporter of each turn of the loop; it checks lag, group and brokers every two seconds.
 
     Args:
-        kafka: the brokers, who may be away.
-        rejoin_s: how long a member that lost its partitions may take to be back, and how long
-            nothing may come of a partition that it reads.
-        clock: monotonic seconds.
+        poller: Poller of the input topic.
+        health: State of the worker that the probes read.
+        kafka: Outage of the brokers.
+        rejoin_s: Longest time, in seconds, for which a member that lost its partitions may stay out
+            of the group, and for which nothing may come from a partition that it reads.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -47,7 +49,12 @@ class Pulse:
         self._member_at = clock()
 
     def beat(self) -> None:
-        """Tell that the loop goes on. Raises DeliveryFatalError for a member that is not taken back."""
+        """Report that the loop goes on.
+
+        Raises:
+            DeliveryFatalError: The group does not take this member back, or a partition gives
+                nothing.
+        """
         self._health.tick()
         if self._poller.joined:
             self._health.joined()
@@ -98,7 +105,7 @@ class Pulse:
     def _require_reading(self) -> None:
         """Raise DeliveryFatalError where a partition gives nothing, not even its end.
 
-        The client may stop to fetch one without a word, and the rest of the worker looks sound.
+        The client may silently stop fetching a partition while the rest of the worker looks sound.
         """
         if self._kafka.lasts:
             return

@@ -1,4 +1,7 @@
-"""Ends the process when a call overstays: some librdkafka calls do not honour their timeout."""
+"""Watchdog that ends the process when a call overstays its limit.
+
+Some librdkafka calls do not honour their timeout.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,12 @@ def _end_process() -> None:
 class Watchdog:
     """Watches guarded calls from a thread of its own.
 
-    limit_s: longest stay of a guarded call, in seconds. A restart is safe at any moment, a
-    process that hangs is not: its partitions stall.
+    A restart is safe at any moment. A process that hangs is not: its partitions stall.
+
+    Args:
+        limit_s: Longest duration of a guarded call, in seconds.
+        clock: Returns monotonic seconds.
+        end: Ends the process.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class Watchdog:
                 del self._guards[token]
 
     def bound(self, call: str, limit_s: float) -> None:
-        """From now on the whole process has ``limit_s`` seconds left, for the reason ``call``.
+        """Give the whole process ``limit_s`` seconds from now on; ``call`` names the reason.
 
         The first bound stands: signals that are repeated give no more time.
         """

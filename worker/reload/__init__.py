@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.reload.load import load_model, load_rules, proven_bundle
-from worker.reload.named import Named, named_in
-from worker.reload.reloader import Succession
+from worker.reload.load_serving import load_model, load_rules, proven_bundle
+from worker.reload.named import ServedFiles, named_in
+from worker.reload.reloader import Reloader
 
-__all__ = ["Named", "Succession", "load_model", "load_rules", "named_in", "proven_bundle"]
+__all__ = ["Reloader", "ServedFiles", "load_model", "load_rules", "named_in", "proven_bundle"]

@@ -1,4 +1,4 @@
-"""What the settings name to serve, by marks that change with it. No model is read here."""
+"""Fingerprints of the model and policy files that the settings name. No model is read here."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from models.bundle.sums import MAX_FILES
 from worker.settings import WorkerSettings
 
 
-class Named(NamedTuple):
-    """Marks of a model and a policy: equal as long as nobody has touched them."""
+class ServedFiles(NamedTuple):
+    """Fingerprints of a model and a policy, equal as long as nobody has touched the files."""
 
     model: Hashable
     policy: Hashable
 
 
-def named_in(settings: WorkerSettings) -> Named:
-    """The marks as of now. What cannot be read has one too: reading it says why."""
+def named_in(settings: WorkerSettings) -> ServedFiles:
+    """The fingerprints as of now.
+
+    Files that cannot be read have one too: loading them says why.
+    """
     location = settings.model.location
     # A bundle that is named itself is not looked at again: bundles never change.
     model = None if location is None else _mark_of_champion(Location(location))
-    return Named(model, _mark_of_file(settings.policy))
+    return ServedFiles(model, _mark_of_file(settings.policy))
 
 
 def _mark_of_champion(location: Location) -> Hashable:

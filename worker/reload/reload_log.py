@@ -1,4 +1,4 @@
-"""What is said of a succession: in the log and the metrics, each thing once."""
+"""Logs and metrics of reloads; a repeated message is logged once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import structlog
 from base.errors import ConfigurationError
 from models.policy import Rules
 from worker.process import metrics
-from worker.reload.load import LoadedModel
+from worker.reload.load_serving import LoadedModel
 
 log = structlog.get_logger(__name__)
 
 What = Literal["model", "policy"]
 
 
-class Told:
-    """Tells what serves, what took over and what is refused."""
+class ReloadLog:
+    """Logs and metrics of the model and policy that serve, take over or are refused.
+
+    Args:
+        feature_set: Fingerprint of the feature set.
+    """
 
     def __init__(self, feature_set: str) -> None:
-        """feature_set: its fingerprint."""
         self._feature_set = feature_set
         self._reasons: dict[What, str] = {}
         self._refused: set[What] = set()
@@ -55,11 +58,11 @@ class Told:
         )
 
     def named_anew(self, what: What) -> None:
-        """Whatever is wrong with it is worth a word, also if it was said of another."""
+        """Forget the last reason: a new model or policy with the same fault is logged as well."""
         self._reasons.pop(what, None)
 
     def refused(self, what: What, error: Exception) -> None:
-        """A trace only of what nobody foresaw."""
+        """Log a refusal once for its reason, with a traceback only if the error is unforeseen."""
         foreseen = isinstance(error, ConfigurationError)
         reason = str(error) if foreseen else repr(error)
         if self._reasons.get(what) == reason:
@@ -75,7 +78,7 @@ class Told:
         )
 
     def state(self, what: What, *, refused: bool) -> None:
-        """Whether what is named is refused as of now."""
+        """Record if the named model or policy is refused now, in the metric and the log."""
         metrics.refused.labels(what).set(refused)
         if refused:
             self._refused.add(what)

@@ -1,4 +1,4 @@
-"""Has a model or a policy that is named anew take over, between two micro-batches."""
+"""Reload of the model or policy between micro-batches when the configured one changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from models.policy import Rules
 from schemas.batch import Records
-from worker.reload.load import LoadedModel, load_model, load_rules
-from worker.reload.named import Named, named_in
-from worker.reload.reload_log import Told, What
+from worker.reload.load_serving import LoadedModel, load_model, load_rules
+from worker.reload.named import ServedFiles, named_in
+from worker.reload.reload_log import ReloadLog, What
 from worker.schema_sources import fields_read
 from worker.settings import WorkerSettings
 from worker.stages.serving import Serving
@@ -35,11 +35,19 @@ _AGAIN_S = 60.0
 _ANY_FAULT = Exception
 
 
-class Succession:
-    """The stages of a worker, with the newest model and policy that hold.
+class Reloader:
+    """The stages of a worker, with the newest valid model and policy.
 
-    Micro-batches and looks may come from two threads: a micro-batch keeps the stages that it
-    began with. What does not hold is refused, in the log and a metric, and what served goes on.
+    Micro-batches and calls of `look` may come from two threads: a micro-batch keeps the stages that
+    it began with. An invalid model or policy is refused, in the log and a metric, and the one
+    before goes on serving.
+
+    Args:
+        settings: Settings that name the model and the policy.
+        feature_set: Feature set that both must fit.
+        stages: Stages to start with.
+        seen: Fingerprints just before the model and the policy of ``stages`` were loaded.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -47,17 +55,16 @@ class Succession:
         settings: WorkerSettings,
         feature_set: FeatureSet,
         stages: Stages,
-        seen: Named,
+        seen: ServedFiles,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """seen: what was named just before the model and the policy of `stages` were loaded."""
         self._settings = settings
         self._feature_set = feature_set
         self._seen = seen
         self._clock = clock
         self._try_again_at = 0.0
-        self._told = Told(feature_set.fingerprint)
+        self._told = ReloadLog(feature_set.fingerprint)
         # What is named and holds by itself; it serves where both fit each other.
         self._model: LoadedModel | None
         self._rules: Rules | None
@@ -70,22 +77,22 @@ class Succession:
         self._thread = threading.Thread(target=self._watch, name="succession", daemon=True)
 
     def __call__(self, records: Records, log: LogState) -> Processed:
-        """As `Stages`."""
+        """Run the stages on ``records``; arguments and errors are those of `Stages`."""
         return self._stages(records, log)
 
     def start(self) -> None:
-        """Look every `reload_s` seconds, in a thread of its own."""
+        """Call `look` every `reload_s` seconds, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A child process that still verifies a bundle ends with this one."""
+        """End that thread. A child process that still verifies a bundle ends with this process."""
         self._stop.set()
         self._thread.join(_JOIN_S)
 
     def look(self) -> None:
-        """Take over what is named by now, where it is something else than before and holds.
+        """Serve with the model and policy that are named now, if they have changed and are valid.
 
-        What was refused is tried again from time to time: the fault may have been the node's.
+        A refused one is tried again from time to time: the fault may have been the node's.
         """
         before = _parts(self._stages.serving)
         named, seen = named_in(self._settings), self._seen
@@ -140,7 +147,7 @@ class Succession:
             )
 
     def _attempt(self, what: What, load: Callable[[], T]) -> T | None:
-        """What is loaded, or None where it is refused."""
+        """Return what ``load`` returns; None where the model or policy is refused."""
         try:
             return load()
         except _ANY_FAULT as error:
@@ -148,7 +155,10 @@ class Succession:
         return None
 
     def _take_over(self) -> None:
-        """Of what is named and holds, as much as fits together: a model before a policy."""
+        """Serve with as much of the valid new model and policy as fits together.
+
+        A new model comes before a new policy.
+        """
         now = _parts(self._stages.serving)
         models = [model for model in (self._model, now[0]) if model is not None]
         policies = [rules for rules in (self._rules, now[1]) if rules is not None]
@@ -181,14 +191,14 @@ class Succession:
         return replace(self._stages, serving=serving, decode=decode)
 
     def _install(self, stages: Stages) -> None:
-        """From the next micro-batch on."""
+        """Use these stages from the next micro-batch on."""
         self._stages = stages
         model, rules = _parts(stages.serving)
         self._served.update((_of_model(model), _of_rules(rules)))
         self._told.serves(model, rules)
 
     def _tell(self, before: tuple[LoadedModel, Rules]) -> None:
-        """What has changed since then."""
+        """Report the changes since ``before``, the model and the policy that served then."""
         model, rules = _parts(self._stages.serving)
         if model != before[0]:
             self._told.swapped(model, before[0])
@@ -203,10 +213,13 @@ def _parts(serving: Serving) -> tuple[LoadedModel, Rules]:
 
 
 def _of_model(model: LoadedModel) -> tuple[tuple[str, ...], Hashable]:
-    """What scores name it, and what it is."""
+    """Name of a model on scores, and checksums of its content."""
     return ("model", model.bundle.name, model.bundle.version), model.bundle.sums
 
 
 def _of_rules(rules: Rules) -> tuple[tuple[str, ...], Hashable]:
-    """As of a model. Comments are no part of what a policy is; the order of its keys may be."""
+    """Name of a policy on scores, and its content.
+
+    Comments are not part of the content; the order of keys may be.
+    """
     return ("policy", rules.policy.version), repr(rules.policy.document.values)

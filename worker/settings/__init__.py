@@ -5,14 +5,14 @@ Nested settings take two underscores: ``FRAUD_WORKER_KAFKA__GROUP=fraud``.
 
 from __future__ import annotations
 
-from worker.settings.connections import Kafka, Registry, Store
-from worker.settings.load import FILE_NAME, load_settings, require_folder
+from worker.settings.connections import KafkaSettings, Registry, Store
+from worker.settings.load_settings import FILE_NAME, load_settings, require_folder
 from worker.settings.secrets import read_secret
 from worker.settings.sections import WorkerSettings
 
 __all__ = [
     "FILE_NAME",
-    "Kafka",
+    "KafkaSettings",
     "Registry",
     "Store",
     "WorkerSettings",

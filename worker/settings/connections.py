@@ -22,7 +22,7 @@ from worker.settings.options import (
 from worker.settings.secrets import mask
 
 
-class Kafka(Section):
+class KafkaSettings(Section):
     """Brokers, topics and the consumer group."""
 
     bootstrap_servers: Servers = Field(

@@ -1,4 +1,4 @@
-"""What can be set, read off the settings' own classes."""
+"""All settings with type, default and meaning, read from the settings' own classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ _BOUNDS = {Gt: ("above", "gt"), Ge: ("from", "ge"), Lt: ("below", "lt"), Le: ("t
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. default, example: as YAML writes them, on one line; "" where there is none."""
+    """One setting.
+
+    Attributes:
+        name: Dotted name, with its section.
+        kind: Type and bounds, in words.
+        required: True if it must be given.
+        default: Default as YAML on one line; "" where there is none.
+        example: Example as YAML on one line; "" where there is none.
+        meaning: Description.
+    """
 
     name: str
     kind: str
@@ -33,17 +42,17 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Its name within its section."""
+        """The name of the setting within its section."""
         return self.name.rpartition(".")[2]
 
     @property
     def variable(self) -> str:
-        """The environment variable that overrides it."""
+        """The environment variable that overrides the setting."""
         return variable_of(self.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SettingGroup:
     """The settings of a section; those at the top level have the name ""."""
 
     name: str
@@ -52,18 +61,18 @@ class Group:
     settings: tuple[Setting, ...]
 
 
-def groups() -> tuple[Group, ...]:
+def groups() -> tuple[SettingGroup, ...]:
     """All settings, in the order in which the classes declare them."""
     fields = WorkerSettings.model_fields
     sections = {name: section_of(info.annotation) for name, info in fields.items()}
     top = [_setting(name, fields[name]) for name, section in sections.items() if section is None]
-    found = [Group("", required=True, meaning="", settings=tuple(top))]
+    found = [SettingGroup("", required=True, meaning="", settings=tuple(top))]
     for name, section in sections.items():
         if section is not None:
             meaning = [section.__doc__ or "", fields[name].description or ""]
             settings = (_setting(f"{name}.{key}", f) for key, f in section.model_fields.items())
             found.append(
-                Group(
+                SettingGroup(
                     name,
                     fields[name].is_required(),
                     " ".join(filter(None, meaning)),
@@ -129,7 +138,7 @@ def _kind(info: FieldInfo) -> str:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union but None, without what annotates them; itself where it is none."""
+    """Members of a union, without None and ``Annotated``; the annotation if it is no union."""
     if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
         return (annotation,)
     members = (item for item in typing.get_args(annotation) if item is not types.NoneType)

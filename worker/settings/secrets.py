@@ -20,13 +20,13 @@ _SECRET_NAME = re.compile(
 
 
 def names_secret(name: str) -> bool:
-    """Tell whether what has this name is a secret; the name may be percent-encoded."""
+    """Return True if a value of this name is a secret; the name may be percent-encoded."""
     plain = unquote(unquote(name))
     return bool(_SECRET_NAME.search(plain)) and not plain.endswith(("_file", "_files"))
 
 
 def read_secret(path: Path, setting: str) -> SecretStr:
-    """A secret's file as text, without byte order mark and line's end. Raises ConfigurationError."""
+    """Text of a secret's file, without byte order mark and line end. Raises ConfigurationError."""
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:

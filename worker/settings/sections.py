@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, cast
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.settings.connections import Kafka, Registry, Store
+from worker.settings.connections import KafkaSettings, Registry, Store
 from worker.settings.options import File, Section, Text
 from worker.settings.secrets import mask
 
@@ -16,7 +16,7 @@ ENV_PREFIX = "FRAUD_WORKER_"
 
 
 class Wire(Section):
-    """How records are framed where there is no registry."""
+    """Framing of records where there is no registry, and limits on every record."""
 
     framing: Literal["confluent", "none"] = Field(
         default="confluent",
@@ -44,7 +44,7 @@ class Wire(Section):
         return self
 
 
-class Model(Section):
+class ModelSettings(Section):
     """The model: one bundle, or a location of bundles whose champion serves."""
 
     bundle: File | None = Field(
@@ -88,7 +88,7 @@ class Model(Section):
         return self
 
 
-class Delivery(Section):
+class DeliverySettings(Section):
     """Guarantee, micro-batches and bounds on waiting."""
 
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
@@ -127,7 +127,7 @@ class Delivery(Section):
 
 
 class Output(Section):
-    """What a score carries beyond the decision."""
+    """Content of a score beyond the decision."""
 
     carry: list[str] = Field(
         default_factory=list,
@@ -188,7 +188,7 @@ class WorkerSettings(BaseSettings):
         description="The policy and the champion of model.location are looked at this often, "
         "seconds; what is new there takes over while the worker runs.",
     )
-    kafka: Kafka
+    kafka: KafkaSettings
     store: Store | None = Field(
         default=None, description="Needed when features.yaml declares lookups or windows."
     )
@@ -196,8 +196,8 @@ class WorkerSettings(BaseSettings):
         default=None, description="Without it, schemas come from files and wire."
     )
     wire: Wire = Wire()
-    model: Model
-    delivery: Delivery = Delivery()
+    model: ModelSettings
+    delivery: DeliverySettings = DeliverySettings()
     output: Output = Output()
     http: Http = Http()
     logs: Logs = Logs()
@@ -228,12 +228,15 @@ class WorkerSettings(BaseSettings):
 
     @property
     def state_name(self) -> str:
-        """What the histories in the online store are named by."""
+        """The name of the histories in the online store."""
         return (self.store and self.store.state) or self.kafka.group
 
     @property
     def max_lag_s(self) -> float | None:
-        """How far behind real time events may be read; None: as long as the topic keeps them."""
+        """The longest delay behind real time of events that are read, in seconds.
+
+        None: events are read for as long as the topic keeps them.
+        """
         return self.store.max_lag_s if self.store else None
 
     def masked(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names that other programs give to these settings."""
+"""Names that other programs give to these settings, for the remedy in error messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def unknown_setting(name: str) -> str:
 
 
 def unknown_variable(name: str) -> str:
-    """As ``unknown_setting``, of an environment variable."""
+    """Say that there is no variable ``name`` in the environment, and which one is meant.
+
+    Where none is near, the known ones are listed.
+    """
     dotted = name.lower().removeprefix(ENV_PREFIX.lower()).replace("__", ".")
     return _unknown("environment variable", name, dotted, _in_environment)
 

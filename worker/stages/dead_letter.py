@@ -15,14 +15,14 @@ from schemas.batch import Headers, Position, Records
 HEADER_PREFIX = "__worker.errors."
 """Prefix of the headers that the worker adds; nobody else's headers have it."""
 FORMER_PREFIX = "__worker.former."
-"""Prefix that a record's own headers get instead: as long as the other, so no record grows by it."""
+"""Prefix that a record's own headers get instead; of equal length, so that no record grows."""
 # What Kafka adds at most to the key, value and headers of a batch of one record; and to a header.
 RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
 _LONGEST_KEY_KEPT = 1024
 _LONGEST_REASON_BYTES = 500
 LARGEST_OVERSIZE_BYTES = 2560
-"""Bound of a dead letter in its oversize form, whatever the record was: every topic must take it."""
+"""Upper bound of any dead letter in its oversize form, in bytes: every topic must take it."""
 
 
 class Stage(StrEnum):
@@ -36,7 +36,14 @@ class Stage(StrEnum):
 class DeadLetter:
     """A record ready for the dead-letter topic.
 
-    own: the record's headers; reasons: those of the worker, which follow them.
+    Attributes:
+        position: Topic, partition and offset of the record in the input.
+        code: Error code of the reason.
+        key: Key of the record.
+        value: Value of the record; None in the oversize form.
+        own: Headers of the record.
+        reasons: Headers of the worker, which follow those of the record.
+        is_oversize: True for the form that `oversize` makes.
     """
 
     position: Position

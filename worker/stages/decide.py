@@ -16,7 +16,15 @@ from worker.stages.score import Scored
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decided:
-    """codes: int8[N] into ``names``, the default first. segments: int8[N] into ``segment_names``."""
+    """Decisions on the events of a micro-batch.
+
+    Attributes:
+        codes: int8[N], indices into ``names``.
+        segments: int8[N], indices into ``segment_names``.
+        names: Decisions of the policy, the default first.
+        segment_names: Segments of the policy.
+        policy_version: Version of the policy.
+    """
 
     codes: npt.NDArray[np.int8]
     segments: npt.NDArray[np.int8]

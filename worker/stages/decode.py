@@ -1,4 +1,4 @@
-"""Decode: bytes to events; what is no event becomes a dead letter."""
+"""Decode: bytes to events; an invalid record becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decode:
-    """Reads bodies into columns, and binds them to what an event is."""
+    """Decodes record bodies into columns, and binds these to the fields of events."""
 
     decoder: Decoder
     feature_set: FeatureSet

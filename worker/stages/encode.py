@@ -29,7 +29,12 @@ _FEATURE_VALUE = "reasons.*.features.*.value"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What every score of a process says of where it comes from."""
+    """Origin that every score of a process names.
+
+    Attributes:
+        feature_set: Fingerprint of the feature set.
+        topic: Input topic.
+    """
 
     feature_set: str
     topic: str
@@ -37,10 +42,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a score carries besides.
+    """Optional content of scores.
 
-    vector: names of features whose values go on the score, with their columns in the matrix.
-    carry: paths of event fields to copy. headers: names of record headers to copy.
+    Attributes:
+        vector: Names of features whose values go on the score, with their columns in the matrix.
+        carry: Paths of event fields to copy.
+        headers: Names of record headers to copy.
     """
 
     vector: Mapping[str, int]
@@ -49,7 +56,7 @@ class Extras:
 
 
 class _Policy(NamedTuple):
-    """What a policy puts on scores, encoded."""
+    """Encoded fields of scores that depend on the policy only."""
 
     decisions: Options
     segments: Options
@@ -57,7 +64,7 @@ class _Policy(NamedTuple):
 
 
 class _Latest(Generic[T]):
-    """What ``make`` gives for the arguments of the latest call; made anew when they change."""
+    """Cache of what ``make`` returned for the latest arguments; called again when they change."""
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make
@@ -70,10 +77,15 @@ class _Latest(Generic[T]):
 
 
 class Encode:
-    """Writes scores after ``score.avsc``.
+    """Writes scores by the schema ``score.avsc``.
 
-    flag_names: the meaning of bit i of the flags. now_us: gives `scored_at` in microseconds since
-    1970-01-01 UTC.
+    Args:
+        schema: Schema of a score.
+        prefix: Bytes that precede each score.
+        provenance: Origin that every score names.
+        extras: Optional content of scores.
+        flag_names: Names of the flags; name i is that of bit i.
+        now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
 
     def __init__(

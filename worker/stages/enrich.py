@@ -22,10 +22,16 @@ class Enrich:
     histories: Histories
 
     def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
-        """The features, and what they leave to be written; ``log``: the log's state before.
+        """Compute the features of a micro-batch, and what they leave to be written to the store.
 
-        Waits for the writes of the micro-batch before. Raises DependencyUnavailableError while the
-        store is away.
+        Waits for the writes of the micro-batch before.
+
+        Args:
+            batch: Events of the micro-batch.
+            log: State of the log before them.
+
+        Raises:
+            DependencyUnavailableError: The store is away.
         """
         enriching = self.feature_set.begin(batch, log, self.histories.namespace())
         self.histories.await_written()

@@ -13,7 +13,12 @@ log = structlog.get_logger(__name__)
 
 
 class Explain:
-    """Gives reasons by one policy for scores of one model; ``reasons`` is None where it has none."""
+    """Gives the policy's reasons for scores of one model.
+
+    Args:
+        reasons: Reasons by the policy; None where the policy has none.
+        model: Model that gave the scores.
+    """
 
     def __init__(self, reasons: Reasons | None, model: Model) -> None:
         self._reasons = reasons

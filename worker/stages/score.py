@@ -16,7 +16,7 @@ from models.calibration import Calibration, logistic
 
 
 class Model(NamedTuple):
-    """Which model gave the scores, and on which kind of device."""
+    """The model that gave the scores, and the kind of device that it ran on."""
 
     name: str
     version: str
@@ -25,9 +25,13 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """margins: float32[N], log-odds. scores: float64[N], probabilities.
+    """Scores of the events of a micro-batch.
 
-    matrix: float32[N, F] that the model saw, in its order.
+    Attributes:
+        margins: float32[N], log-odds.
+        scores: float64[N], probabilities.
+        matrix: float32[N, F], features that the model saw, in the model's order.
+        model: Model that gave the scores.
     """
 
     margins: npt.NDArray[np.float32]
@@ -39,7 +43,8 @@ class Scored:
 class Score:
     """Applies one model to the columns that it was trained on, and its calibration to the margin.
 
-    Raises BundleRefusedError where the feature set lacks one, or defines it otherwise.
+    Raises:
+        BundleRefusedError: The feature set lacks one of the columns, or defines it otherwise.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, feature_set: FeatureSet) -> None:

@@ -1,4 +1,4 @@
-"""What serves: a model and a policy that fit each other and the feature set."""
+"""A model and a policy that serve together, and fit each other and the feature set."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ class Serving:
 
     @classmethod
     def of(cls, feature_set: FeatureSet, bundle: Bundle, backend: Backend, rules: Rules) -> Self:
-        """Ready to serve. rules: compiled against the same feature set.
+        """Make the stages of a model and a policy, ready to serve.
 
-        Raises BundleRefusedError where the feature set is not the model's, ConfigurationError
-        where the policy's catalogue has no code for one of the model's features.
+        Args:
+            feature_set: Feature set of the pipeline.
+            bundle: Bundle of the model.
+            backend: Backend that scores with the model.
+            rules: Policy, compiled against the same feature set.
+
+        Raises:
+            BundleRefusedError: The feature set is not the model's.
+            ConfigurationError: The policy's catalogue has no code for one of the model's features.
         """
         score = Score(bundle, backend, feature_set)
         coding = rules.coding(

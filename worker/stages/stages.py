@@ -30,13 +30,27 @@ _BEGINNING = LogState()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Processed:
-    """What a micro-batch of records became.
+    """Result of the stages for a micro-batch of records.
 
-    records, keys, values, headers, decided and flag_bits (uint64[N]) are parallel: one framed score
-    each, in the order of the records. flag_names: the meaning of bit i. seconds: time spent in each
-    stage. writes: what the online store takes before the micro-batch is committed; after: the
-    log's state behind it. explained: events that were given reasons; not_additive: those of them
-    whose contributions miss the margin. coverage: as `WindowPlan.coverage`, behind it.
+    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel: one
+    entry for each score, in the order of the records.
+
+    Attributes:
+        records: Records that have a score.
+        keys: Keys of the scores.
+        values: Framed scores.
+        headers: Headers of the scores; None where there are none.
+        dead_letters: Dead letters of the other records.
+        model: Model that gave the scores.
+        decided: Decisions.
+        flag_bits: uint64[N], flags of the events.
+        flag_names: Names of the flags; name i is that of bit i.
+        seconds: Time spent in each stage, in seconds.
+        writes: Members that the online store takes before the micro-batch is committed.
+        after: State of the log behind the micro-batch.
+        explained: Number of events that were given reasons.
+        not_additive: Number of those whose contributions do not add up to the margin.
+        coverage: As `WindowPlan.coverage`, behind the micro-batch.
     """
 
     records: Records
@@ -67,7 +81,7 @@ class Processed:
 
     @property
     def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
-        """For each partition which of its scored events are ahead of time."""
+        """For each partition bool[N], true for its scored events that are ahead of time."""
         if AHEAD not in self.flag_names:
             return {}
         bit, of = np.uint64(self.flag_names.index(AHEAD)), self.records.partitions
@@ -75,7 +89,7 @@ class Processed:
         return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
-        """The same with a dead letter in place of the score of some rows.
+        """The same micro-batch, with a dead letter in place of the score of some rows.
 
         An event whose score is not taken happened all the same: later events see it.
         """
@@ -125,9 +139,14 @@ class Stages:
     limits: Callable[[], SizeLimits]
 
     def __call__(self, records: Records, log: LogState = _BEGINNING) -> Processed:
-        """What becomes of ``records``; ``log``: the log's state before them.
+        """Run the stages on ``records``.
 
-        Raises DependencyUnavailableError while the online store or the registry is away.
+        Args:
+            records: Records of a micro-batch.
+            log: State of the log before them.
+
+        Raises:
+            DependencyUnavailableError: The online store or the registry is away.
         """
         timer, serving = _Timer(), self.serving
         with timer.stage("decode"):

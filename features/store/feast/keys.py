@@ -26,10 +26,14 @@ _INTEGER_WIDTHS = {KeyType.INT32: 4, KeyType.INT64: 8, KeyType.UNIX_TIMESTAMP: 8
 def redis_keys(
     join: Mapping[str, tuple[KeyType, Sequence[bytes]]], project: str
 ) -> list[bytes | None]:
-    """The key of each entity's hash.
+    """Build the key of each entity's hash.
 
-    join: by join key, its type and N values, whole numbers in decimal digits. None where a value
-    is no number of its type: Feast can have no such entity.
+    Args:
+        join: Type and N values by join key; whole numbers in decimal digits.
+        project: Name of Feast's project.
+
+    Returns:
+        N keys; None where a value is not a number of its type, as Feast cannot have such an entity.
     """
     names = sorted(join)
     head = _u32(len(names)) + b"".join(_u32(KeyType.STRING.value) + _sized(n) for n in names)
@@ -44,12 +48,12 @@ def redis_keys(
 
 
 def hash_field(feature_view: str, feature: str) -> bytes:
-    """The field of an entity's hash that has a feature's value."""
+    """Field of an entity's hash that has a feature's value."""
     return murmur3(f"{feature_view}:{feature}".encode()).to_bytes(4, "little")
 
 
 def timestamp_field(feature_view: str) -> bytes:
-    """The field of an entity's hash that has the event time of a view's values."""
+    """Field of an entity's hash that has the event time of a view's values."""
     return f"_ts:{feature_view}".encode()
 
 

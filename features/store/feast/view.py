@@ -1,4 +1,4 @@
-"""A feature view of Feast, as a source of a lookup."""
+"""A feature view of Feast as the source of a lookup."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class FeastView:
     key_type: KeyType
 
     def keys(self, entity_keys: Sequence[bytes]) -> list[bytes | None]:
-        """The key of each entity's hash; None where Feast can have none."""
+        """Key of each entity's hash; None for an entity that Feast cannot have."""
         return redis_keys({self.join_key: (self.key_type, entity_keys)}, self.project)
 
     def fields(self, features: Sequence[str]) -> tuple[bytes, ...]:
-        """The fields of a hash: of each feature, then of the values' time."""
+        """Fields of a hash: one for each feature, then the time of the values."""
         names = (hash_field(self.feature_view, feature) for feature in features)
         return (*names, timestamp_field(self.feature_view))
 
     def canonical(self) -> dict[str, str]:
-        """What of it changes numbers."""
+        """The parts of the view that change numbers."""
         return {
             "project": self.project,
             "feature_view": self.feature_view,

@@ -1,4 +1,4 @@
-"""The report of a training: one HTML file that needs nothing beside it."""
+"""Report of a training: one HTML file that refers to nothing outside itself."""
 
 from __future__ import annotations
 

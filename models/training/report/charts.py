@@ -1,4 +1,4 @@
-"""Charts of a training. They need the extra `train`."""
+"""Charts of the training report. They need the extra `train`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _QUANTILES: Final = (
 
 
 def precision_recall(scored: OutOfFold, marked: Iterable[tuple[str, Alerts]]) -> str:
-    """The curve, and where some thresholds lie on it."""
+    """Precision-recall curve, with some thresholds marked on it."""
     recall, precision = precision_recall_curve(scored.labels, scored.scores)
     with chart("pr", 5.2, 3.9) as (axes, svg):
         axes.plot(recall, precision, color=LINE, lw=1.8)
@@ -83,7 +83,7 @@ def reliability(scored: OutOfFold) -> str:
 
 
 def gains(gain_by_feature: Mapping[str, float]) -> str:
-    """Total gain of each feature, most first; what is beyond the first twenty is left out."""
+    """Total gain of each of the first twenty features, most first."""
     ranked = sorted(gain_by_feature.items(), key=lambda item: -item[1])[:_FEATURES]
     names = [name for name, _ in ranked][::-1]
     # a model without any split has no gain
@@ -102,7 +102,7 @@ def gains(gain_by_feature: Mapping[str, float]) -> str:
 
 
 def by_day(scored: OutOfFold, threshold: float) -> str:
-    """For each day the frauds, those above the threshold, and the alerts that are none."""
+    """Frauds below and above the threshold, and false alerts, by day."""
     days, places = np.unique(scored.days, return_inverse=True)
     fraud, above = scored.labels == 1, scored.scores >= threshold
     found, missed, false = (
@@ -124,7 +124,7 @@ def by_day(scored: OutOfFold, threshold: float) -> str:
 
 
 def score_quantiles(scored: OutOfFold) -> str:
-    """How scores lie on each day: median and upper quantiles, on a logarithmic axis."""
+    """Median and upper quantiles of the scores of each day, on a logarithmic axis."""
     days, places = np.unique(scored.days, return_inverse=True)
     at = np.arange(len(days))
     with chart("scores", 10.6, 2.9) as (axes, svg):

@@ -1,4 +1,4 @@
-"""The page: what was trained, what it is worth, and what thresholds would bring."""
+"""Page of the training report: the training, its quality, and the effects of thresholds."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from models.report.document import count, facts, page, section, table, tiles
 from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.report import charts
 from models.training.scored import OutOfFold
-from models.training.search import Tried
+from models.training.search import Trial
 from models.training.told import learned_from
 from models.training.train import Training
 
 BUDGETS = (5, 10, 20, 50, 100, 200, 500)
-"""Cards a day that the table of thresholds has a row for."""
+"""Cards a day for which the table of thresholds has a row."""
 _SHOWN_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the report is about. review_cost: minor units; scale: their digits.
+    """Facts for the report that the training does not have.
 
-    bands: thresholds by decision of the suggested policy.
+    Attributes:
+        name: Name of the bundle.
+        version: Version of the bundle.
+        table: Name of the training table.
+        card: Column that identifies the card.
+        review_cost: Minor units for a review.
+        scale: Decimal digits of the minor units.
+        bands: Thresholds of the suggested policy, by decision.
     """
 
     name: str
@@ -38,7 +45,7 @@ class Subject:
 
 
 def write_report(training: Training, subject: Subject) -> str:
-    """The page as one HTML text; it refers to nothing outside."""
+    """The page as one HTML text; it refers to nothing outside itself."""
     sections = [
         _head(training, subject),
         _tiles(training),
@@ -85,7 +92,7 @@ def _tiles(training: Training) -> str:
 
 
 def _thresholds(training: Training, subject: Subject) -> str:
-    """A row for each budget, and one for each band, marked."""
+    """Table of thresholds: a row for each budget, and a marked row for each band."""
     scored = training.out_of_fold
     rows = {a.threshold: a for a in alerts_by_budget(scored, BUDGETS, subject.review_cost)}
     for threshold in subject.bands.values():
@@ -180,7 +187,7 @@ def _day_by_day(scored: OutOfFold, lowest: float) -> str:
 
 
 def _tries(training: Training) -> str:
-    best: list[Tried] = []
+    best: list[Trial] = []
     for one in training.tried if training.tried[0].folds else [training.chosen]:
         if all(one.params != other.params for other in best):
             best.append(one)

@@ -1,4 +1,4 @@
-"""Arrays of N records, each with items of its own, from columns over all the items."""
+"""Encode arrays of N records, each with items of its own, from columns over all the items."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from schemas.avro.encode.nodes import Fields, ListOf, Node, both
 
 @dataclass(frozen=True, slots=True)
 class ArrayNode(Node):
-    """An array, which takes columns over the items of all records; paths: those inside an item."""
+    """An array, encoded from columns over the items of all records.
+
+    Attributes:
+        item: Node of an item.
+        paths: Paths inside an item.
+    """
 
     item: Node
     paths: frozenset[str] = field(repr=False)
 
     def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """A list for each record, or encoded values."""
+        """Write a list for each record, or encoded values."""
         value = fields.get(self.path)
         if isinstance(value, ListOf):
             self._write_lists(body, value, present)
@@ -52,7 +57,10 @@ class ArrayNode(Node):
 
 
 def _joined(items: pa.BinaryArray, counts: npt.NDArray[np.integer[Any]]) -> pa.BinaryArray:
-    """The items that follow each other, ``counts[i]`` for record i: they lie side by side."""
+    """Join consecutive items, ``counts[i]`` for record i.
+
+    The items lie side by side, so no bytes are copied.
+    """
     _, offsets, data = items.buffers()
     starts = np.frombuffer(offsets, np.int32)[items.offset :]
     ends = starts[np.concatenate([[0], np.cumsum(counts)])]

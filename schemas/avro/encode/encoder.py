@@ -1,4 +1,4 @@
-"""Columns to Avro records, a micro-batch at a time."""
+"""Encode columns to Avro records, a micro-batch at a time."""
 
 from __future__ import annotations
 
@@ -31,27 +31,33 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Options:
-    """A few values of a field, each encoded once, from which each record takes one."""
+    """A few values of a field, each encoded once; each record uses one of them."""
 
     encoded: pa.BinaryArray
 
     def at(self, codes: npt.NDArray[np.integer[Any]]) -> Encoded:
-        """The option number ``codes[i]`` for record i; ``codes`` is int[N]."""
+        """Choose option number ``codes[i]`` for record i; ``codes`` is int[N]."""
         return Encoded(self.encoded.take(pa.array(codes)))
 
 
 class RecordEncoder:
-    """Encodes records of one schema from columns, as ``fastavro.schemaless_writer`` would.
+    """Encode records of one schema from columns, as ``fastavro.schemaless_writer`` would.
 
-    Fields are named by their dotted path, those of an array's items by the path of the array, ``.*``
-    and their own. A field that is not given takes the schema's default.
-    A nullable record is null where every column given for its inside is null, and every list empty.
+    Fields are named by their dotted path; those of an array's items by the array's path, ``.*`` and
+    their own. A field that is not given takes the schema's default.
+    A nullable record is null if every column given for a field inside it is null, and every list
+    empty.
     """
 
     def __init__(self, schema: Mapping[str, Any], prefix: bytes = b"") -> None:
-        """``prefix`` goes before each record: a schema registry's framing, say.
+        """Prepare the encoder of a schema.
 
-        Raises ConfigurationError for a schema that does not parse, is no record, or is recursive.
+        Args:
+            schema: Record schema, as JSON values.
+            prefix: Bytes before each record, such as a schema registry's framing.
+
+        Raises:
+            ConfigurationError: The schema does not parse, is no record, or is recursive.
         """
         named: dict[str, Any] = {}
         try:
@@ -66,21 +72,23 @@ class RecordEncoder:
         self._nodes = {node.path: node for node in walk(root, items=True)}
 
     def constant(self, path: str, value: Any) -> Constant:
-        """``value`` for all records, as fastavro encodes it for the field at ``path``."""
+        """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
         return Constant(self._node(path).encode_value(value))
 
     def options(self, path: str, values: Sequence[Any]) -> Options:
-        """``values`` to choose from, record by record, for the field at ``path``."""
+        """Encode ``values`` for the field at ``path``; each record can then use one of them."""
         node = self._node(path)
         return Options(pa.array([node.encode_value(value) for value in values], pa.binary()))
 
     def encode(self, rows: int, fields: Mapping[str, Field]) -> list[bytes]:
-        """The records, each behind the prefix; every column has ``rows`` values.
+        """Encode the records, each after the prefix; every column has ``rows`` values.
 
-        Raises ConfigurationError when a path is not in the schema, a column's kind does not fit
-        its field, or a field without a default is missing; ValueError when a value does not fit
-        (a null, a number out of range, an unknown enum symbol); OverflowError when the records
-        exceed 2 GiB together.
+        Raises:
+            ConfigurationError: A path is not in the schema, a column's kind does not fit its field,
+                or a field without a default is missing.
+            ValueError: A value does not fit: a null, a number out of range, an unknown symbol of an
+                enum.
+            OverflowError: The records exceed 2 GiB together.
         """
         for path in fields:
             if path not in self._root.paths:

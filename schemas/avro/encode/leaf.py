@@ -1,4 +1,4 @@
-"""How a column is written as one Avro primitive, enum or logical type."""
+"""Encode a column as one Avro primitive, enum or logical type."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ Held: TypeAlias = Callable[[Column], tuple[Any, Mask | None]]
 
 @dataclass(frozen=True, slots=True)
 class LeafWriter:
-    """The kinds of column that a type takes, and how it writes the column's values.
+    """The encoder of columns for one Avro type.
 
-    write: (body, path, column, present); raises ValueError, naming the path, for a value that
-        does not fit. Values where ``present`` is False are not written and not looked at.
-    held: the column's values as they are read back from what ``write`` wrote, and bool[N], False
-        for a value that does not fit (None where all do); what stands in place of nulls stays.
+    Attributes:
+        kinds: Kinds of column that the type takes.
+        write: Called with (body, path, column, present); raises ValueError, naming the path, for a
+            value that does not fit. Values where ``present`` is False are neither written nor
+            checked.
+        held: Gives the column's values as they are decoded from the bytes of ``write``, and
+            bool[N], False for a value that does not fit (None if all fit). Placeholders of nulls
+            do not change.
     """
 
     kinds: tuple[Kind, ...]
@@ -47,7 +51,7 @@ class LeafWriter:
 
 
 def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
-    """The writer for a parsed schema that is no union and no record; None where there is none.
+    """The writer for a parsed schema that is neither a union nor a record; None if it has none.
 
     Plain ``bytes`` and ``fixed``, arrays and maps have no column.
     """

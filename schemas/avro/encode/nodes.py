@@ -1,4 +1,4 @@
-"""The parts of a record schema, each of which writes its field of N records."""
+"""Nodes of a record schema, each of which encodes its field of N records."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Schema = Any
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One value for all N records, encoded: see ``RecordEncoder.constant``."""
+    """One encoded value for all N records: see ``RecordEncoder.constant``."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """N values that are encoded already, as BinaryArray[N]: see ``RecordEncoder.options``."""
+    """N values that are already encoded, as BinaryArray[N]: see ``RecordEncoder.options``."""
 
     values: pa.BinaryArray
 
@@ -39,8 +39,8 @@ class Encoded:
 class MapOf:
     """A map with the same keys in every record, each with a column of values.
 
-    A null is written as the union's null where the map's values are nullable; otherwise that
-    record's map has no such key.
+    If the map's values are nullable, a null is written as the union's null. Otherwise that record's
+    map lacks the key.
     """
 
     columns: Mapping[str, Column]
@@ -50,8 +50,10 @@ class MapOf:
 class ListOf:
     """An array with items of its own in every record.
 
-    counts: int[N], how many. items: what the ``counts.sum()`` items hold, those of the first record
-    first, by the item's path: that of the array and ``.*``, and further for a record's fields.
+    Attributes:
+        counts: int[N], number of items of each record.
+        items: Values of all ``counts.sum()`` items, those of the first record first, by the item's
+            path: the path of the array and ``.*``, then the field if the items are records.
     """
 
     counts: npt.NDArray[np.integer[Any]]
@@ -64,16 +66,18 @@ Fields = Mapping[str, Field]
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """The branches of a union with one type besides null: the encoded index of each.
+    """A union with one type besides null.
 
-    ``null`` is None where the union has no null.
+    Attributes:
+        null: Encoded index of the null branch; None if the union has no null.
+        value: Encoded index of the other branch.
     """
 
     null: bytes | None
     value: bytes
 
     def write(self, body: Body, valid: Present, present: Present) -> None:
-        """The value's branch where ``valid``, else null's."""
+        """Write the index of the value's branch where ``valid``, else that of null."""
         if valid is None or self.null is None:
             body.constant(self.value, present)
         else:
@@ -83,9 +87,12 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A field that takes encoded values only: a union of several types, plain bytes.
+    """A field that takes only encoded values: a union of several types, plain bytes.
 
-    schema: parsed, with the definitions of the names that it uses, its union included.
+    Attributes:
+        path: Dotted path of the field.
+        schema: Parsed schema with its union and the definitions of the names that it uses.
+        union: Branches of the field's union; None without one.
     """
 
     path: str
@@ -93,17 +100,17 @@ class Node:
     union: Union | None
 
     def encode_value(self, value: Any) -> bytes:
-        """The value as fastavro encodes it for this field."""
+        """Encode a value for this field with fastavro."""
         out = BytesIO()
         fastavro.schemaless_writer(out, self.schema, value)
         return out.getvalue()
 
     def given(self, fields: Fields) -> bool:
-        """Whether there is a value for this field, or for one inside it."""
+        """Return True if a value is given for this field, or for one inside it."""
         return self.path in fields
 
     def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """This field of all records where ``present``."""
+        """Write this field of all records where ``present``."""
         value = fields.get(self.path)
         match value:
             case Constant(data):
@@ -128,7 +135,7 @@ class LeafNode(Node):
     writer: LeafWriter
 
     def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """A column, or encoded values."""
+        """Write a column, or encoded values."""
         value = fields.get(self.path)
         if isinstance(value, Column):
             self.write_column(body, value, present)
@@ -136,7 +143,7 @@ class LeafNode(Node):
             Node.write(self, body, fields, present)
 
     def write_column(self, body: Body, column: Column, present: Present) -> None:
-        """A column of values, its nulls as the union's null."""
+        """Write a column of values; its nulls become the union's null."""
         if column.kind not in self.writer.kinds:
             raise ConfigurationError(
                 f"field {self.path!r} takes a column of {' or '.join(self.writer.kinds)}, "
@@ -160,7 +167,7 @@ class MapNode(Node):
     values: LeafNode
 
     def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """A column for each key, or encoded values."""
+        """Write a column for each key, or encoded values."""
         value = fields.get(self.path)
         if isinstance(value, MapOf):
             self._write_columns(body, value.columns, present)
@@ -186,17 +193,22 @@ class MapNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class RecordNode(Node):
-    """A record: its fields, each with the encoded default or None, and the paths inside it."""
+    """A record.
+
+    Attributes:
+        fields: Node of each field, with its encoded default or None.
+        paths: Paths of the fields inside the record.
+    """
 
     fields: tuple[tuple[Node, bytes | None], ...]
     paths: frozenset[str] = field(repr=False)
 
     def given(self, fields: Fields) -> bool:
-        """Whether there is a value for the record, or for a field of it."""
+        """Return True if a value is given for the record, or for a field inside it."""
         return self.path in fields or not self.paths.isdisjoint(fields)
 
     def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Its fields one by one, or encoded values of the whole."""
+        """Write the fields one by one, or encoded values of the whole record."""
         if self.path in fields or (self.union is not None and not self.given(fields)):
             Node.write(self, body, fields, present)
             return
@@ -211,7 +223,7 @@ class RecordNode(Node):
                 node.write(body, fields, present)
 
     def valid(self, fields: Fields) -> Present:
-        """True where a column inside has a value; None where every record is to be written."""
+        """Rows in which a column inside the record has a value; None if every record is written."""
         if self.union is None or self.union.null is None:
             return None
         valid: Mask | None = None
@@ -230,7 +242,10 @@ class RecordNode(Node):
 
 
 def _write_count(body: Body, held: list[Present], present: Present) -> None:
-    """How many entries each map has: blocks of items stand behind their count, none behind a 0."""
+    """Write the number of entries of each map, which precedes the block of its entries.
+
+    An empty map has no block, so no count is written for it here.
+    """
     masks = [mask for mask in held if mask is not None]
     always = len(held) - len(masks)
     if masks:
@@ -241,14 +256,14 @@ def _write_count(body: Body, held: list[Present], present: Present) -> None:
 
 
 def both(one: Present, other: Present) -> Present:
-    """Where both are; None stands for everywhere."""
+    """Rows where both masks are True; a mask of None is True everywhere."""
     if one is None:
         return other
     return one if other is None else one & other
 
 
 def encode_long(value: int) -> bytes:
-    """A non-negative number as Avro writes a long."""
+    """Encode a non-negative number as an Avro long."""
     out = BytesIO()
     fastavro.schemaless_writer(out, "long", value)
     return out.getvalue()

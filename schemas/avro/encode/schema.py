@@ -1,4 +1,4 @@
-"""From a parsed record schema to the nodes that encode it."""
+"""Build the nodes that encode a parsed record schema."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from schemas.avro.encode.nodes import (
 def build(
     path: str, schema: Schema, named: Mapping[str, Schema], enclosing: tuple[str, ...] = ()
 ) -> Node:
-    """The node for a parsed schema; ``named`` holds its named types.
+    """Build the node for a parsed schema; ``named`` holds its named types.
 
-    Raises ConfigurationError for a recursive schema.
+    Raises:
+        ConfigurationError: The schema is recursive.
     """
     complete = _standalone(schema, named, set())
     union, inner = _split_union(schema)
@@ -47,7 +48,10 @@ def build(
 
 
 def walk(node: Node, *, items: bool = False) -> list[Node]:
-    """The node and those inside it that take a value; ``items``: of arrays as well."""
+    """The node and the nodes inside it that take a value.
+
+    With ``items``, the nodes inside arrays are included.
+    """
     if isinstance(node, RecordNode):
         return [node, *(inner for child, _ in node.fields for inner in walk(child, items=items))]
     if isinstance(node, ArrayNode) and items:
@@ -79,7 +83,7 @@ def _build_record(
 
 
 def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
-    """A union of one type, with or without null, as its branches and that type."""
+    """The branches and the type of a union of one type, with or without null."""
     if not isinstance(schema, list):
         return None, schema
     others = [i for i, branch in enumerate(schema) if branch != "null"]
@@ -90,7 +94,7 @@ def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
 
 
 def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) -> Schema:
-    """The same schema, with each name that it uses defined where it first stands."""
+    """The same schema, with each name that it uses defined at its first use."""
     match schema:
         case str() if schema in named and schema not in defined:
             return _standalone(named[schema], named, defined)
@@ -110,7 +114,7 @@ def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) 
 
 
 def _default_value(default: Any, schema: Schema, named: Mapping[str, Schema]) -> Any:
-    """A default as the schema's JSON gives it, as the value that it stands for."""
+    """The Python value of a default that the schema gives as JSON."""
     if isinstance(schema, list):
         return _default_value(default, schema[0], named)
     if isinstance(schema, str) and schema in named:

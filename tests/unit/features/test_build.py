@@ -19,10 +19,10 @@ import yaml
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.loading import KnownLabels, LabelFile
-from features.tables import Built, Events, FileEvents, Partitioning, build
+from features.tables import Built, EventTable, FileEvents, Partitioning, build
 from features.tables.partitions import partitions_of
 from features.tables.swept_store import SweptStore
-from features.tables.table import METADATA
+from features.tables.training_table import METADATA
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit
 from tests.support.transactions import DAY_US, SET, handbook, served, transactions, write
@@ -417,7 +417,7 @@ def test_what_was_there_stays_until_the_table_is_complete(file: Path, tmp_path: 
     out.write_text("the old one")
     made = handbook()
 
-    def breaking() -> Iterator[Events]:
+    def breaking() -> Iterator[EventTable]:
         yield from FileEvents(made, [file], chunk_rows=200)
         raise FailingError
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from base.yaml_document import MAX_BYTES, Document
+from base.yaml_document import MAX_BYTES, YamlDocument
 from base.yaml_reader import MAX_DEPTH
 from features.definition.fields import SchemaFields
 
 
 def parse(text: str) -> dict[str, Any]:
-    return Document(Path("f.yaml"), text).values
+    return YamlDocument(Path("f.yaml"), text).values
 
 
 REFUSED = {
@@ -183,7 +183,7 @@ def test_the_work_grows_with_the_length_of_a_list(lines: str) -> None:
 
 
 def test_a_refusal_in_a_long_list_names_its_line() -> None:
-    document = Document(Path("f.yaml"), "a:\n" + "- x\n" * 200_000)
+    document = YamlDocument(Path("f.yaml"), "a:\n" + "- x\n" * 200_000)
     assert "f.yaml:200001:3: no" in str(document.refuse(("a", 199_999), "no"))
     assert "f.yaml:2:1: no" in str(document.refuse_key(("a", 200_000), "no"))
 
@@ -202,14 +202,14 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, told: str, tmp_path: 
     path = tmp_path / "f.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError) as refusal:
-        Document.read(path)
+        YamlDocument.read(path)
     assert str(refusal.value).startswith(f"{path}{told}")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     path = tmp_path / "f.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: b\r\n")
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     assert document.values == {"a": "b"}
     assert ":1:4: no" in str(document.refuse(("a",), "no"))
 
@@ -219,9 +219,9 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path)
     os.mkfifo(pipe)
     for path in (tmp_path, pipe, Path(os.devnull)):
         with pytest.raises(ConfigurationError, match="no regular file"):
-            Document.read(path)
+            YamlDocument.read(path)
     with pytest.raises(ConfigurationError, match="No such file"):
-        Document.read(tmp_path / "absent")
+        YamlDocument.read(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
-from features.inspect.explain import Explained, Explainer, Explanation
+from features.inspect.explanation import ExplainedValue, Explainer, Explanation
 from features.loading import KnownLabels, LabelFile
 from features.tables import FileEvents, build
 from tests.support.transactions import DAY_US, SET, transactions, write
@@ -143,7 +143,7 @@ def test_the_inputs_of_every_kind_are_named(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps(event) + "\n")
 
-    def told(name: str) -> Explained:
+    def told(name: str) -> ExplainedValue:
         return explain(features, "e", name, path).feature
 
     assert told("FIELD").fields == {"cents": "7"}

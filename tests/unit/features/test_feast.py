@@ -16,7 +16,7 @@ from features.definition import FeatureSet
 from features.loading.lookup_files import load_lookup
 from features.store.feast import numbers, timestamps
 from features.store.feast.keys import KeyType, murmur3, redis_keys
-from features.store.feast.values import number, timestamp
+from features.store.feast.protobuf_values import number, timestamp
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
 from tests.unit.features.making import EVENTS, T0, events, feature_set, longs, strings

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition import FeatureSet, load_feature_set
 from features.definition.spec import KINDS, WINDOW_KEYS, FeaturesFile, FeatureSpec
 from features.history.watermarks import LogState
@@ -36,7 +36,7 @@ def made() -> FeatureSet:
 
 @pytest.fixture(scope="module")
 def specs() -> list[FeatureSpec]:
-    return Document.read(EXAMPLE).validate(FeaturesFile).features
+    return YamlDocument.read(EXAMPLE).validate(FeaturesFile).features
 
 
 def test_it_uses_everything_once(made: FeatureSet, specs: list[FeatureSpec]) -> None:
@@ -50,7 +50,7 @@ def test_it_uses_everything_once(made: FeatureSet, specs: list[FeatureSpec]) -> 
 
 
 def test_its_rules_are_not_the_defaults_only() -> None:
-    file = Document.read(EXAMPLE).validate(FeaturesFile)
+    file = YamlDocument.read(EXAMPLE).validate(FeaturesFile)
     assert file.history.cap != type(file.history)().cap
     assert file.lookups["card_holder"].max_age is not None
 

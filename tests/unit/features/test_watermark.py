@@ -15,7 +15,7 @@ from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.watermark import UNKNOWN, advance
 from features.history.watermarks import LogState
-from features.inspect.explain import Explainer
+from features.inspect.explanation import Explainer
 from features.store.memory import MemoryStore
 from features.tables import FileEvents, build
 from features.tables.swept_store import SweptStore

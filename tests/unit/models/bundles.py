@@ -10,7 +10,7 @@ from typing import Any
 
 import xgboost as xgb
 
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.trees import Trees
 
 
@@ -40,7 +40,7 @@ def edit_model(folder: Path, change: Callable[[dict[str, Any]], object]) -> None
 
 
 def trees_of(booster: xgb.Booster) -> Trees:
-    return Document(bytes(booster.save_raw("ubj")), "model").trees()
+    return ModelDocument(bytes(booster.save_raw("ubj")), "model").trees()
 
 
 def trees_in(model: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from models.bundle import load_bundle
-from models.bundle.model_file import Document
+from models.bundle.model_file import ModelDocument
 from models.bundle.trees import check_trees
 from models.bundle.ubj import parse_ubj
 from tests.unit.models.bundles import edit_model, sum_again, trees_in
@@ -34,7 +34,7 @@ def shape_in(model: Model) -> Model:
 
 
 def test_ubj_and_json_say_the_same(booster: xgb.Booster) -> None:
-    ubj, plain = (Document(bytes(booster.save_raw(kind)), kind) for kind in ("ubj", "json"))
+    ubj, plain = (ModelDocument(bytes(booster.save_raw(kind)), kind) for kind in ("ubj", "json"))
     assert ubj.facts == plain.facts
     assert ubj.facts.trees == 20
     for name in ("roots", "left", "right", "parent", "feature", "value", "cover"):
@@ -58,7 +58,7 @@ def test_what_xgboost_trains_passes(params: dict[str, Any]) -> None:
     given = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1, **params}
     model = xgb.train(given, xgb.DMatrix(matrix, labels_of(matrix)), 8)
     for version in (model, model[2:5]):
-        document = Document(bytes(version.save_raw("ubj")), "model")
+        document = ModelDocument(bytes(version.save_raw("ubj")), "model")
         check_trees(document.trees(), len(NAMES), "model")
 
 
@@ -241,7 +241,7 @@ def test_other_ubj_is_refused(content: bytes, said: str) -> None:
 
 def test_every_cut_of_a_model_is_refused(booster: xgb.Booster) -> None:
     content = bytes(booster[:1].save_raw("ubj"))
-    Document(content, "model").trees()
+    ModelDocument(content, "model").trees()
     for end in range(len(content)):
         with pytest.raises(BundleRefusedError):
-            Document(content[:end], "model")
+            ModelDocument(content[:end], "model")

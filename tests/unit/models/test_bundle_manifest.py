@@ -12,7 +12,7 @@ import pytest
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle import Knots, Trained, load_bundle, read_manifest, write_bundle
+from models.bundle import Knots, TrainingRecord, load_bundle, read_manifest, write_bundle
 from tests.unit.models.bundles import edit_manifest, sum_again
 from tests.unit.models.small_model import NAMES, feature_set
 
@@ -44,7 +44,7 @@ def test_calibration_and_origin_load_as_they_were_written(
         margins = np.array([-2.5, 0.1])
         scores = np.array([0.001, 1 - 1e-9])
 
-    origin = Trained(
+    origin = TrainingRecord(
         rows=10,
         frauds=2,
         since=DAY,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.training.metrics import (
-    Worth,
+    Metrics,
     brier_score,
     calibration_error,
     card_precision,
@@ -83,7 +83,7 @@ def test_without_both_classes_the_area_is_not_known() -> None:
 
 
 def test_the_worth_of_folds_is_their_mean() -> None:
-    worth = Worth.mean([Worth(0.8, 0.5, 0.1), Worth(0.9, 0.7, 0.3)])
+    worth = Metrics.mean([Metrics(0.8, 0.5, 0.1), Metrics(0.9, 0.7, 0.3)])
     assert worth.roc_auc == pytest.approx(0.85)
     assert worth.average_precision == pytest.approx(0.6)
     assert worth.card_precision_100 == pytest.approx(0.2)

@@ -10,9 +10,9 @@ import xgboost as xgb
 
 from models.training.fit import boost
 from models.training.folds import Lengths, Span, earlier_folds
-from models.training.metrics import Worth
+from models.training.metrics import Metrics
 from models.training.recipes import FEW, candidates
-from models.training.search import Part, Tried, out_of_fold, search
+from models.training.search import Part, Trial, out_of_fold, search
 from models.training.spans import parts_of
 from models.training.table import LabelledEvents, TrainingTable
 from tests.unit.models.training_table import DAY, simulated, write_table
@@ -51,10 +51,10 @@ def test_the_better_parameters_are_first_with_the_rounds_that_they_need(part: Pa
 
 
 def test_a_card_that_is_found_outweighs_average_precision_that_chance_may_have_given() -> None:
-    few, many = (Worth(0.9, 0.700, 0.300), Worth(0.9, 0.697, 0.302))
-    plain, cards = (Tried(START, 10, (worth,)) for worth in (few, many))
+    few, many = (Metrics(0.9, 0.700, 0.300), Metrics(0.9, 0.697, 0.302))
+    plain, cards = (Trial(START, 10, (worth,)) for worth in (few, many))
     assert cards.merit > plain.merit
-    assert Tried(START, 10, (Worth(0.9, 0.704, 0.301),)).merit > cards.merit
+    assert Trial(START, 10, (Metrics(0.9, 0.704, 0.301),)).merit > cards.merit
 
 
 def test_threads_change_nothing_but_the_time(part: Parts) -> None:
@@ -80,7 +80,7 @@ def test_margins_out_of_fold_are_those_that_were_judged(part: Parts) -> None:
     margins = out_of_fold(events, parts, best.rounds, {**FIXED, **best.params}, seed=0, workers=2)
     assert [len(of_fold) for of_fold in margins] == [len(fold.assess) for fold in folds]
     worths = [
-        Worth.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
+        Metrics.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
         for fold, of_fold in zip(folds, margins, strict=True)
     ]
     assert tuple(worths) == best.folds

@@ -15,10 +15,10 @@ from models.training.plan import make_plan
 from models.training.stray import find_apart
 from models.training.table import TrainingTable
 from models.training.told import warnings_of
-from models.training.train import Wishes, train
+from models.training.train import TrainingOptions, train
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
-SOON = Wishes(tries=1, threads=1, forest=1)
+SOON = TrainingOptions(tries=1, threads=1, forest=1)
 
 
 def table_of(folder: Path, columns: dict[str, Any]) -> TrainingTable:

@@ -29,12 +29,12 @@ from models.training.search import margins_of
 from models.training.spans import folds_by_span, ways
 from models.training.table import TrainingTable
 from models.training.told import learned_from, warnings_of
-from models.training.train import Training, Wishes, train
+from models.training.train import Training, TrainingOptions, train
 from models.training.write import Wanted, write_training
 from tests.unit.models.training_table import DAY, START, simulated, write_table
 
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
-SOON = Wishes(tries=2, threads=2, forest=1)
+SOON = TrainingOptions(tries=2, threads=2, forest=1)
 
 
 def plan_of(table: TrainingTable, delay: int | None = None) -> Plan:

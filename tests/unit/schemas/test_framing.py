@@ -14,10 +14,10 @@ from schemas.avro.cursor import PADDING, Bodies
 from schemas.batch import Headers
 from schemas.registry.framing import (
     VALUE_SCHEMA_HEADER,
-    Frame,
-    Group,
-    Layout,
+    RecordFrame,
+    SchemaGroup,
     SchemaId,
+    ValueLayout,
     group,
     unframe,
 )
@@ -39,12 +39,12 @@ def grouped(
     headers: Sequence[Headers | None] | None = None,
     *,
     framed: bool = True,
-) -> tuple[list[Group], dict[int, RecordError]]:
+) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
     given = [value or b"" for value in values]
     lengths = np.array([len(value) for value in given])
     ends = np.cumsum(lengths)
     words = Bodies(b"".join([*given, bytes(PADDING)])).words
-    layout = Layout(words, ends - lengths, ends)
+    layout = ValueLayout(words, ends - lengths, ends)
     return group(values, headers, layout, framed=framed, max_bytes=MAX_BYTES)
 
 
@@ -74,12 +74,12 @@ def test_the_header_names_the_schema_of_a_value_that_is_all_body() -> None:
         headers = [("traceparent", b"00-1"), (VALUE_SCHEMA_HEADER, header)]
         for framed in (True, False):
             frame = unframe(b"\0body", headers, framed=framed, max_bytes=MAX_BYTES)
-            assert frame == Frame(schema_id, 0)
+            assert frame == RecordFrame(schema_id, 0)
 
 
 def test_the_last_of_several_schema_headers_counts() -> None:
     headers = [(VALUE_SCHEMA_HEADER, of_id(1, b"")), (VALUE_SCHEMA_HEADER, of_id(2, b""))]
-    assert unframe(b"body", headers, framed=True, max_bytes=MAX_BYTES) == Frame(2, 0)
+    assert unframe(b"body", headers, framed=True, max_bytes=MAX_BYTES) == RecordFrame(2, 0)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_broken_schema_header_is_not_passed_over(header: bytes | None, code: E
 
 
 def test_without_framing_the_whole_value_is_the_body() -> None:
-    assert unframe(b"\0\0", None, framed=False, max_bytes=MAX_BYTES) == Frame(None, 0)
+    assert unframe(b"\0\0", None, framed=False, max_bytes=MAX_BYTES) == RecordFrame(None, 0)
     groups, errors = grouped([b"ab", b"c"], framed=False)
     assert not errors
     assert [item.schema_id for item in groups] == [None]
@@ -137,13 +137,13 @@ def test_grouping_says_of_each_record_what_it_says_alone(
     values, headers = [value for value, _ in records], [own for _, own in records]
     groups, errors = grouped(values, headers, framed=framed)
     begins = np.cumsum([0, *(len(value or b"") for value in values)]).tolist()
-    found: dict[int, Frame | RecordError] = dict(errors)
+    found: dict[int, RecordFrame | RecordError] = dict(errors)
     seen: set[SchemaId] = set()
     for item in groups:
         assert item.schema_id not in seen
         seen.add(item.schema_id)
         for row, start in zip(item.rows.tolist(), item.starts.tolist(), strict=True):
-            found[row] = Frame(item.schema_id, start - begins[row])
+            found[row] = RecordFrame(item.schema_id, start - begins[row])
     alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
     assert found == dict(enumerate(alone))
 

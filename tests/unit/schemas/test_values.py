@@ -14,8 +14,8 @@ import fastavro
 import pytest
 
 from base.errors import ErrorCode, RecordError
+from schemas.avro.raw_values import ValueReader
 from schemas.avro.types import Type, parse_writer_schema
-from schemas.avro.values import ValueReader
 from schemas.registry.framing import SchemaId
 
 LABEL = json.loads((Path(__file__).parents[3] / "schemas" / "label.avsc").read_text())

@@ -29,7 +29,7 @@ from tools.checks.brokers import Cluster, check_bounds, judge_cluster
 from tools.checks.examine import examine
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
-from tools.checks.group import Group, judge_group, judge_start
+from tools.checks.group import GroupState, judge_group, judge_start
 from tools.checks.sample import judge_errors, judge_keys, judge_lookup
 from tools.checks.store import judge_store
 from tools.checks.topics import (
@@ -568,13 +568,17 @@ def test_one_broker_keeps_everything_once() -> None:
 @pytest.mark.parametrize(
     ("given", "state", "found"),
     [
-        (Group("g", "DEAD", 0, "", frozenset({"READ"})), State.OK, "g: new, 0 members"),
-        (Group("g", "STABLE", 2, "cooperative-sticky", None), State.OK, "g: stable, 2 members"),
-        (Group("g", "STABLE", 1, "range", None), State.FAILED, "1 member assigned by 'range'"),
-        (Group("g", "EMPTY", 0, "", frozenset({"DESCRIBE"})), State.FAILED, "may not join"),
+        (GroupState("g", "DEAD", 0, "", frozenset({"READ"})), State.OK, "g: new, 0 members"),
+        (
+            GroupState("g", "STABLE", 2, "cooperative-sticky", None),
+            State.OK,
+            "g: stable, 2 members",
+        ),
+        (GroupState("g", "STABLE", 1, "range", None), State.FAILED, "1 member assigned by 'range'"),
+        (GroupState("g", "EMPTY", 0, "", frozenset({"DESCRIBE"})), State.FAILED, "may not join"),
     ],
 )
-def test_groups(given: Group, state: State, found: str) -> None:
+def test_groups(given: GroupState, state: State, found: str) -> None:
     says(judge_group(given), state, found, "")
 
 

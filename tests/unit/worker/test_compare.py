@@ -27,12 +27,12 @@ from tools.cli.commands import app
 from tools.compare.comparison import Comparison, compare
 from tools.compare.measures import rank_correlation, stability_index
 from tools.compare.page import comparison_page
-from tools.compare.scores import Vocabulary
-from tools.compare.side import Period, ScoreReader, Side
+from tools.compare.scores import ScoreCategories
+from tools.compare.side import Period, ScoreLog, ScoreLogReader
 from tools.compare.truth import truth
 from worker.schema_sources import framed
-from worker.settings import Kafka, WorkerSettings
-from worker.settings.sections import Model, Wire
+from worker.settings import KafkaSettings, WorkerSettings
+from worker.settings.sections import ModelSettings, Wire
 
 DAY = 86_400_000_000
 BEGIN = 17_000 * DAY
@@ -40,7 +40,7 @@ DECISIONS = ("approve", "review", "decline")
 TOP = 2
 ALWAYS = Period()
 SETTINGS = WorkerSettings(
-    kafka=Kafka(
+    kafka=KafkaSettings(
         bootstrap_servers="nowhere:1",
         group="g",
         input_topic="transactions",
@@ -48,24 +48,24 @@ SETTINGS = WorkerSettings(
         dead_letter_topic="letters",
         start_from="earliest",
     ),
-    model=Model(bundle=Path("model")),
+    model=ModelSettings(bundle=Path("model")),
 )
 
 
 def side(
     scores: Sequence[Score],
-    vocabulary: Vocabulary,
+    vocabulary: ScoreCategories,
     period: Period = ALWAYS,
     letters: Mapping[tuple[str, int], Any] | None = None,
     chunk: int = 7,
-) -> Side:
+) -> ScoreLog:
     """The scores as a worker's topic has them, read some at a time."""
     labels = {score.id: score.label for score in scores}
 
     def labels_of(ids: Any, times: Any) -> Any:
         return np.array([labels[name] for name in ids.to_pylist()], np.int8)
 
-    reader = ScoreReader(SETTINGS, vocabulary, period, labels_of)
+    reader = ScoreLogReader(SETTINGS, vocabulary, period, labels_of)
     for first in range(0, len(scores), chunk):
         some = scores[first : first + chunk]
         zeros = np.zeros(len(some), np.int64)
@@ -85,7 +85,7 @@ def side(
 def compared(
     own: Sequence[Score], other: Sequence[Score], *, labelled: bool = False, **more: Any
 ) -> Comparison:
-    vocabulary = Vocabulary()
+    vocabulary = ScoreCategories()
     for decision in DECISIONS:
         vocabulary.decisions.code(decision)
     sides = side(own, vocabulary, **more), side(other, vocabulary, **more)
@@ -261,7 +261,7 @@ def some(offsets: Sequence[int], **more: Any) -> list[Score]:
 
 
 def test_what_only_one_scored_is_told_apart() -> None:
-    vocabulary = Vocabulary()
+    vocabulary = ScoreCategories()
     letters = {("transactions", 0): np.array([3, 5, 900], np.int64)}
     champion = side(some(range(10)), vocabulary)
     challenger = side(some([2, 4, 7]), vocabulary, letters=letters)
@@ -277,7 +277,7 @@ def test_what_only_one_scored_is_told_apart() -> None:
 
 
 def test_days_outside_of_the_period_do_not_count_but_say_how_far_a_worker_is() -> None:
-    vocabulary = Vocabulary()
+    vocabulary = ScoreCategories()
     period = Period(BEGIN + DAY, BEGIN + 2 * DAY)
     champion = side(some(range(12)), vocabulary, period)
     challenger = side([*some([0, 4, 5]), *some([9])], vocabulary, period)
@@ -313,11 +313,11 @@ def test_what_cannot_be_compared_is_refused(
 
 def test_other_days_than_those_of_the_topic_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="no scores of these days"):
-        side(some([1]), Vocabulary(), Period(0, 1))
+        side(some([1]), ScoreCategories(), Period(0, 1))
 
 
 def test_what_is_no_score_is_named() -> None:
-    reader = ScoreReader(SETTINGS, Vocabulary(), Period(), None)
+    reader = ScoreLogReader(SETTINGS, ScoreCategories(), Period(), None)
     zeros = np.zeros(1, np.int64)
     records = Records("scores", [None], [b"\x00\x00"], zeros.astype(np.int32), zeros + 41, zeros)
     with pytest.raises(
@@ -342,7 +342,7 @@ def test_the_page_holds_the_numbers_and_needs_nothing_beside_it() -> None:
 
 def test_bare_bodies_are_read_where_the_pipeline_writes_them() -> None:
     bare = SETTINGS.model_copy(update={"wire": Wire(framing="none")})
-    reader = ScoreReader(bare, Vocabulary(), ALWAYS, None)
+    reader = ScoreLogReader(bare, ScoreCategories(), ALWAYS, None)
     (score,) = some([3])
     zeros = np.zeros(1, np.int64)
     value = score.record()[len(framed(2)) :]

@@ -24,7 +24,7 @@ from tools.demo.audit import Parts, Verdict, audit
 from tools.demo.player import Played
 from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
 from tools.demo.run import Play, run_demo
-from tools.demo.scores import Scores
+from tools.demo.scores import DemoScores
 from tools.demo.screen import summary
 from tools.demo.simulator import simulate
 from tools.demo.training import train, training_rows
@@ -219,10 +219,10 @@ def test_a_file_without_frauds_is_refused(tmp_path: Path, handbook: FeatureSet) 
 class ReadableScores:
     """Reads scores written as JSON: [event id, score, offset of the input record]."""
 
-    def read(self, messages: Sequence[FakeMessage]) -> Scores:
+    def read(self, messages: Sequence[FakeMessage]) -> DemoScores:
         ids, scores, offsets = zip(*(json.loads(m.body or b"") for m in messages), strict=True)
         n = len(messages)
-        return Scores(
+        return DemoScores(
             pa.array(ids),
             pa.array(["approve"] * n),
             np.array(scores, np.float64),

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from base.errors import ConfigurationError
-from features.inspect.explain import Explainer
-from features.inspect.state import ShownHistory, ShownLabel, ShownMember
+from features.inspect.explanation import Explainer
+from features.inspect.stored_history import ShownHistory, ShownLabel, ShownMember
 from features.store.memory import MemoryStore
 from features.tables import FileEvents
 from tests.support.event_files import Row, lines, row

@@ -18,8 +18,8 @@ from tools.checks.files import read_files
 from tools.checks.finding import State
 from tools.checks.sample import RECORDS, check_sample
 from tools.checks.wire import check_writers
-from tools.topics.events import LogEvents
 from tools.topics.log import TopicLog
+from tools.topics.topic_events import LogEvents
 from worker.app import load_pipeline
 from worker.schema_sources import framed
 from worker.stages.decode import Decode

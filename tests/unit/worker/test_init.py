@@ -25,7 +25,7 @@ from tools.cli.init import init
 from tools.init.guess import Guesses, guess
 from tools.init.leaves import read_record, words
 from tools.init.openings import OPEN, open_places
-from tools.init.write import Written, write_pipeline
+from tools.init.pipeline_folder import Written, write_pipeline
 from worker.settings import load_settings
 from worker.settings.reference import groups
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from base.errors import BundleRefusedError, ConfigurationError
 from features.definition import load_feature_set
-from models.bundle import Knots, Location, Trained, load_bundle, write_bundle
+from models.bundle import Knots, Location, TrainingRecord, load_bundle, write_bundle
 from tests.support.event_files import lines, row
 from tests.support.healthy import edit, healthy_pipeline
 from tests.unit.models.bundles import edit_manifest
@@ -59,7 +59,7 @@ def location(pipeline: Path) -> Path:
         version="2",
         features=bundle.features,
         calibration=Knots(margins=(-2.0, 3.0), scores=(0.0125, 0.975)),
-        trained=Trained.model_validate_json(
+        trained=TrainingRecord.model_validate_json(
             '{"rows": 123456, "frauds": 789, "from": "2018-07-25T00:00:00Z", '
             '"until": "2018-07-31T23:59:59Z", "data": "", "xgboost": "3.2.0", '
             '"params": {"max_depth": 3}, "seed": 5}'

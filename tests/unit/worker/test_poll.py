@@ -15,7 +15,7 @@ from base.errors import ConfigurationError, DeliveryFatalError, ErrorCode, Topic
 from tests.support.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
 from worker.consume.note import Note
 from worker.consume.poll import Polled, Poller
-from worker.consume.start_offsets import Committed, Starts
+from worker.consume.start_offsets import Committed, StartOffsets
 from worker.process.health import Health
 
 StartFrom = Literal["earliest", "latest", "error"]
@@ -40,7 +40,7 @@ def poller_on(
     poller = Poller(
         client,
         topics,
-        lambda topic: Starts(client, topic, start_from, accept_topic, 5.0, inherited or {}),
+        lambda topic: StartOffsets(client, topic, start_from, accept_topic, 5.0, inherited or {}),
         before_change=before_change,
         needs_log_state=needs_log_state,
         clock=clock,

@@ -11,14 +11,14 @@ import pytest
 from worker import kafka
 from worker.delivery.publish import SizeLimits
 from worker.kafka import TopicLimits, make_producer
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 MOST = 1_000_000_000
 DEFAULT = 1_048_588
 
 
-def section(**options: Any) -> Kafka:
-    return Kafka(
+def section(**options: Any) -> KafkaSettings:
+    return KafkaSettings(
         bootstrap_servers="127.0.0.1:1",
         group="g",
         input_topic="in",

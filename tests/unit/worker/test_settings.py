@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
 from tools.cli import commands as command_line
+from tools.settings_manual import manual
 from worker.app import open_store
 from worker.kafka import client_options
 from worker.process.exit_codes import ExitCode
 from worker.process.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret
-from worker.settings.manual import manual
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
 from worker.settings.reference import groups, setting_names, variable_of
 from worker.settings.secrets import mask
@@ -922,7 +922,7 @@ def test_the_manual_is_up_to_date() -> None:
     for name in setting_names():
         assert f"`{variable_of(name)}`" in renewed or section_of_name(name), name
     assert (ROOT / "docs" / "configuration.md").read_text() == renewed, (
-        "run: python -m worker.settings.manual > docs/configuration.md"
+        "run: python -m tools.settings_manual > docs/configuration.md"
     )
 
 

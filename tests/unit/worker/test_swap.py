@@ -40,7 +40,7 @@ from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
 from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.process import metrics
-from worker.reload import Succession, named
+from worker.reload import Reloader, named
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
@@ -82,27 +82,27 @@ def location(folder: Path) -> Location:
 
 
 @pytest.fixture
-def worker(folder: Path) -> Succession:
+def worker(folder: Path) -> Reloader:
     return start(folder)
 
 
-def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Succession:
+def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Reloader:
     pipeline = load_pipeline(folder)
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY, now_us=lambda: 1)
-    return Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named, clock=clock)
+    return Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.named, clock=clock)
 
 
 def write_policy(folder: Path, **changes: Any) -> None:
     (folder / "policy.yaml").write_text(yaml.safe_dump(POLICY | changes, sort_keys=False))
 
 
-def scores(worker: Succession) -> list[Any]:
+def scores(worker: Reloader) -> list[Any]:
     processed = worker(RECORDS, LogState())
     return [fastavro.schemaless_reader(io.BytesIO(v), SCHEMA, None) for v in processed.values]
 
 
-def served(worker: Succession) -> tuple[str, str]:
+def served(worker: Reloader) -> tuple[str, str]:
     """The versions of model and policy on every score, which are those of a fresh start."""
     (found,) = {(s["model"]["version"], s["policy_version"]) for s in scores(worker)}
     return found
@@ -119,7 +119,7 @@ def metric(name: str, **labels: str) -> float | None:
 
 
 def test_a_champion_takes_over_and_scores_as_after_a_start(
-    folder: Path, location: Location, worker: Succession
+    folder: Path, location: Location, worker: Reloader
 ) -> None:
     before = scores(worker)
     location.promote("b")
@@ -138,7 +138,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
 
 
 def test_nothing_is_read_again_as_long_as_nothing_is_named_anew(
-    worker: Succession, monkeypatch: pytest.MonkeyPatch
+    worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
     monkeypatch.setattr("worker.reload.reloader.load_model", lambda *_: read.append("model"))
@@ -154,7 +154,7 @@ def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
     location.promote("b")
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
-    worker = Succession(pipeline.settings, pipeline.feature_set, stages, pipeline.named)
+    worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.named)
     worker.look()
     assert served(worker) == ("1", "1")
 
@@ -196,7 +196,7 @@ def one_bit(bundle: Path) -> None:
     ],
 )
 def test_a_damaged_champion_is_refused_and_the_old_one_serves(
-    location: Location, worker: Succession, damage: Callable[[Path], None], said: str
+    location: Location, worker: Reloader, damage: Callable[[Path], None], said: str
 ) -> None:
     before = scores(worker)
     damage(location.folder / "b")
@@ -232,7 +232,7 @@ def test_a_champion_that_hangs_or_ends_its_process_is_refused(
     assert served(worker) == ("0", "1")
 
 
-def _with_timeout(worker: Succession, seconds: float) -> WorkerSettings:
+def _with_timeout(worker: Reloader, seconds: float) -> WorkerSettings:
     settings = worker._settings
     return settings.model_copy(
         update={"model": settings.model.model_copy(update={"verify_timeout_s": seconds})}
@@ -252,7 +252,7 @@ def test_a_champion_of_very_many_files_takes_no_long_look(
 
 
 def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
-    location: Location, worker: Succession, tmp_path: Path
+    location: Location, worker: Reloader, tmp_path: Path
 ) -> None:
     model = location.folder / "b" / "model.ubj"
     model.rename(tmp_path / "model.ubj")
@@ -265,12 +265,12 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
 
 
 def test_whatever_a_newcomer_raises_the_old_one_serves(
-    location: Location, worker: Succession, monkeypatch: pytest.MonkeyPatch
+    location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("worker.reload.load.open_backend", fail)
+    monkeypatch.setattr("worker.reload.load_serving.open_backend", fail)
     location.promote("b")
     with capture_logs() as logs:
         worker.look()
@@ -352,7 +352,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         raise OSError("no process can be started")
 
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr("worker.reload.load.open_backend", fail)
+        patch.setattr("worker.reload.load_serving.open_backend", fail)
         location.promote("b")
         for now[0] in (1.0, 2.0, 100.0):
             worker.look()
@@ -376,7 +376,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
     ],
 )
 def test_a_broken_policy_is_refused_and_the_old_one_decides(
-    folder: Path, worker: Succession, text: str, said: str
+    folder: Path, worker: Reloader, text: str, said: str
 ) -> None:
     before = scores(worker)
     (folder / "policy.yaml").write_text(text)
@@ -393,7 +393,7 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
 
 
 def test_a_model_and_a_policy_that_need_each_other_take_over_together(
-    folder: Path, location: Location, worker: Succession, monkeypatch: pytest.MonkeyPatch
+    folder: Path, location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new policy has a code for the new model's features only, and the old one the old's."""
     narrow(location.folder / "b", keep="HOUR")
@@ -442,7 +442,7 @@ def catalogue(feature: str) -> dict[str, Any]:
 
 
 def test_another_model_may_not_take_a_name_that_has_served(
-    folder: Path, location: Location, worker: Succession
+    folder: Path, location: Location, worker: Reloader
 ) -> None:
     write_model(location.folder / "d", folder / "features.yaml", version="0", seed=9)
     location.promote("d")
@@ -463,7 +463,7 @@ def test_a_bundle_that_the_settings_name_is_not_looked_at_again(folder: Path) ->
     assert served(worker) == ("0", "2")
 
 
-def test_the_metrics_name_what_serves(location: Location, worker: Succession) -> None:
+def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> None:
     def versions() -> set[str]:
         (family,) = (f for f in metrics.REGISTRY.collect() if f.name == "fraud_worker_info")
         return {sample.labels["model_version"] for sample in family.samples}

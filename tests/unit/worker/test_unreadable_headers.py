@@ -19,8 +19,8 @@ from tests.support.payments import good_record, write_pipeline
 from tools.checks.finding import State
 from tools.checks.sample import check_sample
 from tools.compare.side import read_letters
-from tools.topics.events import LogEvents
 from tools.topics.labels import LabelRecords
+from tools.topics.topic_events import LogEvents
 from worker.app import Pipeline, load_pipeline
 from worker.consume.records import records_of
 from worker.schema_sources import label_schema

@@ -34,13 +34,19 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
     from features.tables import Built, FileEvents, HistoryRun, SortedEvents
-    from tools.topics.events import LogEvents
+    from tools.topics.topic_events import LogEvents
 
     Source = FileEvents | SortedEvents | LogEvents
 
 
 class _Columns(NamedTuple):
-    """What rows have as records: the field of their keys, partitions, a column of timestamps."""
+    """Options that turn rows of files into records.
+
+    Attributes:
+        partition_by: Path of the field that keys the records.
+        partitions: Number of partitions.
+        record_time: Column with the timestamps of the records.
+    """
 
     partition_by: str | None = None
     partitions: int | None = None
@@ -120,7 +126,7 @@ def build(
 
 
 def _require_free(out: Path, *, force: bool) -> None:
-    """Raises ConfigurationError for what would be lost, before anything is read."""
+    """Raise ConfigurationError for a file that would be overwritten, before anything is read."""
     from base.errors import ConfigurationError
     from features.output_file import require_file_or_nothing
 
@@ -140,7 +146,16 @@ def _build(
     *,
     by_partition: bool,
 ) -> Built:
-    """The table. judge: given what was counted so far, and how many rows there are in all."""
+    """Build the table.
+
+    Args:
+        feature_set: The feature set.
+        source: The events.
+        out: File of the table.
+        labels: Labels to use in place of the events' own; None for the events' own.
+        judge: Function of the counts so far and the number of all rows; it may raise.
+        by_partition: True where rows come by partition and offset.
+    """
     from features.tables import build as build_table
     from tools.cli.progress import progress
 
@@ -191,8 +206,8 @@ def _source(
 def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
     from base.errors import ConfigurationError
     from models.policy import Rules, load_policy
-    from tools.topics.events import LogEvents
     from tools.topics.log import TopicLog, answering
+    from tools.topics.topic_events import LogEvents
     from worker.settings import FILE_NAME, load_settings
 
     if not (pipeline / FILE_NAME).exists():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from features.inspect.explain import Explained, Explanation, Member
+    from features.inspect.explanation import ExplainedValue, Explanation, Member
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def explain(
     terminal, JSON lines in a pipe: a feature, then the events that it counts,
     then the features that it is made of.
     """
-    from features.inspect.explain import Explainer
+    from features.inspect.explanation import Explainer
     from features.tables import FileEvents, SortedEvents
     from tools.cli.progress import progress
 
@@ -74,7 +74,7 @@ def explain(
             print(json.dumps(line))
 
 
-def _lines(explanation: Explanation, feature: Explained) -> Iterator[dict[str, Any]]:
+def _lines(explanation: Explanation, feature: ExplainedValue) -> Iterator[dict[str, Any]]:
     counted = feature.counted
     head: dict[str, Any] = {
         "feature": feature.name,
@@ -124,7 +124,7 @@ def _tables(explanation: Explanation) -> None:
     _show(console, explanation.feature)
 
 
-def _show(console: Console, feature: Explained) -> None:
+def _show(console: Console, feature: ExplainedValue) -> None:
     from rich.table import Table
 
     value = "missing" if feature.value is None else f"{feature.value:.9g}"
@@ -138,7 +138,7 @@ def _show(console: Console, feature: Explained) -> None:
             f"{_iso(counted.until)}"
         )
         rows = [_row(member) for member in counted.members]
-        # What no event of this window has is not worth a column.
+        # A field that no event of this window has gets no column.
         names = [n for n in rows[0] if any(row[n] is not None for row in rows)] if rows else []
         table = Table(*names)
         for row in rows:

@@ -1,4 +1,4 @@
-"""Events and labels as commands are given them, and what is said of those that are none."""
+"""Options of commands that read events and labels, and reports on invalid rows."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ _SHOWN = 5
 
 
 def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
-    """All labels of a file; None where there is no file.
+    """Read all labels of a file; None where no file is given.
 
-    Raises ConfigurationError where none of its rows is a label, or it has none.
+    Raises:
+        ConfigurationError: No row of the file is a label, or the file has no rows.
     """
     from base.errors import ConfigurationError
     from features.loading import KnownLabels, LabelFile
@@ -82,7 +83,7 @@ def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | No
 def tell_refused(
     what: str, count: int, examples: Sequence[Refusal], by_code: Mapping[str, int] | None = None
 ) -> None:
-    """Says on stderr how many rows are not ``what``, why, and which the first are."""
+    """Report on stderr how many rows are not ``what``, why, and the first of them."""
     if not count:
         return
     codes = ", ".join(f"{number:,} {code}" for code, number in (by_code or {}).items())
@@ -105,7 +106,7 @@ def refuse_nothing(source: str, labels: int, refused: int) -> None:
 
 
 def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
-    """Say on stderr that the labels of a file are of other events than those that were read."""
+    """Report on stderr that none of a file's labels belongs to an event that was read."""
     if labels is not None and not labelled:
         note(
             f"--labels: none of its {len(labels):,} labels is of an event that was read, so nothing "
@@ -114,7 +115,7 @@ def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
 
 
 def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
-    """Says on stderr which features cannot have the values that they have online."""
+    """Report on stderr which features cannot have the values that they have online."""
     from features.windows.window import Aggregate
 
     shares = [w.name for w in feature_set.windows if w.aggregate is Aggregate.FRAUD_SHARE]
@@ -131,9 +132,9 @@ def require_order(
     """Raise ConfigurationError where over 1 % of all rows are out of order, late ones included.
 
     Args:
-        feature_set: Without windows any order will do.
-        run: What was counted so far.
-        rows: Of the whole input.
+        feature_set: The feature set; without windows, any order is accepted.
+        run: Counts of the rows so far.
+        rows: Number of rows of the whole input.
         record_time: The column with the timestamps of the records.
     """
     from base.errors import ConfigurationError
@@ -182,13 +183,13 @@ def tell_flagged(flagged: Mapping[str, int]) -> None:
 def tell_times(
     feature_set: FeatureSet, times: InputTimes | Built, record_time: str | None, remedy: str
 ) -> None:
-    """Report on stderr how many rows of files are out of order, and what could not be judged.
+    """Report on stderr how many rows of files are out of order, and what could not be checked.
 
     Args:
-        feature_set: Nothing is told of one without windows.
-        times: What was counted.
+        feature_set: The feature set; without windows, nothing is reported.
+        times: Counts of rows by order and timestamp.
         record_time: The column with the timestamps of the records.
-        remedy: How to sort the rows.
+        remedy: Advice on how to sort the rows.
     """
     if not feature_set.has_histories:
         return
@@ -212,5 +213,5 @@ def tell_times(
 
 
 def note(text: str) -> None:
-    """Says something beside the result."""
+    """Print a note on stderr, beside the result."""
     print(text, file=sys.stderr)

@@ -110,7 +110,7 @@ def _source(
 
 
 def _expire_ms(settings: WorkerSettings, feature_set: FeatureSet) -> int | None:
-    """As long as histories stay; where nobody knows how long that is, for ever."""
+    """TTL of labels in milliseconds: that of the histories; None, for ever, where it is unknown."""
     from confluent_kafka import KafkaException
 
     from base.errors import ConfigurationError

@@ -63,7 +63,7 @@ def _as_json(made: FeatureSet, features: Iterable[Described]) -> dict[str, Any]:
 
 
 def _json_number(value: float | None) -> float | str | None:
-    """JSON knows no NaN."""
+    """Convert NaN to text, since JSON has no NaN."""
     return "nan" if value is not None and math.isnan(value) else value
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from features.inspect.state import ShownHistory, ShownLabel, ShownMember
+    from features.inspect.stored_history import ShownHistory, ShownLabel, ShownMember
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def state(
 def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
     from features.definition import load_feature_set
-    from features.inspect.state import kept_names, read_history, windows_of
+    from features.inspect.stored_history import kept_names, read_history, windows_of
     from worker.app import open_store
     from worker.histories.record import find_namespace
     from worker.settings import load_settings

@@ -1,4 +1,4 @@
-"""Which features.yaml a command is about."""
+"""Choice of the features.yaml that a command reads."""
 
 from __future__ import annotations
 

@@ -45,7 +45,10 @@ def rollback(
 
 
 def _require_own_version(place: Location, name: str) -> None:
-    """Scores name a model and its version: workers that have served the other would refuse it."""
+    """Raise BundleRefusedError where another model of the location has the same name and version.
+
+    Scores name a model and its version, so workers that served the other bundle would refuse it.
+    """
     from base.errors import BundleRefusedError
     from models.bundle import read_manifest
     from models.bundle.sums import MAX_SUMS_BYTES, SUMS_FILE, read_plain

@@ -15,7 +15,7 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from tools.compare.comparison import Comparison
-    from tools.compare.read import Pipeline, Reading
+    from tools.compare.read import ComparedPipeline, Reading
     from tools.compare.side import LabelsOf, Period
 
 _DATE = ["%Y-%m-%d"]
@@ -61,10 +61,10 @@ def compare(
     far as they go now. Cards are told apart by the records' keys. Ends with
     one line of JSON on stdout.
     """
-    from tools.compare.read import Pipeline, Reading, require_two
+    from tools.compare.read import ComparedPipeline, Reading, require_two
 
     _require_drawable(out)
-    own, other = Pipeline.load(champion), Pipeline.load(challenger)
+    own, other = ComparedPipeline.load(champion), ComparedPipeline.load(challenger)
     require_two(own, other)
     labels_of = _labels(own, labels, unlabelled)
     period = _period(since, until)
@@ -90,7 +90,7 @@ def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top:
 def _show(found: Comparison, out: Path | None) -> None:
     from rich.console import Console
 
-    from tools.compare.table import show
+    from tools.compare.terminal import show
 
     show(found, Console(file=sys.stderr))
     if out is not None:
@@ -113,10 +113,12 @@ def _write_page(found: Comparison, out: Path) -> None:
     _note(f"Page: {out}")
 
 
-def _labels(pipeline: Pipeline, path: Path | None, unlabelled: Unlabelled) -> LabelsOf | None:
+def _labels(
+    pipeline: ComparedPipeline, path: Path | None, unlabelled: Unlabelled
+) -> LabelsOf | None:
     from features.definition import load_feature_set
     from tools.cli.features.inputs import known_labels
-    from tools.compare.truth import LabelsOfEvents
+    from tools.compare.truth import EventLabels
 
     if path is None:
         return None
@@ -125,7 +127,7 @@ def _labels(pipeline: Pipeline, path: Path | None, unlabelled: Unlabelled) -> La
     return (
         None
         if known is None
-        else LabelsOfEvents(known, unlabelled=0 if unlabelled is Unlabelled.legit else -1)
+        else EventLabels(known, unlabelled=0 if unlabelled is Unlabelled.legit else -1)
     )
 
 
@@ -150,7 +152,7 @@ def _micros(day: datetime) -> int:
 
 
 def _require_drawable(out: Path | None) -> None:
-    """Raises ConfigurationError for a page that could not be written after all the reading."""
+    """Raise ConfigurationError, before topics are read, for a report that could not be written."""
     from base.errors import ConfigurationError
     from features.output_file import require_file_or_nothing
 

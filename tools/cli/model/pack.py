@@ -90,7 +90,7 @@ def pack(
 
 
 def _listed(text: str) -> list[str]:
-    """The names in the option: those between commas, or on the lines of a file."""
+    """Names in the option: separated by commas, or on the lines of a file."""
     from base.errors import ConfigurationError
 
     if not text.startswith("@"):
@@ -105,12 +105,12 @@ def _listed(text: str) -> list[str]:
 
 
 def _text(data: bytes) -> str:
-    """Text in UTF-8, or as Windows writes it in UTF-16, with or without a byte order mark."""
+    """Decode UTF-8, or the UTF-16 that Windows writes, with or without a byte order mark."""
     return data.decode(json.detect_encoding(data))
 
 
 def _number(missing: float | None) -> float | None:
-    """The value of --missing, which a feature has to be able to have."""
+    """Check that the value of --missing is one that a feature can have."""
     from base.errors import ConfigurationError
     from models.bundle.manifest import LARGEST
 

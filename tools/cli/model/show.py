@@ -13,7 +13,7 @@ from tools.cli.model.which import FitOption, JsonOption, PlaceArgument, bundles_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.bundle import Knots, Location, Manifest, Trained
+    from models.bundle import Knots, Location, Manifest, TrainingRecord
 
 _COLUMNS = ("bundle", "", "model", "features", "trees", "trained", "calibration")
 
@@ -36,7 +36,7 @@ def show(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A bundle of a location: its manifest, or why there is none."""
+    """Bundle of a location: its manifest, or the reason why the manifest cannot be read."""
 
     name: str
     mark: str
@@ -116,7 +116,7 @@ def _row(location: Location, name: str, mark: str) -> _Row:
         return _Row(name, mark, None, str(error))
 
 
-def _trained(trained: Trained | None) -> str:
+def _trained(trained: TrainingRecord | None) -> str:
     if trained is None:
         return "not known"
     return (

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from tools.cli.findings import report
 from tools.cli.model.which import (
-    Demands,
     FitOption,
     JsonOption,
     PlaceArgument,
+    Requirements,
     bundles_of,
     demands,
     place,
@@ -57,7 +57,7 @@ def _champion(folder: Path) -> list[Finding]:
         return refused("CHAMPION", error)
 
 
-def _verified(bundle: Path, asked: Demands) -> Finding:
+def _verified(bundle: Path, asked: Requirements) -> Finding:
     from base.errors import BundleRefusedError
     from tools.checks.finding import many, ok, refused
 

@@ -1,4 +1,4 @@
-"""Which bundles a command is about, and what they have to fit."""
+"""Choice of the bundles that a command works on, and the requirements on them."""
 
 from __future__ import annotations
 
@@ -40,39 +40,46 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON on st
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What a bundle has to fit. features: None where no pipeline says."""
+class Requirements:
+    """Requirements that a bundle has to meet.
+
+    Attributes:
+        features: Features of the pipeline; None without a pipeline.
+        device: Device on which the bundle is verified.
+        limits: Limits of time and size for its verification.
+    """
 
     features: Sequence[NamedFeature] | None
     device: str
     limits: Limits
 
     def verify(self, bundle: Path) -> Verified:
-        """Raises BundleRefusedError with the reason."""
+        """Verify the bundle. Raises BundleRefusedError with the reason."""
         from models.bundle import verify
 
         return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
 
 
-def demands(pipeline: Path | None) -> Demands:
-    """What the pipeline folder asks of its model; nothing without one."""
+def demands(pipeline: Path | None) -> Requirements:
+    """Requirements of the pipeline folder on its model; without a folder, the defaults."""
     from models.bundle import Limits
 
     if pipeline is None:
-        return Demands(None, "cpu", Limits())
+        return Requirements(None, "cpu", Limits())
     from features.definition import load_feature_set
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)
     model = settings.model
     limits = Limits(model.verify_timeout_s, model.verify_max_bytes)
-    return Demands(load_feature_set(settings.features).features, model.device, limits)
+    return Requirements(load_feature_set(settings.features).features, model.device, limits)
 
 
 def place(given: Path | None, pipeline: Path | None) -> Path | Location:
-    """A bundle's folder or a location: what is given, else what the pipeline names.
+    """Choose a bundle's folder or a location: the given one, else the one that the pipeline names.
 
-    Raises ConfigurationError where it is neither.
+    Raises:
+        ConfigurationError: The path is neither a bundle nor a location.
     """
     from base.errors import ConfigurationError
     from models.bundle import Location
@@ -97,7 +104,7 @@ def place(given: Path | None, pipeline: Path | None) -> Path | Location:
 
 
 def bundles_of(location: Location) -> list[str]:
-    """The names of the folders in a location that say they are bundles."""
+    """Names of the folders in a location that have a file of sums, as bundles do."""
     from models.bundle.sums import SUMS_FILE
 
     return [name for name in location.names() if (location.folder / name / SUMS_FILE).exists()]

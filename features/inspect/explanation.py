@@ -1,4 +1,4 @@
-"""What one value of one feature was made from."""
+"""Explain one value of a feature: the fields, features and events that it was computed from."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition.spec import FeaturesFile, FeatureSpec
 from features.expression.syntax import Source
 from features.inspect.describe import describe
 from features.loading import KnownLabels
-from features.tables import Events, HistoryRun
+from features.tables import EventTable, HistoryRun
 from features.windows.order import InputTimes
 from features.windows.trace import Traced
 from features.windows.window import Aggregate, Window
@@ -34,8 +34,14 @@ Ids = Mapping[tuple[int, int], str]
 class Member:
     """An event that a window counted.
 
-    time: microseconds. value: what the window aggregates, None where it has none. fraud: as labels
-    said by then, None where the window does not ask. current: it is the explained event itself.
+    Attributes:
+        event_id: Id of the event.
+        time: Event time in microseconds.
+        value: Value that the window aggregates, None if it has none.
+        fraud: Label known at that time, None if the window does not use labels.
+        current: True for the explained event itself.
+        partition: Partition of the event.
+        offset: Offset of the event.
     """
 
     event_id: str
@@ -57,10 +63,17 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """A feature of one event: its value as models see it, None where missing.
+class ExplainedValue:
+    """A feature of one event.
 
-    fields: of the event that its definition names, as text. features: those that it names.
+    Attributes:
+        name: Name of the feature.
+        kind: Kind of the feature.
+        definition: Its definition in words.
+        value: Value as models see it, None where missing.
+        fields: Fields of the event in its definition, as text.
+        features: Features in its definition.
+        counted: Members that it counts, None if it is not a window.
     """
 
     name: str
@@ -68,15 +81,23 @@ class Explained:
     definition: str
     value: float | None
     fields: dict[str, str | None]
-    features: list[Explained]
+    features: list[ExplainedValue]
     counted: Counted | None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One feature of the event at (partition, offset). event_time: microseconds.
+    """One feature of the event at (partition, offset).
 
-    before: how many of the events before it have each flag. times: of those events.
+    Attributes:
+        event_id: Id of the event.
+        event_time: Event time in microseconds.
+        partition: Partition of the event.
+        offset: Offset of the event.
+        flags: Flags of the event.
+        before: Number of earlier events with each flag.
+        times: Event times of the earlier events.
+        feature: The feature.
     """
 
     event_id: str
@@ -86,26 +107,38 @@ class Explanation:
     flags: list[str]
     before: dict[str, int]
     times: InputTimes
-    feature: Explained
+    feature: ExplainedValue
 
 
 class Explainer:
-    """Explains features of the features.yaml at ``path``. Raises ConfigurationError as it loads."""
+    """Explanations of the features in the features.yaml at ``path``.
+
+    Raises:
+        ConfigurationError: The file is invalid.
+    """
 
     def __init__(self, path: Path) -> None:
         self.feature_set, described = describe(path)
         self._described = {one.name: one for one in described}
-        file = Document.read(path).validate(FeaturesFile)
+        file = YamlDocument.read(path).validate(FeaturesFile)
         self._names = {spec.name: _names(spec) for spec in file.features}
         self._windows = {window.name: window for window in self.feature_set.windows}
 
     def explain(
-        self, feature: str, event_id: str, source: Iterable[Events], labels: KnownLabels | None
+        self, feature: str, event_id: str, source: Iterable[EventTable], labels: KnownLabels | None
     ) -> Explanation:
-        """The value of ``feature`` for the first event of ``source`` with this id.
+        """Explain the value of ``feature`` for the first event of ``source`` with this id.
 
-        Reads ``source`` up to that event, and again for the ids of those that it counted. Raises
-        ConfigurationError for what there is not.
+        ``source`` is read up to that event, and again for the ids of the events that were counted.
+
+        Args:
+            feature: Name of the feature.
+            event_id: Id of the event.
+            source: Events of the input; can be iterated more than once.
+            labels: Labels of the events, or None for those that the events have.
+
+        Raises:
+            ConfigurationError: There is no such feature or event.
         """
         if feature not in self._described:
             raise ConfigurationError(unknown("feature", feature, self._described))
@@ -137,7 +170,7 @@ class Explainer:
         return [n for n in self._names[feature] if n in self._described and n not in fields]
 
     def _windows_of(self, feature: str) -> set[str]:
-        """The windows that a feature is made from."""
+        """The windows that a feature is computed from."""
         found = {feature} & self._windows.keys()
         return found.union(*(self._windows_of(name) for name in self._features_in(feature)))
 
@@ -148,13 +181,13 @@ class Explainer:
         values: Mapping[str, float],
         traced: Mapping[str, Traced],
         ids: Ids,
-    ) -> Explained:
+    ) -> ExplainedValue:
         described = self._described[name]
         window = self._windows.get(name)
         fields = [path for path in self._names[name] if path in batch.columns]
         if window is not None:
             fields.insert(0, self.feature_set.bindings.entities[window.entity].path)
-        return Explained(
+        return ExplainedValue(
             name,
             described.kind,
             described.definition,
@@ -168,8 +201,8 @@ class Explainer:
         )
 
 
-def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatch:
-    """The event alone; what was before it is history then."""
+def _find(run: HistoryRun, source: Iterable[EventTable], event_id: str) -> EventBatch:
+    """The event alone; all events before it are added to the histories."""
     events = 0
     for chunk in source:
         run.label(chunk)
@@ -185,7 +218,7 @@ def _find(run: HistoryRun, source: Iterable[Events], event_id: str) -> EventBatc
     )
 
 
-def _ids(source: Iterable[Events], places: set[tuple[int, int]]) -> Ids:
+def _ids(source: Iterable[EventTable], places: set[tuple[int, int]]) -> Ids:
     """The ids of the events at ``places``."""
     offsets = pa.array([offset for _, offset in places], pa.int64())
     found: dict[tuple[int, int], str] = {}

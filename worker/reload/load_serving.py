@@ -17,7 +17,7 @@ Device = Literal["cpu", "cuda", "auto"]
 
 
 class LoadedModel(NamedTuple):
-    """A bundle, and its model where it is to score."""
+    """A bundle, and the backend that scores with its model."""
 
     bundle: Bundle
     backend: Backend
@@ -41,7 +41,13 @@ def proven_bundle(
 ) -> Bundle:
     """The bundle that the settings name, proven in a child process within their limits.
 
-    expected, device: as `verify` takes them. Raises BundleRefusedError with the reason.
+    Args:
+        settings: Settings of the worker.
+        expected: Features that the bundle is to fit, as `verify` takes them.
+        device: Device to prove it on, as `verify` takes it.
+
+    Raises:
+        BundleRefusedError: The bundle is refused; the message has the reason.
     """
     model = settings.model
     path = resolve(model.bundle, model.location)

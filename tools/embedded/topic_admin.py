@@ -1,4 +1,4 @@
-"""Topics and groups, for demo, benchmarks and tests."""
+"""Topics and group offsets, for demo, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 30.0
 def create_topics(
     bootstrap: str, partitions: Mapping[str, int], settings: Mapping[str, str] | None = None
 ) -> None:
-    """Make the topics that are not there yet, by name, with their number of partitions.
+    """Create the missing topics, by name, with their number of partitions.
 
     ``settings`` are topic settings such as ``cleanup.policy``. Returns when the topics can be
     used. Raises KafkaException.
@@ -35,9 +35,9 @@ def create_topics(
 def committed_offsets(
     bootstrap: str, group: str, partitions: Mapping[str, int]
 ) -> list[TopicPartition]:
-    """A group's committed offsets, for topics by name with their number of partitions.
+    """Read a group's committed offsets, for topics by name with their number of partitions.
 
-    Not by an admin client: where the group's coordinator is just being made, librdkafka 2.16
+    An admin client is not used: while the group's coordinator is being created, librdkafka 2.16
     crashes the process (rd_kafka_handle_OffsetFetch). Raises KafkaException.
     """
     asked = [TopicPartition(name, p) for name, count in partitions.items() for p in range(count)]

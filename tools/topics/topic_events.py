@@ -1,4 +1,4 @@
-"""The input topic as events for a training table."""
+"""Events of the input topic for a training table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from features.definition import FeatureSet
 from features.tables.event_files import CHUNK_ROWS
-from features.tables.events import Events, as_array, identity_paths
+from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.merge import Merge
 from features.tables.refusal import Refusal
 from models.policy import Rules
@@ -20,7 +20,7 @@ from worker.settings import WorkerSettings
 
 
 class LogEvents:
-    """All events of a topic; those of several partitions merged in the order of event time."""
+    """All events of a topic; several partitions are merged in the order of event time."""
 
     def __init__(
         self,
@@ -30,14 +30,15 @@ class LogEvents:
         log: TopicLog,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        """rules: None where there is no policy.
+        """Prepare the decoder; rules is None where there is no policy.
 
-        Raises ConfigurationError where schemas or registry do not hold.
+        Raises:
+            ConfigurationError: The schemas are invalid, or the registry's settings are.
         """
         self._feature_set = feature_set
         self._log = log
         self._chunk_rows = chunk_rows
-        # Histories hold the events that the worker scores: what it cannot decode is in none.
+        # The worker's decoder: histories hold only events that the worker can decode.
         self._decoder = event_decoder(settings, feature_set, rules)
 
     @property
@@ -45,11 +46,16 @@ class LogEvents:
         return self._log.partitions
 
     def count(self) -> int:
-        """Of records, at most."""
+        """Upper bound of the number of records."""
         return self._log.count()
 
-    def __iter__(self) -> Iterator[Events]:
-        """Raises KafkaException and DependencyUnavailableError while a broker or registry is away."""
+    def __iter__(self) -> Iterator[EventTable]:
+        """Yield the events in tables.
+
+        Raises:
+            KafkaException: A broker does not answer.
+            DependencyUnavailableError: A broker falls silent, or the registry does not answer.
+        """
         merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
         refused: list[Refusal] = []
         given = rows = 0
@@ -68,7 +74,7 @@ class LogEvents:
 
     def _decoded(self, records: Records) -> tuple[EventBatch, list[Refusal]]:
         decoded = self._decoder.decode(records.values, records.headers)
-        # Of the records only their places are needed from here on.
+        # Only the positions and times of the records are needed from here on.
         nothing = [None] * len(records)
         places = Records(
             records.topic,
@@ -89,7 +95,9 @@ class LogEvents:
             for row, error in sorted(errors.items())
         ]
 
-    def _events(self, batch: EventBatch, first: int, refused: list[Refusal], rows: int) -> Events:
+    def _events(
+        self, batch: EventBatch, first: int, refused: list[Refusal], rows: int
+    ) -> EventTable:
         paths = identity_paths(self._feature_set.bindings)
         identity: dict[str, pa.Array] = {path: as_array(batch.columns[path]) for path in paths}
-        return Events(batch, identity, first + np.arange(len(batch)), None, refused, rows)
+        return EventTable(batch, identity, first + np.arange(len(batch)), None, refused, rows)

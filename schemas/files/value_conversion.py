@@ -1,4 +1,4 @@
-"""Values as files hold them, read as the kinds of column that the schema expects.
+"""Convert the values of files to the kinds of column that the schema expects.
 
 Files are looser than records: ids may be integers, times text or numbers, numbers text. A value
 that cannot be read is marked; a column whose type can never be read is a ConfigurationError.

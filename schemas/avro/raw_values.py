@@ -1,4 +1,4 @@
-"""Records as Python values, one at a time: for topics with few of them, and any shape."""
+"""Decode records to Python values one at a time, for topics with few records of any shape."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from schemas.registry.source import SchemaSource
 
 
 class ValueReader:
-    """Reads records by the schema that each names; raises DependencyUnavailableError as it does.
+    """Decode records by the schema that each names.
 
-    max_record_bytes: of a value; a longer one is an error.
+    Args:
+        source: Source of the writer schemas.
+        max_record_bytes: Maximum size of a value; a longer one is an error.
     """
 
     def __init__(self, source: SchemaSource, max_record_bytes: int) -> None:
@@ -28,7 +30,14 @@ class ValueReader:
         self._schemas: dict[SchemaId, Any] = {}
 
     def read(self, value: bytes | None, headers: Headers | None) -> dict[str, Any] | RecordError:
-        """The fields of a record, or why it has none."""
+        """Decode the fields of a record.
+
+        Returns:
+            The fields by name, or the error of the record.
+
+        Raises:
+            DependencyUnavailableError: The schema cannot be fetched now.
+        """
         frame = unframe(
             value, headers, framed=self._source.framed, max_bytes=self._max_record_bytes
         )
@@ -53,7 +62,7 @@ class ValueReader:
         return cast("dict[str, Any]", found)
 
     def _schema(self, schema_id: SchemaId) -> Any:
-        """What fastavro reads by, or a RecordError."""
+        """The parsed schema for fastavro, or a RecordError."""
         if schema_id not in self._schemas:
             writer = self._source.get_all([schema_id])[schema_id]
             if isinstance(writer, RecordError):
@@ -77,7 +86,7 @@ def _unbounded(schema: Type) -> bool:
 
 
 def _parsed(writer: Type) -> Any:
-    """The schema as fastavro reads by it."""
+    """The schema parsed by fastavro."""
     schema = FastavroSchema(writer, _time)
     parsed = fastavro.parse_schema(schema.json)
     schema.restore(parsed)
@@ -85,5 +94,5 @@ def _parsed(writer: Type) -> Any:
 
 
 def _time(declared: Type) -> dict[str, Any]:
-    """The logical type of a point in time; of another type, nothing."""
+    """The attributes of the logical type of a point in time; empty for another type."""
     return {"logicalType": declared.logical} if declared.logical in MICROS else {}

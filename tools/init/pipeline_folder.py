@@ -1,4 +1,4 @@
-"""Writes a pipeline folder."""
+"""Writer of a new pipeline folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.output_file import require_file_or_nothing
 from tools.init.features_yaml import features_yaml, starters
 from tools.init.guess import guess
@@ -22,7 +22,12 @@ _MOST_CHARACTERS_OF_NAME = 50
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a new pipeline folder, and what is still open in features.yaml, by place."""
+    """Result of writing a pipeline folder.
+
+    Attributes:
+        files: Files of the folder.
+        still_open: Places in features.yaml that a person has to fill in.
+    """
 
     files: tuple[Path, ...]
     still_open: tuple[str, ...]
@@ -31,9 +36,11 @@ class Written:
 def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
     """Write worker.yaml, features.yaml and policy.yaml for events of ``schema`` into ``folder``.
 
-    The schema is copied there. Raises ConfigurationError where the schema cannot be used, has the
-    name of one of these files, or where a file is there already and may not be overwritten
-    (``force``), or is no file; then nothing is written.
+    The schema is copied there. Where the schema or a file is refused, nothing is written.
+
+    Raises:
+        ConfigurationError: The schema cannot be used or has the name of one of these files; or a
+            file exists and may not be overwritten (``force``), or is no regular file.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)
@@ -61,12 +68,15 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         raise ConfigurationError(
             f"{error.filename}: cannot be written ({error.strerror}); name another folder"
         ) from error
-    features = Document(folder / "features.yaml", content["features.yaml"])
+    features = YamlDocument(folder / "features.yaml", content["features.yaml"])
     return Written(tuple(files), tuple(open_places(features.values)))
 
 
 def _refuse_to_overwrite(files: dict[Path, str]) -> None:
-    """Files that hold what would be written are no obstacle: the schema may stand there already."""
+    """Raise ConfigurationError for existing files, unless their content is what would be written.
+
+    The schema may already be in the folder, for example.
+    """
     there = [
         path.name
         for path, text in files.items()
@@ -81,6 +91,6 @@ def _refuse_to_overwrite(files: dict[Path, str]) -> None:
 
 
 def _name(folder: Path) -> str:
-    """A name for the feature set: what of the folder's name such a name may hold."""
+    """Name for the feature set: the characters of the folder's name that such a name may have."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-.")
     return name[:_MOST_CHARACTERS_OF_NAME] or "pipeline"

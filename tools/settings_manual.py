@@ -1,6 +1,6 @@
 """docs/configuration.md, written from the settings' own classes.
 
-``python -m worker.settings.manual > docs/configuration.md`` renews it.
+``python -m tools.settings_manual > docs/configuration.md`` renews it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
-from worker.settings.reference import Group, Setting, groups
+from worker.settings.reference import Setting, SettingGroup, groups
 
 _HEAD = """\
-<!-- Generated: python -m worker.settings.manual > docs/configuration.md -->
+<!-- Generated: python -m tools.settings_manual > docs/configuration.md -->
 
 # Configuration
 
@@ -62,7 +62,7 @@ def manual() -> str:
     return _HEAD + sections + _OPTIONS_HEAD + "".join(f"| `{k}` | {v} |\n" for k, v in refused)
 
 
-def _section(group: Group) -> str:
+def _section(group: SettingGroup) -> str:
     title = f"`{group.name}`" if group.name else "Top level"
     optional = "" if group.required else " The section may be left out."
     return "\n".join(

@@ -13,7 +13,7 @@ from tools.compare.rows import agreement_rows, alert_rows, remarks, scored_rows
 
 
 def show(found: Comparison, console: Console) -> None:
-    """The numbers side by side, how far they agree, and who decided what."""
+    """Print the results side by side, the measures of agreement and the pairs of decisions."""
     sides = ("", "champion", "challenger")
     topics = ("output topic", found.champion.topic, found.challenger.topic)
     console.print(_table(sides, [topics, *scored_rows(found), *alert_rows(found)]))

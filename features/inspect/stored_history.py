@@ -1,4 +1,4 @@
-"""A stored history as people can read it."""
+"""Human-readable form of a stored history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import Document
+from base.yaml_document import YamlDocument
 from features.definition import FeatureSet
 from features.definition.spec import FeaturesFile
 from features.history.labels import LABEL
@@ -24,7 +24,14 @@ from features.windows.engine import EntityWindows
 
 @dataclass(frozen=True, slots=True)
 class ShownLabel:
-    """label_time: microseconds; partition -1 is a file."""
+    """A stored label.
+
+    Attributes:
+        fraud: True for a fraud.
+        label_time: Microseconds.
+        partition: Partition of the label; -1 for a file.
+        offset: Offset of the label.
+    """
 
     fraud: bool
     label_time: int
@@ -34,7 +41,16 @@ class ShownLabel:
 
 @dataclass(frozen=True, slots=True)
 class ShownMember:
-    """time: microseconds. event_name: 64 bits of the id, in hexadecimal. kept: by ``Kept.key``."""
+    """A stored member.
+
+    Attributes:
+        partition: Partition of the event.
+        offset: Offset of the event.
+        time: Event time in microseconds.
+        event_name: 64-bit hash of the event id, in hexadecimal.
+        kept: Kept values by ``Kept.key``.
+        labels: Labels of the event.
+    """
 
     partition: int
     offset: int
@@ -46,9 +62,13 @@ class ShownMember:
 
 @dataclass(frozen=True, slots=True)
 class ShownHistory:
-    """members: in member order, each once. stored: how many there are, with those stored twice.
+    """A stored history.
 
-    bytes: of the history. labels: how many there are for this key.
+    Attributes:
+        members: Members in order, each once.
+        stored: Number of stored members, repeated ones included.
+        bytes: Size of the history.
+        labels: Number of labels for this key.
     """
 
     members: list[ShownMember]
@@ -58,7 +78,7 @@ class ShownHistory:
 
 
 def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
-    """Raises ConfigurationError where there are none."""
+    """The windows of an entity. Raises ConfigurationError if there are none."""
     entities = feature_set.bindings.entities
     if entity not in entities:
         raise ConfigurationError(unknown("entity", entity, entities))
@@ -69,8 +89,8 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
 
 
 def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
-    """How the features.yaml at ``path`` calls what members keep, by ``Kept.key``."""
-    file = Document.read(path).validate(FeaturesFile)
+    """Names in the features.yaml at ``path`` for the values that members keep, by ``Kept.key``."""
+    file = YamlDocument.read(path).validate(FeaturesFile)
     windows = {window.name: window for window in feature_set.windows}
     found: dict[str, str] = {}
     for spec in file.features:
@@ -85,9 +105,11 @@ def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
 def read_history(
     windows: EntityWindows, key: str, store: OnlineStore, namespace: Namespace
 ) -> ShownHistory:
-    """The history of one entity key, as the store holds it.
+    """Read the history of one entity key from the store.
 
-    Raises DependencyUnavailableError, and ConfigurationError where something else is there.
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The store holds a value that is not a history.
     """
     request = [
         namespace.history_prefix(windows.entity, windows.layout.digest) + key.encode(),
@@ -112,7 +134,7 @@ def read_history(
 
 
 def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
-    """By event name, the one that counts last."""
+    """Labels by hash of the event id; the one that counts is last."""
     found: dict[int, list[ShownLabel]] = {}
     for label in labels[
         np.lexsort((labels["fraud"], labels["offset"], labels["partition"], labels["label_time"]))

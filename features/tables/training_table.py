@@ -1,4 +1,4 @@
-"""The training table: a Parquet file that is there when it is complete."""
+"""Training table: a Parquet file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from base.errors import ConfigurationError
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.output_file import require_file_or_nothing
-from features.tables.events import Events, cast_like, identity_paths
+from features.tables.event_table import EventTable, cast_like, identity_paths
 
 METADATA: Final = b"fraud_worker"
-"""Key of what the file says of itself: the features' name, fingerprint and own in order; columns."""
+"""Metadata key for the feature set's name, fingerprint and features in order, and the columns."""
 FLAGGED: Final = b"fraud_worker_flagged"
-"""Key of how many rows have each flag."""
+"""Metadata key for the number of rows with each flag."""
 
 _OF_EVENT: Final = {
     "amount_minor": pa.int64(),
@@ -43,14 +43,17 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 
 
 class Table:
-    """Rows beside ``path``, moved there by ``finish``.
+    """Table written beside ``path`` and moved there by ``finish``.
 
-    by_partition: rows are ordered by partition, then as they come; otherwise as they come. flagged:
-    how many rows have each flag.
+    With ``by_partition`` rows are ordered by partition, then as they are written; else as they are
+    written.
+
+    Attributes:
+        flagged: Number of rows with each flag.
     """
 
     def __init__(self, path: Path, feature_set: FeatureSet, *, by_partition: bool = False) -> None:
-        """Raises ConfigurationError where no file can be made there, as do its methods."""
+        """Raise ConfigurationError if the file cannot be created, as the methods do."""
         self._path = path
         self._feature_set = feature_set
         self._by_partition = by_partition
@@ -71,10 +74,16 @@ class Table:
             part.unlink()
         self._folder.rmdir()
 
-    def write(self, events: Events, enriched: Enriched, labels: Mapping[str, pa.Array]) -> None:
-        """N rows. labels: ``label`` and ``label_time``.
+    def write(self, events: EventTable, enriched: Enriched, labels: Mapping[str, pa.Array]) -> None:
+        """Write N rows.
 
-        Raises ConfigurationError where a column changes its type, or two have one name.
+        Args:
+            events: N events.
+            enriched: Their features.
+            labels: Columns ``label`` and ``label_time``.
+
+        Raises:
+            ConfigurationError: A column changes its type, or two columns have one name.
         """
         columns = [pa.array(column) for column in np.ascontiguousarray(enriched.matrix.T)]
         columns += map(self._conforming, range(len(columns), 2**31), events.identity.values())
@@ -91,7 +100,7 @@ class Table:
                 self._writer(part).write_table(rows)
 
     def _flags(self, flags: npt.NDArray[np.uint64]) -> pa.ListArray:
-        """The names of each row's flags, as a score has them; counted."""
+        """Count the flags, and return the names of each row's flags, as in a score."""
         rows = np.flatnonzero(flags)
         masks, codes, counts = np.unique(flags[rows], return_inverse=True, return_counts=True)
         named = [self._feature_set.flags_of(mask) for mask in masks.tolist()]
@@ -102,7 +111,7 @@ class Table:
         return pa.array([[], *named], _OF_EVENT["flags"]).take(pa.array(places))
 
     def finish(self) -> None:
-        """Puts the file into its place, in place of one that is there; rows have been written."""
+        """Move the file into place, replacing an existing one; some rows must have been written."""
         with self._writing():
             self._finish(self._folder / "complete")
 
@@ -140,7 +149,7 @@ class Table:
                         joined.write_table(file.read_row_group(group))
             joined.add_key_value_metadata({FLAGGED: json.dumps(self.flagged)})
 
-    def _parts(self, events: Events, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    def _parts(self, events: EventTable, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         partitions = events.batch.records.partitions
         if not self._by_partition:
             yield 0, table
@@ -163,7 +172,7 @@ class Table:
         return pq.ParquetWriter(path, self._schema, column_encoding=encoding, **_OPTIONS)
 
     def _conforming(self, place: int, array: pa.Array) -> pa.Array:
-        """The array in the type that the column at ``place`` began with."""
+        """Array in the type of the first chunk of the column at ``place``."""
         if self._schema is None:
             return array
         began = self._schema.field(place)
@@ -195,7 +204,11 @@ class Table:
         )
 
     def _columns(self, identity: list[str]) -> dict[str, Any]:
-        """What each column that is no feature stands for. identity: names, by `identity_paths`."""
+        """Meaning of each column that is not a feature.
+
+        Args:
+            identity: Names of the identity columns, in the order of `identity_paths`.
+        """
         bindings = self._feature_set.bindings
         named = dict(zip(identity_paths(bindings), identity, strict=True))
         key = bindings.partition_key
@@ -212,5 +225,5 @@ class Table:
 
 
 def _is_whole(kind: pa.DataType) -> bool:
-    """Whether Parquet keeps the type as 32 or 64 bits of a whole number."""
+    """True if Parquet stores the type as a 32-bit or 64-bit integer."""
     return bool(pa.types.is_integer(kind) or pa.types.is_timestamp(kind))

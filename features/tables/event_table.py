@@ -1,4 +1,4 @@
-"""Events on their way into a training table."""
+"""Events for a training table."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from base.errors import ConfigurationError
 from features.definition.event_fields import Bindings
 from features.tables.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
-from schemas.files.values import to_column
+from schemas.files.value_conversion import to_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Events:
-    """Some events of an input, in its order, and what of it is none.
+class EventTable:
+    """A chunk of events of an input in order, and its invalid rows.
 
-    identity: by name, the columns[N] that tell which event is which, as the input has them.
-    numbers: int64[N], the place of each event among all that the input holds.
-    fraud: BooleanArray[N], null where unlabelled; None where the input knows no labels.
-    rows: read for it, those that are no events included.
+    Attributes:
+        batch: N events.
+        identity: Columns [N] with ids and keys, by name, as the input has them.
+        numbers: int64[N], the row number of each event in the whole input.
+        fraud: BooleanArray[N], null where unlabelled; None if the input has no labels.
+        refused: Invalid rows.
+        rows: Number of rows read for the chunk, invalid rows included.
     """
 
     batch: EventBatch
@@ -36,7 +39,7 @@ class Events:
 
 
 def identity_paths(bindings: Bindings) -> tuple[str, ...]:
-    """Id, time, entity keys and partition key, each once."""
+    """Paths of id, time, entity keys and partition key, each once."""
     fields = [binding.path for binding in bindings.entities.values()]
     if bindings.partition_key is not None:
         fields.append(bindings.partition_key.path)
@@ -44,7 +47,7 @@ def identity_paths(bindings: Bindings) -> tuple[str, ...]:
 
 
 def as_array(column: Column) -> pa.Array:
-    """The column in Arrow's own type of its kind; of an identity column, or of a label."""
+    """Column as an Arrow array in the type of its kind; for an identity column or a label."""
     if column.kind is not Kind.STRING:
         return pa.array(column.values, _TYPES[column.kind], mask=~column.valid)
     if column.valid.all():
@@ -53,7 +56,7 @@ def as_array(column: Column) -> pa.Array:
 
 
 def cast_like(name: str, array: pa.Array, began: pa.DataType) -> pa.Array:
-    """The array in the type that its column began with. Raises ConfigurationError."""
+    """Array in the type of the column's first chunk. Raises ConfigurationError."""
     if array.type == began:
         return array
     try:

@@ -1,4 +1,4 @@
-"""Events that both workers scored, as columns side by side."""
+"""Columns of the events that both workers scored."""
 
 from __future__ import annotations
 
@@ -10,34 +10,42 @@ import numpy.typing as npt
 
 from features.definition.spec import MICROSECONDS
 from tools.compare.join import Joined
-from tools.compare.scores import Longs, Maker, Vocabulary
-from tools.compare.side import Side
+from tools.compare.scores import Longs, ScoreCategories, ScoreProvenance
+from tools.compare.side import ScoreLog
 from tools.compare.words import Codes
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What one worker answered to N events.
+class WorkerAnswers:
+    """Scores and decisions of one worker on N events.
 
-    scores: float64[N]; decisions: int32[N]; alerts: bool[N], decisions other than the default;
-    made: by how many scores each maker has, most first.
+    Attributes:
+        scores: float64[N].
+        decisions: int32[N], codes of the decisions.
+        alerts: bool[N], True for decisions other than the default.
+        made: Number of scores by provenance, largest first.
     """
 
     scores: npt.NDArray[np.float64]
     decisions: Codes
     alerts: Mask
-    made: Sequence[tuple[Maker, int]]
+    made: Sequence[tuple[ScoreProvenance, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Events:
-    """N events in order of position.
+class ComparedEvents:
+    """Columns of N events that both workers scored, in order of position.
 
-    times: int64[N], microseconds since 1970-01-01 UTC; days: int64[N], since 1970 in UTC; cards:
-    int64[N], numbers from 0; labels: int8[N], -1 where nobody has said.
-    decisions: the names of the decisions' numbers.
+    Attributes:
+        times: int64[N], event times in microseconds since 1970-01-01 UTC.
+        days: int64[N], days since 1970-01-01 UTC.
+        cards: int64[N], numbers of the cards from 0.
+        labels: int8[N], 1 for a fraud, 0 for none, -1 where the label is unknown.
+        decisions: Name of each decision code.
+        champion: The champion's scores and decisions.
+        challenger: The challenger's scores and decisions.
     """
 
     times: Longs
@@ -45,18 +53,20 @@ class Events:
     cards: Longs
     labels: npt.NDArray[np.int8]
     decisions: tuple[str, ...]
-    champion: Answers
-    challenger: Answers
+    champion: WorkerAnswers
+    challenger: WorkerAnswers
 
     def __len__(self) -> int:
         return len(self.times)
 
 
-def events_of(champion: Side, challenger: Side, joined: Joined, vocabulary: Vocabulary) -> Events:
-    """The columns of the joined rows."""
+def events_of(
+    champion: ScoreLog, challenger: ScoreLog, joined: Joined, vocabulary: ScoreCategories
+) -> ComparedEvents:
+    """Columns of the joined rows."""
     rows, own = joined.champion, champion.scores
     times = own.times[rows]
-    return Events(
+    return ComparedEvents(
         times,
         times // MICROSECONDS["d"],
         np.unique(own.cards[rows], return_inverse=True)[1],
@@ -67,11 +77,13 @@ def events_of(champion: Side, challenger: Side, joined: Joined, vocabulary: Voca
     )
 
 
-def _answers(side: Side, rows: npt.NDArray[np.intp], vocabulary: Vocabulary) -> Answers:
+def _answers(
+    side: ScoreLog, rows: npt.NDArray[np.intp], vocabulary: ScoreCategories
+) -> WorkerAnswers:
     decisions = side.scores.decisions[rows]
     counts = np.bincount(side.scores.makers[rows], minlength=len(vocabulary.makers)).tolist()
     made = [(maker, count) for maker, count in zip(vocabulary.makers, counts, strict=True) if count]
-    return Answers(
+    return WorkerAnswers(
         side.scores.scores[rows],
         decisions,
         decisions != vocabulary.decisions.code(side.default),

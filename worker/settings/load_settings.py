@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from base.errors import ConfigurationError
-from base.yaml_document import Document, Location
+from base.yaml_document import Location, YamlDocument
 from worker.settings.reference import setting_names, variable_of
 from worker.settings.secrets import mask
 from worker.settings.sections import ENV_PREFIX, WorkerSettings
@@ -49,7 +49,7 @@ def load_settings(folder: Path) -> WorkerSettings:
             "or name the pipeline folder with --pipeline"
         )
     _refuse_unknown_environment()
-    document = Document.read(path)
+    document = YamlDocument.read(path)
     try:
         settings = WorkerSettings(**document.values)
     except ValidationError as error:
@@ -100,8 +100,8 @@ def _refuse_unknown_environment() -> None:
             )
 
 
-def _explain(document: Document, error: Mapping[str, Any]) -> str:
-    """One refusal: the place in the file or the environment variable, what was found, what to do."""
+def _explain(document: YamlDocument, error: Mapping[str, Any]) -> str:
+    """Message on one refused setting: place in the file or environment, finding and remedy."""
     location: Location = tuple(error["loc"])
     name = ".".join(str(mask(part)) for part in location)
     variable = _variable_in_use(location)

@@ -1,4 +1,4 @@
-"""What Feast keeps in Redis: protobuf messages ``feast.types.Value`` and ``Timestamp``."""
+"""Decode Feast's protobuf messages ``feast.types.Value`` and ``Timestamp``, as kept in Redis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NULL = 19
 _DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
 _DOUBLE_TAG = 5 << 3 | _FIXED64
 _MORE = 0x80
-"""The bit of a varint's byte that says that more follow."""
+"""Bit of a varint's byte that says that more bytes follow."""
 _USUAL_BYTES = 12
 _SECONDS, _NANOS = slice(1, 6), slice(7, 12)
 """Where a usual ``Timestamp`` has its varints, each behind its tag."""
@@ -35,15 +35,27 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
 class Numbers(NamedTuple):
-    """values: float64[N], NaN for a null; absent, invalid: bool[N]."""
+    """N decoded numbers.
+
+    Attributes:
+        values: float64[N], NaN for a null.
+        absent: bool[N].
+        invalid: bool[N].
+    """
 
     values: Floats
     absent: Mask
     invalid: Mask
 
 
-class Times(NamedTuple):
-    """micros: int64[N] since 1970, in UTC, 0 where there is none; absent, invalid: bool[N]."""
+class FeastTimes(NamedTuple):
+    """N decoded times.
+
+    Attributes:
+        micros: int64[N], microseconds since 1970-01-01 UTC, 0 where there is none.
+        absent: bool[N].
+        invalid: bool[N].
+    """
 
     micros: Longs
     absent: Mask
@@ -51,9 +63,10 @@ class Times(NamedTuple):
 
 
 def numbers(found: Sequence[bytes | None]) -> Numbers:
-    """N values, None where the hash lacks the field.
+    """Decode N values, None where the hash lacks the field.
 
-    Invalid is what is no finite number or NaN: text, a list, infinity, damaged bytes.
+    A value is invalid if it is neither a finite number nor NaN: text, a list, infinity, damaged
+    bytes.
     """
     rows = len(found)
     values = np.full(rows, np.nan)
@@ -75,8 +88,8 @@ def numbers(found: Sequence[bytes | None]) -> Numbers:
     return Numbers(values, absent, invalid)
 
 
-def timestamps(found: Sequence[bytes | None]) -> Times:
-    """N times, None where the hash lacks the field."""
+def timestamps(found: Sequence[bytes | None]) -> FeastTimes:
+    """Decode N times, None where the hash lacks the field."""
     rows = len(found)
     absent = np.fromiter((value is None for value in found), np.bool_, rows)
     micros, read = _usual_timestamps(found)
@@ -87,11 +100,11 @@ def timestamps(found: Sequence[bytes | None]) -> Times:
             micros[row] = timestamp(found[row] or b"")
         except MalformedError:
             invalid[row] = True
-    return Times(micros, absent, invalid)
+    return FeastTimes(micros, absent, invalid)
 
 
 def number(message: bytes) -> float:
-    """The number that a ``Value`` holds, NaN for a null; MalformedError where it is none."""
+    """Decode the number in a ``Value``, NaN for a null; MalformedError if it is not a number."""
     found = math.nan
     for field, wire, value in _fields(message):
         reader = _READERS.get((field, wire))
@@ -102,7 +115,7 @@ def number(message: bytes) -> float:
 
 
 def timestamp(message: bytes) -> int:
-    """The microseconds since 1970 that a ``Timestamp`` holds; MalformedError where it is none."""
+    """Decode a ``Timestamp`` to microseconds since 1970; MalformedError if it is not one."""
     parts = {1: 0, 2: 0}
     for field, wire, value in _fields(message):
         if wire != _VARINT or field not in parts:
@@ -126,9 +139,10 @@ def _number_or_infinite(value: bytes) -> float:
 
 
 def _usual_timestamps(found: Sequence[bytes | None]) -> tuple[Longs, Mask]:
-    """int64[N] in microseconds, and bool[N]: read; what is written otherwise is not.
+    """Decode usual timestamps: seconds in five bytes (1978 to 3058), with or without nanoseconds.
 
-    Read are seconds in five bytes (1978 to 3058), alone or with nanoseconds behind them.
+    Returns:
+        int64[N] in microseconds, and bool[N], False for a message in another form.
     """
     usual = [b"" if value is None or len(value) > _USUAL_BYTES else value for value in found]
     last = np.fromiter(map(len, usual), np.int64, len(usual)) - 1
@@ -149,7 +163,7 @@ def _usual_timestamps(found: Sequence[bytes | None]) -> tuple[Longs, Mask]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
-    """Number, wire type and content of each field; of a fixed one its bits, of text none."""
+    """Number, wire type and content of each field: the bits of a fixed field, nothing of a text."""
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -171,7 +185,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and the place behind it."""
+    """A number of up to 64 bits, and the index behind it."""
     found = 0
     for count, byte in enumerate(message[place : place + _MAX_VARINT_BYTES]):
         found |= (byte & 0x7F) << 7 * count
@@ -203,4 +217,4 @@ _READERS: dict[tuple[int, int], Callable[[int], float]] = {
     (8, _VARINT): lambda value: float(_signed(value, 64)),
     (_NULL, _VARINT): lambda _value: math.nan,
 }
-"""By number and wire type: int32, int64, double, float, bool, unix_timestamp, null."""
+"""Conversion by field number and wire type: int32, int64, double, float, bool, time, null."""

@@ -1,4 +1,4 @@
-"""Apicurio Registry, which speaks the protocol of Confluent's schema registry; keeps all in memory.
+"""Apicurio Registry, which speaks the protocol of Confluent's schema registry, kept in memory.
 
 For tests: its files are 159 MB.
 """
@@ -61,7 +61,7 @@ class SchemaRegistry(Server):
 
 
 def _unpacked(folder: Path) -> Path:
-    """The program's folder, unpacked beside its archive at the first use."""
+    """Folder of the program, unpacked beside its archive at the first use."""
     app = folder / "app"
     with locked(folder / "app.lock"):
         if not app.exists():
