@@ -16,7 +16,12 @@ OPENINGS = {"What", "Of", "Whether", "How", "Which", "Where", "Who", "As"}
 # Classes that share a name, and why.
 SHARED: dict[str, str] = {}
 # Modules that nothing imports: they are started by their name.
-STARTED = {"tools.__main__", "models.sandbox.child", "tools.embedded.guard"}
+STARTED = {
+    "tools.__main__",
+    "models.sandbox.child",
+    "tools.embedded.guard",
+    "tools.settings_manual",
+}
 
 Definition = ast.Module | ast.ClassDef | ast.FunctionDef
 
