@@ -52,9 +52,12 @@ def find_short(
     early = early_for_records(batch, rules)
     for partition in at.first:
         rows = np.flatnonzero(at.partitions == partition)
-        known, counts = log.lowest.get(partition, {}), log.counted.get(partition, {})
         beginning = _Beginning(rows, batch, at, early, log.highest.get(partition, ()), rules)
         watermark = watermarks.get(partition, UNKNOWN)
+        known, counts = log.lowest.get(partition, {}), log.counted.get(partition, {})
+        if watermark != UNKNOWN:
+            # A time above the watermark is of a smaller support, under which a wild event counted.
+            known = {digest: time for digest, time in known.items() if time <= watermark}
         reached, waiting = dict[str, int](), dict[str, int]()
         for plan in plans:
             digest = digests[plan.entity]
@@ -68,6 +71,14 @@ def find_short(
                 reached[digest] = max(int(since[-1]), watermark - plan.back)
         lowest[partition], counted[partition] = reached, waiting
     return short, replace(after, lowest=lowest, counted=counted)
+
+
+def without_histories(log: LogState, batch: EventBatch) -> LogState:
+    """State of the log behind a batch whose events join no history: those of its partitions end."""
+    gone = set(batch.records.partitions.tolist())
+    lowest = {p: times for p, times in log.lowest.items() if p not in gone}
+    counted = {p: counts for p, counts in log.counted.items() if p not in gone}
+    return replace(log, lowest=lowest, counted=counted)
 
 
 class _Beginning:

@@ -13,7 +13,7 @@ from features.compute.matrix import Writes
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.values.hash64 import names
-from features.windows.coverage import coverage, find_short
+from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import Columns, EntityWindows, locate, member_columns
 from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
@@ -110,7 +110,8 @@ class WindowRequest:
         entities = plan.entities if len(batch) else ()
         self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
         self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
-        self.after = log
+        # Events that join no history leave a gap in them.
+        self.after = log if self._requests else without_histories(log, batch)
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
             self._short, self.after = find_short(

@@ -219,3 +219,30 @@ def test_coverage_is_a_share_of_the_longest_window(made: FeatureSet) -> None:
     assert made.histories.coverage(LogState(), LOCAL) == {"card": 0.0, "shop": 0.0}
     _, after = short(made, [0, 15])
     assert made.histories.coverage(after, LOCAL) == {"card": 0.15, "shop": 0.5}
+
+
+def test_events_that_join_no_history_end_those_of_their_partition(
+    made: FeatureSet, tmp_path: Path
+) -> None:
+    """As with a worker without windows that reads for a while in the place of one with them."""
+    without = making.feature_set(tmp_path, making.EVENTS + "features: [{name: A, field: amount}]\n")
+    _, log = short(made, [0, 100, 200], partitions=[0, 1, 0])
+    assert log.lowest.keys() == {0, 1}
+    batch = making.events(without, 1, at=making.longs([making.T0 + 210 * SECOND], Kind.TIME))
+    gap = without.enrich(batch, MemoryStore(), log, LOCAL).after
+    assert gap.lowest.keys() == {1}
+    found, after = short(made, [220, 290], gap)
+    assert found["card"] == [True, True]
+    assert min(after.lowest[0].values()) >= making.T0 + 200 * SECOND
+
+
+def test_histories_begin_anew_where_they_reach_back_to_a_time_above_the_watermark(
+    made: FeatureSet, made_of_three: FeatureSet
+) -> None:
+    """As with a larger support after a wild event: the watermark is sound again, and so are they."""
+    wild = 400_000_000
+    _, log = short(made, [0, 30, 60, 90, 120, 150, wild])
+    seconds = [160 + 30 * i for i in range(10)]
+    found, after = short(made_of_three, seconds, log)
+    assert found["card"][-1] is False
+    assert max(after.lowest[0].values()) < making.T0 + wild * SECOND // 2
