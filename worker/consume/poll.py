@@ -22,6 +22,8 @@ from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
 
+# After a longer time without a poll, silence of a partition says nothing.
+_GAP_S = 5.0
 _UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
@@ -82,6 +84,7 @@ class Poller:
         self._ends = Ends()
         self._outside_the_group: Any = None
         self._paused: list[TopicPartition] = []
+        self._polled_at = float("-inf")
         self.epoch = 0
         self.joined = False
         self.expelled = False
@@ -125,10 +128,12 @@ class Poller:
         """
         self._topics.require_same_input()
         epoch = self.epoch
+        if self._clock() - self._polled_at > _GAP_S:
+            self._ends.hurry(self._clock())
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
-        at = self._clock()
+        at = self._polled_at = self._clock()
         if len(messages) >= max_events:
             self._ends.hurry(at)
         # Taken here, on the polling thread, right after the records: a fresh object at commit
@@ -193,9 +198,22 @@ class Poller:
         ]
         if new:
             self._consumer.incremental_assign(new)
+            # At once: a seek may fail, and the client takes no partition twice.
+            self._starts.update((at.partition, at.offset) for at in new)
         read = {at.partition for at in new}
         for partition in starts.keys() - read:
-            self._consumer.seek(TopicPartition(self._topic, partition, starts[partition]))
+            self._seek(partition, starts[partition])
+
+    def _seek(self, partition: int, start: int) -> None:
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition, start))
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+                # As after an offset out of range: no seek helps until it is assigned anew.
+                raise DeliveryFatalError(
+                    f"the client no longer reads partition {partition} of {self._topic}; start anew"
+                ) from error
+            raise
 
     def shut_out(self, deadline_s: float) -> None:
         """Commit a note of the topic that was read, now that another one has its name.
@@ -228,7 +246,14 @@ class Poller:
 
     def silent(self, seconds: float) -> list[int]:
         """Partitions that gave neither a record nor their end for so long since the rewind."""
-        return [] if self._paused else self._ends.silent(self._clock() - seconds)
+        now = self._clock()
+        if self._paused or now - self._polled_at > _GAP_S:
+            return []
+        return self._ends.silent(now - seconds)
+
+    def listen_anew(self) -> None:
+        """Begin to count the time of `silent` from now on."""
+        self._ends.hurry(self._clock())
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""

@@ -49,6 +49,7 @@ class Outage:
         self._health = health
         self._give_up = give_up
         self.lasts = False
+        self.retrying = False
 
     def begins(self, reason: str) -> None:
         """Note that the dependency is away, or still away, now for this reason."""
@@ -77,17 +78,21 @@ class Outage:
                 is one.
         """
         attempt = 0
-        while not self._give_up():
-            try:
-                call()
-            except self._error as error:
-                self.begins(str(error))
-                self._health.tick()
-                (wait or time.sleep)(backoff_s(attempt))
-                attempt += 1
-            else:
-                self.ends()
-                return
+        self.retrying = True
+        try:
+            while not self._give_up():
+                try:
+                    call()
+                except self._error as error:
+                    self.begins(str(error))
+                    self._health.tick()
+                    (wait or time.sleep)(backoff_s(attempt))
+                    attempt += 1
+                else:
+                    self.ends()
+                    return
+        finally:
+            self.retrying = False
 
 
 class Refusals:

@@ -69,7 +69,9 @@ class Pulse:
         else:
             self._health.back(_GROUP)
         self._tell_lag()
-        if self._kafka.lasts and self._poller.brokers_answer():
+        # What still waits for them says itself when they are back.
+        waiting = self._kafka.retrying or self._poller.rewind_needed
+        if self._kafka.lasts and not waiting and self._poller.brokers_answer():
             self._kafka.ends()
 
     def _tell_lag(self) -> None:
@@ -108,6 +110,7 @@ class Pulse:
         The client may silently stop fetching a partition while the rest of the worker looks sound.
         """
         if self._kafka.lasts:
+            self._poller.listen_anew()
             return
         if silent := self._poller.silent(self._rejoin_s):
             raise DeliveryFatalError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -406,6 +407,32 @@ def test_the_group_is_heard_while_its_checkpoints_cannot_be_read(
     bench.run()
     assert bench.answered == ["1/0", "1/1"]
     assert bench.health.ready() == ["draining"]
+
+
+def test_a_worker_that_cannot_rewind_is_not_ready_though_the_brokers_answer() -> None:
+    """As with one partition that has no leader."""
+    bench = Bench({0: 2})
+    told: list[bool] = []
+    polls = iter(range(40))
+
+    def idle() -> None:
+        told.append(any("kafka is away" in reason for reason in bench.health.ready()))
+        if next(polls) == 30:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    watermarks = bench.consumer.get_watermark_offsets
+
+    def leaderless(*asked: Any, **options: Any) -> tuple[int, int]:
+        if options.get("cached"):
+            return watermarks(*asked, **options)
+        raise kafka_error(KafkaError._TIMED_OUT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.consumer, "get_watermark_offsets", leaderless)
+        bench.run()
+    assert len(told) > 20
+    assert all(told)
 
 
 @pytest.mark.parametrize("brokers", ["answer", "away"])

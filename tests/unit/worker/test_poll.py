@@ -429,24 +429,63 @@ def test_a_partition_that_gives_neither_a_record_nor_its_end_is_told_after_a_whi
     clock = Clock()
     consumer = FakeConsumer({0: 3, 1: 3}, clock=clock)
     poller = assigned_at(consumer, clock, 0, 1)
+
+    def poll_for(seconds: int) -> None:
+        for _ in range(seconds):
+            clock.sleep(1)
+            poller.poll(9, 0.0)
+
     # The client stops to fetch it, without the worker's doing.
     consumer.paused.add(1)
     assert positions(poller.poll(2, 0.0)) == [(0, 0), (0, 1)]
-    clock.sleep(9)
+    clock.sleep(4)
     # More was there than was read: the other one may have had to wait for its turn.
     assert positions(poller.poll(1, 0.0)) == [(0, 2)]
-    clock.sleep(9)
-    poller.poll(9, 0.0)
+    poll_for(9)
     assert poller.silent(10.0) == []
-    clock.sleep(2)
+    poll_for(2)
     assert poller.silent(10.0) == [1]
     poller.pause()
     assert poller.silent(10.0) == []
     poller.resume()
     assert poller.silent(10.0) == []
-    poller.poll(9, 0.0)
-    clock.sleep(11)
+    poll_for(11)
     assert poller.silent(10.0) == []
+
+
+def test_silence_does_not_count_while_nobody_polls_or_the_brokers_are_away() -> None:
+    clock = Clock()
+    consumer = FakeConsumer({0: 3}, clock=clock)
+    poller = assigned_at(consumer, clock, 0)
+    consumer.paused.add(0)
+    poller.poll(9, 0.0)
+    clock.sleep(60)
+    assert poller.silent(10.0) == []
+    poller.poll(9, 0.0)
+    assert poller.silent(10.0) == []
+    for _ in range(9):
+        clock.sleep(1)
+        poller.poll(9, 0.0)
+    poller.listen_anew()
+    for _ in range(9):
+        clock.sleep(1)
+        poller.poll(9, 0.0)
+    assert poller.silent(10.0) == []
+
+
+def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
+    """As after an offset out of range: librdkafka refuses each seek then."""
+    consumer = FakeConsumer({0: 3, 1: 3})
+    poller = assigned(consumer, 0)
+    consumer.will_assign(1)
+    assert poller.poll(9, 0.1) is None
+    consumer.fail("seek", kafka_error(KafkaError._STATE))
+    with pytest.raises(DeliveryFatalError, match="no longer reads partition 0 of in; start anew"):
+        poller.rewind()
+    # What the client has been given is given back.
+    consumer.will_revoke(1)
+    poller.poll(9, 0.1)
+    assert consumer.positions.keys() == {0}
 
 
 def test_a_record_that_slipped_past_a_pause_is_read_again() -> None:
