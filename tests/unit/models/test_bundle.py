@@ -305,7 +305,7 @@ def test_a_bundle_that_is_proven_is_taken_at_its_word_but_no_other_one(
 
     proven = load_bundle(folder).sums
     assert proven == hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
-    monkeypatch.setattr(load, "Document", fails)
+    monkeypatch.setattr(load, "ModelDocument", fails)
     monkeypatch.setattr(load, "score", fails)
     assert load_bundle(folder, proven=proven).sums == proven
     with pytest.raises(BundleRefusedError, match="another bundle than the one that was verified"):
