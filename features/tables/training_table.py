@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
+from base.output_file import require_file_or_nothing
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.output_file import require_file_or_nothing
 from features.tables.event_table import EventTable, cast_like, identity_paths
 
 METADATA: Final = b"fraud_worker"

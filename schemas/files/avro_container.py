@@ -15,8 +15,8 @@ import fastavro
 
 from base.errors import ConfigurationError, SchemaRefusedError
 from schemas.avro.types import MAX_NODES, Type, parse_writer_schema
-from schemas.container_rows import BlockReader, Lost, is_bounded
 from schemas.fastavro_schema import FastavroSchema, decimals
+from schemas.files.container_rows import BlockReader, Lost, is_bounded
 
 CODECS: Final = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
+from base.output_file import require_file_or_nothing
 from base.yaml_document import YamlDocument
-from features.output_file import require_file_or_nothing
 from tools.init.features_yaml import features_yaml, starters
 from tools.init.guess import guess
 from tools.init.leaves import read_record

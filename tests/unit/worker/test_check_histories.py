@@ -32,7 +32,7 @@ from worker.consume.topics import InputTopic
 from worker.histories.place import claim_of
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
-from worker.settings import load_settings
+from worker.settings import WorkerSettings, load_settings
 
 _DAY_MS = 86_400_000
 TOPIC = InputTopic("in", "id-1", 1, 30 * _DAY_MS)
@@ -42,6 +42,23 @@ COUNT: dict[str, Any] = {"name": "NB_7D", "window": "count", "by": "customer", "
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return windowed_pipeline(tmp_path_factory.mktemp("windowed") / "pipeline", RISK)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """An empty store, which the check opens."""
+    made = MemoryStore()
+    monkeypatch.setattr(histories, "open_store", lambda _: made)
+    return made
+
+
+@pytest.fixture
+def begun(folder: Path, store: MemoryStore) -> WorkerSettings:
+    """Settings of a pipeline whose histories are in the store, labels loaded."""
+    settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
+    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
+    note_labelled(store, "payments", "payments", ["card"])
+    return settings
 
 
 def judged(folder: Path, topic: InputTopic) -> dict[str, Finding]:
@@ -81,11 +98,9 @@ def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: 
 
 
 def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, store: MemoryStore
 ) -> None:
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
     for _ in range(2):
         (finding,) = check_state(settings, feature_set, TOPIC, ())
         assert (finding.check, finding.state) == (STATE, State.OK)
@@ -108,13 +123,9 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
 
 
 def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_accepted(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: WorkerSettings, store: MemoryStore, tmp_path: Path
 ) -> None:
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
-    settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
-    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
-    note_labelled(store, "payments", "payments", ["card"])
+    settings = begun
     last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
     wider = windowed_pipeline(tmp_path / "pipeline", RISK, last)
 
@@ -142,13 +153,9 @@ def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_a
 
 
 def test_a_window_that_looks_further_back_than_histories_were_kept_fails_until_it_is_accepted(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: WorkerSettings, store: MemoryStore, tmp_path: Path
 ) -> None:
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
-    settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
-    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
-    note_labelled(store, "payments", "payments", ["card"])
+    settings = begun
     longer = windowed_pipeline(tmp_path / "pipeline", RISK, COUNT)
 
     def judge(*features: str) -> list[Finding]:
@@ -175,10 +182,8 @@ def test_a_window_that_looks_further_back_than_histories_were_kept_fails_until_i
 
 
 def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, store: MemoryStore
 ) -> None:
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
     settings, after = load_settings(folder), load_feature_set(folder / "features.yaml")
     share = {**RISK, "window": "count"}
     unlabelled = windowed_pipeline(tmp_path / "pipeline", share)
@@ -197,10 +202,8 @@ def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded
 
 
 def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, store: MemoryStore
 ) -> None:
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
 
     def judge(*notes: Note) -> Finding:
@@ -230,13 +233,11 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
 
 
 def test_the_state_has_the_name_that_the_settings_give_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, store: MemoryStore
 ) -> None:
     monkeypatch.setenv("FRAUD_WORKER_STORE__STATE", "second")
     monkeypatch.setenv("FRAUD_WORKER_STORE__MAX_LAG_S", "86400")
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
-    store = MemoryStore()
-    monkeypatch.setattr(histories, "open_store", lambda _: store)
     (finding,) = check_state(settings, feature_set, TOPIC, ())
     assert finding.found == "second: new; histories are kept for 15 days after their last event"
 

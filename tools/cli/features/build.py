@@ -128,7 +128,7 @@ def build(
 def _require_free(out: Path, *, force: bool) -> None:
     """Raise ConfigurationError for a file that would be overwritten, before anything is read."""
     from base.errors import ConfigurationError
-    from features.output_file import require_file_or_nothing
+    from base.output_file import require_file_or_nothing
 
     require_file_or_nothing(out, "--out")
     if out.is_file() and not force:

@@ -154,7 +154,7 @@ def _micros(day: datetime) -> int:
 def _require_drawable(out: Path | None) -> None:
     """Raise ConfigurationError, before topics are read, for a report that could not be written."""
     from base.errors import ConfigurationError
-    from features.output_file import require_file_or_nothing
+    from base.output_file import require_file_or_nothing
 
     if out is None:
         return
