@@ -16,7 +16,7 @@ from features.history.watermarks import LogState
 from features.lookups.lookup import STATES, Lookup, LookupRequest
 from features.store.protocol import Found, OnlineStore
 from features.windows.plan import WindowPlan, WindowRequest
-from features.windows.portions import Each
+from features.windows.plan import Each
 from schemas.batch import EventBatch
 
 

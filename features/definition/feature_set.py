@@ -30,7 +30,7 @@ from features.lookups.lookup import Lookup, flag_names
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
-from features.windows.portions import Each
+from features.windows.plan import Each
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records

@@ -30,7 +30,7 @@ from features.tables.swept_store import SweptStore
 from features.tables.threads import Behind, ahead
 from features.tables.training_table import Table
 from features.windows.order import InputTimes
-from features.windows.portions import Each
+from features.windows.plan import Each
 from schemas.batch import EventBatch
 
 Longs = npt.NDArray[np.int64]

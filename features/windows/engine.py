@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
+from base.errors import ConfigurationError
+from features.compute.frame import Frame
 from features.compute.matrix import Writes
-from features.history.compact import compactions
 from features.history.keys import grouped, order_of
-from features.history.labels import LABEL, appended
-from features.history.layout import Layout, Members
-from features.history.merge import Stored, before_batch, merge, read_members
+from features.history.labels import LABEL
+from features.history.layout import Keeps, Layout
 from features.history.namespace import Namespace
 from features.history.watermark import UNKNOWN, advance
 from features.history.watermarks import LogState
-from features.windows.aggregates import Aggregates
-from features.windows.cap import apply_cap
-from features.windows.duplicates import find_duplicates
-from features.windows.frauds import find_labels
-from features.windows.ragged import Longs, Mask
-from features.windows.view import Events, View, make_view
+from features.store.protocol import Compaction
+from features.windows import kernel
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
+Longs = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
 AHEAD = 86_400_000_000
 """Distance above the watermark from which an event is ahead: a day, in microseconds."""
+
+
+WORTH = 16
+"""Minimum number of members that a compaction removes; it must also be the number that stays."""
+
+MEMBERS_AT_A_TIME = 2**14
+"""Number of members in a range of histories, unless one history alone has more.
+
+It gives a thread pool work to share.
+"""
 
 
 class EntityWindows:
@@ -55,6 +63,36 @@ class EntityWindows:
         self.back = rules.allowed_lateness + self.horizon
         self.own = all(window.across is Across.OWN for window in windows)
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
+        self.compiled = self._compiled()
+
+    def _compiled(self) -> kernel.Plan:
+        """The windows in the form that the compiled loop reads."""
+        windows, layout = self.windows, self.layout
+        place = {column.key: kernel.KEPT + i for i, column in enumerate(layout.kept)}
+        pairs: dict[tuple[int, int], int] = {}
+        of = []
+        for w in windows:
+            pair = tuple(place[c.key] if c else kernel.NOWHERE for c in (w.value, w.where))
+            of.append(pairs.setdefault((pair[0], pair[1]), len(pairs)))
+        fields = layout.dtype.fields or {}
+        return kernel.Plan(
+            np.array([list(Aggregate).index(w.aggregate) for w in windows]),
+            np.array([w.reach for w in windows]),
+            np.array([w.delay for w in windows]),
+            np.array([w.include_current for w in windows]),
+            np.array([w.default for w in windows], np.float64),
+            np.array([_unit(w) for w in windows]),
+            np.array(of),
+            np.array([value for value, _ in pairs]),
+            np.array([where for _, where in pairs]),
+            np.array([fields[c.key][1] for c in layout.kept], np.int64),
+            np.array([c.keeps is Keeps.CONDITION for c in layout.kept], np.bool_),
+            layout.dtype.itemsize,
+            self.horizon,
+            self.rules.duplicates,
+            self.rules.cap,
+            WORTH,
+        )
 
     def request(self, batch: EventBatch, namespace: Namespace) -> Request:
         """Build the request for the keys of a batch."""
@@ -89,6 +127,22 @@ class Request(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """A batch's events as windows see them.
+
+    Attributes:
+        time: int64[N], event times.
+        base: int64[N], the event time, or for a late event the earliest time that would not have
+            been late.
+        late: bool[N].
+    """
+
+    time: Longs
+    base: Longs
+    late: Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WindowPosition:
     """Positions of N events in the log, and their times for windows.
 
@@ -107,39 +161,6 @@ class WindowPosition:
     ahead: Mask
     reached: Mapping[int, int]
     least: int | None
-
-    def take(self, rows: Longs) -> WindowPosition:
-        """Positions of the events at ``rows``."""
-        events = self.events
-        return WindowPosition(
-            self.partitions[rows],
-            self.first,
-            Events(events.time[rows], events.base[rows], events.late[rows]),
-            self.ahead[rows],
-            self.reached,
-            self.least,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """Results of one entity's windows for the N events of a batch.
-
-    Attributes:
-        values: float64[N] by window.
-        duplicate: bool[N], events whose id is already in their history.
-        capped: bool[N], events for which the cap hides a member within the horizon.
-    """
-
-    values: Mapping[str, Floats]
-    duplicate: Mask
-    capped: Mask
-
-    @classmethod
-    def empty(cls, plan: EntityWindows, events: int) -> Self:
-        """Columns without values, to be filled."""
-        values = {window.name: np.empty(events) for window in plan.windows}
-        return cls(values, np.empty(events, np.bool_), np.empty(events, np.bool_))
 
 
 def locate(
@@ -205,168 +226,244 @@ def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
     return early
 
 
-def member_columns(
-    layout: Layout, batch: EventBatch, ids: npt.NDArray[np.uint64], frame: Frame
-) -> Mapping[str, npt.NDArray[Any]]:
-    """Values that members keep of the batch's events, [N] by field of the layout."""
-    return {
-        "partition": batch.records.partitions,
-        "offset": batch.records.offsets,
-        "time": batch.event_time,
-        "event_id": ids,
-        **{column.key: column.read(frame) for column in layout.kept},
-    }
+def events_of(
+    plan: EntityWindows,
+    request: Request,
+    batch: EventBatch,
+    ids: npt.NDArray[np.uint64],
+    frame: Frame,
+    at: WindowPosition,
+) -> kernel.Events:
+    """Events of a batch in the form that the compiled loop reads."""
+    rows = np.empty((kernel.KEPT + len(plan.layout.kept), len(batch)), np.int64)
+    rows[kernel.TIME] = batch.event_time
+    rows[kernel.PARTITION] = batch.records.partitions
+    rows[kernel.OFFSET] = batch.records.offsets
+    rows[kernel.EVENT_ID] = ids.view(np.int64)
+    for row, column in enumerate(plan.layout.kept, kernel.KEPT):
+        rows[row] = column.read(frame)
+    first = np.full(max(at.first, default=0) + 1, np.iinfo(np.int64).max)
+    first[list(at.first)] = list(at.first.values())
+    ends = np.zeros(len(request.histories) + 1, np.int64)
+    np.cumsum(np.bincount(request.codes, minlength=len(request.histories)), out=ends[1:])
+    return kernel.Events(request.rows, ends, rows, at.events.base, at.events.late, first)
 
 
-def pack(layout: Layout, columns: Mapping[str, npt.NDArray[Any]], rows: Longs) -> Members:
-    """Pack the events at ``rows`` into members.
+def stored_values(
+    values: Sequence[bytes], size: int, what: str, oldest: Longs
+) -> kernel.Stored:
+    """Concatenate stored values.
 
     Args:
-        layout: Layout of the members.
-        columns: Columns from ``member_columns``.
-        rows: Rows of the events.
+        values: Stored bytes of each history.
+        size: Bytes of a member.
+        what: Name of the values in messages.
+        oldest: As in `kernel.Stored`.
+
+    Raises:
+        ConfigurationError: A value does not consist of members.
     """
-    members = np.empty(len(rows), layout.dtype)
-    for name, column in columns.items():
-        members[name] = column[rows]
-    return members
+    ends = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
+    rest = np.diff(ends) % size
+    if rest.any():
+        raise ConfigurationError(
+            f"the online store holds {what} of {np.diff(ends)[np.argmax(rest > 0)]} bytes, which "
+            f"are no members of {size} bytes: something else wrote there; use another store.state"
+        )
+    return kernel.Stored(np.frombuffer(b"".join(values), np.uint8), ends, oldest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Stored values of one entity, and the batch's view of them.
+class Columns:
+    """Results of one entity's windows for the N events of a batch.
 
     Attributes:
-        stored: Histories as they were read.
-        before: bool[M], the stored members from before the batch; None for all.
-        labels: Labels as they were read.
-        view: View of the batch's events.
-        capped: bool[Q], queries for which the cap hides a member within the horizon.
-        aggregates: Computation of the windows.
+        values: float64[W, N].
+        duplicate: bool[N], events whose id is already in their history.
+        capped: bool[N], events for which the cap hides a member within the horizon.
     """
 
-    stored: Stored
-    before: Mask | None
-    labels: Stored
-    view: View
+    values: npt.NDArray[np.float64]
+    duplicate: Mask
     capped: Mask
-    aggregates: Aggregates
 
 
-def look(
+NO_TRACE = kernel.Trace(kernel.NOWHERE, 0, np.empty((6, 0), np.int64), np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portion:
+    """Some histories of one entity, with all of the batch's events of their keys.
+
+    Attributes:
+        plan: Windows of the entity.
+        histories: Keys of the U histories.
+        labels: Keys of their labels; empty if no window needs them.
+        stored: Stored values of the histories and of the labels.
+        events: The events.
+        oldest: int64[P], time that no event at or after the batch reaches back to, by partition.
+        oldest_labels: int64[U], likewise for the labels, by history.
+        columns: Columns for the results of the whole batch; each portion writes rows of its own.
+        trace: Request for the members of one window.
+    """
+
+    plan: EntityWindows
+    histories: Sequence[bytes]
+    labels: Sequence[bytes]
+    stored: tuple[Sequence[bytes], Sequence[bytes]]
+    events: kernel.Events
+    oldest: Longs
+    oldest_labels: Longs
+    columns: Columns
+    trace: kernel.Trace = NO_TRACE
+
+    def run(self) -> Writes:
+        """Compute the windows into the columns, and return the writes to the histories.
+
+        Raises:
+            ConfigurationError: The store holds a value that does not consist of members.
+        """
+        size, count = self.plan.compiled.size, len(self.histories)
+        begin, end = int(self.events.ends[0]), int(self.events.ends[-1])
+        stored = stored_values(self.stored[0], size, "a history", self.oldest)
+        labels = stored_values(self.stored[1], LABEL.itemsize, "labels", self.oldest_labels)
+        results = kernel.Results(
+            self.columns.values,
+            self.columns.duplicate,
+            self.columns.capped,
+            np.empty((end - begin) * size, np.uint8),
+            np.empty(count, np.int64),
+            np.empty(len(stored.data), np.uint8),
+            np.empty(count, np.int64),
+            np.empty(len(labels.data), np.uint8),
+            np.empty(count, np.int64),
+        )
+        kernel.compute(self.plan.compiled, stored, labels, self.events, results, self.trace)
+        begins = ((self.events.ends[:-1] - begin) * size).tolist()
+        added = results.added.tobytes()
+        return Writes(
+            [
+                (key, added[at : at + length])
+                for key, at, length in zip(
+                    self.histories, begins, results.added_bytes.tolist(), strict=True
+                )
+                if length
+            ],
+            [
+                *_compactions(
+                    self.histories,
+                    self.stored[0],
+                    stored,
+                    results.compacted,
+                    results.compacted_bytes,
+                ),
+                *_compactions(
+                    self.labels, self.stored[1], labels, results.labels, results.labels_bytes
+                ),
+            ],
+        )
+
+
+def portions(
     plan: EntityWindows,
     request: Request,
     found: Sequence[bytes | None],
-    new: Members,
+    events: kernel.Events,
     at: WindowPosition,
-) -> Seen:
-    """Build the view of the request's events.
+    trace: kernel.Trace = NO_TRACE,
+) -> tuple[Columns, list[Portion]]:
+    """Split the histories of a request where they have too many members.
 
     Args:
         plan: Windows of the entity.
         request: Keys and their events.
         found: Stored values of the request's keys, in order.
-        new: The events as members.
+        events: The events.
         at: Positions of the events.
+        trace: Request for the members of one window.
 
     Returns:
-        The stored values and the view.
-
-    Raises:
-        ConfigurationError: The store holds a value that does not consist of members.
+        Columns for the results, and the portions, which are independent.
     """
-    codes, size = request.codes, len(request.histories)
-    stored = read_members(found[:size], plan.layout.dtype, "a history")
-    labels = read_members(found[size:], LABEL, "labels")
-    before = before_batch(stored, at.first)
-    merged = merge(stored, before, codes, new)
-    duplicate, alive = find_duplicates(merged, codes, at.events, plan.rules)
-    view = make_view(merged, codes, at.events, duplicate, alive)
-    view, capped = apply_cap(view, plan.rules.cap, plan.horizon)
-    return Seen(stored, before, labels, view, capped, Aggregates(view, find_labels(labels, merged)))
-
-
-def compute_entity(
-    plan: EntityWindows,
-    request: Request,
-    found: Sequence[bytes | None],
-    new: Members,
-    at: WindowPosition,
-    columns: Columns,
-) -> Writes:
-    """Write the windows of the request's events to their rows of ``columns``.
-
-    Args:
-        plan: Windows of the entity.
-        request: Keys and their events.
-        found: Stored values of the request's keys, in order.
-        new: The events as members.
-        at: Positions of the events.
-        columns: Columns for the results.
-
-    Returns:
-        Writes to the histories.
-
-    Raises:
-        ConfigurationError: The store holds a value that does not consist of members.
-    """
-    seen = look(plan, request, found, new, at)
-    codes, view = request.codes, seen.view
-    rows = request.rows[view.row]
-    for window in plan.windows:
-        columns.values[window.name][rows] = seen.aggregates.compute(window)
-    columns.duplicate[rows] = view.duplicate
-    columns.capped[rows] = seen.capped
-    return Writes(
-        _appends(request, new, view),
-        [
-            *compactions(
-                request.histories,
-                seen.stored,
-                _members_needed(plan, seen.stored, at),
-                seen.before,
-                plan.rules.cap,
-            ),
-            *compactions(request.labels, seen.labels, _labels_needed(plan, seen.labels, at, codes)),
-        ],
+    size, count = len(at.partitions), len(request.histories)
+    columns = Columns(
+        np.empty((len(plan.windows), size)), np.empty(size, np.bool_), np.empty(size, np.bool_)
     )
+    present = [value or b"" for value in found]
+    through = np.zeros(count + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, present[:count]), np.int64, count), out=through[1:])
+    through = through // plan.compiled.size + events.ends
+    oldest, oldest_labels = _oldest(plan, at), _oldest_labels(plan, request, at)
+    made, begin = [], 0
+    while begin < count:
+        end = int(np.searchsorted(through, through[begin] + MEMBERS_AT_A_TIME, "right")) - 1
+        end = min(max(end, begin + 1), count)
+        labels = present[count + begin : count + end] or [b""] * (end - begin)
+        made.append(
+            Portion(
+                plan,
+                request.histories[begin:end],
+                request.labels[begin:end],
+                (present[begin:end], labels),
+                events._replace(ends=events.ends[begin : end + 1]),
+                oldest,
+                oldest_labels[begin:end],
+                columns,
+                trace,
+            )
+        )
+        begin = end
+    return columns, made
 
 
-def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, bytes]]:
-    """Appends of events to their histories."""
-    joins = view.alive[view.merged.place]
-    if joins.all():
-        return list(zip(request.histories, view.merged.added, strict=True))
-    rows = np.flatnonzero(joins)
-    return appended(request.histories, request.codes[rows], new.take(rows))
+def _compactions(
+    keys: Sequence[bytes],
+    found: Sequence[bytes],
+    stored: kernel.Stored,
+    compacted: npt.NDArray[np.uint8],
+    sizes: Longs,
+) -> list[Compaction]:
+    """Compactions of the histories that have been rewritten."""
+    if not keys:
+        return []
+    made = []
+    for of in np.flatnonzero(sizes != kernel.NOWHERE).tolist():
+        begin = int(stored.ends[of])
+        value = compacted[begin : begin + int(sizes[of])].tobytes()
+        made.append(Compaction(keys[of], found[of], value))
+    return made
 
 
-def _members_needed(plan: EntityWindows, stored: Stored, at: WindowPosition) -> Mask:
-    """Mark the members that an event at or after the batch may reach, bool[M].
+def _unit(window: Window) -> float:
+    """Divisor that converts the kept whole numbers to the value's unit."""
+    if window.value is None or window.value.keeps is not Keeps.VALUE:
+        return 1.0
+    return float(10**window.value.scale) if window.aggregate is not Aggregate.DISTINCT else 1.0
 
-    All members of partitions that are not in the batch are marked: their watermarks are not known
-    here.
+
+def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:
+    """Time that no event at or after the batch reaches back to, by partition.
+
+    UNKNOWN for a partition that is not in the batch, as its watermark is not known here.
     """
-    partitions = stored.members["partition"]
-    oldest = np.full(int(partitions.max(initial=0)) + 1, UNKNOWN)
+    oldest = np.full(max(at.reached, default=0) + 1, UNKNOWN)
     for partition, reached in at.reached.items():
-        if partition < len(oldest):
-            oldest[partition] = reached - plan.back
-    of_member = oldest[0] if len(oldest) == 1 else oldest[partitions]
-    needed: Mask = stored.members["time"] > of_member
-    return needed
+        oldest[partition] = reached - plan.back
+    return oldest
 
 
-def _labels_needed(plan: EntityWindows, labels: Stored, at: WindowPosition, codes: Longs) -> Mask:
-    """Mark the labels that an event at or after the batch may reach, bool[L].
+def _oldest_labels(plan: EntityWindows, request: Request, at: WindowPosition) -> Longs:
+    """Time that no event at or after the batch reaches back to, by history.
 
     A label's entity may have events in any partition, unless each key's events are in one.
     """
-    oldest = np.full(len(labels.values), UNKNOWN if at.least is None else at.least - plan.back)
+    least = UNKNOWN if at.least is None else at.least - plan.back
+    oldest = np.full(len(request.histories), least)
     if plan.own and plan.labelled:
-        for partition in np.unique(at.partitions).tolist():
+        partitions = at.partitions[request.rows]
+        for partition in np.unique(partitions).tolist():
             reached = at.reached.get(partition)
-            own = codes[at.partitions == partition]
+            own = request.codes[partitions == partition]
             oldest[own] = UNKNOWN if reached is None else reached - plan.back
-    needed: Mask = labels.members["time"] > oldest[labels.owner]
-    return needed
+    return oldest

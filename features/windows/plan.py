@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +14,12 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.values.hash64 import names
 from features.windows.coverage import coverage, find_short, without_histories
-from features.windows.engine import Columns, EntityWindows, locate, member_columns
-from features.windows.portions import Each, Work, portions
+from features.windows.engine import Columns, EntityWindows, Portion, events_of, locate, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
+
+Each = Callable[[Callable[[Portion], Writes], Sequence[Portion]], Iterable[Writes]]
+"""``map``, or the ``map`` of a thread pool."""
 
 SHORT = "history_short"
 """Prefix of the flags of events that are short of history."""
@@ -137,18 +139,21 @@ class WindowRequest:
         flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
-        wholes = self._works(found, frame)
-        parts = [part for whole in wholes for part in portions(whole)]
-        writes = list(each(Work.run, parts))
+        wholes = self._portions(found, frame)
+        writes = list(each(Portion.run, [part for _, _, parts in wholes for part in parts]))
         flags |= self._at.events.late.astype(np.uint64)
         flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
-        for bit, whole in enumerate(wholes, 3):
-            flags |= whole.columns.duplicate.astype(np.uint64) << np.uint64(2)
-            flags |= whole.columns.capped.astype(np.uint64) << np.uint64(bit)
+        for bit, (_, columns, _) in enumerate(wholes, 3):
+            flags |= columns.duplicate.astype(np.uint64) << np.uint64(2)
+            flags |= columns.capped.astype(np.uint64) << np.uint64(bit)
         for bit, short in enumerate(self._short.values(), 3 + len(wholes)):
             flags |= short.astype(np.uint64) << np.uint64(bit)
         return Windowed(
-            {name: column for w in wholes for name, column in w.columns.values.items()},
+            {
+                window.name: column
+                for entity, columns, _ in wholes
+                for window, column in zip(entity.windows, columns.values, strict=True)
+            },
             flags,
             Writes(
                 [item for one in writes for item in one.appends],
@@ -156,14 +161,15 @@ class WindowRequest:
             ),
         )
 
-    def _works(self, found: Sequence[bytes | None], frame: Frame) -> list[Work]:
-        """Units of work, one for each entity."""
-        batch, ids, at = self._batch, self._ids, self._at
-        works, start = [], 0
+    def _portions(
+        self, found: Sequence[bytes | None], frame: Frame
+    ) -> list[tuple[EntityWindows, Columns, list[Portion]]]:
+        """Columns and portions of each entity."""
+        batch, at, start = self._batch, self._at, 0
+        made = []
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
-            events = member_columns(entity.layout, batch, ids, frame)
-            columns = Columns.empty(entity, len(batch))
-            works.append(Work(entity, request, found[start:end], events, at, columns))
+            events = events_of(entity, request, batch, self._ids, frame, at)
+            made.append((entity, *portions(entity, request, found[start:end], events, at)))
             start = end
-        return works
+        return made

@@ -12,7 +12,8 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore
 from features.values.hash64 import names
-from features.windows.engine import locate, look, member_columns, pack
+from features.windows.engine import events_of, locate, portions
+from features.windows.kernel import Trace
 from features.windows.plan import WindowPlan
 from features.windows.window import Window
 from schemas.batch import EventBatch
@@ -85,28 +86,23 @@ def trace(
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
-    events = member_columns(plan.layout, batch, names(batch.event_id, namespace.key), frame)
-    new = pack(plan.layout, events, request.rows)
+    ids = names(batch.event_id, namespace.key)
+    events = events_of(plan, request, batch, ids, frame, at)
     found = store.read([*request.histories, *request.labels])
-    seen = look(plan, request, found, new, at.take(request.rows))
-    view = seen.view
-    query = int(np.flatnonzero(request.rows[view.row] == row)[0])
-    places = seen.aggregates.members(window, np.array([query])).item
-    frauds = seen.aggregates.frauds_of(window, query)
-    column = view.merged.column
+    size = sum(len(value or b"") for value in found) // plan.compiled.size + len(batch)
+    of = plan.windows.index(window)
+    traced = Trace(row, of, np.empty((6, size), np.int64), np.zeros(1, np.int64))
+    columns, parts = portions(plan, request, found, events, at, traced)
+    for part in parts:
+        part.run()
     members = [
-        TracedMember(
-            int(column("partition")[place]),
-            int(column("offset")[place]),
-            int(column("time")[place]),
-            _value(window, int(column(window.value.key)[place])) if window.value else None,
-            place in frauds,
-            place == view.place[query],
-        )
-        for place in places.tolist()
+        TracedMember(partition, offset, time, _value(window, kept), bool(fraud), bool(current))
+        for partition, offset, time, kept, fraud, current in traced.members[
+            :, : traced.count[0]
+        ].T.tolist()
     ]
-    value = float(seen.aggregates.compute(window)[query])
-    base, time = int(view.base[query]), int(view.time[query])
+    value = float(columns.values[of, row])
+    base, time = int(at.events.base[row]), int(batch.event_time[row])
     return Traced(value, base - window.reach, time - window.delay, members)
 
 

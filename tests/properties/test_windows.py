@@ -13,7 +13,6 @@ import pytest
 from features.compute.bind import EARLIEST, LATEST
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
-from features.windows import view
 from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
 from tests.properties.rich_set import SECOND
@@ -75,10 +74,7 @@ def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int
     times = [event.time for event in events]
     shifts = [EARLIEST + SECOND - min(times)] * 2000 + [LATEST - SECOND - max(times)] * 2000
     log = tuple(replace(e, time=e.time + shift) for e, shift in zip(events, shifts, strict=True))
-    with mock.patch.object(view, "Search", wraps=view.Search) as search:
-        play(Scenario((SECOND, SECOND, 3, 1, None), 1, log, (), (), 4000))
-    merged = search.call_args_list[0].args[0]
-    assert len(merged.starts) * (merged.time.max() - merged.time.min()) > 2**62
+    play(Scenario((SECOND, SECOND, 3, 1, None), 1, log, (), (), 4000))
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from typing import TypeVar
 from unittest import mock
 
 from features.compute.matrix import Writes
-from features.history import compact
 from features.history.watermarks import LogState
-from features.windows import portions, ragged
+from features.windows import engine
 from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
@@ -204,8 +203,7 @@ def check(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None =
     data that would else not happen.
     """
     with (
-        mock.patch.object(compact, "WORTH", 1),
-        mock.patch.object(ragged, "MOST_PAIRS", 20),
-        mock.patch.object(portions, "MEMBERS_AT_A_TIME", 1 if len(scenario.events) % 2 else 30),
+        mock.patch.object(engine, "WORTH", 1),
+        mock.patch.object(engine, "MEMBERS_AT_A_TIME", 1 if len(scenario.events) % 2 else 30),
     ):
         play(scenario, make, tally)

@@ -1,0 +1,75 @@
+"""Compiled functions, and loads and stores of little-endian integers at any byte position."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """Compile a function, without fast-math, so that its floats are those of Python and numpy."""
+    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return made
+
+
+if numba.config.DISABLE_JIT:
+
+    def load32(data: Any, at: int) -> Any:
+        return np.int64(struct.unpack_from("<i", data, at)[0])
+
+    def load64(data: Any, at: int) -> Any:
+        return np.int64(struct.unpack_from("<q", data, at)[0])
+
+    def store32(data: Any, at: int, value: int) -> None:
+        struct.pack_into("<i", data, at, value)
+
+    def store64(data: Any, at: int, value: int) -> None:
+        struct.pack_into("<q", data, at, value)
+
+else:
+
+    def _pointer(context: Any, builder: Any, signature: Any, args: Any, bits: int) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        byte = builder.gep(array.data, [args[1]])
+        return builder.bitcast(byte, ir.IntType(bits).as_pointer())
+
+    @intrinsic
+    def load64(_typing: Any, data: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(_pointer(context, builder, signature, args, 64), align=1)
+
+        return types.int64(data, types.int64), generate
+
+    @intrinsic
+    def load32(_typing: Any, data: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.load(_pointer(context, builder, signature, args, 32), align=1)
+            return builder.sext(value, ir.IntType(64))
+
+        return types.int64(data, types.int64), generate
+
+    @intrinsic
+    def store64(_typing: Any, data: Any, at: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], _pointer(context, builder, signature, args, 64), align=1)
+            return context.get_dummy_value()
+
+        return types.void(data, types.int64, types.int64), generate
+
+    @intrinsic
+    def store32(_typing: Any, data: Any, at: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = builder.trunc(args[2], ir.IntType(32))
+            builder.store(value, _pointer(context, builder, signature, args, 32), align=1)
+            return context.get_dummy_value()
+
+        return types.void(data, types.int64, types.int64), generate
