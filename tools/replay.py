@@ -115,7 +115,7 @@ def replay_file(
         yield Replayed(
             [_decoded(schema, value) for value in processed.values],
             sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
-            processed.flags,
+            processed.flagged,
             times,
         )
         if left is not None:

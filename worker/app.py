@@ -166,7 +166,7 @@ def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -
             settings.output.carry,
             settings.output.headers,
         ),
-        feature_set.flag_names,
+        feature_set.flags,
         now_us,
     )
 

@@ -46,7 +46,7 @@ def make_micro_batch(
         framed(SCORE_SCHEMA_ID),
         Provenance(feature_set.fingerprint, INPUT_TOPIC),
         Extras({feature_set.names[i]: i for i in feature_set.irreproducible}, (), ()),
-        feature_set.flag_names,
+        feature_set.flags,
         lambda: time.time_ns() // 1000,
     )
     return MicroBatch(batch, enriched, scored, Decide(rules)(batch, enriched, scored), encode)

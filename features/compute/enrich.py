@@ -13,11 +13,15 @@ from features.compute.frame import Frame
 from features.compute.matrix import Enriched, Writes, assemble
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import STATES, Lookup, LookupRequest
+from features.lookups.lookup import Lookup, LookupRequest
 from features.store.protocol import Found, OnlineStore
+from features.values.flags import Flags
 from features.windows.plan import WindowPlan, WindowRequest
 from features.windows.portions import Each
 from schemas.batch import EventBatch
+
+FAILED = "python_failed"
+"""Kind of the flags that are named after a Python feature."""
 
 
 class Computable(Protocol):
@@ -48,7 +52,7 @@ class FeatureDefinitions(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
     @property
-    def flag_names(self) -> Sequence[str]: ...
+    def flags(self) -> Flags: ...
     @property
     def hooks(self) -> Sequence[str]: ...
 
@@ -101,9 +105,7 @@ class Enriching:
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
         frame.windows = windowed.values
-        flags = looked_up.flags | windowed.flags << np.uint64(
-            len(STATES) * len(self._feature_set.lookups)
-        )
+        flags = {**looked_up.flags, **windowed.flags}
         return StoreRead(self._feature_set, frame, flags, windowed.writes, self.after)
 
 
@@ -114,27 +116,25 @@ class StoreRead:
     Attributes:
         feature_set: The feature set.
         frame: All values except the features that depend on windows.
-        flags: uint64[N], as in ``Enriched``.
+        flags: bool[N] by flag, without those of Python features.
         writes: Writes for the online store, as in ``Enriched``.
         after: State of the log behind the batch, as in ``Enriched``.
     """
 
     feature_set: FeatureDefinitions
     frame: Frame
-    flags: npt.NDArray[np.uint64]
+    flags: Mapping[str, npt.NDArray[np.bool_]]
     writes: Writes
     after: LogState
 
     def finish(self) -> Enriched:
         """Compute the other features and the matrix; does not need the store."""
-        made, frame, flags = self.feature_set, self.frame, self.flags.copy()
+        made, frame = self.feature_set, self.frame
         with np.errstate(all="ignore"):
             compute(made.features, frame, of_event=False)
             matrix = assemble(len(frame), [frame.features[name] for name in made.names])
-        first = len(made.flag_names) - len(made.hooks)
-        for bit, name in enumerate(made.hooks, first):
-            if name in frame.failed:
-                flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
+        failed = {f"{FAILED}:{name}": rows for name, rows in frame.failed.items()}
+        flags = made.flags.encode(len(frame), {**self.flags, **failed})
         return Enriched(matrix, flags, self.writes, self.after)
 
 

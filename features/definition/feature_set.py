@@ -14,7 +14,7 @@ from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
 from features.compute import bind
 from features.compute.condition import Condition, compile_condition
-from features.compute.enrich import Enriching, compute
+from features.compute.enrich import FAILED, Enriching, compute
 from features.compute.frame import Frame
 from features.compute.matrix import Enriched
 from features.definition.event_fields import Bindings, FieldBinding, resolve_bindings
@@ -26,16 +26,16 @@ from features.expression.functions import Term
 from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import Lookup, flag_names
+from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
 from features.store.protocol import OnlineStore
+from features.values.flags import MOST_FLAGS, Flags
 from features.windows.plan import WindowPlan
 from features.windows.portions import Each
 from features.windows.trace import Traced, trace
 from features.windows.window import HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
-_FLAG_BITS = 64
 _EMPTY_LOG = LogState()
 
 
@@ -57,7 +57,7 @@ class FeatureSet:
         paths: Fields that decoding must return, for bindings and features (without the label, which
             only files have).
         names: Names of the features.
-        flag_names: Name of bit i of ``Enriched.flags``.
+        flags: Flags of events.
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
         fields: Terms of the fields of the schema.
@@ -76,7 +76,7 @@ class FeatureSet:
     reader_schema: dict[str, Any]
     paths: frozenset[str]
     names: tuple[str, ...]
-    flag_names: tuple[str, ...]
+    flags: Flags
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
     fields: Mapping[str, Term]
@@ -173,10 +173,6 @@ class FeatureSet:
         window = next(window for window in self.windows if window.name == feature)
         return trace(self.histories, window, row, batch, frame, stored)
 
-    def flags_of(self, mask: int) -> list[str]:
-        """Names of the flags that are set in ``mask``."""
-        return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
-
     def label_appends(
         self, labels: LabelBatch, namespace: Namespace | None = None
     ) -> list[tuple[bytes, bytes]]:
@@ -241,7 +237,7 @@ def load_feature_set(path: Path) -> FeatureSet:
         reader_schema=fields.schema,
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
-        flag_names=flags,
+        flags=flags,
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
         fields=compiler.leaves,
@@ -251,20 +247,20 @@ def load_feature_set(path: Path) -> FeatureSet:
 
 def _flags(
     document: YamlDocument, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
-) -> tuple[str, ...]:
-    found = (
-        *flag_names(tuple(lookups.values())),
-        *plan.flag_names,
-        *(f"python_failed:{name}" for name in hooks),
+) -> Flags:
+    names = (
+        *(flag for lookup in lookups.values() for flag in lookup.flags),
+        *plan.flags,
+        *(f"{FAILED}:{name}" for name in hooks),
     )
-    if len(found) > _FLAG_BITS:
+    if len(names) > MOST_FLAGS:
         where: Location = ("lookups",) if lookups else ("features",)
         raise document.refuse(
             where,
-            f"lookups, windows and python features have {len(found)} flags, {_FLAG_BITS} at most: "
+            f"lookups, windows and python features have {len(names)} flags, {MOST_FLAGS} at most: "
             "merge some lookups, or functions",
         )
-    return found
+    return Flags(names)
 
 
 def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
 from features.compute.enrich import Enriching, StoreRead
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.history.namespace import Namespace
@@ -112,7 +111,8 @@ class HistoryRun:
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
         self.times.add(batch)
-        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
+        counts = {name: int(np.count_nonzero(rows)) for name, rows in answered.flags.items()}
+        self.flagged.update(counts)
         histories = self._feature_set.histories
         watermarks = self.log.watermarks(histories.rules.watermark_support)
         if len(watermarks) == self._partitions:

@@ -13,6 +13,7 @@ from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCod
 from features.compute.matrix import Writes
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.values.flags import Flags
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.batch_bound import BatchBound
@@ -33,6 +34,7 @@ Place = tuple[int, int]
 PATIENCE_S = 20.0
 AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
+_FLAGS = Flags(("late", "ahead"))
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -79,11 +81,11 @@ class Process:
             letters,
             Model("m", "1", "cpu"),
             Decided(none, none, ("approve",), ("default",), "1"),
+            _FLAGS,
             # The first is late.
             np.array(
                 [2 * (places[row] in self.ahead) | (row == rows[0]) for row in rows], np.uint64
             ),
-            ("late", "ahead"),
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
             LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),

@@ -12,7 +12,6 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import RecordError
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from models.policy import Rules
@@ -172,8 +171,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
-    flags = feature_set.enrich(batch, store).flags
-    by_flag = count_flags(flags, feature_set.flag_names)
+    by_flag = feature_set.flags.count(feature_set.enrich(batch, store).flags)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

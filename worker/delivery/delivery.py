@@ -95,7 +95,7 @@ def count(flight: InFlightBatch) -> None:
         metrics.decisions.labels(segment, decision).inc(number)
     metrics.explained.inc(processed.explained)
     metrics.not_additive.inc(processed.not_additive)
-    for name, number in processed.flags.items():
+    for name, number in processed.flagged.items():
         metrics.flags.labels(name).inc(number)
     for entity, share in processed.coverage.items():
         metrics.history_coverage.labels(entity).set(share)

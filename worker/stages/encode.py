@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.compute.matrix import Enriched
+from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
 from schemas.avro.text import as_text
@@ -84,7 +85,7 @@ class Encode:
         prefix: Bytes that precede each score.
         provenance: Origin that every score names.
         extras: Optional content of scores.
-        flag_names: Names of the flags; name i is that of bit i.
+        flags: Flags of the feature set.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
 
@@ -94,7 +95,7 @@ class Encode:
         prefix: bytes,
         provenance: Provenance,
         extras: Extras,
-        flag_names: Sequence[str],
+        flags: Flags,
         now_us: Callable[[], int],
     ) -> None:
         self._encoder = RecordEncoder(schema, prefix)
@@ -107,7 +108,7 @@ class Encode:
         }
         self._no_flags = self._encoder.constant("flags", [])
         self._no_reasons = self._encoder.constant("reasons", [])
-        self._flag_names = tuple(flag_names)
+        self._flags = flags
         self._vector = dict(extras.vector)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
@@ -138,7 +139,7 @@ class Encode:
             "score": _all(Kind.DOUBLE, scored.scores),
             "margin": _all(Kind.DOUBLE, scored.margins),
             "reasons": self._reasons(n, explained),
-            "flags": self._flags(enriched.flags),
+            "flags": self._flagged(enriched.flags),
             "source.partition": _all(Kind.LONG, batch.records.partitions),
             "source.offset": _all(Kind.LONG, batch.records.offsets),
             "scored_at": _all(Kind.TIME, np.full(n, self._now_us(), np.int64)),
@@ -199,14 +200,11 @@ class Encode:
         }
         return ListOf(counts, reasons)
 
-    def _flags(self, flags: npt.NDArray[np.uint64]) -> Field:
-        if not flags.any():
+    def _flagged(self, bits: npt.NDArray[np.uint64]) -> Field:
+        if not bits.any():
             return self._no_flags
-        found, codes = np.unique(flags, return_inverse=True)
-        named = [
-            [name for bit, name in enumerate(self._flag_names) if mask >> bit & 1]
-            for mask in found.tolist()
-        ]
+        different, codes = np.unique(bits, return_inverse=True)
+        named = [self._flags.decode(one) for one in different.tolist()]
         chosen: Encoded = self._encoder.options("flags", named).at(codes)
         return chosen
 

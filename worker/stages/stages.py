@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ErrorCode, RecordError
-from features.compute.matrix import Writes, count_flags
+from features.compute.matrix import Writes
 from features.history.watermarks import LogState
+from features.values.flags import Flags
 from features.windows.plan import AHEAD
 from schemas.batch import Headers, Records
 from worker.delivery.publish import SizeLimits, too_large, without_key
@@ -43,8 +44,8 @@ class Processed:
         dead_letters: Dead letters of the other records.
         model: Model that gave the scores.
         decided: Decisions.
-        flag_bits: uint64[N], flags of the events.
-        flag_names: Names of the flags; name i is that of bit i.
+        flags: Flags of the feature set.
+        flag_bits: uint64[N], the flags of the events, encoded.
         seconds: Time spent in each stage, in seconds.
         writes: Members that the online store takes before the micro-batch is committed.
         after: State of the log behind the micro-batch.
@@ -60,8 +61,8 @@ class Processed:
     dead_letters: Sequence[DeadLetter]
     model: Model
     decided: Decided
+    flags: Flags
     flag_bits: npt.NDArray[np.uint64]
-    flag_names: Sequence[str]
     seconds: Mapping[str, float]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
@@ -75,17 +76,16 @@ class Processed:
         return self.decided.counts()
 
     @property
-    def flags(self) -> Mapping[str, int]:
-        """Events by flag."""
-        return count_flags(self.flag_bits, self.flag_names)
+    def flagged(self) -> Mapping[str, int]:
+        """Number of events by flag."""
+        return self.flags.count(self.flag_bits)
 
     @property
     def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
         """For each partition bool[N], true for its scored events that are ahead of time."""
-        if AHEAD not in self.flag_names:
+        if AHEAD not in self.flags.names:
             return {}
-        bit, of = np.uint64(self.flag_names.index(AHEAD)), self.records.partitions
-        ahead = (self.flag_bits >> bit & np.uint64(1)).astype(np.bool_)
+        ahead, of = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
         return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
@@ -169,8 +169,8 @@ class Stages:
             letters,
             scored.model,
             decided,
+            self.enrich.feature_set.flags,
             enriched.flags,
-            self.enrich.feature_set.flag_names,
             timer.seconds,
             enriched.writes,
             enriched.after,

@@ -136,7 +136,7 @@ def test_show_in_json_has_it_whole() -> None:
     made = load_feature_set(SPARKOV)
     shown: dict[str, Any] = json.loads(run("show", "--set", SPARKOV, "--json").stdout)
     assert shown["fingerprint"] == made.fingerprint
-    assert shown["flags"] == list(made.flag_names)
+    assert shown["flags"] == list(made.flags.names)
     assert shown["history"] == {
         "allowed_lateness_s": 3600,
         "duplicates_s": 86400,

@@ -234,7 +234,7 @@ class Worker:
             enriched = made.enrich(batch, self.store, log, namespace)
             self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
             log = enriched.after
-            flags = [{*made.flags_of(mask)} for mask in enriched.flags.tolist()]
+            flags = [{*made.flags.decode(mask)} for mask in enriched.flags.tolist()]
             found += zip(enriched.matrix[:, 0].tolist(), flags, strict=True)
         self.note = Note.of("id-1", log, 0).encode()
         return found
