@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +22,12 @@ from schemas.avro.types import Type, parse_record_schema
 from schemas.registry.client import Answer, RegistryClient, subject_path
 from schemas.registry.framing import SchemaId
 from schemas.registry.registry_source import RegistrySchemaSource
-from schemas.registry.source import FileSchemaSource, SchemaSource, read_schema_file
+from schemas.registry.source import (
+    FileSchemaSource,
+    FixedSchemaSource,
+    SchemaSource,
+    read_schema_file,
+)
 from worker.settings import Registry, WorkerSettings, read_secret
 
 WRITER_SCHEMAS = "writer-schemas"
@@ -113,38 +116,16 @@ def label_source(settings: WorkerSettings) -> SchemaSource:
         return registry_source(settings.registry)
     own = parse_record_schema(label_schema())
     if settings.wire.framing == "none":
-        return _LabelSchemas(framed=False, own=own, others={}, taken=frozenset())
-    paths = sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc"))
-    others = {_named_id(path): read_schema_file(path) for path in paths}
-    taken = frozenset({settings.wire.schema_id, settings.wire.score_schema_id}) - others.keys()
-    return _LabelSchemas(framed=True, own=own, others=others, taken=taken)
-
-
-@dataclass(frozen=True, slots=True)
-class _LabelSchemas:
-    """Writer schemas of labels without a registry.
-
-    Attributes:
-        framed: True if each record names its schema id.
-        own: Schema of all ids that are neither in ``others`` nor in ``taken``.
-        others: Schemas of other writers, by id.
-        taken: Ids of records that are no labels.
-    """
-
-    framed: bool
-    own: Type
-    others: Mapping[int | UUID, Type]
-    taken: frozenset[int | UUID]
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
-        return {schema_id: self._one(schema_id) for schema_id in schema_ids}
-
-    def _one(self, schema_id: SchemaId) -> Type | RecordError:
-        if schema_id in self.taken:
-            return RecordError(
-                ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
-            )
-        return self.own if schema_id is None else self.others.get(schema_id, self.own)
+        return FixedSchemaSource(own, framed=False)
+    others: dict[SchemaId, Type | RecordError] = {
+        schema_id: RecordError(
+            ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
+        )
+        for schema_id in (settings.wire.schema_id, settings.wire.score_schema_id)
+    }
+    for path in sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc")):
+        others[_named_id(path)] = read_schema_file(path)
+    return FixedSchemaSource(own, framed=True, others=others)
 
 
 def score_prefix(settings: WorkerSettings) -> bytes:

@@ -20,7 +20,8 @@ from features.definition import FeatureSet
 from features.store.redis import RedisStore
 from features.tables.event_records import EventFile
 from schemas.avro.decoder import Decoder
-from tools.demo.scores import ScoreSchema
+from schemas.avro.types import parse_record_schema
+from schemas.registry.source import FixedSchemaSource
 from tools.demo.training import load_frauds
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
@@ -84,7 +85,9 @@ class Line:
 
     def read(self, topic: str) -> Scores:
         """What the worker has written, as a consumer of committed records sees it."""
-        decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        schema = score_schema()
+        source = FixedSchemaSource(parse_record_schema(schema), framed=True)
+        decoder = Decoder(source, schema, _PATHS, 2**20, 10_000)
         columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
         for messages in read_to_end(self._kafka.bootstrap, topic):
             decoded = decoder.decode([message.value() for message in messages])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,9 @@ import pyarrow as pa
 from base.errors import ConfigurationError
 from features.values.hash64 import KEY_BYTES, names
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_record_schema
+from schemas.avro.types import parse_record_schema
 from schemas.batch import Records
-from schemas.registry.framing import SchemaId
-from schemas.registry.source import SchemaSource
+from schemas.registry.source import FixedSchemaSource, SchemaSource
 from tools.compare.scores import Longs, ScoreCategories, ScoreColumns, once
 from tools.topics.log import TopicLog
 from worker.schema_sources import registry_source, score_schema
@@ -209,15 +208,6 @@ def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.u
 def _schemas(settings: WorkerSettings) -> SchemaSource:
     if settings.registry is not None:
         return registry_source(settings.registry)
-    return _OwnSchema(settings.wire.framing == "confluent", parse_record_schema(score_schema()))
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnSchema:
-    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
-
-    framed: bool
-    schema: Type
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self.schema)
+    # An output topic holds only scores, whatever ids they name.
+    own = parse_record_schema(score_schema())
+    return FixedSchemaSource(own, framed=settings.wire.framing == "confluent")
