@@ -24,8 +24,7 @@ from worker.app import Pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import framed, score_schema
 from worker.stages.dead_letter import HEADER_PREFIX, DeadLetter
-from worker.stages.enrich import Enrich
-from worker.stages.stages import Processed, Stages
+from worker.stages.stages import Enrich, Processed, Stages
 
 _NO_LIMIT = SizeLimits(2**31, 2**31)
 

@@ -36,15 +36,13 @@ from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
 from worker.process.watchdog import Watchdog
-from worker.reload import Reloader, ServedFiles, load_model, load_rules, named_in
+from worker.reload import FileFingerprints, Reloader, load_model, load_rules
 from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.option_files import require_option_files
-from worker.stages.decode import Decode
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.enrich import Enrich
 from worker.stages.serving import Serving
-from worker.stages.stages import Stages
+from worker.stages.stages import Decode, Enrich, Stages
 
 log = structlog.get_logger(__name__)
 
@@ -57,21 +55,21 @@ class Pipeline:
         settings: Settings of ``worker.yaml``.
         feature_set: Feature set of ``features.yaml``.
         serving: Model and policy, ready to serve.
-        named: Fingerprints of the model and policy files just before `serving` was loaded.
+        fingerprints: Fingerprints of model and policy, taken just before they were loaded.
     """
 
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
-    named: ServedFiles
+    fingerprints: FileFingerprints
 
     @property
     def bundle(self) -> Bundle:
-        return self.serving.score.bundle
+        return self.serving.model.bundle
 
     @property
     def rules(self) -> Rules:
-        return self.serving.decide.rules
+        return self.serving.rules
 
     @property
     def features(self) -> frozenset[str]:
@@ -97,11 +95,10 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
             f"windows ({', '.join(stored)}); add store.url"
         )
-    named = named_in(settings)
+    fingerprints = FileFingerprints.of(settings)
     rules = load_rules(settings, feature_set)
-    bundle, backend = load_model(settings, feature_set, settings.model.device)
-    serving = Serving.of(feature_set, bundle, backend, rules)
-    return Pipeline(settings, feature_set, serving, named)
+    model = load_model(settings, feature_set, settings.model.device)
+    return Pipeline(settings, feature_set, Serving(feature_set, model, rules), fingerprints)
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:
@@ -235,7 +232,7 @@ def _make_loop(
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
-    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.named)
+    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
         poller,
         succession,

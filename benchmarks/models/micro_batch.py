@@ -14,9 +14,8 @@ from models.policy import Rules
 from models.reasons import Explained
 from schemas.batch import EventBatch
 from worker.schema_sources import framed, score_schema
-from worker.stages.decide import Decide, Decided
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.score import Model, Scored
+from worker.stages.serving import Decide, Decided, Model, Scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)

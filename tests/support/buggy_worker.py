@@ -29,7 +29,7 @@ from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import StoredHistories
 from worker.process.logs import configure_logs
 from worker.process.watchdog import Watchdog
-from worker.stages.score import Score, Scored
+from worker.stages.serving import Score, Scored
 
 _CRASH_IN_DELIVERY = 3
 _PAUSE_DEADLINE_S = 60.0

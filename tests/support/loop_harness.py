@@ -26,8 +26,7 @@ from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
 from worker.stages.dead_letter import Stage, dead_letter
-from worker.stages.decide import Decided
-from worker.stages.score import Model
+from worker.stages.serving import Decided, Model
 from worker.stages.stages import Processed
 
 Place = tuple[int, int]

@@ -16,8 +16,7 @@ from models.reasons import Explained
 from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
 from schemas.avro.text import as_text
 from schemas.batch import Column, EventBatch, Headers, Kind
-from worker.stages.decide import Decided
-from worker.stages.score import Model, Scored
+from worker.stages.serving import Decided, Model, Scored
 
 T = TypeVar("T")
 

@@ -12,19 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ErrorCode, RecordError
-from features.compute.matrix import Writes
+from features.compute.matrix import Enriched, Writes
+from features.definition import FeatureSet
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.protocol import OnlineStore
 from features.values.flags import Flags
 from features.windows.plan import AHEAD
-from schemas.batch import Headers, Records
+from schemas.avro.decoder import Decoder
+from schemas.batch import EventBatch, Headers, Records
 from worker.delivery.publish import SizeLimits, too_large, without_key
+from worker.histories import Histories
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
-from worker.stages.decide import Decided
-from worker.stages.decode import Decode
 from worker.stages.encode import Encode
-from worker.stages.enrich import Enrich
-from worker.stages.score import Model
-from worker.stages.serving import Serving
+from worker.stages.serving import Decided, Model, Serving
 
 _BEGINNING = LogState()
 
@@ -115,6 +116,66 @@ class Processed:
             ),
             flag_bits=self.flag_bits[kept],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decode:
+    """Decodes record bodies into columns, and binds these to the fields of events."""
+
+    decoder: Decoder
+    feature_set: FeatureSet
+
+    def __call__(self, records: Records) -> tuple[EventBatch, list[DeadLetter]]:
+        """The events, in the order of their records, and a dead letter for every other record.
+
+        Raises DependencyUnavailableError when a schema is needed from a registry that is away.
+        """
+        decoded = self.decoder.decode(records.values, records.headers)
+        batch, errors = self.feature_set.bind(records, decoded)
+        letters = [
+            dead_letter(
+                records,
+                row,
+                error,
+                Stage.DECODE,
+                # Without its headers nobody knows which schema the record names.
+                decoded.schema_ids[row]
+                if decoded.schema_ids and row not in records.faults
+                else None,
+            )
+            for row, error in sorted(errors.items())
+        ]
+        return batch, letters
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enrich:
+    """Computes the feature set."""
+
+    feature_set: FeatureSet
+    store: OnlineStore
+    histories: Histories
+
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """Compute the features of a micro-batch, and what they leave to be written to the store.
+
+        Waits for the writes of the micro-batch before.
+
+        Args:
+            batch: Events of the micro-batch.
+            log: State of the log before them.
+
+        Raises:
+            DependencyUnavailableError: The store is away.
+        """
+        enriching = self.feature_set.begin(batch, log, self.histories.namespace())
+        self.histories.await_written()
+        return enriching.read(self.store).finish()
+
+    def coverage(self, enriched: Enriched) -> dict[str, float]:
+        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
+        return self.feature_set.histories.coverage(enriched.after, namespace)
 
 
 @dataclass(slots=True)

@@ -20,9 +20,8 @@ from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.batch import Column, EventBatch, Headers, Kind, Records
 from worker.schema_sources import framed, score_schema
-from worker.stages.decide import Decided
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.score import Model, Scored
+from worker.stages.serving import Decided, Model, Scored
 
 SCHEMA = fastavro.parse_schema(score_schema())
 PREFIX = framed(2)
