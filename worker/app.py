@@ -21,7 +21,7 @@ from features.store.redis import RedisStore
 from models.bundle import Bundle
 from models.policy import Rules
 from schemas.avro.decoder import Decoder
-from worker.consume.batch_bound import BatchBound
+from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import Committed, StartOffsets
 from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
@@ -29,7 +29,7 @@ from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import SizeLimits
 from worker.histories import Histories, NoHistories, StoredHistories
-from worker.histories.place import find_place
+from worker.histories.stored_histories import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop, Waits
 from worker.process.health import Health, HealthServer
@@ -39,7 +39,7 @@ from worker.process.watchdog import Watchdog
 from worker.reload import FileFingerprints, Reloader, load_model, load_rules
 from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
-from worker.settings.option_files import require_option_files
+from worker.settings.options import require_option_files
 from worker.stages.encode import Encode, Extras, Provenance
 from worker.stages.serving import Serving
 from worker.stages.stages import Decode, Enrich, Stages

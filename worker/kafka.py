@@ -1,21 +1,21 @@
-"""Kafka clients, configured for what the loop relies on."""
+"""Kafka clients, configured for what the loop relies on, and the log of librdkafka."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from base.errors import ConfigurationError
 from worker.delivery.publish import SizeLimits
-from worker.kafka_log import LOGGER
 from worker.settings import KafkaSettings, read_secret
-from worker.settings.option_files import require_option_files
+from worker.settings.options import require_option_files
 
 # The broker's own default, where its settings may not be read.
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
@@ -31,6 +31,14 @@ NOT_A_MEMBER = (
     KafkaError.REBALANCE_IN_PROGRESS,
 )
 """Error codes that say: the group went on without this member, or without this generation."""
+
+LOGGER = logging.getLogger("librdkafka")
+# Where nothing is set up for logs, Python would write each line to stderr.
+LOGGER.addHandler(logging.NullHandler())
+# Severity, client and thread before a message, and how long the connection had been there after it.
+_LOG_FRAME = re.compile(
+    r"^\w+ \[[^]]*\] (?:\[[^]]*\]: )*|(?: \(after .*\))?(?:, \d+ identical.*)?$"
+)
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
@@ -183,3 +191,33 @@ def _make(kind: Callable[..., Client], setting: str, options: dict[str, Any]) ->
         raise ConfigurationError(
             f"{setting}: librdkafka refuses the options: {error}; see its CONFIGURATION.md"
         ) from None
+
+
+class _Heard(logging.Handler):
+    """Handler that keeps the messages of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(_LOG_FRAME.sub("", record.getMessage()))
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Capture the errors that librdkafka logs within the block; they are written nowhere else.
+
+    Its calls say only that they timed out; its log says why.
+
+    Yields:
+        The messages so far; the list grows within the block.
+    """
+    handler = _Heard()
+    propagate, LOGGER.propagate = LOGGER.propagate, False
+    LOGGER.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.propagate = propagate

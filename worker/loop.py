@@ -27,14 +27,14 @@ from base.errors import (
 )
 from features.history.watermarks import LogState
 from schemas.batch import Records
-from worker.consume.batch_bound import BatchBound
-from worker.consume.poll import Polled, Poller
+from worker.consume.micro_batch import BatchBound, Polled
+from worker.consume.poll import Poller
 from worker.delivery.delivery import Delivery, InFlightBatch, count
 from worker.delivery.reports import RecordsRefusedError
 from worker.process import metrics
 from worker.process.ahead import AheadShare
 from worker.process.health import Health
-from worker.process.outage import Outage, Refusals, backoff_s
+from worker.process.outage import Outages, backoff_s
 from worker.process.pulse import Pulse
 from worker.stages.stages import Processed
 
@@ -43,13 +43,6 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # What the stages can wait for; the error names which.
 _SERVICE = "store or registry"
-_STORE_REMEDY = "it has to take writes; the same events come again when it does"
-_DELIVERY_REMEDY = "see the answer of the brokers; the same events come again until it is another"
-_LETTER_REMEDY = (
-    "mend the settings of the topic; the dead letter is written again until it is taken"
-)
-# Unknown outcomes in a row after which the worker does no work that anyone should count on.
-_UNKNOWN_TO_BE_UNREADY = 3
 # A member that is not heard of by its own client for too long loses its partitions.
 _SERVE_EVERY_S = 1.0
 _SLOW_S = 1.0
@@ -109,21 +102,14 @@ class Loop:
         # Behind what was handed over last: what the stages know of the log before a micro-batch.
         self._log_state = LogState()
         self._stopping = False
-        self._unwritten_in_a_row = 0
-        self._unknown_in_a_row = 0
-        self._not_rewound_in_a_row = 0
-        self._kafka = self._outage(
-            "kafka",
-            KafkaException,
-            f"see that the brokers at {delivery.topics.brokers} are up (kafka.bootstrap_servers)",
+        self._outages = Outages(
+            health, delivery.brokers, waits.refused_s, lambda: self._stopping, clock
         )
-        self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
-        self._delivering = self._outage("delivery", DeliveryError, _DELIVERY_REMEDY)
-        letters = self._outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
-        self._refusals = Refusals(letters, waits.refused_s, clock)
         self._served_at = clock()
         self._producer_is_suspect = False
-        self._pulse = Pulse(poller, health, self._kafka, _REJOIN_CALLS * waits.settle_s, clock)
+        self._pulse = Pulse(
+            poller, health, self._outages.kafka, _REJOIN_CALLS * waits.settle_s, clock
+        )
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
@@ -135,7 +121,7 @@ class Loop:
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
         self._producer_is_suspect |= error.code() in _CONNECTION_LOST
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
-            self._kafka.begins(str(error))
+            self._outages.kafka.begins(str(error))
 
     def before_change(self) -> None:
         """Partitions are about to move: let the transaction in flight end, for a bounded time."""
@@ -164,11 +150,11 @@ class Loop:
 
     def _open(self) -> None:
         """Find topics, histories and checkpoints, however long brokers or store are away."""
-        self._kafka.outlast(self._delivery.topics.open)
-        self._store.outlast(self._delivery.open_histories)
+        self._outages.kafka.outlast(self._delivery.open_topics)
+        self._outages.store.outlast(self._delivery.open_histories)
         # Before the checkpoints are read: a predecessor that was killed may still hold them.
-        self._kafka.outlast(self._delivery.checkpoint.open)
-        self._kafka.outlast(self._poller.open)
+        self._outages.kafka.outlast(self._delivery.open_checkpoint)
+        self._outages.kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
         self._pulse.beat()
@@ -183,8 +169,8 @@ class Loop:
             self._settle()
             if not self._poller.partitions:
                 # What could not be delivered is for others to deliver.
-                self._delivering.ends()
-                self._refusals.rest()
+                self._outages.delivery.ends()
+                self._outages.letter_refusals.leave()
             return
         started = self._clock()
         processed = self._process_or_pause(polled)
@@ -252,13 +238,13 @@ class Loop:
         if self._in_flight is None:
             return True
         self._served_at = self._clock()
-        flight, error = self._in_flight, self._in_flight.outcome.exception()
-        while isinstance(error, RecordsRefusedError) and self._amended(flight, error):
-            self._in_flight = flight = self._delivery.again(flight)
-            error = flight.outcome.exception()
+        batch, error = self._in_flight, self._in_flight.outcome.exception()
+        while isinstance(error, RecordsRefusedError) and self._amended(batch, error):
+            self._in_flight = batch = self._delivery.again(batch)
+            error = batch.outcome.exception()
         self._in_flight = None
         if error is None:
-            self._committed(flight)
+            self._committed(batch)
             return True
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
@@ -271,12 +257,12 @@ class Loop:
             self._open_checkpoint()
         self._rewind()
         if isinstance(error, StoreAwayError):
-            self._let_the_store_recover(error)
+            self._hold(self._outages.not_written.wait_s(str(error)))
         if isinstance(error, OutcomeUnknownError):
-            self._let_the_brokers_recover(error)
+            self._hold(self._outages.unknown.wait_s(str(error)))
         return False
 
-    def _amended(self, flight: InFlightBatch, error: RecordsRefusedError) -> bool:
+    def _amended(self, batch: InFlightBatch, error: RecordsRefusedError) -> bool:
         """Put other answers in place of refused ones; False where the micro-batch must be dropped.
 
         Waits where a dead letter is refused: nothing can take its place. Raises DeliveryFatalError
@@ -285,41 +271,27 @@ class Loop:
         # A new producer knows the topics' present limits, and its batches keep to them. The old one
         # has skipped sequence numbers: its next transaction fails (measured: librdkafka 2.16).
         self._open_checkpoint()
-        hopeless = self._delivery.amend(flight, error)
+        hopeless = self._delivery.amend(batch, error)
         if hopeless is not None:
-            self._hold(self._refusals.wait_s(hopeless))
+            self._hold(self._outages.letter_refusals.wait_s(hopeless))
         elif self._clock() - self._served_at > _SERVE_EVERY_S:
             self._hold(_IDLE_POLL_S)
-        return not self._stopping and flight.polled.epoch == self._poller.epoch
+        return not self._stopping and batch.polled.epoch == self._poller.epoch
 
-    def _committed(self, flight: InFlightBatch) -> None:
-        self._unwritten_in_a_row = self._unknown_in_a_row = 0
-        self._store.ends()
-        self._delivering.ends()
-        self._refusals.end()
-        took_s = self._clock() - flight.started
-        self._bound.observe(len(flight.polled.records), took_s)
+    def _committed(self, batch: InFlightBatch) -> None:
+        self._outages.not_written.end()
+        self._outages.unknown.end()
+        self._outages.letter_refusals.end()
+        took_s = self._clock() - batch.started
+        self._bound.observe(len(batch.polled.records), took_s)
         # It may have lived through a broken connection that nobody has told of yet.
         self._producer_is_suspect |= took_s > _SLOW_S
-        self._ahead.observe(flight.answers.final().ahead)
-        count(flight)
-
-    def _let_the_store_recover(self, error: StoreAwayError) -> None:
-        """It may still answer reads, as one without memory does: nothing else slows the loop."""
-        self._store.begins(str(error))
-        self._hold(backoff_s(self._unwritten_in_a_row))
-        self._unwritten_in_a_row += 1
-
-    def _let_the_brokers_recover(self, error: OutcomeUnknownError) -> None:
-        """They may answer all else, as where writing is forbidden: nothing else slows the loop."""
-        self._unknown_in_a_row += 1
-        if self._unknown_in_a_row >= _UNKNOWN_TO_BE_UNREADY:
-            self._delivering.begins(str(error))
-        self._hold(backoff_s(self._unknown_in_a_row - 1))
+        self._ahead.observe(batch.answers.final().ahead)
+        count(batch)
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False
-        self._kafka.outlast(self._delivery.checkpoint.open, self._wait)
+        self._outages.kafka.outlast(self._delivery.open_checkpoint, self._wait)
 
     def _rewind(self) -> None:
         """Go back to the checkpoint; where the brokers do not answer, the next turn tries again.
@@ -330,19 +302,13 @@ class Loop:
         try:
             self._poller.rewind()
         except KafkaException as error:
-            self._kafka.begins(str(error))
-            self._hold(backoff_s(self._not_rewound_in_a_row))
-            self._not_rewound_in_a_row += 1
+            self._hold(self._outages.not_rewound.wait_s(str(error)))
             return
-        self._kafka.ends()
-        self._not_rewound_in_a_row = 0
+        self._outages.not_rewound.end()
         metrics.rebalances.inc()
-        self._delivery.histories.assigned(self._poller.partitions)
+        self._delivery.assigned(self._poller.partitions)
         self._ahead.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
-
-    def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:
-        return Outage(dependency, error, remedy, self._health, lambda: self._stopping)
 
     def _close(self) -> None:
         self._delivery.close()

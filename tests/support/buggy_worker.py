@@ -23,7 +23,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from features.compute.matrix import Enriched, Writes
 from worker import app, kafka
-from worker.consume.poll import Polled, Poller
+from worker.consume.micro_batch import Polled
+from worker.consume.poll import Poller
 from worker.delivery.checkpoint import ExactlyOnce
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import StoredHistories

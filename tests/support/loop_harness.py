@@ -16,7 +16,7 @@ from features.history.watermarks import LogState
 from features.values.flags import Flags
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
-from worker.consume.batch_bound import BatchBound
+from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic

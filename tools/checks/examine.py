@@ -17,8 +17,7 @@ from tools.checks import brokers, group, histories, model, reasons, sample, stor
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, holds, skipped
 from worker.app import open_store
-from worker.kafka import make_admin
-from worker.kafka_log import heard
+from worker.kafka import heard, make_admin
 from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from schemas.batch import Decoded, EventBatch, Records
 from schemas.registry.framing import looks_like_json
 from tools.checks import event_time
 from tools.checks.finding import Finding, failed, ok, skipped, warning
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.kafka import make_consumer
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings

@@ -11,9 +11,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from schemas.batch import Records
-from worker.consume.records import records_of
-from worker.kafka import make_consumer
-from worker.kafka_log import heard
+from worker.consume.micro_batch import records_of
+from worker.kafka import heard, make_consumer
 from worker.settings import KafkaSettings
 
 _MOST = 20_000

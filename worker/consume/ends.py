@@ -6,12 +6,14 @@ would never be 0, and retention that deletes them would look like a loss of reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # Between two commits of an end of the same partition that no record goes with.
 _APART_S = 5.0
 # Transactions of producers end within their timeout, a minute by default.
 _OPEN_FOR_S = 90.0
+# After a longer time without a poll, silence of a partition says nothing.
+_GAP_S = 5.0
 
 
 class Ends:
@@ -25,14 +27,9 @@ class Ends:
         self._due_at: dict[int, float] = {}
         # For each partition the offset it stands at, and since when.
         self._held: dict[int, tuple[int, float]] = {}
-        # Partitions that nothing has come of, and since when it could have.
-        self._silent: set[int] = set()
-        self._listening_since = 0.0
 
-    def restart(self, starts: Mapping[int, int], now: float) -> None:
+    def restart(self, starts: Mapping[int, int]) -> None:
         """Forget all: each partition is read from its start."""
-        self._silent = set(starts)
-        self._listening_since = now
         self._next = dict(starts)
         self._ends.clear()
         self._uncommitted.clear()
@@ -43,7 +40,6 @@ class Ends:
 
         Only the end-of-partition event tells them: a position may be of an earlier assignment.
         """
-        self._silent.difference_update(ends)
         for partition, end in ends.items():
             self._ends[partition] = end
             if end > self._next.get(partition, end):
@@ -59,7 +55,6 @@ class Ends:
         Returns:
             The end of the partition where it was reached behind that record, else the next offset.
         """
-        self._silent.difference_update(last)
         self._uncommitted.difference_update(last)
         for partition, offset in last.items():
             self._next[partition] = max(offset + 1, self._ends.get(partition, 0))
@@ -71,14 +66,6 @@ class Ends:
         self._due_at.update(dict.fromkeys(due, now + _APART_S))
         self._uncommitted.difference_update(due)
         return {partition: self._next[partition] for partition in due}
-
-    def hurry(self, now: float) -> None:
-        """Note that there was more to read than was read: a partition may have to wait its turn."""
-        self._listening_since = now
-
-    def silent(self, since: float) -> list[int]:
-        """Partitions from which nothing has come since ``since`` (monotonic seconds)."""
-        return sorted(self._silent) if self._listening_since < since else []
 
     def lag(self, high_watermarks: Mapping[int, int]) -> dict[int, int]:
         """Offsets between the next one to read and the high watermark."""
@@ -100,3 +87,45 @@ class Ends:
                 offset, since = before.get(partition, (at, now))
                 self._held[partition] = (at, since if offset == at else now)
         return {p: at for p, (at, since) in self._held.items() if now - since >= _OPEN_FOR_S}
+
+
+class Silence:
+    """Partitions from which nothing has come while the consumer listened to them.
+
+    It listens as long as it polls in short intervals and takes all that there is: in a poll that
+    takes as much as it may, a partition may have to wait its turn. Times are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._silent: set[int] = set()
+        self._listening_since = 0.0
+        self._polled_at = float("-inf")
+
+    def restart(self, partitions: Iterable[int], now: float) -> None:
+        """Listen to these partitions from now on."""
+        self._silent = set(partitions)
+        self._listening_since = now
+
+    def listen_anew(self, now: float) -> None:
+        """Count the silence of the partitions from now on."""
+        self._listening_since = now
+
+    def begin_poll(self, now: float) -> None:
+        """Count the silence from now on where the last poll was too long ago."""
+        if now - self._polled_at > _GAP_S:
+            self._listening_since = now
+
+    def end_poll(self, now: float, *, took_all: bool) -> None:
+        """Note the end of a poll, and if it took all records that there were."""
+        self._polled_at = now
+        if not took_all:
+            self._listening_since = now
+
+    def heard_from(self, partitions: Iterable[int]) -> None:
+        """Note partitions from which a record or their end has come."""
+        self._silent.difference_update(partitions)
+
+    def partitions(self, seconds: float, now: float) -> list[int]:
+        """Partitions from which nothing has come for longer than this time."""
+        self.begin_poll(now)
+        return sorted(self._silent) if self._listening_since < now - seconds else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -12,39 +11,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
-from schemas.batch import Records
-from worker.consume.ends import Ends
+from worker.consume.ends import Ends, Silence
+from worker.consume.micro_batch import Polled, records_of
 from worker.consume.note import Note, log_state_of
-from worker.consume.records import records_of
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
 
-# After a longer time without a poll, silence of a partition says nothing.
-_GAP_S = 5.0
 _UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Polled:
-    """Records and the group membership they were consumed under.
-
-    Attributes:
-        records: none where only the end of partitions was reached.
-        next_offsets: for each partition the offset behind its records, and behind what follows them
-            that holds none.
-        group_metadata: the consumer's own at that moment.
-        epoch: counts assignment changes.
-        at: monotonic seconds, right after the records were consumed.
-    """
-
-    records: Records
-    next_offsets: Mapping[int, int]
-    group_metadata: Any
-    epoch: int
-    at: float
 
 
 class Poller:
@@ -82,9 +58,9 @@ class Poller:
         # Of each assigned partition; None until the first rewind, where reading begins.
         self._starts: dict[int, int | None] = {}
         self._ends = Ends()
+        self._silence = Silence()
         self._outside_the_group: Any = None
         self._paused: list[TopicPartition] = []
-        self._polled_at = float("-inf")
         self.epoch = 0
         self.joined = False
         self.expelled = False
@@ -128,14 +104,12 @@ class Poller:
         """
         self._topics.require_same_input()
         epoch = self.epoch
-        if self._clock() - self._polled_at > _GAP_S:
-            self._ends.hurry(self._clock())
+        self._silence.begin_poll(self._clock())
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
-        at = self._polled_at = self._clock()
-        if len(messages) >= max_events:
-            self._ends.hurry(at)
+        at = self._clock()
+        self._silence.end_poll(at, took_all=len(messages) < max_events)
         # Taken here, on the polling thread, right after the records: a fresh object at commit
         # time would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
@@ -150,6 +124,7 @@ class Poller:
         records = records_of(self._topic, messages)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+        self._silence.heard_from(last)
         offsets = self._ends.behind(last) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
@@ -181,7 +156,8 @@ class Poller:
             raise
         self._go_to(starts)
         self._starts.update(starts)
-        self._ends.restart(starts, self._clock())
+        self._ends.restart(starts)
+        self._silence.restart(starts, self._clock())
         self.rewind_needed = False
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
         self._warn_without_event_time(notes)
@@ -242,18 +218,15 @@ class Poller:
         # until it comes back, and then reads nothing of it (measured).
         self._consumer.resume(self._paused)
         self._paused = []
-        self._ends.hurry(self._clock())
+        self._silence.listen_anew(self._clock())
 
     def silent(self, seconds: float) -> list[int]:
         """Partitions that gave neither a record nor their end for so long since the rewind."""
-        now = self._clock()
-        if self._paused or now - self._polled_at > _GAP_S:
-            return []
-        return self._ends.silent(now - seconds)
+        return [] if self._paused else self._silence.partitions(seconds, self._clock())
 
     def listen_anew(self) -> None:
         """Begin to count the time of `silent` from now on."""
-        self._ends.hurry(self._clock())
+        self._silence.listen_anew(self._clock())
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""
@@ -336,6 +309,7 @@ class Poller:
             else:
                 self._note_error(error)
         self._ends.reach(ends)
+        self._silence.heard_from(ends)
         return [message for message in messages if message.error() is None]
 
     def _note_error(self, error: KafkaError) -> None:

@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError
 
 from base.errors import ErrorCode, RecordError
 from schemas.batch import Position
+from worker.consume.micro_batch import Polled
 from worker.consume.note import Note
-from worker.consume.poll import Polled
 from worker.delivery.publish import Outbox, Parcel, SizeLimits
 from worker.delivery.reports import REFUSED_CODES, SIZE_CODES, RecordsRefusedError, Report
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import structlog
+from confluent_kafka import KafkaException
 
-from base.errors import DeliveryFatalError
+from base.errors import DeliveryError, DeliveryFatalError, DependencyUnavailableError
 from worker.process import metrics
 from worker.process.health import Health
 
@@ -16,6 +17,15 @@ log = structlog.get_logger(__name__)
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _FIRST_REFUSAL_S, _LONGEST_REFUSAL_S = 1.0, 30.0
 _REFUSALS_TO_BE_UNREADY = 3
+# Unknown outcomes in a row after which the worker does no work that anyone should count on.
+_UNKNOWN_TO_BE_UNREADY = 3
+_STORE_REMEDY = "it has to accept writes; the same events are scored again when it does"
+_DELIVERY_REMEDY = (
+    "see the error of the brokers; the same events are scored again until they are committed"
+)
+_LETTER_REMEDY = (
+    "correct the settings of the topic; the dead letter is retried until it is accepted"
+)
 
 
 def backoff_s(attempt: int) -> float:
@@ -95,8 +105,34 @@ class Outage:
             self.retrying = False
 
 
-class Refusals:
-    """Refusals in a row of a record that must be written and that nothing can replace.
+class Failures:
+    """Failures in a row of what the loop does again and again; the waits between them grow.
+
+    Args:
+        outage: Outage that begins when failures go on.
+        patience: Number of failures in a row from which on the outage has begun.
+    """
+
+    def __init__(self, outage: Outage, patience: int = 1) -> None:
+        self._outage = outage
+        self._patience = patience
+        self._count = 0
+
+    def wait_s(self, reason: str) -> float:
+        """Note one more failure; returns the seconds to wait after it."""
+        self._count += 1
+        if self._count >= self._patience:
+            self._outage.begins(reason)
+        return backoff_s(self._count - 1)
+
+    def end(self) -> None:
+        """Note a success."""
+        self._count = 0
+        self._outage.ends()
+
+
+class LetterRefusals:
+    """Refusals in a row of a dead letter, which must be written and which nothing can replace.
 
     Args:
         outage: Outage that begins when refusals go on.
@@ -128,10 +164,57 @@ class Refusals:
         return min(wait_s, self._limit_s - lasted_s)
 
     def end(self) -> None:
-        """Note that the record was taken."""
+        """Note that the dead letter was taken."""
         self._count = 0
-        self.rest()
+        self.leave()
 
-    def rest(self) -> None:
-        """Note that writing the record is left to other workers now."""
+    def leave(self) -> None:
+        """Note that other workers have to write the dead letter now."""
         self._outage.ends()
+
+
+class Outages:
+    """The outages that the loop waits out, and its failures in a row.
+
+    Attributes:
+        kafka: Outage of the brokers.
+        store: Outage of the online store.
+        delivery: Outage of what the brokers do with transactions.
+        not_rewound: Rewinds that the brokers did not answer.
+        not_written: Micro-batches that the store did not take. It may still answer reads, as one
+            without memory does: nothing else slows the loop.
+        unknown: Transactions with an unknown outcome. The brokers may answer all else, as where
+            writing is forbidden: nothing else slows the loop.
+        letter_refusals: Refusals of a dead letter.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        brokers: str,
+        refused_s: float,
+        give_up: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """Begin without any.
+
+        Args:
+            health: State of the worker that the probes read.
+            brokers: Addresses of the brokers, for messages.
+            refused_s: Longest wait for a dead-letter topic that refuses a dead letter, in seconds.
+            give_up: Returns True if there is no use in waiting any more.
+            clock: Returns monotonic seconds.
+        """
+
+        def outage(dependency: str, error: type[Exception], remedy: str) -> Outage:
+            return Outage(dependency, error, remedy, health, give_up)
+
+        kafka_remedy = f"see that the brokers at {brokers} are up (kafka.bootstrap_servers)"
+        self.kafka = outage("kafka", KafkaException, kafka_remedy)
+        self.store = outage("store", DependencyUnavailableError, _STORE_REMEDY)
+        self.delivery = outage("delivery", DeliveryError, _DELIVERY_REMEDY)
+        letters = outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
+        self.not_rewound = Failures(self.kafka)
+        self.not_written = Failures(self.store)
+        self.unknown = Failures(self.delivery, _UNKNOWN_TO_BE_UNREADY)
+        self.letter_refusals = LetterRefusals(letters, refused_s, clock)

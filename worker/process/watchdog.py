@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 import structlog
 
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 log = structlog.get_logger(__name__)
 
 
 def _end_process() -> None:
-    os._exit(ExitCode.OVERSTAYED)
+    os._exit(ExitCode.WATCHDOG_TIMEOUT)
 
 
 class Watchdog:

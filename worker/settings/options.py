@@ -1,14 +1,17 @@
-"""Types of settings, and the options of other libraries that are the worker's own business."""
+"""Types of settings, and rules on the options of librdkafka and redis-py."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from base.errors import ConfigurationError
 from worker.settings.access import require_addresses
 from worker.settings.secrets import names_secret
 
@@ -38,6 +41,14 @@ OWNED_PRODUCER_OPTIONS = {
     "request.required.acks": "always all",
     "transactional.id": "kafka.group and replica",
 }
+
+
+_NAMES_A_FILE = re.compile(
+    r"(?:ssl|https)\.[a-z.]*location|sasl\.oauthbearer\.assertion\.(?:[a-z.]*\.)?file"
+    r"|ssl_(?:ca_certs|ca_path|certfile|keyfile)"
+)
+# librdkafka looks for the system's certificates itself.
+_NO_FILE = frozenset(("", "probe", "system"))
 
 
 def _not_blank(text: str) -> str:
@@ -123,3 +134,21 @@ class Section(BaseModel):
     """A group of settings: unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def require_option_files(setting: str, options: Mapping[str, object]) -> None:
+    """Raise ConfigurationError for an option that names a file which cannot be read.
+
+    librdkafka then speaks of OpenSSL's error numbers, and redis-py as if the store were away.
+    """
+    for name, value in options.items():
+        if not _NAMES_A_FILE.fullmatch(name) or str(value) in _NO_FILE:
+            continue
+        path = Path(str(value))
+        if path.exists() and os.access(path, os.R_OK):
+            continue
+        found = "may not be read by this user" if path.exists() else "there is no such file"
+        at = "" if path.is_absolute() else f" in {Path.cwd()}, where the process was started"
+        raise ConfigurationError(
+            f"{setting}: {name} is {value}: {found}{at}; mount it there, or give its whole path"
+        )

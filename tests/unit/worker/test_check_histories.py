@@ -29,9 +29,9 @@ from tools.checks.histories import (
 from worker.consume.note import Note
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
-from worker.histories.place import claim_of
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
+from worker.histories.stored_histories import claim_of
 from worker.settings import WorkerSettings, load_settings
 
 _DAY_MS = 86_400_000

@@ -16,7 +16,7 @@ from features.definition import load_feature_set
 from features.inspect.describe import describe, duration, number
 from tests.unit.features.making import EVENTS, write_pipeline
 from tools.cli.features import app
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SPARKOV = EXAMPLES / "sparkov" / "features.yaml"

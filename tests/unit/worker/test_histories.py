@@ -30,13 +30,13 @@ from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
 from worker.app import load_pipeline
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
-from worker.histories.place import Place, claim_of, expiry_ms, refuse_split
 from worker.histories.record import (
     find_namespace,
     label_namespace,
     read_record,
 )
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import Place, claim_of, expiry_ms, refuse_split
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 

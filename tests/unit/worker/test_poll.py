@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from base.errors import ConfigurationError, DeliveryFatalError, ErrorCode, TopicReplacedError
 from tests.support.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
+from worker.consume.micro_batch import Polled
 from worker.consume.note import Note
-from worker.consume.poll import Polled, Poller
+from worker.consume.poll import Poller
 from worker.consume.start_offsets import Committed, StartOffsets
 from worker.process.health import Health
 

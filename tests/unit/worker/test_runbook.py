@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 from worker.process.metrics import REGISTRY
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"

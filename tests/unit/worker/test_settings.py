@@ -22,7 +22,7 @@ from tools.cli import commands as command_line
 from tools.settings_manual import manual
 from worker.app import open_store
 from worker.kafka import client_options
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 from worker.process.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS

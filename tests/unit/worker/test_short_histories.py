@@ -22,9 +22,9 @@ from schemas.batch import Kind
 from tests.unit.features import making
 from worker.consume.note import Note, log_state_of
 from worker.consume.topics import InputTopic
-from worker.histories.place import expiry_ms
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
 CARD = frozenset({"card"})

@@ -22,7 +22,7 @@ from tools.compare.side import read_letters
 from tools.topics.labels import LabelRecords
 from tools.topics.topic_events import LogEvents
 from worker.app import Pipeline, load_pipeline
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.schema_sources import label_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 

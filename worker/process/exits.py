@@ -1,14 +1,23 @@
-"""Signals that come before there is anything to drain."""
+"""Exit statuses, and the end of a process by a signal before there is anything to drain."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Sequence
-
-from worker.process.exit_codes import ExitCode
+from enum import IntEnum
 
 _KILLED = 128
+
+
+class ExitCode(IntEnum):
+    """Exit statuses. A supervisor restarts on any but OK; CONFIGURATION needs a person first."""
+
+    OK = 0
+    FAILED = 1
+    CONFIGURATION = 2
+    DELIVERY = 3
+    WATCHDOG_TIMEOUT = 70
 
 
 def end_at_once(command: Sequence[str]) -> None:
