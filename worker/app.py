@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from models.policy import Rules
 from schemas.avro.decoder import Decoder
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Committed, StartOffsets
-from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
+from worker.consume.start_offsets import StartOffsets
+from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import SizeLimits
@@ -137,34 +137,21 @@ def make_stages(
             run alone.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
-    feature_set = pipeline.feature_set
+    settings, feature_set = pipeline.settings, pipeline.feature_set
+    encode = Encode(
+        score_schema(),
+        prefix,
+        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
+        Extras.of(settings.output, feature_set),
+        feature_set.flags,
+        now_us,
+    )
     return Stages(
         Decode(decoder, feature_set),
         Enrich(feature_set, store, histories or NoHistories()),
         pipeline.serving,
-        _make_encode(pipeline, prefix, now_us),
+        encode,
         limits,
-    )
-
-
-def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -> Encode:
-    settings, feature_set = pipeline.settings, pipeline.feature_set
-    columns = {
-        "off": (),
-        "all": range(len(feature_set.names)),
-        "irreproducible": feature_set.irreproducible,
-    }[settings.output.vector]
-    return Encode(
-        score_schema(),
-        prefix,
-        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
-        Extras(
-            {feature_set.names[i]: i for i in columns},
-            settings.output.carry,
-            settings.output.headers,
-        ),
-        feature_set.flags,
-        now_us,
     )
 
 
@@ -186,7 +173,7 @@ def run(pipeline: Pipeline) -> None:
         stack.callback(server.stop)
         store = open_store(settings)
         stack.callback(store.close)
-        loop, succession = _make_loop(pipeline, replica, store, watchdog, health, stack)
+        loop, reloader = _make_loop(pipeline, replica, store, watchdog, health, stack)
 
         def drain(*_: object) -> None:
             watchdog.bound("drain", settings.delivery.drain_s)
@@ -194,8 +181,8 @@ def run(pipeline: Pipeline) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, drain)
-        succession.start()
-        stack.callback(succession.stop)
+        reloader.start()
+        stack.callback(reloader.stop)
         _announce(pipeline, replica, server.port)
         loop.run()
         log.info("drained")
@@ -226,16 +213,16 @@ def _make_loop(
     poller = Poller(
         consumer,
         topics,
-        partial(_starts, settings, consumer),
+        partial(StartOffsets.of, settings, consumer),
         before_change=before_change,
         needs_log_state=pipeline.feature_set.has_histories,
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
-    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
+    reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
         poller,
-        succession,
+        reloader,
         Delivery(
             histories, _make_checkpoint(settings, replica, consumer, limits, watchdog), topics
         ),
@@ -243,7 +230,7 @@ def _make_loop(
         health,
         Waits(delivery.broker_timeout_s, delivery.refused_s),
     )
-    return loop, succession
+    return loop, reloader
 
 
 def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
@@ -262,29 +249,6 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
     # Nothing is to be drained yet: a signal ends the process.
     Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
     return prefix
-
-
-def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> StartOffsets:
-    return StartOffsets(
-        consumer,
-        topic,
-        settings.kafka.start_from,
-        settings.kafka.accept_topic,
-        settings.delivery.broker_timeout_s,
-        _inherited(settings, topic),
-    )
-
-
-def _inherited(settings: WorkerSettings, topic: InputTopic) -> Mapping[int, Committed]:
-    """The checkpoints of the group from which histories are taken over; raises KafkaException."""
-    group = settings.store.accept_group if settings.store else None
-    if group is None:
-        return {}
-    kafka = settings.kafka.model_copy(update={"group": group})
-    timeout_s = settings.delivery.broker_timeout_s
-    with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        return starts.committed(range(topic.partitions))
 
 
 def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Self
 
@@ -12,6 +13,8 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from base.errors import ConfigurationError, DeliveryFatalError
 from worker.consume.note import Note
 from worker.consume.topics import InputTopic
+from worker.kafka import make_consumer
+from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +57,23 @@ class StartOffsets:
     accept_topic: str | None
     timeout_s: float
     inherited: Mapping[int, Committed] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Self:
+        """Make the start offsets of a worker, with the checkpoints of ``store.accept_group``.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
+        kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+        rules = kafka.start_from, kafka.accept_topic, timeout_s
+        group = settings.store.accept_group if settings.store else None
+        if group is None:
+            return cls(consumer, topic, *rules)
+        others = kafka.model_copy(update={"group": group})
+        with closing(make_consumer(others, lambda _: None)) as other:
+            inherited = cls(other, topic, *rules).committed(range(topic.partitions))
+        return cls(consumer, topic, *rules, inherited)
 
     def prepare(self) -> None:
         """Compare the group's checkpoints with the topic, before this worker joins the group.

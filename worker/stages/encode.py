@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from features.compute.matrix import Enriched
+from features.definition import FeatureSet
 from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
 from schemas.avro.text import as_text
 from schemas.batch import Column, EventBatch, Headers, Kind
+from worker.settings.sections import Output
 from worker.stages.serving import Decided, Model, Scored
 
 T = TypeVar("T")
@@ -53,6 +55,17 @@ class Extras:
     vector: Mapping[str, int]
     carry: Sequence[str]
     headers: Sequence[str]
+
+    @classmethod
+    def of(cls, output: Output, feature_set: FeatureSet) -> Self:
+        """The content that the settings ask for."""
+        columns = {
+            "off": (),
+            "all": range(len(feature_set.names)),
+            "irreproducible": feature_set.irreproducible,
+        }[output.vector]
+        vector = {feature_set.names[column]: column for column in columns}
+        return cls(vector, output.carry, output.headers)
 
 
 class _Policy(NamedTuple):
