@@ -1,44 +1,46 @@
-"""Ends of partitions that lie behind the last record: control records or aborted ones follow it.
+"""Ends of partitions behind the last record, and partitions from which nothing comes.
 
-Such offsets hold nothing to score. If the checkpoint stayed before them, the lag that others see
-would never be 0, and retention that deletes them would look like a loss of records.
+Behind the last record there may be control records and aborted records, which hold nothing to
+score. If the checkpoint stayed before them, the lag that others see would never be 0, and retention
+that deletes them would look like a loss of records.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# Between two commits of an end of the same partition that no record goes with.
+# Time between two commits of the same partition's end that go without records.
 _APART_S = 5.0
-# Transactions of producers end within their timeout, a minute by default.
+# Producers' transactions end within their timeout, by default a minute.
 _OPEN_FOR_S = 90.0
-# After a longer time without a poll, silence of a partition says nothing.
+# After a longer time without a poll, the silence of a partition means nothing.
 _GAP_S = 5.0
 
 
 class Ends:
-    """Next offset to read in each assigned partition, and its end once that was reached."""
+    """Next offset to read in each assigned partition, and the end of the partition if reached."""
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
-        # Ends that were reached; those among them that a commit has yet to go to.
+        # Ends that were reached, and the partitions whose end is still to be committed.
         self._ends: dict[int, int] = {}
         self._uncommitted: set[int] = set()
         self._due_at: dict[int, float] = {}
-        # For each partition the offset it stands at, and since when.
+        # For each partition with a lag, the offset at which reading stands, and since when.
         self._held: dict[int, tuple[int, float]] = {}
 
     def restart(self, starts: Mapping[int, int]) -> None:
-        """Forget all: each partition is read from its start."""
+        """Forget everything, and read each partition from its start."""
         self._next = dict(starts)
         self._ends.clear()
         self._uncommitted.clear()
         self._held.clear()
 
     def reach(self, ends: Mapping[int, int]) -> None:
-        """Note the ends that partitions were read to, as the consumer says.
+        """Note the ends to which partitions were read.
 
-        Only the end-of-partition event tells them: a position may be of an earlier assignment.
+        Only the consumer's end-of-partition events are reliable: its position may stem from an
+        earlier assignment.
         """
         for partition, end in ends.items():
             self._ends[partition] = end
@@ -47,13 +49,14 @@ class Ends:
                 self._uncommitted.add(partition)
 
     def behind(self, last: Mapping[int, int]) -> dict[int, int]:
-        """Take the offsets to commit with records that were just read.
+        """Advance past records that were just read.
 
         Args:
-            last: offset of the last record of each partition.
+            last: Offset of the last record of each partition.
 
         Returns:
-            The end of the partition where it was reached behind that record, else the next offset.
+            Offset to commit for each partition: its end where that was reached behind the record,
+            else the next offset.
         """
         self._uncommitted.difference_update(last)
         for partition, offset in last.items():
@@ -61,14 +64,14 @@ class Ends:
         return {partition: self._next[partition] for partition in last}
 
     def due(self, now: float) -> dict[int, int]:
-        """Take the ends that are worth a commit of their own by now (monotonic seconds)."""
+        """Take the ends to commit without records by now (monotonic seconds)."""
         due = [p for p in self._uncommitted if now >= self._due_at.get(p, now)]
         self._due_at.update(dict.fromkeys(due, now + _APART_S))
         self._uncommitted.difference_update(due)
         return {partition: self._next[partition] for partition in due}
 
     def lag(self, high_watermarks: Mapping[int, int]) -> dict[int, int]:
-        """Offsets between the next one to read and the high watermark."""
+        """Number of offsets between the next one to read and the high watermark."""
         return {
             p: max(0, high - self._next[p])
             for p, high in high_watermarks.items()
@@ -76,7 +79,7 @@ class Ends:
         }
 
     def held_up(self, lag: Mapping[int, int], now: float) -> dict[int, int]:
-        """Partitions with a lag that were read to their end long ago: the offset they stand at.
+        """Offset of each partition that has a lag although it was read to its end long ago.
 
         Reading ends at the first record of a transaction that is still open, whatever follows.
         """
@@ -92,8 +95,9 @@ class Ends:
 class Silence:
     """Partitions from which nothing has come while the consumer listened to them.
 
-    It listens as long as it polls in short intervals and takes all that there is: in a poll that
-    takes as much as it may, a partition may have to wait its turn. Times are monotonic seconds.
+    The consumer listens while it polls at short intervals and takes everything that is there. In a
+    poll that takes as many records as it may, a partition may have to wait for its turn. Times are
+    monotonic seconds.
     """
 
     def __init__(self) -> None:

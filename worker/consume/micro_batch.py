@@ -14,9 +14,9 @@ from base.errors import ErrorCode, RecordError
 from schemas.batch import Headers, Records
 
 _SMOOTHING = 0.2
-# The client gives headers whose names are not UTF-8 back with an exception pending, and a name that
-# is NULL (confluent-kafka 2.16, c_headers_to_py). A method called by Python's own bytecode is not
-# checked for that: the exception surfaces anywhere later. A call through C is checked.
+# Where the name of a header is not UTF-8, the client returns a name that is NULL and leaves an
+# exception pending (confluent-kafka 2.16, c_headers_to_py). Python does not check for that after a
+# call from bytecode, so that the exception would surface anywhere later. A call through C is checked.
 _read_headers = methodcaller("headers")
 
 
@@ -25,12 +25,12 @@ class Polled:
     """Records and the group membership they were consumed under.
 
     Attributes:
-        records: none where only the end of partitions was reached.
-        next_offsets: for each partition the offset behind its records, and behind what follows them
-            that holds none.
-        group_metadata: the consumer's own at that moment.
-        epoch: counts assignment changes.
-        at: monotonic seconds, right after the records were consumed.
+        records: Records; none where only the end of partitions was reached.
+        next_offsets: For each partition, the offset to commit: behind its records, and behind the
+            control records and aborted records that follow them.
+        group_metadata: The consumer's group metadata at that moment.
+        epoch: Counter of assignment changes and rewinds at that moment.
+        at: Time right after the records were consumed, in monotonic seconds.
     """
 
     records: Records
@@ -41,17 +41,17 @@ class Polled:
 
 
 def records_of(topic: str, messages: list[Message]) -> Records:
-    """Consumed messages of one topic, none of them an error, as columns.
+    """Convert consumed messages of one topic, none of them an error, to columns.
 
-    A record whose headers cannot be read has none, and a fault. Reads the headers of each message
-    once: a second call on such a message may end the process.
+    A record whose headers cannot be read has no headers, and a fault. The headers of each message
+    are read once: a second call on such a message may end the process.
     """
     headers: list[Headers | None] = []
     faults: dict[int, RecordError] = {}
     reading = map(_read_headers, messages)
     while len(headers) < len(messages):
         try:
-            # What was read before an exception stays in the list.
+            # The headers that were read before an exception stay in the list.
             headers.extend(reading)
         except (SystemError, UnicodeDecodeError):
             faults[len(headers)] = RecordError(
@@ -90,15 +90,15 @@ class BatchBound:
     @property
     def events(self) -> int:
         cost_s = self._cost_s
-        # Multiplied, not divided: a clock of coarse ticks may measure nothing at all.
+        # Multiplied, not divided: a clock with coarse ticks may measure a cost of 0.
         if cost_s is None or cost_s * self._max_events <= self._budget_s:
             return self._max_events
         return max(1, int(self._budget_s / cost_s))
 
     def observe(self, events: int, took_s: float) -> None:
-        """Learn the cost of an event from one committed micro-batch.
+        """Measure the cost of an event in one committed micro-batch.
 
-        Small batches are skipped: fixed costs dominate them, so they say nothing about that cost.
+        Small micro-batches are skipped: fixed costs dominate them.
         """
         if events * 4 < self.events:
             return

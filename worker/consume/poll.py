@@ -1,4 +1,4 @@
-"""Poll: records from the input topic, bound to the assignment under which they were consumed."""
+"""Poll: consume records of the input topic, with the assignment under which they were consumed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,16 @@ _UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZA
 
 
 class Poller:
-    """Consumes the input topic as a member of the group.
+    """Consumer of the input topic, as a member of the group.
 
-    ``rewind_needed`` says that partitions moved: the caller settles what is in flight, then calls
-    `rewind`. ``log_state`` is the log's state where the last `rewind` went. ``unable_to_join`` is
-    the reason why the group refuses this member, "" if it does not.
-
-    Args:
-        topics: watched from `subscribe` on.
-        starts: makes the starts for the input topic as it was found.
-        before_change: called whenever partitions are about to move, so that a transaction in
-            flight can end first.
-        needs_log_state: a checkpoint that does not tell the log's state is worth a warning.
-        clock: monotonic seconds.
+    Attributes:
+        epoch: Counter of assignment changes and rewinds.
+        joined: True once the group has assigned partitions, or none, to this member.
+        expelled: True while the group has taken all partitions away and not assigned any again.
+        unable_to_join: Reason why the group refuses this member; "" if it does not.
+        rewind_needed: True when partitions have moved: the caller settles the micro-batch in
+            flight, then calls `rewind`.
+        log_state: State of the log at the checkpoint that the last `rewind` went to.
     """
 
     def __init__(
@@ -49,13 +46,24 @@ class Poller:
         needs_log_state: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Make a poller that has not joined the group.
+
+        Args:
+            consumer: Kafka's consumer.
+            topics: Topics of the pipeline, which are watched from `subscribe` on.
+            starts: Makes the start offsets of the input topic.
+            before_change: Called whenever partitions are about to move, so that a transaction in
+                flight can end first.
+            needs_log_state: True to warn of checkpoints that do not hold the state of the log.
+            clock: Returns monotonic seconds.
+        """
         self._consumer = consumer
         self._topics = topics
         self._make_starts = starts
         self._before_change = before_change
-        self._warns_without_event_time = needs_log_state
+        self._warns_of_notes = needs_log_state
         self._clock = clock
-        # Of each assigned partition; None until the first rewind, where reading begins.
+        # Start of each assigned partition; None until its first rewind, where reading begins.
         self._starts: dict[int, int | None] = {}
         self._ends = Ends()
         self._silence = Silence()
@@ -80,11 +88,12 @@ class Poller:
     def open(self) -> None:
         """Compare the group's checkpoints with the topic, before `subscribe`.
 
-        Raises KafkaException while the brokers do not answer, ConfigurationError where they are of
-        another topic.
+        Raises:
+            KafkaException: The brokers do not answer.
+            ConfigurationError: The checkpoints belong to another topic.
         """
-        self._places = self._make_starts(self._topics.input)
-        self._places.prepare()
+        self._checkpoints = self._make_starts(self._topics.input)
+        self._checkpoints.prepare()
 
     def subscribe(self) -> None:
         self._outside_the_group = self._consumer.consumer_group_metadata()
@@ -97,10 +106,15 @@ class Poller:
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
-        """Consume up to ``max_events`` records: the first within ``timeout_s``, then what is there.
+        """Consume up to ``max_events`` records: the first within ``timeout_s``, then those there.
 
-        None when there is nothing to answer or to commit, or when the assignment changed meanwhile.
-        Raises TopicReplacedError, and DeliveryFatalError where the topic cannot be read.
+        Returns:
+            The records; None when there is nothing to score or to commit, or when the assignment
+            has changed meanwhile.
+
+        Raises:
+            TopicReplacedError: The input topic was deleted and created again.
+            DeliveryFatalError: The topic cannot be read.
         """
         self._topics.require_same_input()
         epoch = self.epoch
@@ -110,11 +124,11 @@ class Poller:
             messages += self._consumer.consume(max_events - 1, 0)
         at = self._clock()
         self._silence.end_poll(at, took_all=len(messages) < max_events)
-        # Taken here, on the polling thread, right after the records: a fresh object at commit
-        # time would let a member that lost its partitions commit for the new generation.
+        # Taken here, on the polling thread, right after the records. A fresh object at the time of
+        # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
-        # A member that the group has just thrown out has the metadata of one that never joined, and
-        # with it the brokers take offsets unchecked, for any partition (measured: Kafka 4.3).
+        # A member that the group has just expelled has the metadata of one that never joined. With
+        # it the brokers accept offsets of any partition unchecked (measured: Kafka 4.3).
         messages = self._read(messages)
         if self.epoch != epoch or group_metadata == self._outside_the_group:
             self.rewind_needed |= bool(messages)
@@ -134,20 +148,23 @@ class Poller:
             self.rewind_needed = True
 
     def rewind(self) -> None:
-        """Go back to the checkpoint of every partition that is assigned, or to its start.
+        """Seek every assigned partition to its checkpoint, or to its start.
 
-        Cooperative rebalancing does not rewind retained partitions. Drops what was polled: the
-        epoch moves. ``rewind_needed`` stays where the group has meanwhile gone on without this
-        member: the next poll tells what is assigned. Raises KafkaException while the brokers do not
-        answer, DeliveryFatalError where no place to start from is sound.
+        Cooperative rebalancing does not rewind retained partitions. The epoch changes, so that
+        records polled before are dropped. ``rewind_needed`` stays true where the group has gone on
+        without this member: the next poll brings the new assignment.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+            DeliveryFatalError: A partition has no sound place to start from.
         """
         self.epoch += 1
         self.rewind_needed = True
         self._topics.verify(self._clock())
         try:
-            checkpoints = self._places.own(self.partitions)
+            checkpoints = self._checkpoints.own(self.partitions)
             starts = {
-                partition: self._places.start(partition, self._starts[partition], at.offset)
+                partition: self._checkpoints.start(partition, self._starts[partition], at.offset)
                 for partition, at in checkpoints.items()
             }
         except KafkaException as error:
@@ -160,13 +177,13 @@ class Poller:
         self._silence.restart(starts, self._clock())
         self.rewind_needed = False
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
-        self._warn_without_event_time(notes)
+        self._warn_of_notes(notes)
         self.log_state = log_state_of(notes)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 
     def _go_to(self, starts: Mapping[int, int]) -> None:
-        """Read each assigned partition from its start."""
+        """Assign or seek each partition to its start."""
         new = [
             TopicPartition(self._topic, partition, start)
             for partition, start in starts.items()
@@ -174,7 +191,7 @@ class Poller:
         ]
         if new:
             self._consumer.incremental_assign(new)
-            # At once: a seek may fail, and the client takes no partition twice.
+            # Noted at once: a seek may fail, and the client assigns no partition twice.
             self._starts.update((at.partition, at.offset) for at in new)
         read = {at.partition for at in new}
         for partition in starts.keys() - read:
@@ -185,22 +202,24 @@ class Poller:
             self._consumer.seek(TopicPartition(self._topic, partition, start))
         except KafkaException as error:
             if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-                # As after an offset out of range: no seek helps until it is assigned anew.
+                # As after an offset out of range: no seek helps until it is assigned again.
                 raise DeliveryFatalError(
-                    f"the client no longer reads partition {partition} of {self._topic}; start anew"
+                    f"the client no longer reads partition {partition} of {self._topic}; restart "
+                    "the worker"
                 ) from error
             raise
 
     def shut_out(self, deadline_s: float) -> None:
-        """Commit a note of the topic that was read, now that another one has its name.
+        """Commit the id of the topic that was read, now that another topic has its name.
 
-        The brokers delete a topic's offsets with it: without the note, a later start would take the
-        new topic for its own. Tries until the deadline, as the group may be rebalancing.
+        The brokers delete a topic's offsets with it. Without this note, the next start would take
+        the new topic for the one that it read before. Retries until the deadline, as the group may
+        be rebalancing.
         """
         topic_id, until = self._topics.input.topic_id, self._clock() + deadline_s
         while True:
             try:
-                self._places.commit({0: 0}, Note(topic_id))
+                self._checkpoints.commit({0: 0}, Note(topic_id))
             except KafkaException as error:
                 if self._clock() > until:
                     log.warning("not_shut_out", topic_id=topic_id, error=str(error))
@@ -214,18 +233,18 @@ class Poller:
         self._consumer.pause(self._paused)
 
     def resume(self) -> None:
-        # Those that were taken away meanwhile as well: librdkafka keeps a pause for a partition
-        # until it comes back, and then reads nothing of it (measured).
+        # Also those that were taken away meanwhile: librdkafka keeps the pause of a partition until
+        # it is assigned again, and then reads nothing of it (measured).
         self._consumer.resume(self._paused)
         self._paused = []
         self._silence.listen_anew(self._clock())
 
     def silent(self, seconds: float) -> list[int]:
-        """Partitions that gave neither a record nor their end for so long since the rewind."""
+        """Partitions that gave neither a record nor their end for this time since the rewind."""
         return [] if self._paused else self._silence.partitions(seconds, self._clock())
 
     def listen_anew(self) -> None:
-        """Begin to count the time of `silent` from now on."""
+        """Count the time of `silent` from now on."""
         self._silence.listen_anew(self._clock())
 
     def lag(self) -> dict[int, int]:
@@ -239,7 +258,7 @@ class Poller:
         return self._ends.lag(ends)
 
     def held_up(self, lag: Mapping[int, int]) -> dict[int, int]:
-        """Offset of each partition whose lag waits for a transaction that stays open for long."""
+        """Offset of each partition whose lag waits for a transaction that stays open too long."""
         return self._ends.held_up(lag, self._clock())
 
     def brokers_answer(self) -> bool:
@@ -254,15 +273,15 @@ class Poller:
         self._topics.stop()
         self._consumer.close()
 
-    def _warn_without_event_time(self, notes: Mapping[int, Note]) -> None:
-        """Tell, once, of checkpoints that do not say how far event time had come."""
-        silent = [p for p, note in notes.items() if note == Note()]
-        if silent and self._warns_without_event_time:
-            self._warns_without_event_time = False
+    def _warn_of_notes(self, notes: Mapping[int, Note]) -> None:
+        """Warn once of checkpoints that do not say how far event time had come."""
+        empty = [p for p, note in notes.items() if note == Note()]
+        if empty and self._warns_of_notes:
+            self._warns_of_notes = False
             log.warning(
                 "checkpoint_without_event_time",
-                partitions=silent,
-                meaning="until event time passes where it was, no event of theirs counts as late",
+                partitions=empty,
+                meaning="no event of these partitions counts as late until event time has caught up",
             )
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
@@ -270,9 +289,9 @@ class Poller:
         self.joined = True
         self.expelled = False
         self.unable_to_join = ""
-        # Nothing is read until `rewind` knows from where. To begin at a logical offset and to seek
-        # is not sound: librdkafka looks the offset up, and where its answer comes after the seek,
-        # goes back to it (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
+        # Nothing is read until `rewind` knows the offsets. To begin at a logical offset and then to
+        # seek is not sound: librdkafka looks the offset up, and goes back to it if that answer
+        # comes after the seek (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
         consumer.incremental_assign([])
         self._starts.update(dict.fromkeys(p.partition for p in assigned))
         log.info("assigned", partitions=self.partitions, epoch=self.epoch)
@@ -293,17 +312,23 @@ class Poller:
 
     def _give_up(self, how: str, gone: list[TopicPartition]) -> None:
         read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
-        # With none as well: without the call the client would take all of them away itself.
+        # Also without any: without the call the client would unassign all partitions itself.
         self._consumer.incremental_unassign(read)
         log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
 
     def _read(self, messages: list[Message]) -> list[Message]:
-        """The records among the messages; notes ends and errors. Raises DeliveryFatalError."""
-        told = [(message, error) for message in messages if (error := message.error()) is not None]
-        if not told:
+        """The records among the messages; notes the ends of partitions, and errors.
+
+        Raises:
+            DeliveryFatalError: The topic cannot be read.
+        """
+        events = [
+            (message, error) for message in messages if (error := message.error()) is not None
+        ]
+        if not events:
             return messages
         ends: dict[int, int] = {}
-        for message, error in told:
+        for message, error in events:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
@@ -316,12 +341,12 @@ class Poller:
         if error.fatal() or error.code() in _UNREADABLE:
             raise DeliveryFatalError(f"the input topic cannot be read: {error}")
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-            # Retention has passed this worker, or the topic is another one: `rewind` finds out.
+            # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
             self.rewind_needed = True
         if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             log.warning("consumer_error", error=str(error))
         elif not self.unable_to_join:
-            # The client tries again every second or so, and says so each time.
+            # The client retries about every second, with a message each time.
             self.unable_to_join = (
                 f"{error.str()}: a member of the group assigns partitions eagerly (range, "
                 "roundrobin), this worker cooperatively; stop that member, or use another "

@@ -481,7 +481,7 @@ def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
     consumer.will_assign(1)
     assert poller.poll(9, 0.1) is None
     consumer.fail("seek", kafka_error(KafkaError._STATE))
-    with pytest.raises(DeliveryFatalError, match="no longer reads partition 0 of in; start anew"):
+    with pytest.raises(DeliveryFatalError, match="no longer reads partition 0 of in; restart the worker"):
         poller.rewind()
     # What the client has been given is given back.
     consumer.will_revoke(1)
