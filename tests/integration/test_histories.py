@@ -281,7 +281,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
         admin.delete_topics([topic])[topic].result(BOUND_S)
     create_topics(ground.bootstrap, {topic: 1})
     message = ground.refusal()
-    assert "the topic was made anew" in message
+    assert "the topic was created again" in message
     assert (
         "name another store.state, whose histories start empty, or set kafka.accept_topic"
         in message

@@ -1,4 +1,4 @@
-"""Delivery of a micro-batch: its members to the store, then its scores and offsets to Kafka."""
+"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ class Delivery:
         return self._topics.brokers
 
     def open_topics(self) -> None:
-        """Look the topics up for the first time. Raises as `Topics.open`."""
+        """Look the topics up for the first time; errors are those of `Topics.open`."""
         self._topics.open()
 
     def open_histories(self) -> None:
-        """Find the histories of the input topic; the topics are open. Raises as `Histories.open`."""
+        """Find the histories of the input topic; errors are those of `Histories.open`."""
         self._histories.open(self._topics.input)
 
     def open_checkpoint(self) -> None:
-        """Replace the producer, and settle what the last one left open. Raises KafkaException."""
+        """Replace the producer; errors are those of `Checkpoint.open`."""
         self._checkpoint.open()
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Raise ConfigurationError where a partition is new to the histories."""
+        """Raise ConfigurationError for a partition that is new since the histories began."""
         self._histories.assigned(partitions)
 
     def begin(self, polled: Polled, processed: Processed, started: float) -> InFlightBatch:
-        """Hand a micro-batch over; nothing else may be in batch."""
+        """Begin to deliver a micro-batch; no other may be in flight."""
         answers = Answers(polled, processed, self._topics.input.topic_id)
         outbox = answers.outbox()
         self._histories.announce(outbox.writes)
@@ -84,21 +84,21 @@ class Delivery:
         return InFlightBatch(polled, answers, started, delivered)
 
     def amend(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
-        """Put other answers in place of what topics refused; see `Answers.learn`."""
+        """Replace the answers that a topic refused; result as of `Answers.learn`."""
         return batch.answers.learn(error, self._checkpoint.limits())
 
     def again(self, batch: InFlightBatch) -> InFlightBatch:
-        """Hand over what is left of a micro-batch whose histories are written."""
+        """Deliver the rest of a micro-batch whose histories are written."""
         outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
         return replace(batch, outcome=outcome)
 
     def close(self) -> None:
-        """Wait for what is in flight, and let go of the brokers."""
+        """Wait for the micro-batch in flight, and close the producer."""
         self._thread.shutdown(wait=True)
         self._checkpoint.close()
 
     def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
-        # Before the commit: an event that is behind the checkpoint is in its histories.
+        # Before the commit: every event before the checkpoint is then in its histories.
         self._histories.write(outbox.writes)
         try:
             self._topics.verify(consumed_at)
@@ -108,7 +108,7 @@ class Delivery:
 
 
 def count(batch: InFlightBatch) -> None:
-    """Count a micro-batch that was committed."""
+    """Count a committed micro-batch in the metrics."""
     processed = batch.answers.final()
     metrics.batches.labels("committed").inc()
     if not len(batch.polled.records):

@@ -187,7 +187,7 @@ def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     elif known.topic_id != own.topic_id and known.topic != own.topic:
         why, remedy = "another topic", f"set kafka.input_topic to {known.topic}"
     elif known.topic_id != own.topic_id and not wanted.accept_topic:
-        why = "the topic was made anew"
+        why = "the topic was created again"
         remedy = f"set kafka.accept_topic: {own.topic_id} to read it from its beginning"
     elif known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(

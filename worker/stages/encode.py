@@ -31,7 +31,7 @@ _FEATURE_VALUE = "reasons.*.features.*.value"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Origin that every score of a process names.
+    """Origin that is written on every score of a process.
 
     Attributes:
         feature_set: Fingerprint of the feature set.
@@ -77,7 +77,7 @@ class _Policy(NamedTuple):
 
 
 class _Latest(Generic[T]):
-    """Cache of what ``make`` returned for the latest arguments; called again when they change."""
+    """Cache of the latest result of a function; it is called again when its arguments change."""
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make
@@ -90,12 +90,12 @@ class _Latest(Generic[T]):
 
 
 class Encode:
-    """Writes scores by the schema ``score.avsc``.
+    """Encode: scores to records of the schema ``score.avsc``.
 
     Args:
         schema: Schema of a score.
         prefix: Bytes that precede each score.
-        provenance: Origin that every score names.
+        provenance: Origin that is written on every score.
         extras: Optional content of scores.
         flags: Flags of the feature set.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
@@ -137,7 +137,7 @@ class Encode:
         decided: Decided,
         explained: Explained | None = None,
     ) -> list[bytes]:
-        """The framed records, in the order of the events."""
+        """Encode the framed records, in the order of the events."""
         n = len(batch)
         policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
         fields: dict[str, Field] = {
@@ -168,7 +168,7 @@ class Encode:
         return self._encoder.encode(n, fields)
 
     def headers(self, batch: EventBatch) -> list[Headers] | None:
-        """The headers to copy onto each score; None when there are none in the micro-batch."""
+        """Headers to copy to each score; None when the micro-batch has no headers."""
         if not self._copied_headers or batch.records.headers is None:
             return None
         return [

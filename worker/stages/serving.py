@@ -65,7 +65,7 @@ class Serving:
 
 
 class Model(NamedTuple):
-    """The model that gave the scores, and the kind of device that it ran on."""
+    """Name and version of the model that gave the scores, and the kind of device it ran on."""
 
     name: str
     version: str
@@ -90,7 +90,7 @@ class Scored:
 
 
 class Score:
-    """Applies one model to the columns that it was trained on, and its calibration to the margin.
+    """Score: the columns that a model was trained on to margins and calibrated scores.
 
     Raises:
         BundleRefusedError: The feature set lacks one of the columns, or defines it otherwise.
@@ -143,7 +143,7 @@ class Decided:
 
 
 class Decide:
-    """Applies one policy."""
+    """Decide: scores to decisions, by one policy."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -162,7 +162,7 @@ class Decide:
 
 
 class Explain:
-    """Gives the policy's reasons for scores of one model.
+    """Explain: the reasons of the decisions that are not the default.
 
     Args:
         reasons: Reasons by the policy; None where the policy has none.

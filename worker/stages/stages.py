@@ -1,4 +1,4 @@
-"""The stages from decode to encode as one pure step: no Kafka, no clock but the one given."""
+"""The stages from decode to encode as one pure step: without Kafka, and with a given clock."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _BEGINNING = LogState()
 class Processed:
     """Result of the stages for a micro-batch of records.
 
-    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel: one
-    entry for each score, in the order of the records.
+    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel, with
+    one entry for each score, in the order of the records.
 
     Attributes:
         records: Records that have a score.
@@ -48,11 +48,11 @@ class Processed:
         flags: Flags of the feature set.
         flag_bits: uint64[N], the flags of the events, encoded.
         seconds: Time spent in each stage, in seconds.
-        writes: Members that the online store takes before the micro-batch is committed.
+        writes: Writes that the online store must have before the micro-batch is committed.
         after: State of the log behind the micro-batch.
         explained: Number of events that were given reasons.
         not_additive: Number of those whose contributions do not add up to the margin.
-        coverage: As `WindowPlan.coverage`, behind the micro-batch.
+        coverage: Share of each entity's longest window that its histories reach back, 0 to 1.
     """
 
     records: Records
@@ -83,16 +83,17 @@ class Processed:
 
     @property
     def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
-        """For each partition bool[N], true for its scored events that are ahead of time."""
+        """Mask of the scored events that are ahead of time, bool[N] by partition."""
         if AHEAD not in self.flags.names:
             return {}
         ahead, of = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
         return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
-        """The same micro-batch, with a dead letter in place of the score of some rows.
+        """Replace the scores of some rows by dead letters.
 
-        An event whose score is not taken happened all the same: later events see it.
+        The writes to the store stay: an event whose score is refused has happened all the same, and
+        later events see it.
         """
         if not letters:
             return self
@@ -104,7 +105,7 @@ class Processed:
             keys=[self.keys[i] for i in rows],
             values=[self.values[i] for i in rows],
             headers=None if self.headers is None else [self.headers[i] for i in rows],
-            # In the order of their partitions, whatever stage they come from.
+            # In the order of their partitions, whichever stage they come from.
             dead_letters=sorted(
                 [*self.dead_letters, *letters.values()],
                 key=lambda letter: (letter.position.partition, letter.position.offset),
@@ -120,15 +121,21 @@ class Processed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decode:
-    """Decodes record bodies into columns, and binds these to the fields of events."""
+    """Decode: record bodies to columns, and these to events; invalid records to dead letters.
+
+    Attributes:
+        decoder: Decoder of the input topic.
+        feature_set: Feature set whose bindings apply.
+    """
 
     decoder: Decoder
     feature_set: FeatureSet
 
     def __call__(self, records: Records) -> tuple[EventBatch, list[DeadLetter]]:
-        """The events, in the order of their records, and a dead letter for every other record.
+        """Return the events in the order of their records, and a dead letter for each other record.
 
-        Raises DependencyUnavailableError when a schema is needed from a registry that is away.
+        Raises:
+            DependencyUnavailableError: The registry is away, and a schema is needed from it.
         """
         decoded = self.decoder.decode(records.values, records.headers)
         batch, errors = self.feature_set.bind(records, decoded)
@@ -138,7 +145,7 @@ class Decode:
                 row,
                 error,
                 Stage.DECODE,
-                # Without its headers nobody knows which schema the record names.
+                # A record whose headers cannot be read may name another schema there.
                 decoded.schema_ids[row]
                 if decoded.schema_ids and row not in records.faults
                 else None,
@@ -150,16 +157,22 @@ class Decode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enrich:
-    """Computes the feature set."""
+    """Enrich: events to the feature matrix, with one round trip to the online store.
+
+    Attributes:
+        feature_set: Feature set to compute.
+        store: Online store.
+        histories: Histories that the windows read.
+    """
 
     feature_set: FeatureSet
     store: OnlineStore
     histories: Histories
 
     def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
-        """Compute the features of a micro-batch, and what they leave to be written to the store.
+        """Compute the features of a micro-batch, and the writes for the store.
 
-        Waits for the writes of the micro-batch before.
+        The call waits for the writes of the micro-batch before.
 
         Args:
             batch: Events of the micro-batch.
@@ -173,7 +186,7 @@ class Enrich:
         return enriching.read(self.store).finish()
 
     def coverage(self, enriched: Enriched) -> dict[str, float]:
-        """For each entity the share of its longest window that histories reach back, 0 to 1."""
+        """Share of each entity's longest window that its histories reach back, 0 to 1."""
         namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
         return self.feature_set.histories.coverage(enriched.after, namespace)
 
@@ -191,7 +204,15 @@ class _Timer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stages:
-    """Calls the stages in their order; they never call each other."""
+    """The stages in their order; they never call each other.
+
+    Attributes:
+        decode: Stage from records to events.
+        enrich: Stage from events to features.
+        serving: Stages that depend on the model or the policy.
+        encode: Stage to score records.
+        limits: Returns the size limits of the output topics.
+    """
 
     decode: Decode
     enrich: Enrich
@@ -243,7 +264,7 @@ class Stages:
 
 
 def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:
-    """Dead letters in place of the scores that the output topic is known not to take."""
+    """Dead letters, by row, for the scores that the output topic is known to refuse."""
     values = processed.values
     errors = dict.fromkeys(without_key(processed.keys, limits), _KEYLESS)
     for row in too_large(values, processed.keys, processed.headers, limits):
@@ -256,13 +277,13 @@ def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]
 
 _KEYLESS = RecordError(
     ErrorCode.OUTPUT_REFUSED,
-    "it has no key, and the output topic is compacted and takes no score without one; key the "
-    "records of the input topic, or set cleanup.policy of the output topic to delete",
+    "it has no key, and the output topic is compacted and accepts no score without one; give the "
+    "records of the input topic a key, or set cleanup.policy of the output topic to delete",
 )
 
 
 def score_too_large(size: int) -> RecordError:
-    """The error of a record whose score of ``size`` bytes the output topic does not take."""
+    """Error of a record whose score of ``size`` bytes is too large for the output topic."""
     return RecordError(
         ErrorCode.OUTPUT_TOO_LARGE,
         f"its score takes {size} bytes, more than the output topic allows with key and headers; "

@@ -118,7 +118,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
     assert "payments: of in as it is" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
-    with pytest.raises(ConfigurationError, match="made anew"):
+    with pytest.raises(ConfigurationError, match="created again"):
         check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"), ())
 
 

@@ -304,7 +304,7 @@ def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
     ("topic", "why", "remedy"),
     [
         (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
-        (InputTopic("payments", "id-9", 3, None), "made anew", "kafka.accept_topic: id-9"),
+        (InputTopic("payments", "id-9", 3, None), "created again", "kafka.accept_topic: id-9"),
         (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
     ],
     ids=["another", "anew", "more partitions"],

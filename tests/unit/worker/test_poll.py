@@ -305,7 +305,9 @@ def test_a_checkpoint_below_the_first_record_ends_the_worker_with_the_count_of_t
 
 def test_a_checkpoint_beyond_the_end_ends_the_worker() -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 9})
-    with pytest.raises(DeliveryFatalError, match=r"is 9, the partition ends at 8: .* made anew"):
+    with pytest.raises(
+        DeliveryFatalError, match=r"is 9, the partition ends at 8: .* created again"
+    ):
         assigned(consumer, 0)
 
 
@@ -481,7 +483,9 @@ def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
     consumer.will_assign(1)
     assert poller.poll(9, 0.1) is None
     consumer.fail("seek", kafka_error(KafkaError._STATE))
-    with pytest.raises(DeliveryFatalError, match="no longer reads partition 0 of in; restart the worker"):
+    with pytest.raises(
+        DeliveryFatalError, match="no longer reads partition 0 of in; restart the worker"
+    ):
         poller.rewind()
     # What the client has been given is given back.
     consumer.will_revoke(1)
