@@ -1,4 +1,4 @@
-"""Composition: the only place that names concrete classes."""
+"""Composition of a worker: the only module that names concrete classes."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Pipeline:
 
     @property
     def features(self) -> frozenset[str]:
-        """The features that the model and the policy use."""
+        """Features that the model and the policy use."""
         return self.rules.features.union(feature.name for feature in self.bundle.features)
 
     def decoder(self) -> Decoder:
-        """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
+        """Make the decoder of the input topic; errors are those of `event_decoder`."""
         return event_decoder(self.settings, self.feature_set, self.rules)
 
 
@@ -102,7 +102,7 @@ def load_pipeline(folder: Path) -> Pipeline:
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:
-    """The online store of the settings; an empty one in memory where none is named."""
+    """Open the configured online store; without one, an empty store in memory."""
     if settings.store is None:
         return MemoryStore()
     require_option_files("store.options", settings.store.options)
@@ -125,7 +125,7 @@ def make_stages(
     histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """Make the stages of a pipeline, wired to each other.
+    """Make the stages of a pipeline.
 
     Args:
         pipeline: Pipeline whose model and policy serve.
@@ -133,8 +133,8 @@ def make_stages(
         store: Online store.
         prefix: Bytes that precede each score.
         limits: Returns the size limits of the output topics.
-        histories: Histories of a store that others use as well; None for a store that serves this
-            run alone.
+        histories: Histories of a store that other processes share; None for a store that serves
+            this run alone.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
     settings, feature_set = pipeline.settings, pipeline.feature_set
@@ -158,7 +158,8 @@ def make_stages(
 def run(pipeline: Pipeline) -> None:
     """Work until SIGTERM or SIGINT, then drain.
 
-    Raises DeliveryFatalError when a new process has to take over.
+    Raises:
+        DeliveryFatalError: A new process has to take over.
     """
     settings = pipeline.settings
     with ExitStack() as stack:
@@ -201,7 +202,7 @@ def _make_loop(
     prefix = await_score_prefix(settings, health)
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
 
-    # The clients call the loop back, which is made after them.
+    # The clients call back the loop, which is made after them.
     def on_error(error: KafkaError) -> None:
         loop.on_client_error(error)
 
@@ -234,7 +235,7 @@ def _make_loop(
 
 
 def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
-    """Get the bytes that precede each score, however long the registry is away.
+    """Get the bytes that precede each score; retry for as long as the registry is away.
 
     Raises:
         ConfigurationError: The registry does not have score.avsc, or refuses it.
@@ -245,8 +246,8 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
         nonlocal prefix
         prefix = score_prefix(settings)
 
-    remedy = "the start goes on when the registry answers; see registry.url and its password"
-    # Nothing is to be drained yet: a signal ends the process.
+    remedy = "the start continues when the registry answers; see registry.url and its password"
+    # There is nothing to drain yet: a signal ends the process.
     Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
     return prefix
 
@@ -285,7 +286,7 @@ def _make_checkpoint(
     topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
-            make_producer=lambda told: make_producer(kafka, limits.refresh(), on_delivery=told),
+            make_producer=lambda report: make_producer(kafka, limits.refresh(), on_delivery=report),
             consumer=consumer,
             topics=topics,
             limits=limits,
@@ -294,8 +295,8 @@ def _make_checkpoint(
         )
     name = transactional_id(kafka.group, replica, 0)
     return ExactlyOnce(
-        make_producer=lambda told: make_producer(
-            kafka, limits.refresh(), on_delivery=told, **{"transactional.id": name}
+        make_producer=lambda report: make_producer(
+            kafka, limits.refresh(), on_delivery=report, **{"transactional.id": name}
         ),
         replica=replica,
         topics=topics,

@@ -75,11 +75,11 @@ class Reports:
     def on_letter(self, letter: DeadLetter) -> OnFailure:
         """Make the callback that takes the client's report on a dead letter."""
 
-        def told(error: KafkaError | None, message: Any) -> None:
+        def report(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._add(Report(letter, error, message.topic(), message.partition()))
 
-        return told
+        return report
 
     def refused_here(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
         """Note a record that the client refuses to send."""

@@ -1,4 +1,4 @@
-"""Histories in the online store: their place, and a micro-batch's writes before its commit."""
+"""Histories in the online store: their place, and the writes of each micro-batch."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def find_place(
 def claim_of(
     settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
 ) -> Claim:
-    """The claim of a worker with these settings; ``features`` are those of `find_place`."""
+    """Make the claim of a worker with these settings; arguments are those of `find_place`."""
     return Claim(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
@@ -93,9 +93,9 @@ def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
     if names and topic.partitions > 1:
         raise ConfigurationError(
             f"kafka.input_topic: {topic.name} has {topic.partitions} partitions, and "
-            f"{', '.join(names)} {'sees' if len(names) == 1 else 'see'} events of all of them in "
-            "order of time (across: aligned), which this version does for one partition only; give "
-            "the topic one partition, or say across: best_effort"
+            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the events of all of them in "
+            "order of time (across: aligned), which this version supports for one partition only; "
+            "give the topic one partition, or set across: best_effort"
         )
 
 
@@ -104,15 +104,15 @@ def expiry_ms(
 ) -> int | None:
     """TTL of a history after its last write, in milliseconds.
 
-    An event that sees the history may come for that long. The horizon of the windows is in event
-    time: a worker that lags, or reads the topic again from its first record, may need a history for
-    that much longer.
+    For that time, an event that needs the history may still come. The horizon of the windows is in
+    event time: a worker that lags, or reads the topic again from its first record, needs a history
+    for longer by its lag.
 
     Args:
         feature_set: Feature set whose windows read the histories.
         retention_ms: Retention of the input topic, in milliseconds; None: for ever.
-        max_lag_s: How far behind real time events may be read, in seconds; None: as long as the
-            topic keeps them.
+        max_lag_s: Longest delay behind real time of events that are read, in seconds; None: the
+            retention of the topic.
 
     Returns:
         The TTL; None where nothing bounds the lag.
@@ -126,24 +126,25 @@ def expiry_ms(
 class Histories(Protocol):
     """Interface to a worker's histories, for the loop, the committing thread and enrich.
 
-    The loop announces the writes that it is about to hand over, the committing thread writes them,
-    and the next reader waits until then: read your writes.
+    The loop announces writes before it hands them over, the committing thread writes them, and the
+    next reader waits for that: each reader sees all earlier writes.
     """
 
     def open(self, topic: InputTopic) -> None:
         """Find the place of this topic's histories.
 
-        Raises DependencyUnavailableError while the store does not answer, ConfigurationError where
-        it holds histories of another log.
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: The store holds histories of another topic or group.
         """
         ...
 
     def namespace(self) -> Namespace | None:
-        """Namespace of the histories' keys; None where nobody else shares the store."""
+        """Namespace of the keys of the histories; None for a store that serves this run alone."""
         ...
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Raise ConfigurationError where the topic has got partitions since the histories began."""
+        """Raise ConfigurationError for a partition that is new since the histories began."""
         ...
 
     def announce(self, writes: Writes) -> None:
@@ -153,17 +154,18 @@ class Histories(Protocol):
     def write(self, writes: Writes) -> None:
         """Put the writes into the store.
 
-        Raises StoreAwayError where any of them may be missing from the store.
+        Raises:
+            StoreAwayError: Some of the writes may be missing from the store.
         """
         ...
 
     def await_written(self) -> None:
-        """Return when what was announced is in the store, or has failed to get there."""
+        """Wait until the announced writes are in the store, or have failed."""
         ...
 
 
 class NoHistories:
-    """No histories: for a feature set without windows, and for stores that serve one run."""
+    """Histories of a feature set without windows, or of a store that serves one run alone."""
 
     def open(self, topic: InputTopic) -> None:
         pass
@@ -190,7 +192,7 @@ class StoredHistories:
     Args:
         store: Online store.
         find: Finds the place of the histories of a topic.
-        watchdog: Bounds the write and the wait for it: the store's own timeout is for one answer.
+        watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
     """
 
     def __init__(
@@ -216,7 +218,7 @@ class StoredHistories:
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
-                f"{count}: keys are in other partitions now, apart from their histories; name "
+                f"{count} partitions: keys are now in other partitions than their histories; name "
                 "another store.state, whose histories start empty"
             )
 
@@ -229,7 +231,7 @@ class StoredHistories:
             if writes:
                 self._write(writes)
         finally:
-            # Also where it failed: what is read then is dropped with the micro-batch behind it.
+            # Also after a failure: the micro-batch that reads then is dropped as well.
             self._written.set()
 
     def await_written(self) -> None:

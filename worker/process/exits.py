@@ -11,7 +11,7 @@ _KILLED = 128
 
 
 class ExitCode(IntEnum):
-    """Exit statuses. A supervisor restarts on any but OK; CONFIGURATION needs a person first."""
+    """Exit statuses. A supervisor restarts on all but OK; CONFIGURATION needs a person first."""
 
     OK = 0
     FAILED = 1
@@ -21,14 +21,14 @@ class ExitCode(IntEnum):
 
 
 def end_at_once(command: Sequence[str]) -> None:
-    """End the process on a signal, until a command installs handlers of its own.
+    """End the process on a signal until a command installs handlers of its own.
 
-    The kernel ignores a signal without a handler where the process is number 1, as in a container.
-    So this comes before the imports, which take seconds. `run` has begun nothing before it drains,
-    and ends with status 0; other commands keep the default where there is one.
+    The kernel ignores a signal without a handler where the process has number 1, as in a container.
+    So this is called before the imports, which take seconds. `run` has begun nothing then, and ends
+    with status 0. Other commands keep the default where the kernel applies it.
 
     Args:
-        command: The words of the command line.
+        command: Arguments of the command line.
     """
     if list(command[:1]) == ["run"]:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,7 +37,7 @@ def end_at_once(command: Sequence[str]) -> None:
         signal.signal(signal.SIGTERM, _end_as_killed)
 
 
-# Neither raises SystemExit: code that runs while modules are imported may swallow it.
+# Neither raises SystemExit: code that runs on the import of a module may catch it.
 def _end_unbegun(number: int, _frame: object) -> None:
     os.write(2, f"ended by {signal.Signals(number).name} before the start\n".encode())
     os._exit(ExitCode.OK)

@@ -39,7 +39,7 @@ class Outage:
     Args:
         dependency: Its name in the log, the probes and the metric.
         error: Exception that calls raise while it is away.
-        remedy: What the log tells an operator to do then.
+        remedy: Advice to an operator, for the log.
         health: State of the worker that the probes read.
         give_up: Returns True if there is no use in waiting any more.
     """
@@ -62,7 +62,7 @@ class Outage:
         self.retrying = False
 
     def begins(self, reason: str) -> None:
-        """Note that the dependency is away, or still away, now for this reason."""
+        """Note that the dependency is away, or still away, and the present reason."""
         if not self.lasts:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
         self.lasts = True
@@ -80,12 +80,12 @@ class Outage:
     def outlast(
         self, call: Callable[[], None], wait: Callable[[float], None] | None = None
     ) -> None:
-        """Repeat the call until it answers; the wait between two attempts grows to 2 s.
+        """Retry a call until it succeeds; the wait between two attempts grows to 2 s.
 
         Args:
             call: Raises the outage's error while the dependency is away.
-            wait: Waits for so many seconds; must keep up the membership of the group, where there
-                is one.
+            wait: Waits for a number of seconds, and keeps the worker a member of its group; without
+                it, the thread sleeps.
         """
         attempt = 0
         self.retrying = True
@@ -106,11 +106,11 @@ class Outage:
 
 
 class Failures:
-    """Failures in a row of what the loop does again and again; the waits between them grow.
+    """Failures in a row of something that the loop retries, with growing waits.
 
     Args:
         outage: Outage that begins when failures go on.
-        patience: Number of failures in a row from which on the outage has begun.
+        patience: Number of failures in a row with which the outage begins.
     """
 
     def __init__(self, outage: Outage, patience: int = 1) -> None:
@@ -119,7 +119,7 @@ class Failures:
         self._count = 0
 
     def wait_s(self, reason: str) -> float:
-        """Note one more failure; returns the seconds to wait after it."""
+        """Note one more failure, and return the seconds to wait after it."""
         self._count += 1
         if self._count >= self._patience:
             self._outage.begins(reason)
@@ -135,8 +135,8 @@ class LetterRefusals:
     """Refusals in a row of a dead letter, which must be written and which nothing can replace.
 
     Args:
-        outage: Outage that begins when refusals go on.
-        limit_s: Seconds after which there is no use in waiting any more.
+        outage: Outage that begins with the third refusal in a row.
+        limit_s: Time in seconds after which it is useless to wait longer.
         clock: Returns monotonic seconds.
     """
 
@@ -148,13 +148,17 @@ class LetterRefusals:
         self._since = 0.0
 
     def wait_s(self, reason: str) -> float:
-        """Seconds to wait after one more refusal. Raises DeliveryFatalError after the limit."""
+        """Note one more refusal, and return the seconds to wait after it.
+
+        Raises:
+            DeliveryFatalError: The refusals have lasted for longer than the limit.
+        """
         if self._count == 0:
             self._since = self._clock()
         lasted_s = self._clock() - self._since
         if lasted_s >= self._limit_s:
             raise DeliveryFatalError(
-                f"kafka.dead_letter_topic: a dead letter is refused since {lasted_s:.0f} s "
+                f"kafka.dead_letter_topic: it has refused a dead letter for {lasted_s:.0f} s "
                 f"(delivery.refused_s is {self._limit_s:g}): {reason}"
             )
         wait_s = min(_FIRST_REFUSAL_S * 2.0**self._count, _LONGEST_REFUSAL_S)
@@ -179,12 +183,12 @@ class Outages:
     Attributes:
         kafka: Outage of the brokers.
         store: Outage of the online store.
-        delivery: Outage of what the brokers do with transactions.
+        delivery: Outage of transactions, while the brokers answer other calls.
         not_rewound: Rewinds that the brokers did not answer.
-        not_written: Micro-batches that the store did not take. It may still answer reads, as one
-            without memory does: nothing else slows the loop.
-        unknown: Transactions with an unknown outcome. The brokers may answer all else, as where
-            writing is forbidden: nothing else slows the loop.
+        not_written: Micro-batches whose members the store refused. A store without free memory
+            still answers reads, so nothing but these waits slows the loop.
+        unknown: Transactions with an unknown outcome. Brokers that forbid writing answer all other
+            calls, so nothing but these waits slows the loop.
         letter_refusals: Refusals of a dead letter.
     """
 
@@ -196,7 +200,7 @@ class Outages:
         give_up: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """Begin without any.
+        """Begin without any outage.
 
         Args:
             health: State of the worker that the probes read.

@@ -1,4 +1,4 @@
-"""All settings with type, default and meaning, read from the settings' own classes."""
+"""Reference of all settings with type, default and meaning, from their classes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SettingGroup:
-    """The settings of a section; those at the top level have the name ""."""
+    """The settings of one section.
+
+    Attributes:
+        name: Name of the section; "" for the top level.
+        required: True if the section must be given.
+        meaning: Description of the section.
+        settings: Its settings.
+    """
 
     name: str
     required: bool
@@ -62,16 +69,16 @@ class SettingGroup:
 
 
 def groups() -> tuple[SettingGroup, ...]:
-    """All settings, in the order in which the classes declare them."""
+    """All settings by section, in the order in which the classes declare them."""
     fields = WorkerSettings.model_fields
     sections = {name: section_of(info.annotation) for name, info in fields.items()}
     top = [_setting(name, fields[name]) for name, section in sections.items() if section is None]
-    found = [SettingGroup("", required=True, meaning="", settings=tuple(top))]
+    listed = [SettingGroup("", required=True, meaning="", settings=tuple(top))]
     for name, section in sections.items():
         if section is not None:
             meaning = [section.__doc__ or "", fields[name].description or ""]
             settings = (_setting(f"{name}.{key}", f) for key, f in section.model_fields.items())
-            found.append(
+            listed.append(
                 SettingGroup(
                     name,
                     fields[name].is_required(),
@@ -79,11 +86,11 @@ def groups() -> tuple[SettingGroup, ...]:
                     tuple(settings),
                 )
             )
-    return tuple(found)
+    return tuple(listed)
 
 
 def setting_names(model: type[BaseModel] = WorkerSettings, prefix: str = "") -> Iterator[str]:
-    """Every setting's dotted name, sections included."""
+    """Yield the dotted name of every setting and section."""
     for name, info in model.model_fields.items():
         yield prefix + name
         section = section_of(info.annotation)
@@ -92,7 +99,7 @@ def setting_names(model: type[BaseModel] = WorkerSettings, prefix: str = "") -> 
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section class in an annotation such as ``Store | None``, if it holds one."""
+    """Section class in an annotation such as ``Store | None``; None where there is none."""
     for candidate in _alternatives(annotation):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -100,7 +107,7 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def variable_of(name: str) -> str:
-    """The environment variable of a setting's dotted name."""
+    """Environment variable of a setting with this dotted name."""
     return ENV_PREFIX + name.replace(".", "__").upper()
 
 

@@ -656,7 +656,7 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
     consumer.will_assign(0)
     poller.poll(1, 0.1)
     with pytest.raises(
-        TopicReplacedError, match=r"its id was id-1 and is id-9\. Set kafka\.accept_"
+        TopicReplacedError, match=r"its id was id-1 and is now id-9; set kafka\.accept_"
     ):
         poller.rewind()
     assert consumer.starts == []

@@ -624,7 +624,7 @@ def test_each_setting_has_a_variable_that_is_known(
         ("FRAUD_WORKER_LOGGING__COLOUR", "x", "known are: FRAUD_WORKER_LOGS__FORMAT, FRAUD_W"),
         ("FRAUD_WORKER_KAFKA_GROUP", "x", "did you mean 'FRAUD_WORKER_KAFKA__GROUP'?"),
         ("fraud_worker_htttp__port", "1", "did you mean 'FRAUD_WORKER_HTTP__PORT'?"),
-        ("fraud_worker_htttp__port", "1", "unset it or mend its name"),
+        ("fraud_worker_htttp__port", "1", "unset it or correct its name"),
         ("FRAUD_WORKER_HTTP__PORT", "many", "FRAUD_WORKER_HTTP__PORT in the environment"),
         ("FRAUD_WORKER_KAFKA__OPTIONS", "{hunter2", "in the environment"),
     ],
