@@ -118,9 +118,7 @@ def _addresses(servers: str) -> str:
 
 def _no_address(value: object) -> object:
     if isinstance(value, str) and re.match(r"[A-Za-z][\w+.\-]+:/", value):
-        raise ValueError(
-            "is an address; download or mount its content, and name that file or folder"
-        )
+        raise ValueError("is an address; name a file or folder: download or mount the content")
     return value
 
 

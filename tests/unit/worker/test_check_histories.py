@@ -76,7 +76,7 @@ def test_windows_over_one_partition_hold(folder: Path) -> None:
 def test_aligned_windows_over_several_partitions_fail_and_are_named(folder: Path) -> None:
     finding = judged(folder, replace(TOPIC, partitions=6))[WINDOWS]
     assert finding.state is State.FAILED
-    assert "in has 6 partitions, and CARD_RISK_7D sees" in finding.found
+    assert "in has 6 partitions, and CARD_RISK_7D needs" in finding.found
     assert finding.remedy == "give the topic one partition, or say across: best_effort"
     assert NUMBER not in finding.found
 

@@ -501,7 +501,7 @@ def test_aligned_windows_are_refused_over_several_partitions(feature_set: Featur
     with pytest.raises(ConfigurationError) as refused:
         refuse_split(feature_set.windows, TOPIC)
     message = str(refused.value)
-    assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
+    assert "payments has 3 partitions, and CARD_RISK_7D needs" in message
     assert NUMBER not in message
     assert "give the topic one partition, or say across: best_effort" in message
 

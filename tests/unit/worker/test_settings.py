@@ -542,7 +542,7 @@ def test_a_folder_that_is_none_is_named(content: str | None, tmp_path: Path) -> 
         folder.write_text(content)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(folder)
-    found = "is a file" if content else "there is no such folder"
+    found = "it is a file" if content else "there is no such folder"
     assert str(caught.value).startswith(f"{folder}: {found}; name the pipeline folder")
     assert f"init '{folder}' --schema" in str(caught.value)
 
