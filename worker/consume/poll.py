@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
 from worker.consume.ends import Ends, Silence
+from worker.consume.group_member import GroupMember
 from worker.consume.micro_batch import Polled, records_of
 from worker.consume.note import Note, log_state_of
 from worker.consume.start_offsets import StartOffsets
@@ -20,19 +21,14 @@ from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
 
-_UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
-
-class Poller:
+class Poller(GroupMember):
     """Consumer of the input topic, as a member of the group.
 
+    When ``rewind_needed`` is true, the caller settles the micro-batch in flight, then calls
+    `rewind`.
+
     Attributes:
-        epoch: Counter of assignment changes and rewinds.
-        joined: True once the group has assigned partitions, or none, to this member.
-        expelled: True while the group has taken all partitions away and not assigned any again.
-        unable_to_join: Reason why the group refuses this member; "" if it does not.
-        rewind_needed: True when partitions have moved: the caller settles the micro-batch in
-            flight, then calls `rewind`.
         log_state: State of the log at the checkpoint that the last `rewind` went to.
     """
 
@@ -57,29 +53,15 @@ class Poller:
             needs_log_state: True to warn of checkpoints that do not hold the state of the log.
             clock: Returns monotonic seconds.
         """
-        self._consumer = consumer
+        super().__init__(consumer, before_change)
         self._topics = topics
         self._make_starts = starts
-        self._before_change = before_change
         self._warns_of_notes = needs_log_state
         self._clock = clock
-        # Start of each assigned partition; None until its first rewind, where reading begins.
-        self._starts: dict[int, int | None] = {}
         self._ends = Ends()
         self._silence = Silence()
-        self._outside_the_group: Any = None
         self._paused: list[TopicPartition] = []
-        self.epoch = 0
-        self.joined = False
-        self.expelled = False
-        self.unable_to_join = ""
-        self.rewind_needed = False
         self.log_state = LogState()
-
-    @property
-    def partitions(self) -> list[int]:
-        """The partitions that are assigned now."""
-        return sorted(self._starts)
 
     @property
     def _topic(self) -> str:
@@ -96,13 +78,8 @@ class Poller:
         self._checkpoints.prepare()
 
     def subscribe(self) -> None:
-        self._outside_the_group = self._consumer.consumer_group_metadata()
-        self._consumer.subscribe(
-            [self._topic],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
+        """Join the group, and watch the topics from now on."""
+        self._join(self._topic)
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
@@ -284,38 +261,6 @@ class Poller:
                 meaning="no event of these partitions counts as late until event time has caught up",
             )
 
-    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._change()
-        self.joined = True
-        self.expelled = False
-        self.unable_to_join = ""
-        # Nothing is read until `rewind` knows the offsets. To begin at a logical offset and then to
-        # seek is not sound: librdkafka looks the offset up, and goes back to it if that answer
-        # comes after the seek (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
-        consumer.incremental_assign([])
-        self._starts.update(dict.fromkeys(p.partition for p in assigned))
-        log.info("assigned", partitions=self.partitions, epoch=self.epoch)
-
-    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._change()
-        self._give_up("revoked", revoked)
-
-    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._change()
-        self.expelled = True
-        self._give_up("lost", lost)
-
-    def _change(self) -> None:
-        self._before_change()
-        self.epoch += 1
-        self.rewind_needed = True
-
-    def _give_up(self, how: str, gone: list[TopicPartition]) -> None:
-        read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
-        # Also without any: without the call the client would unassign all partitions itself.
-        self._consumer.incremental_unassign(read)
-        log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
-
     def _read(self, messages: list[Message]) -> list[Message]:
         """The records among the messages; notes the ends of partitions, and errors.
 
@@ -336,20 +281,3 @@ class Poller:
         self._ends.reach(ends)
         self._silence.heard_from(ends)
         return [message for message in messages if message.error() is None]
-
-    def _note_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in _UNREADABLE:
-            raise DeliveryFatalError(f"the input topic cannot be read: {error}")
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-            # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
-            self.rewind_needed = True
-        if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:
-            log.warning("consumer_error", error=str(error))
-        elif not self.unable_to_join:
-            # The client retries about every second, with a message each time.
-            self.unable_to_join = (
-                f"{error.str()}: a member of the group assigns partitions eagerly (range, "
-                "roundrobin), this worker cooperatively; stop that member, or use another "
-                "kafka.group"
-            )
-            log.error("unable_to_join", reason=self.unable_to_join)

@@ -77,7 +77,7 @@ def test_aligned_windows_over_several_partitions_fail_and_are_named(folder: Path
     finding = judged(folder, replace(TOPIC, partitions=6))[WINDOWS]
     assert finding.state is State.FAILED
     assert "in has 6 partitions, and CARD_RISK_7D needs" in finding.found
-    assert finding.remedy == "give the topic one partition, or say across: best_effort"
+    assert finding.remedy == "give the topic one partition, or set across: best_effort"
     assert NUMBER not in finding.found
 
 

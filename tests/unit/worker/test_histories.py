@@ -503,7 +503,7 @@ def test_aligned_windows_are_refused_over_several_partitions(feature_set: Featur
     message = str(refused.value)
     assert "payments has 3 partitions, and CARD_RISK_7D needs" in message
     assert NUMBER not in message
-    assert "give the topic one partition, or say across: best_effort" in message
+    assert "give the topic one partition, or set across: best_effort" in message
 
 
 @pytest.mark.parametrize(
