@@ -51,7 +51,7 @@ class Processed:
         writes: Writes that the online store must have before the micro-batch is committed.
         after: State of the log behind the micro-batch.
         explained: Number of events that were given reasons.
-        not_additive: Number of those whose contributions do not add up to the margin.
+        not_additive: Number of explained events whose contributions do not add up to the margin.
         coverage: Share of each entity's longest window that its histories reach back, 0 to 1.
     """
 
@@ -86,8 +86,8 @@ class Processed:
         """Mask of the scored events that are ahead of time, bool[N] by partition."""
         if AHEAD not in self.flags.names:
             return {}
-        ahead, of = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
-        return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
+        ahead, partitions = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
+        return {p: ahead[partitions == p] for p in np.unique(partitions).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
         """Replace the scores of some rows by dead letters.

@@ -45,7 +45,7 @@ from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Stages
 
 ROOMY = SizeLimits(2**20, 2**20)
-STATIONS = {"decode", "enrich", "score", "decide", "explain", "encode"}
+STAGES = {"decode", "enrich", "score", "decide", "explain", "encode"}
 _SCHEMA = fastavro.parse_schema(score_schema())
 
 
@@ -100,9 +100,9 @@ def test_scores_are_in_the_order_of_their_records_with_key_and_headers_beside_th
     assert processed.model == ("payments", "1", "cpu")
 
 
-def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> None:
+def test_every_stage_is_timed_and_every_decision_counted(stages: Stages) -> None:
     processed = stages(records([good_record(i) for i in range(300)]))
-    assert set(processed.seconds) == STATIONS
+    assert set(processed.seconds) == STAGES
     assert all(seconds >= 0 for seconds in processed.seconds.values())
     decisions = [score["decision"] for score in scores(processed.values)]
     assert processed.decisions == {
@@ -117,7 +117,7 @@ def test_a_batch_without_any_event_goes_through_all_stations(stages: Stages, bad
     assert (list(processed.values), list(processed.keys)) == ([], [])
     assert len(processed.dead_letters) == bad
     assert (processed.decisions, processed.flagged) == ({}, {})
-    assert set(processed.seconds) == STATIONS
+    assert set(processed.seconds) == STAGES
 
 
 def test_dead_letters_name_the_station_and_the_schema(stages: Stages) -> None:
