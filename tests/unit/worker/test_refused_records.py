@@ -252,7 +252,7 @@ def test_a_dead_letter_that_stays_refused_ends_the_worker_with_the_remedy(guaran
     bench.process.bad = {(0, 1)}
     begun = bench.clock.now
     with pytest.raises(
-        DeliveryFatalError, match=r"since 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
+        DeliveryFatalError, match=r"for 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
     ):
         bench.run()
     assert 60 <= bench.clock.now - begun < 62
