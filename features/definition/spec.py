@@ -45,10 +45,14 @@ def _one_kind_only(schema: dict[str, Any]) -> None:
     needed = {"python": ["args"], "window": ["by", "over"]}
     own = {"python": {"args"}, "window": WINDOW_KEYS}
     every = {"args", *KINDS, *WINDOW_KEYS}
-    schema["anyOf"] = [
+    schema["anyOf"] = [{"required": [kind]} for kind in KINDS]
+    schema["allOf"] = [
         {
-            "required": [kind, *needed.get(kind, ())],
-            "properties": dict.fromkeys(sorted(every - {kind} - own.get(kind, set())), False),
+            "if": {"required": [kind]},
+            "then": {
+                "required": needed.get(kind, []),
+                "properties": dict.fromkeys(sorted(every - {kind} - own.get(kind, set())), False),
+            },
         }
         for kind in KINDS
     ]
