@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from features.definition.spec import MICROSECONDS
+from features.definition.scalars import MICROSECONDS
 from tools.compare.join import Joined
 from tools.compare.scores import Longs, ScoreCategories, ScoreProvenance
 from tools.compare.side import ScoreLog
