@@ -1,61 +1,35 @@
-"""docs/configuration.md, written from the settings' own classes.
-
-``python -m tools.settings_manual > docs/configuration.md`` renews it.
-"""
+"""Reference page of worker.yaml, from the settings' own classes."""
 
 from __future__ import annotations
-
-import sys
 
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
 from worker.settings.reference import Setting, SettingGroup, groups
 
 _HEAD = """\
-<!-- Generated: python -m tools.settings_manual > docs/configuration.md -->
+# worker.yaml
 
-# Configuration
+A pipeline is a folder with three files. [`features.yaml`](features.md) defines the numbers that the model sees. [`policy.yaml`](policy.md) defines decisions. `worker.yaml`, described here, says where brokers, store and models are, and how the worker runs. `fraud-worker init DIR --schema FILE.avsc` writes all three. `fraud-worker check --pipeline DIR` reports everything that is invalid.
 
-A pipeline is a folder with three files. What changes a number is in `features.yaml`, what changes
-a decision in `policy.yaml`, and where things are and how hard to run in `worker.yaml`, which this
-page describes. `fraud-worker init DIR --schema FILE.avsc` writes all three, and
-`fraud-worker check --pipeline DIR` says what does not hold.
-
-- **Strict.** A setting that is unknown, given twice, or contradicts another refuses to start; the
-  message names the place, the setting and the remedy. YAML is read as version 1.2, without aliases.
-- **Environment.** Each setting has a variable, and the variable wins over the file:
-  `kafka.group` is `FRAUD_WORKER_KAFKA__GROUP`, with two underscores between section and setting.
-  Mappings and lists are written as JSON. An unknown variable with the prefix is refused, but for
-  `FRAUD_WORKER_PIPELINE` (the folder that commands take without `--pipeline`) and
-  `FRAUD_WORKER_CACHE` (where embedded servers are kept).
-- **Paths** are taken from the folder of `worker.yaml`; those among the options of librdkafka and
-  redis-py, such as `ssl.ca.location`, from the folder that the process was started in.
-- **Secrets** are read from the files that settings ending in `password_file` name, so they can be
-  mounted and renewed. At the start the worker logs its settings with every secret masked. No
-  address may hold a password.
-- **With a registry** events are read by the schema id that each record names, whatever the subject
-  it was registered under. `score.avsc` belongs under the subject of its topic,
-  `OUTPUT_TOPIC-value` (Confluent's TopicNameStrategy, the only one): the start registers it there
-  with `registry.register_score_schema`, and otherwise looks it up there. `check` compares the
-  latest schema under `INPUT_TOPIC-value`, where there is one, with that of `features.yaml`.
-- **Without a registry** the schema in `features.yaml` stands for `wire.schema_id`; the schemas of
-  older or newer writers are files named after their ids, such as `writer-schemas/7.avsc`, in the
-  folder of `features.yaml`.
+- **Strict.** The worker refuses to start with a setting that is unknown, given twice, or contradicts another one. The message names the place, the setting and the remedy. YAML is read as version 1.2, without aliases.
+- **Environment.** Each setting has a variable, and the variable overrides the file: `kafka.group` is `FRAUD_WORKER_KAFKA__GROUP`, with two underscores between section and setting. Mappings and lists are written as JSON. An unknown variable with this prefix is refused. Two variables are not settings: `FRAUD_WORKER_PIPELINE` (the default of `--pipeline`) and `FRAUD_WORKER_CACHE` (the folder of the embedded servers).
+- **Paths** are relative to the folder of `worker.yaml`. Paths among the options of librdkafka and redis-py, such as `ssl.ca.location`, are relative to the working directory of the process.
+- **Secrets** are read from files that settings ending in `password_file` name, so they can be mounted and renewed. At the start the worker logs its settings with every secret masked. An address may not hold a password.
+- **With a registry** each record is decoded by the schema id that it names, whatever the subject of that schema. `score.avsc` belongs under the subject `OUTPUT_TOPIC-value` (Confluent's TopicNameStrategy; no other strategy is supported). With `registry.register_score_schema` the start registers it there; otherwise it must be there already. `check` compares the latest schema under `INPUT_TOPIC-value`, if there is one, with that of `features.yaml`.
+- **Without a registry** `wire.schema_id` is the id of the schema in `features.yaml`. Schemas of older or newer writers are files named after their ids, such as `writer-schemas/7.avsc`, in the folder of `features.yaml`.
 """
 
 _OPTIONS_HEAD = """
 ## Options of other libraries
 
-`kafka.options`, `kafka.consumer` and `kafka.producer` take any option of librdkafka, and
-`store.options` any keyword of redis-py's connections; neither may hold what the worker decides
-itself. In the order of the three, the later wins. librdkafka's options that are refused:
+`kafka.options`, `kafka.consumer` and `kafka.producer` take any option of librdkafka. If one is in several of them, `kafka.consumer` and `kafka.producer` override `kafka.options`. `store.options` takes any keyword of redis-py's connections. Options that the worker sets itself are refused. For librdkafka these are:
 
 | option | instead |
 |---|---|
 """
 
 
-def manual() -> str:
-    """The text of docs/configuration.md."""
+def configuration() -> str:
+    """The text of docs/reference/configuration.md."""
     sections = "".join(_section(group) for group in groups())
     owned = OWNED_CONSUMER_OPTIONS | OWNED_PRODUCER_OPTIONS
     refused = sorted({**owned, "sasl.password": "kafka.password_file"}.items())
@@ -83,6 +57,3 @@ def _row(setting: Setting) -> str:
     cells = (f"`{setting.name}`", setting.kind, default, f"`{setting.variable}`")
     return f"| {' | '.join(cells)} | {setting.meaning}{example} |"
 
-
-if __name__ == "__main__":
-    sys.stdout.write(manual())
