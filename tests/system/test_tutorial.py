@@ -1,4 +1,4 @@
-"""README's walk-through, command by command as it stands there, and the numbers that it shows."""
+"""The tutorial, command by command as it stands there, and the numbers that it shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.embedded.process import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorials" / "first-pipeline.md").read_text()
 COMMAND_S = 600.0
 START_S = 120.0
 # A new way to train may move it; a number that is off by more says something else.
@@ -26,8 +26,8 @@ SCORE_TOLERANCE = 0.02
 
 
 def block(begin: str) -> str:
-    """The indented block of README that begins with these words, without its indent."""
-    found = [*re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", README, re.MULTILINE)]
+    """The indented block of the tutorial that begins with these words, without its indent."""
+    found = [*re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", TUTORIAL, re.MULTILINE)]
     (own,) = [text for text in map(_dedented, found) if text.lstrip("\n").startswith(begin)]
     return own.strip("\n")
 
@@ -37,7 +37,7 @@ def _dedented(text: str) -> str:
 
 
 class Walk:
-    """A folder with what README takes for granted: the schemas, and the program on the path."""
+    """A folder with what the tutorial takes for granted: the schemas, and the program on the path."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,7 +128,7 @@ def write_features(walk: Walk) -> None:
 
 
 def compare_answers(printed: str) -> None:
-    """Hold what the client printed against the two lines that README shows of it."""
+    """Hold what the client printed against the two lines that the tutorial shows of it."""
     event, letter = block("{'event_id': 't-3'").splitlines()
     (answer,) = (line for line in printed.splitlines() if "'event_id': 't-3'" in line)
     assert decision(answer) == decision(event)
