@@ -307,7 +307,9 @@ def test_a_replica_cannot_be_appended_to(private_valkey: MakeValkey, prefix: byt
 
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "reference" / "store.md").read_text())[0].split()
+DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "reference" / "store.md").read_text())[
+    0
+].split()
 RIGHTS = [word[1:] for word in DOCUMENTED if word[0] == "+"]
 
 

@@ -8,11 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 import pytest
 import typer
@@ -112,7 +112,9 @@ def test_options_are_those_of_the_command(page: Path) -> None:
 
 def test_the_commands_without_a_pipeline_are_named() -> None:
     every = parameters(typer.main.get_command(app))
-    optional = re.search(r"folders as arguments\. (.*?) need no pipeline;", manual.PAGES["commands.md"]())
+    optional = re.search(
+        r"folders as arguments\. (.*?) need no pipeline;", manual.PAGES["commands.md"]()
+    )
     assert optional is not None
     own = {
         name: next((parameter for parameter in known if "--pipeline" in parameter.opts), None)
@@ -153,13 +155,15 @@ def test_the_commands_in_the_readme_are_those_of_the_tutorial() -> None:
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_pictures_show_the_newest_results(name: str) -> None:
-    assert (pictures.FOLDER / name).read_text("utf-8") == pictures.render(name), "run: make pictures"
+    assert (pictures.FOLDER / name).read_text("utf-8") == pictures.render(name), (
+        "run: make pictures"
+    )
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_pictures_are_svg_that_load_nothing(name: str) -> None:
     text = (pictures.FOLDER / name).read_text("utf-8")
-    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
+    assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
     assert text.count("://") == 1
 
 
@@ -208,7 +212,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("# Other\n", "not included in the \"nav\""),
+        ("# Other\n", 'not included in the "nav"'),
         ("# Other\n\n[a](missing.md)\n", "missing.md"),
         ("# Other\n\n[a](index.md#nowhere)\n", "nowhere"),
     ],

@@ -12,7 +12,7 @@ from tools.cli.commands import EXIT_CODES, PROGRAM, app
 _HEAD = """\
 # Commands
 
-`fraud-worker COMMAND --help` prints the same. Exit statuses are explained in [Exit codes](exit-codes.md).
+`--help` after a command prints the same. Exit statuses are explained in [Exit codes](exit-codes.md).
 
 Most commands take `--pipeline DIR` (`-p`): the folder with `worker.yaml`, `features.yaml` and `policy.yaml`. Without it they use the folder in the variable `FRAUD_WORKER_PIPELINE`, and without that the current directory (`demo`: `examples/handbook`). `model compare` takes two folders as arguments. `model verify`, `model show`, `model promote` and `model rollback` need no pipeline; if one is given, they also compare the bundle with its feature set.
 
@@ -22,7 +22,7 @@ Most commands take `--pipeline DIR` (`-p`): the folder with `worker.yaml`, `feat
 def commands() -> str:
     """The text of docs/reference/commands.md."""
     group = typer.main.get_command(app)
-    context = group.make_context(PROGRAM, [], resilient_parsing=True)
+    context = typer.Context(group, info_name=PROGRAM, **group.context_settings)
     text = get_docs_for_click(obj=group, ctx=context, name=PROGRAM)
     own = text.partition("\n")[2].replace(EXIT_CODES, "")
     # Each list of commands repeats the headings below it, with sentences cut off.

@@ -56,4 +56,3 @@ def _row(setting: Setting) -> str:
     example = f" Example: `{setting.example}`." if setting.example else ""
     cells = (f"`{setting.name}`", setting.kind, default, f"`{setting.variable}`")
     return f"| {' | '.join(cells)} | {setting.meaning}{example} |"
-

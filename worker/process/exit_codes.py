@@ -24,9 +24,5 @@ class ExitCode(IntEnum):
     OK = 0, "done, nothing lost"
     FAILED = 1, "failed, rows of a file were refused (score), or a dependency or the GPU is away"
     CONFIGURATION = 2, "the configuration or the call is invalid; the message says what to do"
-    DELIVERY = (
-        3,
-        "delivery could not continue safely; start the worker again, unless the message says "
-        "otherwise",
-    )
+    DELIVERY = 3, "delivery could not continue safely; start it again, unless told otherwise"
     OVERSTAYED = 70, "a call took too long and the watchdog ended the process; start it again"
