@@ -307,12 +307,14 @@ def test_a_replica_cannot_be_appended_to(private_valkey: MakeValkey, prefix: byt
 
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "runbook.md").read_text())[0].split()
+DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "reference" / "store.md").read_text())[
+    0
+].split()
 RIGHTS = [word[1:] for word in DOCUMENTED if word[0] == "+"]
 
 
 @pytest.mark.parametrize("without", [None, *RIGHTS])
-def test_the_rights_that_the_runbook_names_are_those_that_it_needs(
+def test_the_documented_rights_are_those_that_the_store_needs(
     private_valkey: MakeValkey, tmp_path: Path, without: str | None
 ) -> None:
     secret = tmp_path / "password"

@@ -15,7 +15,7 @@ from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
 _TRAIN = (
-    'train a model on these features (README, "A model") and put its bundle there, '
+    "train a model on these features (docs/how-to/train-and-promote.md) and put its bundle there, "
     "or name another with model.bundle"
 )
 

@@ -25,7 +25,9 @@ from tests.support.making import T0, longs, records, strings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "sparkov" / "features.yaml"
-DOCUMENTED = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+DOCUMENTED = "".join(
+    (ROOT / "docs" / "reference" / page).read_text("utf-8") for page in ("features.md", "store.md")
+)
 HOUR = 3_600_000_000
 
 

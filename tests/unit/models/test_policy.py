@@ -66,7 +66,7 @@ def test_the_examples_fit_their_features_and_every_code_has_some(example: str) -
 
 
 def test_the_documented_policy_holds(tmp_path: Path) -> None:
-    documented = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
     text = documented.split("```yaml\n")[1].split("```")[0]
     whole = load_feature_set(ROOT / "examples" / "handbook" / "features.yaml")
     rules = Rules(policy_of(tmp_path, text), whole)

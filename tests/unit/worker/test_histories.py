@@ -410,7 +410,7 @@ def test_histories_that_would_begin_empty_under_a_model_that_uses_them_are_refus
         claimed(store, wanted(layouts=layouts, used=CARD))
     message = str(refused.value)
     assert "keep other values of card than fraud does" in message
-    assert "docs/challenger.md" in message
+    assert "docs/how-to/upgrade.md" in message
     assert "history.accept_empty: [card]" in message
     assert find_namespace(store, "cards", "fraud") == first
     # The others are as they were.
