@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
-MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-MAX_DURATION = 36_525 * MICROSECONDS["d"]
+from base.times import DAY, HOUR, MINUTE, SECOND
+
+UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+"""Microseconds of each unit of a duration."""
+MAX_DURATION = 36_525 * DAY
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
@@ -31,7 +34,7 @@ def parse_delay(found: object) -> int:
     matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
     if matched is None:
         raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
-    duration = int(matched[1]) * MICROSECONDS[matched[2]]
+    duration = int(matched[1]) * UNITS[matched[2]]
     if duration > MAX_DURATION:
         raise ValueError(f"{found!r} is longer than a hundred years")
     return duration
@@ -228,8 +231,8 @@ class CategorySpec(Strict):
 class HistorySpec(Strict):
     """``history:``, what holds for all windows."""
 
-    allowed_lateness: Duration = MICROSECONDS["h"]
-    duplicates: Duration = MICROSECONDS["d"]
+    allowed_lateness: Duration = HOUR
+    duplicates: Duration = DAY
     cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
     watermark_support: int = Field(default=3, ge=1, le=MAX_WATERMARK_SUPPORT)
     max_ahead: Duration | None = None

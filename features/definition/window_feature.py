@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.compute.frame import Frame
-from features.definition.event_fields import Bindings
-from features.definition.fields import SchemaFields
-from features.definition.fingerprint import canonical_number
+from features.definition.event_fields import Bindings, SchemaFields
+from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
 from features.expression import ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
 from features.history.layout import MISSING, Keeps, Kept
+from features.values.frame import Frame
 from features.values.hash64 import names
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Kind

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from features.history.keys import cut
-from features.history.merge import Mask, Stored
+from base.arrays import Mask
+from features.history.layout import cut
+from features.history.merge import Stored
 from features.store.protocol import Compaction
-
-Longs = npt.NDArray[np.int64]
 
 WORTH = 16
 """Minimum number of members to remove; it must also be at least the number that stays."""

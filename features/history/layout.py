@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Frame
+from base.arrays import Longs
+from features.values.frame import Frame
 
 Members = npt.NDArray[np.void]
 """Members in the dtype of a layout."""
@@ -86,3 +88,15 @@ class Layout:
     def digest(self) -> str:
         """The digest of the fields; changes with what members keep."""
         return hashlib.sha256(json.dumps(self.dtype.descr).encode()).hexdigest()[:16]
+
+
+def cut(members: Members, counts: Longs) -> list[bytes]:
+    """Cut concatenated members into the bytes of each run.
+
+    Args:
+        members: Members of U runs, concatenated.
+        counts: int64[U], the number of members of each run.
+    """
+    data = members.tobytes()
+    ends = (np.cumsum(counts) * members.dtype.itemsize).tolist()
+    return [data[begin:end] for begin, end in pairwise((0, *ends))]

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask
 from base.errors import ConfigurationError
-from features.history.keys import cut
-from features.history.layout import Members
-
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from features.history.layout import Members, cut
 
 STORED = -1
 """Value in ``Merged.row`` for a member that is not an event of the batch."""

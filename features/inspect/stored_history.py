@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import YamlDocument
 from features.definition import FeatureSet
-from features.definition.spec import FeaturesFile
 from features.history.labels import LABEL
 from features.history.layout import MISSING, Keeps, Kept, Members
 from features.history.merge import read_members
@@ -82,24 +79,22 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
     entities = feature_set.bindings.entities
     if entity not in entities:
         raise ConfigurationError(unknown("entity", entity, entities))
-    for found in feature_set.histories.entities:
-        if found.entity == entity:
-            return found
+    for windows in feature_set.histories.entities:
+        if windows.entity == entity:
+            return windows
     raise ConfigurationError(f"entity {entity} has no windows, and so no histories")
 
 
-def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
-    """Names in the features.yaml at ``path`` for the values that members keep, by ``Kept.key``."""
-    file = YamlDocument.read(path).validate(FeaturesFile)
-    windows = {window.name: window for window in feature_set.windows}
-    found: dict[str, str] = {}
-    for spec in file.features:
-        window = windows.get(spec.name)
+def column_names(feature_set: FeatureSet) -> dict[str, str]:
+    """Names in features.yaml for the values that members keep, by ``StoredColumn.key``."""
+    names: dict[str, str] = {}
+    for feature in feature_set.features:
+        spec, window = feature.spec, feature.window
         if window is not None and window.value is not None and spec.of is not None:
-            found.setdefault(window.value.key, spec.of)
+            names.setdefault(window.value.key, spec.of)
         if window is not None and window.where is not None and spec.where is not None:
-            found.setdefault(window.where.key, " ".join(spec.where.split()))
-    return found
+            names.setdefault(window.where.key, " ".join(spec.where.split()))
+    return names
 
 
 def read_history(
@@ -135,7 +130,7 @@ def read_history(
 
 def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
     """Labels by hash of the event id; the one that counts is last."""
-    found: dict[int, list[ShownLabel]] = {}
+    by_event: dict[int, list[ShownLabel]] = {}
     for label in labels[
         np.lexsort((labels["fraud"], labels["offset"], labels["partition"], labels["label_time"]))
     ]:
@@ -145,8 +140,8 @@ def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
             int(label["partition"]),
             int(label["offset"]),
         )
-        found.setdefault(int(label["event_id"]), []).append(shown)
-    return found
+        by_event.setdefault(int(label["event_id"]), []).append(shown)
+    return by_event
 
 
 def _value(kept: Kept, value: Any) -> float | bool | str | None:

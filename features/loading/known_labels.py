@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs, Mask
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
-from features.loading.label_rows import LabelRows, Longs, Mask, concat
-from features.loading.whole_labels import known_from, labelled_entities, whole_labels
+from features.loading.label_rows import LabelRows, concat, known_from, whole_labels
 from features.values.hash64 import PROCESS_KEY, names
 from features.windows.ragged import expand
 from schemas.batch import EventBatch
@@ -47,7 +47,7 @@ class KnownLabels:
     def __init__(self, feature_set: FeatureSet, parts: Sequence[LabelRows]) -> None:
         """Raise ConfigurationError for labels without a known time from which they count."""
         self._feature_set = feature_set
-        rows = concat(parts, labelled_entities(feature_set))
+        rows = concat(parts, feature_set.labelled_entities)
         whole = whole_labels(feature_set, rows)
         self.ahead: LabelBatch | None = None if whole.errors else whole.labels
         order = np.argsort(names(rows.event_id, PROCESS_KEY), kind="stable")

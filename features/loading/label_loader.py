@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from features.definition import FeatureSet
-from features.history.labels import LABEL
+from features.history.labels import LABEL, label_appends
 from features.history.namespace import Namespace
-from features.loading.label_rows import LabelRows
-from features.loading.whole_labels import whole_labels
+from features.loading.label_rows import LabelRows, whole_labels
 from features.store.protocol import OnlineStore
-from features.tables.refusal import Refusal
+from schemas.batch import Refusal, refusals
 
 _SHOWN = 5
 
@@ -67,22 +66,15 @@ class LabelLoader:
                 start.
         """
         whole = whole_labels(self._feature_set, rows)
-        self.loaded.refuse(
-            [
-                *refused,
-                *(
-                    Refusal(f"{source}, {_place(rows, row)}", error.code.value, error.message)
-                    for row, error in sorted(whole.errors.items())
-                ),
-            ]
-        )
+        incomplete = refusals(whole.errors, lambda row: f"{source}, {_place(rows, row)}")
+        self.loaded.refuse([*refused, *incomplete])
         self.loaded.labels += len(rows) - len(whole.errors)
         self.loaded.frauds += int(whole.labels.fraud.sum())
-        appends = self._feature_set.label_appends(whole.labels, self._namespace)
-        found = self._store.read([key for key, _ in appends])
+        appends = label_appends(whole.labels, self._feature_set.labelled_entities, self._namespace)
+        stored = self._store.read([key for key, _ in appends])
         new = [
             (key, added)
-            for (key, labels), there in zip(appends, found, strict=True)
+            for (key, labels), there in zip(appends, stored, strict=True)
             if (added := _missing(labels, there))
         ]
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize

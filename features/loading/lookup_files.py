@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.arrays import byte_lengths
 from base.errors import ConfigurationError
 from base.suggest import unknown
 from features.compute.bind import MAX_KEY_BYTES
 from features.definition.feature_set import FeatureSet
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
-from features.values.column_values import byte_lengths
 from schemas.batch import Kind
 from schemas.files.value_conversion import plain, to_column
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 Row = list[bytes | None]
@@ -41,6 +42,22 @@ class Compaction(NamedTuple):
     key: bytes
     prefix: bytes
     kept: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Writes:
+    """Writes that the online store must have before a micro-batch is committed.
+
+    Attributes:
+        appends: Pairs of a key and the members to append to its history.
+        compactions: Histories with members that no later event can see.
+    """
+
+    appends: Sequence[tuple[bytes, bytes]] = ()
+    compactions: Sequence[Compaction] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.appends or self.compactions)
 
 
 class OnlineStore(Protocol):

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
-from features.compute.matrix import Writes
+from base.arrays import Floats
+from base.times import DAY
 from features.history.compact import compactions
-from features.history.keys import grouped, order_of
 from features.history.labels import LABEL, appended
 from features.history.layout import Layout, Members
 from features.history.merge import Stored, before_batch, merge, read_members
-from features.history.namespace import Namespace
-from features.history.watermark import UNKNOWN, advance
-from features.history.watermarks import LogState
+from features.history.namespace import Namespace, grouped, order_of
+from features.history.watermarks import UNKNOWN, LogState, advance
+from features.store.protocol import Writes
+from features.values.frame import Frame
 from features.windows.aggregates import Aggregates
 from features.windows.cap import apply_cap
 from features.windows.duplicates import find_duplicates
@@ -28,8 +28,8 @@ from features.windows.view import Events, View, make_view
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
-AHEAD = 86_400_000_000
-"""Distance above the watermark from which an event is ahead: a day, in microseconds."""
+AHEAD = DAY
+"""Distance above the watermark from which an event is ahead, in microseconds."""
 
 
 class EntityWindows:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
-from features.compute.matrix import Writes
+from base.arrays import Floats
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
+from features.values.frame import Frame
 from features.values.hash64 import names
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import Columns, EntityWindows, locate, member_columns

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.compute.frame import Frame
 from features.history.layout import MISSING, Keeps
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore
+from features.values.frame import Frame
 from features.values.hash64 import names
 from features.windows.engine import locate, look, member_columns, pack
 from features.windows.plan import WindowPlan

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.compute.enrich import enrich
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
 from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, names
@@ -105,7 +106,7 @@ def test_forged_ids_and_texts_are_no_twins(tmp_path: Path) -> None:
         card=making.strings(["c", "c"]),
         channel=making.strings(list(MURMUR_TWINS)),
     )
-    enriched = made.enrich(batch, MemoryStore())
+    enriched = enrich(made, batch, MemoryStore())
     duplicate = 1 << made.flag_names.index("duplicate")
     assert not (enriched.flags & duplicate).any()
     assert enriched.matrix[1].tolist() == [2.0, 2.0]
@@ -125,7 +126,7 @@ def test_what_a_history_keeps_of_ids_and_texts_is_under_the_key_of_its_state(
     members = []
     for key in (PUBLISHED, PROCESS_KEY):
         namespace = Namespace("test", "state", "topic", 1, key)
-        enriched = made.enrich(batch, MemoryStore(), namespace=namespace)
+        enriched = enrich(made, batch, MemoryStore(), namespace=namespace)
         ((_, member),) = enriched.writes.appends
         assert siphash(key, b"e").to_bytes(8, "little") in member
         assert siphash(key, b"pos").to_bytes(8, "little") in member

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.loading.lookup_files import ROWS_AT_A_TIME, load_lookup
 from features.store.memory import MemoryStore
@@ -56,7 +57,7 @@ def profile(folder: Path, **columns: Any) -> Path:
 def enriched(made: FeatureSet, store: MemoryStore, cards: list[str], shops: list[int]) -> Any:
     rows = len(cards)
     batch = events(made, rows, card=strings(cards), shop=longs(shops), z=doubles([0.0] * rows))
-    return made.enrich(batch, store)
+    return enrich(made, batch, store)
 
 
 def test_what_is_loaded_is_looked_up(made: FeatureSet, tmp_path: Path) -> None:

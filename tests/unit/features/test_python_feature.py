@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from tests.unit.features.making import (
@@ -112,7 +113,7 @@ def test_a_row_that_it_refuses_is_missing_and_flagged_and_no_other(tmp_path: Pat
     )
     assert loaded.flag_names[-2:] == ("python_failed:B", "python_failed:P")
     values = [1.0, 1234.5, None, 4.0, 1234.5]
-    enriched = loaded.enrich(events(loaded, 5, x=doubles(values)), MemoryStore())
+    enriched = enrich(loaded, events(loaded, 5, x=doubles(values)), MemoryStore())
     np.testing.assert_array_equal(enriched.matrix[:, 2], [2, np.nan, np.nan, 5, np.nan])
     failed = 1 << loaded.flag_names.index("python_failed:P")
     assert (enriched.flags & failed).tolist() == [0, failed, 0, 0, failed]

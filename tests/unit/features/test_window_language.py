@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from base.errors import ConfigurationError
+from base.times import DAY
 from features.definition import FeatureSet, load_feature_set
-from features.definition.spec import MICROSECONDS
 from features.history.layout import Keeps
 from features.windows.window import Across, Window
 from tests.unit.features.making import EVENTS, feature_set, write_pipeline
-
-DAY = MICROSECONDS["d"]
 
 HEAD = """\
 name: test
@@ -38,7 +36,7 @@ features:
 
 
 def windows(folder: Path, *entries: str) -> tuple[Window, ...]:
-    return made(folder, *entries).windows
+    return made(folder, *entries).histories.windows
 
 
 def made(folder: Path, *entries: str) -> FeatureSet:
@@ -72,8 +70,8 @@ def test_history_holds_for_all_windows(tmp_path: Path) -> None:
     loaded = made(tmp_path, "window: count, by: card, over: 1d")
     rules = loaded.histories.rules
     assert (rules.allowed_lateness, rules.duplicates, rules.cap) == (DAY // 12, 3 * DAY, 100)
-    assert loaded.allowed_lateness == DAY // 12
-    assert loaded.has_histories
+    assert loaded.histories.rules.allowed_lateness == DAY // 12
+    assert loaded.histories.windows
     history = "history: {allowed_lateness: 2h, duplicates: 3d, cap: 100}\n"
     text = HEAD.replace(history, "") + "  - {name: W, window: count, by: card, over: 1d}\n"
     rules = feature_set(tmp_path, text).histories.rules
@@ -104,7 +102,7 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path:
         "window: count, by: shop, over: 7d, delay: 7d",
         "window: count, by: shop, over: 10d, delay: 1d",
     )
-    assert loaded.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
+    assert loaded.histories.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
     assert loaded.flag_names[3:] == (
         "late",
         "ahead",
@@ -134,8 +132,8 @@ def test_what_may_begin_empty_is_an_entity_with_windows_and_changes_no_feature(
 
 def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
     loaded = feature_set(tmp_path, HEAD)
-    assert not loaded.has_histories
-    assert loaded.horizons == {}
+    assert not loaded.histories.windows
+    assert loaded.histories.horizons == {}
     assert all(name.startswith("lookup_") for name in loaded.flag_names)
 
 
@@ -215,8 +213,8 @@ def test_the_fields_behind_a_window_are_decoded(tmp_path: Path) -> None:
 def test_a_field_is_bounded_by_the_finest_scale_that_is_kept_of_it(tmp_path: Path) -> None:
     entries = [f"window: sum, of: x, scale: {scale}, by: card, over: 1d" for scale in (2, 6, 4)]
     loaded = made(tmp_path, *entries, "window: sum, of: cents, by: card, over: 1d")
-    assert loaded.bounded.fields == {"x": 6, "cents": None}
-    assert loaded.bounded.largest == loaded.histories.rules.largest_value
+    assert loaded.bounds.fields == {"x": 6, "cents": None}
+    assert loaded.bounds.largest == loaded.histories.rules.largest_value
 
 
 def test_columns_of_best_effort_cannot_be_given_back(tmp_path: Path) -> None:
@@ -229,7 +227,12 @@ def test_columns_of_best_effort_cannot_be_given_back(tmp_path: Path) -> None:
         "expr: W1 / W0",
         "expr: W2 / W0",
     )
-    assert [w.across.value for w in loaded.windows] == ["own", "best_effort", "aligned", "aligned"]
+    assert [w.across.value for w in loaded.histories.windows] == [
+        "own",
+        "best_effort",
+        "aligned",
+        "aligned",
+    ]
     assert [loaded.names[place] for place in loaded.irreproducible] == ["V", "W1", "W4"]
 
 
@@ -486,5 +489,5 @@ def test_a_fingerprint_does_not_know_what_changes_nothing(tmp_path: Path) -> Non
 def test_without_a_partition_key_every_entity_is_across(tmp_path: Path) -> None:
     text = f"{EVENTS}entities: {{card: card}}\nfeatures:\n"
     entry = "  - {name: W, window: count, by: card, over: 1d}\n"
-    (found,) = feature_set(tmp_path, text + entry).windows
-    assert found.across is Across.ALIGNED
+    (window,) = feature_set(tmp_path, text + entry).histories.windows
+    assert window.across is Across.ALIGNED

@@ -19,11 +19,10 @@ from base.errors import (
     DependencyUnavailableError,
     StoreAwayError,
 )
-from features.compute.matrix import Writes
 from features.definition import FeatureSet, load_feature_set
 from features.history.namespace import Namespace, record_key
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
 from tests.support.healthy import edit
 from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
@@ -497,9 +496,9 @@ def test_histories_stay_for_the_longest_horizon_the_lateness_and_the_lag(
 
 
 def test_aligned_windows_are_refused_over_several_partitions(feature_set: FeatureSet) -> None:
-    refuse_split(feature_set.windows, replace(TOPIC, partitions=1))
+    refuse_split(feature_set.histories.windows, replace(TOPIC, partitions=1))
     with pytest.raises(ConfigurationError) as refused:
-        refuse_split(feature_set.windows, TOPIC)
+        refuse_split(feature_set.histories.windows, TOPIC)
     message = str(refused.value)
     assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
     assert NUMBER not in message
