@@ -16,9 +16,9 @@ from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
 from features.expression import ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
-from features.history.layout import MISSING, Keeps, Kept
+from features.history.layout import MISSING, StoredColumn, StoredKind
 from features.values.frame import Frame
-from features.values.hash64 import names
+from features.values.hash64 import hash_ids
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Kind
 
@@ -150,7 +150,7 @@ class WindowCompiler:
 
     def _where(
         self, spec: FeatureSpec, location: Location, scope: Mapping[str, Term], made: frozenset[str]
-    ) -> Kept | None:
+    ) -> StoredColumn | None:
         if spec.where is None:
             return None
         where = (*location, "where")
@@ -168,8 +168,8 @@ class WindowCompiler:
             )
         self._uses |= found.names
         evaluate = found.term.evaluate
-        return Kept(
-            Keeps.CONDITION,
+        return StoredColumn(
+            StoredKind.CONDITION,
             found.term.canonical,
             0,
             lambda frame: np.broadcast_to(evaluate(frame) == 1.0, (len(frame),)),
@@ -182,7 +182,7 @@ class WindowCompiler:
         location: Location,
         scope: Mapping[str, Term],
         made: frozenset[str],
-    ) -> Kept | None:
+    ) -> StoredColumn | None:
         if aggregate in _WITHOUT_VALUE:
             for key in ("of", "scale"):
                 if getattr(spec, key) is not None:
@@ -206,14 +206,14 @@ class WindowCompiler:
         term, name = scope[spec.of], spec.of
         scale = self._needed_scale(spec, location, "a feature is a number")
         largest = self._rules.largest_value
-        return Kept(
-            Keeps.VALUE,
+        return StoredColumn(
+            StoredKind.VALUE,
             term.canonical,
             scale,
             lambda frame: _scaled(np.asarray(frame.features[name]), scale, largest, len(frame)),
         )
 
-    def _field(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> Kept:
+    def _field(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> StoredColumn:
         path = str(spec.of)
         kind, scale, _ = self._fields.known[path]
         leaf, amount, where = self._leaves[path], self._bindings.amount, (*location, "of")
@@ -225,19 +225,21 @@ class WindowCompiler:
                     where, f"{path} is text: {aggregate} is of numbers; distinct takes text"
                 )
             self._refuse_scale(spec, location, "text")
-            return Kept(Keeps.NAME, leaf.canonical, 0, lambda frame: _names(frame, path))
+            return StoredColumn(
+                StoredKind.HASH, leaf.canonical, 0, lambda frame: _names(frame, path)
+            )
         largest = self._rules.largest_value
         if amount is not None and path == amount.source.path:
             self._refuse_scale(spec, location, f"the amount has its own, {amount.scale}, and")
             self.bounded[path] = None
-            return Kept(
-                Keeps.VALUE, leaf.canonical, amount.scale, lambda frame: frame.minor_units()
+            return StoredColumn(
+                StoredKind.VALUE, leaf.canonical, amount.scale, lambda frame: frame.minor_units()
             )
         if kind is Kind.DOUBLE:
             digits = self._needed_scale(spec, location, f"{path} is a floating-point number")
             self.bounded[path] = max(digits, self.bounded.get(path) or 0)
-            return Kept(
-                Keeps.VALUE,
+            return StoredColumn(
+                StoredKind.VALUE,
                 leaf.canonical,
                 digits,
                 lambda frame: _scaled(frame.number(path), digits, largest, len(frame)),
@@ -245,7 +247,9 @@ class WindowCompiler:
         self._refuse_scale(spec, location, f"{path} is a {kind.value} with its own, {scale}, and")
         if kind is not Kind.BOOL:
             self.bounded[path] = None
-        return Kept(Keeps.VALUE, leaf.canonical, scale, lambda frame: frame.whole(path, MISSING))
+        return StoredColumn(
+            StoredKind.VALUE, leaf.canonical, scale, lambda frame: frame.whole(path, MISSING)
+        )
 
     def _needed_scale(self, spec: FeatureSpec, location: Location, why: str) -> int:
         if spec.scale is None:
@@ -292,7 +296,7 @@ def _scaled(
 
 def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
-    found = names(text.values, frame.key).view(np.int64)
+    found = hash_ids(text.values, frame.key).view(np.int64)
     # A hash with the bits of MISSING is changed.
     found = np.where(found == MISSING, MISSING + 1, found)
     return np.where(text.valid, found, MISSING)

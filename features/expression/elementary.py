@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from base.arrays import Floats
 
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.

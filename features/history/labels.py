@@ -12,7 +12,7 @@ import pyarrow as pa
 from base.arrays import Longs, Mask
 from features.history.layout import cut
 from features.history.namespace import Namespace, grouped, order_of
-from features.values.hash64 import names
+from features.values.hash64 import hash_ids
 
 LABEL = np.dtype(
     [
@@ -70,7 +70,7 @@ def label_appends(
     packed["partition"] = labels.partitions
     packed["offset"] = labels.offsets
     packed["time"] = labels.event_time
-    packed["event_id"] = names(labels.event_id, namespace.key)
+    packed["event_id"] = hash_ids(labels.event_id, namespace.key)
     packed["label_time"] = labels.label_time
     packed["fraud"] = labels.fraud
     appends: list[tuple[bytes, bytes]] = []

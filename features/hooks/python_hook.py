@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats, Mask, Rows
 from base.errors import HookError, HookRaisedError
 from features.hooks.calls import HookFile
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
 
 _ORDINARY = 144
 _MIXED = 96

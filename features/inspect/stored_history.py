@@ -12,7 +12,7 @@ from base.errors import ConfigurationError
 from base.suggest import unknown
 from features.definition import FeatureSet
 from features.history.labels import LABEL
-from features.history.layout import MISSING, Keeps, Kept, Members
+from features.history.layout import MISSING, Members, StoredColumn, StoredKind
 from features.history.merge import read_members
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
@@ -44,16 +44,16 @@ class ShownMember:
         partition: Partition of the event.
         offset: Offset of the event.
         time: Event time in microseconds.
-        event_name: 64-bit hash of the event id, in hexadecimal.
-        kept: Kept values by ``Kept.key``.
+        event_id_hash: 64-bit hash of the event id, in hexadecimal.
+        values: Stored values by ``StoredColumn.key``.
         labels: Labels of the event.
     """
 
     partition: int
     offset: int
     time: int
-    event_name: str
-    kept: Mapping[str, float | bool | str | None]
+    event_id_hash: str
+    values: Mapping[str, float | bool | str | None]
     labels: tuple[ShownLabel, ...]
 
 
@@ -121,7 +121,7 @@ def read_history(
             *place,
             int(member["time"]),
             f"{int(member['event_id']):016x}",
-            {kept.key: _value(kept, member[kept.key]) for kept in windows.layout.kept},
+            {column.key: _value(column, member[column.key]) for column in windows.layout.columns},
             tuple(known.get(int(member["event_id"]), ())),
         )
     count = sum(map(len, known.values()))
@@ -144,11 +144,11 @@ def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
     return by_event
 
 
-def _value(kept: Kept, value: Any) -> float | bool | str | None:
-    if kept.keeps is Keeps.CONDITION:
+def _value(column: StoredColumn, value: Any) -> float | bool | str | None:
+    if column.kind is StoredKind.CONDITION:
         return bool(value)
     if value == MISSING:
         return None
-    if kept.keeps is Keeps.NAME:
+    if column.kind is StoredKind.HASH:
         return f"{int(value) & 2**64 - 1:016x}"
-    return int(value) if kept.scale == 0 else float(value / 10.0**kept.scale)
+    return int(value) if column.scale == 0 else float(value / 10.0**column.scale)

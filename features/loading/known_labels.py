@@ -13,7 +13,7 @@ from base.arrays import Longs, Mask
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.loading.label_rows import LabelRows, concat, known_from, whole_labels
-from features.values.hash64 import PROCESS_KEY, names
+from features.values.hash64 import PROCESS_KEY, hash_ids
 from features.windows.ragged import expand
 from schemas.batch import EventBatch
 
@@ -50,16 +50,16 @@ class KnownLabels:
         rows = concat(parts, feature_set.labelled_entities)
         whole = whole_labels(feature_set, rows)
         self.ahead: LabelBatch | None = None if whole.errors else whole.labels
-        order = np.argsort(names(rows.event_id, PROCESS_KEY), kind="stable")
+        order = np.argsort(hash_ids(rows.event_id, PROCESS_KEY), kind="stable")
         self._rows = rows.take(order)
-        self._names = names(self._rows.event_id, PROCESS_KEY)
+        self._names = hash_ids(self._rows.event_id, PROCESS_KEY)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def of(self, batch: EventBatch) -> LabelsOfEvents:
         """Labels of N events, of any label time."""
-        wanted = names(batch.event_id, PROCESS_KEY)
+        wanted = hash_ids(batch.event_id, PROCESS_KEY)
         pairs = expand(
             np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")
         )

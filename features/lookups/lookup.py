@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Floats, Longs, Mask
 from features.lookups.stored_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
 from features.store.protocol import Found, Hashes, Row
@@ -19,8 +20,6 @@ from schemas.batch import EventBatch
 
 __all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 STATES = ("missing", "stale", "invalid")
 """Reasons for a lookup's defaults: no value, a value that is too old, a value not in the layout."""
@@ -95,27 +94,27 @@ class LookupRequest:
         self.keys: list[bytes] = []
         self.hashes: list[Hashes] = []
         self._event_time = batch.event_time
-        self._parts: list[_Part] = []
+        self._requested: list[_LookupKeys] = []
         encoded: dict[str, pa.DictionaryArray] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
             if entity not in encoded:
                 encoded[entity] = batch.entity_keys[entity].dictionary_encode()
-            self._parts.append(self._part(lookup, encoded[entity]))
+            self._requested.append(self._request(lookup, encoded[entity]))
         self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
 
-    def _part(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _Part:
+    def _request(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _LookupKeys:
         rows = encoded.indices.to_numpy()
         unique = encoded.dictionary
         if lookup.feast is None:
             start = len(self.keys)
             self.keys += lookup.keys(unique)
-            return _Part(lookup, rows, slice(start, len(self.keys)))
+            return _LookupKeys(lookup, rows, slice(start, len(self.keys)))
         keys = lookup.feast.keys(_binary(unique))
         known = [key for key in keys if key is not None]
         self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
-        return _Part(lookup, rows, len(self.hashes) - 1, asked)
+        return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
     def looked_up(self, found: Found) -> LookedUp:
         """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
@@ -125,7 +124,7 @@ class LookupRequest:
         """
         flags = np.zeros(len(self._event_time), dtype=np.uint64)
         values = dict.fromkeys(self._names, np.empty(0))
-        for place, (lookup, rows, where, asked) in enumerate(self._parts):
+        for place, (lookup, rows, where, asked) in enumerate(self._requested):
             if isinstance(where, slice):
                 decoded = decode(found.values[where], lookup.defaults)
             else:
@@ -142,8 +141,8 @@ class LookupRequest:
         return LookedUp(values, flags)
 
 
-class _Part(NamedTuple):
-    """The part of one lookup in a request.
+class _LookupKeys(NamedTuple):
+    """Place of one lookup's keys in a request.
 
     Attributes:
         lookup: The lookup.
@@ -166,9 +165,7 @@ def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -
     return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
 
 
-def _stale(
-    lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
-) -> Mask | None:
+def _stale(lookup: Lookup, updated_at: Longs, event_time: Longs) -> Mask | None:
     """Mark values that are too old at the event's time, or have no known time.
 
     Returns:

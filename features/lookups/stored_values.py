@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats, Longs, Mask
 from features.store.feast import numbers, timestamps
 from features.store.protocol import Row
-
-Floats = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).min
 """Time of values without a known time: stale wherever there is a ``max_age``."""

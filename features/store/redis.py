@@ -25,7 +25,7 @@ from base.address import shown_address
 from base.errors import ConfigurationError
 from features.store import scripts
 from features.store.protocol import Compaction, Found, Hashes
-from features.store.wire import (
+from features.store.redis_protocol import (
     Command,
     answer_of,
     as_row,

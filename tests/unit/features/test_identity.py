@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from features.compute.enrich import enrich
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
-from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, names
+from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, hash_ids
 from schemas.batch import Kind
 from tests.oracles.siphash import siphash
 from tests.unit.features import making
@@ -39,7 +39,7 @@ MURMUR_TWINS = ("payment-00000001", "ooregaikmpuvI/HT")
 
 
 def hashed(values: Sequence[str], key: bytes = PUBLISHED) -> list[int]:
-    found: list[int] = names(pa.array(values, pa.string()), key).tolist()
+    found: list[int] = hash_ids(pa.array(values, pa.string()), key).tolist()
     return found
 
 
@@ -72,7 +72,7 @@ def test_long_strings_among_short_ones_and_slices_of_columns() -> None:
     wanted = [expected(value) for value in values]
     assert hashed(values) == wanted
     column = pa.array(["before", *values, "behind"])
-    assert names(column.slice(1, len(values)), PUBLISHED).tolist() == wanted
+    assert hash_ids(column.slice(1, len(values)), PUBLISHED).tolist() == wanted
     assert hashed([]) == []
     assert hashed(["", ""]) == [siphash(PUBLISHED, b"")] * 2
 

@@ -11,7 +11,7 @@ import pytest
 from base.errors import ConfigurationError
 from base.times import DAY
 from features.definition import FeatureSet, load_feature_set
-from features.history.layout import Keeps
+from features.history.layout import StoredKind
 from features.windows.window import Across, Window
 from tests.unit.features.making import EVENTS, feature_set, write_pipeline
 
@@ -58,9 +58,9 @@ def test_a_window_resolves(tmp_path: Path) -> None:
     assert (found.name, found.aggregate, found.entity) == ("W0", "sum", "shop")
     assert (found.over, found.delay, found.reach) == (7 * DAY, DAY // 2, 15 * DAY // 2)
     assert found.value is not None
-    assert (found.value.keeps, found.value.scale) == (Keeps.VALUE, 2)
+    assert (found.value.kind, found.value.scale) == (StoredKind.VALUE, 2)
     assert found.where is not None
-    assert found.where.keeps is Keeps.CONDITION
+    assert found.where.kind is StoredKind.CONDITION
     assert not found.include_current
     assert found.across is Across.BEST_EFFORT
     assert found.default == -1
@@ -179,27 +179,27 @@ def test_the_current_event_may_be_left_out_or_in(included: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("of", "keeps", "scale"),
+    ("of", "kind", "scale"),
     [
-        ("amount", Keeps.VALUE, 2),
-        ("price", Keeps.VALUE, 4),
-        ("cents", Keeps.VALUE, 0),
-        ("online", Keeps.VALUE, 0),
-        ("x, scale: 3", Keeps.VALUE, 3),
-        ("merchant.risk, scale: 6", Keeps.VALUE, 6),
-        ("L, scale: 4", Keeps.VALUE, 4),
-        ("C, scale: 0", Keeps.VALUE, 0),
-        ("IN_SHOP, scale: 0", Keeps.VALUE, 0),
-        ("channel", Keeps.NAME, 0),
-        ("merchant.code", Keeps.NAME, 0),
+        ("amount", StoredKind.VALUE, 2),
+        ("price", StoredKind.VALUE, 4),
+        ("cents", StoredKind.VALUE, 0),
+        ("online", StoredKind.VALUE, 0),
+        ("x, scale: 3", StoredKind.VALUE, 3),
+        ("merchant.risk, scale: 6", StoredKind.VALUE, 6),
+        ("L, scale: 4", StoredKind.VALUE, 4),
+        ("C, scale: 0", StoredKind.VALUE, 0),
+        ("IN_SHOP, scale: 0", StoredKind.VALUE, 0),
+        ("channel", StoredKind.HASH, 0),
+        ("merchant.code", StoredKind.HASH, 0),
     ],
 )
 def test_values_are_whole_numbers_of_a_scale(
-    of: str, keeps: Keeps, scale: int, tmp_path: Path
+    of: str, kind: StoredKind, scale: int, tmp_path: Path
 ) -> None:
     found = window(tmp_path, f"window: distinct, of: {of}, by: card, over: 1d").value
     assert found is not None
-    assert (found.keeps, found.scale) == (keeps, scale)
+    assert (found.kind, found.scale) == (kind, scale)
 
 
 def test_the_fields_behind_a_window_are_decoded(tmp_path: Path) -> None:

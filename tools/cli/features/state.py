@@ -74,8 +74,8 @@ def _line(member: ShownMember, names: Mapping[str, str]) -> dict[str, Any]:
         "partition": member.partition,
         "offset": member.offset,
         "time": utc(member.time).isoformat(),
-        "event_id_64": member.event_name,
-        "kept": {names.get(key, key): value for key, value in member.kept.items()},
+        "event_id_64": member.event_id_hash,
+        "kept": {names.get(key, key): value for key, value in member.values.items()},
         "labels": [
             {
                 "fraud": label.fraud,
@@ -92,7 +92,7 @@ def _table(title: str, history: ShownHistory, names: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    kept = list(history.members[0].kept) if history.members else []
+    kept = list(history.members[0].values) if history.members else []
     columns = (
         "partition",
         "offset",
@@ -102,10 +102,10 @@ def _table(title: str, history: ShownHistory, names: Mapping[str, str]) -> None:
     )
     table = Table(*columns, "labels", title=title)
     for member in history.members:
-        values = ["" if member.kept[k] is None else str(member.kept[k]) for k in kept]
+        values = ["" if member.values[k] is None else str(member.values[k]) for k in kept]
         labels = ", ".join(map(_label, member.labels))
         place = str(member.partition), str(member.offset)
-        table.add_row(*place, utc(member.time).isoformat(), member.event_name, *values, labels)
+        table.add_row(*place, utc(member.time).isoformat(), member.event_id_hash, *values, labels)
     Console(highlight=False).print(table)
 
 
