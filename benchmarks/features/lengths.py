@@ -27,7 +27,7 @@ from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Found, Hashes
+from features.store.protocol import Hashes, ReadResult
 from features.store.redis import RedisStore
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
@@ -71,7 +71,7 @@ class TimedStore(RedisStore):
 
     seconds = 0.0
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         began = time.perf_counter()
         found = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began

@@ -29,7 +29,7 @@ def bind(
 
     A row has one error: the fault of its record or its decoding error, else the first failed check
     in this order: event id, event time, amount, entity keys, partition key, values that windows
-    keep.
+    store.
 
     Args:
         feature_set: The feature set.

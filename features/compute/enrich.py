@@ -1,4 +1,4 @@
-"""Computation of a micro-batch's features in three steps, each of which can use another thread."""
+"""Compute the features of a micro-batch in three steps, each of which may run in another thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from features.definition.feature_set import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.lookups.lookup import STATES, LookupRequest
-from features.store.protocol import Found, OnlineStore, Writes
+from features.store.protocol import OnlineStore, ReadResult, Writes
 from features.values.frame import Frame
 from features.windows.plan import WindowRequest
 from features.windows.portions import Each
@@ -96,7 +96,7 @@ class Enriching:
         lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
-        stored = store.read_all(keys, lookups.hashes) if asks else Found([], [])
+        stored = store.read_all(keys, lookups.hashes) if asks else ReadResult([], [])
         looked_up = lookups.looked_up(stored)
         frame.lookups = looked_up.values
         # Division by zero, overflow and the like give a missing value here.

@@ -57,6 +57,6 @@ def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    # The same NaN for all: a computed NaN's sign depends on the processor and the row's place.
+    # One NaN for all: the sign of a computed NaN depends on the processor and the row's index.
     np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

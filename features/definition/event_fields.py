@@ -33,7 +33,7 @@ class SchemaFields:
 
     @classmethod
     def read(cls, path: Path) -> SchemaFields:
-        """The schema file at ``path``; ConfigurationError where it is missing or refused."""
+        """Read the schema file at ``path``; ConfigurationError if it is missing or invalid."""
         try:
             schema = json.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
@@ -90,7 +90,7 @@ class FieldBinding:
     scale: int = 0
 
     def canonical(self) -> dict[str, Any]:
-        """The parts of the binding that change numbers."""
+        """Definition for fingerprints: the parts of the binding that change values."""
         return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
 
 
@@ -169,7 +169,7 @@ class Bindings:
     label: LabelBinding | None
 
     def paths(self) -> frozenset[str]:
-        """The paths that bind() reads."""
+        """The paths that ``bind`` reads."""
         fields = [self.event_id, *self.entities.values()]
         if self.partition_key:
             fields.append(self.partition_key)
@@ -205,7 +205,7 @@ def path_type(
         location: Place of ``path`` in the document.
         path: Dotted path of the field.
         fields: Fields of the reader schema.
-        takes: Types that are accepted here, for the message.
+        takes: Description of the accepted types, for the message.
 
     Raises:
         ConfigurationError: The path has no type that can be decoded; points at ``location``.
@@ -223,7 +223,7 @@ def path_type(
 
 
 def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaFields) -> Bindings:
-    """The bindings of ``file``; ConfigurationError with the place of the first that fails."""
+    """Resolve the bindings of ``file``; ConfigurationError points at the first invalid one."""
     events = file.events
     _check_aliases(document, events, fields)
     entities = {
@@ -260,7 +260,7 @@ def _time(document: YamlDocument, time: TimeSpec, fields: SchemaFields) -> TimeB
         if time.unit is not None:
             raise document.refuse(
                 (*location, "unit"),
-                f"{time.field} is a timestamp and knows its unit: remove unit",
+                f"{time.field} is a timestamp, which has a unit: remove unit",
             )
         return TimeBinding(time.field, bound.kind, None)
     if bound.kind is not Kind.LONG:
@@ -268,7 +268,7 @@ def _time(document: YamlDocument, time: TimeSpec, fields: SchemaFields) -> TimeB
     if time.unit is None:
         raise document.refuse(
             location,
-            f"{time.field} is a plain number: say its unit, "
+            f"{time.field} is a plain number: add its unit, "
             f"time: {{field: {time.field}, unit: ms}} (s, ms, us or ns)",
         )
     return TimeBinding(time.field, bound.kind, time.unit)
@@ -285,7 +285,7 @@ def _amount(document: YamlDocument, amount: AmountSpec, fields: SchemaFields) ->
         if minor != minor.to_integral_value() or abs(minor) > _INT64_MAX:
             raise document.refuse(
                 (*location, "min"),
-                f"{amount.min} is no whole number of minor units at scale {amount.scale}",
+                f"{amount.min} is not a whole number of minor units at scale {amount.scale}",
             )
         minimum = int(minor)
     source = FieldBinding(amount.field, bound.kind, bound.scale)

@@ -45,7 +45,7 @@ class FeatureCompiler:
     """Compiler of features, in their order; an expression may use the features before it.
 
     Attributes:
-        bounded: Fields whose values windows keep, with the decimal digits of a field that has no
+        bounded: Fields whose values windows store, with the decimal digits of a field that has no
             scale of its own.
         leaves: Terms of the fields.
     """
@@ -150,7 +150,7 @@ class FeatureCompiler:
             if not isinstance(value, wanted):
                 raise self._document.refuse(
                     (*location, "values", index),
-                    f"{value!r} is no {'text: quote it' if wanted is str else 'whole number'}, "
+                    f"{value!r} is not {'text: quote it' if wanted is str else 'a whole number'}, "
                     f"and {path} is {kind.value}",
                 )
         definition = {

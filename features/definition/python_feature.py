@@ -18,7 +18,7 @@ from features.values.frame import Frame
 
 
 class PythonCompiler:
-    """Compiles python features; each function is proven once for each number of arguments."""
+    """Compiler of python features; each function is proven once for each number of arguments."""
 
     def __init__(self, document: YamlDocument) -> None:
         self._document = document

@@ -1,4 +1,4 @@
-"""The shape of features.yaml, before it meets a schema."""
+"""Structure of features.yaml, before its fields are resolved against a schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
 MAX_WATERMARK_SUPPORT = 100
-"""The committed offset's metadata holds as many times, and brokers take 4,096 bytes of it."""
+"""The metadata of a committed offset holds that many times, and brokers accept 4,096 bytes of it."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
@@ -29,66 +29,66 @@ WINDOW_KEYS = frozenset(
 _DURATION = re.compile(r"(0|[1-9][0-9]*)\s*([smhd])")
 
 
-def parse_delay(found: object) -> int:
+def parse_delay(value: object) -> int:
     """Microseconds of ``7d`` or ``0s``. Raises ValueError."""
-    matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
+    matched = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if matched is None:
-        raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
+        raise ValueError(f"{value!r} is not a duration: write a whole number and s, m, h or d (7d)")
     duration = int(matched[1]) * UNITS[matched[2]]
     if duration > MAX_DURATION:
-        raise ValueError(f"{found!r} is longer than a hundred years")
+        raise ValueError(f"{value!r} is longer than a hundred years")
     return duration
 
 
-def _duration(found: object) -> int:
-    duration = parse_delay(found)
+def _duration(value: object) -> int:
+    duration = parse_delay(value)
     if not duration:
-        raise ValueError(f"{found!r} is no duration above 0: write one like 7d")
+        raise ValueError(f"{value!r} is not a duration above 0: write one like 7d")
     return duration
 
 
-def _number_or_missing(found: object) -> float:
+def _number_or_missing(value: object) -> float:
     """A finite float, or NaN for ``nan`` and ``null``."""
-    if found is None:
+    if value is None:
         return math.nan
-    if isinstance(found, bool) or not isinstance(found, int | float) or math.isinf(found):
-        raise ValueError(f"{found!r} is no finite number, nan or null")
-    return float(found)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
+        raise ValueError(f"{value!r} is not a finite number, nan or null")
+    return float(value)
 
 
-def _decimal(found: object) -> Decimal:
-    if isinstance(found, int | float) and not isinstance(found, bool):
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            number = Decimal(str(found))
+            number = Decimal(str(value))
         except InvalidOperation:  # pragma: no cover  (str of a number always parses)
             number = Decimal("nan")
         if number.is_finite():
             return number
-    raise ValueError(f"{found!r} is no finite number")
+    raise ValueError(f"{value!r} is not a finite number")
 
 
-def _one_field(found: object) -> object:
-    if isinstance(found, list):
+def _one_field(value: object) -> object:
+    if isinstance(value, list):
         raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name one field: where several make the key, let producers write "
+            f"{value!r} is a list; name one field: where several make the key, let producers write "
             "one that joins them"
         )
-    return found
+    return value
 
 
-def _entities(found: object) -> object:
-    if isinstance(found, list):
+def _entities(value: object) -> object:
+    if isinstance(value, list):
         raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name each entity with the field of its key, such as "
+            f"{value!r} is a list; name each entity with the field of its key, such as "
             "{customer: customer_id}"
         )
-    return found
+    return value
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
 """Microseconds, written as ``7d``; above 0."""
 Delay = Annotated[int, BeforeValidator(parse_delay)]
-"""Likewise, or 0."""
+"""Microseconds, written as ``7d``; 0 or above."""
 FieldPath = Annotated[
     str, BeforeValidator(_one_field), StringConstraints(min_length=1, max_length=512)
 ]
@@ -112,7 +112,7 @@ Aggregate = Literal[
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and silent conversions."""
+    """Base of all entries: unknown keys and implicit conversions are invalid."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -133,18 +133,18 @@ class AmountSpec(Strict):
 
 
 class LabelSpec(Strict):
-    """``label: {field, delay}``: only in files, never on the wire."""
+    """``label: {field, delay}``; the field is in files only, never in records."""
 
     field: FieldPath
     delay: Delay
 
 
-def _time(found: object) -> object:
-    return {"field": found} if isinstance(found, str) else found
+def _time(value: object) -> object:
+    return {"field": value} if isinstance(value, str) else value
 
 
 class EventsSpec(Strict):
-    """``events:``, what the fields of an event mean."""
+    """``events:``, the meaning of the fields of an event."""
 
     schema_: str = Field(alias="schema", min_length=1)
     id: FieldPath
@@ -156,10 +156,10 @@ class EventsSpec(Strict):
 
     @validator(mode="before")
     @classmethod
-    def _schema_is_a_file(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "subject" in found:
+    def _schema_is_a_file(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "subject" in value:
             raise ValueError("subject is not supported yet by this version: use schema: FILE.avsc")
-        return found
+        return value
 
     @validator(mode="after")
     def _aliases_are_distinct(self) -> Self:
@@ -174,19 +174,19 @@ class EventsSpec(Strict):
 
 
 class LookupValueSpec(Strict):
-    """A value of a lookup, and the number that stands for it where it is missing or stale."""
+    """A value of a lookup, and the default that replaces a missing or stale one."""
 
     default: Default = math.nan
 
 
-def _lookup_value(found: object) -> object:
-    return {} if found is None else found
+def _lookup_value(value: object) -> object:
+    return {} if value is None else value
 
 
 class FeastSpec(Strict):
-    """``feast: {project, feature_view, join_key, key_type}``, in Feast's own words.
+    """``feast: {project, feature_view, join_key, key_type}``, in Feast's own terms.
 
-    key_type: by default that of the entity's field.
+    By default, key_type is the type of the entity's field.
     """
 
     project: str = Field(min_length=1)
@@ -229,7 +229,7 @@ class CategorySpec(Strict):
 
 
 class HistorySpec(Strict):
-    """``history:``, what holds for all windows."""
+    """``history:``, the rules for all windows."""
 
     allowed_lateness: Duration = HOUR
     duplicates: Duration = DAY
@@ -240,7 +240,7 @@ class HistorySpec(Strict):
 
 
 class FeatureSpec(Strict):
-    """An entry of ``features:``: a name, and one of the kinds; below ``window``, what it takes."""
+    """An entry of ``features:``: a name, exactly one kind, and the options of that kind."""
 
     name: Word
     field: FieldPath | None = None
@@ -264,32 +264,30 @@ class FeatureSpec(Strict):
 
     @validator(mode="before")
     @classmethod
-    def _one_kind(cls, found: Any) -> Any:
-        if not isinstance(found, dict):
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
             raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
                 "a feature is a mapping such as {name: AMOUNT, field: amount}"
             )
         for key in ("expr", "where"):
-            text = found.get(key)
+            text = value.get(key)
             if isinstance(text, str) and text.count("(") > text.count(")"):
                 raise ValueError(f"the expression is cut off after {text!r}: put it in quotes")
-        kinds = [kind for kind in KINDS if found.get(kind) is not None]
+        kinds = [kind for kind in KINDS if value.get(kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")
-        of_windows = found.keys() & WINDOW_KEYS
+        of_windows = value.keys() & WINDOW_KEYS
         if kinds and kinds != ["window"] and of_windows:
             raise ValueError(f"{min(of_windows)} belongs to a window: remove it, or say window: …")
-        if kinds and ("args" in found) is not (kinds == ["python"]):
+        if kinds and ("args" in value) is not (kinds == ["python"]):
             raise ValueError(
-                "a python feature needs args: add what its function takes (args: [amount])"
+                "a python feature needs args: list the arguments of its function (args: [amount])"
                 if kinds == ["python"]
                 else "args belongs to a python feature: remove it, or say python: …"
             )
-        if not kinds and found.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
-            raise ValueError(
-                f"says nothing of its value: add {', '.join(KINDS[:-1])} or {KINDS[-1]}"
-            )
-        return found
+        if not kinds and value.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
+            raise ValueError(f"has no kind: add {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        return value
 
 
 class FeaturesFile(Strict):

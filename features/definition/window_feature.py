@@ -1,4 +1,4 @@
-"""Window features: entries with ``window:`` compiled to windows and the columns they keep."""
+"""Window features: entries with ``window:`` compiled to windows and the columns they store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WindowCompiler:
     ``leaves`` has the terms of the schema's fields, by path.
 
     Attributes:
-        bounded: Fields whose values windows keep, with the decimal digits of a field that has no
+        bounded: Fields whose values windows store, with the decimal digits of a field that has no
             scale of its own.
     """
 
@@ -156,21 +156,21 @@ class WindowCompiler:
         where = (*location, "where")
         everything = {**dict.fromkeys(made, _OUTSIDE), **scope, **self._leaves}
         try:
-            found = compile_expression(spec.where, everything)
+            condition = compile_expression(spec.where, everything)
         except ExpressionError as error:
             raise self._document.refuse_within(where, error.offset, str(error)) from error
-        outside = found.names & made - self._leaves.keys()
+        outside = condition.names & made - self._leaves.keys()
         if outside:
             raise self._document.refuse(where, self._not_alone(min(outside)))
-        if found.term.sort is not Sort.BOOLEAN:
+        if condition.term.sort is not Sort.BOOLEAN:
             raise self._document.refuse(
-                where, f"a condition is needed here, not {found.term.sort.value}: write x != 0"
+                where, f"a condition is needed here, not {condition.term.sort.value}: write x != 0"
             )
-        self._uses |= found.names
-        evaluate = found.term.evaluate
+        self._uses |= condition.names
+        evaluate = condition.term.evaluate
         return StoredColumn(
             StoredKind.CONDITION,
-            found.term.canonical,
+            condition.term.canonical,
             0,
             lambda frame: np.broadcast_to(evaluate(frame) == 1.0, (len(frame),)),
         )
@@ -187,7 +187,8 @@ class WindowCompiler:
             for key in ("of", "scale"):
                 if getattr(spec, key) is not None:
                     raise self._document.refuse(
-                        (*location, key), f"{aggregate} is of events, not of a value: remove {key}"
+                        (*location, key),
+                        f"{aggregate} aggregates events, not a value: remove {key}",
                     )
             return None
         if spec.of is None:
@@ -222,11 +223,12 @@ class WindowCompiler:
         if kind is Kind.STRING:
             if aggregate is not Aggregate.DISTINCT:
                 raise self._document.refuse(
-                    where, f"{path} is text: {aggregate} is of numbers; distinct takes text"
+                    where,
+                    f"{path} is text, and {aggregate} needs numbers; only distinct takes text",
                 )
             self._refuse_scale(spec, location, "text")
             return StoredColumn(
-                StoredKind.HASH, leaf.canonical, 0, lambda frame: _names(frame, path)
+                StoredKind.HASH, leaf.canonical, 0, lambda frame: _text_hashes(frame, path)
             )
         largest = self._rules.largest_value
         if amount is not None and path == amount.source.path:
@@ -255,7 +257,7 @@ class WindowCompiler:
         if spec.scale is None:
             raise self._document.refuse(
                 location,
-                f"{spec.name}: {why}; windows keep whole numbers: add scale, the digits to keep",
+                f"{spec.name}: {why}; windows store whole numbers: add scale, the number of decimal digits",
             )
         return spec.scale
 
@@ -266,8 +268,8 @@ class WindowCompiler:
     @staticmethod
     def _not_alone(name: str) -> str:
         return (
-            f"{name} needs a window or a lookup; members keep what their own event says: use "
-            "fields, and features made of them"
+            f"{name} needs a window or a lookup, and members store values of their own event only: "
+            "use fields, or features computed from fields"
         )
 
 
@@ -294,9 +296,9 @@ def _scaled(
     return np.where(good, np.where(good, scaled, 0.0).astype(np.int64), MISSING)
 
 
-def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
+def _text_hashes(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
-    found = hash_ids(text.values, frame.key).view(np.int64)
+    hashes = hash_ids(text.values, frame.key).view(np.int64)
     # A hash with the bits of MISSING is changed.
-    found = np.where(found == MISSING, MISSING + 1, found)
-    return np.where(text.valid, found, MISSING)
+    hashes = np.where(hashes == MISSING, MISSING + 1, hashes)
+    return np.where(text.valid, hashes, MISSING)

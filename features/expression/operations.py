@@ -178,10 +178,10 @@ def day(t: Times) -> Floats:
 
 
 def _of_text(result: pa.BooleanArray, valid: Mask) -> Floats:
-    found = result.to_numpy(zero_copy_only=False).astype(np.float64)
-    return found if valid.all() else np.where(valid, found, np.nan)
+    values = result.to_numpy(zero_copy_only=False).astype(np.float64)
+    return values if valid.all() else np.where(valid, values, np.nan)
 
 
 def _of_time(result: npt.NDArray[np.int64], valid: Mask) -> Floats:
-    found = result.astype(np.float64)
-    return found if valid.all() else np.where(valid, found, np.nan)
+    values = result.astype(np.float64)
+    return values if valid.all() else np.where(valid, values, np.nan)

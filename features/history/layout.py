@@ -43,7 +43,7 @@ class StoredColumn:
         kind: Kind of the column.
         definition: Definition as canonical JSON.
         scale: Decimal digits of a VALUE.
-        read: Function from a frame to int64[N], MISSING where there is no value; for a CONDITION
+        read: Function from a frame to int64[N], MISSING for a missing value; for a CONDITION
             bool[N].
         key: Name of the column in a layout, a digest of its definition.
     """

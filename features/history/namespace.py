@@ -34,7 +34,7 @@ class Namespace:
         key: Key of the hashes of event ids and texts.
         marks: Mark by entity that separates its histories from earlier ones, for entities whose
             histories began empty under an existing state.
-        recounted: Number of times, by entity, that the time its histories reach back to began anew
+        recounted: Number of times, by entity, that the time its histories reach back to was reset
             while the histories stayed.
     """
 
@@ -52,7 +52,7 @@ class Namespace:
         return cls(feature_set, "local", "files", 1, PROCESS_KEY)
 
     def history_digest(self, entity: str, layout: str) -> str:
-        """Digest that identifies an entity's histories; changes if they begin empty again.
+        """Digest that identifies an entity's histories; changes if they are started empty again.
 
         Args:
             entity: Name of the entity.
@@ -62,7 +62,7 @@ class Namespace:
         return _digest(*log, self.marks.get(entity), fingerprint(self.key))
 
     def reach_digest(self, entity: str, layout: str) -> str:
-        """Digest for the time that an entity's histories reach back to; changes if it begins anew.
+        """Digest for the time that an entity's histories reach back to; changes if it is reset.
 
         Args:
             entity: Name of the entity.

@@ -20,8 +20,8 @@ class LogState:
     A micro-batch needs no more of the events before it than this and the stored histories.
 
     Attributes:
-        highest: Highest event times of those events, in descending order, as many as support the
-            watermark. A partition without such events has no entry.
+        highest: Highest event times of those events, in descending order, up to
+            ``watermark_support`` of them. A partition without such events has no entry.
         lowest: Event time that histories reach back to, by `Namespace.reach_digest`.
         counted: Number of those events in histories that have too few events for a `lowest`, by
             `Namespace.reach_digest`.

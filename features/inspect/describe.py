@@ -24,7 +24,7 @@ class Described:
         across: Treatment of other partitions, for a window whose entity is not that of the
             partition key.
         default: Value that replaces a missing one; None if there is none.
-        reproducible: True if the log alone gives its values again.
+        reproducible: True if its values can be computed again from the log alone.
         fingerprint: Fingerprint of its definition.
     """
 

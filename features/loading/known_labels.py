@@ -45,14 +45,14 @@ class KnownLabels:
     """
 
     def __init__(self, feature_set: FeatureSet, parts: Sequence[LabelRows]) -> None:
-        """Raise ConfigurationError for labels without a known time from which they count."""
+        """Raise ConfigurationError for a label without a label time if there is no label delay."""
         self._feature_set = feature_set
         rows = concat(parts, feature_set.labelled_entities)
         whole = whole_labels(feature_set, rows)
         self.ahead: LabelBatch | None = None if whole.errors else whole.labels
         order = np.argsort(hash_ids(rows.event_id, PROCESS_KEY), kind="stable")
         self._rows = rows.take(order)
-        self._names = hash_ids(self._rows.event_id, PROCESS_KEY)
+        self._hashes = hash_ids(self._rows.event_id, PROCESS_KEY)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,7 +61,7 @@ class KnownLabels:
         """Labels of N events, of any label time."""
         wanted = hash_ids(batch.event_id, PROCESS_KEY)
         pairs = expand(
-            np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")
+            np.searchsorted(self._hashes, wanted), np.searchsorted(self._hashes, wanted, "right")
         )
         same = pc.equal(
             batch.event_id.take(pa.array(pairs.query)),

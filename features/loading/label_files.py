@@ -94,14 +94,14 @@ class LabelFile:
 
     def count(self) -> int:
         """Number of rows. Raises ConfigurationError for a file that cannot be read."""
-        with _of_labels():
+        with _label_file_errors():
             return count_rows(self._path)
 
     def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
-        """Iterate over labels in chunks, each with its rows that are not labels.
+        """Iterate over labels in chunks, each with its invalid rows.
 
         Raises:
-            ConfigurationError: The file cannot be read, or has no column that says fraud or not.
+            ConfigurationError: The file cannot be read, or has no fraud column.
         """
         fields, first = self._fields, 0
         for chunk in self._chunks():
@@ -116,7 +116,7 @@ class LabelFile:
 
     def _chunks(self) -> Iterator[FileChunk]:
         fields = self._fields
-        with _of_labels():
+        with _label_file_errors():
             yield from read_chunks(
                 self._path, fields.needed, fields.aliases, optional=fields.optional
             )
@@ -144,8 +144,8 @@ def _nothing(kind: Kind, rows: int) -> Column:
 
 
 @contextmanager
-def _of_labels() -> Iterator[None]:
-    """Make the errors of the file, which is read as events are, speak of labels."""
+def _label_file_errors() -> Iterator[None]:
+    """Name the label file in errors of the file reader, which calls it an event file."""
     try:
         yield
     except ConfigurationError as error:

@@ -74,19 +74,19 @@ class LabelLoader:
         stored = self._store.read([key for key, _ in appends])
         new = [
             (key, added)
-            for (key, labels), there in zip(appends, stored, strict=True)
-            if (added := _missing(labels, there))
+            for (key, labels), value in zip(appends, stored, strict=True)
+            if (added := _new_labels(labels, value))
         ]
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
         self._store.append(new, (), self._expire_ms)
 
 
-def _missing(labels: bytes, there: bytes | None) -> bytes:
-    """The labels in ``labels`` that are not in ``there``."""
-    if not there:
+def _new_labels(labels: bytes, stored: bytes | None) -> bytes:
+    """The labels in ``labels`` that are not in ``stored``."""
+    if not stored:
         return labels
     size = LABEL.itemsize
-    known = {there[i : i + size] for i in range(0, len(there), size)}
+    known = {stored[i : i + size] for i in range(0, len(stored), size)}
     each = (labels[i : i + size] for i in range(0, len(labels), size))
     return b"".join(label for label in each if label not in known)
 

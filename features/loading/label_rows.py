@@ -97,8 +97,8 @@ def concat(parts: Sequence[LabelRows], entities: Iterable[str]) -> LabelRows:
 class WholeLabels:
     """Complete labels, and errors of the others.
 
-    A label that is not a fraud and has no time of its own is in neither: an event without a label
-    is not a fraud either, and a label that takes back another one needs a later time.
+    A label that is not a fraud and has no label time is in neither: an event without a label is not
+    a fraud anyway, and a label that withdraws another one needs a later time.
 
     Attributes:
         labels: Labels for the store.

@@ -15,7 +15,7 @@ import pyarrow as pa
 from base.arrays import Floats, Longs, Mask
 from features.lookups.stored_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
-from features.store.protocol import Found, Hashes, Row
+from features.store.protocol import Hashes, ReadResult, Row
 from schemas.batch import EventBatch
 
 __all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
@@ -116,7 +116,7 @@ class LookupRequest:
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
         return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
-    def looked_up(self, found: Found) -> LookedUp:
+    def looked_up(self, answers: ReadResult) -> LookedUp:
         """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
 
         A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
@@ -126,9 +126,11 @@ class LookupRequest:
         values = dict.fromkeys(self._names, np.empty(0))
         for place, (lookup, rows, where, asked) in enumerate(self._requested):
             if isinstance(where, slice):
-                decoded = decode(found.values[where], lookup.defaults)
+                decoded = decode(answers.values[where], lookup.defaults)
             else:
-                decoded = decode_feast(_spread(found.hashes[where], asked, lookup), lookup.defaults)
+                decoded = decode_feast(
+                    _for_all_keys(answers.hashes[where], asked, lookup), lookup.defaults
+                )
             table = decoded.values.take(rows, axis=1)
             stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
             if stale is not None:
@@ -157,11 +159,13 @@ class _LookupKeys(NamedTuple):
     asked: list[bool] | None = None
 
 
-def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
-    """Rows for all keys, with an empty row for each key that nobody can have written."""
+def _for_all_keys(
+    answered: list[Row | None], asked: list[bool] | None, lookup: Lookup
+) -> list[Row | None]:
+    """Rows for all keys, with an empty row for each key that Feast cannot have written."""
     if asked is None:
-        return found
-    rows = iter(found)
+        return answered
+    rows = iter(answered)
     return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
 
 
@@ -182,5 +186,5 @@ def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
 
 
 def _binary(keys: pa.StringArray) -> list[bytes]:
-    found: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
-    return found
+    binary: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+    return binary

@@ -1,4 +1,4 @@
-"""Read event files as events: the same values as from their records, without the records."""
+"""Read event files as tables of events, with the same values as from records of these events."""
 
 from __future__ import annotations
 
@@ -68,10 +68,12 @@ class Partitioning:
 
 
 class EventTableReader:
-    """Events of files, one file after the other; Parquet, Avro containers or JSON lines.
+    """Reader of event files as tables of events; Parquet, Avro containers or JSON lines.
 
-    Without partitioning a row is a record of partition 0, and its offset is its number; the numbers
-    continue over several files. With partitioning, each partition has its own offsets.
+    The files are read one after the other.
+
+    Without partitioning a row is a record of partition 0, and its offset is its row number; the numbers
+    continue from file to file. With partitioning, each partition has its own offsets.
 
     Attributes:
         advance: Called with the number of rows that have been read and processed.
@@ -186,7 +188,7 @@ class EventTableReader:
 
 
 class Places:
-    """Positions of the next rows: int64[P], the next offset of each partition, and a row count."""
+    """Positions of the next rows in P partitions, and the number of rows so far."""
 
     def __init__(self, partitions: int) -> None:
         self._next = np.zeros(partitions, np.int64)

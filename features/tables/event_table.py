@@ -106,16 +106,16 @@ def record_times(
     column, unread = to_column(arrays[name], Kind.TIME, 0, f"column {name!r} of {where}")
     bad = np.flatnonzero(unread)
     for row, value in zip(bad.tolist(), arrays[name].take(pa.array(bad)).to_pylist(), strict=True):
-        if not _says_none(value):
+        if not _is_no_timestamp(value):
             raise ConfigurationError(
-                f"--record-time: {where}, row {first + row}: {value!r} in column {name!r} is no "
+                f"--record-time: {where}, row {first + row}: {value!r} in column {name!r} is not a "
                 "time; give a timestamp, ISO 8601 text or a number since 1970-01-01 UTC (s, ms, us "
                 "or ns), and null where the record has none"
             )
     return np.where(column.valid, column.values // 1000, -1)
 
 
-def _says_none(value: object) -> bool:
+def _is_no_timestamp(value: object) -> bool:
     """True if the value stands for no timestamp: Kafka's clients give 0 or less."""
     if isinstance(value, bool):
         return False

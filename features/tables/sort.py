@@ -86,7 +86,7 @@ class _SortedRun:
         """Make sure that rows are held; return False if none are left."""
         if self.held is None and self.blocks:
             self.file.seek(self.blocks.pop(0))
-            # Of this process: a temporary file without a name.
+            # Written by this process, to a temporary file without a name.
             self.held = cast("EventTable", pickle.load(self.file))  # noqa: S301
         return self.held is not None
 

@@ -68,7 +68,7 @@ def minor_units(column: Column, path: str, scale: int) -> tuple[Longs, Mask, Mas
     if column.kind is not Kind.DOUBLE:
         raise _wrong_kind(column, path, "a number")
     doubles = np.asarray(column.values, dtype=np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # the outcome tells
+    with np.errstate(over="ignore", invalid="ignore"):  # see `good`
         scaled = np.rint(doubles * 10.0**scale)
     good = np.abs(scaled) < _INT64_BOUND
     if good.all():

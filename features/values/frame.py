@@ -23,8 +23,8 @@ class Frame:
             missing.
         lookups: float64[N] of each looked-up value, by "lookup.value".
         windows: float64[N] of each window feature, by name.
-        failed: bool[N] of each python feature whose function refused a row.
-        key: Key of the hashes of texts that histories keep.
+        failed: bool[N] of each python feature whose function raised for a row.
+        key: Key of the hashes of texts that histories store.
     """
 
     def __init__(self, batch: EventBatch, key: bytes = PROCESS_KEY) -> None:

@@ -2,8 +2,8 @@
 
 SipHash-2-4 (Aumasson and Bernstein, public domain) over the UTF-8 bytes of each string, a column
 at a time. Long strings use keyed BLAKE2b, one by one, as each of their words would cost a pass
-over the column. Without the key nobody can find two strings with one hash: a forged id would make
-another payment a duplicate. By chance two strings share a hash in one of 2**64 pairs.
+over the column. Without the key, an attacker cannot construct two strings with one hash, and so
+cannot make another payment a duplicate. By chance, one of 2**64 pairs of strings shares a hash.
 """
 
 from __future__ import annotations

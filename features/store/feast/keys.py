@@ -40,7 +40,7 @@ class FeastView:
         return (*names, timestamp_field(self.feature_view))
 
     def canonical(self) -> dict[str, str]:
-        """The parts of the view that change numbers."""
+        """Definition for fingerprints: the parts of the view that change values."""
         return {
             "project": self.project,
             "feature_view": self.feature_view,
@@ -113,12 +113,12 @@ def _serialized(kind: KeyType, values: Sequence[bytes]) -> list[bytes | None]:
         return [_u32(kind.value) + _sized(value) for value in values]
     head = _u32(kind.value) + _u32(width)
     limit = 1 << (8 * width - 1)
-    found: list[bytes | None] = []
+    serialized: list[bytes | None] = []
     for value in values:
         number = int(value) if _INTEGER.fullmatch(value) else limit
         fits = -limit <= number < limit
-        found.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
-    return found
+        serialized.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
+    return serialized
 
 
 def _u32(number: int) -> bytes:

@@ -122,11 +122,11 @@ def test_a_row_that_it_refuses_is_missing_and_flagged_and_no_other(tmp_path: Pat
 
 
 REFUSED = {
-    "no args": (", args: [A, 2 * amount]", "", "10:5", "a python feature needs args: add what"),
+    "no args": (", args: [A, 2 * amount]", "", "10:5", "a python feature needs args: list the"),
     "empty args": ("[A, 2 * amount]", "[]", "10:47", "at least 1 item"),
     "a mapping": ("[A, 2 * amount]", "[{a: 1}]", "10:48", ""),
     "args elsewhere": ("expr: x + 1", "expr: x + 1, args: [x]", "9:5", "args belongs to a python"),
-    "args alone": ("expr: x + 1", "args: [x]", "9:5", "says nothing of its value: add field"),
+    "args alone": ("expr: x + 1", "args: [x]", "9:5", "has no kind: add field"),
     "two kinds": ("python:", "field: x, python:", "10:5", "field and python exclude each other"),
     "an unknown name": ("[A, ", "[AA, ", "10:48", "unknown name 'AA'"),
     "within an argument": ("2 * amount", "2 * amuont", "10:55", "did you mean 'amount'?"),

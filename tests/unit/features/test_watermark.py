@@ -209,7 +209,7 @@ def test_a_value_of_that_column_that_is_no_time_is_named(
     recorded[2] = value
     path = file(tmp_path, [T0] * 4, ["a"] * 4, kafka_time=recorded)
     source = EventTableReader(made, [path], chunk_rows=2, record_time="kafka_time")
-    named = r"events.jsonl, row 2: .* in column 'kafka_time' is no time"
+    named = r"events.jsonl, row 2: .* in column 'kafka_time' is not a time"
     with pytest.raises(ConfigurationError, match=named):
         build(made, source, tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()

@@ -243,13 +243,13 @@ REFUSED = {
     "no length": ("window: count, by: card", "W0: a window needs over (a duration"),
     "an unknown entity": ("window: count, by: ^crad, over: 1d", "did you mean 'card'?"),
     "a field as its entity": ("window: count, by: ^channel, over: 1d", "unknown entity"),
-    "a number of days": ("window: count, by: card, over: ^7", "7 is no duration"),
-    "no days": ("window: count, by: card, over: ^0d", "'0d' is no duration"),
+    "a number of days": ("window: count, by: card, over: ^7", "7 is not a duration"),
+    "no days": ("window: count, by: card, over: ^0d", "'0d' is not a duration"),
     "months": ("window: count, by: card, over: ^2mo", "a whole number and s, m, h or d"),
     "a lifetime": ("window: count, by: card, over: ^99999d", "longer than a hundred years"),
     "a delay that is none": (
         "window: count, by: card, over: 1d, delay: ^soon",
-        "'soon' is no duration",
+        "'soon' is not a duration",
     ),
     "a misspelt key": (
         "window: count, by: card, over: 1d, ^wehre: IN_SHOP",
@@ -257,21 +257,21 @@ REFUSED = {
     ),
     "two kinds": ("window: count, by: card, over: 1d, field: x", "exclude each other"),
     "keys of a window elsewhere": ("field: x, over: 1d", "over belongs to a window"),
-    "keys of a window alone": ("by: card, over: 1d", "says nothing of its value"),
+    "keys of a window alone": ("by: card, over: 1d", "has no kind: add"),
     "args": ("window: count, by: card, over: 1d, args: [x]", "args belongs to a python"),
     # of and scale
     "no value": ("window: mean, by: card, over: 1d", "mean needs a value: add of"),
     "a value of a count": (
         "window: count, of: ^amount, by: card, over: 1d",
-        "count is of events, not of a value: remove of",
+        "count aggregates events, not a value: remove of",
     ),
     "a value of frauds": (
         "window: fraud_share, of: ^amount, by: card, over: 1d",
-        "fraud_share is of events",
+        "fraud_share aggregates events",
     ),
     "a scale of a time": (
         "window: time_since_last, scale: ^2, by: card, over: 1d",
-        "time_since_last is of events, not of a value: remove scale",
+        "time_since_last aggregates events, not a value: remove scale",
     ),
     "an unknown value": (
         "window: sum, of: ^amuont, by: card, over: 1d",
@@ -283,7 +283,7 @@ REFUSED = {
     ),
     "a looked-up value": (
         "window: sum, of: ^V, by: card, over: 1d",
-        "V needs a window or a lookup; members keep what their own event says",
+        "V needs a window or a lookup, and members store values of their own event",
     ),
     "an expression as its value": (
         "window: sum, of: ^amount * 2, by: card, over: 1d",
@@ -295,9 +295,9 @@ REFUSED = {
     ),
     "a sum of text": (
         "window: sum, of: ^channel, by: card, over: 1d",
-        "channel is text: sum is of numbers; distinct takes text",
+        "channel is text, and sum needs numbers; only distinct takes text",
     ),
-    "the last text": ("window: last, of: ^channel, by: card, over: 1d", "last is of"),
+    "the last text": ("window: last, of: ^channel, by: card, over: 1d", "last needs numbers"),
     "a time": (
         "window: max, of: ^later, by: card, over: 1d",
         "later is a time: use an expr of it as a feature",
@@ -305,11 +305,11 @@ REFUSED = {
     "the event time": ("window: max, of: ^at, by: card, over: 1d", "at is a time"),
     "a double without a scale": (
         "window: sum, of: x, by: card, over: 1d",
-        "x is a floating-point number; windows keep whole numbers: add scale",
+        "x is a floating-point number; windows store whole numbers: add scale",
     ),
     "a feature without a scale": (
         "window: sum, of: L, by: card, over: 1d",
-        "W0: a feature is a number; windows keep whole numbers: add scale, the digits to keep",
+        "W0: a feature is a number; windows store whole numbers: add scale, the number of decimal digits",
     ),
     "a scale of the amount": (
         "window: sum, of: amount, scale: ^2, by: card, over: 1d",
@@ -339,7 +339,7 @@ REFUSED = {
     ),
     "text in a sum in where": (
         "window: count, by: card, over: 1d, where: ^channel + 1 > 2",
-        "text is no number",
+        "text is not a number",
     ),
     "a number as where": (
         "window: count, by: card, over: 1d, where: ^amount",
@@ -382,11 +382,11 @@ REFUSED = {
     # default
     "an infinite default": (
         "window: count, by: card, over: 1d, default: ^.inf",
-        "no finite number, nan or null",
+        "not a finite number, nan or null",
     ),
     "a default in words": (
         "window: count, by: card, over: 1d, default: ^none",
-        "'none' is no finite number",
+        "'none' is not a finite number",
     ),
 }
 """^ stands where the message points; without one it points at the entry."""
@@ -412,8 +412,8 @@ def test_what_does_not_hold_is_refused_at_its_place(
         ("{cap: 0}", "10:16", "greater than or equal to 1"),
         ("{cap: 100001}", "10:16", "less than or equal to 100000"),
         ("{cap: 1e3}", "10:16", "valid integer"),
-        ("{allowed_lateness: 1}", "10:29", "1 is no duration"),
-        ("{duplicates: none}", "10:23", "'none' is no duration"),
+        ("{allowed_lateness: 1}", "10:29", "1 is not a duration"),
+        ("{duplicates: none}", "10:23", "'none' is not a duration"),
         ("{lateness: 1h}", "10:11", "unknown key 'lateness'; did you mean 'allowed_lateness'?"),
     ],
 )
