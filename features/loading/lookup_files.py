@@ -79,7 +79,7 @@ def load_lookup(
         )
     try:
         with pq.ParquetFile(path) as file:
-            source = _Source(feature_set, feature_set.lookups[lookup], path, file)
+            source = _LookupFile(feature_set, feature_set.lookups[lookup], path, file)
             total = file.metadata.num_rows
             if not total:
                 raise ConfigurationError(
@@ -99,7 +99,7 @@ def load_lookup(
     return Loaded(total, keys)
 
 
-class _Source:
+class _LookupFile:
     """A Parquet file as values of one lookup."""
 
     def __init__(
