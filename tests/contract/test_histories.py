@@ -177,7 +177,7 @@ def test_a_replaced_value_stays(server: RedisStore, watcher: Any, prefix: bytes)
     assert server.replace(prefix, b"one", b"two")
     assert watcher.pttl(prefix) == -1
     watcher.hset(prefix + b"hash", "a", "b")
-    with pytest.raises(ConfigurationError, match="something that this worker has not written"):
+    with pytest.raises(ConfigurationError, match="that this worker has not written"):
         server.replace(prefix + b"hash", None, b"two")
 
 
@@ -274,7 +274,7 @@ def test_a_key_of_another_kind_is_named(server: RedisStore, watcher: Any, prefix
     wrong = prefix + b"1500"
     watcher.hset(wrong, "a", "b")
     keys = [prefix + b"%d" % i for i in range(2_000)]
-    named = rf"holds at the key b'{wrong.decode()}' something that this worker has not written"
+    named = rf"holds at the key b'{wrong.decode()}' a value that is not a string and that this "
     with pytest.raises(ConfigurationError, match=named):
         server.append([(key, b"x") for key in keys])
     with pytest.raises(ConfigurationError, match=named):

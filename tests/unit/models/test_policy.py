@@ -244,7 +244,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
     ("text", "place", "said"),
     [
         (TWO % "amont > 3", (3, 20), "unknown name 'amont'; did you mean 'amount'"),
-        (TWO % "'amount > and'", (3, 30), "no expression"),
+        (TWO % "'amount > and'", (3, 30), "not an expression"),
         (TWO % "amount", (3, 20), "a condition is needed here, not a number"),
         (TWO % "country < 'x'", (3, 30), "text has no order"),
         (SHORT + "when_degraded: b\ndegraded: [lookup_stale:age]\n", (4, 12), "unknown flag"),

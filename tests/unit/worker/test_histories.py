@@ -18,10 +18,9 @@ from base.errors import (
     DependencyUnavailableError,
     StoreAwayError,
 )
-from features.compute.matrix import Writes
 from features.history.namespace import Namespace, record_key
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from base.arrays import Floats, Longs, Mask
 from features.expression.operations import Text, Times
 from features.values import column_values as columns
 from features.values.hash64 import PROCESS_KEY
 from schemas.batch import EventBatch
-
-Floats = npt.NDArray[np.float64]
 
 
 class Frame:
@@ -23,8 +23,8 @@ class Frame:
             missing.
         lookups: float64[N] of each looked-up value, by "lookup.value".
         windows: float64[N] of each window feature, by name.
-        failed: bool[N] of each python feature whose function refused a row.
-        key: Key of the hashes of texts that histories keep.
+        failed: bool[N] of each python feature whose function raised for a row.
+        key: Key of the hashes of texts that histories store.
     """
 
     def __init__(self, batch: EventBatch, key: bytes = PROCESS_KEY) -> None:
@@ -32,7 +32,7 @@ class Frame:
         self.features: dict[str, Floats] = {}
         self.lookups: Mapping[str, Floats] = {}
         self.windows: Mapping[str, Floats] = {}
-        self.failed: dict[str, npt.NDArray[np.bool_]] = {}
+        self.failed: dict[str, Mask] = {}
         self._batch = batch
         self._numbers: dict[str, Floats] = {}
         self._amount: Floats | None = None
@@ -42,10 +42,9 @@ class Frame:
 
     def number(self, path: str) -> Floats:
         """float64[N], NaN where null."""
-        found = self._numbers.get(path)
-        if found is None:
-            found = self._numbers[path] = columns.numbers(self._batch.columns[path], path)
-        return found
+        if path not in self._numbers:
+            self._numbers[path] = columns.numbers(self._batch.columns[path], path)
+        return self._numbers[path]
 
     def amount(self, scale: int) -> Floats:
         """float64[N] in major units: the same from a double, a decimal or minor units."""
@@ -53,13 +52,13 @@ class Frame:
             self._amount = self.minor_units() / 10.0**scale
         return self._amount
 
-    def whole(self, path: str, missing: int) -> npt.NDArray[np.int64]:
+    def whole(self, path: str, missing: int) -> Longs:
         """int64[N] of a LONG, BOOL or DECIMAL (its units), ``missing`` where null."""
         column = self._batch.columns[path]
         values = np.asarray(column.values, np.int64)
         return values if column.valid.all() else np.where(column.valid, values, missing)
 
-    def minor_units(self) -> npt.NDArray[np.int64]:
+    def minor_units(self) -> Longs:
         """int64[N] of the amount."""
         if self._batch.amount_minor is None:
             raise ValueError("the batch was bound without an amount")
@@ -68,6 +67,20 @@ class Frame:
     def text(self, path: str) -> Text:
         column = self._batch.columns[path]
         return Text(columns.text(column, path), column.valid)
+
+    def codes(self, path: str, values: pa.StringArray, unlisted: float) -> Floats:
+        """float64[N], the index of each text in ``values``; NaN where missing.
+
+        Args:
+            path: Path of the field.
+            values: Listed texts.
+            unlisted: Code of texts that are not listed.
+        """
+        text = self.text(path)
+        places = pc.fill_null(pc.index_in(text.values, value_set=values), -1)
+        codes = places.to_numpy(zero_copy_only=False).astype(np.float64)
+        codes = np.where(codes < 0, unlisted, codes)
+        return codes if text.valid.all() else np.where(text.valid, codes, np.nan)
 
     def time(self, path: str) -> Times:
         column = self._batch.columns[path]

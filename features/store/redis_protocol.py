@@ -31,7 +31,7 @@ _PLACE_IN_SCRIPT = re.compile(r" script:( [0-9a-f]+,)? on @user_script.*")
 
 
 class WrongKindError(ResponseError):
-    """The key named holds a list, hash or the like."""
+    """The named key holds a list, a hash or another type instead of a string."""
 
 
 def packed_hmgets(hashes: Hashes) -> bytes:
@@ -83,8 +83,8 @@ def translated(where: str) -> Iterator[None]:
         ) from error
     except WrongKindError as error:
         raise ConfigurationError(
-            f"{where} holds at the key {error} something that this worker has not written (no "
-            "string): delete the key, and find out who writes it"
+            f"{where} holds at the key {error} a value that is not a string and that this "
+            "worker has not written: delete the key, and find the program that writes it"
         ) from error
     except AuthenticationError as error:
         raise DependencyUnavailableError(f"{where} refuses the password: {error}") from error

@@ -13,7 +13,7 @@ import yaml
 
 from base.errors import ConfigurationError
 from features.definition import load_feature_set
-from features.tables.event_records import EventFile, FileRecords
+from features.tables.event_records import EventRecordReader, EventRecords
 from schemas.avro.paths import PathType
 from schemas.batch import Kind
 from tests.support.event_files import Make, Row, lines, row
@@ -33,11 +33,11 @@ def file(tmp_path: Path) -> Make:
     return make
 
 
-def handbook(prefix: bytes = b"") -> EventFile:
-    return EventFile(load_feature_set(HANDBOOK / "features.yaml"), "in", prefix)
+def handbook(prefix: bytes = b"") -> EventRecordReader:
+    return EventRecordReader(load_feature_set(HANDBOOK / "features.yaml"), "in", prefix)
 
 
-def bodies(chunk: FileRecords, prefix: bytes = b"", schema: Any = TRANSACTION) -> list[Any]:
+def bodies(chunk: EventRecords, prefix: bytes = b"", schema: Any = TRANSACTION) -> list[Any]:
     parsed = fastavro.parse_schema(schema)
     found = []
     for value in chunk.records.values:
@@ -75,9 +75,9 @@ def test_offsets_are_row_numbers_across_chunks_and_what_is_no_event_is_told(file
     rows = [row(0), "{broken", row(2), row(3, amount="much"), row(4), row(5, customer_id=None)]
     chunks = list(handbook().read(file(*rows), chunk=2))
     assert [chunk.records.offsets.tolist() for chunk in chunks] == [[0], [2], [4]]
-    refused = [refused for chunk in chunks for refused in chunk.refused]
-    assert [told.row for told in refused] == [1, 3, 5]
-    assert "amount" in refused[1].message
+    errors = {row: error for chunk in chunks for row, error in chunk.errors.items()}
+    assert list(errors) == [1, 3, 5]
+    assert "amount" in errors[3].message
     assert all(len(chunk.columns["amount"]) == 1 for chunk in chunks)
 
 
@@ -88,11 +88,11 @@ def test_values_that_no_record_can_hold_are_refused_and_unknown_symbols_take_the
     schema = json.loads(json.dumps(TRANSACTION))
     schema["fields"].append({"name": "tries", "type": "int", "default": 0})
     (folder / "transaction.avsc").write_text(json.dumps(schema))
-    source = EventFile(load_feature_set(folder / "features.yaml"), "in", b"")
+    source = EventRecordReader(load_feature_set(folder / "features.yaml"), "in", b"")
     rows = [row(i, tries=2**31 if i == 1 else i, channel="fax") for i in range(3)]
     (chunk,) = source.read(file(*rows))
-    assert [(told.row, told.code) for told in chunk.refused] == [(1, "body_invalid")]
-    assert "tries" in chunk.refused[0].message
+    assert {row: error.code for row, error in chunk.errors.items()} == {1: "body_invalid"}
+    assert "tries" in chunk.errors[1].message
     assert chunk.records.offsets.tolist() == [0, 2]
     assert [event["channel"] for event in bodies(chunk, schema=schema)] == ["other", "other"]
 
@@ -116,7 +116,7 @@ def test_a_column_in_use_that_is_missing_is_named(file: Make) -> None:
 def test_without_a_partition_key_records_have_no_key(file: Make, tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "pipeline")
     edit(folder / "features.yaml", lambda values: values["events"].pop("partition_key"))
-    source = EventFile(load_feature_set(folder / "features.yaml"), "in", b"")
+    source = EventRecordReader(load_feature_set(folder / "features.yaml"), "in", b"")
     (chunk,) = source.read(file(row(0), row(1)))
     assert chunk.records.keys == [None, None]
 
@@ -135,11 +135,11 @@ def test_fields_of_the_schema_that_no_file_can_give_take_their_defaults_or_are_r
     schema = json.loads(json.dumps(TRANSACTION))
     schema["fields"].append({"name": "odd", "type": odd, "default": default})
     (folder / "transaction.avsc").write_text(json.dumps(schema))
-    source = EventFile(load_feature_set(folder / "features.yaml"), "in", b"")
+    source = EventRecordReader(load_feature_set(folder / "features.yaml"), "in", b"")
     (chunk,) = source.read(file(row(0)))
     assert len(chunk.records) == 1
 
     del schema["fields"][-1]["default"]
     (folder / "transaction.avsc").write_text(json.dumps(schema))
     with pytest.raises(ConfigurationError, match="odd"):
-        EventFile(load_feature_set(folder / "features.yaml"), "in", b"")
+        EventRecordReader(load_feature_set(folder / "features.yaml"), "in", b"")
