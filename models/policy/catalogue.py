@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.yaml_document import YamlDocument
-from models.policy.file import ReasonsSpec
+from models.policy.policy_file import ReasonsSpec
 
 _AT = ("reasons", "catalogue")
 _NAMED = 10

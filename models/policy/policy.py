@@ -10,7 +10,7 @@ from pathlib import Path
 
 from base.yaml_document import Location, YamlDocument
 from models.policy.catalogue import Catalogue
-from models.policy.file import PolicySpec, SegmentSpec
+from models.policy.policy_file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of
 
 DEGRADED = ("lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead")

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from models.policy.file import MOST, PolicySpec
+from models.policy.policy_file import MOST, PolicySpec
 
 
 @dataclass(frozen=True, slots=True)

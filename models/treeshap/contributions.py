@@ -7,9 +7,9 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from models.bundle.trees import Trees
-from models.treeshap.forest import trees_of, ways
-from models.treeshap.games import table
-from models.treeshap.pieces import Pieces, cut
+from models.treeshap.node_paths import trees_of, ways
+from models.treeshap.shapley import table
+from models.treeshap.subtrees import Pieces, cut
 
 _DEEPEST = 12
 _MOST_TREES = 5_000

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from base.errors import BundleRefusedError
 from models.backend.cpu import CpuBackend
-from models.bundle.facts import open_model
+from models.bundle.model_checks import open_model
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.worker_process import read_until, worker
 from tools.cli.model import app

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle.trees import Bools, Ints, Trees
-from models.treeshap.forest import NodePaths
-from models.treeshap.pieces import Pieces
+from models.treeshap.node_paths import NodePaths
+from models.treeshap.subtrees import Pieces
 
 Floats = npt.NDArray[np.float64]
 # Numbers of one intermediate array: few enough to stay in a processor's cache.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.bundle.trees import Ints, Trees
-from models.treeshap.forest import NodePaths
+from models.treeshap.node_paths import NodePaths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
