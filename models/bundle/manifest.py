@@ -84,7 +84,7 @@ class Knots(_ManifestPart):
         for what, values in (("margins", self.margins), ("scores", self.scores)):
             for low, high in itertools.pairwise(values):
                 if low >= high:
-                    raise ValueError(f"{what} must rise strictly; {high!r} follows on {low!r}")
+                    raise ValueError(f"{what} must rise strictly; {high!r} follows {low!r}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The keys of policy.yaml."""
+"""Schema of policy.yaml: its keys, types and limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MOST = 100
-"""Largest number of segments, of decisions over all segments, and of reasons and their codes."""
+"""Largest number of segments, of decisions in all segments, of reasons, and of reason codes."""
 
 Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,62}[^\s\x00-\x1f])?$")]
 Threshold = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -16,11 +16,11 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 Glob = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class _Part(BaseModel):
+class _PolicyPart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SegmentSpec(_Part):
+class SegmentSpec(_PolicyPart):
     """An entry of `segments`."""
 
     name: Name
@@ -28,7 +28,7 @@ class SegmentSpec(_Part):
     bands: Bands
 
 
-class CodeSpec(_Part):
+class CodeSpec(_PolicyPart):
     """An entry of `reasons.catalogue`."""
 
     features: Annotated[list[Glob], Field(min_length=1)]
@@ -36,14 +36,14 @@ class CodeSpec(_Part):
     audience: Name = "analyst"
 
 
-class ReasonsSpec(_Part):
+class ReasonsSpec(_PolicyPart):
     """The entry `reasons`."""
 
     max: Annotated[int, Field(ge=1, le=MOST)] = 4
     catalogue: Annotated[dict[Name, CodeSpec], Field(min_length=1, max_length=MOST)]
 
 
-class PolicySpec(_Part):
+class PolicySpec(_PolicyPart):
     """The whole file."""
 
     version: Name
@@ -59,6 +59,6 @@ class PolicySpec(_Part):
     @classmethod
     def _version_is_text(cls, given: object) -> object:
         if isinstance(given, int | float):
-            # pydantic wants a ValueError
+            # pydantic reports a ValueError with the key, but not a TypeError.
             raise ValueError(f"YAML reads {given} as a number; write it in quotes")  # noqa: TRY004
         return given

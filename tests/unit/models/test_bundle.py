@@ -308,7 +308,9 @@ def test_a_bundle_that_is_proven_is_taken_at_its_word_but_no_other_one(
     monkeypatch.setattr(load, "ModelDocument", fails)
     monkeypatch.setattr(load, "score", fails)
     assert load_bundle(folder, proven=proven).sums == proven
-    with pytest.raises(BundleRefusedError, match="was replaced by another bundle after its verification"):
+    with pytest.raises(
+        BundleRefusedError, match="was replaced by another bundle after its verification"
+    ):
         load_bundle(folder, proven="0" * 64)
     with pytest.raises(AssertionError):
         load_bundle(folder)

@@ -100,7 +100,10 @@ def too_large(folder: Path) -> None:
     ("damage", "said"),
     [
         (truncated, r"model\.ubj: has the SHA-256"),
-        (half_copied, r"golden_margins\.npy named in SHA256SUMS but not there; copy the bundle again"),
+        (
+            half_copied,
+            r"golden_margins\.npy named in SHA256SUMS but not there; copy the bundle again",
+        ),
         (reversed_columns, "or in another order"),
         (cycle, "more than one path to it|child that is not a node"),
         (infinite_leaf, "a leaf that is no finite number"),

@@ -48,7 +48,9 @@ def test_a_span_is_read_in_order_of_time_whatever_the_order_of_rows(tmp_path: Pa
 def test_cards_are_those_of_the_first_entity_unless_another_is_named(path: Path) -> None:
     assert TrainingTable(path).card == "CUSTOMER"
     assert TrainingTable(path, "TERMINAL").card == "TERMINAL"
-    with pytest.raises(ConfigurationError, match=r"--card: .*no id or key column SHOP.*CUSTOMER, TERMINAL"):
+    with pytest.raises(
+        ConfigurationError, match=r"--card: .*no id or key column SHOP.*CUSTOMER, TERMINAL"
+    ):
         TrainingTable(path, "SHOP")
 
 
