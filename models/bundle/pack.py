@@ -173,10 +173,9 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
     Returns:
         The booster with these rounds, and notes for the model's owner.
     """
-    best_iteration = booster.attr("best_iteration")
+    attribute = booster.attr("best_iteration")
     rounds = booster.num_boosted_rounds()
-    known = best_iteration is not None and best_iteration.isdigit()
-    best = int(best_iteration) + 1 if known else rounds
+    best = int(attribute) + 1 if attribute is not None and attribute.isdigit() else rounds
     if best >= rounds or best < 1:
         return booster, ()
     stopped = "its training stopped early"

@@ -63,10 +63,7 @@ def train(
     trials = _trials(events, folds, choice, fixed, options, advance)
     params, rounds = {**fixed, **trials[0].params}, trials[0].rounds
     advance("calibrating", 0, 1)
-    sampled = sampled_folds(events, folds, span, options.fit_rows, options.seed)
-    margins = out_of_fold_margins(
-        events, sampled, rounds, params, seed=options.seed, workers=options.workers
-    )
+    margins = _assessed_margins(events, folds, span, params, rounds, options)
     if not trials[0].folds:
         trials = [replace(trials[0], folds=_metrics_of(events, folds, margins))]
     calibration, scored = calibrated(events, folds, margins)
@@ -86,13 +83,7 @@ def train(
         out_of_fold=scored,
         sample=fitted,
         available=len(rows),
-        trained=_record(
-            table,
-            events,
-            fitted,
-            {**params, "rounds": rounds, **_data_params(span, fitted)},
-            options,
-        ),
+        trained=_record(table, events, span, fitted, {**params, "rounds": rounds}, options.seed),
         missing=options.missing,
     )
 
@@ -134,6 +125,21 @@ def _trials(
         seed=options.seed,
         workers=options.workers,
         advance=step_counter(advance, "searching", len(folds) * len(parameter_sets)),
+    )
+
+
+def _assessed_margins(
+    events: LabelledEvents,
+    folds: Sequence[Fold],
+    span: Span,
+    params: Params,
+    rounds: int,
+    options: TrainingOptions,
+) -> list[npt.NDArray[np.float32]]:
+    """Margins of each fold's assessed events, by models that are fitted like the final model."""
+    sampled = sampled_folds(events, folds, span, options.fit_rows, options.seed)
+    return out_of_fold_margins(
+        events, sampled, rounds, params, seed=options.seed, workers=options.workers
     )
 
 
@@ -185,24 +191,22 @@ def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
     }
 
 
-def _data_params(span: Span, fitted: Sample) -> dict[str, Any]:
-    """Entries of the manifest's parameters that are not XGBoost's; `--like` reads the span."""
-    return {
+def _record(
+    table: TrainingTable,
+    events: LabelledEvents,
+    span: Span,
+    fitted: Sample,
+    params: dict[str, Any],
+    seed: int,
+) -> TrainingRecord:
+    """Make the record for the manifest; `--like` reads the parameters and the span from it."""
+    times = events.times[fitted.rows]
+    data_params = {
         "days": span.days,
         "half_life": span.half_life,
         "legitimate_share": round(fitted.shares[0], 6),
         "fraud_share": round(fitted.shares[1], 6),
     }
-
-
-def _record(
-    table: TrainingTable,
-    events: LabelledEvents,
-    fitted: Sample,
-    params: dict[str, Any],
-    options: TrainingOptions,
-) -> TrainingRecord:
-    times = events.times[fitted.rows]
     return TrainingRecord(
         rows=len(fitted.labels),
         frauds=int(fitted.labels.sum()),
@@ -210,8 +214,8 @@ def _record(
         until=_datetime(times[-1]),
         data=table.fingerprint(),
         xgboost=xgb.__version__,
-        params=params,
-        seed=options.seed,
+        params={**params, **data_params},
+        seed=seed,
     )
 
 
