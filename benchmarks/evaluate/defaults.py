@@ -111,13 +111,13 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
     labels, days = events.labels[rows], events.times[rows] // 86_400_000_000
     margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
-    worth = Metrics.of(labels, margins, events.cards[rows], days)
+    metrics = Metrics.of(labels, margins, events.cards[rows], days)
     return {
         "events": len(rows),
         "frauds": int(labels.sum()),
-        "average_precision": round(worth.average_precision, 5),
-        "roc_auc": round(worth.roc_auc, 5),
-        "card_precision_100": round(worth.card_precision_100, 5),
+        "average_precision": round(metrics.average_precision, 5),
+        "roc_auc": round(metrics.roc_auc, 5),
+        "card_precision_100": round(metrics.card_precision_100, 5),
     }
 
 

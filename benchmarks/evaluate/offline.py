@@ -24,8 +24,9 @@ from models.training.plan import Plan, make_plan
 from models.training.recipes import Params
 from models.training.search import Trial
 from models.training.table import TrainingTable
-from models.training.train import TrainingOptions, train
-from models.training.write import Wanted, write_training
+from models.training.train import train
+from models.training.training_options import TrainingOptions
+from models.training.write_outputs import OutputOptions, write_training
 
 Note = Callable[[str], None]
 
@@ -63,11 +64,11 @@ def train_all(table: TrainingTable, folder: Path, tries: int, note: Note) -> lis
     chosen: tuple[Params, int] | None = None
     bundles = []
     for split in SPLITS:
-        wishes = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
+        options = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
         folds = _FOLDS_TO_CHOOSE if chosen is None else _FOLDS
-        training = train(table, _plan(table, split, folds), wishes, advance=_told(note))
+        training = train(table, _plan(table, split, folds), options, advance=_told(note))
         out = folder / f"bundle-{split.number}"
-        write_training(training, table, Wanted(out, version=f"{split.train_last}"))
+        write_training(training, table, OutputOptions(out, version=f"{split.train_last}"))
         bundles.append(out)
         note(f"bundle {split.number}: trained on {training.trained.rows:,} events")
         if chosen is None:
@@ -137,10 +138,10 @@ def _told(note: Note) -> Callable[[str, int, int], None]:
 
 def _words(chosen: Trial) -> str:
     """Only of the first model: the earlier folds of the others reach into the test days."""
-    worth = chosen.worth
+    metrics = chosen.metrics
     return (
         f"{chosen.rounds} rounds, {dict(chosen.params)}; on the earlier folds average precision "
-        f"{worth.average_precision:.4f}, card precision at 100 {worth.card_precision_100:.4f}"
+        f"{metrics.average_precision:.4f}, card precision at 100 {metrics.card_precision_100:.4f}"
     )
 
 

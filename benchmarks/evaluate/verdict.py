@@ -22,7 +22,7 @@ class Result:
     scores_differing: scores. events: on the topic; assessed: without those of compromised cards.
     """
 
-    worth: Metrics
+    metrics: Metrics
     calibration_error: float
     brier: float
     events: int
@@ -34,10 +34,10 @@ class Result:
     bit_equal: bool
 
     def words(self) -> str:
-        worth = self.worth
+        metrics = self.metrics
         return (
-            f"ROC AUC {worth.roc_auc:.4f}, average precision {worth.average_precision:.4f}, card "
-            f"precision at 100 {worth.card_precision_100:.4f}; calibration error "
+            f"ROC AUC {metrics.roc_auc:.4f}, average precision {metrics.average_precision:.4f}, card "
+            f"precision at 100 {metrics.card_precision_100:.4f}; calibration error "
             f"{self.calibration_error:.5f}; {self.differing} margins and "
             f"{self.scores_differing} scores of {self.events:,} differ from those offline, {self.dead_letters} dead letters"
         )
@@ -87,7 +87,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 def _numbers(results: Sequence[Result]) -> dict[str, float]:
     found = {
-        **asdict(Metrics.mean([result.worth for result in results])),
+        **asdict(Metrics.mean([result.metrics for result in results])),
         "calibration_error": float(np.mean([result.calibration_error for result in results])),
         "brier": float(np.mean([result.brier for result in results])),
     }

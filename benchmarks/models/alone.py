@@ -13,7 +13,7 @@ from benchmarks.models.micro_batch import make_micro_batch
 from benchmarks.models.policies import coding_of, write_explaining
 from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
 from benchmarks.models.stages import Stages, measure_stages
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.policy import Rules, load_policy
 
 Device = Literal["cpu", "cuda"]

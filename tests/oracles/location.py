@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import Bundle, Location, load_bundle, write_bundle
-from models.bundle.draw import draw_vectors
+from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
 from models.training.fit import fit

@@ -38,7 +38,7 @@ from benchmarks.throughput import Measured
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.backend.protocol import Backend
 from models.bundle import Bundle, Location, load_bundle, write_bundle
 from models.calibration import Calibration, logistic
