@@ -14,7 +14,7 @@ from base.errors import ConfigurationError
 from features.definition.event_fields import Bindings
 from features.tables.refusal import Refusal
 from schemas.batch import Column, EventBatch, Kind
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from base.errors import ConfigurationError
 from schemas.batch import Kind
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 
 def record_times(

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs, Mask, Rows
 from base.errors import ErrorCode
-from schemas.avro.cursor import Longs, Mask, Rows
 from schemas.avro.paths import Target
 from schemas.avro.steps import Constant, Fault
 from schemas.batch import Column, Kind
@@ -25,7 +25,7 @@ _DTYPES: Final[Mapping[Kind, type[np.generic]]] = {
 }
 
 
-class Sheet:
+class ColumnBuffers:
     """Slots of a micro-batch of N bodies.
 
     Numbers are stored as they are decoded. A string is stored as its position in the buffer, an

@@ -7,9 +7,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
+from base.arrays import Longs, Rows
 
 # Behind the last body, so that a gather of a whole word at its end stays inside the buffer.
 PADDING: Final = 16

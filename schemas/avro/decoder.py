@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from base.arrays import Longs
 from base.errors import (
     ConfigurationError,
     ErrorCode,
@@ -14,9 +15,9 @@ from base.errors import (
     RecordError,
     SchemaRefusedError,
 )
-from schemas.avro.buffers import Sheet, columns_of_rows
+from schemas.avro.buffers import ColumnBuffers, columns_of_rows
 from schemas.avro.column_decoder import FEW, ColumnReader
-from schemas.avro.cursor import PADDING, Bodies, Longs
+from schemas.avro.cursor import PADDING, Bodies
 from schemas.avro.paths import PathType, targets
 from schemas.avro.resolution import project
 from schemas.avro.row_decoder import RowReader
@@ -196,8 +197,8 @@ class Decoder:
         starts = begins.copy()
         for item in groups:
             starts[item.rows] = item.starts
-        sheet = Sheet(self._targets, bodies.data, starts)
-        reader = ColumnReader(bodies, sheet, self._max_items)
+        buffers = ColumnBuffers(self._targets, bodies.data, starts)
+        reader = ColumnReader(bodies, buffers, self._max_items)
         plans = self._plans_of([item.schema_id for item in groups])
         for item in groups:
             plan = plans[item.schema_id]
@@ -205,8 +206,8 @@ class Decoder:
                 errors.update(dict.fromkeys(item.rows.tolist(), plan))
             else:
                 reader.read(plan, item.rows, item.starts, ends[item.rows])
-        columns = sheet.columns()
-        errors.update((row, fault.as_record_error()) for row, fault in sheet.faults.items())
+        columns = buffers.columns()
+        errors.update((row, fault.as_record_error()) for row, fault in buffers.faults.items())
         errors.update((row, EMPTY) for row in errors if values[row] == b"")
         return Decoded(columns, errors, _ids(groups, len(values)))
 

@@ -9,9 +9,10 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
+from base.arrays import Mask, add_errors
 from base.errors import ErrorCode, RecordError
 from schemas.avro.buffers import columns_of_rows
-from schemas.avro.encode.body import Mask, Present
+from schemas.avro.encode.body import Present
 from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, both
 from schemas.avro.encode.schema import build, walk
 from schemas.avro.paths import targets
@@ -122,14 +123,14 @@ def _held(
     values, fits = leaf.writer.held(column)
     if fits is not None:
         message = f"{leaf.path} has a value that its type in the schema cannot hold"
-        _note(errors, column.valid & ~fits, ErrorCode.BODY_INVALID, message)
+        add_errors(errors, column.valid & ~fits, ErrorCode.BODY_INVALID, message)
     if column.kind is Kind.STRING:
         message = f"{leaf.path} is no text in UTF-8"
-        _note(errors, _not_utf8(values), ErrorCode.UTF8_INVALID, message)
+        add_errors(errors, _not_utf8(values), ErrorCode.UTF8_INVALID, message)
     if (leaf.union is None or leaf.union.null is None) and not column.valid.all():
         missing = ~column.valid if present is None else ~column.valid & present
         message = f"{leaf.path} is null, and its schema allows none"
-        _note(errors, missing, ErrorCode.BODY_INVALID, message)
+        add_errors(errors, missing, ErrorCode.BODY_INVALID, message)
     return Column(column.kind, values, column.valid, column.scale)
 
 
@@ -145,11 +146,3 @@ def _not_utf8(values: pa.StringArray) -> Mask:
         for row, value in enumerate(values.cast(pa.binary()).to_pylist()):
             wrong[row] = value.decode("utf-8", "replace").encode() != value
     return wrong
-
-
-def _note(errors: dict[int, RecordError], rows: Mask, code: ErrorCode, message: str) -> None:
-    """Add the error to the rows that have none yet."""
-    if rows.any():
-        error = RecordError(code, message)
-        for row in np.flatnonzero(rows).tolist():
-            errors.setdefault(row, error)

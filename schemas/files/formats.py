@@ -18,7 +18,7 @@ from base.errors import ErrorCode, RecordError
 from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
 from schemas.files.avro_container import open_container
 from schemas.files.json_text import json_lines
-from schemas.files.value_conversion import exact_digits, plain, uuid_texts
+from schemas.files.values import exact_digits, plain, uuid_texts
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names that a file has, the name to read for each path; raises ConfigurationError."""

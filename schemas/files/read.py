@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from base.errors import ConfigurationError, ErrorCode, RecordError
+from base.arrays import add_errors
+from base.errors import ConfigurationError, ErrorCode
 from schemas.batch import Column, Decoded, Kind
 from schemas.files.avro_container import ANY
 from schemas.files.formats import (
@@ -28,7 +29,7 @@ from schemas.files.formats import (
     parquet_chunks,
 )
 from schemas.files.json_text import MAGIC_BYTES, described
-from schemas.files.value_conversion import Mask, to_column
+from schemas.files.values import to_column
 
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
 """Kind, scale (for a decimal) and nullability of each path."""
@@ -99,7 +100,7 @@ def read_events(
 ) -> Iterator[Decoded]:
     """The events of a file, in its order and in chunks.
 
-    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if a value
+    ``schemas.files.values.to_column`` says how values are read. A row is in ``errors`` if a value
     cannot be read, or is null where the path may not be null.
 
     Args:
@@ -248,9 +249,11 @@ def _decoded(
         column, bad = to_column(array, kind, scale, where, unit)
         if kind is Kind.STRING:
             bad[chunk.inexact.get(event_path, [])] = True
-        _note(errors, bad, f"{event_path} {_unreadable(kind, unit)}")
+        message = f"{event_path} {_unreadable(kind, unit)}"
+        add_errors(errors, bad, ErrorCode.BODY_INVALID, message)
         if not nullable:
-            _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
+            message = f"{event_path} is null, and its schema allows none"
+            add_errors(errors, ~column.valid & ~bad, ErrorCode.BODY_INVALID, message)
         columns[event_path] = column
     if errors:
         good = np.ones(chunk.rows, np.bool_)
@@ -275,9 +278,3 @@ def _unreadable(kind: Kind, unit: str | None) -> str:
         "is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
         f"{numbers} since 1970-01-01 UTC are read"
     )
-
-
-def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:
-    """Add the error to the rows that have none yet."""
-    for row in np.flatnonzero(rows).tolist():
-        errors.setdefault(row, RecordError(ErrorCode.BODY_INVALID, message))

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Mask = npt.NDArray[np.bool_]
+from base.arrays import Mask, byte_lengths
+
 Present = Mask | None
 """bool[N], False where a piece is left out; None when no row leaves it out."""
 
@@ -103,7 +104,7 @@ class Body:
 
     def string(self, values: pa.StringArray, present: Present = None) -> None:
         """StringArray[N] as length-prefixed UTF-8."""
-        lengths = _lengths(values)
+        lengths = byte_lengths(values)
         if present is not None and lengths[~present].any():
             values = pc.if_else(pa.array(present), values, "")
         self.varint(lengths, present)
@@ -214,12 +215,6 @@ def _big_endian(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uin
     # Shifting by more than 63 is undefined: bytes above the eighth repeat the sign.
     shifts = np.minimum(np.arange(width - 1, -1, -1) * 8, 63)[:, None]
     return (values >> shifts).astype(np.uint8)
-
-
-def _lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
-    """int32[N] of bytes."""
-    offsets = np.frombuffer(values.buffers()[1], np.int32)
-    return np.diff(offsets[values.offset : values.offset + len(values) + 1])
 
 
 def where_present(values: npt.NDArray[Any], present: Present) -> npt.NDArray[Any]:

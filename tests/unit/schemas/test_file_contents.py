@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
 from schemas.files.read import count_rows, read_events
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 from tests.unit.schemas import avro_cases as avro
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)

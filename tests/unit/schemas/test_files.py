@@ -18,7 +18,7 @@ import pytest
 from base.errors import ConfigurationError, ErrorCode
 from schemas.batch import Column, Decoded, Kind
 from schemas.files.read import count_rows, decode_rows, read_chunks, read_events
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
 AT_MICROS = 1_522_540_831_250_000

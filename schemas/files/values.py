@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Mask
 from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
 Read: TypeAlias = tuple[Any, Mask | bool]
 """The values, and which of them could be read."""
 
