@@ -194,7 +194,7 @@ def refuse_other_documents(schema: object) -> None:
         return
     words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
     if "$schema" in schema or schema.get("type") == "object" or (words and "fields" not in schema):
-        raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
+        raise SchemaRefusedError("it looks like JSON Schema; only Avro is supported")
     if "type" not in schema and isinstance(schema.get("schema"), str):
         raise SchemaRefusedError(
             'it is an answer of a schema registry; keep the text of its "schema" alone '

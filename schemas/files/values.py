@@ -1,7 +1,8 @@
-"""Convert the values of files to the kinds of column that the schema expects.
+"""Convert the values of files to columns of the kinds that the schema expects.
 
-Files are looser than records: ids may be integers, times text or numbers, numbers text. A value
-that cannot be read is marked; a column whose type can never be read is a ConfigurationError.
+Files are less strictly typed than records: ids may be integers, times may be text or numbers, and
+numbers may be text. A value that cannot be read is marked as bad. A column of a type that can never
+be read is a ConfigurationError.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
 
 Read: TypeAlias = tuple[Any, Mask | bool]
-"""The values, and which of them could be read."""
+"""Converted values, and bool[N] or bool, True for values that could be read."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
 _TICKS = {"s": (1, 1_000_000), "ms": (1, 1_000), "us": (1, 1), "ns": (1_000, 1)}
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-# Event times lie in the years 2000 to 2099, so a number's size tells its unit.
+# Event times are in the years 2000 to 2099, so the size of a number determines its unit.
 _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
 _EPOCH_UNITS = ((1, 1_000_000), (1_000, 1_000), (1_000_000, 1), (1_000_000_000, 0.001))
-# The digits of a float's significand: up to two to this power it holds every whole number.
+# Bits of a float's significand: up to two to this power, each whole number has its own float.
 _EXACT_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
 _BASIC = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """The same values in one of Arrow's basic types; a UUID is text, as JSON and Avro have it."""
+    """Convert extension and view types to Arrow's basic types; UUIDs become text, as in JSON."""
     kind = array.type
     if isinstance(kind, pa.UuidType):
         return uuid_texts(array.storage)
@@ -48,7 +49,7 @@ def plain(array: pa.Array) -> pa.Array:
 
 
 def uuid_texts(array: pa.Array) -> pa.Array:
-    """Sixteen bytes each as the text of a UUID."""
+    """Convert UUIDs of 16 bytes to text."""
     digits = [None if value is None else value.hex() for value in array.to_pylist()]
     texts = [h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits]
     return pa.array(texts, pa.string())
@@ -57,19 +58,29 @@ def uuid_texts(array: pa.Array) -> pa.Array:
 def to_column(
     array: pa.Array, kind: Kind, scale: int, where: str, unit: str | None = None
 ) -> tuple[Column, Mask]:
-    """The array as a column, and bool[N], True where a value is there that cannot be read.
+    """Convert an array to a column of a kind.
 
-    Times: timestamps and dates, naive ones in UTC; ISO 8601 text, without an offset in UTC; numbers
-    since 1970-01-01 UTC in the unit (s, ms, us, ns) that puts them into the years 2000 to 2099.
-    Decimals: exact; a float must be within its own precision of ``scale`` digits.
-    Text: numbers that are whole as their digits, and no others; floats up to 2**53 (float64), as
-    beyond, one may stand for several whole numbers. The same bound holds for longs.
-    NaN is null, but in a DOUBLE: data frames mark with it what is missing.
+    TIME: timestamps and dates (UTC if they have no time zone), ISO 8601 text (UTC without an
+    offset), and numbers since 1970-01-01 UTC, in the unit (s, ms, us, ns) that gives a time in the
+    years 2000 to 2099.
+    DECIMAL: exact values; a float may differ by its rounding error from one of ``scale`` digits.
+    STRING: text, and whole numbers as their decimal digits; floats only up to 2**53 (float64),
+    because a larger float may stand for several whole numbers. The same bound applies to LONG.
+    NaN is null except in a DOUBLE, because data frames mark missing values with NaN.
 
-    unit: of a LONG that holds times (s, ms, us, ns); timestamps, dates and ISO 8601 text become
-    whole numbers of it, rounded down.
+    Args:
+        array: Array[N] of the file.
+        kind: Kind of the column.
+        scale: Decimal digits after the point, for DECIMAL.
+        where: Name of the array, for messages.
+        unit: Unit (s, ms, us, ns) of a LONG that is a time; timestamps, dates and ISO 8601 text are
+            converted to whole numbers of this unit, rounded down. None for any other column.
 
-    Raises ConfigurationError, naming ``where``, when the array's type can never be of that kind.
+    Returns:
+        The column, and bool[N], True for values that are not null and cannot be read.
+
+    Raises:
+        ConfigurationError: The array has a type that can never be converted to ``kind``.
     """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -110,7 +121,7 @@ def _string(array: pa.Array, _: int) -> Read | None:
 
 
 def _digits(array: pa.Array) -> Read:
-    """Floats and decimals that are whole numbers, as text."""
+    """Convert floats and decimals that are whole numbers to text."""
     if pa.types.is_floating(array.type):
         whole, good = _whole(array)
         digits = pa.array(whole).cast(pa.string())
@@ -129,7 +140,7 @@ def _parse_digits(value: Decimal) -> str:
 
 
 def exact_digits(value: float) -> str | None:
-    """The digits of a float64 that stands for one whole number; None where it stands for none."""
+    """Decimal digits of a float64 that is exactly one whole number; None for any other float."""
     return str(int(value)) if value.is_integer() and abs(value) <= 2.0**53 else None
 
 
@@ -150,7 +161,7 @@ def _long(array: pa.Array, _: int) -> Read | None:
 
 
 def _ticks(array: pa.Array, unit: str) -> Read | None:
-    """Times as whole numbers of a unit; numbers are of that unit already."""
+    """Convert times to whole numbers of a unit; numbers are in that unit already."""
     kind, (factor, divisor) = array.type, _TICKS[unit]
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micros, good = cast("Read", _time(array, 0))
@@ -182,7 +193,7 @@ def _bool(array: pa.Array, _: int) -> Read | None:
     if pa.types.is_boolean(kind):
         return _filled(array), True
     if _is_text(kind):
-        return _parsed(array, pa.bool_(), np.bool_, lambda text: _TRUTHS[text.strip().lower()])
+        return _parsed(array, pa.bool_(), np.bool_, lambda text: _BOOLEANS[text.strip().lower()])
     if _is_number(kind):
         values = _filled(array.cast(pa.float64(), safe=False))
         return values == 1, (values == 0) | (values == 1)
@@ -202,13 +213,13 @@ def _time(array: pa.Array, _: int) -> Read | None:
     if pa.types.is_integer(kind):
         return _epoch_times(_filled(array))
     if pa.types.is_floating(kind):
-        # float16 is too narrow for the bounds of years.
+        # float16 is too small for the bounds of the years.
         return _epoch_times(_filled(array).astype(np.float64))
     if pa.types.is_decimal(kind):
         return _epoch_times(_filled(array.cast(pa.float64(), safe=False)))
     if _is_text(kind):
         return _text_times(array)
-    return _unreadable_truths(array)
+    return _bad_booleans(array)
 
 
 def _decimal(array: pa.Array, scale: int) -> Read | None:
@@ -216,7 +227,7 @@ def _decimal(array: pa.Array, scale: int) -> Read | None:
     if pa.types.is_floating(kind):
         return _scaled(_filled(array).astype(np.float64) * 10.0**scale)
     if not (_is_number(kind) or _is_text(kind)):
-        return _unreadable_truths(array)
+        return _bad_booleans(array)
     # Arrow does the work where every value has at most `scale` digits after the point.
     try:
         exact = array.cast(pa.decimal128(38, scale))
@@ -238,22 +249,25 @@ _READERS: dict[Kind, Callable[[pa.Array, int], Read | None]] = {
 }
 
 
-def _unreadable_truths(array: pa.Array) -> Read | None:
-    """No truth value can be read, though its neighbours in JSON lines may be of another type."""
+def _bad_booleans(array: pa.Array) -> Read | None:
+    """Mark all booleans as bad; None for another type.
+
+    It is not a ConfigurationError, because other lines of a JSON file may have another type.
+    """
     if pa.types.is_boolean(array.type):
         return np.zeros(len(array), np.int64), False
     return None
 
 
 def _multiplied(values: npt.NDArray[np.int64], factor: int) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Products, and which of them 64 bits hold."""
+    """Products, and bool[N], True where 64 bits are enough."""
     bound = np.iinfo(np.int64).max // factor
     fits = (values >= -bound) & (values <= bound)
     return np.where(fits, values, 0) * factor, fits
 
 
 def _epoch_times(values: npt.NDArray[Any]) -> Read:
-    """Microseconds, by the unit that puts a number into the years 2000 to 2099."""
+    """Convert numbers to microseconds, by the unit that gives a time in the years 2000 to 2099."""
     micros = np.zeros(len(values), np.int64)
     good = np.zeros(len(values), np.bool_)
     for per_second, factor in _EPOCH_UNITS:
@@ -291,7 +305,7 @@ def _parse_time(text: str) -> int:
 
 
 def _parse_iso(text: str) -> int:
-    """Microseconds."""
+    """Convert ISO 8601 text to microseconds since 1970-01-01 UTC."""
     at = datetime.fromisoformat(text.strip())
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
@@ -313,7 +327,7 @@ def _parse_decimal(value: Any, scale: int) -> int:
 def _parsed(
     array: pa.Array, target: pa.DataType, dtype: type[Any], parse: Callable[[str], Any]
 ) -> Read:
-    """Text as numbers: all at once, or one by one where some text is none."""
+    """Convert text to numbers: all at once, or one by one if a text is not a number."""
     try:
         return _filled(array.cast(target)), True
     except pa.ArrowInvalid:
@@ -322,7 +336,7 @@ def _parsed(
 
 
 def _each(array: pa.Array, parse: Callable[[Any], Any], blank: Any) -> tuple[list[Any], Mask]:
-    """Each value by itself; ``blank`` where it is null or cannot be parsed."""
+    """Parse the values one by one; ``blank`` where a value is null or cannot be parsed."""
     values, good = [], np.ones(len(array), np.bool_)
     for row, value in enumerate(array.to_pylist()):
         try:
@@ -334,7 +348,7 @@ def _each(array: pa.Array, parse: Callable[[Any], Any], blank: Any) -> tuple[lis
 
 
 def _whole(array: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
-    """Floats as whole numbers; not readable where they are none, or may stand for several."""
+    """Convert floats to whole numbers; bad if fractional, or large enough to be inexact."""
     values = _filled(array).astype(np.float64)
     good = np.abs(values) <= 2.0 ** _EXACT_BITS[array.type]
     good &= np.rint(values) == values
@@ -342,7 +356,7 @@ def _whole(array: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
 
 
 def _scaled(values: npt.NDArray[np.float64]) -> Read:
-    """Floats as the whole numbers that they are but for their rounding."""
+    """Convert floats to whole numbers; bad if they differ by more than their rounding error."""
     good = np.isfinite(values) & (np.abs(values) < 2.0**63)
     values = np.where(good, values, 0.0)
     whole = np.rint(values)
@@ -356,7 +370,7 @@ def _valid(array: pa.Array) -> Mask:
 
 
 def _filled(array: pa.Array) -> npt.NDArray[Any]:
-    """The values, 0 or False where null."""
+    """Values as a numpy array, 0 or False where null."""
     if array.null_count:
         array = array.fill_null(
             pa.scalar(False if pa.types.is_boolean(array.type) else 0, array.type)
