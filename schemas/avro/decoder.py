@@ -1,4 +1,4 @@
-"""Decode the records of one micro-batch to columns: framing, schemas and bodies."""
+"""Decode the records of a micro-batch to columns: framing, schemas and bodies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAX_BATCH_BYTES: Final = 2**31 - 1 - PADDING
 
 
 class Decoder:
-    """Decode the paths in use of Avro records, by the writer schema that each record names."""
+    """Decode the paths in use of Avro records, by the writer schema of each record."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Decoder:
         self._plans: dict[SchemaId, Plan | RecordError] = {}
 
     def for_paths(self, paths: Iterable[str]) -> Decoder:
-        """A decoder of other paths of the same records.
+        """Return a decoder of other paths of the same records.
 
         It has the same source of schemas and the same bounds.
 
@@ -99,12 +99,12 @@ class Decoder:
 
     @property
     def kinds(self) -> Mapping[str, PathType]:
-        """The column type of each path."""
+        """Column type of each path."""
         return {item.path: item.type for item in self._targets}
 
     @property
     def writer_schemas(self) -> Mapping[str, RecordError | None]:
-        """The writer schemas met so far, by id: the error of all its records, or None."""
+        """Writer schema ids met so far, each with the error of all its records, or None."""
         return {
             str(schema_id): plan if isinstance(plan, RecordError) else None
             for schema_id, plan in self._plans.items()
@@ -126,7 +126,7 @@ class Decoder:
         return self._decode_many(values, headers)
 
     def _plans_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Plan | RecordError]:
-        """The plan of each id; schemas not met yet are asked for together."""
+        """Return the plan of each id; schemas that were not met before are fetched together."""
         new = [schema_id for schema_id in schema_ids if schema_id not in self._plans]
         # Not kept here: the source knows for how long an id stays unknown.
         errors: dict[SchemaId, Plan | RecordError] = {}
@@ -213,7 +213,7 @@ class Decoder:
 
 
 def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
-    """The values end to end in one buffer, and the positions at which each begins and ends."""
+    """Concatenate the values to one buffer; return it with the begin and end of each value."""
     given = values if None not in values else [value or b"" for value in values]
     present = cast("Sequence[bytes]", given)
     lengths = np.fromiter(map(len, present), np.int64, len(present))
@@ -224,7 +224,7 @@ def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
 
 
 def _ids(groups: Sequence[SchemaGroup], size: int) -> list[str | None]:
-    """The schema id of each row, as text; None for the rows of no group."""
+    """Schema id of each row, as text; None for rows in no group."""
     if len(groups) == 1 and len(groups[0].rows) == size:
         return [str(groups[0].schema_id)] * size
     ids: list[str | None] = [None] * size

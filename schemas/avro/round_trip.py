@@ -44,7 +44,7 @@ class RoundTrip:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The paths whose columns matter.
+        """Paths whose columns are read.
 
         These are the paths asked for, and those that decide if a record is null.
         """

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from base.errors import ErrorCode, RecordError
 from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
+from schemas.files.arrow_values import plain, uuid_texts
 from schemas.files.avro_container import open_container
 from schemas.files.json_text import json_lines
-from schemas.files.values import exact_digits, plain, uuid_texts
+from schemas.files.values import exact_digits
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
 """Given the names in a file, returns the name to read for each path; raises ConfigurationError."""

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from base.arrays import Mask
 from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
+from schemas.files.arrow_values import filled, is_number, is_text, parse_each, valid_mask
 
 Read: TypeAlias = tuple[Any, Mask | bool]
 """Converted values, and bool[N] or bool, True for values that could be read."""
@@ -33,26 +34,7 @@ _YEAR_2000, _YEAR_2100 = 946_684_800, 4_102_444_800
 _EPOCH_UNITS = ((1, 1_000_000), (1_000, 1_000), (1_000_000, 1), (1_000_000_000, 0.001))
 # Bits of a float's significand: up to two to this power, each whole number has its own float.
 _EXACT_BITS = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
-_BASIC = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def plain(array: pa.Array) -> pa.Array:
-    """Convert extension and view types to Arrow's basic types; UUIDs become text, as in JSON."""
-    kind = array.type
-    if isinstance(kind, pa.UuidType):
-        return uuid_texts(array.storage)
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain(array.storage)
-    basic = _BASIC.get(kind)
-    return array if basic is None else array.cast(basic)
-
-
-def uuid_texts(array: pa.Array) -> pa.Array:
-    """Convert UUIDs of 16 bytes to text."""
-    digits = [None if value is None else value.hex() for value in array.to_pylist()]
-    texts = [h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in digits]
-    return pa.array(texts, pa.string())
 
 
 def to_column(
@@ -88,7 +70,7 @@ def to_column(
         array = array.cast(pa.string())
     if kind is not Kind.DOUBLE and pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    valid = _valid(array)
+    valid = valid_mask(array)
     read = _READERS[kind](array, scale) if unit is None else _ticks(array, unit)
     if read is None:
         raise ConfigurationError(
@@ -109,13 +91,13 @@ def _string(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _digits(array)
-    if _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return array.cast(pa.string()).fill_null(""), True
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         try:
             return array.cast(pa.string()).fill_null(""), True
         except pa.ArrowInvalid:
-            texts, good = _each(array, lambda value: str(value, "utf-8"), "")
+            texts, good = parse_each(array, lambda value: str(value, "utf-8"), "")
             return pa.array(texts, pa.string()), good
     return None
 
@@ -125,11 +107,11 @@ def _digits(array: pa.Array) -> Read:
     if pa.types.is_floating(array.type):
         whole, good = _whole(array)
         digits = pa.array(whole).cast(pa.string())
-        return pc.if_else(pa.array(good & _valid(array)), digits, ""), good
+        return pc.if_else(pa.array(good & valid_mask(array)), digits, ""), good
     try:
         return array.cast(pa.decimal128(38, 0)).cast(pa.string()).fill_null(""), True
     except pa.ArrowInvalid:
-        texts, good = _each(array, _parse_digits, "")
+        texts, good = parse_each(array, _parse_digits, "")
         return pa.array(texts, pa.string()), good
 
 
@@ -147,15 +129,15 @@ def exact_digits(value: float) -> str | None:
 def _long(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_uint64(kind):
-        values = _filled(array)
+        values = filled(array)
         return values.astype(np.int64), values < 2**63
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return _filled(array).astype(np.int64), True
+        return filled(array).astype(np.int64), True
     if pa.types.is_floating(kind):
         return _whole(array)
     if pa.types.is_decimal(kind):
         return _decimal(array, 0)
-    if _is_text(kind):
+    if is_text(kind):
         return _parsed(array, pa.int64(), np.int64, _parse_long)
     return None
 
@@ -167,7 +149,7 @@ def _ticks(array: pa.Array, unit: str) -> Read | None:
         micros, good = cast("Read", _time(array, 0))
         values, fits = _multiplied(micros, factor)
         return values // divisor, good & fits
-    if not _is_text(kind):
+    if not is_text(kind):
         return _long(array, 0)
 
     def parse(text: str) -> int:
@@ -181,21 +163,21 @@ def _ticks(array: pa.Array, unit: str) -> Read | None:
 
 def _double(array: pa.Array, _: int) -> Read | None:
     kind = array.type
-    if _is_text(kind):
+    if is_text(kind):
         return _parsed(array, pa.float64(), np.float64, float)
-    if _is_number(kind) or pa.types.is_boolean(kind):
-        return _filled(array.cast(pa.float64(), safe=False)), True
+    if is_number(kind) or pa.types.is_boolean(kind):
+        return filled(array.cast(pa.float64(), safe=False)), True
     return None
 
 
 def _bool(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_boolean(kind):
-        return _filled(array), True
-    if _is_text(kind):
+        return filled(array), True
+    if is_text(kind):
         return _parsed(array, pa.bool_(), np.bool_, lambda text: _BOOLEANS[text.strip().lower()])
-    if _is_number(kind):
-        values = _filled(array.cast(pa.float64(), safe=False))
+    if is_number(kind):
+        values = filled(array.cast(pa.float64(), safe=False))
         return values == 1, (values == 0) | (values == 1)
     return None
 
@@ -203,21 +185,21 @@ def _bool(array: pa.Array, _: int) -> Read | None:
 def _time(array: pa.Array, _: int) -> Read | None:
     kind = array.type
     if pa.types.is_timestamp(kind):
-        ticks = _filled(array.cast(pa.int64()))
+        ticks = filled(array.cast(pa.int64()))
         if kind.unit == "ns":
             return ticks // 1_000, True
         return _multiplied(ticks, _MICROS[kind.unit])
     if pa.types.is_date(kind):
-        days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
+        days = filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
         return _multiplied(days.astype(np.int64), _DAY)
     if pa.types.is_integer(kind):
-        return _epoch_times(_filled(array))
+        return _epoch_times(filled(array))
     if pa.types.is_floating(kind):
         # float16 is too small for the bounds of the years.
-        return _epoch_times(_filled(array).astype(np.float64))
+        return _epoch_times(filled(array).astype(np.float64))
     if pa.types.is_decimal(kind):
-        return _epoch_times(_filled(array.cast(pa.float64(), safe=False)))
-    if _is_text(kind):
+        return _epoch_times(filled(array.cast(pa.float64(), safe=False)))
+    if is_text(kind):
         return _text_times(array)
     return _bad_booleans(array)
 
@@ -225,14 +207,14 @@ def _time(array: pa.Array, _: int) -> Read | None:
 def _decimal(array: pa.Array, scale: int) -> Read | None:
     kind = array.type
     if pa.types.is_floating(kind):
-        return _scaled(_filled(array).astype(np.float64) * 10.0**scale)
-    if not (_is_number(kind) or _is_text(kind)):
+        return _scaled(filled(array).astype(np.float64) * 10.0**scale)
+    if not (is_number(kind) or is_text(kind)):
         return _bad_booleans(array)
     # Arrow does the work where every value has at most `scale` digits after the point.
     try:
         exact = array.cast(pa.decimal128(38, scale))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        values, good = _each(array, lambda value: _parse_decimal(value, scale), 0)
+        values, good = parse_each(array, lambda value: _parse_decimal(value, scale), 0)
         return np.array(values, np.int64), good
     words = np.frombuffer(exact.buffers()[1], np.int64).reshape(-1, 2)
     low, high = words[exact.offset : exact.offset + len(exact)].T
@@ -285,10 +267,10 @@ def _epoch_times(values: npt.NDArray[Any]) -> Read:
 def _text_times(array: pa.Array) -> Read:
     for target in (pa.timestamp("us"), pa.timestamp("us", "UTC")):  # without and with an offset
         try:
-            return _filled(array.cast(target).cast(pa.int64())), True
+            return filled(array.cast(target).cast(pa.int64())), True
         except pa.ArrowInvalid:
             continue
-    values, good = _each(array, _parse_time, 0)
+    values, good = parse_each(array, _parse_time, 0)
     return np.array(values, np.int64), good
 
 
@@ -329,27 +311,15 @@ def _parsed(
 ) -> Read:
     """Convert text to numbers: all at once, or one by one if a text is not a number."""
     try:
-        return _filled(array.cast(target)), True
+        return filled(array.cast(target)), True
     except pa.ArrowInvalid:
-        values, good = _each(array, parse, 0)
+        values, good = parse_each(array, parse, 0)
         return np.array(values, dtype), good
-
-
-def _each(array: pa.Array, parse: Callable[[Any], Any], blank: Any) -> tuple[list[Any], Mask]:
-    """Parse the values one by one; ``blank`` where a value is null or cannot be parsed."""
-    values, good = [], np.ones(len(array), np.bool_)
-    for row, value in enumerate(array.to_pylist()):
-        try:
-            values.append(blank if value is None else parse(value))
-        except (ValueError, ArithmeticError, KeyError):
-            values.append(blank)
-            good[row] = False
-    return values, good
 
 
 def _whole(array: pa.Array) -> tuple[npt.NDArray[np.int64], Mask]:
     """Convert floats to whole numbers; bad if fractional, or large enough to be inexact."""
-    values = _filled(array).astype(np.float64)
+    values = filled(array).astype(np.float64)
     good = np.abs(values) <= 2.0 ** _EXACT_BITS[array.type]
     good &= np.rint(values) == values
     return np.where(good, values, 0.0).astype(np.int64), good
@@ -362,28 +332,3 @@ def _scaled(values: npt.NDArray[np.float64]) -> Read:
     whole = np.rint(values)
     slack = 1e-9 * np.maximum(np.abs(values), 1.0)
     return whole.astype(np.int64), good & (np.abs(values - whole) <= slack)
-
-
-def _valid(array: pa.Array) -> Mask:
-    valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
-    return valid
-
-
-def _filled(array: pa.Array) -> npt.NDArray[Any]:
-    """Values as a numpy array, 0 or False where null."""
-    if array.null_count:
-        array = array.fill_null(
-            pa.scalar(False if pa.types.is_boolean(array.type) else 0, array.type)
-        )
-    values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return values
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )

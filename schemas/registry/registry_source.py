@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from base.errors import (
 )
 from schemas.avro.definitions import Definitions
 from schemas.avro.types import Type, parse_writer_schema
-from schemas.registry.client import Answer, RegistryClient, Session, subject_path
+from schemas.registry.client import RegistryClient, Session
 from schemas.registry.framing import SchemaId
+from schemas.registry.registered import RegisteredSchema, read_registered, schema_path
 
 # Ids are signed 32-bit integers; some registries respond with a server error to a larger id.
 _MAX_ID: Final = 2**31 - 1
@@ -28,7 +28,6 @@ _MAX_REFERENCES: Final = 200
 # Minimum time that one call waits before it reports that the registry is away.
 _SLICE_S: Final = 5.0
 _RETRY_S: Final = 0.5
-_AVRO: Final = "AVRO"
 _PROBES: Final = 3
 # If two proofs are further apart, the registry may have been away between them.
 _PROOF_HOLDS_S: Final = 60.0
@@ -107,7 +106,7 @@ class RegistrySchemaSource:
         self._pending: dict[SchemaId, _Pending] = {}
         # Responses by path, kept until all requested ids are settled: a schema that refers to many
         # others may need several calls, and the next call continues.
-        self._answers: dict[str, _Registered] = {}
+        self._answers: dict[str, RegisteredSchema] = {}
         self._proven = _ProvenTime()
         self._knows_guids = self._gave_up_guids = False
 
@@ -247,16 +246,16 @@ class RegistrySchemaSource:
         """Return True if the registry still returns a schema that it returned before."""
         probes = list(self._known)[-_PROBES:]
 
-        async def probe(session: Session, schema_id: SchemaId) -> _Registered:
-            return await session.ask("GET", _path_of(schema_id), _read)
+        async def probe(session: Session, schema_id: SchemaId) -> RegisteredSchema:
+            return await session.ask("GET", schema_path(schema_id), read_registered)
 
         results = self._client.ask_together(probes, probe, self._client.timeout_s)
-        return any(isinstance(result, _Registered) for result in results.values())
+        return any(isinstance(result, RegisteredSchema) for result in results.values())
 
     async def _fetch(self, session: Session, schema_id: SchemaId) -> Writer:
         try:
             definitions = Definitions()
-            schema = await self._registered(session, _path_of(schema_id))
+            schema = await self._registered(session, schema_path(schema_id))
             await self._add_references(session, schema, definitions, set())
             parsed = parse_writer_schema(schema.avro, definitions)
         except SchemaRefusedError as error:
@@ -264,7 +263,7 @@ class RegistrySchemaSource:
         return parsed
 
     async def _add_references(
-        self, session: Session, schema: _Registered, definitions: Definitions, seen: set[str]
+        self, session: Session, schema: RegisteredSchema, definitions: Definitions, seen: set[str]
     ) -> None:
         for path in schema.references:
             if path in seen:
@@ -276,70 +275,11 @@ class RegistrySchemaSource:
             await self._add_references(session, referred, definitions, seen)
             definitions.add(referred.avro)
 
-    async def _registered(self, session: Session, path: str) -> _Registered:
+    async def _registered(self, session: Session, path: str) -> RegisteredSchema:
         if path not in self._answers:
-            self._answers[path] = await session.ask("GET", path, _read)
+            self._answers[path] = await session.ask("GET", path, read_registered)
         return self._answers[path]
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """A schema as the registry returns it.
-
-    Attributes:
-        kind: Type of the schema, as the registry names it.
-        schema: JSON values of an Avro schema; None for another type.
-        references: Paths of the schema versions that it refers to.
-    """
-
-    kind: str
-    schema: object
-    references: tuple[str, ...]
-
-    @property
-    def avro(self) -> object:
-        """JSON values of an Avro schema.
-
-        Raises:
-            SchemaRefusedError: The schema is of another type.
-        """
-        if self.kind != _AVRO:
-            name = {"JSON": "JSON Schema", "PROTOBUF": "Protobuf"}.get(self.kind, self.kind)
-            raise SchemaRefusedError(f"it is {name}; only Avro is supported")
-        return self.schema
-
-
-def _read(answer: Answer) -> _Registered:
-    """Parse the registry's response to a request for a schema.
-
-    Raises:
-        ValueError: The response is not that of a registry.
-    """
-    kind, text = answer.get("schemaType") or _AVRO, answer.get("schema")
-    if not isinstance(text, str) or not text or not isinstance(kind, str):
-        raise ValueError("no schema in the answer")
-    if kind != _AVRO:
-        return _Registered(kind, None, ())
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError):
-        schema = None
-    if not schema or not isinstance(schema, str | list | dict):
-        raise ValueError("a broken schema in the answer")
-    references = answer.get("references") or []
-    try:
-        paths = tuple(
-            subject_path(item["subject"], "versions", int(item["version"])) for item in references
-        )
-    except (TypeError, KeyError) as error:
-        raise ValueError("broken references in the answer") from error
-    return _Registered(kind, schema, paths)
 
 
 def _impossible(schema_id: SchemaId) -> bool:
     return schema_id is None or (isinstance(schema_id, int) and schema_id > _MAX_ID)
-
-
-def _path_of(schema_id: SchemaId) -> str:
-    form = "guids" if isinstance(schema_id, UUID) else "ids"
-    return f"schemas/{form}/{schema_id}"
