@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.features.ground import PIPELINE
 from benchmarks.features.source import Source
-from benchmarks.ground import note
+from benchmarks.features.testbed import PIPELINE
 from benchmarks.programs import ROOT, RunError
+from benchmarks.testbed import note
 from tools.embedded.process import last_lines
 
 ROUNDS = 3
@@ -126,11 +126,11 @@ def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
     for name in names:
         a, b = (t[name].cast(pa.float64()).to_numpy() for t in (ours, theirs))
         different |= ~np.isclose(a, b, rtol=RELATIVE, atol=0, equal_nan=True)
-    found = int(np.count_nonzero(different))
-    if found > DIFFERENT_SHARE * ours.num_rows:
-        raise RunError(f"{found} of {ours.num_rows} rows differ from those of pandas")
-    note(f"{len(names)} columns compared with those of pandas: {found} rows differ")
-    return len(names), found
+    differing = int(np.count_nonzero(different))
+    if differing > DIFFERENT_SHARE * ours.num_rows:
+        raise RunError(f"{differing} of {ours.num_rows} rows differ from those of pandas")
+    note(f"{len(names)} columns compared with those of pandas: {differing} rows differ")
+    return len(names), differing
 
 
 def _build(events: Path, out: Path) -> list[str]:

@@ -17,10 +17,10 @@ import redis
 
 from benchmarks.columns import numbered, text, without_nulls
 from benchmarks.features.states import empty
-from benchmarks.ground import note
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.rivals.parts import Event
+from benchmarks.testbed import note
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
@@ -71,9 +71,9 @@ class TimedStore(RedisStore):
 
     def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
         began = time.perf_counter()
-        found = super().read_all(keys, hashes)
+        answers = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began
-        return found
+        return answers
 
 
 def measure_lengths(feature_set: FeatureSet, url: str) -> list[Cost]:

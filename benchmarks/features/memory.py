@@ -19,7 +19,7 @@ _AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeyUsage:
     """Keys of one kind. bytes: MEMORY USAGE, the key itself and its unused room included.
 
     payload: bytes of the values of strings; 0 for sorted sets. members: of sorted sets.
@@ -36,7 +36,7 @@ class State:
     """used: used_memory of the server, less that of an empty one. kinds: by kind of key."""
 
     used: int
-    kinds: Mapping[str, Kept]
+    kinds: Mapping[str, KeyUsage]
 
 
 def used_memory(url: str) -> int:
@@ -51,9 +51,9 @@ def kind_of(key: bytes) -> str:
     return ":".join(parts[3:5]) if parts[0] == "fw" else parts[0]
 
 
-def kept_by_kind(url: str) -> dict[str, Kept]:
+def usage_by_kind(url: str) -> dict[str, KeyUsage]:
     """All keys of a store, counted."""
-    found: dict[str, Kept] = defaultdict(lambda: Kept(0, 0, 0, 0))
+    usage: dict[str, KeyUsage] = defaultdict(lambda: KeyUsage(0, 0, 0, 0))
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         for keys in _chunks(client):
             pipeline = client.pipeline(transaction=False)
@@ -64,8 +64,8 @@ def kept_by_kind(url: str) -> dict[str, Kept]:
             answers = iter(pipeline.execute(raise_on_error=False))
             for key, *one in zip(keys, answers, answers, answers, strict=True):
                 kind = kind_of(key)
-                found[kind] = _added(found[kind], *one)
-    return dict(found)
+                usage[kind] = _added(usage[kind], *one)
+    return dict(usage)
 
 
 def _chunks(client: redis.Redis) -> Iterator[list[bytes]]:
@@ -74,9 +74,9 @@ def _chunks(client: redis.Redis) -> Iterator[list[bytes]]:
         yield keys[first : first + _AT_ONCE]
 
 
-def _added(before: Kept, used: Any, payload: Any, members: Any) -> Kept:
+def _added(before: KeyUsage, used: Any, payload: Any, members: Any) -> KeyUsage:
     """A key that is no string answers its length with an error, one that is no set its members."""
-    return Kept(
+    return KeyUsage(
         before.keys + 1,
         before.bytes + used,
         before.payload + (payload if isinstance(payload, int) else 0),
@@ -95,7 +95,7 @@ def member_bytes(feature_set: FeatureSet) -> dict[str, int]:
 
 def report(states: Mapping[str, State], sizes: Mapping[str, int]) -> dict[str, Any]:
     """For the result file. sizes: bytes of a member by kind of key, for strings."""
-    found: dict[str, dict[str, Any]] = {
+    used: dict[str, dict[str, Any]] = {
         program: {
             "used_bytes": state.used,
             "kinds": {kind: _figures(one, sizes.get(kind)) for kind, one in state.kinds.items()},
@@ -104,14 +104,14 @@ def report(states: Mapping[str, State], sizes: Mapping[str, int]) -> dict[str, A
     }
     pairs = {"worker": ("history:customer", "history:terminal"), "sorted_sets": ("c", "t")}
     return {
-        "states": found,
+        "states": used,
         "million_cards": {
-            program: _million(found[program]["kinds"], *kinds) for program, kinds in pairs.items()
+            program: _million(used[program]["kinds"], *kinds) for program, kinds in pairs.items()
         },
     }
 
 
-def _figures(kept: Kept, size: int | None) -> dict[str, Any]:
+def _figures(kept: KeyUsage, size: int | None) -> dict[str, Any]:
     members = kept.payload // size if size else kept.members
     return {
         "keys": kept.keys,

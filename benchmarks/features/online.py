@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.agreement import Agreement
-from benchmarks.features.memory import State, kept_by_kind, used_memory
+from benchmarks.features.memory import State, usage_by_kind, used_memory
 from benchmarks.features.source import Source
 from benchmarks.features.states import apply_labels, begin_at, empty, load_sorted_sets
-from benchmarks.ground import Ground, note
 from benchmarks.programs import Run, Start, Worker, rival
 from benchmarks.rounds import measured_run
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 
 PROGRAMS: Mapping[str, Start] = {
@@ -42,7 +42,7 @@ class Online:
     states: Mapping[str, State]
 
 
-def measure_online(on: Ground, source: Source, span: Span) -> Online:
+def measure_online(testbed: Testbed, source: Source, span: Span) -> Online:
     """Rounds of all programs in turn, so that what else the machine does strikes all alike.
 
     The first round is not counted: in it whole feature vectors stand on the scores, and are
@@ -51,34 +51,34 @@ def measure_online(on: Ground, source: Source, span: Span) -> Online:
     vectors, scores = Agreement(every=_VECTORS_EVERY), Agreement()
     runs: dict[str, list[Measured]] = defaultdict(list)
     states: dict[str, State] = {}
-    empty(on.valkey.url)
-    nothing = used_memory(on.valkey.url)
+    empty(testbed.valkey.url)
+    nothing = used_memory(testbed.valkey.url)
     for number in range(ROUNDS + 1):
         for program, start in PROGRAMS.items():
-            run = make_ready(on, source, program, number)
+            run = make_ready(testbed, source, program, number)
             check = (scores if number else vectors).check_scores
-            measured = measured_run(on, start, run, span if number else _LOOK, check)
-            used = used_memory(on.valkey.url) - nothing
-            states[program] = State(used, kept_by_kind(on.valkey.url))
+            measured = measured_run(testbed, start, run, span if number else _LOOK, check)
+            used = used_memory(testbed.valkey.url) - nothing
+            states[program] = State(used, usage_by_kind(testbed.valkey.url))
             if number:
                 runs[program].append(measured)
-    empty(on.valkey.url)
+    empty(testbed.valkey.url)
     note(f"{vectors.compared:,} vectors and {scores.compared:,} scores compared: all the same")
     return Online(runs, scores.compared, vectors.compared, states)
 
 
-def make_ready(on: Ground, source: Source, program: str, number: int) -> Run:
+def make_ready(testbed: Testbed, source: Source, program: str, number: int) -> Run:
     """An empty store, and what the program has to find there.
 
     The worker plays the history itself, before its warm-up; the rivals, which are slower, find it.
     """
-    empty(on.valkey.url)
+    empty(testbed.valkey.url)
     settings: dict[str, Any] = {"name": f"{program}-{number}", "whole_vector": number == 0}
     if program == "worker":
         run = Run(**settings, history=source.history)
-        apply_labels(on, run, source)
+        apply_labels(testbed, run, source)
         return run
     run = Run(**settings, first=source.history)
-    load_sorted_sets(on.valkey.url, source)
-    begin_at(on, run)
+    load_sorted_sets(testbed.valkey.url, source)
+    begin_at(testbed, run)
     return run

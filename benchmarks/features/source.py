@@ -72,8 +72,8 @@ def days_end(table: pa.Table, days: int) -> int:
 def times_us(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """int64[N], microseconds since 1970-01-01 UTC."""
     moments = table["TX_DATETIME"].cast(pa.timestamp("us")).cast(pa.int64())
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = moments.to_numpy()
-    return found
+    micros: np.ndarray[tuple[int], np.dtype[np.int64]] = moments.to_numpy()
+    return micros
 
 
 def _published() -> tuple[str, pa.Table] | None:

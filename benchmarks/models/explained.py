@@ -10,11 +10,11 @@ from typing import Any
 
 import fastavro
 
-from benchmarks.ground import Ground, note
-from benchmarks.models.ground import EXPLAINED_SHARE, Material
+from benchmarks.models.material import EXPLAINED_SHARE, Material
 from benchmarks.models.policies import write_explaining, write_reviewing
 from benchmarks.programs import Run, RunError, Worker
 from benchmarks.rounds import measured_run
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 from tools.topics.read_to_end import read_to_end
 from worker.schema_sources import framed, score_schema
@@ -40,13 +40,13 @@ class Reasoned:
     def share(self) -> float:
         return sum(self._explained) / max(1, len(self._explained))
 
-    def check(self, ground: Ground, run: Run, committed: int) -> None:
+    def check(self, testbed: Testbed, run: Run, committed: int) -> None:
         """A score for each committed event, EXPLAINED_SHARE of them to be explained, and explained.
 
         Raises RunError.
         """
         seen, reviewed = 0, []
-        for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
+        for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
             for message in messages[-seen % _EVERY :: _EVERY]:
                 score = self._decode(message.value() or b"")
                 reviewed.append(score["decision"] == "review")
@@ -61,10 +61,10 @@ class Reasoned:
         self._explained += reviewed
 
     def _decode(self, value: bytes) -> dict[str, Any]:
-        found: Any = fastavro.schemaless_reader(
+        record: Any = fastavro.schemaless_reader(
             io.BytesIO(value[_PREFIX_BYTES:]), self._schema, None
         )
-        return dict(found)
+        return dict(record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,16 @@ class Throughput:
 
 
 def measure_throughput(
-    on: Ground, material: Material, span: Span, gpus: Sequence[str]
+    testbed: Testbed, material: Material, span: Span, gpus: Sequence[str]
 ) -> Throughput:
     """Rounds of all programs in turn: on the CPU, and with reasons on each of ``gpus``.
 
     Raises RunError when one does other than it should.
     """
-    explaining = {"POLICY": str(write_explaining(on.folder / "reasons.yaml", material.threshold))}
-    reviewing = {"POLICY": str(write_reviewing(on.folder / "bare.yaml", material.threshold))}
+    explaining = {
+        "POLICY": str(write_explaining(testbed.folder / "reasons.yaml", material.threshold))
+    }
+    reviewing = {"POLICY": str(write_reviewing(testbed.folder / "bare.yaml", material.threshold))}
     on_gpus = {name: {**explaining, "MODEL__DEVICE": name} for name in gpus}
     programs = {"worker": explaining, BASE: reviewing, **on_gpus}
     checks = {name: Reasoned(settings is not reviewing) for name, settings in programs.items()}
@@ -91,6 +93,6 @@ def measure_throughput(
     for number in range(1, ROUNDS + 1):
         for name, settings in programs.items():
             run = Run(f"{name}-{number}", settings=settings)
-            runs[name].append(measured_run(on, Worker, run, span, checks[name].check))
+            runs[name].append(measured_run(testbed, Worker, run, span, checks[name].check))
     note(f"{checks['worker'].share:.2%} of the events were explained")
     return Throughput(runs, checks["worker"].share)

@@ -28,7 +28,7 @@ def last_line(result: Mapping[str, Any]) -> dict[str, Any]:
             f"{row['trees']}_trees": {name: round(value, 2) for name, value in ratios(row).items()}
             for row in compared(result)
         },
-        **{name: round(found["events_per_s"]) for name, found in result["programs"].items()},
+        **{name: round(figures["events_per_s"]) for name, figures in result["programs"].items()},
         "with_reasons_of_without": round(result["programs"]["worker"]["ratio"], 3),
         "explained_share": round(result["explained_share"], 4),
         "latency_ms": {
@@ -92,10 +92,10 @@ def _where(rows: Iterable[Row], **wanted: object) -> list[Row]:
 
 
 def _by_trees(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    found: dict[int, list[Row]] = {}
+    groups: dict[int, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["trees"], []).append(row)
-    return found
+        groups.setdefault(row["trees"], []).append(row)
+    return groups
 
 
 def _us(value: float) -> float:

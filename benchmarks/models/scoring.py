@@ -16,7 +16,7 @@ from models.bundle import Bundle
 
 BATCHES = (1, 10, 100, 1_000, 4_000, 16_000)
 
-Way = Callable[[Matrix], Margins]
+Predict = Callable[[Matrix], Margins]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,44 +44,44 @@ class XGBoost:
         self._threads = threads
 
     def in_place(self, rows: Matrix) -> Margins:
-        found: Margins = self._booster.inplace_predict(
+        margins: Margins = self._booster.inplace_predict(
             rows, predict_type="margin", validate_features=False
         )
-        return found
+        return margins
 
     def dmatrix(self, rows: Matrix) -> Margins:
         data = xgb.DMatrix(rows, nthread=self._threads)
-        found: Margins = self._booster.predict(data, output_margin=True, validate_features=False)
-        return found
+        margins: Margins = self._booster.predict(data, output_margin=True, validate_features=False)
+        return margins
 
     def contributions(self, rows: Matrix) -> Contributions:
         data = xgb.DMatrix(rows, nthread=self._threads)
-        found: Contributions = self._booster.predict(
+        values: Contributions = self._booster.predict(
             data, pred_contribs=True, validate_features=False
         )
-        return found
+        return values
 
     @property
-    def ways(self) -> Mapping[str, Way]:
+    def methods(self) -> Mapping[str, Predict]:
         """To margins."""
         return {"in_place": self.in_place, "dmatrix": self.dmatrix}
 
 
 def measure_scoring(
-    backend: Backend, trees: int, matrix: Matrix, others: Mapping[str, Way]
+    backend: Backend, trees: int, matrix: Matrix, others: Mapping[str, Predict]
 ) -> list[Scoring]:
     """One of each number of events, the first rows of the matrix.
 
     Raises RunError where one of the ``others`` gives other margins.
     """
-    ways = {"worker": backend.margins, **others}
-    found = []
+    methods = {"worker": backend.margins, **others}
+    costs = []
     for batch in BATCHES:
         rows = matrix[:batch]
-        for name, way in ways.items():
-            if not np.allclose(way(rows), backend.margins(rows), rtol=0, atol=1e-5):
+        for name, method in methods.items():
+            if not np.allclose(method(rows), backend.margins(rows), rtol=0, atol=1e-5):
                 raise RunError(f"{name} gives other margins than the worker's {backend.device}")
-        took = alternate({name: partial(way, rows) for name, way in ways.items()})
+        took = alternate({name: partial(method, rows) for name, method in methods.items()})
         us = {name: seconds.median * 1e6 / batch for name, seconds in took.items()}
-        found.append(Scoring(backend.device, trees, batch, **us))
-    return found
+        costs.append(Scoring(backend.device, trees, batch, **us))
+    return costs

@@ -31,10 +31,10 @@ class Stages:
 
 
 def measure_stages(
-    folder: Path, feature_set: FeatureSet, on: MicroBatch, calibration: Calibration
+    folder: Path, feature_set: FeatureSet, micro_batch: MicroBatch, calibration: Calibration
 ) -> Stages:
     """Of one micro-batch; writes policies to ``folder``."""
-    margins = on.scored.margins
+    margins = micro_batch.scored.margins
     one, five = (
         Decide(Rules(load_policy(path), feature_set))
         for path in (write_one(folder / "one.yaml"), write_five(folder / "five.yaml"))
@@ -43,9 +43,13 @@ def measure_stages(
         {
             "logistic": partial(logistic, margins),
             "calibration": partial(calibration.apply, margins),
-            "one_segment": partial(one, on.batch, on.enriched, on.scored),
-            "five_segments": partial(five, on.batch, on.enriched, on.scored),
-            "encode": on.encoded,
+            "one_segment": partial(
+                one, micro_batch.batch, micro_batch.enriched, micro_batch.scored
+            ),
+            "five_segments": partial(
+                five, micro_batch.batch, micro_batch.enriched, micro_batch.scored
+            ),
+            "encode": micro_batch.encoded,
         }
     )
-    return Stages(**{name: it.median * 1e6 / len(on.batch) for name, it in took.items()})
+    return Stages(**{name: it.median * 1e6 / len(micro_batch.batch) for name, it in took.items()})

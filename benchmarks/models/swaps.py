@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import Ground, note
 from benchmarks.latency.measure import Latency, measure_latency
-from benchmarks.models.ground import Material
+from benchmarks.models.material import Material
 from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Run, Worker
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Span
 from models.bundle import Bundle, Location
 
@@ -51,14 +51,14 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
     }
 
 
-def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
+def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
     """Rounds of both in turn, with a policy that gives reasons: a swap prepares them too.
 
     Raises RunError where an event is lost, or no swap is taken.
     """
-    bundles = (on.bundle, material.successor)
-    location = _location(on.folder / "location", bundles)
-    policy = write_explaining(on.folder / "swapped.yaml", material.threshold)
+    bundles = (testbed.bundle, material.successor)
+    location = _location(testbed.folder / "location", bundles)
+    policy = write_explaining(testbed.folder / "swapped.yaml", material.threshold)
     settings = {"MODEL__LOCATION": str(location.folder), "POLICY": str(policy)}
     latencies: dict[str, list[Latency]] = defaultdict(list)
     counts: list[int] = []
@@ -71,11 +71,11 @@ def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
 
     for number in range(1, ROUNDS + 1):
         for name, beside in (("alone", nullcontext), ("swapped", swapping)):
-            location.promote(on.bundle.version)
+            location.promote(testbed.bundle.version)
             run = Run(f"{name}-{number}", f"transactions-{name}-{number}", settings)
-            found = measure_latency(on, run, span, beside)
-            note(f"{run.name}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")
-            latencies[name].append(found)
+            latency = measure_latency(testbed, run, span, beside)
+            note(f"{run.name}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
+            latencies[name].append(latency)
     return Swapping(latencies["alone"], latencies["swapped"], sum(counts))
 
 
@@ -105,8 +105,8 @@ def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
 
 def _taken(worker: Worker) -> int:
     """Swaps that the worker took. Raises RunError for none, and where one was refused."""
-    found = worker.metrics()
-    taken, refused = (int(found.get(name, 0)) for name in (_TAKEN, _REFUSED))
+    metrics = worker.metrics()
+    taken, refused = (int(metrics.get(name, 0)) for name in (_TAKEN, _REFUSED))
     if refused or not taken:
         raise worker.error(f"took {taken} models over and refused {refused}")
     return taken

@@ -36,11 +36,11 @@ def alternate(programs: Mapping[str, Call]) -> dict[str, Seconds]:
     for timer in timers.values():
         timer.timeit(1)  # the first call may have to prepare
     calls = {name: _calls(timer.timeit(1)) for name, timer in timers.items()}
-    found: dict[str, list[float]] = {name: [] for name in timers}
+    seconds: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(ROUNDS):
         for name, timer in timers.items():
-            found[name].append(timer.timeit(calls[name]) / calls[name])
-    return {name: Seconds(rounds) for name, rounds in found.items()}
+            seconds[name].append(timer.timeit(calls[name]) / calls[name])
+    return {name: Seconds(rounds) for name, rounds in seconds.items()}
 
 
 def _calls(seconds: float) -> int:

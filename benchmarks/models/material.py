@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import population
-from benchmarks.ground import TRAINING_EVENTS, Ground, enriched_payments, note
 from benchmarks.rivals.task import BATCH_EVENTS
+from benchmarks.testbed import TRAINING_EVENTS, Testbed, enriched_payments, note
 from features.compute.matrix import Enriched
 from features.store.redis import RedisStore
 from models.bundle import Bundle, load_bundle, write_bundle
@@ -44,35 +44,37 @@ class Material:
     threshold: float
 
 
-def make_material(on: Ground) -> Material:
+def make_material(testbed: Testbed) -> Material:
     """Train the models, in folders beside the model of the common ground, which is the first."""
     note(f"training models of {' and '.join(map(str, TREES))} trees …")
-    store = RedisStore(on.valkey.url)
-    _, early = enriched_payments(on.feature_set, store, 0, TRAINING_EVENTS)
-    _, later = enriched_payments(on.feature_set, store, TRAINING_EVENTS, TRAINING_EVENTS)
-    _, more = enriched_payments(on.feature_set, store, 2 * TRAINING_EVENTS, ROWS)
-    batch, enriched = enriched_payments(on.feature_set, store, 3 * TRAINING_EVENTS, BATCH_EVENTS)
+    store = RedisStore(testbed.valkey.url)
+    _, early = enriched_payments(testbed.feature_set, store, 0, TRAINING_EVENTS)
+    _, later = enriched_payments(testbed.feature_set, store, TRAINING_EVENTS, TRAINING_EVENTS)
+    _, more = enriched_payments(testbed.feature_set, store, 2 * TRAINING_EVENTS, ROWS)
+    batch, enriched = enriched_payments(
+        testbed.feature_set, store, 3 * TRAINING_EVENTS, BATCH_EVENTS
+    )
     store.close()
     first, *larger = TREES
-    bundles = {trees: _train(on, f"{trees}-trees", early.matrix, trees) for trees in larger}
-    booster = on.bundle.booster.copy()
-    booster.set_param({"nthread": on.threads})
+    bundles = {trees: _train(testbed, f"{trees}-trees", early.matrix, trees) for trees in larger}
+    booster = testbed.bundle.booster.copy()
+    booster.set_param({"nthread": testbed.threads})
     margins = booster.inplace_predict(later.matrix, predict_type="margin")
     return Material(
         batch,
         enriched,
         more.matrix,
-        {first: on.bundle, **bundles},
-        _train(on, "successor", later.matrix, first),
-        fit_calibration(margins, population.labels(later.matrix, on.feature_set.names)),
+        {first: testbed.bundle, **bundles},
+        _train(testbed, "successor", later.matrix, first),
+        fit_calibration(margins, population.labels(later.matrix, testbed.feature_set.names)),
         float(np.quantile(logistic(margins), 1.0 - EXPLAINED_SHARE)),
     )
 
 
-def _train(on: Ground, version: str, matrix: npt.NDArray[np.float32], trees: int) -> Bundle:
-    labels = population.labels(matrix, on.feature_set.names)
-    booster = fit(matrix, labels, threads=on.threads, rounds=trees)
-    folder: Path = on.bundle.path.with_name(version)
-    features = on.feature_set.features
-    write_bundle(folder, booster, name=on.bundle.name, version=version, features=features)
+def _train(testbed: Testbed, version: str, matrix: npt.NDArray[np.float32], trees: int) -> Bundle:
+    labels = population.labels(matrix, testbed.feature_set.names)
+    booster = fit(matrix, labels, threads=testbed.threads, rounds=trees)
+    folder: Path = testbed.bundle.path.with_name(version)
+    features = testbed.feature_set.features
+    write_bundle(folder, booster, name=testbed.bundle.name, version=version, features=features)
     return load_bundle(folder)
