@@ -1,4 +1,4 @@
-"""Online: the worker with full histories, beside sorted sets, on the same events."""
+"""Measure the throughput of the worker with full histories, and of sorted sets."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ PROGRAMS: Mapping[str, Start] = {
     "sorted_sets_batched": rival("sorted_sets_batched"),
 }
 BASE = "sorted_sets"
-"""The program that the others are compared with."""
+"""Program that the others are compared with."""
 ROUNDS = 3
 _LOOK = Span(0.5, 5.0)
-"""Of the round that is not counted."""
+"""Durations of the first round, which is not counted."""
 _VECTORS_EVERY = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """runs: by program. compared: scores, and of the first round whole vectors, found the same.
+    """Measurements of the online programs.
 
-    states: what the store held after the last run of each program.
+    Attributes:
+        runs: Runs by program.
+        compared: Number of scores that were compared and equal.
+        vectors_compared: Number of feature vectors of the first round that were equal.
+        states: Memory of the store after the last run of each program.
     """
 
     runs: Mapping[str, list[Measured]]
@@ -43,10 +47,12 @@ class Online:
 
 
 def measure_online(testbed: Testbed, source: Source, span: Span) -> Online:
-    """Rounds of all programs in turn, so that what else the machine does strikes all alike.
+    """Run all programs in turn, so that other load on the machine affects all of them alike.
 
-    The first round is not counted: in it whole feature vectors stand on the scores, and are
-    compared. Raises RunError where a program fails, loses an event or computes something else.
+    The first round is not counted: its scores carry whole feature vectors, which are compared.
+
+    Raises:
+        RunError: A program fails, loses an event or computes a different score.
     """
     vectors, scores = Agreement(every=_VECTORS_EVERY), Agreement()
     runs: dict[str, list[Measured]] = defaultdict(list)
@@ -68,9 +74,10 @@ def measure_online(testbed: Testbed, source: Source, span: Span) -> Online:
 
 
 def make_ready(testbed: Testbed, source: Source, program: str, number: int) -> Run:
-    """An empty store, and what the program has to find there.
+    """Empty the store, and load what the program needs.
 
-    The worker plays the history itself, before its warm-up; the rivals, which are slower, find it.
+    The worker processes the history itself before its warm-up. For the rivals, which are slower,
+    the history is loaded.
     """
     empty(testbed.valkey.url)
     settings: dict[str, Any] = {"name": f"{program}-{number}", "whole_vector": number == 0}

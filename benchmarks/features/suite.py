@@ -1,4 +1,4 @@
-"""The suite ``features``: window features online, by history length, built, and in memory."""
+"""Suite ``features``: throughput online, time by history length, table building and memory."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ from features.store.redis import RedisStore
 
 FULL = Span()
 QUICK = Span(0.5, 5.0)
-"""For a run on fewer events."""
+"""Durations for a run with fewer events."""
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure, print the tables, write the dated result file and its chart; the last line.
+    """Measure, print the tables, and write the result file and its chart.
 
-    Raises RunError when a program fails, loses an event, or computes something else.
+    Returns:
+        The summary line.
+
+    Raises:
+        RunError: A program fails, loses an event, or computes a different result.
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options)
@@ -86,7 +90,7 @@ def last_line(
     built: Mapping[str, Any],
     memory: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The result in one line: events a second, ratios, microseconds an event, bytes, GiB."""
+    """Summary line: events per second, ratios, microseconds per event, bytes and GiB."""
     histories = memory["states"]["worker"]["kinds"]
     return {
         **{name: round(figures["events_per_s"]) for name, figures in programs.items()},

@@ -1,4 +1,4 @@
-"""A result of the suite ``features`` for people to read."""
+"""Tables of a result of the suite ``features`` for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.table import print_tables, programs_table, stages_table
 
 
 def show(result: Mapping[str, Any], base: str) -> None:
-    """Print the tables of a result. base: the program of its ratios."""
+    """Print the tables of a result; ``base`` is the program of the ratios."""
     print_tables(
         programs_table(result, base),
         stages_table(result),

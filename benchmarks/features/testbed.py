@@ -1,4 +1,4 @@
-"""The ground of the online part: one partition full of the events, a model that fits them."""
+"""Testbed of the online part: one partition full of events, and a model trained on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAINING_EVENTS = 200_000
 
 @contextmanager
 def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
-    """Start the servers, train on the table ``built`` of the events, play the events."""
+    """Train on the table ``built``, start the servers, and produce the events."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
     with ExitStack() as stack:
@@ -52,7 +52,7 @@ def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]
 
 
 def train(folder: Path, feature_set: FeatureSet, source: Source, built: Path) -> Bundle:
-    """100 trees of depth 6, on events whose histories are full."""
+    """Train 100 trees of depth 6 on events with full histories."""
     columns = [*feature_set.names, "label"]
     table = pq.read_table(built, columns=columns).slice(source.history, TRAINING_EVENTS)
     matrix = np.column_stack([table[name].to_numpy() for name in feature_set.names])

@@ -1,4 +1,4 @@
-"""Throughput with reasons for one event in a hundred, beside the same worker without."""
+"""Measure the throughput with reasons for one event in a hundred, and without reasons."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from tools.topics.read_to_end import read_to_end
 from worker.schema_sources import framed, score_schema
 
 BASE = "without_reasons"
-"""The program that the others are compared with."""
+"""Program that the others are compared with."""
 ROUNDS = 3
 _EVERY = 31
-"""One score in so many is looked at."""
+"""Interval of the checked scores."""
 _AMISS = 0.2
 _PREFIX_BYTES = len(framed(0))
 
 
 @dataclass(slots=True)
 class Reasoned:
-    """Holds scores against what a program is meant to do. share: of all that were looked at."""
+    """Check that the scores of a program have the expected reasons.
+
+    Attributes:
+        reasons: True if the program gives reasons.
+        share: Share of the checked scores that are for review.
+    """
 
     reasons: bool
     _explained: list[bool] = field(default_factory=list)
@@ -41,9 +46,10 @@ class Reasoned:
         return sum(self._explained) / max(1, len(self._explained))
 
     def check(self, testbed: Testbed, run: Run, committed: int) -> None:
-        """A score for each committed event, EXPLAINED_SHARE of them to be explained, and explained.
+        """Check a run: one score for each committed event, and EXPLAINED_SHARE of them for review.
 
-        Raises RunError.
+        Raises:
+            RunError: A score has wrong reasons, or the number or share of scores is wrong.
         """
         seen, reviewed = 0, []
         for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
@@ -69,7 +75,12 @@ class Reasoned:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """runs: by program. share: of the events that were explained."""
+    """Measurements of the throughput.
+
+    Attributes:
+        runs: Runs by program.
+        share: Share of the events that were explained.
+    """
 
     runs: Mapping[str, list[Measured]]
     share: float
@@ -78,9 +89,10 @@ class Throughput:
 def measure_throughput(
     testbed: Testbed, material: Material, span: Span, gpus: Sequence[str]
 ) -> Throughput:
-    """Rounds of all programs in turn: on the CPU, and with reasons on each of ``gpus``.
+    """Run all programs in turn: on the CPU with and without reasons, on ``gpus`` with reasons.
 
-    Raises RunError when one does other than it should.
+    Raises:
+        RunError: A program fails, or its scores are wrong.
     """
     explaining = {
         "POLICY": str(write_explaining(testbed.folder / "reasons.yaml", material.threshold))

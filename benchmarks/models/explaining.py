@@ -1,4 +1,4 @@
-"""Reasons, by trees and by explained events in a micro-batch, beside XGBoost's own TreeSHAP."""
+"""Measure reasons by trees and number of explained events, and XGBoost's own TreeSHAP."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ Explain = Callable[[Matrix], Contributions]
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
-    """µs an explained event, of micro-batches with so many ``explained``.
+    """Microseconds per explained event.
 
-    contributions: of the backend on ``device``. reasons: those and all else that makes reasons of
-    them. encode: by how much the micro-batch is encoded later. xgboost: its own contributions, on
-    the CPU.
+    Attributes:
+        device: Device of the backend.
+        trees: Number of trees.
+        explained: Number of explained events in the micro-batch.
+        contributions: Time of the backend for the contributions.
+        reasons: Time for the complete reasons, with the contributions.
+        encode: Additional time to encode the micro-batch with reasons.
+        xgboost: Time of XGBoost's own contributions on the CPU; None if not measured.
     """
 
     device: str
@@ -45,9 +50,10 @@ def measure_explaining(
     micro_batch: MicroBatch,
     others: Mapping[str, Explain],
 ) -> list[Explaining]:
-    """One of each number of events.
+    """Measure each number of explained events.
 
-    Raises RunError where one of the ``others`` gives other contributions.
+    Raises:
+        RunError: One of the ``others`` returns different contributions.
     """
     reasons, costs = Reasons(coding, backend), []
     margins = backend.margins(micro_batch.scored.matrix)

@@ -1,4 +1,4 @@
-"""What is timed in this process, without Kafka: models on each device, and the stages."""
+"""Measurements in this process, without Kafka: models on each device, and the stages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ Device = Literal["cpu", "cuda"]
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """By device and trees: margins, reasons. By nothing: the stages around them."""
+    """Measurements in this process.
+
+    Attributes:
+        scoring: Times for margins, by device, trees and batch size.
+        explaining: Times for reasons, by device, trees and number of events.
+        stages: Times of the other stages.
+    """
 
     scoring: Sequence[Scoring]
     explaining: Sequence[Explaining]
     stages: Stages
 
     def figures(self) -> dict[str, Any]:
-        """For the result file."""
+        """Return the values for the result file."""
         return {
             "scoring": [asdict(one) for one in self.scoring],
             "explaining": [asdict(one) for one in self.explaining],
@@ -39,7 +45,11 @@ class InProcess:
 def measure_in_process(
     testbed: Testbed, material: Material, devices: Sequence[Device]
 ) -> InProcess:
-    """Raises RunError where XGBoost called by hand gives something else."""
+    """Measure models on each of ``devices``, and the other stages.
+
+    Raises:
+        RunError: XGBoost called directly returns different values.
+    """
     feature_set = testbed.feature_set
     path = write_explaining(testbed.folder / "alone.yaml", material.threshold)
     rules = Rules(load_policy(path), feature_set)
@@ -54,7 +64,7 @@ def measure_in_process(
             note(f"margins and reasons of {trees} trees on {device} …")
             backend = open_backend(bundle, device, testbed.threads)
             by_hand = XGBoost(bundle, testbed.threads)
-            # On a GPU nothing is compared: XGBoost by hand is what the backend calls.
+            # On a GPU nothing is compared, because the backend makes the same XGBoost calls.
             methods = by_hand.methods if device == "cpu" else {}
             theirs = {"xgboost": by_hand.contributions} if device == "cpu" else {}
             scoring += measure_scoring(backend, trees, material.matrix, methods)

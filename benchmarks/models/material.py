@@ -1,4 +1,4 @@
-"""What is timed: events with their features, and models of several sizes."""
+"""Input of the measurements: events with their features, and models of several sizes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ EXPLAINED_SHARE = 0.01
 class Material:
     """Models, and events that they were not trained on.
 
-    batch, enriched: of a micro-batch of BATCH_EVENTS. matrix: float32[ROWS, F] of other events.
-    bundles: by trees. successor: of as many trees as the first, trained on later events.
-    calibration: of the first. threshold: EXPLAINED_SHARE of its scores, without that calibration,
-    are at least so high.
+    Attributes:
+        batch: Micro-batch of BATCH_EVENTS events.
+        enriched: Features of the micro-batch.
+        matrix: float32[ROWS, F], features of other events.
+        bundles: Bundles by number of trees.
+        successor: Bundle with as many trees as the first, trained on later events.
+        calibration: Calibration of the first bundle.
+        threshold: Score that EXPLAINED_SHARE of the first bundle's uncalibrated scores reach.
     """
 
     batch: EventBatch
@@ -45,7 +49,7 @@ class Material:
 
 
 def make_material(testbed: Testbed) -> Material:
-    """Train the models, in folders beside the model of the common ground, which is the first."""
+    """Train the models, in folders beside the testbed's model, which is the first."""
     note(f"training models of {' and '.join(map(str, TREES))} trees …")
     store = RedisStore(testbed.valkey.url)
     _, early = enriched_payments(testbed.feature_set, store, 0, TRAINING_EVENTS)

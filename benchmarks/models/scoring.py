@@ -1,4 +1,4 @@
-"""Margins, by trees and by events in a micro-batch, beside XGBoost called by hand."""
+"""Measure margins by trees and batch size, and direct calls of XGBoost."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ Predict = Callable[[Matrix], Margins]
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """µs an event of micro-batches of ``batch`` events.
+    """Microseconds per event.
 
-    worker: of its backend on ``device``. Of XGBoost alone, on the CPU: in_place, its
-    ``inplace_predict``; dmatrix, its ``predict`` of a DMatrix that is made for the batch.
+    Attributes:
+        device: Device of the worker's backend.
+        trees: Number of trees.
+        batch: Number of events in the micro-batch.
+        worker: Time of the worker's backend.
+        in_place: Time of XGBoost's ``inplace_predict`` on the CPU; None if not measured.
+        dmatrix: Time to create a DMatrix for the batch and to ``predict`` it on the CPU; None if
+            not measured.
     """
 
     device: str
@@ -36,7 +42,7 @@ class Scoring:
 
 
 class XGBoost:
-    """XGBoost on the CPU, as somebody would call it who writes the loop by hand."""
+    """Direct calls of XGBoost on the CPU, as in a hand-written loop."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._booster = bundle.booster.copy()
@@ -63,16 +69,17 @@ class XGBoost:
 
     @property
     def methods(self) -> Mapping[str, Predict]:
-        """To margins."""
+        """Methods that compute margins, by name."""
         return {"in_place": self.in_place, "dmatrix": self.dmatrix}
 
 
 def measure_scoring(
     backend: Backend, trees: int, matrix: Matrix, others: Mapping[str, Predict]
 ) -> list[Scoring]:
-    """One of each number of events, the first rows of the matrix.
+    """Measure each batch size, with the first rows of the matrix.
 
-    Raises RunError where one of the ``others`` gives other margins.
+    Raises:
+        RunError: One of the ``others`` returns different margins.
     """
     methods = {"worker": backend.margins, **others}
     costs = []

@@ -1,4 +1,4 @@
-"""The suite ``models``: margins, calibration, policy, reasons and swaps, alone and in the worker."""
+"""Suite ``models``: margins, calibration, policy, reasons and swaps, in process and in the worker."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ from models.backend.cuda import require_cuda
 
 EVENTS = 2_500_000
 FULL = Span(3.0, 10.0), Span(5.0, 30.0)
-"""Of throughput and of latency."""
+"""Durations for throughput and for latency."""
 QUICK = Span(0.5, 5.0), Span(2.0, 20.0)
-"""For a run on fewer events."""
+"""Durations for a run with fewer events."""
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure, print the tables, write the dated result file and its chart; the last line.
+    """Measure, print the tables, and write the result file and its chart.
 
-    Raises RunError when a program fails, loses an event, or computes something else.
+    Returns:
+        The summary line.
+
+    Raises:
+        RunError: A program fails, loses an event, or computes a different result.
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options)
@@ -79,7 +83,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
 
 
 def _find_gpu() -> tuple[str | None, str | None]:
-    """Its name, or why there is none."""
+    """Name of the GPU, or the reason why there is none."""
     try:
         cupy = require_cuda()
     except CudaUnusableError as error:

@@ -1,4 +1,4 @@
-"""Latency while the champion is swapped every few seconds, beside the same worker left alone."""
+"""Measure the latency while the champion is swapped every few seconds, and without swaps."""
 
 from __future__ import annotations
 
@@ -29,14 +29,20 @@ _REFUSED = "fraud_worker_swaps_total/refused/model"
 
 @dataclass(frozen=True, slots=True)
 class Swapping:
-    """alone, swapped: of each round. swaps: that the worker took over while it was measured."""
+    """Measurements of the latency.
+
+    Attributes:
+        alone: Latency of each round without swaps.
+        swapped: Latency of each round with swaps.
+        swaps: Number of models that the worker loaded during the measurement.
+    """
 
     alone: Sequence[Latency]
     swapped: Sequence[Latency]
     swaps: int
 
     def figures(self) -> dict[str, Any]:
-        """For the result file: medians over the rounds, and each round."""
+        """Return the values for the result file: medians of the rounds, and all rounds."""
         alone, swapped = _figures(self.alone), _figures(self.swapped)
         ratio = swapped["p99"] / alone["p99"]
         return {"alone": alone, "swapped": swapped, "swaps": self.swaps, "p99_ratio": ratio}
@@ -52,9 +58,12 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
 
 
 def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
-    """Rounds of both in turn, with a policy that gives reasons: a swap prepares them too.
+    """Measure rounds with and without swaps in turn, with a policy that gives reasons.
 
-    Raises RunError where an event is lost, or no swap is taken.
+    A swap then prepares the reasons too.
+
+    Raises:
+        RunError: An event is lost, or no swap took place.
     """
     bundles = (testbed.bundle, material.successor)
     location = _location(testbed.folder / "location", bundles)
@@ -104,9 +113,13 @@ def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
 
 
 def _taken(worker: Worker) -> int:
-    """Swaps that the worker took. Raises RunError for none, and where one was refused."""
+    """Number of models that the worker loaded.
+
+    Raises:
+        RunError: The worker loaded none, or refused one.
+    """
     metrics = worker.metrics()
     taken, refused = (int(metrics.get(name, 0)) for name in (_TAKEN, _REFUSED))
     if refused or not taken:
-        raise worker.error(f"took {taken} models over and refused {refused}")
+        raise worker.error(f"loaded {taken} models and refused {refused}")
     return taken

@@ -274,7 +274,7 @@ def test_the_champion_changes_by_itself(
 def test_swaps_that_do_not_happen_are_no_result(taken: int, refused: int) -> None:
     numbers = {swaps._TAKEN: taken, swaps._REFUSED: refused}
     worker: Any = SimpleNamespace(metrics=lambda: numbers, error=RunError)
-    with pytest.raises(RunError, match=f"took {taken} models over and refused {refused}"):
+    with pytest.raises(RunError, match=f"loaded {taken} models and refused {refused}"):
         swaps._taken(worker)
 
 
