@@ -51,7 +51,7 @@ def sight(x: Event, *members: Event) -> VisibleHistory:
     return visible_history(RULES, "card", x, NOTHING, members)
 
 
-# --- who is late, twice, a member
+# --- late events, duplicates and members
 
 
 def test_late_is_more_than_the_allowed_lateness_behind_the_watermark_before() -> None:
