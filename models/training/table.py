@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]

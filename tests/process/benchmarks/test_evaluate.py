@@ -67,7 +67,7 @@ def test_scores_in_any_order_that_are_those_offline_are_equal(want: Expected) ->
     assert result.bit_equal
     assert (result.events, result.assessed) == (EVENTS, 300)
     assert result.frauds == want.labels[want.assessed].sum()
-    assert "0 margins and 0 scores of 400 differ" in result.words()
+    assert "0 margins and 0 scores of 400 differ" in result.described()
 
 
 def test_one_bit_is_a_difference(want: Expected) -> None:
