@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_FLAGS: Final = 64
+FAILED: Final = "python_failed"
+"""Kind of the flags that are named after a Python feature."""
+
 Bits = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 

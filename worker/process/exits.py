@@ -6,18 +6,31 @@ import os
 import signal
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Self
 
 _KILLED = 128
 
 
 class ExitCode(IntEnum):
-    """Exit statuses. A supervisor restarts on all but OK; CONFIGURATION needs a person first."""
+    """Exit statuses. A supervisor restarts on all but OK; CONFIGURATION needs a person first.
 
-    OK = 0
-    FAILED = 1
-    CONFIGURATION = 2
-    DELIVERY = 3
-    WATCHDOG_TIMEOUT = 70
+    Attributes:
+        meaning: Description for the help text and the documentation.
+    """
+
+    meaning: str
+
+    def __new__(cls, status: int, meaning: str) -> Self:
+        member = int.__new__(cls, status)
+        member._value_ = status
+        member.meaning = meaning
+        return member
+
+    OK = 0, "done, nothing lost"
+    FAILED = 1, "failed, rows of a file were refused (score), or a dependency or the GPU is away"
+    CONFIGURATION = 2, "the configuration or the call is invalid; the message says what to do"
+    DELIVERY = 3, "delivery could not continue safely; start it again, unless told otherwise"
+    WATCHDOG_TIMEOUT = 70, "a call took too long and the watchdog ended the process; start it again"
 
 
 def end_at_once(command: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Self
 
 from base.errors import BundleRefusedError
 from features.definition import FeatureSet
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.bundle import Bundle, Limits, Location, load_bundle, resolve, verify
 from models.bundle.manifest import NamedFeature
 from models.bundle.sums import MAX_FILES

@@ -135,7 +135,7 @@ class Output(Section):
     """Content of a score beyond the decision."""
 
     carry: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Fields of the event to copy into `carried`.",
         examples=[["amount"]],
     )
@@ -145,7 +145,7 @@ class Output(Section):
         "from the log again.",
     )
     headers: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Headers of the event to copy; costs throughput.",
         examples=[["traceparent"]],
     )

@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ErrorCode, RecordError
-from features.compute.matrix import Enriched, Writes
+from features.compute.bind import bind
+from features.compute.enrich import Enriching
+from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.store.protocol import OnlineStore
+from features.store.protocol import OnlineStore, Writes
 from features.values.flags import Flags
 from features.windows.plan import AHEAD
 from schemas.avro.decoder import Decoder
@@ -138,7 +140,7 @@ class Decode:
             DependencyUnavailableError: The registry is away, and a schema is needed from it.
         """
         decoded = self.decoder.decode(records.values, records.headers)
-        batch, errors = self.feature_set.bind(records, decoded)
+        batch, errors = bind(self.feature_set, records, decoded)
         letters = [
             dead_letter(
                 records,
@@ -181,7 +183,7 @@ class Enrich:
         Raises:
             DependencyUnavailableError: The store is away.
         """
-        enriching = self.feature_set.begin(batch, log, self.histories.namespace())
+        enriching = Enriching(self.feature_set, batch, log, self.histories.namespace())
         self.histories.await_written()
         return enriching.read(self.store).finish()
 

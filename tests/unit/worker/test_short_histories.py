@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history import compact
 from features.history.namespace import Namespace, record_key
@@ -19,7 +20,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 from worker.consume.note import Note, log_state_of
 from worker.consume.topics import InputTopic
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
@@ -231,7 +232,7 @@ class Worker:
             batch.records.offsets[:] += self.offset
             self.offset += len(part)
             self.store.now = max(self.store.now, part[0][0])
-            enriched = made.enrich(batch, self.store, log, namespace)
+            enriched = enrich(made, batch, self.store, log, namespace)
             self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
             log = enriched.after
             flags = [{*made.flags.decode(mask)} for mask in enriched.flags.tolist()]
