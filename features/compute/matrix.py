@@ -8,25 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats
+from base.arrays import Floats
 from features.history.watermarks import LogState
-from features.store.protocol import Compaction
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Writes:
-    """Writes that the online store must have before a micro-batch is committed.
-
-    Attributes:
-        appends: Pairs of a key and the members to append to its history.
-        compactions: Histories with members that no later event can see.
-    """
-
-    appends: Sequence[tuple[bytes, bytes]] = ()
-    compactions: Sequence[Compaction] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.appends or self.compactions)
+from features.store.protocol import Writes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +19,7 @@ class Enriched:
 
     Attributes:
         matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
-        flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set.
+        flags: uint64[N], encoded by the `Flags` of the feature set.
         writes: Writes for the online store.
         after: State of the log behind the batch.
     """
@@ -44,24 +28,6 @@ class Enriched:
     flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
-
-
-def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str, int]:
-    """Count events by flag.
-
-    Args:
-        flags: uint64[N].
-        names: Name of bit i.
-
-    Returns:
-        The number of events with each flag; flags without events are left out.
-    """
-    if not flags.any():
-        return {}
-    return {
-        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
-        for bit, name in enumerate(names)
-    }
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
@@ -73,6 +39,6 @@ def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    # The same NaN for all: a computed NaN's sign depends on the processor and the row's place.
+    # One NaN for all: the sign of a computed NaN depends on the processor and the row's index.
     np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

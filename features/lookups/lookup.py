@@ -12,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Floats, Longs, Mask
 from features.lookups.stored_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
-from features.store.protocol import Found, Hashes, Row
+from features.store.protocol import Hashes, ReadResult, Row
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
+__all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest"]
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
-STATES = ("missing", "stale", "invalid")
+_STATES = ("missing", "stale", "invalid")
 """Reasons for a lookup's defaults: no value, a value that is too old, a value not in the layout."""
 
 
@@ -55,6 +54,11 @@ class Lookup:
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the flags that the lookup gives to events."""
+        return tuple(f"lookup_{state}:{self.name}" for state in _STATES)
+
     @cached_property
     def layout(self) -> np.dtype[np.void]:
         """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
@@ -71,16 +75,11 @@ class LookedUp(NamedTuple):
 
     Attributes:
         values: float64[N] by "lookup.value".
-        flags: uint64[N], bits from ``flag_names``.
+        flags: bool[N] by flag.
     """
 
     values: dict[str, Floats]
-    flags: npt.NDArray[np.uint64]
-
-
-def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
-    """Name of each bit of the flags, from the lowest."""
-    return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
+    flags: dict[str, Mask]
 
 
 class LookupRequest:
@@ -95,55 +94,56 @@ class LookupRequest:
         self.keys: list[bytes] = []
         self.hashes: list[Hashes] = []
         self._event_time = batch.event_time
-        self._parts: list[_Part] = []
+        self._requested: list[_LookupKeys] = []
         encoded: dict[str, pa.DictionaryArray] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
             if entity not in encoded:
                 encoded[entity] = batch.entity_keys[entity].dictionary_encode()
-            self._parts.append(self._part(lookup, encoded[entity]))
+            self._requested.append(self._request(lookup, encoded[entity]))
         self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
 
-    def _part(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _Part:
+    def _request(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _LookupKeys:
         rows = encoded.indices.to_numpy()
         unique = encoded.dictionary
         if lookup.feast is None:
             start = len(self.keys)
             self.keys += lookup.keys(unique)
-            return _Part(lookup, rows, slice(start, len(self.keys)))
+            return _LookupKeys(lookup, rows, slice(start, len(self.keys)))
         keys = lookup.feast.keys(_binary(unique))
         known = [key for key in keys if key is not None]
         self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
-        return _Part(lookup, rows, len(self.hashes) - 1, asked)
+        return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
-    def looked_up(self, found: Found) -> LookedUp:
+    def looked_up(self, answers: ReadResult) -> LookedUp:
         """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
 
         A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
         own time, or not in the layout.
         """
-        flags = np.zeros(len(self._event_time), dtype=np.uint64)
+        flags: dict[str, Mask] = {}
         values = dict.fromkeys(self._names, np.empty(0))
-        for place, (lookup, rows, where, asked) in enumerate(self._parts):
+        for lookup, rows, where, asked in self._requested:
             if isinstance(where, slice):
-                decoded = decode(found.values[where], lookup.defaults)
+                decoded = decode(answers.values[where], lookup.defaults)
             else:
-                decoded = decode_feast(_spread(found.hashes[where], asked, lookup), lookup.defaults)
+                decoded = decode_feast(
+                    _for_all_keys(answers.hashes[where], asked, lookup), lookup.defaults
+                )
             table = decoded.values.take(rows, axis=1)
             stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
             if stale is not None:
                 table = np.where(stale, np.array(lookup.defaults)[:, None], table)
             values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
             masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
-            for bit, mask in enumerate(masks, len(STATES) * place):
-                if mask is not None:
-                    flags |= mask.astype(np.uint64) << np.uint64(bit)
+            named = zip(lookup.flags, masks, strict=True)
+            flags |= {flag: mask for flag, mask in named if mask is not None}
         return LookedUp(values, flags)
 
 
-class _Part(NamedTuple):
-    """The part of one lookup in a request.
+class _LookupKeys(NamedTuple):
+    """Place of one lookup's keys in a request.
 
     Attributes:
         lookup: The lookup.
@@ -158,17 +158,17 @@ class _Part(NamedTuple):
     asked: list[bool] | None = None
 
 
-def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
-    """Rows for all keys, with an empty row for each key that nobody can have written."""
+def _for_all_keys(
+    answered: list[Row | None], asked: list[bool] | None, lookup: Lookup
+) -> list[Row | None]:
+    """Rows for all keys, with an empty row for each key that Feast cannot have written."""
     if asked is None:
-        return found
-    rows = iter(found)
+        return answered
+    rows = iter(answered)
     return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
 
 
-def _stale(
-    lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
-) -> Mask | None:
+def _stale(lookup: Lookup, updated_at: Longs, event_time: Longs) -> Mask | None:
     """Mark values that are too old at the event's time, or have no known time.
 
     Returns:
@@ -185,5 +185,5 @@ def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
 
 
 def _binary(keys: pa.StringArray) -> list[bytes]:
-    found: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
-    return found
+    binary: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+    return binary

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from base.arrays import Longs, Mask
 from features.history.namespace import Namespace
-from features.history.watermark import UNKNOWN, enough_to_begin
-from features.history.watermarks import LogState
-from features.windows.engine import EntityWindows, Longs, Mask, WindowPosition, early_for_records
+from features.history.watermarks import UNKNOWN, LogState, enough_to_begin
+from features.windows.engine import EntityWindows, WindowPosition, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch
 

@@ -9,25 +9,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask
 from base.errors import ConfigurationError
-from features.compute.frame import Frame
-from features.compute.matrix import Writes
-from features.history.keys import grouped, order_of
+from base.times import DAY
 from features.history.labels import LABEL
-from features.history.layout import Keeps, Layout
-from features.history.namespace import Namespace
-from features.history.watermark import UNKNOWN, advance
-from features.history.watermarks import LogState
-from features.store.protocol import Compaction
+from features.history.layout import Layout, StoredKind
+from features.history.namespace import Namespace, grouped, order_of
+from features.history.watermarks import UNKNOWN, LogState, advance
+from features.store.protocol import Compaction, Writes
+from features.values.frame import Frame
 from features.windows import kernel
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-
-AHEAD = 86_400_000_000
-"""Distance above the watermark from which an event is ahead: a day, in microseconds."""
+AHEAD = DAY
+"""Distance above the watermark from which an event is ahead, in microseconds."""
 
 
 WORTH = 16
@@ -68,7 +64,7 @@ class EntityWindows:
     def _compiled(self) -> kernel.Plan:
         """The windows in the form that the compiled loop reads."""
         windows, layout = self.windows, self.layout
-        place = {column.key: kernel.KEPT + i for i, column in enumerate(layout.kept)}
+        place = {column.key: kernel.KEPT + i for i, column in enumerate(layout.columns)}
         pairs: dict[tuple[int, int], int] = {}
         of = []
         for w in windows:
@@ -85,8 +81,8 @@ class EntityWindows:
             np.array(of),
             np.array([value for value, _ in pairs]),
             np.array([where for _, where in pairs]),
-            np.array([fields[c.key][1] for c in layout.kept], np.int64),
-            np.array([c.keeps is Keeps.CONDITION for c in layout.kept], np.bool_),
+            np.array([fields[c.key][1] for c in layout.columns], np.int64),
+            np.array([c.kind is StoredKind.CONDITION for c in layout.columns], np.bool_),
             layout.dtype.itemsize,
             self.horizon,
             self.rules.duplicates,
@@ -235,12 +231,12 @@ def events_of(
     at: WindowPosition,
 ) -> kernel.Events:
     """Events of a batch in the form that the compiled loop reads."""
-    rows = np.empty((kernel.KEPT + len(plan.layout.kept), len(batch)), np.int64)
+    rows = np.empty((kernel.KEPT + len(plan.layout.columns), len(batch)), np.int64)
     rows[kernel.TIME] = batch.event_time
     rows[kernel.PARTITION] = batch.records.partitions
     rows[kernel.OFFSET] = batch.records.offsets
     rows[kernel.EVENT_ID] = ids.view(np.int64)
-    for row, column in enumerate(plan.layout.kept, kernel.KEPT):
+    for row, column in enumerate(plan.layout.columns, kernel.KEPT):
         rows[row] = column.read(frame)
     first = np.full(max(at.first, default=0) + 1, np.iinfo(np.int64).max)
     first[list(at.first)] = list(at.first.values())
@@ -249,9 +245,7 @@ def events_of(
     return kernel.Events(request.rows, ends, rows, at.events.base, at.events.late, first)
 
 
-def stored_values(
-    values: Sequence[bytes], size: int, what: str, oldest: Longs
-) -> kernel.Stored:
+def stored_values(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> kernel.Stored:
     """Concatenate stored values.
 
     Args:
@@ -437,7 +431,7 @@ def _compactions(
 
 def _unit(window: Window) -> float:
     """Divisor that converts the kept whole numbers to the value's unit."""
-    if window.value is None or window.value.keeps is not Keeps.VALUE:
+    if window.value is None or window.value.kind is not StoredKind.VALUE:
         return 1.0
     return float(10**window.value.scale) if window.aggregate is not Aggregate.DISTINCT else 1.0
 

@@ -389,9 +389,7 @@ def _insert(members: Ints, count: int, place: int, rows: Ints, event: int) -> No
 
 
 @compiled
-def _write(
-    rows: Ints, event: int, at_kept: Ints, condition: Bools, data: Bytes, at: int
-) -> None:
+def _write(rows: Ints, event: int, at_kept: Ints, condition: Bools, data: Bytes, at: int) -> None:
     """Write an event as a member."""
     store32(data, at, rows[PARTITION, event])
     store64(data, at + AT_OFFSET, rows[OFFSET, event])
@@ -446,23 +444,34 @@ def _compute_event(
                 result = total / (counted * plan.unit[window])
             else:
                 own = min(max(place, first), end) if itself else NOWHERE
-                result = _std(
-                    members, first, end, value, where, own, rows, event, total, counted
-                ) / plan.unit[window]
+                result = (
+                    _std(members, first, end, value, where, own, rows, event, total, counted)
+                    / plan.unit[window]
+                )
         elif aggregate == FRAUD_SHARE:
-            frauds = _frauds(
-                members, first, end, value, where, itself, known, rows, event, after
-            )
+            frauds = _frauds(members, first, end, value, where, itself, known, rows, event, after)
             result = frauds / np.float64(counted)
         elif aggregate == DISTINCT:
-            result = _distinct(
-                members, first, end, value, where, itself, rows, event, history.table,
-                history.ticket,
-            ) / plan.unit[window]
+            result = (
+                _distinct(
+                    members,
+                    first,
+                    end,
+                    value,
+                    where,
+                    itself,
+                    rows,
+                    event,
+                    history.table,
+                    history.ticket,
+                )
+                / plan.unit[window]
+            )
         elif aggregate == MIN or aggregate == MAX:
-            result = _extreme(
-                members, first, end, value, where, itself, rows, event, aggregate == MIN
-            ) / plan.unit[window]
+            result = (
+                _extreme(members, first, end, value, where, itself, rows, event, aggregate == MIN)
+                / plan.unit[window]
+            )
         else:
             latest = _latest(members, first, end, value, where)
             own_time = itself and latest < place
@@ -689,9 +698,7 @@ def _first_label(known: Ints, ident: int) -> int:
 
 
 @compiled
-def _compact(
-    stored: Stored, of: int, plan: Plan, rows: Ints, count: int, out: Bytes
-) -> int:
+def _compact(stored: Stored, of: int, plan: Plan, rows: Ints, count: int, out: Bytes) -> int:
     """Write the stored members that a later event may reach, where enough of them go.
 
     Members that may come again stay, whatever their time. Of more members than twice the cap the
@@ -819,4 +826,3 @@ def _note(
     trace.members[4, at] = _is_fraud(known, label, time, after) if label >= 0 else 0
     trace.members[5, at] = current
     trace.count[0] += 1
-

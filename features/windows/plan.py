@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
-from features.compute.matrix import Writes
+from base.arrays import Floats
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.values.hash64 import names
+from features.store.protocol import Writes
+from features.values.frame import Frame
+from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import Columns, EntityWindows, Portion, events_of, locate, portions
 from features.windows.window import HistoryRules, Window
@@ -21,8 +22,8 @@ from schemas.batch import EventBatch
 Each = Callable[[Callable[[Portion], Writes], Sequence[Portion]], Iterable[Writes]]
 """``map``, or the ``map`` of a thread pool."""
 
-SHORT = "history_short"
-"""Prefix of the flags of events that are short of history."""
+CAPPED, SHORT = "history_capped", "history_short"
+"""Kinds of flags that are named after an entity, too."""
 LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
 """Flags of events, of whatever entity."""
 
@@ -33,12 +34,12 @@ class Windowed:
 
     Attributes:
         values: float64[N] by window.
-        flags: uint64[N], bits from ``WindowPlan.flag_names``.
+        flags: bool[N] by flag.
         writes: Writes to the histories.
     """
 
     values: Mapping[str, Floats]
-    flags: npt.NDArray[np.uint64]
+    flags: Mapping[str, npt.NDArray[np.bool_]]
     writes: Writes = field(default_factory=Writes)
 
 
@@ -54,15 +55,15 @@ class WindowPlan:
         )
 
     @property
-    def flag_names(self) -> tuple[str, ...]:
-        """The name of each bit of the flags, from the lowest."""
+    def flags(self) -> tuple[str, ...]:
+        """Names of the flags that windows give to events."""
         if not self.entities:
             return ()
         return (
             LATE,
             AHEAD,
             DUPLICATE,
-            *(f"history_capped:{e.entity}" for e in self.entities),
+            *(f"{CAPPED}:{e.entity}" for e in self.entities),
             *(f"{SHORT}:{e.entity}" for e in self.entities),
         )
 
@@ -119,7 +120,7 @@ class WindowRequest:
             self._short, self.after = find_short(
                 plan.entities, namespace, batch, self._at, log, after
             )
-            self._ids = names(batch.event_id, namespace.key)
+            self._ids = hash_ids(batch.event_id, namespace.key)
 
     def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
         """Compute the windows from the values that were read for ``keys``.
@@ -136,18 +137,17 @@ class WindowRequest:
             ConfigurationError: The store holds a value that is not a history.
         """
         plan, batch = self._plan, self._batch
-        flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
-            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
+            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, {})
         wholes = self._portions(found, frame)
         writes = list(each(Portion.run, [part for _, _, parts in wholes for part in parts]))
-        flags |= self._at.events.late.astype(np.uint64)
-        flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
-        for bit, (_, columns, _) in enumerate(wholes, 3):
-            flags |= columns.duplicate.astype(np.uint64) << np.uint64(2)
-            flags |= columns.capped.astype(np.uint64) << np.uint64(bit)
-        for bit, short in enumerate(self._short.values(), 3 + len(wholes)):
-            flags |= short.astype(np.uint64) << np.uint64(bit)
+        flags = {
+            LATE: self._at.events.late,
+            AHEAD: self._at.ahead,
+            DUPLICATE: np.logical_or.reduce([columns.duplicate for _, columns, _ in wholes]),
+            **{f"{CAPPED}:{plan.entity}": columns.capped for plan, columns, _ in wholes},
+            **{f"{SHORT}:{entity}": short for entity, short in self._short.items()},
+        }
         return Windowed(
             {
                 window.name: column

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.compute.enrich import enrich
 from features.store.feast import numbers, timestamps
 from features.store.feast.keys import KeyType, hash_field, redis_keys, timestamp_field
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))
@@ -134,7 +135,7 @@ features:
     micros = [round(time.timestamp() * 1_000_000) for time in times]
     customers = [596, 596, 596, 4961, 4961, 7]
     batch = making.events(made, 6, shop=making.longs(customers), at=making.longs(micros, Kind.TIME))
-    found = made.enrich(batch, store)
+    found = enrich(made, batch, store)
     np.testing.assert_array_equal(
         found.matrix,
         np.array(
@@ -149,10 +150,7 @@ features:
             np.float32,
         ),
     )
-    names = [
-        {name for bit, name in enumerate(made.flag_names) if flags >> bit & 1}
-        for flags in found.flags.tolist()
-    ]
+    names = [{*made.flags.decode(flags)} for flags in found.flags.tolist()]
     text = {"lookup_invalid:category"}
     assert names == [
         text,

@@ -192,7 +192,7 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
 def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_topic_again(
     make_ground: MakeGround, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the runbook says."""
+    """As docs/how-to/troubleshoot.md says."""
     ground = make_ground()
     ground.send(*range(0, 49, 7))
     with worker(ground.folder):
@@ -281,7 +281,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
         admin.delete_topics([topic])[topic].result(BOUND_S)
     create_topics(ground.bootstrap, {topic: 1})
     message = ground.refusal()
-    assert "the topic was made anew" in message
+    assert "the topic was created again" in message
     assert (
         "name another store.state, whose histories start empty, or set kafka.accept_topic"
         in message
@@ -315,8 +315,8 @@ def test_aligned_windows_over_several_partitions_are_refused_by_start_and_check(
 ) -> None:
     ground = make_ground(RISK, partitions=2)
     message = ground.refusal()
-    assert "has 2 partitions, and CARD_RISK_7D sees" in message
-    assert "give the topic one partition, or say across: best_effort" in message
+    assert "has 2 partitions, and CARD_RISK_7D needs" in message
+    assert "give the topic one partition, or set across: best_effort" in message
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["windows"].state is State.FAILED
     assert found["history state"].state is State.OK

@@ -1,4 +1,4 @@
-"""What served, by what scores name: a model of the pipeline's location, a policy of its archive."""
+"""Serving stages by the model and policy that a score names, from the location and the archive."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import numpy as np
 
 from base.errors import ConfigurationError
 from models.backend import open_backend
-from models.backend.protocol import Backend
-from models.bundle import Bundle, load_bundle
+from models.bundle import load_bundle
 from models.policy import Rules, load_policy
 from schemas.avro.decoder import Decoder
 from schemas.batch import Position, Records
 from worker.app import Pipeline
-from worker.stages.serving import Serving
+from worker.stages.serving import LoadedModel, Serving
 
 ARCHIVE = "policies"
-"""Folder beside worker.yaml, where each policy that is to serve lies as VERSION.yaml."""
+"""Folder beside worker.yaml with each valid policy as VERSION.yaml."""
 
 
 class Pair(NamedTuple):
-    """The version of a model, and of a policy, as a score names them."""
+    """Versions of the model and the policy that a score names."""
 
     model: str
     policy: str
@@ -35,21 +34,19 @@ class Pair(NamedTuple):
 
 
 class Servings:
-    """The stages of each pair. A folder with neither location nor archive has one of them."""
+    """Serving stages of each pair; without location and archive, those of the pipeline."""
 
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         self._pipeline = pipeline
         self._archive = folder / ARCHIVE
         own = pipeline.serving
-        self._models: dict[str, tuple[Bundle, Backend]] = {
-            pipeline.bundle.version: (own.score.bundle, own.score.backend)
-        }
+        self._models: dict[str, LoadedModel] = {pipeline.bundle.version: own.model}
         self._made: dict[Pair, Serving] = {}
 
     def __call__(self, pair: Pair | None) -> Serving:
-        """The stages of the pair; the pipeline's own where there are none by that name.
+        """Return the stages of a pair, or the pipeline's own for an unknown pair.
 
-        Whoever scores by a name that stands for nothing scores otherwise than those.
+        A score that names an unknown pair then differs from the serial run.
         """
         if pair is None:
             return self._pipeline.serving
@@ -61,19 +58,19 @@ class Servings:
         return self._made[pair]
 
     def widened(self, decoder: Decoder) -> Decoder:
-        """One that reads what the conditions of any policy do."""
+        """Return a decoder that also reads the fields in the conditions of any policy."""
         read = [rules.paths for rules in self._rules.values()]
         return decoder.for_paths(decoder.kinds.keys() | frozenset().union(*read))
 
     def _make(self, pair: Pair) -> Serving:
         rules = self._rules.get(pair.policy, self._pipeline.rules)
-        return Serving.of(self._pipeline.feature_set, *self._model(pair.model), rules)
+        return Serving(self._pipeline.feature_set, self._model(pair.model), rules)
 
-    def _model(self, version: str) -> tuple[Bundle, Backend]:
+    def _model(self, version: str) -> LoadedModel:
         location = self._pipeline.settings.model.location
         if location is not None and version not in self._models:
             bundle = load_bundle(location / version)
-            self._models[version] = bundle, open_backend(bundle, "cpu", threads=1)
+            self._models[version] = LoadedModel(bundle, open_backend(bundle, "cpu", threads=1))
         return self._models.get(version) or self._models[self._pipeline.bundle.version]
 
     @cached_property
@@ -88,7 +85,7 @@ class Servings:
 def stretches(
     records: Records, named: Mapping[Position, Pair]
 ) -> Iterator[tuple[Records, Pair | None]]:
-    """The records, cut where the pair changes. Those without a score go with the ones before."""
+    """Split the records where the pair changes; records without a score join the previous ones."""
     start, now = 0, None
     for row in range(len(records)):
         pair = named.get(records.position(row))

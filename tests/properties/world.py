@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from unittest import mock
 
-from features.compute.matrix import Writes
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from features.windows import engine
 from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label

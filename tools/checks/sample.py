@@ -12,7 +12,8 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import RecordError
-from features.compute.matrix import count_flags
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from models.policy import Rules
@@ -21,7 +22,7 @@ from schemas.batch import Decoded, EventBatch, Records
 from schemas.registry.framing import looks_like_json
 from tools.checks import event_time
 from tools.checks.finding import Finding, failed, ok, skipped, warning
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.kafka import make_consumer
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
@@ -94,7 +95,7 @@ def check_sample(
         return [skipped(check, why) for check in checks(feature_set)]
     decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
-    batch, errors = feature_set.bind(records, decoded)
+    batch, errors = bind(feature_set, records, decoded)
     json = sum(looks_like_json(records.values[row]) for row in errors)
     findings = [
         judge_errors(len(records), errors, json),
@@ -172,8 +173,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
-    flags = feature_set.enrich(batch, store).flags
-    by_flag = count_flags(flags, feature_set.flag_names)
+    by_flag = feature_set.flags.count(enrich(feature_set, batch, store).flags)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

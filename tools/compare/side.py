@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from base.errors import ConfigurationError
-from features.values.hash64 import KEY_BYTES, names
+from features.values.hash64 import KEY_BYTES, hash_ids
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_record_schema
+from schemas.avro.types import parse_record_schema
 from schemas.batch import Records
-from schemas.registry.framing import SchemaId
-from schemas.registry.source import SchemaSource
+from schemas.registry.source import FixedSchemaSource, SchemaSource
 from tools.compare.scores import Longs, ScoreCategories, ScoreColumns, once
 from tools.topics.log import TopicLog
 from worker.schema_sources import registry_source, score_schema
@@ -160,7 +159,7 @@ class ScoreLogReader:
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
-        events, words = names(ids, _KEY), self._vocabulary
+        events, words = hash_ids(ids, _KEY), self._vocabulary
         return ScoreColumns(
             words.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
@@ -202,22 +201,13 @@ def read_letters(log: TopicLog) -> dict[Place, Longs]:
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     keys = pa.array(records.keys, pa.binary())
-    cards = names(keys.fill_null(b""), _KEY)
+    cards = hash_ids(keys.fill_null(b""), _KEY)
     return np.where(keys.is_valid().to_numpy(zero_copy_only=False), cards, events)
 
 
 def _schemas(settings: WorkerSettings) -> SchemaSource:
     if settings.registry is not None:
         return registry_source(settings.registry)
-    return _OwnSchema(settings.wire.framing == "confluent", parse_record_schema(score_schema()))
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnSchema:
-    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
-
-    framed: bool
-    schema: Type
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self.schema)
+    # An output topic holds only scores, whatever ids they name.
+    own = parse_record_schema(score_schema())
+    return FixedSchemaSource(own, framed=settings.wire.framing == "confluent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_record_schema
-from schemas.registry.framing import SchemaId
+from schemas.avro.types import parse_record_schema
+from schemas.registry.source import FixedSchemaSource
 from worker.schema_sources import score_schema
 
 _PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")
@@ -38,23 +38,13 @@ class DemoScores:
     offsets: npt.NDArray[np.int64]
 
 
-class ScoreSchema:
-    """Schema source that gives score.avsc for every id: the topic holds only scores."""
-
-    framed = True
-
-    def __init__(self) -> None:
-        self._schema = parse_record_schema(score_schema())
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._schema)
-
-
 class ScoreReader:
     """Decoder of score records."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        schema = score_schema()
+        source = FixedSchemaSource(parse_record_schema(schema), framed=True)
+        self._decoder = Decoder(source, schema, _PATHS, 2**20, 10_000)
 
     def read(self, messages: Sequence[Message]) -> DemoScores:
         """Decode scores. Raises ValueError when a record is no score."""

@@ -11,9 +11,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from schemas.batch import Records
-from worker.consume.records import records_of
-from worker.kafka import make_consumer
-from worker.kafka_log import heard
+from worker.consume.micro_batch import records_of
+from worker.kafka import captured_errors, make_consumer
 from worker.settings import KafkaSettings
 
 _MOST = 20_000
@@ -124,7 +123,7 @@ class TopicLog:
 @contextmanager
 def answering(kafka: KafkaSettings) -> Iterator[None]:
     """Raise DependencyUnavailableError for the KafkaException of brokers that do not answer."""
-    with heard() as lines:
+    with captured_errors() as lines:
         try:
             yield
         except KafkaException as error:

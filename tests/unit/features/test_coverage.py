@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 
 SECOND = 1_000_000
 FEATURES = f"""{making.EVENTS}entities: {{card: card, shop: shop}}
@@ -56,10 +56,9 @@ def short(
     )
     if partitions is not None:
         batch.records.partitions[:] = partitions
-    enriched = made.enrich(batch, MemoryStore(), log or LogState(), namespace)
-    bits = {name: bit for bit, name in enumerate(made.flag_names)}
+    enriched = enrich(made, batch, MemoryStore(), log or LogState(), namespace)
     flagged = {
-        entity: (enriched.flags >> np.uint32(bits[f"history_short:{entity}"]) & 1 > 0).tolist()
+        entity: made.flags.carries(f"history_short:{entity}", enriched.flags).tolist()
         for entity in ("card", "shop")
     }
     return flagged, enriched.after
@@ -125,7 +124,7 @@ def test_an_event_that_is_early_for_its_record_begins_no_histories(tmp_path: Pat
         shop=making.longs([1] * 4),
     )
     batch.records.timestamps[:] = making.T0 // 1000 + 5000
-    after = made.enrich(batch, MemoryStore()).after
+    after = enrich(made, batch, MemoryStore()).after
     assert set(after.lowest[0].values()) == {making.T0 + 2 * SECOND}
 
 
@@ -229,7 +228,7 @@ def test_events_that_join_no_history_end_those_of_their_partition(
     _, log = short(made, [0, 100, 200], partitions=[0, 1, 0])
     assert log.lowest.keys() == {0, 1}
     batch = making.events(without, 1, at=making.longs([making.T0 + 210 * SECOND], Kind.TIME))
-    gap = without.enrich(batch, MemoryStore(), log, LOCAL).after
+    gap = enrich(without, batch, MemoryStore(), log, LOCAL).after
     assert gap.lowest.keys() == {1}
     found, after = short(made, [220, 290], gap)
     assert found["card"] == [True, True]

@@ -10,7 +10,7 @@ import pytest
 from base.errors import ConfigurationError
 from features.definition import load_feature_set
 from schemas.batch import Kind
-from tests.unit.features.making import EVENTS, feature_set, write_pipeline
+from tests.support.making import EVENTS, feature_set, write_pipeline
 
 ROOT = Path(__file__).parents[3]
 HANDBOOK = ROOT / "examples" / "handbook" / "features.yaml"
@@ -56,7 +56,7 @@ def test_the_whole_file_resolves(tmp_path: Path) -> None:
     assert profile.defaults[0] == 0.5
     assert all(math.isnan(default) for default in profile.defaults[1:])
     assert profile.max_age == 30 * 86_400_000_000
-    assert made.flag_names == (
+    assert made.flags.names == (
         "lookup_missing:profile",
         "lookup_stale:profile",
         "lookup_invalid:profile",
@@ -133,24 +133,24 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("{card: card, shop: shop}", "[card, shop]", "10:11", "name each entity with the field"),
         ("  id: id\n", "  id: tags\n", "4:7", "not a value that a column holds"),
         ("  id: id\n", "  id: amount\n", "4:7", "an id or key is text or a whole number"),
-        ("{field: seconds, unit: s}", "seconds", "5:9", "is a plain number: say its unit"),
+        ("{field: seconds, unit: s}", "seconds", "5:9", "is a plain number: add its unit"),
         ("{field: seconds, unit: s}", "{field: at, unit: s}", "5:27", "remove unit"),
         ("{field: seconds, unit: s}", "amount", "5:9", "an event time is a timestamp or a long"),
         ("unit: s}", "unit: h}", "5:32", "'s', 'ms', 'us' or 'ns'"),
         ("field: amount, scale: 2", "field: channel, scale: 2", "6:11", "an amount is a number"),
         ("scale: 2", "scale: 2.0", "6:34", "valid integer; found 2.0"),
-        ("min: 0.01", "min: 0.001", "6:42", "no whole number of minor units"),
+        ("min: 0.01", "min: 0.001", "6:42", "not a whole number of minor units"),
         ("min: 0.01", "max: 0.01", "6:37", "unknown key 'max'"),
-        ("delay: 7d", "delay: 7 days", "8:35", "is no duration"),
+        ("delay: 7d", "delay: 7 days", "8:35", "is not a duration"),
         ("aliases: {id: ID", "aliases: {idd: ID", "9:13", "unknown field 'idd'"),
         ("aliases: {id: ID", "aliases: {tags: ID", "9:13", "tags is of type array, not a value"),
         ("is_fraud: FRAUD", "is_fraud: ID", "3:3", "stands for both id and is_fraud"),
         ("is_fraud: FRAUD", "is_fraud: card", "9:31", "is itself a field"),
         ("card: card, shop", "card: cart, shop", "10:18", "did you mean 'card'?"),
         ("by: card", "by: crad", "12:17", "unknown entity 'crad'; did you mean 'card'?"),
-        ("default: 0.5", "default: .inf", "12:48", "no finite number"),
+        ("default: 0.5", "default: .inf", "12:48", "not a finite number"),
         ("default: 0.5", "defualt: 0.5", "12:39", "unknown key 'defualt'; did you mean"),
-        ("max_age: 30d", "max_age: 0d", "12:95", "is no duration"),
+        ("max_age: 30d", "max_age: 0d", "12:95", "is not a duration"),
         ("field: amount}\n", "field: channel}\n", "14:22", "use category:"),
         ("field: amount}\n", "field: at}\n", "14:22", "use an expr such as hour(at)"),
         ("name: A, field", "name: A, window: count, field", "14:5", "field and window exclude"),
@@ -168,12 +168,12 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("name: B", "name: 9B", "15:12", "name:"),
         ("[ecom, pos]", "[ecom, 7]", "15:25", "values mix text and numbers"),
         ("[ecom, pos]", "[ecom, ecom]", "15:25", "'ecom' more than once"),
-        ("[ecom, pos]", "[1, 2]", "15:51", "1 is no text: quote it"),
+        ("[ecom, pos]", "[1, 2]", "15:51", "1 is not text: quote it"),
         ("[ecom, pos]", "[true, pos]", "15:51", ""),
         ("field: channel, values", "field: amount, values", "15:33", "a category is text or long"),
         ("lookup: profile.mean", "lookup: profile.maen", "17:23", "did you mean 'profile.mean'?"),
         ("expr: A / D}", "expr: max(A, D)}", "18:5", "cut off after 'max(A': put it in quotes"),
-        ("expr: A / D}", "expr: A in [1]}", "18:26", "quote text that holds brackets"),
+        ("expr: A / D}", "expr: A in [1]}", "18:26", "quote text that contains brackets"),
         ("expr: A / D}", "expr: A / DD}", "18:25", "unknown name 'DD'"),
         ("expr: A / D}", "expr: 'A / F'}", "18:26", "unknown name 'F'"),
         ("expr: A / D}", 'expr: "A\\t/ F"}', "18:21", "unknown name 'F'"),

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.loading.lookup_files import ROWS_AT_A_TIME, load_lookup
 from features.store.memory import MemoryStore
-from tests.unit.features.making import EVENTS, doubles, events, feature_set, longs, strings
+from tests.support.making import EVENTS, doubles, events, feature_set, longs, strings
 
 TEXT = f"""{EVENTS}  aliases: {{card: CARD_NO}}
 entities: {{customer: card, shop: shop}}
@@ -56,7 +57,7 @@ def profile(folder: Path, **columns: Any) -> Path:
 def enriched(made: FeatureSet, store: MemoryStore, cards: list[str], shops: list[int]) -> Any:
     rows = len(cards)
     batch = events(made, rows, card=strings(cards), shop=longs(shops), z=doubles([0.0] * rows))
-    return made.enrich(batch, store)
+    return enrich(made, batch, store)
 
 
 def test_what_is_loaded_is_looked_up(made: FeatureSet, tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_progress_is_told(made: FeatureSet, tmp_path: Path) -> None:
         ({"card": None}, "no column for the key of entity customer: .*card or CARD_NO or customer"),
         ({"CARD_NO": ["a", "b"]}, "has both card and CARD_NO"),
         ({"card": [True, False]}, "column card is bool, not text or a whole number"),
-        ({"card": [1.0, 2.5]}, "row 2: card is no whole number, or one that a float does not"),
-        ({"card": [1e16, 2.0]}, "row 1: card is no whole number, or one that a float does not"),
+        ({"card": [1.0, 2.5]}, "row 2: card is not a whole number, or one that a float does not"),
+        ({"card": [1e16, 2.0]}, "row 1: card is not a whole number, or one that a float does not"),
         ({"card": ["a", None]}, "row 2: card is null; 1 such rows"),
         ({"card": ["a", ""]}, "row 2: card is empty"),
         ({"card": ["a" * 1025, "b"]}, "row 1: card is longer than 1024 bytes"),
@@ -212,8 +213,5 @@ def test_a_value_loaded_is_dated_for_its_age(made: FeatureSet, tmp_path: Path) -
     path = profile(tmp_path, updated_at=[NOON, long_ago])
     store = MemoryStore()
     load_lookup(made, "profile", path, store)
-    stale = 1 << made.flag_names.index("lookup_stale:profile")
-    assert [flag & stale for flag in enriched(made, store, ["a", "b"], [1, 1]).flags.tolist()] == [
-        0,
-        stale,
-    ]
+    flags = enriched(made, store, ["a", "b"], [1, 1]).flags
+    assert made.flags.carries("lookup_stale:profile", flags).tolist() == [False, True]

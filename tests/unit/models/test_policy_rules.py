@@ -18,7 +18,7 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from models.policy import Rules, load_policy
 from schemas.batch import EventBatch
-from tests.unit.features.making import EVENTS, booleans, doubles, events, feature_set, strings
+from tests.support.making import EVENTS, booleans, doubles, events, feature_set, strings
 
 # Flags by bit: lookup missing, stale, invalid; late, duplicate, history capped; python failed.
 FEATURES = """\
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     (folder / "f.py").write_text("def f(x):\n    return x\n")
     text = EVENTS.replace("  time: at\n", "  time: at\n  partition_key: card\n") + FEATURES
     found = feature_set(folder, text)
-    assert found.flag_names == FLAGS
+    assert found.flags.names == FLAGS
     return found
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,24 +18,19 @@ from base.errors import (
     DependencyUnavailableError,
     StoreAwayError,
 )
-from features.compute.matrix import Writes
-from features.definition import FeatureSet, load_feature_set
 from features.history.namespace import Namespace, record_key
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
-from tests.support.healthy import edit
-from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
-from worker.app import load_pipeline
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
-from worker.histories.place import Place, claim_of, expiry_ms, refuse_split
 from worker.histories.record import (
     find_namespace,
     label_namespace,
     read_record,
 )
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import Place
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 
@@ -304,7 +298,7 @@ def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
     ("topic", "why", "remedy"),
     [
         (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
-        (InputTopic("payments", "id-9", 3, None), "made anew", "kafka.accept_topic: id-9"),
+        (InputTopic("payments", "id-9", 3, None), "created again", "kafka.accept_topic: id-9"),
         (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
     ],
     ids=["another", "anew", "more partitions"],
@@ -415,7 +409,7 @@ def test_histories_that_would_begin_empty_under_a_model_that_uses_them_are_refus
         claimed(store, wanted(layouts=layouts, used=CARD))
     message = str(refused.value)
     assert "keep other values of card than fraud does" in message
-    assert "docs/challenger.md" in message
+    assert "docs/how-to/upgrade.md" in message
     assert "history.accept_empty: [card]" in message
     assert find_namespace(store, "cards", "fraud") == first
     # The others are as they were.
@@ -451,59 +445,6 @@ def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
     first = claimed(store, wanted(used=CARD))
     claimed(store, wanted(layouts={"shop": "layout-1"}))
     assert claimed(store, wanted(used=CARD)).marks["card"] == first.marks["card"]
-
-
-def test_a_worker_uses_the_windows_of_its_model_and_of_its_policy(tmp_path: Path) -> None:
-    share = {"name": "SHARE", "expr": f"amount / {TOTAL}"}
-    folder = windowed_pipeline(tmp_path / "pipeline", RISK, share)
-
-    def by_risk(policy: dict[str, Any]) -> None:
-        policy["segments"] = [
-            {"name": "risky", "where": "CARD_RISK_7D > 0.5", "bands": {"review": 0.1}},
-            {"name": "rest", "bands": policy.pop("bands")},
-        ]
-
-    edit(folder / "policy.yaml", by_risk)
-    pipeline = load_pipeline(folder)
-    model = {feature.name for feature in pipeline.bundle.features}
-    assert pipeline.features == {*model, "CARD_RISK_7D"}
-
-    def used(features: Collection[str]) -> frozenset[str]:
-        return claim_of(pipeline.settings, pipeline.feature_set, features, TOPIC).used
-
-    assert used(model) == set()
-    assert used(pipeline.features) == {"card"}
-    assert used([NUMBER]) == used(["SHARE"]) == {"customer"}
-
-
-# how long they stay, and what they fit
-
-
-@pytest.fixture(scope="module")
-def feature_set(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
-    """Windows of an hour by customer, and of seven days, seven days ago, by card; lateness 10 min."""
-    folder = windowed_pipeline(tmp_path_factory.mktemp("windowed") / "pipeline", RISK)
-    return load_feature_set(folder / "features.yaml")
-
-
-def test_histories_stay_for_the_longest_horizon_the_lateness_and_the_lag(
-    feature_set: FeatureSet,
-) -> None:
-    within = 14 * _DAY_MS + 600_000
-    assert expiry_ms(feature_set, 7 * _DAY_MS, None) == within + 7 * _DAY_MS
-    assert expiry_ms(feature_set, 7 * _DAY_MS, 3600.0) == within + 3_600_000
-    assert expiry_ms(feature_set, None, 3600.0) == within + 3_600_000
-    assert expiry_ms(feature_set, None, None) is None
-
-
-def test_aligned_windows_are_refused_over_several_partitions(feature_set: FeatureSet) -> None:
-    refuse_split(feature_set.windows, replace(TOPIC, partitions=1))
-    with pytest.raises(ConfigurationError) as refused:
-        refuse_split(feature_set.windows, TOPIC)
-    message = str(refused.value)
-    assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
-    assert NUMBER not in message
-    assert "give the topic one partition, or say across: best_effort" in message
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from base.errors import DeliveryFatalError
 from tests.support.fakes import FakeConsumer, FakeProducer, Sent
-from tests.support.loop_harness import Bench, sample
+from tests.support.loop_harness import LoopHarness, sample
 from worker.delivery.answers import Answers
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.publish import SizeLimits
@@ -28,7 +28,7 @@ ROOMY = SizeLimits(2**20, 2**20)
 Rule = Callable[[Sent], int | None]
 
 
-class Refusing(Bench):
+class Refusing(LoopHarness):
     """A loop whose producer writes to topics that refuse records by a rule."""
 
     def __init__(
@@ -229,7 +229,7 @@ def test_a_topic_that_refuses_dead_letters_is_waited_for_as_a_member_of_the_grou
         return KafkaError.INVALID_RECORD
 
     bench = Refusing(guarantee, rule, {0: 4}, 2)
-    bench.loop._refusals._limit_s = 1000.0
+    bench.loop._outages.letter_refusals._limit_s = 1000.0
     bench.process.bad = {(0, 1)}
     bench.run()
     waits = np.diff([now for now, _ in at])
@@ -252,7 +252,7 @@ def test_a_dead_letter_that_stays_refused_ends_the_worker_with_the_remedy(guaran
     bench.process.bad = {(0, 1)}
     begun = bench.clock.now
     with pytest.raises(
-        DeliveryFatalError, match=r"since 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
+        DeliveryFatalError, match=r"for 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
     ):
         bench.run()
     assert 60 <= bench.clock.now - begun < 62

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history import compact
 from features.history.namespace import Namespace, record_key
@@ -19,12 +20,12 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 from worker.consume.note import Note, log_state_of
 from worker.consume.topics import InputTopic
-from worker.histories.place import expiry_ms
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
 CARD = frozenset({"card"})
@@ -231,10 +232,10 @@ class Worker:
             batch.records.offsets[:] += self.offset
             self.offset += len(part)
             self.store.now = max(self.store.now, part[0][0])
-            enriched = made.enrich(batch, self.store, log, namespace)
+            enriched = enrich(made, batch, self.store, log, namespace)
             self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
             log = enriched.after
-            flags = [{*made.flags_of(mask)} for mask in enriched.flags.tolist()]
+            flags = [{*made.flags.decode(mask)} for mask in enriched.flags.tolist()]
             found += zip(enriched.matrix[:, 0].tolist(), flags, strict=True)
         self.note = Note.of("id-1", log, 0).encode()
         return found

@@ -31,9 +31,11 @@ def show(
     ] = False,
 ) -> None:
     """List the features: kind, definition, what stands for a missing value, fingerprint."""
+    from features.definition import load_feature_set
     from features.inspect.describe import describe
 
-    made, features = describe(features_file(feature_set, pipeline))
+    made = load_feature_set(features_file(feature_set, pipeline))
+    features = describe(made)
     if as_json:
         typer.echo(json.dumps(_as_json(made, features)))
         return
@@ -58,7 +60,7 @@ def _as_json(made: FeatureSet, features: Iterable[Described]) -> dict[str, Any]:
             "watermark_support": rules.watermark_support,
             "max_ahead_s": None if rules.max_ahead is None else rules.max_ahead / 1e6,
         },
-        "flags": list(made.flag_names),
+        "flags": list(made.flags.names),
     }
 
 

@@ -1,0 +1,334 @@
+"""The demo's parts: what is played, what a model is trained on, and what the verdict counts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from base.errors import ConfigurationError
+from features.definition import FeatureSet, load_feature_set
+from models.bundle import load_bundle
+from tests.support.fakes import FakeMessage
+from tools.demo import audit as audit_module
+from tools.demo import run as run_module
+from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.player import Played
+from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
+from tools.demo.run import Play, run_demo
+from tools.demo.scores import DemoScores
+from tools.demo.screen import summary
+from tools.demo.simulator import simulate
+from tools.demo.training import train, training_rows
+from tools.demo.watch import Arrivals
+from worker.stages.dead_letter import HEADER_PREFIX
+
+DAY = 86_400_000_000
+HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"
+START = datetime(2026, 3, 1, tzinfo=UTC)
+TOPICS = ("in", "out", "dead")
+
+
+@pytest.fixture(scope="module")
+def handbook() -> FeatureSet:
+    return load_feature_set(HANDBOOK)
+
+
+def write_events(path: Path, days: int, *, fraud: bool = True) -> pa.Table:
+    """Transactions of so many days, with or without their label, at ``path``."""
+    events = simulate(100, 100, days, START, seed=5)
+    columns = {
+        "TRANSACTION_ID": events.transaction_id,
+        "TX_DATETIME": pa.array(events.tx_time, pa.timestamp("us")),
+        "CUSTOMER_ID": events.customer_id,
+        "TERMINAL_ID": events.terminal_id,
+        "TX_AMOUNT": events.amount,
+    }
+    table = pa.table({**columns, "TX_FRAUD": events.is_fraud} if fraud else columns)
+    pq.write_table(table, path)
+    return table
+
+
+def write_honest(path: Path, days: int) -> None:
+    """Transactions of so many days without a fraud, at ``path``."""
+    table = write_events(path, days)
+    place, honest = table.column_names.index("TX_FRAUD"), pa.array([0] * len(table))
+    pq.write_table(table.set_column(place, "TX_FRAUD", honest), path)
+
+
+def model_of(folder: Path) -> bytes:
+    return bytes(load_bundle(folder / "model").booster.save_raw("json"))
+
+
+# What is played
+
+
+def no_server(*_: object) -> None:
+    pytest.fail("a server was started")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda _: None, "does not exist"),
+        (lambda path: path.write_bytes(b"PAR1, cut off"), "cannot be read as parquet"),
+        (lambda path: write_events(path, 2, fraud=False), "has no column is_fraud"),
+        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "holds no rows"),
+        (
+            lambda path: pq.write_table(write_events(path, 1).drop_columns(["TX_AMOUNT"]), path),
+            "no column for 'amount'",
+        ),
+        (lambda path: write_honest(path, 2), "0 of them frauds .*: a model needs both classes"),
+    ],
+)
+def test_a_file_is_looked_at_before_any_server_starts(
+    write: Callable[[Path], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.parquet"
+    write(path)
+    monkeypatch.setattr(run_module, "Kafka", no_server)
+    monkeypatch.setattr(run_module, "Valkey", no_server)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=said):
+        run_demo(HANDBOOK.parent, Play(None, None, path))
+
+
+def test_history_comes_before_the_live_events_and_fills_every_window(
+    tmp_path: Path, handbook: FeatureSet
+) -> None:
+    prepared = simulate_files(tmp_path, 500)
+    assert prepared.history is not None
+    history, live = pq.read_table(prepared.history), pq.read_table(prepared.live)
+    assert history.num_rows == prepared.known
+    assert prepared.live_events == 500 <= live.num_rows
+    times = [t["TX_DATETIME"].cast(pa.int64()).to_numpy() for t in (history, live)]
+    assert times[0].max() < times[1].min()
+    assert np.ptp(times[0]) > (HISTORY_DAYS - 1) * DAY
+    label = handbook.bindings.label
+    assert label is not None
+    assert (
+        max(w.reach for w in handbook.histories.windows) + label.delay < (HISTORY_DAYS - 10) * DAY
+    )
+
+
+@pytest.mark.parametrize("events", [1, 1_500, 5_000])
+def test_there_are_enough_live_events(tmp_path: Path, events: int) -> None:
+    assert pq.read_metadata(simulate_files(tmp_path, events).live).num_rows >= events
+
+
+@pytest.mark.parametrize(("asked", "played"), [(None, 1000), (10, 10), (5_000, 1000)])
+def test_half_of_what_is_played_of_a_file_is_for_training(
+    tmp_path: Path, asked: int | None, played: int
+) -> None:
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"a": range(1000)}), path)
+    prepared = own_file(path, asked)
+    assert prepared.history is None
+    assert (prepared.live_events, prepared.known) == (played, played // 2)
+
+
+# What a model is trained on
+
+
+def test_neither_events_with_unknown_labels_nor_the_first_are_trained_on() -> None:
+    days = np.arange(60, dtype=np.int64) * DAY
+    rows = training_rows(days, delay=7 * DAY, reach=30 * DAY)
+    # of days 0 to 59 those up to 52 are labelled by the last, and day 30 is the first to see 30
+    assert (rows.min(), rows.max()) == (30, 52)
+
+
+def test_a_short_file_keeps_a_third_although_its_windows_are_not_full() -> None:
+    days = np.arange(38, dtype=np.int64) * DAY
+    rows = training_rows(days, delay=7 * DAY, reach=37 * DAY)
+    assert (rows.min(), rows.max()) == (20, 30)
+
+
+def test_labels_count_as_known_where_none_can_be() -> None:
+    days = np.arange(7, dtype=np.int64) * DAY
+    rows = training_rows(days, delay=7 * DAY, reach=0)
+    assert (rows.min(), rows.max()) == (0, 6)
+
+
+def test_a_model_is_trained_on_the_features_of_the_set(
+    tmp_path: Path, handbook: FeatureSet
+) -> None:
+    table = write_events(tmp_path / "events.parquet", 50)
+    trained = train(handbook, tmp_path / "events.parquet", tmp_path, table.num_rows)
+    assert 0 < trained.events < table.num_rows / 2
+    assert trained.unseen_from == table.num_rows
+    load_bundle(tmp_path / "model").columns_for(handbook)
+
+
+def test_what_was_not_known_by_then_changes_nothing(tmp_path: Path, handbook: FeatureSet) -> None:
+    path, first = tmp_path / "events.parquet", tmp_path / "first"
+    table = write_events(path, 60)
+    rows = table.num_rows * 3 // 4
+    first.mkdir()
+    train(handbook, path, first, rows)
+
+    times = table["TX_DATETIME"].cast(pa.int64()).to_numpy()
+    unknown = times + 7 * DAY > times[rows - 1]
+    labels = table["TX_FRAUD"].to_numpy()
+    place = table.column_names.index("TX_FRAUD")
+    for name, changed in (("later", unknown), ("earlier", ~unknown)):
+        other = pa.array(np.where(changed, 1 - labels, labels))
+        pq.write_table(table.set_column(place, "TX_FRAUD", other), path)
+        (tmp_path / name).mkdir()
+        train(handbook, path, tmp_path / name, rows)
+    assert model_of(tmp_path / "later") == model_of(first)
+    assert model_of(tmp_path / "earlier") != model_of(first)
+
+
+def test_rows_that_are_no_events_count_as_seen(tmp_path: Path, handbook: FeatureSet) -> None:
+    path = tmp_path / "events.parquet"
+    table = write_events(path, 30)
+    amounts = table["TX_AMOUNT"].to_numpy().copy()
+    amounts[:3] = np.nan
+    place = table.column_names.index("TX_AMOUNT")
+    pq.write_table(table.set_column(place, "TX_AMOUNT", pa.array(amounts)), path)
+    rows = table.num_rows - 3
+    assert train(handbook, path, tmp_path, rows).unseen_from == table.num_rows
+
+
+def test_a_file_without_labels_is_refused(tmp_path: Path, handbook: FeatureSet) -> None:
+    path = tmp_path / "events.parquet"
+    table = write_events(path, 3, fraud=False)
+    with pytest.raises(ConfigurationError, match=r"0 .* are labelled .*\(is_fraud\)"):
+        train(handbook, path, tmp_path, table.num_rows)
+
+
+def test_a_file_without_frauds_is_refused(tmp_path: Path, handbook: FeatureSet) -> None:
+    path = tmp_path / "events.parquet"
+    table = write_events(path, 3)
+    genuine = pa.array(np.zeros(table.num_rows, np.int8))
+    place = table.column_names.index("TX_FRAUD")
+    pq.write_table(table.set_column(place, "TX_FRAUD", genuine), path)
+    with pytest.raises(ConfigurationError, match="0 of them frauds"):
+        train(handbook, path, tmp_path, table.num_rows)
+
+
+# The verdict
+
+
+class ReadableScores:
+    """Reads scores written as JSON: [event id, score, offset of the input record]."""
+
+    def read(self, messages: Sequence[FakeMessage]) -> DemoScores:
+        ids, scores, offsets = zip(*(json.loads(m.body or b"") for m in messages), strict=True)
+        n = len(messages)
+        return DemoScores(
+            pa.array(ids),
+            pa.array(["approve"] * n),
+            np.array(scores, np.float64),
+            np.zeros(n, np.int64),
+            np.array(offsets, np.int64),
+        )
+
+
+class Topics:
+    """Events at 1 s, 2 s, …; each is scored 0.5 s later unless something else is said."""
+
+    def __init__(self, events: int) -> None:
+        self.input = [FakeMessage((0, i), millis=1000 * (i + 1)) for i in range(events)]
+        self.scores = {i: i / events for i in range(events)}
+        self.again: list[int] = []
+        self.letters: list[int] = []
+
+    def judge(
+        self, monkeypatch: pytest.MonkeyPatch, parts: Parts, frauds: Sequence[int] = ()
+    ) -> Verdict:
+        """frauds: offsets of those among the live events, whose ids are their offsets."""
+        output = [
+            FakeMessage(
+                (0, place), json.dumps([f"t{i}", score, i]).encode(), millis=1000 * i + 1500
+            )
+            for place, (i, score) in enumerate(
+                [*self.scores.items(), *((i, 0) for i in self.again)]
+            )
+        ]
+        names = ("partition", "offset")
+        dead = [
+            FakeMessage(
+                (0, 0), extra=[(HEADER_PREFIX + n, v) for n, v in zip(names, where, strict=True)]
+            )
+            for where in ((b"0", b"%d" % i) for i in self.letters)
+        ]
+        by_topic = dict(zip(TOPICS, (self.input, output, dead), strict=True))
+        monkeypatch.setattr(audit_module, "read_to_end", lambda _, topic: iter([by_topic[topic]]))
+        monkeypatch.setattr(audit_module, "ScoreReader", ReadableScores)
+        live = range(parts.live, len(self.input))
+        played = Played(len(live), [pa.array([f"t{i}" for i in live])])
+        played.labels.append(np.array([int(i in frauds) for i in live], np.int64))
+        at_ms = np.array([1000.0 * (i + 1) + 40 for i in live])
+        arrivals = Arrivals(np.zeros(len(live), np.int64), np.array(live, np.int64), at_ms)
+        return audit("", TOPICS, arrivals, played, parts)
+
+
+def test_history_is_audited_as_well_as_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = Topics(10)
+    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    assert (verdict.events, verdict.history, verdict.scores) == (10, 4, 10)
+    assert verdict.clean
+    del topics.scores[1]
+    topics.letters = [2]
+    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    assert (verdict.lost, verdict.duplicates, verdict.dead_letters) == (1, 1, 1)
+    assert not verdict.clean
+    topics = Topics(10)
+    topics.again = [0, 0, 9]
+    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    assert (verdict.lost, verdict.duplicates) == (0, 3)
+    assert not verdict.clean
+
+
+def test_a_dead_letter_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = Topics(5)
+    del topics.scores[1]
+    topics.letters = [1]
+    verdict = topics.judge(monkeypatch, Parts(0, 0))
+    assert (verdict.scores, verdict.dead_letters, verdict.clean) == (4, 1, True)
+
+
+def test_rate_and_latency_are_those_of_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = Topics(10)
+    topics.input[0].millis = 0  # long before
+    verdict = topics.judge(monkeypatch, Parts(6, 6))
+    # four events at 7 s to 10 s, the last score at 10.5 s
+    assert verdict.events_per_s == round(4 / 3.5, 1)
+    assert (verdict.latency_ms.p50, verdict.latency_ms.p99) == (40, 40)
+
+
+def test_precision_is_that_of_events_no_model_was_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics = Topics(10)
+    # The one fraud that the model knew is at the very end of the ranking.
+    frauds = [0, 8, 9]
+    assert topics.judge(monkeypatch, Parts(0, 1), frauds).average_precision == 1
+    whole = topics.judge(monkeypatch, Parts(0, 0), frauds).average_precision
+    assert whole is not None
+    assert whole == pytest.approx((1 + 1 + 3 / 10) / 3, abs=1e-4)
+    assert topics.judge(monkeypatch, Parts(0, 0), []).average_precision is None
+
+
+def test_the_table_tells_of_history_where_there_was_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(parts: Parts, *, backlog: bool = False) -> str:
+        console = Console(file=io.StringIO(), width=80)
+        console.print(summary(Topics(10).judge(monkeypatch, parts), backlog=backlog))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    assert "of them history" in text(Parts(4, 4))
+    assert "history" not in text(Parts(0, 4))
+    assert "live latency p50" in text(Parts(0, 4))
+    as_fast_as_it_goes = text(Parts(0, 4), backlog=True)
+    assert "latency" not in as_fast_as_it_goes
+    assert "live wait in the backlog p50" in as_fast_as_it_goes
