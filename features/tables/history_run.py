@@ -22,7 +22,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from features.tables.event_table import EventTable
 from features.windows.order import InputTimes
-from features.windows.portions import Each
+from features.windows.plan import Each
 from schemas.batch import EventBatch
 
 _FEWEST_KEYS = 10_000
