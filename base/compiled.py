@@ -1,24 +1,117 @@
-"""Compiled functions, and loads and stores of little-endian integers at any byte position."""
+"""Compiled functions, and loads and stores of little-endian integers at any byte position.
+
+A kernel is a loop that numba compiles. Kernels lie in folders named ``kernel``, and import each
+other, this module and numpy alone: the cache of compiled kernels is named by these files. Compiled
+code checks no bounds: a kernel reads a byte only where it has compared the position with the end.
+With NUMBA_DISABLE_JIT=1 all of it is Python, and computes the same bits.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from base.errors import ConfigurationError
+from base.kernel_cache import cpu_name, kernel_folder
+
+# Before numba is imported, which reads them then. Features are part of the name of a processor.
+if "NUMBA_CPU_NAME" not in os.environ:
+    os.environ |= {"NUMBA_CPU_NAME": cpu_name(), "NUMBA_CPU_FEATURES": ""}
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.extending import intrinsic
+
+FOLDER = kernel_folder(os.environ["NUMBA_CPU_NAME"])
+"""Folder of compiled kernels; None without a place for it, or without compilation."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Locator(_CacheLocator):
+    """Place of compiled kernels. Numba's own locators ask for a folder that can be written to."""
+
+    def __init__(self, function: Any, file: str) -> None:
+        self._module, self._py_file = function.__module__, file
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+        return cls(py_func, py_file)
+
+    def ensure_cache_path(self) -> None:
+        pass
+
+    def get_cache_path(self) -> str:
+        return str(FOLDER)
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name has it
+
+    def get_disambiguator(self) -> str:
+        return str(self._module)
+
+
+class _CacheFiles(CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _CacheFiles
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # noqa: BLE001 - a damaged pickle may raise anything; it is written anew
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            pass  # a folder of an image, or a full disk: it is compiled in each process
+
+
 def compiled(function: F) -> F:
-    """Compile a function, without fast-math, so that its floats are those of Python and numpy."""
-    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    """Compile a kernel that Python calls; without fast-math, so that floats are those of Python."""
+    made: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if FOLDER is not None and not numba.config.DISABLE_JIT:
+        made._cache = _KernelCache(function)  # noqa: SLF001 - numba offers no other way
+    return made  # type: ignore[no-any-return]
+
+
+def inner(function: F) -> F:
+    """Compile a function that kernels alone call: a fifth less to compile than with `compiled`."""
+    made: F = numba.njit(
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
     return made
+
+
+def prove(kernel: str, results: bytes, expected: str) -> None:
+    """Compare the results of a kernel on fixed inputs with known ones.
+
+    Args:
+        kernel: Name of the kernel in the message.
+        results: Bytes of all results.
+        expected: Their SHA-256 sum.
+
+    Raises:
+        ConfigurationError: They differ.
+    """
+    if hashlib.sha256(results).hexdigest() != expected:
+        raise ConfigurationError(
+            f"the compiled kernel {kernel} computes wrong results on this machine: delete the "
+            f"folder {FOLDER} and start again, so that it is compiled anew"
+            if FOLDER
+            else f"the compiled kernel {kernel} computes wrong results on this machine: set "
+            "NUMBA_DISABLE_JIT=1 and report it with the model of the processor"
+        )
 
 
 if numba.config.DISABLE_JIT:

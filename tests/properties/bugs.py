@@ -170,7 +170,7 @@ def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
 
 
 def _late_ones_fill(plans: Any, namespace: Any, batch: Any, at: Any, *log: Any) -> Any:
-    events = replace(at.events, late=np.zeros_like(at.events.late))
+    events = replace(at.events, late=np.zeros_like(at.late))
     return _REAL_SHORT(plans, namespace, batch, replace(at, events=events), *log)
 
 

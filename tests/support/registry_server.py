@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from tools.embedded.artifacts import fetched
-from tools.embedded.cache import locked
+from base.user_folders import locked
 from tools.embedded.java import find_java
 from tools.embedded.process import LOOPBACK, Server
 
