@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from confluent_kafka import Message
 
 from benchmarks.ground import Ground
 from benchmarks.programs import ROOT, Run, RunError
-from tools.topics.read_to_end import read_to_end
+from tools.topics.topic_log import read_to_end
 
 TOLERANCE = 1e-6
 EVERY = 101
@@ -40,8 +39,8 @@ class Agreement:
 
     def check_scores(self, ground: Ground, run: Run, committed: int) -> None:
         """One score for each committed event, like that of the other programs; else RunError."""
-        for place, message in self._sample(ground, run, committed):
-            score = self._decode(message.value() or b"")
+        for place, value in self._sample(ground, run, committed):
+            score = self._decode(value)
             source = score["source"]
             if (source["partition"], source["offset"]) != place:
                 raise RunError(f"{run.name}: the score at {place} is of {source}")
@@ -58,14 +57,13 @@ class Agreement:
         """One record for each committed event; else RunError."""
         self._sample(ground, run, committed)
 
-    def _sample(self, ground: Ground, run: Run, committed: int) -> list[tuple[Place, Message]]:
+    def _sample(self, ground: Ground, run: Run, committed: int) -> list[tuple[Place, bytes]]:
         seen: dict[int, int] = defaultdict(lambda: run.first)
         sample = []
-        for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
-            for message in messages:
-                partition = message.partition() or 0
+        for records in read_to_end(ground.kafka.bootstrap, run.output_topic):
+            for partition, value in zip(records.partitions.tolist(), records.values, strict=True):
                 if seen[partition] % self.every == 0:
-                    sample.append(((partition, seen[partition]), message))
+                    sample.append(((partition, seen[partition]), value or b""))
                 seen[partition] += 1
         found = sum(number - run.first for number in seen.values())
         if found != committed:

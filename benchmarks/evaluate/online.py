@@ -19,16 +19,15 @@ from benchmarks.play import Messages, play
 from features.definition import FeatureSet
 from features.store.redis import RedisStore
 from features.tables.event_records import EventFile
-from schemas.avro.decoder import Decoder
-from tools.demo.scores import ScoreSchema
 from tools.demo.training import load_frauds
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
 from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
-from tools.topics.read_to_end import read_to_end
+from tools.topics.score_decoder import ScoreDecoder
+from tools.topics.topic_log import read_to_end
 from worker.histories.record import label_namespace
-from worker.schema_sources import framed, score_schema
+from worker.schema_sources import framed
 from worker.settings import load_settings
 
 Note = Callable[[str], None]
@@ -84,14 +83,11 @@ class Line:
 
     def read(self, topic: str) -> Scores:
         """What the worker has written, as a consumer of committed records sees it."""
-        decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
+        decoder = ScoreDecoder(_PATHS)
         columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
-        for messages in read_to_end(self._kafka.bootstrap, topic):
-            decoded = decoder.decode([message.value() for message in messages])
-            if decoded.errors:
-                raise DependencyUnavailableError(f"{topic} holds what is no score")
-            for path in _PATHS:
-                columns[path].append(decoded.columns[path].values)
+        for records in read_to_end(self._kafka.bootstrap, topic):
+            for path, values in decoder.decode(records).items():
+                columns[path].append(values)
         return Scores(
             pa.concat_arrays(columns["event_id"]),
             pa.concat_arrays(columns["model.version"]),

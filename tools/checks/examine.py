@@ -137,8 +137,8 @@ def _kafka(
             yield skipped(check, why)
         return
     judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
-    both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
+    output = (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, judge, output, store_holds=store_holds)
     yield from examined(sample.RECORDS, look)
 
 
@@ -196,12 +196,11 @@ def _group(
 def _sample(
     settings: WorkerSettings,
     judge: Callable[[Records, OnlineStore | None], list[Finding]],
-    source: topics.Topic,
     output: topics.Topic | None,
     *,
     store_holds: bool,
 ) -> list[Finding]:
-    records = sample.read_sample(settings, source.partitions)
+    records = sample.read_sample(settings)
     findings = topics.judge_keys_of_scores(output, records.keys)
     if settings.store is not None and not store_holds:
         return [*findings, *judge(records, None)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from itertools import chain
 from typing import cast
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import RecordError
 from features.compute.matrix import count_flags
@@ -21,15 +19,14 @@ from schemas.batch import Decoded, EventBatch, Records
 from schemas.registry.framing import looks_like_json
 from tools.checks import event_time
 from tools.checks.finding import Finding, failed, ok, skipped, warning
+from tools.topics.topic_log import TopicLog
 from worker.consume.records import records_of
-from worker.kafka import make_consumer
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
 
 RECORDS, KEYS = "last records", "record key"
 _PER_PARTITION = 50
 _MOST_PARTITIONS = 20
-_LOOK_S = 0.1
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
@@ -38,34 +35,23 @@ def checks(feature_set: FeatureSet | None) -> list[str]:
     return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
-def read_sample(settings: WorkerSettings, partitions: int) -> Records:
-    """Read the last records of some partitions, outside the group. Raises KafkaException."""
+def read_sample(settings: WorkerSettings) -> Records:
+    """Read the last records of some partitions, outside the group.
+
+    Raises:
+        ConfigurationError: The brokers have no such topic.
+        DependencyUnavailableError: The brokers do not answer.
+    """
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    with closing(make_consumer(kafka, _ignore)) as consumer:
-        starts = {}
-        for partition in range(min(partitions, _MOST_PARTITIONS)):
-            at = TopicPartition(kafka.input_topic, partition)
-            low, high = consumer.get_watermark_offsets(at, timeout=timeout_s)
-            at.offset = max(low, high - _PER_PARTITION)
-            if at.offset < high:
-                starts[partition] = at
-        consumer.assign([*starts.values()])
-        messages: list[Message] = []
-        deadline = time.monotonic() + timeout_s
-        while starts and time.monotonic() < deadline:
-            for message in consumer.consume(_MOST_PARTITIONS * _PER_PARTITION, _LOOK_S):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                    starts.pop(cast("int", message.partition()), None)
-                elif not error.retriable():
-                    raise KafkaException(error)
-        return records_of(kafka.input_topic, messages)
-
-
-def _ignore(_error: KafkaError) -> None:
-    """Ignore errors of connections, which come and go; errors of records are handled on reading."""
+    with TopicLog(
+        kafka,
+        "kafka.input_topic",
+        kafka.input_topic,
+        timeout_s,
+        last=_PER_PARTITION,
+        most_partitions=_MOST_PARTITIONS,
+    ) as log:
+        return records_of(kafka.input_topic, [*chain.from_iterable(log.messages())])
 
 
 def check_sample(

@@ -21,7 +21,7 @@ from models.report.canvas import (
     percent,
     precision_recall_curve,
 )
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
+from tools.compare.join import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
 
 Floats = npt.NDArray[np.float64]

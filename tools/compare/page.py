@@ -43,12 +43,14 @@ def _tiles(found: Comparison) -> str:
         (f"Of the first {found.top.top} cards", f"{found.top.overlap.mean:.0%}", "in both, a day"),
         ("Rank correlation", "none" if rank is None else f"{rank:.3f}", "of scores"),
     ]
-    if found.truth is None:
+    if found.labelled is None:
         index = f"{found.shift.stability_index:.3f}"
         given.append(("Stability index", index, "of scores; much is 0.25"))
     else:
-        worth = [w.average_precision for w in (found.truth.champion, found.truth.challenger)]
-        given.append(("Average precision", f"{worth[1]:.3f}", f"champion: {worth[0]:.3f}"))
+        precision = [
+            w.average_precision for w in (found.labelled.champion, found.labelled.challenger)
+        ]
+        given.append(("Average precision", f"{precision[1]:.3f}", f"champion: {precision[0]:.3f}"))
     return tiles(given)
 
 
@@ -57,7 +59,7 @@ def _sections(found: Comparison) -> Iterator[str]:
         "Alerts",
         f"Decisions other than the default ({escape(_defaults(found))}), over the events that both "
         "scored; a day's mean, and the least and the most of a day."
-        + ("" if found.truth is None else " Frauds are counted among labelled events."),
+        + ("" if found.labelled is None else " Frauds are counted among labelled events."),
         table(_SIDES, _rows(alert_rows(found))),
     )
     yield section(
@@ -74,7 +76,7 @@ def _sections(found: Comparison) -> Iterator[str]:
         charts.overlap_by_day(found.events, found.top.top),
     )
     yield f'<div class="pair">{_shift(found)}</div>'
-    if found.truth is not None:
+    if found.labelled is not None:
         words = "Over the labelled events; dotted is what chance would bring."
         curves = charts.precision_recall(found.events)
         yield section("Precision and recall", words, curves)
@@ -124,7 +126,7 @@ def _shade(same: bool) -> str:  # noqa: FBT001 - a cell's one property
 
 
 def _defaults(found: Comparison) -> str:
-    return " and ".join(dict.fromkeys(side.default for side in found.sides.values()))
+    return " and ".join(dict.fromkeys(worker.default for worker in found.workers.values()))
 
 
 def _rows(rows: Iterable[Sequence[str]]) -> str:

@@ -1,16 +1,20 @@
-"""Results of a comparison as rows of text, for the terminal and the HTML report."""
+"""Results of a comparison as rows of text, for the HTML report, and as tables on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from models.report.document import count
-from tools.compare.comparison import Comparison, OfSide
+from tools.compare.comparison import ComparedWorker, Comparison
 from tools.compare.measures import DailyRange
 
 if TYPE_CHECKING:
-    from tools.compare.truth import LabelledMetrics
+    from tools.compare.labelled import LabelledMetrics
 
 Row = tuple[str, str, str]
 """Name of the measure, the champion's value, the challenger's value."""
@@ -28,14 +32,18 @@ def scored_rows(found: Comparison) -> Iterator[Row]:
     own, other = found.champion, found.challenger
     both = f"{len(found.events):,}"
     yield "events that both scored", both, both
-    yield "events that only this one scored", f"{own.alone.total:,}", f"{other.alone.total:,}"
+    yield (
+        "events that only this one scored",
+        f"{own.unmatched.total:,}",
+        f"{other.unmatched.total:,}",
+    )
     for name, words in _APART.items():
-        counts = getattr(own.alone, name), getattr(other.alone, name)
+        counts = getattr(own.unmatched, name), getattr(other.unmatched, name)
         if any(counts):
             yield words, f"{counts[0]:,}", f"{counts[1]:,}"
     if own.repeated or other.repeated:
         yield "events scored again", f"{own.repeated:,}", f"{other.repeated:,}"
-    made = [dict(side.answers.made) for side in (own, other)]
+    made = [dict(worker.answers.made) for worker in (own, other)]
     for maker in dict.fromkeys([*made[0], *made[1]]):
         features = maker.feature_set[:_FINGERPRINT]
         name = f"by {maker.model} {maker.version}, policy {maker.policy_version}, set {features}"
@@ -47,8 +55,8 @@ def alert_rows(found: Comparison) -> Iterator[Row]:
     own, other = found.champion.alerts, found.challenger.alerts
     yield "alerts, share of events", f"{own.rate:.3%}", f"{other.rate:.3%}"
     yield "alerts a day", _range(own.events), _range(other.events)
-    if found.truth is not None:
-        yield from _truth_rows(found, found.truth)
+    if found.labelled is not None:
+        yield from _labelled_rows(found, found.labelled)
 
 
 def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
@@ -72,37 +80,37 @@ def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
 
 def remarks(found: Comparison) -> Iterator[str]:
     """Remarks on missing and repeated scores, if there are any."""
-    for name, side in found.sides.items():
+    for name, worker in found.workers.items():
         other = "challenger" if name == "champion" else "champion"
-        if side.alone.missing:
+        if worker.unmatched.missing:
             yield (
                 f"Missing with the {other}, between events that it scored: "
-                f"{count(side.alone.missing, 'event')}, neither scored nor refused; {_why(side)}."
+                f"{count(worker.unmatched.missing, 'event')}, neither scored nor refused; {_why(worker)}."
             )
-        if side.repeated:
+        if worker.repeated:
             yield (
-                f"{side.topic} holds {side.repeated:,} scores of events that it has a later score "
+                f"{worker.topic} holds {worker.repeated:,} scores of events that it has a later score "
                 "of; the latest counts (delivery.guarantee: at_least_once, or a group that was reset)."
             )
 
 
-def _why(side: OfSide) -> str:
-    if not side.dead_letters_of_the_other_seen:
+def _why(worker: ComparedWorker) -> str:
+    if not worker.other_letters_read:
         return "its dead letters could not be looked at, and may hold them"
     return "its output topic may have lost records, or its group was set forward"
 
 
-def _truth_rows(found: Comparison, truth: LabelledMetrics) -> Iterator[Row]:
-    own, other = truth.champion, truth.challenger
-    labelled = f"{truth.labelled:,}"
+def _labelled_rows(found: Comparison, metrics: LabelledMetrics) -> Iterator[Row]:
+    own, other = metrics.champion, metrics.challenger
+    labelled = f"{metrics.labelled:,}"
     yield "labelled events", labelled, labelled
-    yield "frauds among them", f"{truth.frauds:,}", f"{truth.frauds:,}"
+    yield "frauds among them", f"{metrics.frauds:,}", f"{metrics.frauds:,}"
     yield "average precision", f"{own.average_precision:.4f}", f"{other.average_precision:.4f}"
     yield "ROC AUC", f"{own.roc_auc:.4f}", f"{other.roc_auc:.4f}"
     name = f"card precision at {found.top.top} a day"
     yield name, f"{own.card_precision:.4f}", f"{other.card_precision:.4f}"
     for decision in found.agreement.decisions:
-        of = [worth.decisions.get(decision) for worth in (own, other)]
+        of = [scores.decisions.get(decision) for scores in (own, other)]
         told = [
             "none"
             if one is None
@@ -114,3 +122,28 @@ def _truth_rows(found: Comparison, truth: LabelledMetrics) -> Iterator[Row]:
 
 def _range(days: DailyRange) -> str:
     return f"{days.mean:,.1f} ({days.least:,.0f} to {days.most:,.0f})"
+
+
+def show(found: Comparison, console: Console) -> None:
+    """Print a comparison: results of both workers, measures of agreement, pairs of decisions."""
+    sides = ("", "champion", "challenger")
+    topics = ("output topic", found.champion.topic, found.challenger.topic)
+    console.print(_table(sides, [topics, *scored_rows(found), *alert_rows(found)]))
+    console.print(_table(("agreement", ""), agreement_rows(found)))
+    names = found.agreement.decisions
+    counts = [
+        (name, *(f"{count:,}" for count in row))
+        for name, row in zip(names, found.agreement.counts, strict=True)
+    ]
+    console.print(_table(("champion \\ challenger", *names), counts))
+    for remark in remarks(found):
+        console.print(Text(remark))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table()
+    for place, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
     from features.tables import Built, FileEvents, HistoryRun, SortedEvents
-    from tools.topics.topic_events import LogEvents
+    from tools.topics.topic_events import TopicEvents
 
-    Source = FileEvents | SortedEvents | LogEvents
+    Source = FileEvents | SortedEvents | TopicEvents
 
 
 class _Columns(NamedTuple):
@@ -203,11 +203,11 @@ def _source(
 
 
 @contextmanager
-def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[TopicEvents]:
     from base.errors import ConfigurationError
     from models.policy import Rules, load_policy
-    from tools.topics.log import TopicLog, answering
-    from tools.topics.topic_events import LogEvents
+    from tools.topics.topic_events import TopicEvents
+    from tools.topics.topic_log import TopicLog
     from worker.settings import FILE_NAME, load_settings
 
     if not (pipeline / FILE_NAME).exists():
@@ -218,11 +218,8 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
     settings = load_settings(pipeline)
     rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    with (
-        answering(kafka),
-        TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
-    ):
-        yield LogEvents(feature_set, settings, rules, log)
+    with TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log:
+        yield TopicEvents(feature_set, settings, rules, log)
 
 
 def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> FileEvents:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from features.definition import FeatureSet
     from features.loading import LabelFile
-    from tools.topics.labels import LabelRecords
+    from tools.topics.topic_labels import TopicLabels
     from worker.settings import WorkerSettings
 
 
@@ -89,11 +89,11 @@ def load_labels(
 @contextmanager
 def _source(
     feature_set: FeatureSet, settings: WorkerSettings, file: Path | None
-) -> Iterator[LabelFile | LabelRecords]:
+) -> Iterator[LabelFile | TopicLabels]:
     from base.errors import ConfigurationError
     from features.loading import LabelFile
-    from tools.topics.labels import LabelRecords
-    from tools.topics.log import TopicLog, answering
+    from tools.topics.topic_labels import TopicLabels
+    from tools.topics.topic_log import TopicLog
 
     kafka = settings.kafka
     if file is not None:
@@ -102,11 +102,8 @@ def _source(
         raise ConfigurationError("give a FILE of labels, or name their topic: kafka.labels_topic")
     else:
         timeout_s = settings.delivery.broker_timeout_s
-        with (
-            answering(kafka),
-            TopicLog(kafka, "kafka.labels_topic", kafka.labels_topic, timeout_s) as log,
-        ):
-            yield LabelRecords(feature_set, settings, log)
+        with TopicLog(kafka, "kafka.labels_topic", kafka.labels_topic, timeout_s) as log:
+            yield TopicLabels(feature_set, settings, log)
 
 
 def _expire_ms(settings: WorkerSettings, feature_set: FeatureSet) -> int | None:

@@ -15,8 +15,8 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from tools.compare.comparison import Comparison
-    from tools.compare.read import ComparedPipeline, Reading
-    from tools.compare.side import LabelsOf, Period
+    from tools.compare.pipelines import ComparedPipeline, Reading
+    from tools.compare.score_log import LabelsOf, Period
 
 _DATE = ["%Y-%m-%d"]
 
@@ -61,7 +61,7 @@ def compare(
     far as they go now. Cards are told apart by the records' keys. Ends with
     one line of JSON on stdout.
     """
-    from tools.compare.read import ComparedPipeline, Reading, require_two
+    from tools.compare.pipelines import ComparedPipeline, Reading, require_two
 
     _require_drawable(out)
     own, other = ComparedPipeline.load(champion), ComparedPipeline.load(challenger)
@@ -78,19 +78,19 @@ def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top:
     from tools.compare.comparison import compare
 
     with progress("reading") as advance:
-        own, other = reading.sides(period, labels_of, advance)
-    found = compare(own, other, reading.vocabulary, top)
+        own, other = reading.read(period, labels_of, advance)
+    found = compare(own, other, reading.categories, top)
     if labels_of is None:
         return found
-    from tools.compare.truth import truth
+    from tools.compare.labelled import measure_labelled
 
-    return replace(found, truth=truth(found.events, top))
+    return replace(found, labelled=measure_labelled(found.events, top))
 
 
 def _show(found: Comparison, out: Path | None) -> None:
     from rich.console import Console
 
-    from tools.compare.terminal import show
+    from tools.compare.rows import show
 
     show(found, Console(file=sys.stderr))
     if out is not None:
@@ -118,7 +118,7 @@ def _labels(
 ) -> LabelsOf | None:
     from features.definition import load_feature_set
     from tools.cli.features.inputs import known_labels
-    from tools.compare.truth import EventLabels
+    from tools.compare.labelled import EventLabels
 
     if path is None:
         return None
@@ -133,7 +133,7 @@ def _labels(
 
 def _period(since: datetime | None, until: datetime | None) -> Period:
     from base.errors import ConfigurationError
-    from tools.compare.side import Period
+    from tools.compare.score_log import Period
 
     if since is not None and until is not None and until < since:
         raise ConfigurationError(

@@ -12,8 +12,8 @@ from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
-from tools.compare.scores import Longs
+from tools.compare.join import ComparedEvents, WorkerAnswers
+from tools.compare.score_columns import Longs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class EventLabels:
         return labels
 
 
-def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
+def measure_labelled(events: ComparedEvents, top: int) -> LabelledMetrics:
     """Measure both workers on labelled events.
 
     Args:
@@ -114,11 +114,14 @@ def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
     return LabelledMetrics(
         labelled,
         frauds,
-        *(_worth(events, answers, top) for answers in (events.champion, events.challenger)),
+        *(
+            _labelled_scores(events, answers, top)
+            for answers in (events.champion, events.challenger)
+        ),
     )
 
 
-def _worth(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
+def _labelled_scores(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
     rows = np.flatnonzero(events.labels >= 0)
     labels, scores = events.labels[rows], answers.scores[rows]
     decisions = answers.decisions[rows]

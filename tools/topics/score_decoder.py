@@ -1,0 +1,66 @@
+"""Decoder of the records of an output topic."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from base.errors import ConfigurationError
+from schemas.avro.decoder import Decoder
+from schemas.avro.types import Type, parse_record_schema
+from schemas.batch import Records
+from schemas.registry.framing import SchemaId
+from worker.schema_sources import registry_source, score_schema
+from worker.settings import Registry
+
+# Limits of one score, above what any topic accepts, so that none is refused for its size.
+_MOST_BYTES = 2**30
+_MOST_ITEMS = 2**20
+
+
+class ScoreDecoder:
+    """Decoder of scores into columns."""
+
+    def __init__(
+        self, paths: Collection[str], *, framed: bool = True, registry: Registry | None = None
+    ) -> None:
+        """Prepare the decoder.
+
+        Args:
+            paths: Paths of the fields to decode.
+            framed: True if each record begins with Confluent's prefix.
+            registry: Registry of the writers' schemas; None to decode every record as score.avsc.
+        """
+        own = _ScoreSchema(framed, parse_record_schema(score_schema()))
+        source = own if registry is None else registry_source(registry)
+        self._decoder = Decoder(source, score_schema(), paths, _MOST_BYTES, _MOST_ITEMS)
+
+    def decode(self, records: Records) -> dict[str, Any]:
+        """Decode N records.
+
+        Returns:
+            By path, an array of N values.
+
+        Raises:
+            ConfigurationError: A record is no score.
+        """
+        decoded = self._decoder.decode(records.values, records.headers)
+        for row, error in decoded.errors.items():
+            raise ConfigurationError(
+                f"{records.topic}, partition {records.partitions[row]}, offset "
+                f"{records.offsets[row]}: this is no score ({error.code.value}: {error.message}); "
+                "name a topic that holds scores only, or its registry"
+            )
+        return {path: column.values for path, column in decoded.columns.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoreSchema:
+    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
+
+    framed: bool
+    schema: Type
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
+        return dict.fromkeys(schema_ids, self.schema)
