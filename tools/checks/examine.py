@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
-from tools.checks import brokers, group, histories, model, reasons, sample, store, topics, wire
+from tools.checks import brokers, group, histories, model, sample, schemas, store, topics
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, holds, skipped
 from worker.app import open_store
@@ -41,9 +41,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     if settings is None:
         for check in (
             model.BUNDLE,
-            reasons.REASONS,
-            wire.WRITERS,
-            wire.SCORES,
+            model.REASONS,
+            schemas.WRITERS,
+            schemas.SCORES,
             store.STORE,
             brokers.BROKERS,
         ):
@@ -51,14 +51,14 @@ def examine(folder: Path) -> Iterator[Finding]:
         yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
-    yield from reasons.check_reasons(settings, files.rules)
+    yield from model.check_reasons(settings, files.rules)
     if feature_set is None:
-        yield skipped(wire.WRITERS, _NEEDS_FEATURES)
+        yield skipped(schemas.WRITERS, _NEEDS_FEATURES)
     else:
         yield from examined(
-            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+            schemas.WRITERS, partial(schemas.check_writers, settings, feature_set, files.rules)
         )
-    yield from examined(wire.SCORES, partial(wire.check_scores, settings))
+    yield from examined(schemas.SCORES, partial(schemas.check_scores, settings))
     stored = _store(settings)
     yield from stored
     with heard() as lines:
@@ -79,10 +79,12 @@ def failures_of_files(folder: Path) -> list[Finding]:
         findings += files.findings
         if files.settings is not None:
             findings += model.check_model(files.settings, files.feature_set)
-            findings += reasons.check_reasons(files.settings, files.rules)
+            findings += model.check_reasons(files.settings, files.rules)
             if files.feature_set is not None and files.settings.registry is None:
-                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
-                findings += examined(wire.WRITERS, look)
+                look = partial(
+                    schemas.check_writers, files.settings, files.feature_set, files.rules
+                )
+                findings += examined(schemas.WRITERS, look)
     return [finding for finding in findings if finding.state is State.FAILED]
 
 

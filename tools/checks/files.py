@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
 from base.yaml_document import YamlDocument
 from features.definition import FeatureSet, load_feature_set
+from features.inspect.describe import describe, duration
+from features.windows.window import Across
 from models.policy import Policy, Rules, load_policy
 from schemas.avro.paths import targets
 from schemas.avro.types import parse_record_schema
 from tools.checks.finding import Finding, failed, many, ok, refused, skipped
-from tools.init.openings import open_places
+from tools.init.yaml_text import open_places
 from worker.settings import FILE_NAME, WorkerSettings, load_settings
+
+PYTHON, WINDOWS, ACROSS, REPRODUCIBLE = "python", "windows", "across partitions", "carried"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,3 +120,51 @@ def _against_each_other(
         remedy = "name fields of the schema in output.carry"
         return [*findings, failed("output.carry", str(error), remedy)]
     return [*findings, ok("output.carry", ", ".join(carried) or "nothing is carried")]
+
+
+def examine_features(path: Path) -> list[Finding]:
+    """Describe the valid features.yaml at ``path``; return all its errors where it is invalid."""
+    feature_set, findings = read_features(path)
+    if feature_set is None:
+        return findings
+    _, described = describe(path)
+    kinds = Counter(feature.kind for feature in described)
+    return [
+        *findings,
+        ok("kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
+        *_of_hooks(feature_set),
+        *_of_windows(feature_set),
+        *_of_carried(feature_set),
+    ]
+
+
+def _of_hooks(feature_set: FeatureSet) -> Iterator[Finding]:
+    if feature_set.hooks:
+        names = ", ".join(feature_set.hooks)
+        same = "the same bits for a row alone, in company and in any order"
+        yield ok(PYTHON, f"{names}: {same}")
+
+
+def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
+    rules = feature_set.histories.rules
+    for entity, horizon in feature_set.horizons.items():
+        count = sum(window.entity == entity for window in feature_set.windows)
+        yield ok(
+            WINDOWS,
+            f"{many(count, 'window')} by {entity}, which see up to {rules.cap:,} events of the "
+            f"last {duration(horizon)}",
+        )
+    across = [window for window in feature_set.windows if window.across is not Across.OWN]
+    for kind, meaning in (
+        (Across.ALIGNED, "exact; the input topic has to have one partition"),
+        (Across.BEST_EFFORT, "see what the store holds of other partitions at that moment"),
+    ):
+        names = ", ".join(window.name for window in across if window.across is kind)
+        if names:
+            yield ok(ACROSS, f"{names}: {kind}: {meaning}")
+
+
+def _of_carried(feature_set: FeatureSet) -> Iterator[Finding]:
+    names = ", ".join(feature_set.names[place] for place in feature_set.irreproducible)
+    if names:
+        yield ok(REPRODUCIBLE, f"{names}: the log alone cannot give these back; scores carry them")

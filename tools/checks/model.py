@@ -1,4 +1,4 @@
-"""Checks of the model bundle: its proof in a child process, its features, and its device."""
+"""Checks of the model bundle: its proof, features and device, and the reason codes for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from worker.reload import proven_bundle
 from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
+REASONS = "reasons"
 _TRAIN = (
     'train a model on these features (README, "A model") and put its bundle there, '
     "or name another with model.bundle"
@@ -72,3 +73,24 @@ def _in_words(bundle: Bundle, location: Path | None) -> str:
         words.insert(0, f"champion {bundle.path.name} of {location}")
         words.append(f"before it {before[-1]}" if before else "none before it")
     return ", ".join(words)
+
+
+def check_reasons(settings: WorkerSettings, rules: Rules | None) -> list[Finding]:
+    """Check that the policy's catalogue has a reason code for every feature of the model."""
+    if rules is None:
+        return [skipped(REASONS, "features.yaml and policy.yaml have to hold first")]
+    if rules.policy.catalogue is None:
+        return [skipped(REASONS, "policy.yaml gives none")]
+    return examined(REASONS, lambda: _check_codes(settings, rules))
+
+
+def _check_codes(settings: WorkerSettings, rules: Rules) -> list[Finding]:
+    try:
+        path = resolve(settings.model.bundle, settings.model.location)
+        manifest = read_manifest(path)
+    except BundleRefusedError:
+        return [skipped(REASONS, "there is no bundle that holds")]
+    names = [feature.name for feature in manifest.features]
+    coding = rules.coding(names, f"{manifest.name} {manifest.version}")
+    codes = set(coding.code_of.tolist()) if coding else set()
+    return [ok(REASONS, f"all {many(len(names), 'feature')} in {many(len(codes), 'code')}")]

@@ -16,7 +16,7 @@ from base.errors import (
     DeviceLostError,
 )
 from tools.cli import check, demo, dev, features, init, model, run, score, train
-from tools.cli.local_paths import Commands
+from tools.cli.options import Commands
 from worker.process.exit_codes import ExitCode
 
 EXIT_CODES = """Exit codes:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tools.cli.local_paths import Commands
+from tools.cli.options import Commands
 
 app = Commands(help="Kafka and Valkey on this machine, to play with.", no_args_is_help=True)
 

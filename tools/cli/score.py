@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.inputs import RecordTimeOption, note, tell_flagged, tell_times
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.input_reports import note, tell_flagged, tell_times
+from tools.cli.options import HERE, PipelineOption, RecordTimeOption
 from worker.process.exit_codes import ExitCode
 
 if TYPE_CHECKING:

@@ -186,7 +186,7 @@ def _train(
     table: TrainingTable, plan: Plan, wishes: TrainingOptions, *, unlabelled_legit: bool
 ) -> Training:
     from models.training.train import train
-    from tools.cli.progress import stages
+    from tools.progress import stages
 
     with stages() as advance:
         return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from tools.embedded.cache import cache_dir, locked
-from tools.embedded.progress import fetching
+from tools.progress import fetching
 
 _STAMP = "verified.json"
 # One file at a time leaves the line idle between files; more than a few is no faster.

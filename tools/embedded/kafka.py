@@ -26,7 +26,7 @@ from tools.embedded.process import (
     free_port,
     last_lines,
 )
-from tools.embedded.progress import doing
+from tools.progress import doing
 
 VERSION = "4.2.2"
 _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")

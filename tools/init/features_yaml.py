@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from schemas.batch import Kind
 from tools.init.guess import Guess, Guesses
-from tools.init.layout import commented, scalar
 from tools.init.leaves import Leaf
-from tools.init.openings import OPEN
+from tools.init.yaml_text import OPEN, commented, scalar
 
 _MOST_SYMBOLS = 200
 _MOST_BYTES_OF_NAME = 100

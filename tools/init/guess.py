@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.batch import Kind
 from tools.init.leaves import Leaf, Record
-from tools.init.openings import OPEN
+from tools.init.yaml_text import OPEN
 
 _ID_WORDS = (
     *("id", "uuid", "guid", "identifier", "number", "num", "no", "nr"),

@@ -12,8 +12,8 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Band, Policy, Rules, Segment, load_policy
 from tests.unit.features.making import EVENTS, feature_set
+from tools.init.drafts import policy_yaml
 from tools.init.features_yaml import Starter
-from tools.init.policy_yaml import policy_yaml
 
 ROOT = Path(__file__).parents[3]
 LOOKUPS = """\

@@ -24,13 +24,14 @@ from features.store.redis import StoreInfo
 from tests.support.fake_registry import FakeRegistry, Odd, answer, serving
 from tests.support.healthy import edit, healthy_pipeline
 from tools.checks import examine as examine_module
-from tools.checks import group, model, wire
+from tools.checks import group, model, schemas
 from tools.checks.brokers import Cluster, check_bounds, judge_cluster
 from tools.checks.examine import examine
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
 from tools.checks.group import GroupState, judge_group, judge_start
 from tools.checks.sample import judge_errors, judge_keys, judge_lookup
+from tools.checks.schemas import check_scores, check_writers
 from tools.checks.store import judge_store
 from tools.checks.topics import (
     DEAD_LETTERS,
@@ -41,10 +42,8 @@ from tools.checks.topics import (
     judge_size,
     judge_topics,
 )
-from tools.checks.wire import check_scores, check_writers
 from tools.cli import commands
-from tools.cli.check import check
-from tools.cli.findings import lines
+from tools.cli.check import check, lines
 from tools.cli.run import run as start
 from worker.consume.note import Note
 from worker.consume.start_offsets import Committed
@@ -827,7 +826,7 @@ def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(wire, "check_writers", broken)
+    monkeypatch.setattr(schemas, "check_writers", broken)
     findings = [*examine(folder)]
     says(found_by(findings, "writer schemas"), State.FAILED, "unforeseen", "report")
     says(found_by(findings, "online store"), State.FAILED, "cannot be reached", "see that it is up")

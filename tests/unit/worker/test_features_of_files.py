@@ -297,21 +297,6 @@ def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events
     assert "store is missing" in refusal("state", "customer", "1", "-p", folder)
 
 
-def test_pandas_is_spared_but_not_forbidden() -> None:
-    program = """
-import sys
-from tools.cli.features.without_pandas import spare_pandas
-spare_pandas()
-import pyarrow
-pyarrow.array(["a"])
-assert "pandas" not in sys.modules
-import pandas
-assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
-"""
-    pytest.importorskip("pandas")
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
 def test_a_table_of_files_waits_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     program = f"""
 import sys
@@ -321,7 +306,7 @@ try:
     app(["features", "build", "--set", {str(SET)!r}, "--events", "none.parquet", "--out", "t.parquet"])
 except ConfigurationError as error:
     assert "none.parquet" in str(error), error
-unused = {{"confluent_kafka", "redis", "xgboost", "polars", "pandas", "pydantic_settings"}}
+unused = {{"confluent_kafka", "redis", "xgboost", "polars", "pydantic_settings"}}
 assert not unused & sys.modules.keys(), unused & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=tmp_path)

@@ -17,7 +17,7 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import State
 from tools.checks.sample import RECORDS, check_sample
-from tools.checks.wire import check_writers
+from tools.checks.schemas import check_writers
 from tools.topics.topic_events import TopicEvents
 from tools.topics.topic_log import TopicLog
 from worker.app import load_pipeline

@@ -24,8 +24,8 @@ from schemas.batch import Kind
 from tools.cli.init import init
 from tools.init.guess import Guesses, guess
 from tools.init.leaves import read_record, words
-from tools.init.openings import OPEN, open_places
 from tools.init.pipeline_folder import Written, write_pipeline
+from tools.init.yaml_text import OPEN, open_places
 from worker.settings import load_settings
 from worker.settings.reference import groups
 

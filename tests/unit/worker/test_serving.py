@@ -29,7 +29,7 @@ from tests.support.healthy import edit, healthy_pipeline
 from tests.support.payments import good_record, write_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
-from tools.checks.reasons import check_reasons
+from tools.checks.model import check_reasons
 from worker.app import Pipeline, load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import score_schema

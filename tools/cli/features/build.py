@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from tools.cli.features.inputs import (
+from tools.cli.input_reports import (
     SORT_THEM,
-    EventsOption,
-    LabelsOption,
-    MoreEvents,
-    RecordTimeOption,
-    SortOption,
     known_labels,
     require_order,
     tell_flagged,
@@ -25,8 +20,17 @@ from tools.cli.features.inputs import (
     tell_unknown,
     tell_unmatched,
 )
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.options import (
+    HERE,
+    EventsOption,
+    LabelsOption,
+    MoreEvents,
+    PipelineOption,
+    RecordTimeOption,
+    SetOption,
+    SortOption,
+    features_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,9 +102,6 @@ def build(
     and offset. Files of which more than 1 % of the rows are older than a row
     before them are refused. Ends with one line of JSON on stdout.
     """
-    from tools.cli.features.without_pandas import spare_pandas
-
-    spare_pandas()
     _require_free(out, force=force)
     from features.definition import load_feature_set
 
@@ -157,7 +158,7 @@ def _build(
         by_partition: True where rows come by partition and offset.
     """
     from features.tables import build as build_table
-    from tools.cli.progress import progress
+    from tools.progress import progress
 
     total = source.count()
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.inputs import (
+from tools.cli.input_reports import SORT_THEM, known_labels, tell_flagged, tell_times
+from tools.cli.options import (
     EVENTS,
-    SORT_THEM,
+    HERE,
     LabelsOption,
     MoreEvents,
+    PipelineOption,
     RecordTimeOption,
+    SetOption,
     SortOption,
-    known_labels,
-    tell_flagged,
-    tell_times,
+    features_file,
 )
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +53,7 @@ def explain(
     """
     from features.inspect.explanation import Explainer
     from features.tables import FileEvents, SortedEvents
-    from tools.cli.progress import progress
+    from tools.progress import progress
 
     files = [*events, *(more_events or [])]
     explainer = Explainer(features_file(feature_set, pipeline))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.options import HERE, PipelineOption, SetOption, features_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

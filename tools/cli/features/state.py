@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.inputs import note
+from tools.cli.features.load import stored_features
+from tools.cli.input_reports import note
 from tools.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
@@ -46,28 +47,18 @@ def state(
 
 def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
-    from features.definition import load_feature_set
     from features.inspect.stored_history import kept_names, read_history, windows_of
-    from worker.app import open_store
     from worker.histories.record import find_namespace
-    from worker.settings import load_settings
 
-    settings = load_settings(pipeline)
-    if settings.store is None:
-        raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
-    feature_set = load_feature_set(settings.features)
-    windows = windows_of(feature_set, entity)
-    store = open_store(settings)
-    try:
+    with stored_features(pipeline) as (settings, feature_set, store):
+        windows = windows_of(feature_set, entity)
         namespace = find_namespace(store, feature_set.name, settings.state_name)
         if namespace is None:
             raise ConfigurationError(
                 f"store.state: the store has no histories of {settings.state_name} and feature set "
-                f"{feature_set.name}: a worker that runs with them begins them"
+                f"{feature_set.name}; a worker that runs with both creates them"
             )
         history = read_history(windows, key, store, namespace)
-    finally:
-        store.close()
     return history, kept_names(settings.features, feature_set)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.cli.model.which import FitOption, JsonOption, LocationArgument, demands
+from tools.cli.model.bundles import FitOption, LocationArgument, requirements
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from models.bundle import Location
@@ -26,7 +27,7 @@ def promote(
     from models.bundle import Location
 
     place = Location(location)
-    demands(pipeline).verify(place.bundle(name))
+    requirements(pipeline).verify(place.bundle(name))
     _require_own_version(place, name)
     _say(name, place.promote(name), as_json=as_json)
 
@@ -39,7 +40,7 @@ def rollback(
 
     place = Location(location)
     before = place.before()
-    demands(pipeline).verify(place.bundle(before))
+    requirements(pipeline).verify(place.bundle(before))
     name, replaced = place.rollback(before)
     _say(name, replaced, as_json=as_json)
 

@@ -74,8 +74,8 @@ def compare(
 
 
 def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top: int) -> Comparison:
-    from tools.cli.progress import progress
     from tools.compare.comparison import compare
+    from tools.progress import progress
 
     with progress("reading") as advance:
         own, other = reading.read(period, labels_of, advance)
@@ -117,7 +117,7 @@ def _labels(
     pipeline: ComparedPipeline, path: Path | None, unlabelled: Unlabelled
 ) -> LabelsOf | None:
     from features.definition import load_feature_set
-    from tools.cli.features.inputs import known_labels
+    from tools.cli.input_reports import known_labels
     from tools.compare.labelled import EventLabels
 
     if path is None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.cli.local_paths import require_path
-from tools.cli.model.which import JsonOption
+from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.cli.model.which import FitOption, JsonOption, PlaceArgument, bundles_of, place
+from tools.cli.model.bundles import FitOption, PlaceArgument, bundle_or_location, bundles_of
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def show(
     """
     from models.bundle import read_manifest
 
-    found = place(where, pipeline)
+    found = bundle_or_location(where, pipeline)
     if isinstance(found, Path):
         _show_bundle(found, read_manifest(found), as_json=as_json)
     else:

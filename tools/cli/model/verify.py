@@ -7,16 +7,16 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tools.cli.findings import report
-from tools.cli.model.which import (
+from tools.cli.check import report
+from tools.cli.model.bundles import (
     FitOption,
-    JsonOption,
     PlaceArgument,
     Requirements,
+    bundle_or_location,
     bundles_of,
-    demands,
-    place,
+    requirements,
 )
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from tools.checks.finding import Finding
@@ -32,8 +32,8 @@ def verify(
 
     Exit code 0: all hold; 2: one does not.
     """
-    found = place(where, pipeline)
-    asked = demands(pipeline)
+    found = bundle_or_location(where, pipeline)
+    asked = requirements(pipeline)
     if isinstance(found, Path):
         report([_verified(found, asked)], as_json=as_json)
         return

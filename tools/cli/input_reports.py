@@ -1,13 +1,11 @@
-"""Options of commands that read events and labels, and reports on invalid rows."""
+"""Reports on stderr about the rows of an input, and the labels that stand in for its own."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from features.definition import FeatureSet
@@ -15,39 +13,6 @@ if TYPE_CHECKING:
     from features.tables import Built, HistoryRun, Refusal
     from features.windows.order import InputTimes
 
-EVENTS = typer.Option(
-    "--events",
-    metavar="FILE...",
-    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
-    show_default=False,
-)
-EventsOption = Annotated[list[Path] | None, EVENTS]
-# `--events a b c`: an option takes one value, what follows it are arguments.
-MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
-LabelsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="Labels, or a table of `features build`, in place of the events' label column.",
-        show_default=False,
-    ),
-]
-RecordTimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--record-time",
-        metavar="COLUMN",
-        help="Column with the timestamps of the records in Kafka, for history.max_ahead.",
-        show_default=False,
-    ),
-]
-SortOption = Annotated[
-    bool,
-    typer.Option(
-        "--sort", help="Sort all rows by event time first, through a temporary file on disk."
-    ),
-]
 SORT_THEM = "--sort sorts all rows by event time first"
 _SHOWN = 5
 
