@@ -24,13 +24,13 @@ def check(
     pipeline: PipelineOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what holds before the start, and what to do about what does not.
+    """Check everything that a worker needs to start; print a remedy for each problem.
 
-    Looks at the files, the model, the schemas, the online store, the
-    brokers, the topics and the last records of the input topic. Writes no
-    record, and leaves running workers alone.
+    Checks the files, the model, the schemas, the online store, the brokers, the
+    topics and the last records of the input topic. Writes no record, and does
+    not disturb running workers.
 
-    Exit code 0: nothing failed; 2: something did.
+    Exit code 0: no check failed; 2: a check failed.
     """
     from rich.console import Console
 
@@ -49,13 +49,13 @@ def check_features(
     pipeline: PipelineOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what holds of the feature set, and what to do about what does not.
+    """Check features.yaml; print a remedy for each problem.
 
-    Reads features.yaml, its schema and the Python files it names; calls each
-    python: function on sample columns, with rows alone, together and in
-    another order. Needs no broker and no store.
+    Reads features.yaml, its schema and the Python files that it names. Calls
+    each python: function on sample rows: one by one, together and in another
+    order. Needs no broker and no store.
 
-    Exit code 0: everything holds; 2: something does not.
+    Exit code 0: features.yaml is valid; 2: it is not.
     """
     from tools.checks.files import examine_features
 

@@ -21,21 +21,21 @@ from worker.process.exit_codes import ExitCode
 
 EXIT_CODES = """Exit codes:
 
-0  done, nothing lost
+0  success; nothing is lost
 
-1  failed, rows of a file were refused (score), or a dependency or the GPU is away
+1  failure: a dependency or the GPU is unavailable, or some rows of a file have no score (score)
 
-2  the configuration or the call does not hold; the message says what to do
+2  invalid configuration or arguments; the message says what to do
 
-3  delivery could not go on safely: start the worker again
+3  delivery cannot continue safely; start the worker again
 
-70 a call overstayed and the watchdog ended the process: start it again
+70 a call exceeded its timeout and the watchdog ended the process; start it again
 """
 
 PROGRAM = "fraud-worker"
 app = Commands(
     name=PROGRAM,
-    help="Scores transactions from Kafka, exactly once, with features from Redis and XGBoost.",
+    help="Score transactions from Kafka exactly once, with features from Redis and XGBoost.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

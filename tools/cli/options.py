@@ -33,14 +33,14 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="FILE",
-        help="The features.yaml; without it, that of the pipeline.",
+        help="Path of features.yaml; default: the one of the pipeline.",
         show_default=False,
     ),
 ]
 EVENTS = typer.Option(
     "--events",
     metavar="FILE...",
-    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
+    help="Event files, read one after the other: .parquet, .avro (container), .jsonl or .ndjson.",
     show_default=False,
 )
 EventsOption = Annotated[list[Path] | None, EVENTS]
@@ -51,7 +51,8 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="Labels, or a table of `features build`, in place of the events' label column.",
+        help="Labels that replace the label column of the events: a label file, or a table of "
+        "`features build`.",
         show_default=False,
     ),
 ]
@@ -60,17 +61,19 @@ RecordTimeOption = Annotated[
     typer.Option(
         "--record-time",
         metavar="COLUMN",
-        help="Column with the timestamps of the records in Kafka, for history.max_ahead.",
+        help="Column with the Kafka timestamps of the records; history.max_ahead needs it.",
         show_default=False,
     ),
 ]
 SortOption = Annotated[
     bool,
     typer.Option(
-        "--sort", help="Sort all rows by event time first, through a temporary file on disk."
+        "--sort", help="Sort all rows by event time first; uses a temporary file on disk."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")
+]
 
 
 class Unlabelled(StrEnum):
@@ -81,7 +84,7 @@ class Unlabelled(StrEnum):
 
 
 UnlabelledOption = Annotated[
-    Unlabelled, typer.Option(help="Leave out what is not labelled, or take it for no fraud.")
+    Unlabelled, typer.Option(help="Leave out events without a label, or count them as legitimate.")
 ]
 
 

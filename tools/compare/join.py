@@ -164,9 +164,9 @@ def _require_one_input(
     topics, topics_other = ({topic for topic, _ in places} for places in (own, other))
     if not topics & topics_other:
         raise ConfigurationError(
-            f"{champion.topic} has scores of {', '.join(sorted(topics))}, {challenger.topic} of "
-            f"{', '.join(sorted(topics_other))}: they are compared event by event, so both workers "
-            "have to read one input topic (kafka.input_topic)"
+            f"kafka.input_topic: {champion.topic} has scores of {', '.join(sorted(topics))}, "
+            f"{challenger.topic} of {', '.join(sorted(topics_other))}; events are joined by "
+            "position, so give pipelines whose workers read one input topic"
         )
 
 
@@ -178,9 +178,9 @@ def _nothing_in_common(champion: ScoreLog, challenger: ScoreLog) -> Configuratio
         )
 
     return ConfigurationError(
-        f"no event of these days is scored on both topics: {champion.topic} holds scores of "
-        f"{spans(champion)}, {challenger.topic} of {spans(challenger)}; do both workers read the "
-        "same input topic? Where the challenger began later, wait until it has scored some"
+        f"no event of these days has both scores: {champion.topic} holds scores of "
+        f"{spans(champion)}, {challenger.topic} of {spans(challenger)}; see that both workers read "
+        "the same input topic, and wait if the challenger began later"
     )
 
 
@@ -190,9 +190,9 @@ def _require_same_events(
     other = int((champion.scores.events[rows] != challenger.scores.events[rows_other]).sum())
     if other:
         raise ConfigurationError(
-            f"{other:,} of {len(rows):,} positions name one event on {champion.topic} and another "
-            f"on {challenger.topic}: the input topic was made anew, or there are two of that name; "
-            "compare the days since then with --since"
+            f"{other:,} of {len(rows):,} positions are of one event on {champion.topic} and of "
+            f"another on {challenger.topic}: the input topic was created again, or two topics have "
+            "this name; compare the days since then, with --since"
         )
 
 

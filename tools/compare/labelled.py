@@ -103,13 +103,13 @@ def measure_labelled(events: ComparedEvents, top: int) -> LabelledMetrics:
     labelled, frauds = int(known.sum()), int((events.labels == 1).sum())
     if not labelled:
         raise ConfigurationError(
-            f"--labels: none of the {len(events):,} events that both scored has a label in it; see "
-            "that it is of the same days, and names events as the topic does (event_id)"
+            f"--labels: it has no label for any of the {len(events):,} events that both scored; see "
+            "that it covers the same days and that its event_id holds the ids of these events"
         )
     if frauds in {0, labelled}:
         raise ConfigurationError(
-            f"--labels: {frauds:,} of {labelled:,} labelled events are frauds: precision needs "
-            "frauds and others; where only frauds are labelled, say --unlabelled legit"
+            f"--labels: {frauds:,} of {labelled:,} labelled events are frauds, and the metrics need "
+            "both classes; if only frauds are labelled, give --unlabelled legit"
         )
     return LabelledMetrics(
         labelled,

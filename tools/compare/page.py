@@ -27,10 +27,10 @@ def _head(found: Comparison) -> str:
     said = "".join(f" {escape(remark)}" for remark in remarks(found))
     return (
         "<header><h1>Champion and challenger</h1>"
-        f"<p>{count(len(found.events), 'event')} from {first} to {last} that both scored: the "
-        f"champion on {escape(found.champion.topic)}, the challenger on "
-        f"{escape(found.challenger.topic)}, joined by the position of the event. Days are those of "
-        f"UTC; the first and the last may not be whole.{said}</p></header>\n"
+        f"<p>{count(len(found.events), 'event')} from {first} to {last} that both workers scored: "
+        f"the champion on {escape(found.champion.topic)}, the challenger on "
+        f"{escape(found.challenger.topic)}, joined by the position of the event. Days are in UTC; "
+        f"the first and the last may be incomplete.{said}</p></header>\n"
     )
 
 
@@ -40,12 +40,12 @@ def _tiles(found: Comparison) -> str:
     given = [
         ("Same decision", f"{found.agreement.same:.2%}", "of events"),
         ("Alerts a day", f"{other:,.0f}", f"champion: {own:,.0f}"),
-        (f"Of the first {found.top.top} cards", f"{found.top.overlap.mean:.0%}", "in both, a day"),
+        (f"First {found.top.top} cards", f"{found.top.overlap.mean:.0%}", "a day, named by both"),
         ("Rank correlation", "none" if rank is None else f"{rank:.3f}", "of scores"),
     ]
     if found.labelled is None:
         index = f"{found.shift.stability_index:.3f}"
-        given.append(("Stability index", index, "of scores; much is 0.25"))
+        given.append(("Stability index", index, "of scores; 0.25 is large"))
     else:
         precision = [
             w.average_precision for w in (found.labelled.champion, found.labelled.challenger)
@@ -57,53 +57,53 @@ def _tiles(found: Comparison) -> str:
 def _sections(found: Comparison) -> Iterator[str]:
     yield section(
         "Alerts",
-        f"Decisions other than the default ({escape(_defaults(found))}), over the events that both "
-        "scored; a day's mean, and the least and the most of a day."
+        f"Decisions other than the default ({escape(_defaults(found))}) on the events that both "
+        "scored: mean, smallest and largest number a day."
         + ("" if found.labelled is None else " Frauds are counted among labelled events."),
         table(_SIDES, _rows(alert_rows(found))),
     )
     yield section(
         "Decisions",
-        "The champion's down, the challenger's across; on the diagonal they agree. Below each "
-        "number its share of the champion's row.",
+        "Rows are the champion's decisions, columns the challenger's; on the diagonal they agree. "
+        "Below each number is its share of the row.",
         _confusion(found.agreement),
     )
-    yield section("Alerts day by day", "", charts.alerts_by_day(found.events))
+    yield section("Alerts by day", "", charts.alerts_by_day(found.events))
     yield section(
         f"The first {found.top.top} cards of a day",
-        "How many of them both name. A card stands where its highest score of the day does; cards "
-        "are told apart by the keys of the records.",
+        "Share of these cards that both workers name. Cards are ranked by their highest score of "
+        "the day; the key of a record identifies its card.",
         charts.overlap_by_day(found.events, found.top.top),
     )
     yield f'<div class="pair">{_shift(found)}</div>'
     if found.labelled is not None:
-        words = "Over the labelled events; dotted is what chance would bring."
+        words = "On the labelled events; the dotted line is random guessing."
         curves = charts.precision_recall(found.events)
         yield section("Precision and recall", words, curves)
-    yield section("How far they agree", _AGREE, table(("", ""), _rows(agreement_rows(found))))
-    yield section("What was scored", _SCORED, table(_SIDES, _rows(scored_rows(found))))
+    yield section("Agreement", _AGREE, table(("", ""), _rows(agreement_rows(found))))
+    yield section("Scored events", _SCORED, table(_SIDES, _rows(scored_rows(found))))
 
 
 _AGREE = (
-    "Differences are the challenger's score less the champion's. The population stability index "
-    f"compares the distributions in {BINS} bins of equal numbers of the champion's scores; below "
-    "0.1 little has moved, above 0.25 much has."
+    "A difference is the challenger's score minus the champion's. The population stability index "
+    f"compares the distributions in {BINS} bins with equal numbers of the champion's scores: below "
+    "0.1 they are much alike, above 0.25 they differ much."
 )
 _SCORED = (
-    "An event that one worker scored and the other did not is a dead letter of the other, lies "
-    "outside of what the other has scored so far, or is missing. Scores name the model, the policy and "
-    "the feature set (the beginning of its fingerprint) that made them."
+    "An event that only one worker scored is a dead letter of the other, lies before or after the "
+    "events that the other has scored, or is missing. Each score names its model, policy and "
+    "feature set (the beginning of the fingerprint)."
 )
 
 
 def _shift(found: Comparison) -> str:
     return section(
-        "How scores lie",
-        "Events by score. Scores stand at their log-odds; the count is logarithmic too.",
+        "Distribution of scores",
+        "Number of events by score, on log-odds and logarithmic axes.",
         charts.distribution(found.events),
     ) + section(
-        "Event by event",
-        "Above the dotted line the challenger is the more suspicious. The darker, the more events.",
+        "Scores event by event",
+        "Above the dotted line the challenger's score is higher. Darker cells hold more events.",
         charts.density(found.events),
     )
 

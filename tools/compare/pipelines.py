@@ -39,13 +39,13 @@ def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> Non
     if own.input_topic != other.input_topic:
         raise ConfigurationError(
             f"kafka.input_topic: {champion.folder} reads {own.input_topic}, {challenger.folder} "
-            f"{other.input_topic}; events are compared by their positions, so both have to read one"
+            f"{other.input_topic}; events are joined by position, so give pipelines with one input topic"
         )
     if (own.bootstrap_servers, own.output_topic) == (other.bootstrap_servers, other.output_topic):
         raise ConfigurationError(
             f"kafka.output_topic: {champion.folder} and {challenger.folder} both write to "
-            f"{own.output_topic}; a challenger has an output topic of its own (see that no "
-            "FRAUD_WORKER_KAFKA__OUTPUT_TOPIC in the environment wins over both)"
+            f"{own.output_topic}; give the challenger an output topic of its own (and see that "
+            "FRAUD_WORKER_KAFKA__OUTPUT_TOPIC is not set, which overrides both)"
         )
 
 
@@ -123,7 +123,7 @@ class Reading:
         try:
             return self._enter(stack, pipeline, setting, kafka.dead_letter_topic)
         except ConfigurationError as error:
-            self._note(f"dead letters cannot be seen: {error}")
+            self._note(f"dead letters cannot be read: {error}")
             return None
 
     def _enter(

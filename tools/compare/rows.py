@@ -20,10 +20,10 @@ Row = tuple[str, str, str]
 """Name of the measure, the champion's value, the challenger's value."""
 _FINGERPRINT = 8
 _APART = {
-    "dead_lettered": "of them dead letters of the other",
-    "before": "of them before the other began",
-    "after": "of them after the other's last",
-    "missing": "of them missing with the other",
+    "dead_lettered": "of these, dead letters of the other",
+    "before": "of these, before the other's first score",
+    "after": "of these, after the other's last score",
+    "missing": "of these, missing in the other",
 }
 
 
@@ -42,7 +42,7 @@ def scored_rows(found: Comparison) -> Iterator[Row]:
         if any(counts):
             yield words, f"{counts[0]:,}", f"{counts[1]:,}"
     if own.repeated or other.repeated:
-        yield "events scored again", f"{own.repeated:,}", f"{other.repeated:,}"
+        yield "events scored more than once", f"{own.repeated:,}", f"{other.repeated:,}"
     made = [dict(worker.answers.made) for worker in (own, other)]
     for maker in dict.fromkeys([*made[0], *made[1]]):
         features = maker.feature_set[:_FINGERPRINT]
@@ -63,17 +63,19 @@ def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
     """Rows with the measures of agreement between the two workers."""
     shift, top = found.shift, found.top
     yield "same decision", f"{found.agreement.same:.3%}"
-    told = "none: one score for all" if (rank := shift.rank_correlation) is None else f"{rank:.4f}"
+    told = (
+        "none (all scores are equal)" if (rank := shift.rank_correlation) is None else f"{rank:.4f}"
+    )
     yield "rank correlation of scores (Spearman)", told
     yield "population stability index of scores", f"{shift.stability_index:.4f}"
-    yield "scores equal to the last bit", f"{shift.identical:.2%}"
+    yield "identical scores", f"{shift.identical:.2%}"
     yield "difference of scores: mean", f"{shift.mean:+.6f}"
-    yield "difference of scores: mean distance", f"{shift.mean_absolute:.6f}"
+    yield "difference of scores: mean absolute", f"{shift.mean_absolute:.6f}"
     for share in ("0.01", "0.5", "0.99"):
         yield f"difference of scores: quantile {float(share):.0%}", f"{shift.quantiles[share]:+.6f}"
     overlap = top.overlap
     yield (
-        f"same among the first {top.top} cards of a day",
+        f"overlap of the first {top.top} cards a day",
         f"{overlap.mean:.1%} ({overlap.least:.0%} to {overlap.most:.0%})",
     )
 
@@ -84,27 +86,28 @@ def remarks(found: Comparison) -> Iterator[str]:
         other = "challenger" if name == "champion" else "champion"
         if worker.unmatched.missing:
             yield (
-                f"Missing with the {other}, between events that it scored: "
-                f"{count(worker.unmatched.missing, 'event')}, neither scored nor refused; {_why(worker)}."
+                f"The {other} has neither a score nor a dead letter for "
+                f"{count(worker.unmatched.missing, 'event')} between events that it scored; "
+                f"{_why(worker)}."
             )
         if worker.repeated:
             yield (
-                f"{worker.topic} holds {worker.repeated:,} scores of events that it has a later score "
-                "of; the latest counts (delivery.guarantee: at_least_once, or a group that was reset)."
+                f"{worker.topic} holds {worker.repeated:,} scores that a later score of the same event "
+                "replaces (delivery.guarantee is at_least_once, or the group was reset)."
             )
 
 
 def _why(worker: ComparedWorker) -> str:
     if not worker.other_letters_read:
-        return "its dead letters could not be looked at, and may hold them"
-    return "its output topic may have lost records, or its group was set forward"
+        return "they may be among its dead letters, which could not be read"
+    return "its output topic may have lost records, or its group's offsets were moved forward"
 
 
 def _labelled_rows(found: Comparison, metrics: LabelledMetrics) -> Iterator[Row]:
     own, other = metrics.champion, metrics.challenger
     labelled = f"{metrics.labelled:,}"
     yield "labelled events", labelled, labelled
-    yield "frauds among them", f"{metrics.frauds:,}", f"{metrics.frauds:,}"
+    yield "frauds among these", f"{metrics.frauds:,}", f"{metrics.frauds:,}"
     yield "average precision", f"{own.average_precision:.4f}", f"{other.average_precision:.4f}"
     yield "ROC AUC", f"{own.roc_auc:.4f}", f"{other.roc_auc:.4f}"
     name = f"card precision at {found.top.top} a day"
@@ -114,7 +117,7 @@ def _labelled_rows(found: Comparison, metrics: LabelledMetrics) -> Iterator[Row]
         told = [
             "none"
             if one is None
-            else f"{one.precision:.2%} ({one.frauds:,} of {one.events:,}, {one.recall:.1%} of all)"
+            else f"{one.precision:.2%} ({one.frauds:,} of {one.events:,}; recall {one.recall:.1%})"
             for one in of
         ]
         yield f"frauds among {decision}", told[0], told[1]

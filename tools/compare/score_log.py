@@ -130,9 +130,9 @@ class ScoreLogReader:
             ConfigurationError: None of the scores is of the period.
         """
         if not any(map(len, self._parts)):
-            found = "of these days" if self._spans else "at all"
+            period = " of these days" if self._spans else ""
             raise ConfigurationError(
-                f"{topic} holds no scores {found}; have its worker score events, or compare other "
+                f"{topic}: there are no scores{period}; let its worker score events, or choose other "
                 "days with --since and --until"
             )
         scores, repeated = once(ScoreColumns.merged(self._parts))

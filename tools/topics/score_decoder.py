@@ -49,8 +49,8 @@ class ScoreDecoder:
         for row, error in decoded.errors.items():
             raise ConfigurationError(
                 f"{records.topic}, partition {records.partitions[row]}, offset "
-                f"{records.offsets[row]}: this is no score ({error.code.value}: {error.message}); "
-                "name a topic that holds scores only, or its registry"
+                f"{records.offsets[row]}: not a score ({error.code.value}: {error.message}); "
+                "name a topic that holds only scores, or its registry"
             )
         return {path: column.values for path, column in decoded.columns.items()}
 

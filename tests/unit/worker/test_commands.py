@@ -199,7 +199,7 @@ def test_a_terminal_says_that_it_shows_the_first_rows_only(
     path = lines(tmp_path / "events.jsonl", [*map(row, range(51)), "{broken"])
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     score(events=path, limit=limit, pipeline=pipeline)
-    said = "only the first 50 of 52 rows were read, and the exit code speaks of these; --limit 52"
+    said = "only the first 50 of 52 rows were read, and the exit code is for these; to read all, give --limit 52"
     assert (said in capsys.readouterr().err) is told
 
 

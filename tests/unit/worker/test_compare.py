@@ -302,8 +302,8 @@ def test_of_scores_of_one_event_the_latest_counts() -> None:
     [
         (some([1]), some([1], topic="payments"), "has scores of transactions, .* of payments"),
         (some([1, 2]), some([7, 8]), r"transactions\[0\] 1 to 2, .* transactions\[0\] 7 to 8"),
-        (some([1, 2]), some([1, 2], event_id="x"), "2 of 2 positions name one event"),
-        (some([1]), [], "holds no scores at all"),
+        (some([1, 2]), some([1, 2], event_id="x"), "2 of 2 positions are of one event"),
+        (some([1]), [], "there are no scores;"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -322,9 +322,7 @@ def test_what_is_no_score_is_named() -> None:
     reader = ScoreLogReader(SETTINGS, ScoreCategories(), Period(), None)
     zeros = np.zeros(1, np.int64)
     records = Records("scores", [None], [b"\x00\x00"], zeros.astype(np.int32), zeros + 41, zeros)
-    with pytest.raises(
-        ConfigurationError, match="scores, partition 0, offset 41: this is no score"
-    ):
+    with pytest.raises(ConfigurationError, match="scores, partition 0, offset 41: not a score"):
         reader.add(records)
 
 

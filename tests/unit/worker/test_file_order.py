@@ -70,7 +70,7 @@ def test_a_file_sorted_by_card_is_refused_with_the_remedies(by_card: Path, tmp_p
     out = tmp_path / "table.parquet"
     error = run("build", "--set", SET, "--events", by_card, "--out", out).exception
     assert isinstance(error, ConfigurationError)
-    for said in ("not in the order of time", "are late", "--sort", "--allow-late"):
+    for said in ("not in order of time", "are late", "--sort", "--allow-late"):
         assert said in str(error)
     assert [path.name for path in tmp_path.iterdir()] == ["by_card.parquet"]
 
@@ -153,7 +153,7 @@ def test_rows_out_of_order_are_refused_though_none_is_late(tmp_path: Path) -> No
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--events", path, "--out", out]
     error = run(*build).exception
     assert isinstance(error, ConfigurationError)
-    for said in ("of 20 at least 19 are older than a row before them", "--sort", "--allow-late"):
+    for said in ("at least 19 of 20 are older than a row before them", "--sort", "--allow-late"):
         assert said in str(error)
     assert " late (" not in str(error)
     assert not out.exists()
@@ -180,7 +180,7 @@ def test_files_given_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     first = lines(tmp_path / "first.jsonl", [at(60 * i) for i in range(20)])
     second = lines(tmp_path / "second.jsonl", [at(60 * i) for i in range(20, 40)])
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
-    assert "of 40 at least 20" in str(run(*build, "--events", second, first).exception)
+    assert "at least 20 of 40" in str(run(*build, "--events", second, first).exception)
     assert run(*build, "--events", first, second).exit_code == 0
 
 
@@ -189,7 +189,7 @@ def test_order_is_of_each_partition(tmp_path: Path) -> None:
     rows = [at(60 * i, customer_id=customer) for customer in ("c-0", "c-1") for i in range(20)]
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
     build += ["--events", lines(tmp_path / "a.jsonl", rows)]
-    assert "of 40 at least 19" in str(run(*build).exception)
+    assert "at least 19 of 40" in str(run(*build).exception)
     told = run(*build, "--partition-by", "customer_id", "--partitions", 2)
     assert json.loads(told.stdout)["out_of_order"] == 0, told.stderr
 

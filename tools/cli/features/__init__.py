@@ -10,7 +10,7 @@ from tools.cli.features.show import show
 from tools.cli.features.state import state
 from tools.cli.options import Commands
 
-app = Commands(help="Work with the feature set and the online store.", no_args_is_help=True)
+app = Commands(help="Feature set, training tables and the online store.", no_args_is_help=True)
 
 
 @app.callback()

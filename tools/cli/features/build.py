@@ -59,7 +59,9 @@ class _Columns(NamedTuple):
 
 def build(
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="The table.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.parquet", help="File to write the table to.")
+    ],
     events: EventsOption = None,
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
@@ -87,20 +89,20 @@ def build(
     allow_late: Annotated[
         bool,
         typer.Option(
-            "--allow-late", help="Write the table though over 1 % of rows are late or out of order."
+            "--allow-late",
+            help="Write the table even if over 1 % of the rows are late or out of order.",
         ),
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite a table that is there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing table.")] = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Build a training table (features, ids and keys, labels) with the code that serves them.
+    """Build a training table with the code that computes features online.
 
-    Reads event files or, without --events, the pipeline's input topic up to
-    its end as of now. Rows come in the order of the files, or by partition
-    and offset. Files of which more than 1 % of the rows are older than a row
-    before them are refused. Ends with one line of JSON on stdout.
+    The table holds features, ids and keys, and labels. Reads event files; without
+    --events, the pipeline's input topic up to its end at the time of the call.
+    Rows are in the order of the files, or by partition and offset. Files are
+    refused if more than 1 % of their rows are older than a row before them.
+    The last line on stdout is JSON.
     """
     _require_free(out, force=force)
     from features.definition import load_feature_set
@@ -196,8 +198,8 @@ def _source(
         return
     if sort or columns != _Columns():
         raise ConfigurationError(
-            "--partition-by, --partitions, --record-time and --sort are for files: a topic has its "
-            "partitions, timestamps and order; leave them out, or give --events FILE..."
+            "--partition-by, --partitions, --record-time and --sort are for files, as a topic has "
+            "partitions, timestamps and an order of its own; remove them, or give --events FILE..."
         )
     with _log_events(feature_set, pipeline) as log_events:
         yield log_events
@@ -213,7 +215,7 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[TopicEvents
 
     if not (pipeline / FILE_NAME).exists():
         raise ConfigurationError(
-            f"give --events FILE..., or --pipeline DIR to read its input topic: there is no "
+            f"give --events FILE..., or --pipeline DIR to read its input topic; there is no "
             f"{pipeline / FILE_NAME}"
         )
     settings = load_settings(pipeline)
@@ -229,7 +231,7 @@ def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) 
 
     partition_by, partitions, record_time = columns
     if (partition_by is None) != (partitions is None):
-        raise ConfigurationError("--partition-by FIELD and --partitions N go together: give both")
+        raise ConfigurationError("--partition-by and --partitions need each other; give both")
     partitioning = None
     if partition_by is not None and partitions is not None:
         partitioning = Partitioning.by(feature_set, partition_by, partitions)

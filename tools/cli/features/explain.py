@@ -35,8 +35,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def explain(
     *,
-    feature: Annotated[str, typer.Argument(help="A feature of features.yaml.")],
-    event_id: Annotated[str, typer.Argument(help="The id of an event.")],
+    feature: Annotated[str, typer.Argument(help="Name of a feature in features.yaml.")],
+    event_id: Annotated[str, typer.Argument(help="Id of an event.")],
     events: Annotated[list[Path], EVENTS],
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
@@ -45,11 +45,11 @@ def explain(
     sort: SortOption = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Show what one value was made from: the very events that a window counted.
+    """Explain one feature value of one event: list the events that its window counted.
 
-    Reads event files in their order, as features build does. A table on a
-    terminal, JSON lines in a pipe: a feature, then the events that it counts,
-    then the features that it is made of.
+    Reads event files in their order, as `features build` does. Prints a table on
+    a terminal, JSON lines in a pipe: the feature, the events that it counts, then
+    the features that it is computed from.
     """
     from features.inspect.explanation import Explainer
     from features.tables import FileEvents, SortedEvents

@@ -57,7 +57,7 @@ def load(
         Path,
         typer.Argument(
             metavar="FILE.parquet",
-            help="File with the columns entity key, values of the lookup, and updated_at in UTC.",
+            help="Columns: the key of the entity, the values of the lookup, and updated_at (UTC).",
         ),
     ],
     pipeline: PipelineOption = HERE,

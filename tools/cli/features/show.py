@@ -26,10 +26,11 @@ def show(
     feature_set: SetOption = None,
     pipeline: PipelineOption = HERE,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One line of JSON on stdout, with whole fingerprints.")
+        bool,
+        typer.Option("--json", help="Print one line of JSON on stdout, with full fingerprints."),
     ] = False,
 ) -> None:
-    """List the features: kind, definition, what stands for a missing value, fingerprint."""
+    """List the features: kind, definition, default for a missing value, fingerprint."""
     from features.inspect.describe import describe
 
     made, features = describe(features_file(feature_set, pipeline))

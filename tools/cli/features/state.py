@@ -23,14 +23,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def state(
-    entity: Annotated[str, typer.Argument(help="An entity of features.yaml.")],
-    key: Annotated[str, typer.Argument(help="One of its keys, as text.")],
+    entity: Annotated[str, typer.Argument(help="Name of an entity in features.yaml.")],
+    key: Annotated[str, typer.Argument(help="Key of the entity, as text.")],
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Show a history as the online store holds it: the events that windows see.
+    """Show the history of one key in the online store: the events that windows see.
 
-    A table on a terminal, JSON lines in a pipe. Of an event's id, and of text,
-    the store keeps 64 bits.
+    Prints a table on a terminal, JSON lines in a pipe. The store keeps ids and
+    texts as 64-bit hashes.
     """
     history, names = _read(pipeline, entity, key)
     if sys.stdout.isatty():

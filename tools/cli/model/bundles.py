@@ -18,12 +18,12 @@ PlaceArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="[DIR]",
-        help="A bundle, or a location of bundles; without it, what the pipeline names.",
+        help="Bundle, or location of bundles; default: the one that the pipeline names.",
         show_default=False,
     ),
 ]
 LocationArgument = Annotated[
-    Path, typer.Argument(metavar="LOCATION", help="Directory of bundles with the file CHAMPION.")
+    Path, typer.Argument(metavar="LOCATION", help="Folder of bundles, with the file CHAMPION.")
 ]
 FitOption = Annotated[
     Path | None,
@@ -32,7 +32,7 @@ FitOption = Annotated[
         "-p",
         envvar="FRAUD_WORKER_PIPELINE",
         metavar="DIR",
-        help="Pipeline folder whose features the bundle has to fit, with its limits and device.",
+        help="Pipeline folder: its features, which the bundle has to fit, limits and device.",
         show_default=False,
     ),
 ]

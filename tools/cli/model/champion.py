@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 def promote(
     location: LocationArgument,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Folder of a bundle in it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the bundle's folder in the location.")
+    ],
     pipeline: FitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a bundle prove itself, then make it the champion.
+    """Verify a bundle, then make it the champion of its location.
 
-    Workers that follow the location take it over while they run (reload_s).
+    Running workers that serve from the location reload it (model.reload_s).
     """
     from models.bundle import Location
 
@@ -35,7 +37,7 @@ def promote(
 def rollback(
     location: LocationArgument, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Have the champion before prove itself, then make it the champion again."""
+    """Verify the previous champion, then make it the champion again."""
     from models.bundle import Location
 
     place = Location(location)
@@ -65,9 +67,9 @@ def _require_own_version(place: Location, name: str) -> None:
             continue
         if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
             raise BundleRefusedError(
-                f"{place.folder / name}: is called {own.name} {own.version} as {other} is, and is "
-                "another model; write it with a version of its own (train --version, model pack "
-                "--version)"
+                f"{place.folder / name}: has the name and version of {other} ({own.name} "
+                f"{own.version}), but is another model; write it with a version of its own (train "
+                "--version, model pack --version)"
             )
 
 
@@ -75,6 +77,6 @@ def _say(name: str, before: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"champion": name, "before": before}))
     elif before == name:
-        print(f"{name} is the champion already")
+        print(f"{name} is already the champion")
     else:
         print(f"champion: {name} (before: {before or 'none'})")

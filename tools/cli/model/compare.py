@@ -24,42 +24,46 @@ _DATE = ["%Y-%m-%d"]
 def compare(
     *,
     champion: Annotated[
-        Path, typer.Argument(metavar="CHAMPION", help="Pipeline folder of the worker that counts.")
+        Path, typer.Argument(metavar="CHAMPION", help="Champion's pipeline folder.")
     ],
     challenger: Annotated[
         Path,
         typer.Argument(
-            metavar="CHALLENGER", help="And of the one beside it, with an output topic of its own."
+            metavar="CHALLENGER",
+            help="Challenger's pipeline folder; it has an output topic of its own.",
         ),
     ],
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Labels, events with a label column, or a table of `features build`: what alerts "
-            "are worth.",
+            help="Labels, for metrics of both models: a label file, events with a label column, or "
+            "a table of `features build`.",
             show_default=False,
         ),
     ] = None,
     unlabelled: UnlabelledOption = Unlabelled.skip,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_DATE, metavar="DATE", help="First day of events (UTC)."),
+        typer.Option(formats=_DATE, metavar="DATE", help="First day of events, UTC."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_DATE, metavar="DATE", help="Last day of events.")
+        datetime | None,
+        typer.Option(formats=_DATE, metavar="DATE", help="Last day of events, UTC."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Cards a day that are looked at.")] = 100,
+    top: Annotated[int, typer.Option(min=1, help="Number of cards a day that are reviewed.")] = 100,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="A page with all of it, drawn.", show_default=False),
+        typer.Option(
+            metavar="FILE.html", help="Write an HTML report with charts.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Hold a challenger's scores against the champion's, event by event.
+    """Compare a challenger's scores with the champion's, event by event.
 
-    Joins the output topics of two pipelines by the position of the event, as
-    far as they go now. Cards are told apart by the records' keys. Ends with
-    one line of JSON on stdout.
+    Joins the output topics of two pipelines by the position of the event, up to
+    their ends at the time of the call. The key of a record identifies its card.
+    The last line on stdout is JSON.
     """
     from tools.compare.pipelines import ComparedPipeline, Reading, require_two
 
@@ -107,10 +111,10 @@ def _write_page(found: Comparison, out: Path) -> None:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
-            f"--out: {out} cannot be written ({error.strerror}); the tables above hold the same "
-            "numbers: choose another place for the page"
+            f"--out: {out} cannot be written ({error.strerror}); name another file (the tables above "
+            "hold the same numbers)"
         ) from None
-    _note(f"Page: {out}")
+    _note(f"Report: {out}")
 
 
 def _labels(
@@ -137,8 +141,8 @@ def _period(since: datetime | None, until: datetime | None) -> Period:
 
     if since is not None and until is not None and until < since:
         raise ConfigurationError(
-            f"--until {until:%Y-%m-%d} is before --since {since:%Y-%m-%d}; name the last day, not "
-            "the first"
+            f"--until {until:%Y-%m-%d} is before --since {since:%Y-%m-%d}; give a later last day, or "
+            "an earlier first one"
         )
     everything = Period()
     return Period(
@@ -162,7 +166,7 @@ def _require_drawable(out: Path | None) -> None:
     require_file_or_nothing(out, "--out")
     if not out.parent.is_dir():
         raise ConfigurationError(
-            f"--out: {out}: {out.parent} is no folder; name a file in a folder that is there"
+            f"--out: {out}: {out.parent} is no folder; name a file in an existing folder"
         )
 
 
@@ -173,7 +177,7 @@ def _require(package: str, why: str) -> None:
 
     if find_spec(package) is None:
         raise ConfigurationError(
-            f"{why}, which is not installed; install the extra `train`, or leave the option away"
+            f"{why}, which is not installed; install the extra `train`, or remove the option"
         )
 
 

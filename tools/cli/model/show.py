@@ -22,9 +22,9 @@ _COLUMNS = ("bundle", "", "model", "features", "trees", "trained", "calibration"
 def show(
     where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what a bundle is, or list the bundles of a location and which is the champion.
+    """Describe a bundle, or list the bundles of a location and its champion.
 
-    Reads sums and manifests; no model is loaded (`model verify` does).
+    Reads checksums and manifests only; `model verify` also loads the model.
     """
     from models.bundle import read_manifest
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def verify(
     where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Have a bundle, or each bundle of a location, prove itself in a process of its own.
+    """Verify a bundle, or each bundle of a location, in a separate process.
 
-    Looks at its sums, its manifest, the trees of its model and the margins of
-    its golden vectors; with --pipeline at its features too.
+    Checks the checksums, the manifest, the trees of the model and the margins of
+    the golden vectors; with --pipeline, also that the features fit.
 
-    Exit code 0: all hold; 2: one does not.
+    Exit code 0: all bundles are valid; 2: one is not.
     """
     found = bundle_or_location(where, pipeline)
     asked = requirements(pipeline)
