@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test pythons lint format chaos swaps hostile properties bundles bench evaluate record lock
+.PHONY: help install demo test unit pythons lint format chaos swaps hostile properties bundles bench evaluate record lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=
 # System tests wait most of their time: files go to two processes, each with servers of its own.
 test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; PYTHON=python3.12
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+unit: install ## the tests of single parts, in a minute: no processes, no network, no training; ARGS=
+	@$(BIN)/python -m pytest -n 2 tests/unit $(ARGS)
 
 pythons: install ## short tests on the other Pythons of pyproject.toml; ALL=1: each must be found
 	@$(BIN)/python tests/commands/pythons.py $(if $(ALL),--all)

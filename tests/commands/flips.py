@@ -32,7 +32,7 @@ from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
 from models.training import fit
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
+from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 FEATURES = [reference(name) for name in NAMES]
 LIMITS = Limits(seconds=120.0)

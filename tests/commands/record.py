@@ -33,7 +33,7 @@ from schemas.avro.decoder import Decoder
 from schemas.avro.encode.encoder import RecordEncoder
 from schemas.batch import Column, Kind, Records
 from schemas.registry.source import FileSchemaSource
-from tests.golden import replay
+from tests.support import replay
 from tests.support.worker_process import read_until
 from tools.demo.simulator import Simulated, simulate
 from tools.embedded.kafka import Kafka

@@ -23,7 +23,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Hashes, OnlineStore
 from features.store.redis import RedisStore
 from tests.contract.answering import gathering, serving
-from tests.unit.features import making
+from tests.support import making
 from tools.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]

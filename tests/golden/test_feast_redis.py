@@ -16,7 +16,7 @@ from features.store.feast import numbers, timestamps
 from features.store.feast.keys import KeyType, hash_field, redis_keys, timestamp_field
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data"))

@@ -10,7 +10,7 @@ import pytest
 
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
-from tests.golden import replay
+from tests.support import replay
 
 
 @pytest.mark.parametrize("batch", [1, 7, 97, 4000])

@@ -25,8 +25,8 @@ from confluent_kafka.admin import (
 
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
-from tests.golden.replay import LOOKUP, fill, load_records
 from tests.support.healthy import edit, healthy_pipeline
+from tests.support.replay import LOOKUP, fill, load_records
 from tools.checks.examine import examine
 from tools.checks.finding import Finding, State
 from tools.embedded.kafka import Kafka

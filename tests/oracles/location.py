@@ -24,7 +24,7 @@ from models.bundle.draw import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
 from models.training.fit import fit
-from tests.unit.models.bundles import edit_manifest
+from tests.support.bundles import edit_manifest
 
 _GOOD = ("m1", "m2", "m3", "m4", "m5", "m6")
 _BROKEN = ("flipped", "half_copied", "other_features", "same_name", "hangs")

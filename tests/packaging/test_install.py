@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import typer.main
 
-from tests.golden.replay import LOOKUPS
 from tests.packaging.test_image import BUILD, PACKAGES, ROOT
 from tests.support.healthy import SCHEMA, healthy_pipeline
-from tests.unit.models.training_table import simulated, write_table
+from tests.support.replay import LOOKUPS
+from tests.support.training_table import simulated, write_table
 from tools.cli.commands import app
 from tools.demo.prepare import simulate_files
 

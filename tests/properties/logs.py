@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.oracles.windows import Event, Label, Raw, most, units
 from tests.properties.rich_set import DIRECT, PRICE_DIGITS, SECOND, derived
-from tests.unit.features.making import T0
+from tests.support.making import T0
 
 Pick = Callable[[Sequence[Any]], Any]
 """Picks one; the first is the simplest."""

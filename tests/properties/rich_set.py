@@ -11,7 +11,7 @@ from pathlib import Path
 
 from features.definition import FeatureSet
 from tests.oracles.windows import Event, Raw, Rules, Window, always
-from tests.unit.features.making import feature_set
+from tests.support.making import feature_set
 
 SECOND = 1_000_000
 NAME = "rich"

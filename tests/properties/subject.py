@@ -22,7 +22,7 @@ from schemas.batch import Decoded, EventBatch, Kind, Records
 from tests.oracles.windows import Event, Label
 from tests.properties import rich_set
 from tests.properties.rich_set import NAME, PRICE_DIGITS
-from tests.unit.features.making import booleans, doubles, longs, strings
+from tests.support.making import booleans, doubles, longs, strings
 
 
 class Subject:

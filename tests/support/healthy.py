@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.golden.replay import PIPELINE
+from tests.support.replay import PIPELINE
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "transaction.avsc"
 

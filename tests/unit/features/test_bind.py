@@ -13,7 +13,7 @@ from base.errors import ConfigurationError, ErrorCode, RecordError
 from features.definition import FeatureSet
 from features.values.column_values import byte_lengths, event_times, minor_units, numbers, text
 from schemas.batch import Column, Decoded, Kind
-from tests.unit.features.making import (
+from tests.support.making import (
     T0,
     booleans,
     columns,

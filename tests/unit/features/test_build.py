@@ -25,8 +25,8 @@ from features.tables.swept_store import SweptStore
 from features.tables.training_table import METADATA
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit
+from tests.support.making import EVENTS, feature_set
 from tests.support.transactions import DAY_US, SET, handbook, served, transactions, write
-from tests.unit.features.making import EVENTS, feature_set
 
 
 def built(

@@ -7,7 +7,7 @@ import pytest
 
 from features.definition import FeatureSet
 from features.expression import ExpressionError
-from tests.unit.features.making import EVENTS, doubles, events, feature_set
+from tests.support.making import EVENTS, doubles, events, feature_set
 
 FEATURES = """\
 features:

@@ -14,7 +14,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 
 SECOND = 1_000_000
 FEATURES = f"""{making.EVENTS}entities: {{card: card, shop: shop}}

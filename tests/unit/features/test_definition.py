@@ -10,7 +10,7 @@ import pytest
 from base.errors import ConfigurationError
 from features.definition import load_feature_set
 from schemas.batch import Kind
-from tests.unit.features.making import EVENTS, feature_set, write_pipeline
+from tests.support.making import EVENTS, feature_set, write_pipeline
 
 ROOT = Path(__file__).parents[3]
 HANDBOOK = ROOT / "examples" / "handbook" / "features.yaml"

@@ -15,7 +15,7 @@ from features.definition import FeatureSet
 from features.lookups.lookup import NEVER
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features.making import (
+from tests.support.making import (
     EVENTS,
     T0,
     booleans,

@@ -14,8 +14,8 @@ from base.errors import ConfigurationError
 from features.inspect.explanation import ExplainedValue, Explainer, Explanation
 from features.loading import KnownLabels, LabelFile
 from features.tables import FileEvents, build
+from tests.support.making import EVENTS, T0, write_pipeline
 from tests.support.transactions import DAY_US, SET, transactions, write
-from tests.unit.features.making import EVENTS, T0, write_pipeline
 
 HEAD = f"{EVENTS}  partition_key: card\n  amount: {{field: amount, scale: 2}}\n"
 

@@ -19,7 +19,7 @@ from features.store.feast.keys import KeyType, murmur3, redis_keys
 from features.store.feast.protobuf_values import number, timestamp
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
-from tests.unit.features.making import EVENTS, T0, events, feature_set, longs, strings
+from tests.support.making import EVENTS, T0, events, feature_set, longs, strings
 
 NAN = math.nan
 DAY = 86_400_000_000

@@ -18,7 +18,7 @@ from schemas.avro.decoder import Decoder
 from schemas.batch import Decoded, EventBatch, Kind
 from schemas.files.read import read_events
 from schemas.registry.source import FileSchemaSource
-from tests.unit.features.making import T0, records
+from tests.support.making import T0, records
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"
 

@@ -16,7 +16,7 @@ from features.store.memory import MemoryStore
 from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, names
 from schemas.batch import Kind
 from tests.oracles.siphash import siphash
-from tests.unit.features import making
+from tests.support import making
 
 PUBLISHED = bytes(range(KEY_BYTES))
 VECTORS = {

@@ -14,8 +14,8 @@ from features.history.watermarks import LogState
 from features.windows.engine import locate
 from features.windows.order import InputTimes
 from schemas.batch import EventBatch, Kind
-from tests.unit.features import making
-from tests.unit.features.making import EVENTS, T0
+from tests.support import making
+from tests.support.making import EVENTS, T0
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -16,7 +16,7 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.loading.lookup_files import ROWS_AT_A_TIME, load_lookup
 from features.store.memory import MemoryStore
-from tests.unit.features.making import EVENTS, doubles, events, feature_set, longs, strings
+from tests.support.making import EVENTS, doubles, events, feature_set, longs, strings
 
 TEXT = f"""{EVENTS}  aliases: {{card: CARD_NO}}
 entities: {{customer: card, shop: shop}}

@@ -14,7 +14,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.windows import portions
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 
 FEATURES = f"""{making.EVENTS}partition_key: card
 entities: {{card: card, shop: shop}}

@@ -10,7 +10,7 @@ import pytest
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
-from tests.unit.features.making import (
+from tests.support.making import (
     EVENTS,
     doubles,
     events,

@@ -21,7 +21,7 @@ from features.store.memory import MemoryStore
 from features.tables.event_records import EventFile
 from features.windows.window import Across, Aggregate
 from schemas.batch import Decoded, EventBatch, Kind
-from tests.unit.features.making import T0, longs, records, strings
+from tests.support.making import T0, longs, records, strings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "sparkov" / "features.yaml"

@@ -20,8 +20,8 @@ from features.store.memory import MemoryStore
 from features.tables import FileEvents, build
 from features.tables.swept_store import SweptStore
 from schemas.batch import EventBatch, Kind
-from tests.unit.features import making
-from tests.unit.features.making import EVENTS, T0, feature_set
+from tests.support import making
+from tests.support.making import EVENTS, T0, feature_set
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -13,7 +13,7 @@ from features.definition import FeatureSet, load_feature_set
 from features.definition.spec import MICROSECONDS
 from features.history.layout import Keeps
 from features.windows.window import Across, Window
-from tests.unit.features.making import EVENTS, feature_set, write_pipeline
+from tests.support.making import EVENTS, feature_set, write_pipeline
 
 DAY = MICROSECONDS["d"]
 

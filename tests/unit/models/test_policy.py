@@ -11,7 +11,7 @@ import pytest
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Band, Policy, Rules, Segment, load_policy
-from tests.unit.features.making import EVENTS, feature_set
+from tests.support.making import EVENTS, feature_set
 from tools.init.drafts import policy_yaml
 from tools.init.features_yaml import Starter
 

@@ -18,7 +18,7 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from models.policy import Rules, load_policy
 from schemas.batch import EventBatch
-from tests.unit.features.making import EVENTS, booleans, doubles, events, feature_set, strings
+from tests.support.making import EVENTS, booleans, doubles, events, feature_set, strings
 
 # Flags by bit: lookup missing, stale, invalid; late, duplicate, history capped; python failed.
 FEATURES = """\

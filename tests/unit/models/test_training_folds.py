@@ -15,7 +15,7 @@ from models.training.folds import Lengths, Span, earlier_folds, make_fold
 from models.training.plan import Plan, make_plan
 from models.training.spans import folds_by_span
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
-from tests.unit.models.training_table import DAY, START, simulated, write_table
+from tests.support.training_table import DAY, START, simulated, write_table
 
 WEEKS = Lengths(train=7, delay=7, assess=7)
 LATER = START + 1_000 * DAY

@@ -8,7 +8,7 @@ import pytest
 from models.training.folds import Span
 from models.training.sample import Sample, sample
 from models.training.table import LabelledEvents
-from tests.unit.models.training_table import DAY, START
+from tests.support.training_table import DAY, START
 
 ALL = Span(None)
 

@@ -15,7 +15,7 @@ from base.errors import ConfigurationError
 from features.definition import load_feature_set
 from features.tables import FileEvents, build
 from models.training.table import METADATA, UNKNOWN, TrainingTable
-from tests.unit.models.training_table import DAY, NAMES, START, simulated, write_table
+from tests.support.training_table import DAY, NAMES, START, simulated, write_table
 
 HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook" / "features.yaml"
 NOW = START + 100 * DAY

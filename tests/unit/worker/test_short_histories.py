@@ -19,7 +19,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.batch import Kind
-from tests.unit.features import making
+from tests.support import making
 from worker.consume.note import Note, log_state_of
 from worker.consume.topics import InputTopic
 from worker.histories.place import expiry_ms

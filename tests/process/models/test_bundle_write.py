@@ -12,7 +12,7 @@ import xgboost as xgb
 from base.errors import BundleRefusedError
 from models.bundle import load_bundle, write_bundle
 from models.training import fit
-from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
+from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
 
 @pytest.mark.parametrize(

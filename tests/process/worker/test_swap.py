@@ -27,6 +27,7 @@ from models.bundle import Location, load_bundle, write_bundle
 from models.bundle.sums import MAX_FILES
 from models.training.fit import fit
 from schemas.batch import Records
+from tests.support.bundles import edit_manifest, edit_model, trees_in
 from tests.support.healthy import edit
 from tests.support.payments import (
     body,
@@ -36,7 +37,6 @@ from tests.support.payments import (
     write_model,
     write_pipeline,
 )
-from tests.unit.models.bundles import edit_manifest, edit_model, trees_in
 from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.process import metrics

@@ -18,8 +18,8 @@ import pytest
 
 from base.errors import BundleRefusedError
 from models.bundle import Limits, load_bundle, verify
-from tests.unit.models.bundles import edit_manifest, edit_model, sum_again, trees_in
-from tests.unit.models.small_model import NAMES, FakeFeatureSet, feature_set, reference
+from tests.support.bundles import edit_manifest, edit_model, sum_again, trees_in
+from tests.support.small_model import NAMES, FakeFeatureSet, feature_set, reference
 
 process: Any = importlib.import_module("models.sandbox.process")
 FEATURES = feature_set(*NAMES).features

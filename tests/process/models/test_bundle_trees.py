@@ -13,8 +13,8 @@ import xgboost as xgb
 from base.errors import BundleRefusedError
 from models.bundle import facts, load_bundle, write_bundle
 from models.bundle.trees import check_trees
-from tests.unit.models.bundles import edit_model, trees_in, trees_of
-from tests.unit.models.small_model import NAMES, feature_set, matrix_of
+from tests.support.bundles import edit_model, trees_in, trees_of
+from tests.support.small_model import NAMES, feature_set, matrix_of
 
 Tree = dict[str, Any]
 

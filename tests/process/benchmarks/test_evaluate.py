@@ -17,7 +17,7 @@ from benchmarks.evaluate.verdict import Result, judge, summary
 from models.bundle import write_bundle
 from models.calibration import Calibration
 from models.training import fit
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
+from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 EVENTS = 400
 

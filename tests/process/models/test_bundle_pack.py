@@ -19,8 +19,8 @@ from models.bundle import FeatureRef, load_bundle, read_manifest
 from models.bundle.golden import score
 from models.bundle.pack import Names, Packed, checked_model, pack_model
 from models.calibration import logistic
-from tests.unit.models.bundles import edit_manifest
-from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
+from tests.support.bundles import edit_manifest
+from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
 TRAINING = matrix_of(1_500, len(NAMES))
 SET = feature_set("more", *reversed(NAMES)).features

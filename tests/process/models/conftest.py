@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training import fit
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of, reference
+from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 if TYPE_CHECKING:  # `models` must be first to import it: it says how OpenMP's threads wait
     import xgboost as xgb

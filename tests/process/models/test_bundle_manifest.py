@@ -13,8 +13,8 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from models.bundle import Knots, TrainingRecord, load_bundle, read_manifest, write_bundle
-from tests.unit.models.bundles import edit_manifest, sum_again
-from tests.unit.models.small_model import NAMES, feature_set
+from tests.support.bundles import edit_manifest, sum_again
+from tests.support.small_model import NAMES, feature_set
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 

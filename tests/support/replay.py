@@ -28,7 +28,7 @@ from worker.delivery.publish import SizeLimits
 from worker.schema_sources import score_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "golden"
 PIPELINE = HERE / "pipeline"
 RECORDS = HERE / "records.jsonl"
 EXPECTED = HERE / "expected.jsonl"

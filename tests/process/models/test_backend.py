@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError, CudaUnusableError, DeviceLostError
 from models.backend import NonFiniteFeatureError, available_threads, cuda, open_backend
 from models.bundle import Bundle, load_bundle
-from tests.unit.models.small_model import NAMES, matrix_of
+from tests.support.small_model import NAMES, matrix_of
 
 ROOT = Path(__file__).parents[3]
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None

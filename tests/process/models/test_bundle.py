@@ -16,8 +16,8 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError, ConfigurationError
 from models.bundle import Bundle, FeatureRef, load, load_bundle, sums, write_bundle
-from tests.unit.models.bundles import edit_model, sum_again
-from tests.unit.models.small_model import (
+from tests.support.bundles import edit_model, sum_again
+from tests.support.small_model import (
     NAMES,
     FakeFeatureSet,
     feature_set,

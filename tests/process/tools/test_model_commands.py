@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result
 from base.errors import BundleRefusedError, ConfigurationError
 from features.definition import load_feature_set
 from models.bundle import Knots, Location, TrainingRecord, load_bundle, write_bundle
+from tests.support.bundles import edit_manifest
 from tests.support.event_files import lines, row
 from tests.support.healthy import edit, healthy_pipeline
-from tests.unit.models.bundles import edit_manifest
 from tools.cli.model import app
 from tools.cli.model.show import show
 from tools.replay import replay_file

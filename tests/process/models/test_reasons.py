@@ -17,7 +17,7 @@ from models.backend import open_backend
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.policy import Coding
 from models.reasons import TOLERANCE, Explained, Reasons
-from tests.unit.models.small_model import matrix_of, reference
+from tests.support.small_model import matrix_of, reference
 
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
 FEATURES = 7

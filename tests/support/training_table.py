@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.unit.models.small_model import reference
+from tests.support.small_model import reference
 
 DAY = 86_400_000_000
 START = 1_530_403_200_000_000

@@ -15,8 +15,8 @@ from models.bundle import Golden, load_bundle, write_bundle
 from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.golden import check_margins
 from models.training import fit
-from tests.unit.models.bundles import sum_again, trees_of
-from tests.unit.models.small_model import NAMES, feature_set, labels_of, matrix_of
+from tests.support.bundles import sum_again, trees_of
+from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
 VECTORS, MARGINS = "golden_vectors.npy", "golden_margins.npy"
 

@@ -9,7 +9,7 @@ import pytest
 
 from models.calibration import logistic
 from models.training import average_precision, fit
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of
+from tests.support.small_model import NAMES, labels_of, matrix_of
 
 
 def test_a_model_ranks_what_it_has_not_seen() -> None:

@@ -16,7 +16,7 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from models.bundle.pack import read_model
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of
+from tests.support.small_model import NAMES, labels_of, matrix_of
 
 
 def small() -> xgb.Booster:

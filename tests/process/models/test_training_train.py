@@ -31,7 +31,7 @@ from models.training.table import TrainingTable
 from models.training.told import learned_from, warnings_of
 from models.training.train import Training, TrainingOptions, train
 from models.training.write import Wanted, write_training
-from tests.unit.models.training_table import DAY, START, simulated, write_table
+from tests.support.training_table import DAY, START, simulated, write_table
 
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
 SOON = TrainingOptions(tries=2, threads=2, forest=1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.batch import EventBatch, Kind
-from tests.unit.features import making
+from tests.support import making
 from tools.checks import sample
 from tools.checks.event_time import RECORD_TIMES, TIMES, check_times, checks
 from tools.checks.finding import Finding, State

@@ -24,7 +24,7 @@ from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import Rules, load_policy
 from schemas.batch import Records
-from tests.golden import replay
+from tests.support import replay
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.payments import good_record, write_pipeline
 from tools.checks.files import read_files

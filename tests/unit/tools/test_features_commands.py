@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from features.definition import load_feature_set
 from features.inspect.describe import describe, duration, number
-from tests.unit.features.making import EVENTS, write_pipeline
+from tests.support.making import EVENTS, write_pipeline
 from tools.cli.features import app
 from worker.process.exit_codes import ExitCode
 

@@ -17,8 +17,8 @@ from models.bundle import load_bundle
 from models.bundle.model_file import ModelDocument
 from models.bundle.trees import check_trees
 from models.bundle.ubj import parse_ubj
-from tests.unit.models.bundles import edit_model, sum_again, trees_in
-from tests.unit.models.small_model import NAMES, labels_of, matrix_of
+from tests.support.bundles import edit_model, sum_again, trees_in
+from tests.support.small_model import NAMES, labels_of, matrix_of
 
 Model = dict[str, Any]
 

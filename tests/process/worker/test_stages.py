@@ -25,7 +25,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.values.hash64 import PROCESS_KEY
 from schemas.batch import Headers, Records
-from tests.golden import replay
+from tests.support import replay
 from tests.support.payments import (
     TIME_MS,
     bad_records,

@@ -14,7 +14,7 @@ from base.errors import ConfigurationError
 from models.bundle import load_bundle
 from models.policy import load_policy
 from models.training.fit import fit
-from tests.unit.models.training_table import simulated, write_table
+from tests.support.training_table import simulated, write_table
 from tools.cli.commands import app
 
 DAYS = ("--from", "2018-07-25", "--until", "2018-07-31", "--folds", 2)

@@ -15,8 +15,8 @@ from models.training.recipes import FEW, candidates
 from models.training.search import Part, Trial, out_of_fold, search
 from models.training.spans import parts_of
 from models.training.table import LabelledEvents, TrainingTable
-from tests.unit.models.training_table import DAY, simulated, write_table
-from tests.unit.models.training_table import START as BEGIN
+from tests.support.training_table import DAY, simulated, write_table
+from tests.support.training_table import START as BEGIN
 
 FIXED = {"max_bin": 64}
 START, SPACE, LOOKS = FEW.start, FEW.space, FEW.looks

@@ -16,7 +16,7 @@ from models.training.stray import find_apart
 from models.training.table import TrainingTable
 from models.training.told import warnings_of
 from models.training.train import TrainingOptions, train
-from tests.unit.models.training_table import DAY, START, simulated, write_table
+from tests.support.training_table import DAY, START, simulated, write_table
 
 SOON = TrainingOptions(tries=1, threads=1, forest=1)
 

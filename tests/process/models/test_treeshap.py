@@ -18,7 +18,7 @@ import models.backend.cpu
 from models.backend import open_backend
 from models.bundle import Bundle
 from models.treeshap import TreeShap
-from tests.unit.models.small_model import NAMES, matrix_of
+from tests.support.small_model import NAMES, matrix_of
 
 
 def booster_of(
