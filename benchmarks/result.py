@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import note
+from benchmarks.testbed import note
 
 
 def today() -> str:

@@ -42,10 +42,10 @@ def fetching(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a download of ``total`` bytes; yield a function that takes the bytes received."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        console.print(f"Fetching {title}: {total / 1e6:.0f} MB", soft_wrap=True, highlight=False)
+        console.print(f"Downloading {title}: {total / 1e6:.0f} MB", soft_wrap=True, highlight=False)
         yield lambda _: None
         return
-    columns = (TextColumn("Fetching {task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("Downloading {task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as shown:
         task = shown.add_task(title, total=total)
         yield lambda received: shown.advance(task, received)

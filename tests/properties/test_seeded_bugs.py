@@ -8,7 +8,7 @@ from tests.commands.properties import run
 from tests.properties.bugs import BUGS
 from tests.properties.comparison import DisagreementError
 from tests.properties.scenarios import Scenario
-from tests.properties.world import check
+from tests.properties.simulation import check
 
 SEED = 4
 CASES = 400

@@ -18,8 +18,8 @@ from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
 from tests.properties.rich_set import SECOND
 from tests.properties.scenarios import ALL, Scenario, make_step
-from tests.properties.subject import Subject
-from tests.properties.world import check, play
+from tests.properties.simulation import check, play
+from tests.properties.system import System
 
 CASES = 200
 SERVER_CASES = 25
@@ -89,5 +89,5 @@ def server(redis_url: str) -> Iterator[OnlineStore]:
 
 
 def test_likewise_over_a_server(seed: int, server: OnlineStore) -> None:
-    tally = run(SERVER_CASES, seed, partial(Subject, make_store=lambda: server))
+    tally = run(SERVER_CASES, seed, partial(System, make_store=lambda: server))
     assert tally["cases"] == SERVER_CASES

@@ -50,7 +50,7 @@ def reach(
         admin.poll(0)
         why = lines[-1] if lines else error.args[0].str()
         at = settings.kafka.bootstrap_servers
-        remedy = "see kafka.bootstrap_servers, and in kafka.options security.protocol and sasl.…"
+        remedy = "check kafka.bootstrap_servers, and security.protocol and sasl.… in kafka.options"
         return None, [failed(BROKERS, f"{at}: no answer within {timeout_s:g} s: {why}", remedy)]
     node = found.nodes[0].id_string
     cluster = Cluster(
@@ -79,7 +79,9 @@ def judge_cluster(cluster: Cluster) -> Finding:
         version = f"of version {numbers[0]}.{numbers[1]}" if numbers else "of version 4 or later"
         if numbers and numbers < _OLDEST:
             found = f"the brokers are {version}"
-            return failed(BROKERS, found, "exactly-once needs Kafka 2.5 or later: upgrade them")
+            return failed(
+                BROKERS, found, "upgrade them: exactly-once delivery needs Kafka 2.5 or later"
+            )
     return ok(BROKERS, f"{many(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}")
 
 
@@ -116,7 +118,7 @@ def _settled(settings: WorkerSettings, bounds: Mapping[str, int]) -> Iterator[Fi
             BOUNDS,
             f"transaction.timeout.ms is {transaction_ms}, less than four times "
             f"delivery.latency_budget_s ({delivery.latency_budget_s:g})",
-            "leave room for a slow broker: raise the one or lower the other",
+            "raise transaction.timeout.ms or lower the budget, to leave time for a slow broker",
         )
     if 1000 * delivery.watchdog_s >= poll_ms:
         yield warning(

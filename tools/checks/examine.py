@@ -1,4 +1,4 @@
-"""All checks, in the order of their dependencies; each runs whatever the others find."""
+"""All checks, in the order of their dependencies; a failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from worker.settings import WorkerSettings, require_folder
 T = TypeVar("T")
 
 FOLDER = "pipeline folder"
-_NEEDS_SETTINGS = "worker.yaml has to hold first"
-_NEEDS_FEATURES = "features.yaml has to hold first"
-_NEEDS_INPUT = "the input topic could not be looked at"
+_NEEDS_SETTINGS = "worker.yaml is not valid"
+_NEEDS_FEATURES = "features.yaml is not valid"
+_NEEDS_INPUT = "the input topic could not be described"
 
 
 def examine(folder: Path) -> Iterator[Finding]:
@@ -65,10 +65,10 @@ def examine(folder: Path) -> Iterator[Finding]:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
-            yield from _without_brokers(feature_set, "there is no client")
+            yield from _without_brokers(feature_set, "no Kafka client could be created")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_ok=holds(stored))
 
 
 def failures_of_files(folder: Path) -> list[Finding]:
@@ -104,7 +104,7 @@ def _store(settings: WorkerSettings) -> list[Finding]:
     if settings.store is None:
         return [
             skipped(
-                store.STORE, "none is named; features.yaml has to do without lookups and windows"
+                store.STORE, "worker.yaml names none: features.yaml can have no lookups and windows"
             )
         ]
     return examined(store.STORE, partial(store.check_store, settings))
@@ -116,7 +116,7 @@ def _kafka(
     settings: WorkerSettings,
     files: Files,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
@@ -131,7 +131,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, files, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_ok=store_ok)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -140,7 +140,7 @@ def _kafka(
         return
     judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
     output = (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, judge, output, store_holds=store_holds)
+    look = partial(_sample, settings, judge, output, store_ok=store_ok)
     yield from examined(sample.RECORDS, look)
 
 
@@ -149,7 +149,7 @@ def _histories(
     files: Files,
     source: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     if feature_set is None or not feature_set.has_histories:
@@ -161,7 +161,7 @@ def _histories(
     topic = source.as_input()
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
-    if store_holds and settings.store is not None:
+    if store_ok and settings.store is not None:
         used = model.used_features(settings, files.rules)
         look = partial(
             histories.check_state, settings, feature_set, topic, used, retention_known=known
@@ -175,7 +175,7 @@ def _histories(
         )
     else:
         for check in (histories.STATE, histories.COVERAGE):
-            yield skipped(check, "the online store does not hold")
+            yield skipped(check, "a check of the online store failed")
 
 
 def _group(
@@ -200,11 +200,11 @@ def _sample(
     judge: Callable[[Records, OnlineStore | None], list[Finding]],
     output: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> list[Finding]:
     records = sample.read_sample(settings)
     findings = topics.judge_keys_of_scores(output, records.keys)
-    if settings.store is not None and not store_holds:
+    if settings.store is not None and not store_ok:
         return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
         return [*findings, *judge(records, opened)]

@@ -1,4 +1,4 @@
-"""Checks of worker.yaml, features.yaml and policy.yaml, each by itself and against the others."""
+"""Checks of worker.yaml, features.yaml and policy.yaml, and of their agreement."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
         still_open = [*open_places(YamlDocument.read(path).values)]
         if still_open:
             return None, [
-                failed(name, f"{path}: {place} is still open", "fill in what belongs there")
+                failed(name, f"{path}: {place} is a placeholder (<open>)", "fill it in")
                 for place in still_open
             ]
         feature_set = load_feature_set(path)
@@ -107,11 +107,11 @@ def _against_each_other(
     settings: WorkerSettings | None, feature_set: FeatureSet | None
 ) -> list[Finding]:
     if settings is None or feature_set is None:
-        return [skipped("output.carry", "worker.yaml and features.yaml have to hold first")]
+        return [skipped("output.carry", "worker.yaml or features.yaml is not valid")]
     findings = []
     stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
     if stored and settings.store is None:
-        found = f"store is missing, and {', '.join(stored)} are lookups or windows"
+        found = f"store is missing, and {', '.join(stored)} need it (lookups, windows)"
         findings.append(failed(FILE_NAME, found, "add store.url"))
     carried = settings.output.carry
     try:
@@ -119,7 +119,7 @@ def _against_each_other(
     except ConfigurationError as error:
         remedy = "name fields of the schema in output.carry"
         return [*findings, failed("output.carry", str(error), remedy)]
-    return [*findings, ok("output.carry", ", ".join(carried) or "nothing is carried")]
+    return [*findings, ok("output.carry", ", ".join(carried) or "no fields")]
 
 
 def examine_features(path: Path) -> list[Finding]:
@@ -141,7 +141,7 @@ def examine_features(path: Path) -> list[Finding]:
 def _of_hooks(feature_set: FeatureSet) -> Iterator[Finding]:
     if feature_set.hooks:
         names = ", ".join(feature_set.hooks)
-        same = "the same bits for a row alone, in company and in any order"
+        same = "identical results for rows one by one, together and in any order"
         yield ok(PYTHON, f"{names}: {same}")
 
 
@@ -151,13 +151,13 @@ def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
         count = sum(window.entity == entity for window in feature_set.windows)
         yield ok(
             WINDOWS,
-            f"{many(count, 'window')} by {entity}, which see up to {rules.cap:,} events of the "
-            f"last {duration(horizon)}",
+            f"{many(count, 'window')} by {entity}, over up to {rules.cap:,} events of the last "
+            f"{duration(horizon)}",
         )
     across = [window for window in feature_set.windows if window.across is not Across.OWN]
     for kind, meaning in (
-        (Across.ALIGNED, "exact; the input topic has to have one partition"),
-        (Across.BEST_EFFORT, "see what the store holds of other partitions at that moment"),
+        (Across.ALIGNED, "exact; needs an input topic with one partition"),
+        (Across.BEST_EFFORT, "include what the store holds of other partitions at that moment"),
     ):
         names = ", ".join(window.name for window in across if window.across is kind)
         if names:
@@ -167,4 +167,7 @@ def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
 def _of_carried(feature_set: FeatureSet) -> Iterator[Finding]:
     names = ", ".join(feature_set.names[place] for place in feature_set.irreproducible)
     if names:
-        yield ok(REPRODUCIBLE, f"{names}: the log alone cannot give these back; scores carry them")
+        yield ok(
+            REPRODUCIBLE,
+            f"{names}: cannot be recomputed from the topic alone, so scores carry them",
+        )

@@ -1,4 +1,4 @@
-"""Checks of the last records of the input topic: they can be scored, and are keyed as expected."""
+"""Checks of the last records of the input topic: they can be scored and have the right keys."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check_sample(
         DependencyUnavailableError: The store does not answer.
     """
     if not len(records):
-        why = f"{settings.kafka.input_topic} holds no records now"
+        why = f"{settings.kafka.input_topic} holds no records"
         return [skipped(check, why) for check in checks(feature_set)]
     decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
@@ -88,7 +88,7 @@ def check_sample(
         *event_time.check_times(feature_set, batch, topic),
     ]
     if not len(batch) or store is None:
-        why = "no record is an event" if store else "the online store does not hold"
+        why = "no record is a valid event" if store else "a check of the online store failed"
         return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]
     return [*findings, *_lookups(feature_set, batch, store)]
 
@@ -107,10 +107,10 @@ def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) ->
     codes = ", ".join(f"{code} {count}" for code, count in counts.most_common())
     example = next(iter(errors.values())).message
     found = f"{len(errors)} of the last {records} would be dead letters: {codes} ({example})"
-    remedy = "look at these records, wire or registry, and the bindings in features.yaml"
+    remedy = "check these records, the sections wire and registry, and events in features.yaml"
     if json:
         found = f"{found}; {json} of them look like JSON"
-        remedy = "Avro is read: let producers write Avro"
+        remedy = "let producers write Avro"
     return (failed if len(errors) == records else warning)(RECORDS, found, remedy)
 
 
@@ -119,10 +119,10 @@ def _keys(
 ) -> list[Finding]:
     binding = feature_set.bindings.partition_key
     if binding is None:
-        return [skipped(KEYS, "features.yaml binds no events.partition_key")]
+        return [skipped(KEYS, "features.yaml has no events.partition_key")]
     rows = [row for row in range(len(records)) if row not in errors]
     if not rows:
-        return [skipped(KEYS, "no record is an event")]
+        return [skipped(KEYS, "no record is a valid event")]
     fields = cast("pa.StringArray", as_text(decoded.columns[binding.path]).values).to_pylist()
     return [
         judge_keys(
@@ -143,7 +143,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
     for _, field, partition in seen:
         homes.setdefault(field, set()).add(partition)
     split = sum(len(partitions) > 1 for partitions in homes.values())
-    remedy = f"let producers key records by the text of {path}, with Kafka's own partitioner"
+    remedy = f"let producers use the text of {path} as key, with Kafka's default partitioner"
     if split:
         found = f"{split} of {len(homes)} values of {path} are in more than one partition"
         return warning(KEYS, found, remedy)
@@ -154,7 +154,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
     if other:
         found = f"the key of {other} of {len(seen)} records is not the text of {path}"
         return warning(KEYS, found, remedy)
-    return ok(KEYS, f"the text of {path} in all {len(seen)} records")
+    return ok(KEYS, f"the key of all {len(seen)} records is the text of {path}")
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
@@ -180,4 +180,4 @@ def judge_lookup(name: str, events: int, flags: dict[str, int]) -> Finding:
     found = f"{good} of the last {events} events find a value" + (f" ({words})" if words else "")
     if good:
         return ok(check, found)
-    return warning(check, found, f"fraud-worker features load {name} FILE.parquet")
+    return warning(check, found, f"load it: fraud-worker features load {name} FILE.parquet")

@@ -165,13 +165,13 @@ def train(
     started = time.perf_counter()
     wanted = Wanted(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
-    before = None if like is None else parameters_of(like)
-    wishes = TrainingOptions(
+    like_params = None if like is None else parameters_of(like)
+    options = TrainingOptions(
         seed=seed,
         tries=tries,
         forest=forest,
-        chosen=None if before is None else before.chosen,
-        missing=math.nan if before is None else before.missing,
+        chosen=None if like_params is None else like_params.chosen,
+        missing=math.nan if like_params is None else like_params.missing,
         monotone=_monotone(monotone or []),
         device=device.value,
         threads=threads or available_threads(),
@@ -184,25 +184,25 @@ def train(
         delay=_days(delay),
         assess=assess,
         folds=folds,
-        span=None if before is None else before.span,
+        span=None if like_params is None else like_params.span,
     )
     with warnings.catch_warnings():
         # Warnings of libraries name nothing that the user could change.
         warnings.simplefilter("ignore")
-        trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
+        trained = _train(table, plan, options, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
     _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
 def _train(
-    table: TrainingTable, plan: Plan, wishes: TrainingOptions, *, unlabelled_legit: bool
+    table: TrainingTable, plan: Plan, options: TrainingOptions, *, unlabelled_legit: bool
 ) -> Training:
     from models.training.train import train
     from tools.progress import stages
 
     with stages() as advance:
-        return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)
+        return train(table, plan, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
 def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:

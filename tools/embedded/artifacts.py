@@ -21,7 +21,7 @@ from tools.embedded.cache import cache_dir, locked
 from tools.progress import fetching
 
 _STAMP = "verified.json"
-# One file at a time leaves the line idle between files; more than a few is no faster.
+# One file at a time leaves the connection idle between files; more than a few are no faster.
 _PARALLEL = 4
 _ANSWER_S = 30
 
@@ -115,7 +115,7 @@ def _fetch(artifacts: Sequence[Artifact], folder: Path, title: str) -> None:
     total = sum(artifact.size for artifact in artifacts)
     # Next to the folder: a rename within one file system leaves no half-written file behind.
     with (
-        fetching(f"{title}, {len(artifacts)} file(s), once, into {folder}", total) as advance,
+        fetching(f"{title} once ({len(artifacts)} file(s)) into {folder}", total) as advance,
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as scratch,
         ThreadPoolExecutor(_PARALLEL) as pool,
     ):

@@ -173,7 +173,7 @@ def _aot_flags(java: Java, jars: Path) -> list[str]:
             os.utime(cache)
         else:
             with (
-                doing("Preparing Apache Kafka's fast start, once: about 15 seconds"),
+                doing("Preparing faster starts of Apache Kafka, once (about 15 seconds)"),
                 tempfile.TemporaryDirectory(dir=cache.parent, prefix="kafka-trial.") as scratch,
             ):
                 part = Path(scratch) / "part.aot"

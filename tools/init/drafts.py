@@ -11,34 +11,35 @@ from tools.init.yaml_text import commented
 from worker.settings.reference import Setting, SettingGroup, groups
 
 _WORKER = """\
-# Where things are and how hard to run. Paths are taken from this file's folder.
-# A line that begins with "#" and a name shows what holds without it, or an example where nothing
-# does: take the "#" away to set it. The environment overrides all: kafka.group is
-# FRAUD_WORKER_KAFKA__GROUP there.
+# Addresses, paths and limits of the worker. Relative paths start at this file's folder.
+# A line that begins with "#" and the name of a setting shows its default, or an example if it has
+# none: remove the "#" to set it. Environment variables override this file; that of kafka.group is
+# FRAUD_WORKER_KAFKA__GROUP.
 """
 _NOTHING = ("", "[]", "{}")
 # The settings to write as set, among those that exclude each other.
 _CHOSEN = ("model.bundle",)
 _POLICY = """\
-# What is decided about a score. Belongs to fraud operations; it changes no number on a score.
-version: first            # free text, named on every score: change it with every change here
-default: approve          # the decision about every score below the bands
+# Decisions on scores. Fraud operations own this file; it changes no number on a score.
+version: first            # free text, written on every score: change it with every change here
+default: approve          # decision for scores below all bands
 
-# The least that is decided when a lookup has no good value, or a python feature failed:
+# Mildest decision when a lookup has no valid value or a python feature failed:
 # when_degraded: review
 
-# The first segment that takes an event decides; the last one takes all others.
+# The first segment whose condition an event meets decides; the last segment has no condition.
 segments:
-  # - name: large         # for example; conditions are expressions over fields and features
+  # - name: large         # an example; conditions are expressions over fields and features
   #   where: amount > 500
   #   bands: {decline: 0.9, review: 0.4}
-  - name: default         # named on every score
-    bands:                # from this score up; guessed: choose them from the scores of your events
+  - name: default         # written on every score
+    bands:                # lowest scores; guessed: choose them from the scores of your events
       decline: 0.97
       review: 0.55
 
-# Codes whose features raised the score most, with every decision that is not the default. A feature
-# belongs to the first code that names it (* and ? are wildcards); the last one takes the rest.
+# Reason codes, for every decision other than the default: those whose features raised the score
+# most. A feature belongs to the first code that matches its name (* and ? are wildcards); the last
+# code has the rest.
 reasons:
   max: 4
   catalogue:

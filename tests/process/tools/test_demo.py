@@ -84,7 +84,7 @@ def no_server(*_: object) -> None:
         (lambda _: None, "does not exist"),
         (lambda path: path.write_bytes(b"PAR1, cut off"), "cannot be read as parquet"),
         (lambda path: write_events(path, 2, fraud=False), "has no column is_fraud"),
-        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "holds no rows"),
+        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "has no rows"),
         (
             lambda path: pq.write_table(write_events(path, 1).drop_columns(["TX_AMOUNT"]), path),
             "no column for 'amount'",
