@@ -45,16 +45,16 @@ def reach(
     """Describe the cluster; None where no broker answers within the broker timeout."""
     timeout_s = settings.delivery.broker_timeout_s
     try:
-        found = admin.describe_cluster(request_timeout=timeout_s).result()
+        described = admin.describe_cluster(request_timeout=timeout_s).result()
     except KafkaException as error:
         admin.poll(0)
         why = lines[-1] if lines else error.args[0].str()
         at = settings.kafka.bootstrap_servers
         remedy = "check kafka.bootstrap_servers, and security.protocol and sasl.… in kafka.options"
         return None, [failed(BROKERS, f"{at}: no answer within {timeout_s:g} s: {why}", remedy)]
-    node = found.nodes[0].id_string
+    node = described.nodes[0].id_string
     cluster = Cluster(
-        str(found.cluster_id), len(found.nodes), _broker_settings(admin, node, timeout_s)
+        str(described.cluster_id), len(described.nodes), _broker_settings(admin, node, timeout_s)
     )
     return cluster, [judge_cluster(cluster)]
 
@@ -98,8 +98,8 @@ def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Find
         if limit in limits and wrong(bounds[name], int(limits[limit])):
             found = f"{name} is {bounds[name]}, the brokers' {limit} {limits[limit]}"
             findings.append(failed(BOUNDS, found, f"set {name} within the brokers' limit"))
-    said = ", ".join(f"{name} {value}" for name, value in bounds.items())
-    return findings or [ok(BOUNDS, said)]
+    bounds_text = ", ".join(f"{name} {value}" for name, value in bounds.items())
+    return findings or [ok(BOUNDS, bounds_text)]
 
 
 def _settled(settings: WorkerSettings, bounds: Mapping[str, int]) -> Iterator[Finding]:

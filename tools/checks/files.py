@@ -41,11 +41,11 @@ def read_files(folder: Path) -> Files:
         findings.append(ok(FILE_NAME, _settings_in_words(settings)))
     except ConfigurationError as error:
         findings += refused(FILE_NAME, error)
-    feature_set, found = read_features(settings.features if settings else folder / "features.yaml")
-    findings += found
+    feature_set, more = read_features(settings.features if settings else folder / "features.yaml")
+    findings += more
     policy = settings.policy if settings else folder / "policy.yaml"
-    rules, found = _read_policy(policy, feature_set)
-    findings += found
+    rules, more = _read_policy(policy, feature_set)
+    findings += more
     findings += _against_each_other(settings, feature_set)
     return Files(settings, feature_set, rules, tuple(findings))
 

@@ -71,13 +71,13 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
         )
         return asked[name].result()
 
-    found = _once_coordinated(describe, timeout_s)
-    rights = found.authorized_operations
+    described = _once_coordinated(describe, timeout_s)
+    rights = described.authorized_operations
     group = GroupState(
         name,
-        found.state.name,
-        len(found.members),
-        found.partition_assignor,
+        described.state.name,
+        len(described.members),
+        described.partition_assignor,
         None if rights is None else frozenset(right.name for right in rights),
     )
     return [judge_group(group)]
@@ -102,8 +102,8 @@ def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic)
     checkpoints = read_checkpoints(settings, topic)
     bounds = [
         {
-            found.partition: answer.result().offset
-            for found, answer in admin.list_offsets(
+            at.partition: answer.result().offset
+            for at, answer in admin.list_offsets(
                 dict.fromkeys(at, spec), request_timeout=timeout_s
             ).items()
         }

@@ -112,8 +112,8 @@ def require_order(
     from base.errors import ConfigurationError
     from features.inspect.describe import duration
 
-    found = run.times.out_of_order
-    if not feature_set.has_histories or found * 100 <= rows:
+    out_of_order = run.times.out_of_order
+    if not feature_set.has_histories or out_of_order * 100 <= rows:
         return
     late, remedy = "", ""
     if run.flagged["late"]:
@@ -128,7 +128,7 @@ def require_order(
             "not applied without it; otherwise "
         )
     raise ConfigurationError(
-        f"--events: the rows are not in order of time: at least {found:,} of {rows:,} are older than "
+        f"--events: the rows are not in order of time: at least {out_of_order:,} of {rows:,} are older than "
         f"a row before them, whose windows would miss them{late}; {remedy}sort them with --sort, "
         "or, if the worker reads them in this order too, keep the order with --allow-late"
     )

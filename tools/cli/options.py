@@ -112,7 +112,7 @@ def require_path(name: str, path: Path) -> None:
     if _ADDRESS.match(str(path)):
         raise ConfigurationError(
             f"{name}: {path} is an address, and commands read and write local files only; name a "
-            "local path: copy what is read there first, or what was written from there afterwards"
+            "local path, and copy the file before or afterwards"
         )
 
 

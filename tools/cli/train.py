@@ -255,15 +255,15 @@ def _summary(
 def _monotone(given: list[str]) -> dict[str, int]:
     from base.errors import ConfigurationError
 
-    found = {}
+    signs = {}
     for text in given:
         feature, equals, sign = text.partition("=")
         if not (feature and equals) or sign not in {"+1", "1", "-1"}:
             raise ConfigurationError(
                 f"--monotone: {text!r} is not FEATURE=+1 or FEATURE=-1; write it like AMOUNT=+1"
             )
-        found[feature] = int(sign)
-    return found
+        signs[feature] = int(sign)
+    return signs
 
 
 def _days(given: str | None) -> float | None:

@@ -83,9 +83,9 @@ class EventLabels:
         n = len(event_id)
         nothing = np.zeros(n, np.int64)
         records = Records("", [None] * n, [None] * n, nothing.astype(np.int32), nothing, nothing)
-        found = self._known.of(EventBatch(records, {}, event_id, event_time, None))
+        known = self._known.of(EventBatch(records, {}, event_id, event_time, None))
         labels = np.full(n, self._unlabelled, np.int8)
-        labels[found.rows] = found.fraud
+        labels[known.rows] = known.fraud
         return labels
 
 
@@ -129,9 +129,9 @@ def _labelled_scores(events: ComparedEvents, answers: WorkerAnswers, top: int) -
     decided = {}
     for code in np.unique(decisions).tolist():
         hits = labels[decisions == code]
-        found = int(hits.sum())
+        hit_frauds = int(hits.sum())
         decided[events.decisions[code]] = LabelledDecisions(
-            len(hits), found, found / len(hits), found / frauds
+            len(hits), hit_frauds, hit_frauds / len(hits), hit_frauds / frauds
         )
     return LabelledScores(
         average_precision(labels, scores),

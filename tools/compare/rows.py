@@ -27,10 +27,10 @@ _APART = {
 }
 
 
-def scored_rows(found: Comparison) -> Iterator[Row]:
+def scored_rows(comparison: Comparison) -> Iterator[Row]:
     """Rows with the number of scored events, by worker and by provenance."""
-    own, other = found.champion, found.challenger
-    both = f"{len(found.events):,}"
+    own, other = comparison.champion, comparison.challenger
+    both = f"{len(comparison.events):,}"
     yield "events that both scored", both, both
     yield (
         "events that only this one scored",
@@ -50,23 +50,23 @@ def scored_rows(found: Comparison) -> Iterator[Row]:
         yield name, f"{made[0].get(maker, 0):,}", f"{made[1].get(maker, 0):,}"
 
 
-def alert_rows(found: Comparison) -> Iterator[Row]:
+def alert_rows(comparison: Comparison) -> Iterator[Row]:
     """Rows with the rate of alerts and, where there are labels, their precision."""
-    own, other = found.champion.alerts, found.challenger.alerts
+    own, other = comparison.champion.alerts, comparison.challenger.alerts
     yield "alerts, share of events", f"{own.rate:.3%}", f"{other.rate:.3%}"
     yield "alerts a day", _range(own.events), _range(other.events)
-    if found.labelled is not None:
-        yield from _labelled_rows(found, found.labelled)
+    if comparison.labelled is not None:
+        yield from _labelled_rows(comparison, comparison.labelled)
 
 
-def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
+def agreement_rows(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Rows with the measures of agreement between the two workers."""
-    shift, top = found.shift, found.top
-    yield "same decision", f"{found.agreement.same:.3%}"
-    told = (
+    shift, top = comparison.shift, comparison.top
+    yield "same decision", f"{comparison.agreement.same:.3%}"
+    correlation = (
         "none (all scores are equal)" if (rank := shift.rank_correlation) is None else f"{rank:.4f}"
     )
-    yield "rank correlation of scores (Spearman)", told
+    yield "rank correlation of scores (Spearman)", correlation
     yield "population stability index of scores", f"{shift.stability_index:.4f}"
     yield "identical scores", f"{shift.identical:.2%}"
     yield "difference of scores: mean", f"{shift.mean:+.6f}"
@@ -80,9 +80,9 @@ def agreement_rows(found: Comparison) -> Iterator[tuple[str, str]]:
     )
 
 
-def remarks(found: Comparison) -> Iterator[str]:
+def remarks(comparison: Comparison) -> Iterator[str]:
     """Remarks on missing and repeated scores, if there are any."""
-    for name, worker in found.workers.items():
+    for name, worker in comparison.workers.items():
         other = "challenger" if name == "champion" else "champion"
         if worker.unmatched.missing:
             yield (
@@ -103,43 +103,43 @@ def _why(worker: ComparedWorker) -> str:
     return "its output topic may have lost records, or its group's offsets were moved forward"
 
 
-def _labelled_rows(found: Comparison, metrics: LabelledMetrics) -> Iterator[Row]:
+def _labelled_rows(comparison: Comparison, metrics: LabelledMetrics) -> Iterator[Row]:
     own, other = metrics.champion, metrics.challenger
     labelled = f"{metrics.labelled:,}"
     yield "labelled events", labelled, labelled
     yield "frauds among these", f"{metrics.frauds:,}", f"{metrics.frauds:,}"
     yield "average precision", f"{own.average_precision:.4f}", f"{other.average_precision:.4f}"
     yield "ROC AUC", f"{own.roc_auc:.4f}", f"{other.roc_auc:.4f}"
-    name = f"card precision at {found.top.top} a day"
+    name = f"card precision at {comparison.top.top} a day"
     yield name, f"{own.card_precision:.4f}", f"{other.card_precision:.4f}"
-    for decision in found.agreement.decisions:
+    for decision in comparison.agreement.decisions:
         of = [scores.decisions.get(decision) for scores in (own, other)]
-        told = [
+        shown = [
             "none"
             if one is None
             else f"{one.precision:.2%} ({one.frauds:,} of {one.events:,}; recall {one.recall:.1%})"
             for one in of
         ]
-        yield f"frauds among {decision}", told[0], told[1]
+        yield f"frauds among {decision}", shown[0], shown[1]
 
 
 def _range(days: DailyRange) -> str:
     return f"{days.mean:,.1f} ({days.least:,.0f} to {days.most:,.0f})"
 
 
-def show(found: Comparison, console: Console) -> None:
+def show(comparison: Comparison, console: Console) -> None:
     """Print a comparison: results of both workers, measures of agreement, pairs of decisions."""
     sides = ("", "champion", "challenger")
-    topics = ("output topic", found.champion.topic, found.challenger.topic)
-    console.print(_table(sides, [topics, *scored_rows(found), *alert_rows(found)]))
-    console.print(_table(("agreement", ""), agreement_rows(found)))
-    names = found.agreement.decisions
+    topics = ("output topic", comparison.champion.topic, comparison.challenger.topic)
+    console.print(_table(sides, [topics, *scored_rows(comparison), *alert_rows(comparison)]))
+    console.print(_table(("agreement", ""), agreement_rows(comparison)))
+    names = comparison.agreement.decisions
     counts = [
         (name, *(f"{count:,}" for count in row))
-        for name, row in zip(names, found.agreement.counts, strict=True)
+        for name, row in zip(names, comparison.agreement.counts, strict=True)
     ]
     console.print(_table(("champion \\ challenger", *names), counts))
-    for remark in remarks(found):
+    for remark in remarks(comparison):
         console.print(Text(remark))
 
 

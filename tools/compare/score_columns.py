@@ -25,9 +25,9 @@ class CategoryEncoder:
 
     def codes(self, values: pa.StringArray) -> Codes:
         """Encode a StringArray[N] without nulls as int32[N]."""
-        found = values.dictionary_encode()
-        own = [self.code(text) for text in found.dictionary.to_pylist()]
-        codes: Codes = np.array(own, np.int32)[found.indices.to_numpy()]
+        encoded = values.dictionary_encode()
+        own = [self.code(text) for text in encoded.dictionary.to_pylist()]
+        codes: Codes = np.array(own, np.int32)[encoded.indices.to_numpy()]
         return codes
 
     def code(self, text: str) -> int:

@@ -170,18 +170,18 @@ class ScoreLogReader:
 
 def read_letters(log: TopicLog) -> dict[Place, Longs]:
     """Read the positions of the records that became dead letters."""
-    found: dict[Place, set[int]] = {}
+    letters: dict[Place, set[int]] = {}
     wanted = [HEADER_PREFIX + name for name in ("topic", "partition", "offset")]
     for records in log:
         for headers in records.headers or []:
-            told = {name: value for name, value in headers or [] if name in wanted}
-            if len(told) == len(wanted):
-                topic, partition, offset = (told[name] or b"" for name in wanted)
+            named = {name: value for name, value in headers or [] if name in wanted}
+            if len(named) == len(wanted):
+                topic, partition, offset = (named[name] or b"" for name in wanted)
                 # Other programs may write into the topic, with the same names.
                 with suppress(ValueError):
                     place = topic.decode(), int(partition)
-                    found.setdefault(place, set()).add(int(offset))
-    return {place: np.array(sorted(offsets), np.int64) for place, offsets in found.items()}
+                    letters.setdefault(place, set()).add(int(offset))
+    return {place: np.array(sorted(offsets), np.int64) for place, offsets in letters.items()}
 
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -137,11 +137,11 @@ def audit(
 
 def _read(chunks: Iterable[Records], positions: Callable[[Records], Ints]) -> _Answers:
     """Read records; ``positions`` gives the positions of their input records, int64[N]."""
-    found, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    numbers, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for records in chunks:
-        found.append(positions(records))
+        numbers.append(positions(records))
         timestamps.append(records.timestamps)
-    return _Answers(np.concatenate(found), np.concatenate(timestamps))
+    return _Answers(np.concatenate(numbers), np.concatenate(timestamps))
 
 
 def _own_positions(records: Records) -> Ints:
@@ -206,8 +206,8 @@ def _precision(
     known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()
     labels = np.concatenate(played.labels)
     at = pc.index_in(event_ids, value_set=known)
-    found = pc.is_valid(at).to_numpy()
+    matched = pc.is_valid(at).to_numpy()
     chosen = labels[at.drop_null().to_numpy()]
     if not chosen.any():
         return None
-    return round(average_precision(chosen, scores[found]), 4)
+    return round(average_precision(chosen, scores[matched]), 4)

@@ -103,10 +103,10 @@ def _read_stamp(folder: Path) -> object:
 
 def _check(artifact: Artifact, path: Path) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != artifact.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != artifact.sha256:
         raise ConfigurationError(
-            f"{path}: its SHA-256 is {found}, {artifact.sha256} is expected; delete the file and "
+            f"{path}: its SHA-256 is {digest}, {artifact.sha256} is expected; delete the file and "
             "try again. If the sum stays wrong, the repository serves another file: do not use it"
         )
 
@@ -156,12 +156,12 @@ def _downloader(scratch: Path, advance: Advance) -> Callable[[Artifact], Path]:
     def download(artifact: Artifact) -> Path:
         component = context.project(artifact.group, artifact.name).at_version(artifact.version)
         try:
-            found = component.artifact(artifact.classifier, artifact.packaging).resolve()
+            resolved = component.artifact(artifact.classifier, artifact.packaging).resolve()
         except (requests.RequestException, RuntimeError) as error:
             raise DependencyUnavailableError(
                 f"{artifact.filename} could not be fetched: {error}; try again when the Maven "
                 "repository answers, or put the file into the local Maven repository"
             ) from error
-        return Path(shutil.copyfile(found, scratch / artifact.filename))
+        return Path(shutil.copyfile(resolved, scratch / artifact.filename))
 
     return download

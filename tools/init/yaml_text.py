@@ -11,7 +11,7 @@ OPEN = "<open>"
 """Placeholder for a value to fill in; no field of a schema can have this name."""
 _COLUMN = 44
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-# Words that YAML 1.1 or 1.2 takes for something else than text.
+# Words that YAML 1.1 or 1.2 does not read as text.
 _RESERVED = frozenset(
     {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "_"}
 )

@@ -60,10 +60,10 @@ def _require_own_version(place: Location, name: str) -> None:
     sums = read_plain(place.folder / name / SUMS_FILE, MAX_SUMS_BYTES)
     for other in place.names():
         try:
-            found = read_manifest(place.folder / other)
+            manifest = read_manifest(place.folder / other)
         except BundleRefusedError:
             continue
-        if (found.name, found.version) != (own.name, own.version):
+        if (manifest.name, manifest.version) != (own.name, own.version):
             continue
         if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
             raise BundleRefusedError(

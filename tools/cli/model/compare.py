@@ -73,8 +73,8 @@ def compare(
     labels_of = _labels(own, labels, unlabelled)
     period = _period(since, until)
     with Reading(own, other, _note) as reading:
-        found = _compared(reading, period, labels_of, top)
-    _show(found, out)
+        comparison = _compared(reading, period, labels_of, top)
+    _show(comparison, out)
 
 
 def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top: int) -> Comparison:
@@ -83,30 +83,30 @@ def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top:
 
     with progress("reading") as advance:
         own, other = reading.read(period, labels_of, advance)
-    found = compare(own, other, reading.categories, top)
+    comparison = compare(own, other, reading.categories, top)
     if labels_of is None:
-        return found
+        return comparison
     from tools.compare.labelled import measure_labelled
 
-    return replace(found, labelled=measure_labelled(found.events, top))
+    return replace(comparison, labelled=measure_labelled(comparison.events, top))
 
 
-def _show(found: Comparison, out: Path | None) -> None:
+def _show(comparison: Comparison, out: Path | None) -> None:
     from rich.console import Console
 
     from tools.compare.rows import show
 
-    show(found, Console(file=sys.stderr))
+    show(comparison, Console(file=sys.stderr))
     if out is not None:
-        _write_page(found, out)
-    print(json.dumps({**found.as_json(), "out": None if out is None else str(out)}))
+        _write_page(comparison, out)
+    print(json.dumps({**comparison.as_json(), "out": None if out is None else str(out)}))
 
 
-def _write_page(found: Comparison, out: Path) -> None:
+def _write_page(comparison: Comparison, out: Path) -> None:
     from base.errors import ConfigurationError
     from tools.compare.page import comparison_page
 
-    page = comparison_page(found)
+    page = comparison_page(comparison)
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -28,11 +28,11 @@ def show(
     """
     from models.bundle import read_manifest
 
-    found = bundle_or_location(where, pipeline)
-    if isinstance(found, Path):
-        _show_bundle(found, read_manifest(found), as_json=as_json)
+    target = bundle_or_location(where, pipeline)
+    if isinstance(target, Path):
+        _show_bundle(target, read_manifest(target), as_json=as_json)
     else:
-        _show_location(found, as_json=as_json)
+        _show_location(target, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
 
     report = path / REPORT_FILE
     if as_json:
-        told = {"report": str(report) if report.exists() else None}
-        print(json.dumps({**_Row(path.name, "", manifest, "").as_json(), **told}))
+        report_path = {"report": str(report) if report.exists() else None}
+        print(json.dumps({**_Row(path.name, "", manifest, "").as_json(), **report_path}))
         return
     lines = {
         "bundle": str(path),

@@ -32,13 +32,13 @@ def verify(
 
     Exit code 0: all bundles are valid; 2: one is not.
     """
-    found = bundle_or_location(where, pipeline)
-    asked = requirements(pipeline)
-    if isinstance(found, Path):
-        report([_verified(found, asked)], as_json=as_json)
+    target = bundle_or_location(where, pipeline)
+    required = requirements(pipeline)
+    if isinstance(target, Path):
+        report([_verified(target, required)], as_json=as_json)
         return
-    champion = _champion(found.folder)
-    findings = [_verified(found.folder / name, asked) for name in bundles_of(found)]
+    champion = _champion(target.folder)
+    findings = [_verified(target.folder / name, required) for name in bundles_of(target)]
     report([*champion, *findings], as_json=as_json)
 
 
@@ -57,16 +57,16 @@ def _champion(folder: Path) -> list[Finding]:
         return refused("CHAMPION", error)
 
 
-def _verified(bundle: Path, asked: Requirements) -> Finding:
+def _verified(bundle: Path, required: Requirements) -> Finding:
     from base.errors import BundleRefusedError
     from tools.checks.finding import many, ok, refused
 
     started = time.perf_counter()
     try:
-        verified = asked.verify(bundle)
+        verified = required.verify(bundle)
     except BundleRefusedError as error:
         return refused(bundle.name, error)[0]
-    fits = "" if asked.features is None else " of the pipeline"
+    fits = "" if required.features is None else " of the pipeline"
     return ok(
         bundle.name,
         f"{verified.name} {verified.version}: {many(len(verified.features), 'feature')}{fits}, "
