@@ -12,8 +12,8 @@ from typing import Any
 
 import fastavro
 
+from benchmarks.ground import Ground
 from benchmarks.programs import ROOT, Run, RunError
-from benchmarks.testbed import Testbed
 from tools.topics.topic_log import read_to_end
 
 TOLERANCE = 1e-6
@@ -37,9 +37,9 @@ class Agreement:
     _schema: Any = None
     compared: int = 0
 
-    def check_scores(self, testbed: Testbed, run: Run, committed: int) -> None:
+    def check_scores(self, ground: Ground, run: Run, committed: int) -> None:
         """One score for each committed event, like that of the other programs; else RunError."""
-        for place, value in self._sample(testbed, run, committed):
+        for place, value in self._sample(ground, run, committed):
             score = self._decode(value)
             source = score["source"]
             if (source["partition"], source["offset"]) != place:
@@ -53,14 +53,14 @@ class Agreement:
                 )
             self.compared += known is not score
 
-    def check_count(self, testbed: Testbed, run: Run, committed: int) -> None:
+    def check_count(self, ground: Ground, run: Run, committed: int) -> None:
         """One record for each committed event; else RunError."""
-        self._sample(testbed, run, committed)
+        self._sample(ground, run, committed)
 
-    def _sample(self, testbed: Testbed, run: Run, committed: int) -> list[tuple[Place, bytes]]:
+    def _sample(self, ground: Ground, run: Run, committed: int) -> list[tuple[Place, bytes]]:
         seen: dict[int, int] = defaultdict(lambda: run.first)
         sample = []
-        for records in read_to_end(testbed.kafka.bootstrap, run.output_topic):
+        for records in read_to_end(ground.kafka.bootstrap, run.output_topic):
             for partition, value in zip(records.partitions.tolist(), records.values, strict=True):
                 if seen[partition] % self.every == 0:
                     sample.append(((partition, seen[partition]), value or b""))

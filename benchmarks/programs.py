@@ -15,8 +15,8 @@ from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID, Ground
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
-from benchmarks.testbed import INPUT_TOPIC, SCORE_SCHEMA_ID, Testbed
 from features.lookups.lookup import Lookup
 from models.policy import load_policy
 from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
@@ -112,22 +112,22 @@ class Program:
 
 
 class Worker(Program):
-    """``fraud-worker run`` on the pipeline folder of the testbed."""
+    """``fraud-worker run`` on the pipeline folder of the ground."""
 
-    def __init__(self, testbed: Testbed, run: Run) -> None:
+    def __init__(self, ground: Ground, run: Run) -> None:
         self._port = free_port()
-        given = {"MODEL__BUNDLE": str(testbed.bundle.path)}
+        given = {"MODEL__BUNDLE": str(ground.bundle.path)}
         environment = {
             "REPLICA": run.name,
-            "KAFKA__BOOTSTRAP_SERVERS": testbed.kafka.bootstrap,
+            "KAFKA__BOOTSTRAP_SERVERS": ground.kafka.bootstrap,
             "KAFKA__GROUP": run.group,
             "KAFKA__INPUT_TOPIC": run.input_topic,
             "KAFKA__OUTPUT_TOPIC": run.output_topic,
-            "STORE__URL": testbed.valkey.url,
+            "STORE__URL": ground.valkey.url,
             # One that the rivals can follow: one segment, no reasons.
             "POLICY": str(POLICY),
             "MODEL__DEVICE": "cpu",
-            "MODEL__THREADS": str(testbed.threads),
+            "MODEL__THREADS": str(ground.threads),
             "WIRE__SCORE_SCHEMA_ID": str(SCORE_SCHEMA_ID),
             "HTTP__HOST": LOOPBACK,
             "HTTP__PORT": str(self._port),
@@ -139,9 +139,9 @@ class Worker(Program):
         command = [
             "env",
             *(f"FRAUD_WORKER_{name}={value}" for name, value in environment.items()),
-            *(sys.executable, "-m", "tools", "run", "--pipeline", str(testbed.pipeline)),
+            *(sys.executable, "-m", "tools", "run", "--pipeline", str(ground.pipeline)),
         ]
-        super().__init__("the worker", command, testbed.folder / f"{run.name}.log")
+        super().__init__("the worker", command, ground.folder / f"{run.name}.log")
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -170,38 +170,38 @@ class Worker(Program):
         return body
 
 
-Start = Callable[[Testbed, Run], Program]
+Start = Callable[[Ground, Run], Program]
 
 
 def rival(module: str) -> Start:
     """Starts a module of ``benchmarks.rivals`` on the task of a run."""
 
-    def start(testbed: Testbed, run: Run) -> Program:
-        path = testbed.folder / f"{run.name}.json"
-        make_task(testbed, run).write(path)
+    def start(ground: Ground, run: Run) -> Program:
+        path = ground.folder / f"{run.name}.json"
+        make_task(ground, run).write(path)
         # As the worker does: threads of the model that spin while they wait cost others a core.
         command = ["env", "OMP_WAIT_POLICY=PASSIVE", f"PYTHONPATH={ROOT}"]
         command += [sys.executable, "-m", f"benchmarks.rivals.{module}", str(path)]
-        return Program(module, command, testbed.folder / f"{run.name}.log")
+        return Program(module, command, ground.folder / f"{run.name}.log")
 
     return start
 
 
-def make_task(testbed: Testbed, run: Run) -> Task:
+def make_task(ground: Ground, run: Run) -> Task:
     """What a rival has to know to do the same work as the worker."""
-    feature_set, bundle = testbed.feature_set, testbed.bundle
+    feature_set, bundle = ground.feature_set, ground.bundle
     policy = load_policy(POLICY)
     segment = policy.segments[0]
     on_score = range(len(feature_set.names)) if run.whole_vector else feature_set.irreproducible
     return Task(
-        bootstrap=testbed.kafka.bootstrap,
+        bootstrap=ground.kafka.bootstrap,
         group=run.group,
         input_topic=run.input_topic,
         output_topic=run.output_topic,
-        redis_url=testbed.valkey.url,
+        redis_url=ground.valkey.url,
         event_schema_file=str(feature_set.schema_path),
         model_file=str(bundle.path / "model.ubj"),
-        threads=testbed.threads,
+        threads=ground.threads,
         lookups=[_lookup(lookup) for lookup in feature_set.lookups.values()],
         score=ScoreTask(
             schema_file=str(ROOT / "schemas" / "score.avsc"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.testbed import note
+from benchmarks.ground import note
 
 
 def today() -> str:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from confluent_kafka.admin import AdminClient
 
+from benchmarks.ground import Ground, note
 from benchmarks.programs import Run, Start
-from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span, measure
 from tools.embedded.topic_admin import create_topics
 
-Check = Callable[[Testbed, Run, int], None]
+Check = Callable[[Ground, Run, int], None]
 """Told how many events a run has committed. Raises RunError where its output is not as it should."""
 
 
-def measured_run(on: Testbed, start: Start, run: Run, span: Span, check: Check) -> Measured:
+def measured_run(on: Ground, start: Start, run: Run, span: Span, check: Check) -> Measured:
     """Measure a program into a topic of its own, check what it wrote, and drop the topic."""
     create_topics(on.kafka.bootstrap, {run.output_topic: on.partitions})
     measured = measure(on, start, run, span)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import Agreement
+from benchmarks.ground import Ground, ground, note
 from benchmarks.latency.measure import Latency, measure_latency
 from benchmarks.machine import machine
 from benchmarks.options import Options
@@ -18,7 +19,6 @@ from benchmarks.result import today, write_result
 from benchmarks.rounds import measured_run
 from benchmarks.summary import last_line, summarise
 from benchmarks.table import show
-from benchmarks.testbed import Testbed, note, testbed
 from benchmarks.throughput import Measured, Span
 from features.store.redis import RedisStore
 
@@ -51,7 +51,7 @@ def run(options: Options) -> dict[str, Any]:
 
 def _measure(folder: Path, events: int) -> dict[str, Any]:
     date = today()
-    with testbed(folder, events) as on:
+    with ground(folder, events) as on:
         info = RedisStore(on.valkey.url).info()
         runs = _throughput(on, Span())
         latency = {mode: _latency(on, mode, Span()) for mode in MODES}
@@ -67,7 +67,7 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
         }
 
 
-def _throughput(on: Testbed, span: Span) -> Mapping[str, list[Measured]]:
+def _throughput(on: Ground, span: Span) -> Mapping[str, list[Measured]]:
     """Interleaved, so that what else the machine does strikes all alike."""
     runs: dict[str, list[Measured]] = defaultdict(list)
     agreement = Agreement()
@@ -81,7 +81,7 @@ def _throughput(on: Testbed, span: Span) -> Mapping[str, list[Measured]]:
     return runs
 
 
-def _latency(on: Testbed, mode: str, span: Span) -> Latency:
+def _latency(on: Ground, mode: str, span: Span) -> Latency:
     run = Run(f"latency-{mode}", f"transactions-{mode}", {"DELIVERY__GUARANTEE": mode})
     found = measure_latency(on, run, replace(span, warm_up=_LATENCY_WARM_UP_S))
     note(f"{mode}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")

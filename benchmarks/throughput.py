@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.ground import Ground
 from benchmarks.programs import Program, Run, Start
-from benchmarks.testbed import Testbed
 
 _STALL_S = 60.0
 _LOOK_S = 0.2
@@ -57,17 +57,17 @@ class Measured:
         return self.cpu_seconds * 1e6 / self.events
 
 
-def measure(testbed: Testbed, start: Start, run: Run, span: Span) -> Measured:
+def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
     """Start, warm up, measure, stop. Raises RunError when the program does not do its work."""
     with (
-        closing(_group_reader(testbed, run)) as reader,
-        start(testbed, run) as process,
+        closing(_group_reader(ground, run)) as reader,
+        start(ground, run) as process,
     ):
         _wait_for_commit(reader, run, process)
         time.sleep(span.warm_up)
         first = _Look(reader, run, process)
         last = _look_until(
-            reader, run, process, first.at + span.measured, testbed.events - run.first
+            reader, run, process, first.at + span.measured, ground.events - run.first
         )
         seconds = last.at - first.at
         if seconds < min(_SHORTEST_S, span.measured):
@@ -99,10 +99,10 @@ class _Look:
         self.metrics = process.metrics()
 
 
-def _group_reader(testbed: Testbed, run: Run) -> Consumer:
+def _group_reader(ground: Ground, run: Run) -> Consumer:
     # No admin client: librdkafka 2.16 crashes where the group's coordinator is just being made.
     return Consumer(
-        {"bootstrap.servers": testbed.kafka.bootstrap, "group.id": run.group, "log_level": 0}
+        {"bootstrap.servers": ground.kafka.bootstrap, "group.id": run.group, "log_level": 0}
     )
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.features.ground import PIPELINE
 from benchmarks.features.source import Source
-from benchmarks.features.testbed import PIPELINE
+from benchmarks.ground import note
 from benchmarks.programs import ROOT, RunError
-from benchmarks.testbed import note
 from tools.embedded.process import last_lines
 
 ROUNDS = 3

@@ -17,10 +17,10 @@ import redis
 
 from benchmarks.columns import numbered, text, without_nulls
 from benchmarks.features.states import empty
+from benchmarks.ground import note
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.rivals.parts import Event
-from benchmarks.testbed import note
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState

@@ -11,9 +11,9 @@ from benchmarks.agreement import Agreement
 from benchmarks.features.memory import State, kept_by_kind, used_memory
 from benchmarks.features.source import Source
 from benchmarks.features.states import apply_labels, begin_at, empty, load_sorted_sets
+from benchmarks.ground import Ground, note
 from benchmarks.programs import Run, Start, Worker, rival
 from benchmarks.rounds import measured_run
-from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 
 PROGRAMS: Mapping[str, Start] = {
@@ -42,7 +42,7 @@ class Online:
     states: Mapping[str, State]
 
 
-def measure_online(on: Testbed, source: Source, span: Span) -> Online:
+def measure_online(on: Ground, source: Source, span: Span) -> Online:
     """Rounds of all programs in turn, so that what else the machine does strikes all alike.
 
     The first round is not counted: in it whole feature vectors stand on the scores, and are
@@ -67,7 +67,7 @@ def measure_online(on: Testbed, source: Source, span: Span) -> Online:
     return Online(runs, scores.compared, vectors.compared, states)
 
 
-def make_ready(on: Testbed, source: Source, program: str, number: int) -> Run:
+def make_ready(on: Ground, source: Source, program: str, number: int) -> Run:
     """An empty store, and what the program has to find there.
 
     The worker plays the history itself, before its warm-up; the rivals, which are slower, find it.

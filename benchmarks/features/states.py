@@ -13,9 +13,9 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.features.source import Source, times_us
+from benchmarks.ground import Ground
 from benchmarks.programs import Run
 from benchmarks.rivals import sorted_sets
-from benchmarks.testbed import Testbed
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.store.redis import RedisStore
@@ -32,11 +32,11 @@ def empty(url: str) -> None:
         client.execute_command("FLUSHALL", "SYNC")
 
 
-def apply_labels(testbed: Testbed, run: Run, source: Source) -> None:
+def apply_labels(ground: Ground, run: Run, source: Source) -> None:
     """Put all labels where the worker of this run looks for them."""
-    store = RedisStore(testbed.valkey.url, timeout_s=30.0)
-    namespace = label_namespace(store, testbed.feature_set.name, run.group)
-    appends = testbed.feature_set.label_appends(labels_of(source, testbed.feature_set), namespace)
+    store = RedisStore(ground.valkey.url, timeout_s=30.0)
+    namespace = label_namespace(store, ground.feature_set.name, run.group)
+    appends = ground.feature_set.label_appends(labels_of(source, ground.feature_set), namespace)
     for first in range(0, len(appends), _APPENDS_AT_ONCE):
         store.append(appends[first : first + _APPENDS_AT_ONCE])
     store.close()
@@ -64,10 +64,10 @@ def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
     )
 
 
-def begin_at(testbed: Testbed, run: Run) -> None:
+def begin_at(ground: Ground, run: Run) -> None:
     """Commit the first offset of a run for its group, as if it had played all before."""
     place = TopicPartition(run.input_topic, 0, run.first)
-    with AdminClient({"bootstrap.servers": testbed.kafka.bootstrap, "log_level": 0}) as admin:
+    with AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin:
         asked = admin.alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(run.group, [place])], request_timeout=30
         )

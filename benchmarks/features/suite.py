@@ -10,19 +10,19 @@ from typing import Any
 
 from benchmarks.features.building import Building, measure_building
 from benchmarks.features.chart import draw_lengths
+from benchmarks.features.ground import PIPELINE, ground
 from benchmarks.features.lengths import KEYS, Cost, measure_lengths
 from benchmarks.features.memory import member_bytes, report
 from benchmarks.features.online import BASE, ROUNDS, Online, measure_online
 from benchmarks.features.source import HISTORY_DAYS, Source, find_source
 from benchmarks.features.table import show
-from benchmarks.features.testbed import PIPELINE, testbed
+from benchmarks.ground import Ground, note
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.programs import ROOT
 from benchmarks.result import today, write_result
 from benchmarks.rivals.task import BATCH_EVENTS
 from benchmarks.summary import summarise
-from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 
@@ -52,7 +52,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     note(f"{source.rows:,} events: {source.name}")
     built = folder / "built.parquet"
     building = measure_building(folder, source, built)
-    with testbed(folder, source, built) as on:
+    with ground(folder, source, built) as on:
         info = RedisStore(on.valkey.url).info()
         online = measure_online(on, source, FULL if options.events is None else QUICK)
         lengths = measure_lengths(on.feature_set, on.valkey.url)
@@ -65,9 +65,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
         }
 
 
-def _figures(
-    on: Testbed, building: Building, online: Online, lengths: list[Cost]
-) -> dict[str, Any]:
+def _figures(on: Ground, building: Building, online: Online, lengths: list[Cost]) -> dict[str, Any]:
     programs, built = summarise(online.runs, BASE), building.figures()
     memory = report(online.states, member_bytes(on.feature_set))
     return {
@@ -106,7 +104,7 @@ def last_line(
     }
 
 
-def _setting(on: Testbed, source: Source) -> dict[str, Any]:
+def _setting(on: Ground, source: Source) -> dict[str, Any]:
     return {
         "pipeline": str(PIPELINE.relative_to(ROOT)),
         "source": source.name,

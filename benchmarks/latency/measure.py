@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.ground import Ground
 from benchmarks.latency.task import LatencyTask
 from benchmarks.programs import ROOT, Program, Run, RunError, Worker
-from benchmarks.testbed import Testbed
 from benchmarks.throughput import Span
 from tools.embedded.topic_admin import create_topics
 
@@ -42,33 +42,31 @@ class Latency:
     duplicates: int
 
 
-def measure_latency(
-    testbed: Testbed, run: Run, span: Span, beside: Beside = nullcontext
-) -> Latency:
+def measure_latency(ground: Ground, run: Run, span: Span, beside: Beside = nullcontext) -> Latency:
     """Start the worker on topics of its own, play and watch. Raises RunError.
 
     run: its input topic is made here. beside: what goes on with the worker meanwhile.
     """
     topics = (run.input_topic, run.output_topic)
-    create_topics(testbed.kafka.bootstrap, dict.fromkeys(topics, testbed.partitions))
+    create_topics(ground.kafka.bootstrap, dict.fromkeys(topics, ground.partitions))
     events = int(RATE * (span.warm_up + span.measured))
-    files = {name: str(testbed.folder / f"{run.name}-{name}.npy") for name in _FILES}
-    play = LatencyTask(testbed.kafka.bootstrap, run.input_topic, _FIRST, events, RATE, **files)
+    files = {name: str(ground.folder / f"{run.name}-{name}.npy") for name in _FILES}
+    play = LatencyTask(ground.kafka.bootstrap, run.input_topic, _FIRST, events, RATE, **files)
     watch = replace(play, topic=run.output_topic)
-    with Worker(testbed, run) as worker:
+    with Worker(ground, run) as worker:
         worker.wait_ready()
         with (
             beside(worker),
-            _start(testbed, "watcher", watch) as watcher,
-            _start(testbed, "player", play) as player,
+            _start(ground, "watcher", watch) as watcher,
+            _start(ground, "player", play) as player,
         ):
             _wait(worker, (player, watcher), events / RATE + _SLACK_S)
         worker.stop()
     return latency_of(*(np.load(files[name]) for name in _FILES), first=int(RATE * span.warm_up))
 
 
-def _start(testbed: Testbed, module: str, task: LatencyTask) -> Program:
-    path = testbed.folder / f"{module}-{task.topic}.json"
+def _start(ground: Ground, module: str, task: LatencyTask) -> Program:
+    path = ground.folder / f"{module}-{task.topic}.json"
     task.write(path)
     command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", f"benchmarks.latency.{module}"]
     return Program(module, [*command, str(path)], path.with_suffix(".log"))

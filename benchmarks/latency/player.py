@@ -8,8 +8,8 @@ import numpy as np
 from confluent_kafka import Producer
 
 from benchmarks import population
+from benchmarks.ground import PIPELINE, encoder, event_keys
 from benchmarks.latency.task import LatencyTask
-from benchmarks.testbed import PIPELINE, encoder, event_keys
 from features.definition import load_feature_set
 
 

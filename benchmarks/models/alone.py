@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from benchmarks.ground import Ground, note
 from benchmarks.models.explaining import Explaining, measure_explaining
-from benchmarks.models.material import Material
+from benchmarks.models.ground import Material
 from benchmarks.models.micro_batch import make_micro_batch
 from benchmarks.models.policies import coding_of, write_explaining
 from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
 from benchmarks.models.stages import Stages, measure_stages
-from benchmarks.testbed import Testbed, note
 from models.backend.open import open_backend
 from models.policy import Rules, load_policy
 
@@ -36,7 +36,7 @@ class Alone:
         }
 
 
-def measure_alone(on: Testbed, material: Material, devices: Sequence[Device]) -> Alone:
+def measure_alone(on: Ground, material: Material, devices: Sequence[Device]) -> Alone:
     """Raises RunError where XGBoost called by hand gives something else."""
     feature_set = on.feature_set
     path = write_explaining(on.folder / "alone.yaml", material.threshold)

@@ -10,11 +10,11 @@ from typing import Any
 
 import fastavro
 
-from benchmarks.models.material import EXPLAINED_SHARE, Material
+from benchmarks.ground import Ground, note
+from benchmarks.models.ground import EXPLAINED_SHARE, Material
 from benchmarks.models.policies import write_explaining, write_reviewing
 from benchmarks.programs import Run, RunError, Worker
 from benchmarks.rounds import measured_run
-from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 from tools.topics.topic_log import read_to_end
 from worker.schema_sources import framed, score_schema
@@ -40,13 +40,13 @@ class Reasoned:
     def share(self) -> float:
         return sum(self._explained) / max(1, len(self._explained))
 
-    def check(self, testbed: Testbed, run: Run, committed: int) -> None:
+    def check(self, ground: Ground, run: Run, committed: int) -> None:
         """A score for each committed event, EXPLAINED_SHARE of them to be explained, and explained.
 
         Raises RunError.
         """
         seen, reviewed = 0, []
-        for records in read_to_end(testbed.kafka.bootstrap, run.output_topic):
+        for records in read_to_end(ground.kafka.bootstrap, run.output_topic):
             for value in records.values[-seen % _EVERY :: _EVERY]:
                 score = self._decode(value or b"")
                 reviewed.append(score["decision"] == "review")
@@ -76,7 +76,7 @@ class Throughput:
 
 
 def measure_throughput(
-    on: Testbed, material: Material, span: Span, gpus: Sequence[str]
+    on: Ground, material: Material, span: Span, gpus: Sequence[str]
 ) -> Throughput:
     """Rounds of all programs in turn: on the CPU, and with reasons on each of ``gpus``.
 

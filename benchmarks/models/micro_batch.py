@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from benchmarks.testbed import INPUT_TOPIC, SCORE_SCHEMA_ID
+from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from models.backend.protocol import Backend

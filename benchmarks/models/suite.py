@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import CudaUnusableError
+from benchmarks.ground import ground, note
 from benchmarks.machine import machine
 from benchmarks.models import explained, swaps
 from benchmarks.models.alone import Device, measure_alone
 from benchmarks.models.chart import draw
 from benchmarks.models.explained import measure_throughput
+from benchmarks.models.ground import make_material
 from benchmarks.models.last_line import last_line
-from benchmarks.models.material import make_material
 from benchmarks.models.swaps import measure_swaps
 from benchmarks.models.table import show
 from benchmarks.models.timing import ROUNDS
 from benchmarks.options import Options
 from benchmarks.result import today, write_result
 from benchmarks.summary import summarise
-from benchmarks.testbed import note, testbed
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 from models.backend.cuda import require_cuda
@@ -52,7 +52,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     gpus: list[Device] = ["cuda"] if gpu else []
     note(no_gpu or f"measured beside the CPU: {gpu}")
     for_rate, for_latency = FULL if options.events is None else QUICK
-    with testbed(folder, options.events or EVENTS) as on:
+    with ground(folder, options.events or EVENTS) as on:
         info = RedisStore(on.valkey.url).info()
         material = make_material(on)
         alone = measure_alone(on, material, ("cpu", *gpus))

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ground import Ground, note
 from benchmarks.latency.measure import Latency, measure_latency
-from benchmarks.models.material import Material
+from benchmarks.models.ground import Material
 from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Run, Worker
-from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Span
 from models.bundle import Bundle, Location
 
@@ -51,7 +51,7 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
     }
 
 
-def measure_swaps(on: Testbed, material: Material, span: Span) -> Swapping:
+def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
     """Rounds of both in turn, with a policy that gives reasons: a swap prepares them too.
 
     Raises RunError where an event is lost, or no swap is taken.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.ground import PIPELINE, enriched_payments
 from benchmarks.latency.measure import Latency
 from benchmarks.models import (
     chart,
@@ -33,7 +34,6 @@ from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
 from benchmarks.models.stages import Stages, measure_stages
 from benchmarks.programs import Run, RunError
 from benchmarks.summary import summarise
-from benchmarks.testbed import PIPELINE, enriched_payments
 from benchmarks.throughput import Measured
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
@@ -196,21 +196,21 @@ def test_scores_have_reasons_just_where_they_are_meant_to(
     monkeypatch.setattr(explained, "read_to_end", read)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", share)
     monkeypatch.setattr(explained, "_EVERY", 1)
-    testbed: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
+    ground: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
     reasoned = explained.Reasoned(reasons=True)
-    reasoned.check(testbed, Run("r"), EVENTS)
+    reasoned.check(ground, Run("r"), EVENTS)
     assert reasoned.share == share
     with pytest.raises(RunError, match="999 events were committed, 1000 records read"):
-        reasoned.check(testbed, Run("r"), EVENTS - 1)
+        reasoned.check(ground, Run("r"), EVENTS - 1)
     with pytest.raises(RunError, match="wrong reasons"):
-        explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
+        explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
     written[:] = on.encoded()
-    explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
+    explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
     with pytest.raises(RunError, match="wrong reasons"):
-        reasoned.check(testbed, Run("r"), EVENTS)
+        reasoned.check(ground, Run("r"), EVENTS)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", 2 * share)
     with pytest.raises(RunError, match="for review"):
-        explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
+        explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
 
 
 def test_a_sample_goes_on_where_the_last_chunk_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,8 +229,8 @@ def test_a_sample_goes_on_where_the_last_chunk_ended(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(explained, "read_to_end", read)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", 1.0)
     monkeypatch.setattr(explained.Reasoned, "_decode", decode)
-    testbed: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
-    explained.Reasoned(reasons=False).check(testbed, Run("r"), sum(sizes))
+    ground: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
+    explained.Reasoned(reasons=False).check(ground, Run("r"), sum(sizes))
     assert looked == list(range(0, sum(sizes), 31))
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.features import building, chart, lengths, memory, report, source, states, table
+from benchmarks.features.ground import PIPELINE
 from benchmarks.features.suite import last_line
-from benchmarks.features.testbed import PIPELINE
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.summary import summarise

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import population
+from benchmarks.ground import EVENT_SCHEMA_ID, PIPELINE, encoder
 from benchmarks.rivals import hand_written, per_event
 from benchmarks.rivals.parts import Event, EventReader, Profiles
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
-from benchmarks.testbed import EVENT_SCHEMA_ID, PIPELINE, encoder
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from schemas.avro.decoder import Decoder

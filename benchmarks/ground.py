@@ -43,7 +43,7 @@ TRAINING_EVENTS = 60_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Testbed:
+class Ground:
     """Servers that run, filled, and what runs on them.
 
     pipeline: the folder that the worker runs. events: how many the input topic holds. threads: of
@@ -79,7 +79,7 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def testbed(folder: Path, events: int) -> Iterator[Testbed]:
+def ground(folder: Path, events: int) -> Iterator[Ground]:
     """Start the servers, load both lookups, train the model, fill the input topic."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     note("starting Apache Kafka and Valkey …")
@@ -97,7 +97,7 @@ def testbed(folder: Path, events: int) -> Iterator[Testbed]:
             store.close()
             filled.result()
         note(f"ready after {time.monotonic() - started:.0f} s")
-        yield Testbed(
+        yield Ground(
             folder=folder,
             pipeline=PIPELINE,
             kafka=kafka,

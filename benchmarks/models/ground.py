@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import population
+from benchmarks.ground import TRAINING_EVENTS, Ground, enriched_payments, note
 from benchmarks.rivals.task import BATCH_EVENTS
-from benchmarks.testbed import TRAINING_EVENTS, Testbed, enriched_payments, note
 from features.compute.matrix import Enriched
 from features.store.redis import RedisStore
 from models.bundle import Bundle, load_bundle, write_bundle
@@ -44,8 +44,8 @@ class Material:
     threshold: float
 
 
-def make_material(on: Testbed) -> Material:
-    """Train the models, in folders beside the model of the common testbed, which is the first."""
+def make_material(on: Ground) -> Material:
+    """Train the models, in folders beside the model of the common ground, which is the first."""
     note(f"training models of {' and '.join(map(str, TREES))} trees …")
     store = RedisStore(on.valkey.url)
     _, early = enriched_payments(on.feature_set, store, 0, TRAINING_EVENTS)
@@ -69,7 +69,7 @@ def make_material(on: Testbed) -> Material:
     )
 
 
-def _train(on: Testbed, version: str, matrix: npt.NDArray[np.float32], trees: int) -> Bundle:
+def _train(on: Ground, version: str, matrix: npt.NDArray[np.float32], trees: int) -> Bundle:
     labels = population.labels(matrix, on.feature_set.names)
     booster = fit(matrix, labels, threads=on.threads, rounds=trees)
     folder: Path = on.bundle.path.with_name(version)

@@ -1,4 +1,4 @@
-"""The testbed of the online part: one partition full of the events, a model that fits them."""
+"""The ground of the online part: one partition full of the events, a model that fits them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.features.source import Source
+from benchmarks.ground import EVENT_SCHEMA_ID, INPUT_TOPIC, Ground, note
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.programs import ROOT
-from benchmarks.testbed import EVENT_SCHEMA_ID, INPUT_TOPIC, Testbed, note
 from features.definition import FeatureSet, load_feature_set
 from features.tables.event_records import EventFile
 from models.backend.threads import available_threads
@@ -29,7 +29,7 @@ TRAINING_EVENTS = 200_000
 
 
 @contextmanager
-def testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
+def ground(folder: Path, source: Source, built: Path) -> Iterator[Ground]:
     """Start the servers, train on the table ``built`` of the events, play the events."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
@@ -39,7 +39,7 @@ def testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
         valkey = stack.enter_context(Valkey(folder / "valkey"))
         create_topics(kafka.bootstrap, {INPUT_TOPIC: 1, "dead-letters": 1})
         play(kafka.bootstrap, INPUT_TOPIC, _messages(feature_set, source))
-        yield Testbed(
+        yield Ground(
             folder=folder,
             pipeline=PIPELINE,
             kafka=kafka,
