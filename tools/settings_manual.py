@@ -22,6 +22,12 @@ page describes. `fraud-worker init DIR --schema FILE.avsc` writes all three, and
 
 - **Strict.** A setting that is unknown, given twice, or contradicts another refuses to start; the
   message names the place, the setting and the remedy. YAML is read as version 1.2, without aliases.
+- **Editors** complete and check the three files by their JSON Schemas, which `init` writes into
+  `.schemas` beside them. The first lines of each file name its schema, for yaml-language-server
+  (VS Code, Neovim, Helix) and for JetBrains' editors. `fraud-worker schema --pipeline DIR` writes
+  the schemas again: after an upgrade, or for a pipeline that has none. They know keys, types and
+  bounds; `check` knows the rest, and what is missing in `worker.yaml`, as the environment may give
+  it.
 - **Environment.** Each setting has a variable, and the variable wins over the file:
   `kafka.group` is `FRAUD_WORKER_KAFKA__GROUP`, with two underscores between section and setting.
   Mappings and lists are written as JSON. An unknown variable with the prefix is refused, but for

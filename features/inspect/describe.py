@@ -9,7 +9,8 @@ from pathlib import Path
 from base.yaml_document import YamlDocument
 from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet, load_feature_set
-from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
+from features.definition.scalars import MICROSECONDS
+from features.definition.spec import KINDS, FeaturesFile, FeatureSpec
 from features.windows.window import Across, Aggregate, Window
 
 

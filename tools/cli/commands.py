@@ -62,6 +62,7 @@ def _program(
 
 
 app.command("init")(init.init)
+app.command("schema")(init.schema)
 app.command("check")(check.check)
 app.command("score")(score.score)
 app.command("run")(run.run)

@@ -1,4 +1,4 @@
-"""``fraud-worker init``."""
+"""``fraud-worker init`` and ``schema``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from shlex import quote
 from typing import Annotated
 
 import typer
+
+from tools.cli.options import HERE, PipelineOption
 
 
 def init(
@@ -38,3 +40,15 @@ def init(
     ]
     for number, step in enumerate(steps, 1):
         typer.echo(f"  {number}. {step}")
+
+
+def schema(pipeline: PipelineOption = HERE) -> None:
+    """Write JSON Schemas of the three files; editors use them to complete and check the files.
+
+    `init` writes them too. They belong to this version of the program: write
+    them again after an upgrade.
+    """
+    from tools.init.pipeline_folder import write_schemas
+
+    for path in write_schemas(pipeline):
+        typer.echo(f"wrote {path}")

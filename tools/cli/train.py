@@ -269,7 +269,7 @@ def _monotone(given: list[str]) -> dict[str, int]:
 def _days(given: str | None) -> float | None:
     """Parse a duration into days; a bare number is days."""
     from base.errors import ConfigurationError
-    from features.definition.spec import parse_delay
+    from features.definition.scalars import parse_delay
 
     if given is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ConfigurationError
-from features.definition.spec import MICROSECONDS
+from features.definition.scalars import MICROSECONDS
 from tools.compare.score_columns import Codes, Longs, ScoreCategories, ScoreProvenance
 from tools.compare.score_log import OffsetRange, Place, ScoreLog
 

@@ -10,7 +10,7 @@ import pytest
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
-from features.definition.spec import MICROSECONDS
+from features.definition.scalars import MICROSECONDS
 from features.history.layout import Keeps
 from features.windows.window import Across, Window
 from tests.support.making import EVENTS, feature_set, write_pipeline

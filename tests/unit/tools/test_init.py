@@ -61,11 +61,14 @@ def test_the_projects_own_schema_is_ready_at_once(tmp_path: Path) -> None:
     written = write_pipeline(folder, TRANSACTION, force=False)
 
     assert written.still_open == ()
-    assert {path.name for path in written.files} == {
+    assert {str(path.relative_to(folder)) for path in written.files} == {
         "worker.yaml",
         "features.yaml",
         "policy.yaml",
         "transaction.avsc",
+        ".schemas/worker.schema.json",
+        ".schemas/features.schema.json",
+        ".schemas/policy.schema.json",
     }
     assert load_settings(folder).kafka.group == "fraud-cards"
     assert load_policy(folder / "policy.yaml").default == "approve"
