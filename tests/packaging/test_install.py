@@ -141,7 +141,7 @@ def test_a_pipeline_from_a_schema_to_its_check(installed: Installed) -> None:
     assert states["features.yaml"] == states["policy.yaml"] == "ok"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_table_and_a_model(installed: Installed) -> None:
     data = installed.folder / "data"
     data.mkdir()

@@ -155,7 +155,7 @@ BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
         "features.yaml",
         _set("<open>", "events", "id"),
         "features.yaml",
-        "events.id is still open",
+        "events.id is a placeholder",
         "fill in",
     ),
     "schema that is not there": (
@@ -190,7 +190,7 @@ def test_a_file_that_fails_does_not_hide_the_others(folder: Path) -> None:
     assert found_by(findings, "policy.yaml").state is State.FAILED
     assert found_by(findings, "features.yaml").state is State.OK
     skipped = found_by(findings, "brokers")
-    says(skipped, State.SKIPPED, "worker.yaml has to hold first", "")
+    says(skipped, State.SKIPPED, "worker.yaml is not valid", "")
 
 
 def test_without_a_model_the_remedy_says_how_to_get_one(folder: Path) -> None:
@@ -297,7 +297,7 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
         check_writers(settings, files.feature_set, files.rules)[0],
         State.WARNING,
         "no subject",
-        "nothing, if",
+        "ignore it if",
     )
 
     good, other = registered(folder), registered(folder, amount="string")
@@ -360,7 +360,7 @@ def test_the_schema_of_scores_is_looked_up_and_never_registered(
     says(check_scores(settings)[0], State.OK, "is new", "")
     fits = "compatibility/subjects/scores-value/versions/latest"
     registry.answers = {fits: {"is_compatible": True}}
-    says(check_scores(settings)[0], State.OK, "fits subject scores-value", "")
+    says(check_scores(settings)[0], State.OK, "compatible with subject scores-value", "")
     registry.answers = {fits: {"is_compatible": False}}
     says(check_scores(settings)[0], State.FAILED, "not compatible", "another topic")
     registry.odd[fits] = answer(422, {"error_code": 42201, "message": "invalid"})
@@ -453,7 +453,12 @@ def other(topic: Topic, settings: Mapping[str, str] | None = None, **changes: An
 def test_topics_that_fit_each_other() -> None:
     findings = judge_topics(ROLES, 3)
     assert {finding.state for finding in findings} == {State.OK}
-    says(findings[0], State.OK, "in: 3 partitions, kept 7 days, records up to 1,048,588 bytes", "")
+    says(
+        findings[0],
+        State.OK,
+        "in: 3 partitions, kept for 7 days, records up to 1,048,588 bytes",
+        "",
+    )
     for_ever = judge_topics({INPUT: other(TOPIC, {"retention.ms": "-1"})}, 1)
     says(for_ever[0], State.OK, "3 partitions, kept for ever", "")
     unread = {check: replace(topic, rights=None, settings={}) for check, topic in ROLES.items()}
@@ -467,7 +472,13 @@ def test_topics_that_fit_each_other() -> None:
         (OUTPUT, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "allow Write"),
         (DEAD_LETTERS, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "Write"),
         (INPUT, other(TOPIC, {"cleanup.policy": "compact"}), State.WARNING, "compact", "delete"),
-        (INPUT, other(TOPIC, {"retention.ms": "3600000"}), State.WARNING, "kept 1 h only", "raise"),
+        (
+            INPUT,
+            other(TOPIC, {"retention.ms": "3600000"}),
+            State.WARNING,
+            "kept for 1 h only",
+            "raise",
+        ),
         (
             OUTPUT,
             other(TOPIC, partitions=2),
@@ -480,14 +491,14 @@ def test_topics_that_fit_each_other() -> None:
             other(TOPIC, {"max.message.bytes": "2559"}),
             State.FAILED,
             "up to 2,559 bytes only",
-            "raise its max.message.bytes to 2,560",
+            "raise its max.message.bytes to at least 2,560",
         ),
         (
             DEAD_LETTERS,
             other(TOPIC, {"cleanup.policy": "compact,delete"}),
             State.FAILED,
             "compact,delete",
-            "no record without a key",
+            "records without a key",
         ),
         (
             OUTPUT,
@@ -501,7 +512,7 @@ def test_topics_that_fit_each_other() -> None:
             other(TOPIC, {"message.timestamp.before.max.ms": "599999"}),
             State.WARNING,
             "before.max.ms is 599,999",
-            "raise it to 600,000",
+            "raise it to at least 600,000",
         ),
         (
             DEAD_LETTERS,
@@ -517,7 +528,13 @@ def test_topics_that_fit_each_other() -> None:
             "up to 2,560 bytes",
             "raise its max.message.bytes",
         ),
-        ("replication", other(TOPIC, replicas=1), State.WARNING, "kept once", "three brokers"),
+        (
+            "replication",
+            other(TOPIC, replicas=1),
+            State.WARNING,
+            "has one replica",
+            "three brokers",
+        ),
         (
             "replication",
             other(TOPIC, {"min.insync.replicas": "1"}),
@@ -554,7 +571,12 @@ def test_bounds_of_timestamps_do_not_matter_where_the_broker_gives_them() -> Non
 def test_a_compacted_output_topic_fails_where_records_have_no_key() -> None:
     compacted = other(TOPIC, {"cleanup.policy": "compact"})
     (finding,) = judge_keys_of_scores(compacted, [b"k", None, b"", None])
-    says(finding, State.FAILED, "2 of the last 4 input records have no key", "key the input")
+    says(
+        finding,
+        State.FAILED,
+        "2 of the last 4 input records have no key",
+        "give input records keys",
+    )
     assert judge_keys_of_scores(compacted, [b"k", b""]) == []
     assert judge_keys_of_scores(TOPIC, [None]) == judge_keys_of_scores(None, [None]) == []
 
@@ -674,24 +696,30 @@ WEEK, DAY = str(7 * 86_400_000), str(86_400_000)
 @pytest.mark.parametrize(
     ("start_from", "minutes", "topic", "state", "found"),
     [
-        ("earliest", "10080", {"retention.ms": WEEK}, State.OK, "for 7 days; records stay 7 days"),
-        ("latest", "10080", {"retention.ms": DAY}, State.OK, "records stay 24 h"),
+        (
+            "earliest",
+            "10080",
+            {"retention.ms": WEEK},
+            State.OK,
+            "7 days after the group was left; records are kept 7 days",
+        ),
+        ("latest", "10080", {"retention.ms": DAY}, State.OK, "records are kept 24 h"),
         ("earliest", "1440", {"retention.ms": WEEK}, State.WARNING, "still there are scored again"),
         ("latest", "1440", {"retention.ms": WEEK}, State.WARNING, "not scored yet are skipped"),
-        ("earliest", "10080", {"retention.ms": "-1"}, State.WARNING, "records stay for ever"),
+        ("earliest", "10080", {"retention.ms": "-1"}, State.WARNING, "records are kept for ever"),
         (
             "earliest",
             "10080",
             {"retention.ms": DAY, "cleanup.policy": "compact"},
             State.WARNING,
-            "records stay for ever",
+            "records are kept for ever",
         ),
         (
             "earliest",
             "10080",
             {"retention.ms": DAY, "cleanup.policy": "compact,delete"},
             State.OK,
-            "records stay 24 h",
+            "records are kept 24 h",
         ),
         ("earliest", str(2**31 - 1), {"retention.ms": "-1"}, State.OK, "do not expire"),
         ("error", "1", {"retention.ms": "-1"}, State.OK, "does not start"),
@@ -756,7 +784,7 @@ STORE = StoreInfo("valkey", "9.1", "noeviction", 2**20, 0, append_only=True)
     ("info", "check", "state", "found"),
     [
         (STORE, "online store", State.OK, "valkey 9.1, 1 MiB in use"),
-        (replace(STORE, eviction_policy="allkeys-lru"), "store eviction", State.FAILED, "vanish"),
+        (replace(STORE, eviction_policy="allkeys-lru"), "store eviction", State.FAILED, "evicted"),
         (replace(STORE, append_only=False), "store durability", State.WARNING, "append-only"),
         (replace(STORE, maximum_memory=2**20 + 9), "online store", State.WARNING, "100% of"),
     ],
@@ -768,24 +796,33 @@ def test_stores(info: StoreInfo, check: str, state: State, found: str) -> None:
 @pytest.mark.parametrize(
     ("seen", "state", "found"),
     [
-        ([(b"c1", "c1", 0), (b"c2", "c2", 1)], State.OK, "the text of id in all 2 records"),
+        (
+            [(b"c1", "c1", 0), (b"c2", "c2", 1)],
+            State.OK,
+            "the key of all 2 records is the text of id",
+        ),
         ([(b"c1", "c1", 0), (b"c1", "c1", 1)], State.WARNING, "1 of 1 values of id are in more"),
         ([(None, "c1", 0), (b"c2", "c2", 1)], State.WARNING, "1 of 2 records have no key"),
         ([(b"x", "c1", 0), (b"c2", "c2", 1)], State.WARNING, "the key of 1 of 2 records is not"),
     ],
 )
 def test_record_keys(seen: list[tuple[bytes | None, str, int]], state: State, found: str) -> None:
-    says(judge_keys("id", seen), state, found, "" if state is State.OK else "key records by")
+    says(judge_keys("id", seen), state, found, "" if state is State.OK else "let producers use")
     assert "c1" not in judge_keys("id", seen).found, "no key is ever shown"
 
 
 def test_records_that_would_be_dead_letters() -> None:
     error = RecordError(ErrorCode.EVENT_ID_MISSING, "the event id (id) is null or empty")
     assert judge_errors(9, {}).state is State.OK
-    says(judge_errors(9, {3: error}), State.WARNING, "1 of the last 9 would be", "look at")
-    says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "bindings")
+    says(
+        judge_errors(9, {3: error}),
+        State.WARNING,
+        "1 of the last 9 would be",
+        "check these records",
+    )
+    says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "features.yaml")
     of_json = judge_errors(2, {0: error, 1: error}, json=2)
-    says(of_json, State.FAILED, "2 of them look like JSON", "Avro is read")
+    says(of_json, State.FAILED, "2 of them look like JSON", "let producers write Avro")
 
 
 def test_lookups_that_find_nothing() -> None:
@@ -803,7 +840,7 @@ def test_lookups_that_find_nothing() -> None:
         (ConfigurationError("a (b; c)"), "a (b; c)", "correct it"),
         (DependencyUnavailableError("the store is away"), "the store is away", "it is up"),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), "Host resolution", "brokers are up"),
-        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report it"),
+        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report this"),
     ],
 )
 def test_whatever_a_check_raises_is_a_finding(error: Exception, found: str, remedy: str) -> None:
@@ -850,7 +887,7 @@ def test_a_password_that_is_not_there(folder: Path) -> None:
     edit(folder / "worker.yaml", _set("not-there", "kafka", "password_file"))
     findings = [*examine(folder)]
     says(found_by(findings, "brokers"), State.FAILED, "kafka.password_file: ", "mount the secret")
-    says(found_by(findings, "transactions"), State.SKIPPED, "no client", "")
+    says(found_by(findings, "transactions"), State.SKIPPED, "no Kafka client", "")
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -287,12 +287,12 @@ def findings_of(folder: Path) -> list[Finding]:
 def test_check_says_how_many_features_have_a_code(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "pipeline")
     (finding,) = findings_of(folder)
-    assert (finding.state, finding.found) == (State.SKIPPED, "policy.yaml gives none")
+    assert (finding.state, finding.found) == (State.SKIPPED, "policy.yaml has no reasons")
     reasons: dict[str, Any] = {"catalogue": {"R1": {"features": ["*"], "text": "t"}}}
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
     (finding,) = findings_of(folder)
     assert finding.state is State.OK
-    assert finding.found.endswith("features in 1 code")
+    assert finding.found.startswith("1 code for all ")
     names = load_pipeline(folder).feature_set.names
     reasons["catalogue"]["R1"]["features"] = [names[0]]
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
@@ -308,11 +308,11 @@ def test_check_needs_the_files_and_a_bundle(tmp_path: Path) -> None:
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
     shutil.rmtree(folder / "model")
     (finding,) = findings_of(folder)
-    assert (finding.state, finding.found) == (State.SKIPPED, "there is no bundle that holds")
+    assert (finding.state, finding.found) == (State.SKIPPED, "there is no valid bundle")
     edit(folder / "policy.yaml", lambda values: values.update(bands={"b": 2}))
     (finding,) = findings_of(folder)
     assert finding.state is State.SKIPPED
-    assert "policy.yaml have to hold" in finding.found
+    assert "policy.yaml is not valid" in finding.found
 
 
 def test_check_says_what_the_policy_decides(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_honest_timestamps_hold(tmp_path: Path) -> None:
             "set message.timestamp.after.max.ms to 3600000 or less",
         ),
         (STRICT, (1, 1), "1 of the last 3 records have none", "let producers set timestamps"),
-        (STRICT, (0, 0, 1), "2 of the last 3 records are the events' own times", "let the"),
+        (STRICT, (0, 0, 1), "2 of the last 3 records equal the times of the events", "let the"),
         (STRICT, (3000, 3000, 1), "2 of the last 3 records are more than a day after", "keep"),
     ],
 )
