@@ -31,53 +31,95 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class ErrorCode(StrEnum):
     """Reason why a record became a dead letter.
 
     The values are stable, as consumers of dead letters match on them.
+
+    Attributes:
+        meaning: Sentence for the documentation.
     """
 
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
     # framing
-    NULL_VALUE = "null_value"
-    EMPTY_VALUE = "empty_value"
-    FRAME_TRUNCATED = "frame_truncated"
-    MAGIC_UNKNOWN = "magic_unknown"
-    RECORD_TOO_LARGE = "record_too_large"
-    HEADER_INVALID = "header_invalid"
+    NULL_VALUE = "null_value", "The record has no value (a tombstone)."
+    EMPTY_VALUE = (
+        "empty_value",
+        "The value, or the body after the schema id, has no bytes, but its schema needs some.",
+    )
+    FRAME_TRUNCATED = "frame_truncated", "The schema id before the body is cut off."
+    MAGIC_UNKNOWN = "magic_unknown", "The first byte is neither 0 (schema id) nor 1 (GUID)."
+    RECORD_TOO_LARGE = "record_too_large", "The value is larger than `wire.max_record_bytes`."
+    HEADER_INVALID = (
+        "header_invalid",
+        "A header name is not UTF-8, so the client library cannot read the headers.",
+    )
     # schema
-    SCHEMA_UNKNOWN = "schema_unknown"
-    SCHEMA_UNANSWERED = "schema_unanswered"
-    SCHEMA_REFUSED = "schema_refused"
-    SCHEMA_INCOMPATIBLE = "schema_incompatible"
+    SCHEMA_UNKNOWN = "schema_unknown", "No schema is known by the id that the record names."
+    SCHEMA_UNANSWERED = (
+        "schema_unanswered",
+        "The registry gave no answer for this schema id within `registry.give_up_s`.",
+    )
+    SCHEMA_REFUSED = "schema_refused", "The writer's schema is not valid Avro or is not supported."
+    SCHEMA_INCOMPATIBLE = (
+        "schema_incompatible",
+        "The writer's schema does not resolve to the reader's schema.",
+    )
     # body
-    BODY_TRUNCATED = "body_truncated"
-    TRAILING_BYTES = "trailing_bytes"
-    VARINT_TOO_LONG = "varint_too_long"
-    LENGTH_NEGATIVE = "length_negative"
-    UNION_BRANCH_INVALID = "union_branch_invalid"
-    ENUM_SYMBOL_INVALID = "enum_symbol_invalid"
-    BOOLEAN_INVALID = "boolean_invalid"
-    UTF8_INVALID = "utf8_invalid"
-    COLLECTION_TOO_LONG = "collection_too_long"
-    NESTED_TOO_DEEP = "nested_too_deep"
-    VALUE_OUT_OF_RANGE = "value_out_of_range"
-    BODY_INVALID = "body_invalid"
+    BODY_TRUNCATED = "body_truncated", "The body ends before its last field."
+    TRAILING_BYTES = "trailing_bytes", "Bytes follow the last field."
+    VARINT_TOO_LONG = "varint_too_long", "An integer is encoded in more bytes than its type allows."
+    LENGTH_NEGATIVE = "length_negative", "A length is negative."
+    UNION_BRANCH_INVALID = "union_branch_invalid", "A union index names no branch."
+    ENUM_SYMBOL_INVALID = "enum_symbol_invalid", "An enum index names no symbol."
+    BOOLEAN_INVALID = "boolean_invalid", "A boolean is neither 0 nor 1."
+    UTF8_INVALID = "utf8_invalid", "A text that is used is not UTF-8."
+    COLLECTION_TOO_LONG = (
+        "collection_too_long",
+        "An array or map has more than `wire.max_collection_items` items.",
+    )
+    NESTED_TOO_DEEP = "nested_too_deep", "A record contains itself on more than 1,000 levels."
+    VALUE_OUT_OF_RANGE = (
+        "value_out_of_range",
+        "A number does not fit its type, or is too large for the exact sums of windows.",
+    )
+    BODY_INVALID = "body_invalid", "A row of a file cannot be read."
     # binding
-    EVENT_ID_MISSING = "event_id_missing"
-    EVENT_TIME_MISSING = "event_time_missing"
-    EVENT_TIME_OUT_OF_RANGE = "event_time_out_of_range"
-    AMOUNT_MISSING = "amount_missing"
-    AMOUNT_NOT_FINITE = "amount_not_finite"
-    AMOUNT_OVERFLOW = "amount_overflow"
-    AMOUNT_BELOW_MINIMUM = "amount_below_minimum"
-    ENTITY_KEY_MISSING = "entity_key_missing"
-    PARTITION_KEY_MISSING = "partition_key_missing"
-    KEY_TOO_LONG = "key_too_long"
+    EVENT_ID_MISSING = "event_id_missing", "The event id is null or empty."
+    EVENT_TIME_MISSING = "event_time_missing", "The event time is null."
+    EVENT_TIME_OUT_OF_RANGE = (
+        "event_time_out_of_range",
+        "The event time is not within the years 2000 to 2099.",
+    )
+    AMOUNT_MISSING = "amount_missing", "The amount is null."
+    AMOUNT_NOT_FINITE = "amount_not_finite", "The amount is NaN or infinite."
+    AMOUNT_OVERFLOW = (
+        "amount_overflow",
+        "The amount is too large for 64 bits, or for the exact sums of windows.",
+    )
+    AMOUNT_BELOW_MINIMUM = (
+        "amount_below_minimum",
+        "The amount is below `amount.min` of features.yaml.",
+    )
+    ENTITY_KEY_MISSING = "entity_key_missing", "The key of an entity is null or empty."
+    PARTITION_KEY_MISSING = "partition_key_missing", "The partition key is null or empty."
+    KEY_TOO_LONG = "key_too_long", "An id or key has more than 1,024 bytes."
     # publish
-    OUTPUT_TOO_LARGE = "output_too_large"
-    OUTPUT_REFUSED = "output_refused"
+    OUTPUT_TOO_LARGE = "output_too_large", "The score is too large for the output topic."
+    OUTPUT_REFUSED = (
+        "output_refused",
+        "The output topic refused the score for another reason than its size.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         dest="out",
         action="store_const",
         const=RESULTS,
-        help="write the result files to benchmarks/results, and docs/performance.md from them",
+        help="write the result files to benchmarks/results, and docs/explanation/performance.md from them",
     )
     given = parser.parse_args(arguments)
     if given.suite not in SUITES:

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from benchmarks import population
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.rivals.task import BATCH_EVENTS
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
 from features.loading.lookup_files import load_lookup
@@ -134,8 +136,8 @@ def enriched_payments(
         max_record_bytes=1_000_000,
         max_collection_items=10_000,
     )
-    batch, _ = feature_set.bind(records, decoder.decode(values, None))
-    return batch, feature_set.enrich(batch, store)
+    batch, _ = bind(feature_set, records, decoder.decode(values, None))
+    return batch, enrich(feature_set, batch, store)
 
 
 def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:

@@ -23,7 +23,7 @@ def measured_on(result: Mapping[str, Any], name: str) -> Iterator[str]:
     partitions = setting["partitions"]
     yield ""
     yield (
-        f"Measured on {result['date']} ([the whole result](../benchmarks/results/{name})): "
+        f"Measured on {result['date']} ([the whole result](../../benchmarks/results/{name})): "
         f"{machine['processor']}, {machine['usable_cores']} cores for program, broker and store "
         f"together, {machine['memory_gib']} GiB, {machine['system']}; {versions}. "
         f"{setting['trees']} trees, {setting['features']} features, {partitions} "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
-"""Committed results; docs/performance.md shows the newest."""
+"""Committed results; docs/explanation/performance.md shows the newest."""
 UNRECORDED = Path(__file__).parents[1] / "build" / "benchmarks"
 """Where a run that is not to be recorded leaves its files; git ignores it."""
 

@@ -1,4 +1,4 @@
-"""Write the newest results of benchmarks/results into docs/performance.md.
+"""Write the newest results of benchmarks/results into docs/explanation/performance.md.
 
 Done by ``python -m benchmarks --record``; ``python -m benchmarks.report`` does nothing else.
 """
@@ -17,7 +17,7 @@ from benchmarks.models.report import models
 from benchmarks.options import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"
     for suite in ("spine", "features", "models")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -170,3 +170,33 @@ class EventBatch:
             None if self.amount_minor is None else self.amount_minor[rows],
             {entity: keys.take(places) for entity, keys in self.entity_keys.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An invalid row or record: not an event, or not a label.
+
+    Attributes:
+        where: Place of the row or record, in words of its reader.
+        code: Error code.
+        message: Error message.
+    """
+
+    where: str
+    code: str
+    message: str
+
+
+def refusals(
+    errors: Mapping[int, RecordError], describe_row: Callable[[int], str]
+) -> list[Refusal]:
+    """The invalid rows of a chunk, in order.
+
+    Args:
+        errors: Error of each invalid row.
+        describe_row: Gives the place of a row, as in ``Refusal.where``.
+    """
+    return [
+        Refusal(describe_row(row), error.code.value, error.message)
+        for row, error in sorted(errors.items())
+    ]

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.definition import load_feature_set
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _built(case: Case, out: Path) -> Path:
     feature_set = load_feature_set(_EXAMPLES / case.example / "features.yaml")
-    build(feature_set, FileEvents(feature_set, [_DATA / case.file]), out)
+    build(feature_set, EventTableReader(feature_set, [_DATA / case.file]), out)
     return out
 
 

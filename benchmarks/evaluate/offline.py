@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
 from features.definition import FeatureSet
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
@@ -54,7 +54,7 @@ class Expected:
 
 def build_table(feature_set: FeatureSet, raw: Path, out: Path) -> TrainingTable:
     """The features of all events of a file, at `out`."""
-    build(feature_set, FileEvents(feature_set, [raw]), out)
+    build(feature_set, EventTableReader(feature_set, [raw]), out)
     return TrainingTable(out)
 
 

@@ -18,7 +18,7 @@ from base.errors import DependencyUnavailableError
 from benchmarks.play import Messages, play
 from features.definition import FeatureSet
 from features.store.redis import RedisStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from tools.demo.training import load_frauds
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
@@ -61,7 +61,7 @@ class Line:
         settings = load_settings(pipeline)
         self._state_name, self._group = settings.state_name, settings.kafka.group
         prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
-        self._source = EventFile(feature_set, _INPUT, prefix)
+        self._source = EventRecordReader(feature_set, _INPUT, prefix)
         self._played = 0
         create_topics(self._kafka.bootstrap, {_INPUT: 1, _DEAD: 1})
 

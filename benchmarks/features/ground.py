@@ -15,7 +15,7 @@ from benchmarks.ground import EVENT_SCHEMA_ID, INPUT_TOPIC, Ground, note
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.programs import ROOT
 from features.definition import FeatureSet, load_feature_set
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
@@ -66,8 +66,8 @@ def train(folder: Path, feature_set: FeatureSet, source: Source, built: Path) ->
 
 
 def _messages(feature_set: FeatureSet, source: Source) -> Iterator[Messages]:
-    events = EventFile(feature_set, INPUT_TOPIC, framed(EVENT_SCHEMA_ID))
+    events = EventRecordReader(feature_set, INPUT_TOPIC, framed(EVENT_SCHEMA_ID))
     for chunk in events.read(source.path, chunk=CHUNK):
-        if chunk.refused:
-            raise ValueError(f"{source.path}: {chunk.refused[0]}")
+        if chunk.errors:
+            raise ValueError(f"{source.path}: {next(iter(chunk.errors.values()))}")
         yield chunk.records.values, chunk.records.keys

@@ -21,11 +21,13 @@ from benchmarks.ground import note
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.rivals.parts import Event
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Found, Hashes
+from features.store.protocol import Hashes, ReadResult
 from features.store.redis import RedisStore
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
@@ -69,7 +71,7 @@ class TimedStore(RedisStore):
 
     seconds = 0.0
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         began = time.perf_counter()
         found = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began
@@ -121,7 +123,7 @@ def batch_of(feature_set: FeatureSet, first: int, rounds: range, length: int) ->
     zeros = np.zeros(n, np.int32)
     nothing: list[bytes | None] = [None] * n
     records = Records("bench", nothing, nothing, zeros, numbers, numbers)
-    batch, errors = feature_set.bind(records, Decoded(columns, {}))
+    batch, errors = bind(feature_set, records, Decoded(columns, {}))
     if errors:
         raise RunError(f"made-up events are refused: {next(iter(errors.values()))}")
     return batch
@@ -165,16 +167,16 @@ def _worker(
     for start in range(0, length, step):
         # What a batch appends does not depend on what the store holds.
         batch = batch_of(feature_set, first, range(start, min(start + step, length)), length)
-        enriched = feature_set.enrich(batch, MemoryStore(), log, namespace)
+        enriched = enrich(feature_set, batch, MemoryStore(), log, namespace)
         store.append(enriched.writes.appends)
         log, first = enriched.after, first + len(batch)
     batch = batch_of(feature_set, first, range(length, length + 1), length)
-    enriched = feature_set.enrich(batch, store, log, namespace)
+    enriched = enrich(feature_set, batch, store, log, namespace)
     reads: list[float] = []
 
     def once() -> None:
         store.seconds = 0.0
-        feature_set.enrich(batch, store, log, namespace)
+        enrich(feature_set, batch, store, log, namespace)
         reads.append(store.seconds)
 
     total = _median_s(once)

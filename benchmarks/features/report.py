@@ -1,4 +1,4 @@
-"""The suite ``features`` for docs/performance.md."""
+"""The suite ``features`` for docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _lengths(result: Mapping[str, Any], name: str) -> Iterator[str]:
         "in a batch):"
     )
     yield ""
-    yield f"![The same, drawn](../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
+    yield f"![The same, drawn](../../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
     yield ""
     yield from table(
         ("members", *_COSTS.values()),

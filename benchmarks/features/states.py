@@ -17,7 +17,7 @@ from benchmarks.ground import Ground
 from benchmarks.programs import Run
 from benchmarks.rivals import sorted_sets
 from features.definition import FeatureSet
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
 from features.store.redis import RedisStore
 from worker.histories.record import label_namespace
 
@@ -36,7 +36,8 @@ def apply_labels(ground: Ground, run: Run, source: Source) -> None:
     """Put all labels where the worker of this run looks for them."""
     store = RedisStore(ground.valkey.url, timeout_s=30.0)
     namespace = label_namespace(store, ground.feature_set.name, run.group)
-    appends = ground.feature_set.label_appends(labels_of(source, ground.feature_set), namespace)
+    labels = labels_of(source, ground.feature_set)
+    appends = label_appends(labels, ground.feature_set.labelled_entities, namespace)
     for first in range(0, len(appends), _APPENDS_AT_ONCE):
         store.append(appends[first : first + _APPENDS_AT_ONCE])
     store.close()

@@ -113,7 +113,7 @@ def _setting(on: Ground, source: Source) -> dict[str, Any]:
         "history_events": source.history,
         "partitions": on.partitions,
         "features": len(on.feature_set.features),
-        "windows": len(on.feature_set.windows),
+        "windows": len(on.feature_set.histories.windows),
         "trees": on.bundle.trees,
         "xgboost_threads": on.threads,
         "batch_events": BATCH_EVENTS,

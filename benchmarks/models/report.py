@@ -1,4 +1,4 @@
-"""The suite ``models`` for docs/performance.md."""
+"""The suite ``models`` for docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def models(result: Mapping[str, Any], name: str) -> Iterator[str]:
     else:
         yield f"There was {result['no_gpu']}: all of this is of the CPU."
     yield ""
-    yield f"![Margins and reasons, drawn](../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
+    yield f"![Margins and reasons, drawn](../../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
     yield ""
     yield from _scoring(result)
     yield from _stages(result)

@@ -9,57 +9,60 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
 
-MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-MAX_DURATION = 36_525 * MICROSECONDS["d"]
+from base.times import DAY, HOUR, MINUTE, SECOND
+
+UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+"""Microseconds of each unit of a duration."""
+MAX_DURATION = 36_525 * DAY
 
 _DURATION = re.compile(r"(0|[1-9][0-9]*)\s*([smhd])")
 
 
-def parse_delay(found: object) -> int:
+def parse_delay(value: object) -> int:
     """Microseconds of ``7d`` or ``0s``. Raises ValueError."""
-    matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
+    matched = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if matched is None:
-        raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
-    duration = int(matched[1]) * MICROSECONDS[matched[2]]
+        raise ValueError(f"{value!r} is not a duration: write a whole number and s, m, h or d (7d)")
+    duration = int(matched[1]) * UNITS[matched[2]]
     if duration > MAX_DURATION:
-        raise ValueError(f"{found!r} is longer than a hundred years")
+        raise ValueError(f"{value!r} is longer than a hundred years")
     return duration
 
 
-def _duration(found: object) -> int:
-    duration = parse_delay(found)
+def _duration(value: object) -> int:
+    duration = parse_delay(value)
     if not duration:
-        raise ValueError(f"{found!r} is no duration above 0: write one like 7d")
+        raise ValueError(f"{value!r} is not a duration above 0: write one like 7d")
     return duration
 
 
-def _number_or_missing(found: object) -> float:
+def _number_or_missing(value: object) -> float:
     """A finite float, or NaN for ``nan`` and ``null``."""
-    if found is None:
+    if value is None:
         return math.nan
-    if isinstance(found, bool) or not isinstance(found, int | float) or math.isinf(found):
-        raise ValueError(f"{found!r} is no finite number, nan or null")
-    return float(found)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isinf(value):
+        raise ValueError(f"{value!r} is not a finite number, nan or null")
+    return float(value)
 
 
-def _decimal(found: object) -> Decimal:
-    if isinstance(found, int | float) and not isinstance(found, bool):
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            number = Decimal(str(found))
+            number = Decimal(str(value))
         except InvalidOperation:  # pragma: no cover  (str of a number always parses)
             number = Decimal("nan")
         if number.is_finite():
             return number
-    raise ValueError(f"{found!r} is no finite number")
+    raise ValueError(f"{value!r} is not a finite number")
 
 
-def _one_field(found: object) -> object:
-    if isinstance(found, list):
+def _one_field(value: object) -> object:
+    if isinstance(value, list):
         raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name one field: where several make the key, let producers write "
+            f"{value!r} is a list; name one field: where several make the key, let producers write "
             "one that joins them"
         )
-    return found
+    return value
 
 
 def _as_text(pattern: str) -> WithJsonSchema:

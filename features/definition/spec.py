@@ -1,4 +1,4 @@
-"""The shape of features.yaml, before it meets a schema."""
+"""Structure of features.yaml, before its fields are resolved against a schema."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
 MAX_WATERMARK_SUPPORT = 100
-"""The committed offset's metadata holds as many times, and brokers take 4,096 bytes of it."""
+"""The metadata of a committed offset holds that many times, and brokers accept 4,096 bytes of it."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
 )
 
 
-def _entities(found: object) -> object:
-    if isinstance(found, list):
+def _entities(value: object) -> object:
+    if isinstance(value, list):
         raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name each entity with the field of its key, such as "
+            f"{value!r} is a list; name each entity with the field of its key, such as "
             "{customer: customer_id}"
         )
-    return found
+    return value
 
 
 def _one_kind_only(schema: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ def _one_kind_only(schema: dict[str, Any]) -> None:
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and silent conversions."""
+    """Base of all entries: unknown keys and implicit conversions are invalid."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -90,8 +90,8 @@ class LabelSpec(Strict):
     delay: Delay = Field(description="Time from the event to its label.", examples=["7d"])
 
 
-def _time(found: object) -> object:
-    return {"field": found} if isinstance(found, str) else found
+def _time(value: object) -> object:
+    return {"field": value} if isinstance(value, str) else value
 
 
 class EventsSpec(Strict):
@@ -123,10 +123,10 @@ class EventsSpec(Strict):
 
     @validator(mode="before")
     @classmethod
-    def _schema_is_a_file(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "subject" in found:
+    def _schema_is_a_file(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "subject" in value:
             raise ValueError("subject is not supported yet by this version: use schema: FILE.avsc")
-        return found
+        return value
 
     @validator(mode="after")
     def _aliases_are_distinct(self) -> Self:
@@ -148,8 +148,8 @@ class LookupValueSpec(Strict):
     )
 
 
-def _lookup_value(found: object) -> object:
-    return {} if found is None else found
+def _lookup_value(value: object) -> object:
+    return {} if value is None else value
 
 
 class FeastSpec(Strict):
@@ -317,32 +317,30 @@ class FeatureSpec(Strict):
 
     @validator(mode="before")
     @classmethod
-    def _one_kind(cls, found: Any) -> Any:
-        if not isinstance(found, dict):
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
             raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
                 "a feature is a mapping such as {name: AMOUNT, field: amount}"
             )
         for key in ("expr", "where"):
-            text = found.get(key)
+            text = value.get(key)
             if isinstance(text, str) and text.count("(") > text.count(")"):
                 raise ValueError(f"the expression is cut off after {text!r}: put it in quotes")
-        kinds = [kind for kind in KINDS if found.get(kind) is not None]
+        kinds = [kind for kind in KINDS if value.get(kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")
-        of_windows = found.keys() & WINDOW_KEYS
+        of_windows = value.keys() & WINDOW_KEYS
         if kinds and kinds != ["window"] and of_windows:
             raise ValueError(f"{min(of_windows)} belongs to a window: remove it, or say window: …")
-        if kinds and ("args" in found) is not (kinds == ["python"]):
+        if kinds and ("args" in value) is not (kinds == ["python"]):
             raise ValueError(
-                "a python feature needs args: add what its function takes (args: [amount])"
+                "a python feature needs args: list the arguments of its function (args: [amount])"
                 if kinds == ["python"]
                 else "args belongs to a python feature: remove it, or say python: …"
             )
-        if not kinds and found.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
-            raise ValueError(
-                f"says nothing of its value: add {', '.join(KINDS[:-1])} or {KINDS[-1]}"
-            )
-        return found
+        if not kinds and value.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
+            raise ValueError(f"has no kind: add {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        return value
 
 
 class FeaturesFile(Strict):

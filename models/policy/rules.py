@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggest import unknown
-from features.compute.condition import Condition
+from features.compute.condition import Condition, compile_condition
 from features.definition import FeatureSet
 from features.expression import ExpressionError
 from models.policy.catalogue import Coding
@@ -111,7 +111,7 @@ def _conditions(policy: Policy, feature_set: FeatureSet) -> list[Condition]:
         if segment.where is None:
             continue
         try:
-            found.append(feature_set.condition(segment.where))
+            found.append(compile_condition(feature_set, segment.where))
         except ExpressionError as error:
             at = ("segments", i, "where")
             raise policy.document.refuse_within(at, error.offset, str(error)) from error

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from base.times import DAY
 from models.training.table import UNKNOWN, LabelledEvents
 
-DAY: Final = 86_400_000_000
 _BLOCKED_DAYS: Final = 7
 Rows = npt.NDArray[np.intp]
 Labels = npt.NDArray[np.int8]

@@ -8,7 +8,8 @@ from math import ceil
 from typing import Final
 
 from base.errors import ConfigurationError
-from models.training.folds import DAY, Lengths, Span, microseconds, span_start
+from base.times import DAY, utc
+from models.training.folds import Lengths, Span, microseconds, span_start
 from models.training.stray import Apart, find_apart, refuse_far
 from models.training.table import TrainingTable
 
@@ -236,4 +237,4 @@ def _midnight(day: date) -> int:
 
 
 def _day(time: int) -> str:
-    return datetime.fromtimestamp(time // 1_000_000, UTC).date().isoformat()
+    return utc(time).date().isoformat()

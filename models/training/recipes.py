@@ -34,7 +34,7 @@ class Recipe:
 
 # Frauds are few: bins of equal weight cut through the thresholds that tell them apart, one tree
 # follows chance, and deeper trees found fewer cards on the Handbook's weeks before August, at the
-# same average precision (docs/decisions/0013-training.md).
+# same average precision (docs/explanation/decisions/0013-training.md).
 FEW: Final = Recipe(
     fixed={"max_bin": 4096, "num_parallel_tree": 8},
     start={

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.training.folds import DAY, Labels, Rows, Span
+from base.times import DAY
+from models.training.folds import Labels, Rows, Span
 from models.training.table import LabelledEvents
 
 SEARCH_ROWS: Final = 100_000

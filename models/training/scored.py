@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from base.times import DAY
 from models.calibration import Calibration
 from models.training.calibrate import fit_calibration
-from models.training.folds import DAY, Fold
+from models.training.folds import Fold
 from models.training.metrics import brier_score, calibration_error
 from models.training.table import LabelledEvents
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from base.errors import ConfigurationError
-from models.training.folds import DAY
+from base.times import DAY, utc
 from models.training.table import TrainingTable
 
 _FEW, _SHARE = 3, 0.001
@@ -117,6 +116,6 @@ def _named(
 
 def _moment(time: int) -> str:
     try:
-        return f"{datetime.fromtimestamp(time / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
+        return f"{utc(time):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
         return f"{time} microseconds since 1970"

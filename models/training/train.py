@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from base.errors import ConfigurationError
+from base.times import utc
 from models.backend.cuda import require_cuda
 from models.bundle import TrainingRecord
 from models.bundle.golden import nan_for
@@ -343,4 +344,4 @@ def _trained(
 
 
 def _moment(time: np.int64) -> datetime:
-    return datetime.fromtimestamp(int(time) / 1e6, UTC)
+    return utc(int(time))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
+from base.times import DAY
 from schemas.batch import Column, Kind
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -24,7 +25,6 @@ Read: TypeAlias = tuple[Any, Mask | bool]
 """The values, and which of them could be read."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = 86_400_000_000
 _TICKS = {"s": (1, 1_000_000), "ms": (1, 1_000), "us": (1, 1), "ns": (1_000, 1)}
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Event times lie in the years 2000 to 2099, so a number's size tells its unit.
@@ -198,7 +198,7 @@ def _time(array: pa.Array, _: int) -> Read | None:
         return _multiplied(ticks, _MICROS[kind.unit])
     if pa.types.is_date(kind):
         days = _filled(array.cast(pa.date32(), safe=False).cast(pa.int32()))
-        return _multiplied(days.astype(np.int64), _DAY)
+        return _multiplied(days.astype(np.int64), DAY)
     if pa.types.is_integer(kind):
         return _epoch_times(_filled(array))
     if pa.types.is_floating(kind):

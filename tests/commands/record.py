@@ -25,6 +25,8 @@ from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from models.bundle import write_bundle
@@ -165,10 +167,10 @@ def _write_model(feature_set: FeatureSet, events: Simulated) -> None:
     n = len(values)
     zeros = np.zeros(n, np.int64)
     records = Records(replay.TOPIC, [None] * n, values, zeros.astype(np.int32), zeros, zeros)
-    batch, _ = feature_set.bind(records, decoder.decode(values))
+    batch, _ = bind(feature_set, records, decoder.decode(values))
     store = MemoryStore()
     replay.fill(store)
-    matrix = feature_set.enrich(batch, store).matrix
+    matrix = enrich(feature_set, batch, store).matrix
     labels = (events.is_fraud | (events.amount > 120)).astype(np.int64)
     booster = fit(matrix, labels, threads=1, rounds=20, params={"max_depth": 3})
     shutil.rmtree(replay.PIPELINE / "model", ignore_errors=True)

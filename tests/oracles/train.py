@@ -14,11 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from features.windows.window import Across, Window
 from models.bundle import write_bundle
 from models.training.fit import fit
@@ -33,7 +35,9 @@ _FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
 
 def best_effort(feature_set: FeatureSet) -> list[Window]:
     """The windows that no serial run gives back."""
-    return [window for window in feature_set.windows if window.across is Across.BEST_EFFORT]
+    return [
+        window for window in feature_set.histories.windows if window.across is Across.BEST_EFFORT
+    ]
 
 
 def main() -> None:
@@ -95,9 +99,9 @@ def _matrix(feature_set: FeatureSet, events: Path, store: MemoryStore) -> npt.ND
         max_collection_items=10_000,
     )
     rows, log = [], LogState()
-    for chunk in EventFile(feature_set, "history", b"").read(events):
-        batch, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
-        enriched = feature_set.enrich(batch, store, log)
+    for chunk in EventRecordReader(feature_set, "history", b"").read(events):
+        batch, _ = bind(feature_set, chunk.records, decoder.decode(chunk.records.values))
+        enriched = enrich(feature_set, batch, store, log)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         log = enriched.after
         rows.append(enriched.matrix)

@@ -1,6 +1,6 @@
 """The oracle of windows: what each event of a log sees, one after the other, in plain Python.
 
-Slow, and written from the documentation only: docs/features.md. Times are microseconds.
+Slow, and written from the documentation only: docs/reference/features.md and docs/explanation/histories.md. Times are microseconds.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ STARTED = {
     "tools.__main__",
     "models.sandbox.child",
     "tools.embedded.guard",
-    "tools.settings_manual",
+    "tools.manual.__main__",
 }
 
 Definition = ast.Module | ast.ClassDef | ast.FunctionDef

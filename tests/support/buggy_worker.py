@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from features.compute.matrix import Enriched, Writes
+from features.compute.matrix import Enriched
+from features.store.protocol import Writes
 from worker import app, kafka
 from worker.consume.poll import Polled, Poller
 from worker.delivery.checkpoint import ExactlyOnce

@@ -10,9 +10,9 @@ import numpy as np
 
 import worker.delivery.checkpoint
 from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
-from features.compute.matrix import Writes
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.batch_bound import BatchBound

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from schemas.avro.decoder import Decoder
 from schemas.registry.source import FileSchemaSource
 
@@ -66,10 +69,11 @@ def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, A
         max_collection_items=10,
     )
     store, log, matrices = MemoryStore(), LogState(), []
-    store.append(feature_set.label_appends(_frauds(feature_set, path)))
-    for chunk in EventFile(feature_set, "in", b"").read(path, chunk=batch):
-        events, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
-        enriched = feature_set.enrich(events, store, log)
+    labels, namespace = _frauds(feature_set, path), Namespace.local(feature_set.name)
+    store.append(label_appends(labels, feature_set.labelled_entities, namespace))
+    for chunk in EventRecordReader(feature_set, "in", b"").read(path, chunk=batch):
+        events, _ = bind(feature_set, chunk.records, decoder.decode(chunk.records.values))
+        enriched = enrich(feature_set, events, store, log)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         log = enriched.after
         matrices.append(enriched.matrix)

@@ -109,7 +109,7 @@ def _against_each_other(
     if settings is None or feature_set is None:
         return [skipped("output.carry", "worker.yaml or features.yaml is not valid")]
     findings = []
-    stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
+    stored = [*feature_set.lookups, *(window.name for window in feature_set.histories.windows)]
     if stored and settings.store is None:
         found = f"store is missing, and {', '.join(stored)} need it (lookups, windows)"
         findings.append(failed(FILE_NAME, found, "add store.url"))
@@ -127,8 +127,7 @@ def examine_features(path: Path) -> list[Finding]:
     feature_set, findings = read_features(path)
     if feature_set is None:
         return findings
-    _, described = describe(path)
-    kinds = Counter(feature.kind for feature in described)
+    kinds = Counter(feature.kind for feature in describe(feature_set))
     return [
         *findings,
         ok("kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
@@ -147,14 +146,14 @@ def _of_hooks(feature_set: FeatureSet) -> Iterator[Finding]:
 
 def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
     rules = feature_set.histories.rules
-    for entity, horizon in feature_set.horizons.items():
-        count = sum(window.entity == entity for window in feature_set.windows)
+    for entity, horizon in feature_set.histories.horizons.items():
+        count = sum(window.entity == entity for window in feature_set.histories.windows)
         yield ok(
             WINDOWS,
             f"{many(count, 'window')} by {entity}, over up to {rules.cap:,} events of the last "
             f"{duration(horizon)}",
         )
-    across = [window for window in feature_set.windows if window.across is not Across.OWN]
+    across = [window for window in feature_set.histories.windows if window.across is not Across.OWN]
     for kind, meaning in (
         (Across.ALIGNED, "exact; needs an input topic with one partition"),
         (Across.BEST_EFFORT, "include what the store holds of other partitions at that moment"),

@@ -16,8 +16,8 @@ from worker.settings import WorkerSettings
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
 REASONS = "reasons"
 _TRAIN = (
-    'train a model on these features (README, "A model") and put its bundle there, or name '
-    "another one in model.bundle"
+    "train a model on these features (docs/how-to/train-and-promote.md) and put its bundle there, "
+    "or name another one in model.bundle"
 )
 
 

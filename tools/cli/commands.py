@@ -19,18 +19,7 @@ from tools.cli import check, demo, dev, features, init, model, run, score, train
 from tools.cli.options import Commands
 from worker.process.exit_codes import ExitCode
 
-EXIT_CODES = """Exit codes:
-
-0  success; nothing is lost
-
-1  failure: a dependency or the GPU is unavailable, or some rows of a file have no score (score)
-
-2  invalid configuration or arguments; the message says what to do
-
-3  delivery cannot continue safely; start the worker again
-
-70 a call exceeded its timeout and the watchdog ended the process; start it again
-"""
+EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{code:<2} {code.meaning}" for code in ExitCode)
 
 PROGRAM = "fraud-worker"
 app = Commands(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
-    from features.tables import Built, HistoryRun, Refusal
+    from features.tables import Built, HistoryRun
     from features.windows.order import InputTimes
+    from schemas.batch import Refusal
 
 SORT_THEM = "--sort sorts all rows by event time first"
 _SHOWN = 5
@@ -90,7 +91,7 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
     """Report on stderr the features whose values differ from those online."""
     from features.windows.window import Aggregate
 
-    shares = [w.name for w in feature_set.windows if w.aggregate is Aggregate.FRAUD_SHARE]
+    shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
     if shares and not labelled:
         note(f"without labels, {', '.join(shares)} count no frauds; give --labels FILE")
     if feature_set.lookups:
@@ -113,14 +114,15 @@ def require_order(
     from features.inspect.describe import duration
 
     out_of_order = run.times.out_of_order
-    if not feature_set.has_histories or out_of_order * 100 <= rows:
+    if not feature_set.histories.windows or out_of_order * 100 <= rows:
         return
     late, remedy = "", ""
     if run.flagged["late"]:
         late = (
             f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
             f"before them by more than history.allowed_lateness, "
-            f"{duration(feature_set.allowed_lateness)}), so windows of later rows would miss them"
+            f"{duration(feature_set.histories.rules.allowed_lateness)}), so windows of later rows would "
+            "miss them"
         )
     if feature_set.histories.rules.max_ahead is not None and record_time is None:
         remedy = (
@@ -162,7 +164,7 @@ def tell_times(
         record_time: The column with the timestamps of the records.
         remedy: Advice on how to sort the rows.
     """
-    if not feature_set.has_histories:
+    if not feature_set.histories.windows:
         return
     if times.out_of_order:
         note(

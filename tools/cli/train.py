@@ -269,12 +269,13 @@ def _monotone(given: list[str]) -> dict[str, int]:
 def _days(given: str | None) -> float | None:
     """Parse a duration into days; a bare number is days."""
     from base.errors import ConfigurationError
+    from base.times import DAY
     from features.definition.scalars import parse_delay
 
     if given is None:
         return None
     try:
-        return parse_delay(f"{given}d" if given.isdecimal() else given) / 86_400_000_000
+        return parse_delay(f"{given}d" if given.isdecimal() else given) / DAY
     except ValueError as error:
         raise ConfigurationError(f"--delay: {error}") from None
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ConfigurationError
-from features.definition.scalars import MICROSECONDS
+from base.times import DAY
 from tools.compare.score_columns import Codes, Longs, ScoreCategories, ScoreProvenance
 from tools.compare.score_log import OffsetRange, Place, ScoreLog
 
@@ -208,7 +208,7 @@ def events_of(
     times = own.times[rows]
     return ComparedEvents(
         times,
-        times // MICROSECONDS["d"],
+        times // DAY,
         np.unique(own.cards[rows], return_inverse=True)[1],
         own.labels[rows],
         categories.decisions.texts,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from base.errors import ConfigurationError
-from features.values.hash64 import KEY_BYTES, names
+from features.values.hash64 import KEY_BYTES, hash_ids
 from schemas.batch import Records
 from tools.compare.score_columns import Longs, ScoreCategories, ScoreColumns, once
 from tools.topics.score_decoder import ScoreDecoder
@@ -144,7 +144,7 @@ class ScoreLogReader:
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
-        events, categories = names(ids, _KEY), self._categories
+        events, categories = hash_ids(ids, _KEY), self._categories
         return ScoreColumns(
             categories.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
@@ -186,5 +186,5 @@ def read_letters(log: TopicLog) -> dict[Place, Longs]:
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     keys = pa.array(records.keys, pa.binary())
-    cards = names(keys.fill_null(b""), _KEY)
+    cards = hash_ids(keys.fill_null(b""), _KEY)
     return np.where(keys.is_valid().to_numpy(zero_copy_only=False), cards, events)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from features.tables import FileEvents
+from features.tables import EventTableReader
 from schemas.files.read import count_rows
 from tools.demo.simulator import Simulated, simulate
 
@@ -68,7 +68,7 @@ def require_playable(feature_set: FeatureSet, path: Path) -> None:
             "--events-file: events.label is missing in features.yaml, and the demo trains a model on "
             "the labels of the file; name the column of the label there"
         )
-    first = next(iter(FileEvents(feature_set, [path])), None)
+    first = next(iter(EventTableReader(feature_set, [path])), None)
     if first is None or not first.rows:
         raise ConfigurationError(f"--events-file: {path} has no rows; give a file with events")
     if first.fraud is None:

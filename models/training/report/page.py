@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 
+from base.times import utc
 from models.report.document import count, facts, page, section, table, tiles
 from models.training.alerts import Alerts, alerts_at, alerts_by_budget
 from models.training.report import charts
@@ -231,4 +231,4 @@ def _money(minor: float, scale: int) -> str:
 
 
 def _day(time: int) -> str:
-    return f"{datetime.fromtimestamp(time / 1e6, UTC):%-d %b}"
+    return f"{utc(time):%-d %b}"

@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from base.errors import ConfigurationError
+from features.definition import load_feature_set
 from features.inspect.explanation import Explainer
 from features.inspect.stored_history import ShownHistory, ShownLabel, ShownMember
 from features.store.memory import MemoryStore
-from features.tables import FileEvents
+from features.tables import EventTableReader
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.transactions import SET, handbook, transactions, write
@@ -250,10 +251,10 @@ def test_on_a_terminal_an_explanation_is_a_table(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     event = str(pq.read_table(events)["TRANSACTION_ID"][150].as_py())
-    explainer = Explainer(SET)
-    source = FileEvents(explainer.feature_set, [events])
+    made = load_feature_set(SET)
+    source = EventTableReader(made, [events])
     feature = "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"
-    explanation = explainer.explain(feature, event, source, None)
+    explanation = Explainer(made).explain(feature, event, source, None)
     _tables(explanation)
     shown = capsys.readouterr().out
     assert explanation.feature.counted is not None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError
 from base.yaml_document import MAX_BYTES, YamlDocument
 from base.yaml_reader import MAX_DEPTH
-from features.definition.fields import SchemaFields
+from features.definition.event_fields import SchemaFields
 
 
 def parse(text: str) -> dict[str, Any]:

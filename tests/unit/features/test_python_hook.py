@@ -496,7 +496,9 @@ def test_what_is_no_plain_file_is_refused_and_not_waited_for(kind: str, tmp_path
         case "circle":
             path.symlink_to("own.py")
     reference = "./o\0wn.py:f" if kind == "null byte" else "./own.py:f"
-    with pytest.raises(HookError, match=r"is no plain file; put|cannot be read: .*; put the file"):
+    with pytest.raises(
+        HookError, match=r"is not a plain file; put|cannot be read: .*; put the file"
+    ):
         PythonFiles(tmp_path).function(reference, ["a"])
 
 

@@ -66,7 +66,7 @@ def test_the_examples_fit_their_features_and_every_code_has_some(example: str) -
 
 
 def test_the_documented_policy_holds(tmp_path: Path) -> None:
-    documented = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
     text = documented.split("```yaml\n")[1].split("```")[0]
     whole = load_feature_set(ROOT / "examples" / "handbook" / "features.yaml")
     rules = Rules(policy_of(tmp_path, text), whole)
@@ -244,7 +244,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
     ("text", "place", "said"),
     [
         (TWO % "amont > 3", (3, 20), "unknown name 'amont'; did you mean 'amount'"),
-        (TWO % "'amount > and'", (3, 30), "no expression"),
+        (TWO % "'amount > and'", (3, 30), "not an expression"),
         (TWO % "amount", (3, 20), "a condition is needed here, not a number"),
         (TWO % "country < 'x'", (3, 30), "text has no order"),
         (SHORT + "when_degraded: b\ndegraded: [lookup_stale:age]\n", (4, 12), "unknown flag"),

@@ -13,7 +13,7 @@ import pytest
 
 from base.errors import ConfigurationError
 from features.definition import load_feature_set
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.training.table import METADATA, UNKNOWN, TrainingTable
 from tests.support.training_table import DAY, NAMES, START, simulated, write_table
 
@@ -80,7 +80,11 @@ def test_a_built_table_says_who_is_who_in_the_names_of_its_input(tmp_path: Path)
         }
     )
     pq.write_table(raw, tmp_path / "raw.parquet")
-    build(feature_set, FileEvents(feature_set, [tmp_path / "raw.parquet"]), tmp_path / "t.parquet")
+    build(
+        feature_set,
+        EventTableReader(feature_set, [tmp_path / "raw.parquet"]),
+        tmp_path / "t.parquet",
+    )
     table = TrainingTable(tmp_path / "t.parquet")
     assert table.card == "CUSTOMER_ID"
     assert table.times.tolist() == [START, START + 5_000_000, START + DAY]

@@ -127,9 +127,9 @@ def test_what_is_commented_out_can_be_taken_as_it_stands(tmp_path: Path) -> None
 def test_windows_that_are_commented_out_can_be_taken_as_they_stand(tmp_path: Path) -> None:
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "features.yaml"
-    assert not load_feature_set(path).windows
+    assert not load_feature_set(path).histories.windows
     path.write_text(re.sub(r"(?m)^( *)#(?=- |history:)", r"\1", path.read_text()))
-    windows = [(w.name, w.entity, w.across) for w in load_feature_set(path).windows]
+    windows = [(w.name, w.entity, w.across) for w in load_feature_set(path).histories.windows]
     assert windows == [
         ("customer_count_7d", "customer", Across.OWN),
         ("customer_mean_30d", "customer", Across.OWN),

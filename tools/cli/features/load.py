@@ -90,20 +90,20 @@ def load_labels(
     changes nothing. The last line on stdout is JSON.
     """
     from base.errors import ConfigurationError
-    from features.loading.whole_labels import labelled_entities
     from worker.histories.record import note_labelled
 
     with stored_features(pipeline) as stored:
         settings, feature_set, store = stored
-        entities = labelled_entities(feature_set)
-        if not entities:
+        if not feature_set.labelled_entities:
             raise ConfigurationError(
                 f"{settings.features}: no feature counts frauds (window: fraud_share), so labels "
                 "have no use; add such a window, or load no labels"
             )
         loader = _load_all(stored, file)
         if loader.loaded.labels:
-            note_labelled(store, feature_set.name, settings.state_name, entities)
+            note_labelled(
+                store, feature_set.name, settings.state_name, feature_set.labelled_entities
+            )
     loaded = loader.loaded
     tell_refused("labels", loaded.refused, loaded.examples)
     refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
