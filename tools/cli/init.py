@@ -21,7 +21,7 @@ def init(
     """Create a pipeline folder: worker.yaml, features.yaml and policy.yaml for your events.
 
     Values that the schema suggests are filled in and marked "guessed"; places
-    that you have to fill in are marked "<open>".
+    that you have to fill in hold `<open>`.
     """
     from tools.init.pipeline_folder import write_pipeline
 
