@@ -135,7 +135,7 @@ def test_what_both_committed_is_compared_with_labels_and_a_page(pair: Pair, tmp_
     assert told["truth"]["champion"]["average_precision"] == 1.0
     assert told["truth"]["champion"]["decisions"]["decline"]["precision"] == 1.0
     said = " ".join(done.stderr.split())
-    assert "Missing with the challenger, between events that it scored: 1 event, neither" in said
+    assert "The challenger has neither a score nor a dead letter for 1 event" in said
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 
@@ -162,10 +162,10 @@ def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
         assert isinstance(done.exception, ConfigurationError), done.output
         return str(done.exception)
 
-    assert "there are no scores;" in refusal()
+    assert ": there are no scores; let its worker" in refusal()
     pair.write(1, scores(range(90, 95)))
-    assert "do both workers read the same input topic?" in refusal()
-    assert "no scores of these days" in refusal("--since", "2020-01-01")
+    assert "see that both workers read the same input topic" in refusal()
+    assert "there are no scores of these days" in refusal("--since", "2020-01-01")
     assert "is before --since" in refusal("--since", "2020-01-02", "--until", "2020-01-01")
     assert "--out: " in refusal("--out", tmp_path)
     assert pair.compare("--top", 0).exit_code == 2

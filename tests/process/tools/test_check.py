@@ -156,7 +156,7 @@ BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
         _set("<open>", "events", "id"),
         "features.yaml",
         "events.id is a placeholder",
-        "fill in",
+        "fill it in",
     ),
     "schema that is not there": (
         "features.yaml",
