@@ -1,4 +1,4 @@
-"""Types of numpy arrays, and what is computed for each row of a column."""
+"""Types of numpy arrays, byte lengths of strings, and errors by row."""
 
 from __future__ import annotations
 

@@ -1,30 +1,35 @@
-"""Exceptions of all packages, and the codes of dead letters.
+"""Exceptions of all packages, and the error codes of dead letters.
 
 Exception
-├── ConfigurationError          files or settings of the user; ends a command with exit code 2
-│   ├── BundleRefusedError
-│   └── CudaUnusableError
+├── ConfigurationError          a file or setting is invalid; a command exits with code 2
+│   ├── BundleRefusedError      a model bundle is invalid, or does not fit the feature set
+│   └── CudaUnusableError       no GPU is usable for scoring
 ├── DependencyUnavailableError  a store, registry or broker does not answer; a retry may succeed
 ├── DeviceLostError             the GPU is lost for this process
 ├── DeliveryError               a micro-batch was not committed
-│   ├── BatchAbortedError
-│   │   └── StoreAwayError
-│   ├── OutcomeUnknownError
-│   ├── RecordsRefusedError     in worker.delivery.reports, as it carries reports
-│   └── DeliveryFatalError      ends the worker with exit code 3
-│       └── TopicReplacedError
-├── SchemaRefusedError          an Avro schema
-│   └── UndefinedNameError
-├── IncompatibleError           a writer's and a reader's schema
-├── BodyError                   the body of one record
-├── NotInRegistryError
-├── RegistryRefusedError
-├── YamlRefusedError
-├── ExpressionError
-├── HookError                   a Python feature, when it is loaded
-├── HookRaisedError             a Python feature, when it is called
-├── MalformedError              a value that Feast wrote (a ValueError)
-└── NonFiniteFeatureError       an infinite feature (a ValueError)
+│   ├── BatchAbortedError       the transaction was aborted: the records are read again
+│   │   └── StoreAwayError      the online store did not accept the histories
+│   ├── OutcomeUnknownError     the brokers did not say whether the transaction was committed
+│   ├── RecordsRefusedError     a topic refused records; in worker.delivery.reports
+│   └── DeliveryFatalError      the worker exits with code 3
+│       └── TopicReplacedError  the input topic was deleted and created again
+├── SchemaRefusedError          an Avro schema is invalid or not supported
+│   └── UndefinedNameError      it refers to a type that is not defined
+├── IncompatibleError           a writer schema does not resolve to the reader schema
+├── BodyError                   the body of a record cannot be decoded
+├── NotInRegistryError          the registry does not have the subject, version or schema
+├── RegistryRefusedError        the registry refuses to register the schema
+├── YamlRefusedError            a text is not valid YAML, or uses an unsupported feature
+├── ExpressionError             an expression of a feature or policy is invalid
+├── HookError                   a Python feature cannot be loaded
+├── HookRaisedError             a Python feature raised an exception
+├── redis.ResponseError
+│   └── WrongKindError          a key of the store has another Redis type; in features.store.wire
+└── ValueError
+    ├── MalformedError          bytes are not a valid Feast message
+    └── NonFiniteFeatureError   a feature is infinite
+
+Exceptions that begin with an underscore never leave their module, and are not listed.
 """
 
 from __future__ import annotations
@@ -35,9 +40,9 @@ from typing import Self
 
 
 class ErrorCode(StrEnum):
-    """Reason why a record became a dead letter.
+    """Reason for which a record became a dead letter.
 
-    The values are stable, as consumers of dead letters match on them.
+    The values are stable: consumers of dead letters match on them.
 
     Attributes:
         meaning: Sentence for the documentation.
@@ -138,12 +143,12 @@ class RecordError:
 class ConfigurationError(Exception):
     """A file or setting of the user is invalid.
 
-    The message names the setting or file, what was found and what to do.
+    The message names the setting or file, the invalid value and the remedy.
     """
 
 
 class DependencyUnavailableError(Exception):
-    """A store, registry or broker does not answer now; the same call may succeed later."""
+    """A store, registry or broker does not answer now; a retry may succeed."""
 
 
 class DeviceLostError(Exception):
@@ -189,11 +194,11 @@ class UndefinedNameError(SchemaRefusedError):
 
 
 class NotInRegistryError(Exception):
-    """The registry itself answered that it has no such subject, version or schema."""
+    """The registry itself answered that it does not have the subject, version or schema."""
 
 
 class RegistryRefusedError(Exception):
-    """The registry itself refused a schema: it is not compatible, or not valid."""
+    """The registry itself refused a schema that is incompatible or invalid."""
 
 
 class YamlRefusedError(Exception):
@@ -214,7 +219,7 @@ class ExpressionError(Exception):
     """An expression is invalid.
 
     Attributes:
-        offset: Index of the character at which the error is, from 0.
+        offset: Index of the invalid character in the expression, from 0.
     """
 
     def __init__(self, offset: int, message: str) -> None:
@@ -235,10 +240,10 @@ class HookError(Exception):
 
 
 class HookRaisedError(Exception):
-    """An exception of any kind that was raised in a hook file.
+    """A hook file raised an exception of any kind.
 
     Attributes:
-        error: The exception itself. Showing it may run more of the hook's code, see
+        error: The exception itself. Converting it to text may run more of the hook's code, see
             ``HookFile.words``.
     """
 
@@ -252,7 +257,7 @@ class MalformedError(ValueError):
 
 
 class NonFiniteFeatureError(ValueError):
-    """An infinite value reached the model; XGBoost would score it without an error."""
+    """A feature is infinite; XGBoost would score it without an error."""
 
 
 class CudaUnusableError(ConfigurationError):
@@ -268,20 +273,23 @@ class DeliveryError(Exception):
 
 
 class BatchAbortedError(DeliveryError):
-    """The transaction was certainly aborted: seek back and read the records again."""
+    """The transaction was certainly aborted; the worker seeks back and reads the records again."""
 
 
 class StoreAwayError(BatchAbortedError):
-    """Nothing was sent to the brokers, because the online store did not accept the histories."""
+    """The online store did not accept the histories, so nothing was sent to the brokers."""
 
 
 class OutcomeUnknownError(DeliveryError):
-    """The brokers did not say whether the transaction was committed; ask them again."""
+    """The brokers did not say whether the transaction was committed.
+
+    The committed offsets tell the outcome.
+    """
 
 
 class DeliveryFatalError(DeliveryError):
-    """Continuing could lose or repeat a score: the process ends, and a new one takes over."""
+    """Continuing could lose or repeat a score; the process ends, and a new one takes over."""
 
 
 class TopicReplacedError(DeliveryFatalError):
-    """The input topic was deleted and created again, so that offsets of the old one are void."""
+    """The input topic was deleted and created again; the offsets of the old topic are void."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import note
 from benchmarks.options import RESULTS
 from benchmarks.pictures import demo, speed
 from benchmarks.report import newest
 from benchmarks.result import write_result
+from benchmarks.testbed import note
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 # Each picture with the suite whose newest result it shows.

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import note
 from benchmarks.pictures.svg import GREEN, MUTED, TEXT, card, text
 from benchmarks.result import today
+from benchmarks.testbed import note
 from models.backend.threads import available_threads
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,8 @@ from features.definition.feature_set import FeatureSet
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
 from schemas.batch import Kind
-from schemas.files.value_conversion import plain, to_column
+from schemas.files.arrow_values import plain
+from schemas.files.values import to_column
 
 ROWS_AT_A_TIME = 20_000
 

@@ -23,7 +23,7 @@ from schemas.avro.text import as_text
 from schemas.avro.types import Missing, Type, parse_record_schema
 from schemas.batch import Decoded, Kind, Records, refusals
 from schemas.files.read import FileChunk, count_rows, read_chunks
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 CHUNK_ROWS = 300_000
 """Rows of a chunk: with fewer each history is read more often (measured), more need more memory."""

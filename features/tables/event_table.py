@@ -13,7 +13,7 @@ from base.arrays import Longs
 from base.errors import ConfigurationError
 from features.definition.event_fields import Bindings
 from schemas.batch import Column, EventBatch, Kind, Refusal
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 _TYPES = {
     Kind.STRING: pa.string(),

@@ -1,7 +1,7 @@
-"""Renews the golden replay: `make record` scores the recorded stretch anew and shows what changed.
+"""Update the golden replay: `make record` scores the recorded log again and shows the changes.
 
-With --stretch it first records a new stretch, on an embedded broker: simulated transactions and
-bad records, as a consumer sees them.
+With --stretch it first records a new log on an embedded broker: simulated transactions and invalid
+records, as a consumer receives them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SEED = 7
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stretch", action="store_true", help="record a new stretch first")
+    parser.add_argument("--stretch", action="store_true", help="record a new log first")
     if parser.parse_args().stretch:
         _record_stretch()
     before = replay.load_expected() if replay.EXPECTED.exists() else {}
@@ -137,7 +137,7 @@ def _produce(bootstrap: str, keys: Sequence[bytes], values: Sequence[bytes]) -> 
 
 
 def _write_lookups(feature_set: FeatureSet, events: Simulated) -> None:
-    """A value for most customers: some have none, some an old one."""
+    """Write lookup values: some customers have none, some have old ones."""
     random = np.random.default_rng(_SEED)
     lookup = feature_set.lookups[replay.LOOKUP]
     customers = np.unique(events.customer_id)

@@ -1,7 +1,8 @@
-"""Makes what the pipeline of the system tests needs to run: a small model, its lookups as files.
+"""Create the model and the lookups' files for the pipeline of the system tests.
 
-``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``; the same
-every time. The model is of no use but that it depends on each feature that a serial run determines.
+``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``, the same in
+every run. The model depends on each feature that a serial run determines; it serves no other
+purpose.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ _FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
 
 
 def best_effort(feature_set: FeatureSet) -> list[Window]:
-    """The windows that no serial run gives back."""
+    """Windows that a serial run cannot reproduce."""
     return [
         window for window in feature_set.histories.windows if window.across is Across.BEST_EFFORT
     ]
 
 
 def main() -> None:
-    """Simulate lookups and events, compute the features as the worker does, train."""
+    """Simulate lookups and events, compute the features with the worker's code, and train."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder: Path = parser.parse_args().folder
@@ -109,7 +110,7 @@ def _matrix(feature_set: FeatureSet, events: Path, store: MemoryStore) -> npt.ND
 
 
 def _labels(matrix: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """The tenth of the events that stands out most, all features taken together."""
+    """Labels: the tenth of the events with the highest sum of normalized features is fraud."""
     known = np.nan_to_num(matrix).astype(np.float64)
     shares = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-9)
     margin = shares @ random.normal(1.0, 0.5, matrix.shape[1])

@@ -1,4 +1,4 @@
-"""Random transactions in small, as the Handbook's files have them; the example's feature set."""
+"""Small tables of random transactions in the Handbook's format, and the example's feature set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def handbook() -> FeatureSet:
 
 
 def transactions(rows: int, seed: int, days: int = 60, lateness_s: int = 7_200) -> pa.Table:
-    """In order of time but for some that are late, by up to ``lateness_s``; with frauds."""
+    """Random transactions with frauds, by time; some are up to ``lateness_s`` seconds late."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, days * 86_400, rows))
     late = random.random(rows) < 0.05
@@ -57,7 +57,7 @@ def write(path: Path, table: pa.Table) -> Path:
 
 
 def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, Any]:
-    """The matrix of a file as the worker computes it: records, decoded, in small batches.
+    """Compute the matrix of a file like the worker: decoded records, in small batches.
 
     All frauds of the file are in the store before the first event.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from base.errors import BundleRefusedError
 from features.definition import FeatureSet
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.bundle import Bundle, Location, read_manifest, resolve
 from models.policy import Rules
 from tools.checks.finding import Finding, examined, failed, many, ok, skipped

@@ -18,9 +18,10 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from models.training.plan import Plan
+    from models.training.result import Training
     from models.training.table import TrainingTable
-    from models.training.train import Training, TrainingOptions
-    from models.training.write import Wanted
+    from models.training.training_options import TrainingOptions
+    from models.training.write_outputs import OutputOptions
 
 _DATE = ["%Y-%m-%d"]
 
@@ -156,16 +157,15 @@ def train(
     beside it. The last line on stdout is JSON.
     """
     from models.backend.threads import available_threads
-    from models.training.like import parameters_of
     from models.training.plan import make_plan
     from models.training.table import TrainingTable
-    from models.training.train import TrainingOptions
-    from models.training.write import Wanted, write_training
+    from models.training.training_options import TrainingOptions, read_earlier_training
+    from models.training.write_outputs import OutputOptions, write_training
 
     started = time.perf_counter()
-    wanted = Wanted(out, name, version, alerts, review_cost, scale)
+    wanted = OutputOptions(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
-    like_params = None if like is None else parameters_of(like)
+    like_params = None if like is None else read_earlier_training(like)
     options = TrainingOptions(
         seed=seed,
         tries=tries,
@@ -205,19 +205,19 @@ def _train(
         return train(table, plan, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
-def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
+def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
-    from models.training.told import learned_from, warnings_of
+    from models.training.result import describe_data, describe_warnings
 
-    worth = trained.chosen.worth
+    metrics = trained.chosen.metrics
     measures = (
-        f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
-        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}"
+        f"On {len(trained.begins)} earlier folds: average precision {metrics.average_precision:.3f}, "
+        f"ROC AUC {metrics.roc_auc:.3f}, card precision at 100 {metrics.card_precision_100:.3f}"
     )
     lines = [
-        *learned_from(trained),
+        *describe_data(trained),
         measures,
-        *warnings_of(trained, bands),
+        *describe_warnings(trained, bands),
         f"Bundle:  {wanted.out}",
         f"Report:  {wanted.out / 'report.html'}",
         f"Policy:  {wanted.policy}",
@@ -226,7 +226,7 @@ def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
 
 
 def _summary(
-    trained: Training, wanted: Wanted, bands: dict[str, float], seconds: float
+    trained: Training, wanted: OutputOptions, bands: dict[str, float], seconds: float
 ) -> dict[str, Any]:
     scored = trained.out_of_fold
     return {
@@ -240,7 +240,7 @@ def _summary(
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,
         "folds": len(trained.begins),
-        **{name: round(value, 4) for name, value in asdict(trained.chosen.worth).items()},
+        **{name: round(value, 4) for name, value in asdict(trained.chosen.metrics).items()},
         "calibration_error": round(scored.calibration_error, 6),
         "brier": round(scored.brier, 6),
         "expected_frauds": round(scored.expected, 1),

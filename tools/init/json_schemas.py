@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from base.json_schema import json_schema
 from features.definition.spec import FeaturesFile
-from models.policy.file import PolicySpec
+from models.policy.policy_file import PolicySpec
 from worker.settings import FILE_NAME, WorkerSettings
 
 _MODELS: dict[str, type[BaseModel]] = {

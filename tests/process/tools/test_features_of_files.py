@@ -123,7 +123,7 @@ def test_rows_that_are_no_events_are_counted_by_code_and_the_first_are_shown(
     assert json.loads(result.stdout)["refused"] == 7
     shown = result.stderr.splitlines()
     assert "refused: 7 rows are not valid events: 6 body_invalid, 1 event_id_missing" in shown
-    assert f"  {path}, row 1: body_invalid: the line is no JSON object" in shown
+    assert f"  {path}, row 1: body_invalid: the line is not a JSON object" in shown
     assert sum(line.startswith(f"  {path}") for line in shown) == 5
 
 
@@ -131,7 +131,7 @@ def test_a_build_of_nothing_is_an_error(tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     path = tmp_path / "events.jsonl"
     for content, said in (
-        (json.dumps([row(0)]), "is a JSON array: one object on each line is read; jq"),
+        (json.dumps([row(0)]), "is a JSON array: write one object on each line: jq"),
         (
             "{broken\n",
             "nothing is built: of 1 rows none is an event (1 body_invalid); the first is",

@@ -218,7 +218,7 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe, Path(os.devnull)):
-        with pytest.raises(ConfigurationError, match="no regular file"):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
             YamlDocument.read(path)
     with pytest.raises(ConfigurationError, match="No such file"):
         YamlDocument.read(tmp_path / "absent")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.features import building, chart, lengths, memory, report, source, states, table
-from benchmarks.features.ground import PIPELINE
 from benchmarks.features.suite import last_line
+from benchmarks.features.testbed import PIPELINE
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.summary import summarise
@@ -71,10 +71,10 @@ def test_keys_of_a_store_have_kinds() -> None:
 
 def kept() -> dict[str, memory.State]:
     worker = {
-        "history:customer": memory.Kept(keys=2, bytes=1000, payload=360, members=0),
-        "history:terminal": memory.Kept(keys=4, bytes=400, payload=280, members=0),
+        "history:customer": memory.KeyUsage(keys=2, bytes=1000, payload=360, members=0),
+        "history:terminal": memory.KeyUsage(keys=4, bytes=400, payload=280, members=0),
     }
-    rival = {"c": memory.Kept(2, 3000, 0, 12), "t": memory.Kept(4, 800, 0, 8)}
+    rival = {"c": memory.KeyUsage(2, 3000, 0, 12), "t": memory.KeyUsage(4, 800, 0, 8)}
     return {"worker": memory.State(1500, worker), "sorted_sets": memory.State(4000, rival)}
 
 

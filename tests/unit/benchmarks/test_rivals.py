@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import population
-from benchmarks.ground import EVENT_SCHEMA_ID, PIPELINE, encoder
 from benchmarks.rivals import hand_written, per_event
 from benchmarks.rivals.parts import Event, EventReader, Profiles
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
+from benchmarks.testbed import EVENT_SCHEMA_ID, PIPELINE, encoder
 from features.compute.bind import bind
 from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set

@@ -253,7 +253,7 @@ def test_a_file_without_events_makes_no_table_and_says_why(tmp_path: Path) -> No
         built(out, [path], chunk_rows=1)
     assert str(caught.value) == (
         "nothing is built: of 3 rows none is an event (2 body_invalid, 1 event_id_missing); the "
-        f"first is {path}, row 0: body_invalid: the line is no JSON object. Correct the input, or "
+        f"first is {path}, row 0: body_invalid: the line is not a JSON object. Correct the input, or "
         "name its columns under events of features.yaml"
     )
     assert out.read_bytes() == b"before"

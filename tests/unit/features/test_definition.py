@@ -173,7 +173,7 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("field: channel, values", "field: amount, values", "15:33", "a category is text or long"),
         ("lookup: profile.mean", "lookup: profile.maen", "17:23", "did you mean 'profile.mean'?"),
         ("expr: A / D}", "expr: max(A, D)}", "18:5", "cut off after 'max(A': put it in quotes"),
-        ("expr: A / D}", "expr: A in [1]}", "18:26", "quote text that holds brackets"),
+        ("expr: A / D}", "expr: A in [1]}", "18:26", "quote text that contains brackets"),
         ("expr: A / D}", "expr: A / DD}", "18:25", "unknown name 'DD'"),
         ("expr: A / D}", "expr: 'A / F'}", "18:26", "unknown name 'F'"),
         ("expr: A / D}", 'expr: "A\\t/ F"}', "18:21", "unknown name 'F'"),

@@ -48,7 +48,9 @@ def test_a_span_is_read_in_order_of_time_whatever_the_order_of_rows(tmp_path: Pa
 def test_cards_are_those_of_the_first_entity_unless_another_is_named(path: Path) -> None:
     assert TrainingTable(path).card == "CUSTOMER"
     assert TrainingTable(path, "TERMINAL").card == "TERMINAL"
-    with pytest.raises(ConfigurationError, match=r"--card: .*no column SHOP.*CUSTOMER, TERMINAL"):
+    with pytest.raises(
+        ConfigurationError, match=r"--card: .*no id or key column SHOP.*CUSTOMER, TERMINAL"
+    ):
         TrainingTable(path, "SHOP")
 
 
@@ -98,7 +100,7 @@ def test_a_table_that_does_not_tell_its_columns_has_to_be_written_anew(path: Pat
     told = json.loads(whole.schema.metadata[METADATA])
     del told["columns"]
     pq.write_table(whole.replace_schema_metadata({METADATA: json.dumps(told)}), path)
-    with pytest.raises(ConfigurationError, match=r"which columns are .* write it anew with"):
+    with pytest.raises(ConfigurationError, match=r"name the columns .* write it again with"):
         TrainingTable(path)
 
 
@@ -133,7 +135,7 @@ def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
     for note in (b"[" * 100_000, b"[]", b"9" * 5000):
         hostile = pa.table({"a": [1]}).replace_schema_metadata({METADATA: note})
         pq.write_table(hostile, tmp_path / "hostile.parquet")
-        with pytest.raises(ConfigurationError, match="does not tell which columns"):
+        with pytest.raises(ConfigurationError, match="does not name the columns"):
             TrainingTable(tmp_path / "hostile.parquet")
     with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
         TrainingTable(other)

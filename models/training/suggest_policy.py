@@ -1,4 +1,4 @@
-"""Suggested policy.yaml: bands that save money on the earlier folds, and a catalogue of reasons."""
+"""Suggest a policy.yaml: bands that save money on the earlier folds, and a reason catalogue."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Final
 import numpy as np
 
 from models.training.alerts import Alerts, alerts_at, alerts_by_budget
-from models.training.scored import OutOfFold
+from models.training.out_of_fold import OutOfFold
 
 SURE: Final = 0.9
-"""Least share of frauds among events that are declined."""
+"""Smallest share of frauds among declined events."""
 WORTH_A_LOOK: Final = 0.1
-"""Least share of frauds among events that are reviewed, where amounts are not known."""
+"""Smallest share of frauds among reviewed events, if amounts are not known."""
 _LEAST_FRAUDS: Final = 10
 _BUDGETS: Final = 48
 _CODES: Final = 8
 
 _HEAD = """\
-# Suggested by fraud-worker train: bands that saved most on days that the model's earlier folds were
-# assessed on. It belongs to fraud operations: look at the report, then make it yours.
-version: "{version}"   # named on every score: change it with every change here
+# Suggested by fraud-worker train: the bands that saved the most money on the days assessed by the
+# model's earlier folds. This file belongs to fraud operations: read the report, then edit it.
+version: "{version}"   # on every score: change it with every change of this file
 default: approve
 """
 _NO_BAND = """\
-# No band: on those days none saved more than its reviews cost, so approving everything is better.
+# No band: on those days no band saved more than its reviews cost, so approving everything is better.
 segments:
   - {name: default, bands: {}}
 """
 _REASONS = """\
 
-# Codes whose features raised the score most, with every decision that is not the default. Give them
-# words for those who read them.
+# Reason codes. Each decision that is not the default lists the codes whose features raised the score
+# most. Replace the texts with your own.
 reasons:
   max: 4
   catalogue:
@@ -44,17 +44,17 @@ reasons:
 def suggest_bands(
     scored: OutOfFold, review_cost: int, most: float | None = None
 ) -> dict[str, float]:
-    """Suggest thresholds by decision, highest first; none where approving all is best.
+    """Suggest thresholds by decision, highest first; none if approving everything is best.
 
-    `review` begins at the threshold that saves most: amounts of the frauds that are alerted, less
-    the cost of reviews. `decline` begins above it, at the threshold that saves most where nine of
-    ten events are frauds. Where amounts are not known, `review` begins at the lowest score where a
-    tenth of the events are frauds.
+    `review` begins at the threshold that saves most: amounts of alerted frauds minus the cost of
+    reviews. `decline` begins above it, at the threshold that saves most among those at which at
+    least nine of ten alerted events are frauds. If amounts are not known, `review` begins at the
+    lowest threshold at which at least a tenth of the alerted events are frauds.
 
     Args:
         scored: Events of the earlier folds.
         review_cost: Minor units for each card and day.
-        most: Cards a day that can be alerted, on average; None for as many as pay.
+        most: Largest number of alerted cards per day, on average; None for no limit.
     """
     options = alerts_by_budget(scored, _budgets(scored, most), review_cost)
     options = [option for option in options if _is_better_than_none(scored, option)]
@@ -77,16 +77,16 @@ def policy_text(
     features: Sequence[str],
     money: tuple[int, int] = (0, 2),
 ) -> str:
-    """Text of a policy.yaml with these bands and a catalogue of reasons.
+    """Format a policy.yaml with bands and a reason catalogue.
 
-    Comments say what each band would bring.
+    A comment on each band gives its alerts, precision and recall on the earlier folds.
 
     Args:
         scored: Events of the earlier folds.
         version: The policy's version.
         bands: Thresholds by decision.
-        features: Names of the model's features, the most important first.
-        money: Minor units for a review, and the decimal digits of amounts.
+        features: Names of the model's features, most important first.
+        money: Cost of a review in minor units, and the decimal digits of amounts.
     """
     cost, scale = money
     lines = [_line(name, alerts_at(scored, at, cost), scale) for name, at in bands.items()]
@@ -95,32 +95,35 @@ def policy_text(
 
 
 def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
-    """Budgets of cards a day, from one card in all days up, by equal factors."""
+    """Budgets in cards per day, evenly spaced on a logarithmic scale.
+
+    The smallest is one card in the whole period, the largest all cards.
+    """
     days = len(np.unique(scored.days))
     pairs = len(np.unique(np.stack([scored.days, scored.cards]), axis=1)[0])
-    every = pairs / days
-    top = every if most is None else min(most, every)
+    all_cards = pairs / days
+    top = all_cards if most is None else min(most, all_cards)
     return [float(cards) for cards in np.geomspace(min(1 / days, top), top, _BUDGETS)]
 
 
 def _is_better_than_none(scored: OutOfFold, option: Alerts) -> bool:
-    """True where the gain is not by chance alone.
+    """True if an option saves money, and not by chance alone.
 
-    There are enough frauds, and money is saved without the largest of them too.
+    It detects at least ten frauds, and would save money even without the largest of them.
     """
-    found = (scored.scores >= option.threshold) & (scored.labels == 1)
-    if found.sum() < _LEAST_FRAUDS:
+    detected = (scored.scores >= option.threshold) & (scored.labels == 1)
+    if detected.sum() < _LEAST_FRAUDS:
         return False
     if scored.amounts is None or option.saved is None:
         return option.precision >= WORTH_A_LOOK
     days = len(np.unique(scored.days))
-    return option.saved * days > int(scored.amounts[found].max())
+    return option.saved * days > int(scored.amounts[detected].max())
 
 
 def _best(options: Sequence[Alerts]) -> Alerts:
-    """The alerts that save most; of several the highest threshold.
+    """The option that saves most; of equal ones, the one with the highest threshold.
 
-    Where amounts are not known, those with the lowest threshold.
+    If amounts are not known, the option with the lowest threshold.
     """
     if options[0].saved is None:
         return min(options, key=lambda option: option.threshold)
@@ -138,9 +141,9 @@ def _line(decision: str, alerts: Alerts, scale: int) -> str:
 
 
 def _codes(features: Sequence[str]) -> list[str]:
-    """Lines of a code for each of the first features, and of one for the rest.
+    """Catalogue lines: a code for each of the first features, and one for all others.
 
-    The rest is never empty.
+    At least one feature is left for the last code, as an empty code would be refused.
     """
     named = features[: min(_CODES, len(features) - 1)]
     own = [

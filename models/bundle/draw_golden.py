@@ -1,8 +1,9 @@
-"""Golden vectors for a model whose training data is not at hand: rows along its own thresholds.
+"""Draw golden vectors along the thresholds of a model, without its training data.
 
-A row is sent to a leaf: for each feature on the way it takes the least value, or the greatest
-below the threshold, that goes there. Its other features take thresholds of theirs, or the float32
-next to one, or are missing. Of a pool of such rows those are kept that together reach most leaves.
+Each row aims at one leaf: each feature on the path to the leaf gets the smallest value, or the
+largest value below a threshold, that leads to the leaf. The other features get one of their
+thresholds, or the float32 next to it, or are missing. From a pool of such rows, those are kept that
+together reach the most leaves.
 """
 
 from __future__ import annotations
@@ -32,13 +33,21 @@ def draw_vectors(
     seed: int = 0,
     missing: float = math.nan,
 ) -> Floats:
-    """Golden vectors float32[count, columns] for a booster; `trees` are its own, checked.
+    """Draw golden vectors; equal models and seeds give equal vectors.
 
-    missing: stands for a missing value in half of the places where one is missing. The first row
-    has every feature missing. Equal models and seeds give equal vectors.
+    Args:
+        booster: The model.
+        trees: Checked trees of the model.
+        columns: Number of columns of the model.
+        count: Number of vectors.
+        seed: Random seed.
+        missing: Feature value that means missing, besides NaN. Half of the missing values get it.
+
+    Returns:
+        float32[count, columns]. In the first row all features are missing.
     """
     random = np.random.default_rng(seed)
-    with np.errstate(over="ignore", under="ignore"):  # the float32 next to the greatest
+    with np.errstate(over="ignore", under="ignore"):  # the float32 next to the largest
         pool = _pool(trees, columns, _POOL * count, random)
     chosen = np.ascontiguousarray(pool[_most_leaves(booster, pool, count)])
     if not math.isnan(missing):
@@ -49,23 +58,23 @@ def draw_vectors(
 def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
     pool = _along_thresholds(trees, columns, rows, random)
     leaves = np.flatnonzero(~trees.is_split)
-    aims = random.permutation(leaves)[: len(pool)]
+    targets = random.permutation(leaves)[: len(pool)]
     parents = _parents(trees)
-    for row, leaf in zip(pool, aims.tolist(), strict=False):
-        _send(row, leaf, trees, parents)
+    for row, leaf in zip(pool, targets.tolist(), strict=False):
+        _lead_to(row, leaf, trees, parents)
     pool[0] = np.nan
     return pool
 
 
 def _along_thresholds(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
-    """Values at, just below and just above thresholds of their feature; some are missing."""
+    """Draw values at, just below and just above thresholds of their feature; some are missing."""
     values = np.zeros((rows, columns), dtype=np.float32)
     for feature in range(columns):
         thresholds = trees.value[trees.is_split & (trees.feature == feature)]
         if len(thresholds):
             at = thresholds[random.integers(0, len(thresholds), rows)]
-            away = np.array([-np.inf, 0, np.inf], dtype=np.float32)[random.integers(0, 3, rows)]
-            values[:, feature] = np.where(away == 0, at, np.nextafter(at, away))
+            toward = np.array([-np.inf, 0, np.inf], dtype=np.float32)[random.integers(0, 3, rows)]
+            values[:, feature] = np.where(toward == 0, at, np.nextafter(at, toward))
     values[random.random(values.shape) < _MISSING] = np.nan
     values[np.isinf(values)] = np.nan
     return values
@@ -79,8 +88,8 @@ def _parents(trees: Trees) -> Ints:
     return parents
 
 
-def _send(row: Floats, leaf: int, trees: Trees, parents: Ints) -> None:
-    """Give `row` the values that go to `leaf`, as far as values other than missing do."""
+def _lead_to(row: Floats, leaf: int, trees: Trees, parents: Ints) -> None:
+    """Give `row` the values that lead to `leaf`; a feature without such a value is missing."""
     least: dict[int, np.float32] = {}
     below: dict[int, np.float32] = {}
     node = leaf
@@ -99,16 +108,21 @@ def _send(row: Floats, leaf: int, trees: Trees, parents: Ints) -> None:
 
 
 def _most_leaves(booster: xgb.Booster, pool: Floats, count: int) -> Ints:
-    """Places of `count` rows of the pool, the first among them, that reach most leaves."""
+    """Choose rows of the pool greedily so that they reach the most leaves.
+
+    Returns:
+        int64[count], places of the rows; the first row of the pool is among them.
+    """
     data = xgb.DMatrix(pool, missing=np.nan, nthread=1)
     leaf = booster.predict(data, pred_leaf=True, validate_features=False)
     leaf = leaf.reshape(len(pool), -1).astype(np.int64)
     shift = np.concatenate([[0], np.cumsum(leaf.max(axis=0) + 1)])
     leaf += shift[:-1]
-    new = np.ones(shift[-1], dtype=np.bool_)
-    chosen, left = [0], np.ones(len(pool), dtype=np.bool_)
+    unreached = np.ones(shift[-1], dtype=np.bool_)
+    chosen, available = [0], np.ones(len(pool), dtype=np.bool_)
     for _ in range(count - 1):
-        new[leaf[chosen[-1]]] = False
-        left[chosen[-1]] = False
-        chosen.append(int(np.argmax(np.where(left, new[leaf].sum(axis=1), -1))))
+        unreached[leaf[chosen[-1]]] = False
+        available[chosen[-1]] = False
+        new_leaves = unreached[leaf].sum(axis=1)
+        chosen.append(int(np.argmax(np.where(available, new_leaves, -1))))
     return np.array(chosen, dtype=np.int64)

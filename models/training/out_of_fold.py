@@ -18,16 +18,16 @@ from models.training.table import LabelledEvents
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutOfFold:
-    """N assessed events of the earlier folds in order of time, each scored by its fold's model.
+    """N assessed events of the earlier folds, in order of time, each scored by its fold's model.
 
     Attributes:
         labels: int8[N], 0/1.
-        scores: float64[N], calibrated.
+        scores: float64[N], calibrated by a curve that was fitted to all folds.
         cards: int32[N], a number for each card.
         days: int64[N], days since 1970.
-        amounts: int64[N], minor units; None where they are not known.
-        calibration_error: Error of each fold's scores by the curve of the other folds.
-        brier: Brier score of the same scores.
+        amounts: int64[N], in minor units; None if they are not known.
+        calibration_error: Calibration error when each fold is calibrated by the other folds.
+        brier: Brier score when each fold is calibrated by the other folds.
     """
 
     labels: npt.NDArray[np.int8]
@@ -40,23 +40,23 @@ class OutOfFold:
 
     @property
     def expected(self) -> float:
-        """Number of frauds that the scores expect: their sum."""
+        """Expected number of frauds: the sum of the scores."""
         return float(self.scores.sum())
 
 
 def calibrated(
     events: LabelledEvents, folds: Sequence[Fold], margins: Sequence[npt.NDArray[np.float32]]
 ) -> tuple[Calibration, OutOfFold]:
-    """Fit a curve to all folds, and score their events with it.
+    """Fit a calibration curve to all folds, and score their events with it.
 
     Args:
-        events: Events that the folds are rows of.
+        events: Events that the rows of the folds refer to.
         folds: The folds.
-        margins: Margins of each fold's assessed events.
+        margins: float32, margins of each fold's assessed events.
     """
     labels = [fold.labels for fold in folds]
     curve = fit_calibration(np.concatenate(margins), np.concatenate(labels))
-    others = _by_the_others(margins, labels)
+    cross_scores = _cross_calibrated(margins, labels)
     rows = np.concatenate([fold.assess for fold in folds])
     order = np.argsort(rows)
     rows, known = rows[order], np.concatenate(labels)
@@ -66,21 +66,21 @@ def calibrated(
         events.cards[rows],
         events.times[rows] // DAY,
         None if events.amounts is None else events.amounts[rows],
-        calibration_error(known, others),
-        brier_score(known, others),
+        calibration_error(known, cross_scores),
+        brier_score(known, cross_scores),
     )
 
 
-def _by_the_others(
+def _cross_calibrated(
     margins: Sequence[npt.NDArray[np.float32]], labels: Sequence[npt.NDArray[np.int8]]
 ) -> npt.NDArray[np.float64]:
-    """Scores of each fold by the curve of the other folds; a single fold uses its own curve."""
-    found = []
+    """Score each fold by a curve of the other folds; a single fold uses its own curve."""
+    scores = []
     for place, of_fold in enumerate(margins):
         used = [other for other in range(len(margins)) if other != place] or [place]
         curve = fit_calibration(
             np.concatenate([margins[other] for other in used]),
             np.concatenate([labels[other] for other in used]),
         )
-        found.append(curve.apply(of_fold))
-    return np.concatenate(found)
+        scores.append(curve.apply(of_fold))
+    return np.concatenate(scores)

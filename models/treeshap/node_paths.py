@@ -13,8 +13,12 @@ from models.bundle.trees import Bools, Ints, Trees
 
 
 def trees_of(booster: xgb.Booster) -> Trees:
-    """Trees of a booster of regression trees that split by thresholds; ValueError for others."""
-    # Parsed in Python, so that a thread that serves meanwhile gets its turn.
+    """Read the trees of a booster.
+
+    Raises:
+        ValueError: unless they are regression trees that split by thresholds.
+    """
+    # They are parsed in Python, so that a thread that scores meanwhile gets its turn.
     content = bytes(booster.save_raw(raw_format="ubj"))
     try:
         return ModelDocument(content, "the booster").trees()
@@ -27,8 +31,8 @@ class NodePaths:
     """Paths from the roots to all N nodes. D is the largest number of splits on a path, at least 1.
 
     Attributes:
-        levels: The nodes by depth.
-        depth: int64[N], splits above each node; -1 for a node that no path reaches.
+        levels: Nodes of each depth, int64 each; the roots come first.
+        depth: int64[N], number of splits above each node; -1 for a node that no path reaches.
         above: int64[N, D], splits above each node, from the root down; -1 after the last.
         went_left: bool[N, D], True where the path goes left at that split.
     """
@@ -39,8 +43,16 @@ class NodePaths:
     went_left: Bools
 
 
-def ways(trees: Trees, most: int) -> NodePaths | None:
-    """Paths to all nodes; None where a path has more than ``most`` splits."""
+def node_paths(trees: Trees, most: int) -> NodePaths | None:
+    """Find the paths to all nodes.
+
+    Args:
+        trees: The trees.
+        most: Largest number of splits on a path.
+
+    Returns:
+        The paths; None if one of them has more splits.
+    """
     levels = _levels(trees, most)
     if levels is None:
         return None

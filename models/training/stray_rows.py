@@ -1,4 +1,4 @@
-"""Find a few rows of a table far from all others in time, such as one of 2042."""
+"""Find a few rows of a table that lie far from all others in time, such as one in 2042."""
 
 from __future__ import annotations
 
@@ -18,34 +18,39 @@ _LONG_AGO = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
-    """The first or last few rows of a table, farther from the others than these from each other.
+class StrayRows:
+    """First or last few rows of a table, separated from the others by a gap in time.
+
+    The gap is longer than every gap between the other rows.
 
     Attributes:
-        found: Words that name the rows and the nearest other row.
-        remedy: Words that say what to do.
-        after: True for the last rows.
-        days: Days from them to the nearest other row.
+        description: Text that names the rows and the nearest other row.
+        remedy: Text that says what to do.
+        after: True for the last rows, False for the first.
+        days: Days from these rows to the nearest other row.
         usual: Largest gap between days with other rows, in days; at least one.
     """
 
-    found: str
+    description: str
     remedy: str
     after: bool
     days: int
     usual: int
 
     def __str__(self) -> str:
-        return f"{self.found}: {self.remedy}"
+        return f"{self.description}: {self.remedy}"
 
     @property
     def is_far(self) -> bool:
-        """True where the table itself does not explain the gap, as weekends or months would."""
+        """True if the gap is more than three times as long as the gaps between the other rows."""
         return self.days > _SEVERAL * self.usual
 
 
-def find_apart(table: TrainingTable) -> tuple[Apart, ...]:
-    """Find rows far before or after all others: at each end at most three, or one in a thousand."""
+def find_stray_rows(table: TrainingTable) -> tuple[StrayRows, ...]:
+    """Find rows far before or far after all others.
+
+    At each end these are at most three rows, or one in a thousand.
+    """
     times = np.sort(table.times)
     most = max(_FEW, int(len(times) * _SHARE))
     if len(times) <= 2 * most:
@@ -53,34 +58,35 @@ def find_apart(table: TrainingTable) -> tuple[Apart, ...]:
     days = times // DAY
     usual = max(1, int(np.diff(days[most:-most]).max(initial=0)))
     return (
-        *_apart(table, times[: most + 1], usual, after=False),
-        *_apart(table, times[::-1][: most + 1], usual, after=True),
+        *_beyond_gap(table, times[: most + 1], usual, after=False),
+        *_beyond_gap(table, times[::-1][: most + 1], usual, after=True),
     )
 
 
-def refuse_far(apart: Iterable[Apart]) -> None:
+def refuse_far(stray_rows: Iterable[StrayRows]) -> None:
     """Refuse rows that lie far after the others, or more than 30 days before them.
 
-    The last rows decide which days are the last, unless --until names another day. The first rows
-    only extend the table by empty days; rows of a trial before the first day of business are
-    legitimate.
+    The last rows determine the last training days, unless --until names another day. The first rows
+    only extend the table by empty days, and may be valid, such as test events before a launch.
 
     Raises:
         ConfigurationError: naming the rows and what to do.
     """
-    for one in apart:
-        if one.is_far and (one.after or one.days > _LONG_AGO):
-            raise ConfigurationError(f"--features: {one}")
+    for rows in stray_rows:
+        if rows.is_far and (rows.after or rows.days > _LONG_AGO):
+            raise ConfigurationError(f"--features: {rows}")
 
 
-def _apart(
+def _beyond_gap(
     table: TrainingTable, times: npt.NDArray[np.int64], usual: int, *, after: bool
-) -> Iterator[Apart]:
-    """Yield the rows behind a gap, if any; a far gap goes first.
+) -> Iterator[StrayRows]:
+    """Yield the rows beyond the longest gap, if there is one.
+
+    A gap of more than three times the usual length is preferred to a shorter one.
 
     Args:
         table: The training table.
-        times: int64, times of the rows at one end, from the outermost.
+        times: int64[M], times of the rows at one end, the outermost first.
         usual: Largest gap between days with other rows, in days.
         after: True for the end of the table.
     """
@@ -89,24 +95,24 @@ def _apart(
         places = np.flatnonzero(gaps > several * usual)
         if len(places):
             rows = int(places[-1]) + 1
-            yield _named(table, times[: rows + 1], int(gaps[rows - 1]), usual, after=after)
+            yield _described(table, times[: rows + 1], int(gaps[rows - 1]), usual, after=after)
             return
 
 
-def _named(
+def _described(
     table: TrainingTable, times: npt.NDArray[np.int64], days: int, usual: int, *, after: bool
-) -> Apart:
+) -> StrayRows:
     rows, end, nearest = len(times) - 1, _moment(int(times[0])), _moment(int(times[-1]))
-    one = rows == 1
+    single = rows == 1
     where = (
         f"after the others, the last at {end}"
         if after
         else f"before the others, the first at {end}"
     )
-    return Apart(
-        f"{rows} of the {len(table):,} rows of {table.path} {'lies' if one else 'lie'} far "
+    return StrayRows(
+        f"{rows} of the {len(table):,} rows of {table.path} {'lies' if single else 'lie'} far "
         f"{where}; the nearest other is of {nearest}",
-        f"correct or remove {'it' if one else 'them'}"
+        f"correct or remove {'it' if single else 'them'}"
         + (f", or give --until {nearest[:10]} or an earlier day" if after else ""),
         after,
         days,

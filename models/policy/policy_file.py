@@ -1,4 +1,4 @@
-"""The keys of policy.yaml."""
+"""Schema of policy.yaml: its keys, types and limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MOST = 100
-"""Largest number of segments, of decisions over all segments, and of reasons and their codes."""
+"""Largest number of segments, of decisions in all segments, of reasons, and of reason codes."""
 
 Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,62}[^\s\x00-\x1f])?$")]
 Threshold = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -16,11 +16,11 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 Glob = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class _Part(BaseModel):
+class _PolicyPart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SegmentSpec(_Part):
+class SegmentSpec(_PolicyPart):
     """A part of the traffic with bands of its own."""
 
     name: Name = Field(description="Name of the segment, on every score.")
@@ -35,7 +35,7 @@ class SegmentSpec(_Part):
     )
 
 
-class CodeSpec(_Part):
+class CodeSpec(_PolicyPart):
     """A code that can be given as a reason."""
 
     features: Annotated[list[Glob], Field(min_length=1)] = Field(
@@ -45,7 +45,7 @@ class CodeSpec(_Part):
     audience: Name = Field(default="analyst", description="Readers of the text.")
 
 
-class ReasonsSpec(_Part):
+class ReasonsSpec(_PolicyPart):
     """Reasons of decisions that are not the default."""
 
     max: int = Field(default=4, ge=1, le=MOST, description="Maximum number of reasons of an event.")
@@ -56,7 +56,7 @@ class ReasonsSpec(_Part):
     )
 
 
-class PolicySpec(_Part):
+class PolicySpec(_PolicyPart):
     """Decisions by score, and the reasons that are given for them."""
 
     model_config = ConfigDict(
@@ -100,6 +100,6 @@ class PolicySpec(_Part):
     @classmethod
     def _version_is_text(cls, given: object) -> object:
         if isinstance(given, int | float):
-            # pydantic wants a ValueError
+            # pydantic reports a ValueError with the key, but not a TypeError.
             raise ValueError(f"YAML reads {given} as a number; write it in quotes")  # noqa: TRY004
         return given

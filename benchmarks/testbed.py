@@ -1,4 +1,4 @@
-"""What all programs are measured on: one Kafka, one Valkey, one model, one topic full of events."""
+"""Testbed of all programs: Kafka, Valkey, a model, and an input topic full of events."""
 
 from __future__ import annotations
 
@@ -45,11 +45,19 @@ TRAINING_EVENTS = 60_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """Servers that run, filled, and what runs on them.
+class Testbed:
+    """Running servers with data, and the pipeline and model that run on them.
 
-    pipeline: the folder that the worker runs. events: how many the input topic holds. threads: of
-    XGBoost, for each program.
+    Attributes:
+        folder: Folder for logs and files.
+        pipeline: Pipeline folder of the worker.
+        kafka: The broker, with the input topic.
+        valkey: The online store, with the lookups.
+        feature_set: Feature set of the pipeline.
+        bundle: Trained model.
+        events: Number of events in the input topic.
+        partitions: Number of partitions of the input topic.
+        threads: XGBoost threads of each program.
     """
 
     folder: Path
@@ -63,7 +71,7 @@ class Ground:
     threads: int = field(default_factory=available_threads)
 
     def setting(self, rounds: int) -> dict[str, Any]:
-        """What a result says that its programs ran on."""
+        """Return the settings that are written to the result."""
         return {
             "events_in_topic": self.events,
             "partitions": self.partitions,
@@ -76,13 +84,13 @@ class Ground:
 
 
 def note(text: str) -> None:
-    """Progress, on stderr."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def ground(folder: Path, events: int) -> Iterator[Ground]:
-    """Start the servers, load both lookups, train the model, fill the input topic."""
+def open_testbed(folder: Path, events: int) -> Iterator[Testbed]:
+    """Start the servers, load the lookups, train the model and fill the input topic."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     note("starting Apache Kafka and Valkey …")
     with ExitStack() as stack:
@@ -99,7 +107,7 @@ def ground(folder: Path, events: int) -> Iterator[Ground]:
             store.close()
             filled.result()
         note(f"ready after {time.monotonic() - started:.0f} s")
-        yield Ground(
+        yield Testbed(
             folder=folder,
             pipeline=PIPELINE,
             kafka=kafka,
@@ -112,12 +120,12 @@ def ground(folder: Path, events: int) -> Iterator[Ground]:
 
 
 def encoder(feature_set: FeatureSet) -> RecordEncoder:
-    """Of events, framed."""
+    """Encoder of framed events."""
     return RecordEncoder(feature_set.reader_schema, framed(EVENT_SCHEMA_ID))
 
 
 def event_keys(columns: Mapping[str, Column]) -> list[bytes]:
-    """The keys of the events' records: their cards."""
+    """Record keys of the events: their cards."""
     cards = cast("pa.StringArray", columns["customer_id"].values)
     return cast("list[bytes]", cards.cast(pa.binary()).to_pylist())
 
@@ -125,7 +133,7 @@ def event_keys(columns: Mapping[str, Column]) -> list[bytes]:
 def enriched_payments(
     feature_set: FeatureSet, store: OnlineStore, first: int, count: int
 ) -> tuple[EventBatch, Enriched]:
-    """``count`` payments from number ``first`` on, as the worker decodes and enriches them."""
+    """Decode and enrich ``count`` payments from number ``first`` on, with the worker's code."""
     values = encoder(feature_set).encode(count, population.payments(first, count))
     zeros = np.zeros(count, np.int64)
     records = Records(INPUT_TOPIC, [None] * count, values, zeros.astype(np.int32), zeros, zeros)
@@ -152,7 +160,7 @@ def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:
 
 
 def _train(folder: Path, feature_set: FeatureSet, store: RedisStore) -> Bundle:
-    """100 trees of depth 6, from features that the feature set computed."""
+    """Train 100 trees of depth 6 on computed features."""
     _, enriched = enriched_payments(feature_set, store, 0, TRAINING_EVENTS)
     labels = population.labels(enriched.matrix, feature_set.names)
     booster = fit(enriched.matrix, labels, threads=available_threads(), rounds=100)

@@ -1,4 +1,4 @@
-"""The ground of the online part: one partition full of the events, a model that fits them."""
+"""Testbed of the online part: one partition full of events, and a model trained on them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.features.source import Source
-from benchmarks.ground import EVENT_SCHEMA_ID, INPUT_TOPIC, Ground, note
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.programs import ROOT
+from benchmarks.testbed import EVENT_SCHEMA_ID, INPUT_TOPIC, Testbed, note
 from features.definition import FeatureSet, load_feature_set
 from features.tables.event_records import EventRecordReader
 from models.backend.threads import available_threads
@@ -29,8 +29,8 @@ TRAINING_EVENTS = 200_000
 
 
 @contextmanager
-def ground(folder: Path, source: Source, built: Path) -> Iterator[Ground]:
-    """Start the servers, train on the table ``built`` of the events, play the events."""
+def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
+    """Train on the table ``built``, start the servers, and produce the events."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
     with ExitStack() as stack:
@@ -39,7 +39,7 @@ def ground(folder: Path, source: Source, built: Path) -> Iterator[Ground]:
         valkey = stack.enter_context(Valkey(folder / "valkey"))
         create_topics(kafka.bootstrap, {INPUT_TOPIC: 1, "dead-letters": 1})
         play(kafka.bootstrap, INPUT_TOPIC, _messages(feature_set, source))
-        yield Ground(
+        yield Testbed(
             folder=folder,
             pipeline=PIPELINE,
             kafka=kafka,
@@ -52,7 +52,7 @@ def ground(folder: Path, source: Source, built: Path) -> Iterator[Ground]:
 
 
 def train(folder: Path, feature_set: FeatureSet, source: Source, built: Path) -> Bundle:
-    """100 trees of depth 6, on events whose histories are full."""
+    """Train 100 trees of depth 6 on events with full histories."""
     columns = [*feature_set.names, "label"]
     table = pq.read_table(built, columns=columns).slice(source.history, TRAINING_EVENTS)
     matrix = np.column_stack([table[name].to_numpy() for name in feature_set.names])
