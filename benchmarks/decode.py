@@ -9,7 +9,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ import fastavro
 
 import schemas
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_record_schema
-from schemas.registry.framing import SchemaId
-from schemas.registry.source import FileSchemaSource
+from schemas.avro.types import parse_record_schema
+from schemas.registry.source import FileSchemaSource, FixedSchemaSource
 
 PATH = Path(schemas.__file__).with_name("transaction.avsc")
 SCHEMA: dict[str, Any] = json.loads(PATH.read_text())
@@ -33,20 +32,6 @@ WITH_TAGS = {
     ],
 }
 SIZES = (1, 10, 100, 1_000, 4_000)
-
-
-class Tagged:
-    """Source of a single writer schema, whose first field is an array."""
-
-    framed = True
-
-    def __init__(self) -> None:
-        """Parse the schema."""
-        self._type = parse_record_schema(WITH_TAGS)
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        """Return the schema for every id."""
-        return dict.fromkeys(schema_ids, self._type)
 
 
 def transactions(count: int) -> list[dict[str, Any]]:
@@ -122,7 +107,8 @@ def main() -> None:
     print(f"  two schema ids in turn  {best(partial(decoder.decode, mixed), size):.3f}")
     print(f"  a header on each        {best(partial(decoder.decode, values, traced), size):.3f}")
     print(f"  one in 100 truncated    {best(partial(decoder.decode, flipped), size):.3f}")
-    decoder = Decoder(Tagged(), SCHEMA, paths, 1_000_000, 10_000)
+    tagged = FixedSchemaSource(parse_record_schema(WITH_TAGS), framed=True)
+    decoder = Decoder(tagged, SCHEMA, paths, 1_000_000, 10_000)
     with_tags = written(WITH_TAGS, events, 1)
     print(f"  an array skipped        {best(partial(decoder.decode, with_tags), size):.3f}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from worker.process.signals import end_at_once
+from worker.process.exits import end_at_once
 
 
 def main() -> None:

@@ -24,8 +24,7 @@ from worker.app import Pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import framed, score_schema
 from worker.stages.dead_letter import HEADER_PREFIX, DeadLetter
-from worker.stages.enrich import Enrich
-from worker.stages.stages import Processed, Stages
+from worker.stages.stages import Enrich, Processed, Stages
 
 _NO_LIMIT = SizeLimits(2**31, 2**31)
 
@@ -127,7 +126,7 @@ def replay_file(
         yield Replayed(
             [_decoded(schema, value) for value in processed.values],
             sorted([*refused, *(_refused(letter) for letter in processed.dead_letters)]),
-            processed.flags,
+            processed.flagged,
             times,
         )
         if left is not None:

@@ -1,11 +1,11 @@
-"""Composition: the only place that names concrete classes."""
+"""Composition of a worker: the only module that names concrete classes."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,30 +21,28 @@ from features.store.redis import RedisStore
 from models.bundle import Bundle
 from models.policy import Rules
 from schemas.avro.decoder import Decoder
-from worker.consume.batch_bound import BatchBound
+from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
-from worker.consume.start_offsets import Committed, StartOffsets
-from worker.consume.topics import INPUT, InputTopic, Topics, describe_input, ids_from
+from worker.consume.start_offsets import StartOffsets
+from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import SizeLimits
 from worker.histories import Histories, NoHistories, StoredHistories
-from worker.histories.place import find_place
+from worker.histories.stored_histories import find_place
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop, Waits
 from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
 from worker.process.watchdog import Watchdog
-from worker.reload import Reloader, ServedFiles, load_model, load_rules, named_in
+from worker.reload import FileFingerprints, Reloader, load_model, load_rules
 from worker.schema_sources import event_decoder, score_prefix, score_schema
 from worker.settings import WorkerSettings, load_settings
-from worker.settings.option_files import require_option_files
-from worker.stages.decode import Decode
+from worker.settings.options import require_option_files
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.enrich import Enrich
 from worker.stages.serving import Serving
-from worker.stages.stages import Stages
+from worker.stages.stages import Decode, Enrich, Stages
 
 log = structlog.get_logger(__name__)
 
@@ -57,29 +55,29 @@ class Pipeline:
         settings: Settings of ``worker.yaml``.
         feature_set: Feature set of ``features.yaml``.
         serving: Model and policy, ready to serve.
-        named: Fingerprints of the model and policy files just before `serving` was loaded.
+        fingerprints: Fingerprints of model and policy, taken just before they were loaded.
     """
 
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
-    named: ServedFiles
+    fingerprints: FileFingerprints
 
     @property
     def bundle(self) -> Bundle:
-        return self.serving.score.bundle
+        return self.serving.model.bundle
 
     @property
     def rules(self) -> Rules:
-        return self.serving.decide.rules
+        return self.serving.rules
 
     @property
     def features(self) -> frozenset[str]:
-        """The features that the model and the policy use."""
+        """Features that the model and the policy use."""
         return self.rules.features.union(feature.name for feature in self.bundle.features)
 
     def decoder(self) -> Decoder:
-        """Make the decoder of the input topic; raises ConfigurationError as `event_decoder`."""
+        """Make the decoder of the input topic; errors are those of `event_decoder`."""
         return event_decoder(self.settings, self.feature_set, self.rules)
 
 
@@ -97,15 +95,14 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
             f"windows ({', '.join(stored)}); add store.url"
         )
-    named = named_in(settings)
+    fingerprints = FileFingerprints.of(settings)
     rules = load_rules(settings, feature_set)
-    bundle, backend = load_model(settings, feature_set, settings.model.device)
-    serving = Serving.of(feature_set, bundle, backend, rules)
-    return Pipeline(settings, feature_set, serving, named)
+    model = load_model(settings, feature_set, settings.model.device)
+    return Pipeline(settings, feature_set, Serving(feature_set, model, rules), fingerprints)
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:
-    """The online store of the settings; an empty one in memory where none is named."""
+    """Open the configured online store; without one, an empty store in memory."""
     if settings.store is None:
         return MemoryStore()
     require_option_files("store.options", settings.store.options)
@@ -128,7 +125,7 @@ def make_stages(
     histories: Histories | None = None,
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
 ) -> Stages:
-    """Make the stages of a pipeline, wired to each other.
+    """Make the stages of a pipeline.
 
     Args:
         pipeline: Pipeline whose model and policy serve.
@@ -136,45 +133,33 @@ def make_stages(
         store: Online store.
         prefix: Bytes that precede each score.
         limits: Returns the size limits of the output topics.
-        histories: Histories of a store that others use as well; None for a store that serves this
-            run alone.
+        histories: Histories of a store that other processes share; None for a store that serves
+            this run alone.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
-    feature_set = pipeline.feature_set
+    settings, feature_set = pipeline.settings, pipeline.feature_set
+    encode = Encode(
+        score_schema(),
+        prefix,
+        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
+        Extras.of(settings.output, feature_set),
+        feature_set.flags,
+        now_us,
+    )
     return Stages(
         Decode(decoder, feature_set),
         Enrich(feature_set, store, histories or NoHistories()),
         pipeline.serving,
-        _make_encode(pipeline, prefix, now_us),
+        encode,
         limits,
-    )
-
-
-def _make_encode(pipeline: Pipeline, prefix: bytes, now_us: Callable[[], int]) -> Encode:
-    settings, feature_set = pipeline.settings, pipeline.feature_set
-    columns = {
-        "off": (),
-        "all": range(len(feature_set.names)),
-        "irreproducible": feature_set.irreproducible,
-    }[settings.output.vector]
-    return Encode(
-        score_schema(),
-        prefix,
-        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
-        Extras(
-            {feature_set.names[i]: i for i in columns},
-            settings.output.carry,
-            settings.output.headers,
-        ),
-        feature_set.flag_names,
-        now_us,
     )
 
 
 def run(pipeline: Pipeline) -> None:
     """Work until SIGTERM or SIGINT, then drain.
 
-    Raises DeliveryFatalError when a new process has to take over.
+    Raises:
+        DeliveryFatalError: A new process has to take over.
     """
     settings = pipeline.settings
     with ExitStack() as stack:
@@ -189,7 +174,7 @@ def run(pipeline: Pipeline) -> None:
         stack.callback(server.stop)
         store = open_store(settings)
         stack.callback(store.close)
-        loop, succession = _make_loop(pipeline, replica, store, watchdog, health, stack)
+        loop, reloader = _make_loop(pipeline, replica, store, watchdog, health, stack)
 
         def drain(*_: object) -> None:
             watchdog.bound("drain", settings.delivery.drain_s)
@@ -197,8 +182,8 @@ def run(pipeline: Pipeline) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, drain)
-        succession.start()
-        stack.callback(succession.stop)
+        reloader.start()
+        stack.callback(reloader.stop)
         _announce(pipeline, replica, server.port)
         loop.run()
         log.info("drained")
@@ -217,7 +202,7 @@ def _make_loop(
     prefix = await_score_prefix(settings, health)
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
 
-    # The clients call the loop back, which is made after them.
+    # The clients call back the loop, which is made after them.
     def on_error(error: KafkaError) -> None:
         loop.on_client_error(error)
 
@@ -229,16 +214,16 @@ def _make_loop(
     poller = Poller(
         consumer,
         topics,
-        partial(_starts, settings, consumer),
+        partial(StartOffsets.of, settings, consumer),
         before_change=before_change,
         needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
-    succession = Reloader(settings, pipeline.feature_set, stages, pipeline.named)
+    reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
         poller,
-        succession,
+        reloader,
         Delivery(
             histories, _make_checkpoint(settings, replica, consumer, limits, watchdog), topics
         ),
@@ -246,11 +231,11 @@ def _make_loop(
         health,
         Waits(delivery.broker_timeout_s, delivery.refused_s),
     )
-    return loop, succession
+    return loop, reloader
 
 
 def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
-    """Get the bytes that precede each score, however long the registry is away.
+    """Get the bytes that precede each score; retry for as long as the registry is away.
 
     Raises:
         ConfigurationError: The registry does not have score.avsc, or refuses it.
@@ -261,33 +246,10 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
         nonlocal prefix
         prefix = score_prefix(settings)
 
-    remedy = "the start goes on when the registry answers; see registry.url and its password"
-    # Nothing is to be drained yet: a signal ends the process.
+    remedy = "the start continues when the registry answers; see registry.url and its password"
+    # There is nothing to drain yet: a signal ends the process.
     Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
     return prefix
-
-
-def _starts(settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> StartOffsets:
-    return StartOffsets(
-        consumer,
-        topic,
-        settings.kafka.start_from,
-        settings.kafka.accept_topic,
-        settings.delivery.broker_timeout_s,
-        _inherited(settings, topic),
-    )
-
-
-def _inherited(settings: WorkerSettings, topic: InputTopic) -> Mapping[int, Committed]:
-    """The checkpoints of the group from which histories are taken over; raises KafkaException."""
-    group = settings.store.accept_group if settings.store else None
-    if group is None:
-        return {}
-    kafka = settings.kafka.model_copy(update={"group": group})
-    timeout_s = settings.delivery.broker_timeout_s
-    with closing(make_consumer(kafka, lambda _: None)) as consumer:
-        starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        return starts.committed(range(topic.partitions))
 
 
 def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> Topics:
@@ -324,7 +286,7 @@ def _make_checkpoint(
     topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
-            make_producer=lambda told: make_producer(kafka, limits.refresh(), on_delivery=told),
+            make_producer=lambda report: make_producer(kafka, limits.refresh(), on_delivery=report),
             consumer=consumer,
             topics=topics,
             limits=limits,
@@ -333,8 +295,8 @@ def _make_checkpoint(
         )
     name = transactional_id(kafka.group, replica, 0)
     return ExactlyOnce(
-        make_producer=lambda told: make_producer(
-            kafka, limits.refresh(), on_delivery=told, **{"transactional.id": name}
+        make_producer=lambda report: make_producer(
+            kafka, limits.refresh(), on_delivery=report, **{"transactional.id": name}
         ),
         replica=replica,
         topics=topics,

@@ -1,9 +1,12 @@
-"""Kafka clients, configured for what the loop relies on."""
+"""Kafka clients, configured for what the loop relies on, and the log of librdkafka."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -11,9 +14,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from base.errors import ConfigurationError
 from worker.delivery.publish import SizeLimits
-from worker.kafka_log import LOGGER
 from worker.settings import KafkaSettings, read_secret
-from worker.settings.option_files import require_option_files
+from worker.settings.options import require_option_files
 
 # The broker's own default, where its settings may not be read.
 _DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
@@ -28,7 +30,15 @@ NOT_A_MEMBER = (
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
 )
-"""Error codes that say: the group went on without this member, or without this generation."""
+"""Error codes of a group that has gone on without this member or without its generation."""
+
+LOGGER = logging.getLogger("librdkafka")
+# Where logs are not set up, Python would write each line to stderr.
+LOGGER.addHandler(logging.NullHandler())
+# Severity, client and thread before a message; after it, the age of the connection.
+_LOG_FRAME = re.compile(
+    r"^\w+ \[[^]]*\] (?:\[[^]]*\]: )*|(?: \(after .*\))?(?:, \d+ identical.*)?$"
+)
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
@@ -51,7 +61,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) -> Consumer:
-    """Make a consumer that leaves the commit and the choice of offsets to the worker.
+    """Make a consumer that leaves commits and the choice of offsets to the worker.
 
     Args:
         kafka: Settings of the brokers and the group.
@@ -70,7 +80,7 @@ def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) 
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "partition.assignment.strategy": "cooperative-sticky",
-            # Starts are assigned explicitly; an offset out of range must not pass in silence.
+            # Starts are assigned explicitly; an offset out of range must be an error.
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "error_cb": on_error,
@@ -79,9 +89,15 @@ def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) 
 
 
 def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Producer:
-    """An idempotent producer; ``more`` makes it transactional or gives it callbacks."""
+    """Make an idempotent producer.
+
+    Args:
+        kafka: Settings of the brokers.
+        limits: Size limits of the output topics.
+        more: Further options, such as a transactional id or callbacks.
+    """
     options = {"batch.size": _BATCH_BYTES, **client_options(kafka), **kafka.producer}
-    # A batch above a topic's max.message.bytes is refused whole.
+    # A batch above the max.message.bytes of a topic is refused as a whole.
     batch = whole_number(options["batch.size"])
     if batch is not None:
         options["batch.size"] = max(1, min(batch, limits.scores, limits.dead_letters))
@@ -89,7 +105,7 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
         Producer,
         "kafka.producer",
         {
-            # 100 ms by default, and every transaction that follows closely on another waits it.
+            # The default is 100 ms, and each transaction that follows closely on another waits so long.
             "retry.backoff.ms": 2,
             "retry.backoff.max.ms": 100,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -107,7 +123,7 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
 
 
 class TopicLimits:
-    """The largest records that the output topics and the client take, as of the last `refresh`."""
+    """The largest records that output topics and client accept, as of the last `refresh`."""
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float) -> None:
         self._kafka = kafka
@@ -120,9 +136,10 @@ class TopicLimits:
         return self._limits
 
     def refresh(self) -> SizeLimits:
-        """Ask the brokers; without the permission the brokers' default stands.
+        """Ask the brokers; without permission, assume the brokers' default.
 
-        Raises KafkaException while they do not answer, or a topic is not there.
+        Raises:
+            KafkaException: The brokers do not answer, or have no such topic.
         """
         topics = (self._kafka.output_topic, self._kafka.dead_letter_topic)
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
@@ -143,7 +160,7 @@ def _max_message_bytes(settings: Mapping[str, str]) -> int:
 
 
 def whole_number(value: object) -> int | None:
-    """Read a whole number that a broker or a user has given; None where it is something else."""
+    """Parse a whole number that a broker or a user has given; None for anything else."""
     try:
         return int(str(value))
     except ValueError:
@@ -151,9 +168,10 @@ def whole_number(value: object) -> int | None:
 
 
 def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
-    """A topic's settings that have a value; none where this user may not read them.
+    """The settings of a topic that have a value; empty where this user may not read them.
 
-    Raises KafkaException where the brokers do not answer otherwise.
+    Raises:
+        KafkaException: The brokers do not answer, or have no such topic.
     """
     resource = ConfigResource(ResourceType.TOPIC, name)
     return _settings_in(admin.describe_configs([resource], request_timeout=timeout_s)[resource])
@@ -170,7 +188,7 @@ def _settings_in(answer: Future[Any]) -> dict[str, str]:
 
 
 def make_admin(kafka: KafkaSettings) -> AdminClient:
-    """An admin client; close it, or use it as a context manager."""
+    """Make an admin client; close it, or use it as a context manager."""
     return _make(AdminClient, "kafka.options", client_options(kafka))
 
 
@@ -181,3 +199,33 @@ def _make(kind: Callable[..., Client], setting: str, options: dict[str, Any]) ->
         raise ConfigurationError(
             f"{setting}: librdkafka refuses the options: {error}; see its CONFIGURATION.md"
         ) from None
+
+
+class _ErrorLines(logging.Handler):
+    """Handler that keeps the messages of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(_LOG_FRAME.sub("", record.getMessage()))
+
+
+@contextmanager
+def captured_errors() -> Iterator[list[str]]:
+    """Capture the errors that librdkafka logs within the block; they are written nowhere else.
+
+    The errors of its calls say only that they timed out; its log has the reason.
+
+    Yields:
+        Messages so far; the list grows within the block.
+    """
+    handler = _ErrorLines()
+    propagate, LOGGER.propagate = LOGGER.propagate, False
+    LOGGER.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.propagate = propagate

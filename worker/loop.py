@@ -1,8 +1,8 @@
-"""The one loop: polls a micro-batch, runs the stages on it, has it committed, and recovers.
+"""The loop of a worker: poll a micro-batch, run the stages on it, deliver it, and recover.
 
-While one micro-batch is being committed, in a thread of its own, the next one is polled and
-scored. Nothing of the next leaves the process before the outcome of the first is known; if that
-is a failure, the next is dropped and both are read again.
+One micro-batch is committed in a thread of its own while the next one is polled and scored. Nothing
+of the next one leaves the process before the outcome of the first is known. If the commit fails,
+the next one is dropped and both are read again.
 """
 
 from __future__ import annotations
@@ -27,47 +27,43 @@ from base.errors import (
 )
 from features.history.watermarks import LogState
 from schemas.batch import Records
-from worker.consume.batch_bound import BatchBound
-from worker.consume.poll import Polled, Poller
+from worker.consume.micro_batch import BatchBound, Polled
+from worker.consume.poll import Poller
 from worker.delivery.delivery import Delivery, InFlightBatch, count
 from worker.delivery.reports import RecordsRefusedError
 from worker.process import metrics
 from worker.process.ahead import AheadShare
 from worker.process.health import Health
-from worker.process.outage import Outage, Refusals, backoff_s
+from worker.process.outage import Outages, backoff_s
 from worker.process.pulse import Pulse
 from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.2
-# What the stages can wait for; the error names which.
+# Dependencies that the stages can wait for; the error says which one it is.
 _SERVICE = "store or registry"
-_STORE_REMEDY = "it has to take writes; the same events come again when it does"
-_DELIVERY_REMEDY = "see the answer of the brokers; the same events come again until it is another"
-_LETTER_REMEDY = (
-    "mend the settings of the topic; the dead letter is written again until it is taken"
-)
-# Unknown outcomes in a row after which the worker does no work that anyone should count on.
-_UNKNOWN_TO_BE_UNREADY = 3
-# A member that is not heard of by its own client for too long loses its partitions.
+# A member whose client is not polled for too long loses its partitions.
 _SERVE_EVERY_S = 1.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
 )
-# A rejoin is a few calls to the brokers, each of which has its bound.
+# A rejoin takes a few calls to the brokers, each with a bound of its own.
 _REJOIN_CALLS = 4
 
 
 class StageProcess(Protocol):
-    """The pure stages, decode to encode, over one micro-batch of records.
+    """The pure stages, decode to encode."""
 
-    Raises DependencyUnavailableError while the online store or the registry is away.
-    """
+    def __call__(self, records: Records, log: LogState) -> Processed:
+        """Run the stages on one micro-batch of records.
 
-    def __call__(self, records: Records, log: LogState) -> Processed: ...
+        Raises:
+            DependencyUnavailableError: The online store or the registry is away.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,17 @@ class Waits:
 
 
 class Loop:
-    """Owns the control flow of a worker, from start to drain."""
+    """The control flow of a worker, from start to drain.
+
+    Args:
+        poller: Poller of the input topic.
+        process: Stages that score a micro-batch.
+        delivery: Delivery of what they return.
+        bound: Bound on the events of a micro-batch.
+        health: State of the worker that the probes read.
+        waits: Bounds of waiting.
+        clock: Returns monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -106,39 +112,33 @@ class Loop:
         self._settle_s = waits.settle_s
         self._clock = clock
         self._in_flight: InFlightBatch | None = None
-        # Behind what was handed over last: what the stages know of the log before a micro-batch.
+        # State of the log behind the last micro-batch that was handed to the delivery; the stages
+        # need it for the next one.
         self._log_state = LogState()
         self._stopping = False
-        self._unwritten_in_a_row = 0
-        self._unknown_in_a_row = 0
-        self._not_rewound_in_a_row = 0
-        self._kafka = self._outage(
-            "kafka",
-            KafkaException,
-            f"see that the brokers at {delivery.topics.brokers} are up (kafka.bootstrap_servers)",
+        self._outages = Outages(
+            health, delivery.brokers, waits.refused_s, lambda: self._stopping, clock
         )
-        self._store = self._outage("store", DependencyUnavailableError, _STORE_REMEDY)
-        self._delivering = self._outage("delivery", DeliveryError, _DELIVERY_REMEDY)
-        letters = self._outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
-        self._refusals = Refusals(letters, waits.refused_s, clock)
         self._served_at = clock()
         self._producer_is_suspect = False
-        self._pulse = Pulse(poller, health, self._kafka, _REJOIN_CALLS * waits.settle_s, clock)
+        self._pulse = Pulse(
+            poller, health, self._outages.kafka, _REJOIN_CALLS * waits.settle_s, clock
+        )
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
         self._stopping = True
 
     def on_client_error(self, error: KafkaError) -> None:
-        """The consumer tells of its connections: nobody else notices while there is no event."""
+        """Take an error of the consumer's connections; without events nothing else reports it."""
         # A producer that lives through a broken connection may hang in its next transaction
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
         self._producer_is_suspect |= error.code() in _CONNECTION_LOST
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
-            self._kafka.begins(str(error))
+            self._outages.kafka.begins(str(error))
 
     def before_change(self) -> None:
-        """Partitions are about to move: let the transaction in flight end, for a bounded time."""
+        """Wait, with a bound, for the transaction in flight before partitions move."""
         if self._in_flight is not None:
             try:
                 self._in_flight.outcome.exception(timeout=self._settle_s)
@@ -146,10 +146,14 @@ class Loop:
                 log.warning("partitions_move_before_the_outcome", waited_s=self._settle_s)
 
     def run(self) -> None:
-        """Work until `stop`. Raises DeliveryFatalError when a new process has to take over."""
+        """Work until `stop`.
+
+        Raises:
+            DeliveryFatalError: A new process has to take over.
+        """
         self._open()
         try:
-            # Asked to drain before it began: nothing was found yet.
+            # Where it is to drain before it began, `_open` may have found nothing.
             if not self._stopping:
                 self._poller.subscribe()
             while not self._stopping:
@@ -163,16 +167,17 @@ class Loop:
             self._close()
 
     def _open(self) -> None:
-        """Find topics, histories and checkpoints, however long brokers or store are away."""
-        self._kafka.outlast(self._delivery.topics.open)
-        self._store.outlast(self._delivery.open_histories)
-        # Before the checkpoints are read: a predecessor that was killed may still hold them.
-        self._kafka.outlast(self._delivery.checkpoint.open)
-        self._kafka.outlast(self._poller.open)
+        """Open topics, histories and checkpoints; retry for as long as brokers or store are away."""
+        self._outages.kafka.outlast(self._delivery.open_topics)
+        self._outages.store.outlast(self._delivery.open_histories)
+        # Before the checkpoints are read: the open transaction of a predecessor that was killed may
+        # still hold them.
+        self._outages.kafka.outlast(self._delivery.open_checkpoint)
+        self._outages.kafka.outlast(self._poller.open)
 
     def _turn(self) -> None:
         self._pulse.beat()
-        # With a commit in flight there is something to wait for: take only what is there.
+        # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
@@ -182,13 +187,14 @@ class Loop:
         if polled is None:
             self._settle()
             if not self._poller.partitions:
-                # What could not be delivered is for others to deliver.
-                self._delivering.ends()
-                self._refusals.rest()
+                # Other workers deliver now what this one could not.
+                self._outages.delivery.ends()
+                self._outages.letter_refusals.leave()
             return
         started = self._clock()
         processed = self._process_or_pause(polled)
-        # Nothing may be committed behind a micro-batch that was not: a stop leaves out the rewind.
+        # Nothing may be committed behind a micro-batch that was not committed. A stop skips the
+        # rewind, so the outcome itself decides.
         settled = self._settle()
         if settled and self._producer_is_suspect:
             self._open_checkpoint()
@@ -199,7 +205,7 @@ class Loop:
         self._in_flight = self._delivery.begin(polled, processed, started)
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
-        """The stages' result; None when the partitions moved while a dependency was away."""
+        """Result of the stages; None when partitions moved while a dependency was away."""
         attempt = 0
         while True:
             try:
@@ -219,7 +225,7 @@ class Loop:
                 return processed
 
     def _pause(self, reason: str) -> None:
-        log.warning("paused", reason=reason, remedy="reading goes on when it answers again")
+        log.warning("paused", reason=reason, remedy="reading resumes when it answers again")
         self._health.away(_SERVICE, reason)
         metrics.paused.labels(_SERVICE).set(1)
         self._poller.pause()
@@ -231,7 +237,7 @@ class Loop:
         log.info("resumed")
 
     def _wait(self, seconds: float) -> None:
-        """Back off, and stay a member of the group meanwhile; not longer than partitions stay."""
+        """Back off as a member of the group, no longer than the assignment stays as it is."""
         until, epoch = self._clock() + seconds, self._poller.epoch
         while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
             self._pulse.beat()
@@ -245,20 +251,21 @@ class Loop:
         self._served_at = self._clock()
 
     def _settle(self) -> bool:
-        """Learn the outcome of the micro-batch in flight; on failure go back to the checkpoint.
+        """Wait for the outcome of the micro-batch in flight; rewind to the checkpoint if it failed.
 
-        Returns whether all that was handed over is committed.
+        Returns:
+            True if everything that was handed to the delivery is committed.
         """
         if self._in_flight is None:
             return True
         self._served_at = self._clock()
-        flight, error = self._in_flight, self._in_flight.outcome.exception()
-        while isinstance(error, RecordsRefusedError) and self._amended(flight, error):
-            self._in_flight = flight = self._delivery.again(flight)
-            error = flight.outcome.exception()
+        batch, error = self._in_flight, self._in_flight.outcome.exception()
+        while isinstance(error, RecordsRefusedError) and self._amended(batch, error):
+            self._in_flight = batch = self._delivery.again(batch)
+            error = batch.outcome.exception()
         self._in_flight = None
         if error is None:
-            self._committed(flight)
+            self._committed(batch)
             return True
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
@@ -271,78 +278,61 @@ class Loop:
             self._open_checkpoint()
         self._rewind()
         if isinstance(error, StoreAwayError):
-            self._let_the_store_recover(error)
+            self._hold(self._outages.not_written.wait_s(str(error)))
         if isinstance(error, OutcomeUnknownError):
-            self._let_the_brokers_recover(error)
+            self._hold(self._outages.unknown.wait_s(str(error)))
         return False
 
-    def _amended(self, flight: InFlightBatch, error: RecordsRefusedError) -> bool:
-        """Put other answers in place of refused ones; False where the micro-batch must be dropped.
+    def _amended(self, batch: InFlightBatch, error: RecordsRefusedError) -> bool:
+        """Replace refused scores and dead letters; False where the micro-batch must be dropped.
 
-        Waits where a dead letter is refused: nothing can take its place. Raises DeliveryFatalError
-        when that has lasted too long.
+        A refused dead letter that nothing can replace is retried after a wait.
+
+        Raises:
+            DeliveryFatalError: The topic has refused a dead letter for too long.
         """
-        # A new producer knows the topics' present limits, and its batches keep to them. The old one
+        # A new producer reads the topics' present limits, and its batches keep to them. The old one
         # has skipped sequence numbers: its next transaction fails (measured: librdkafka 2.16).
         self._open_checkpoint()
-        hopeless = self._delivery.amend(flight, error)
+        hopeless = self._delivery.amend(batch, error)
         if hopeless is not None:
-            self._hold(self._refusals.wait_s(hopeless))
+            self._hold(self._outages.letter_refusals.wait_s(hopeless))
         elif self._clock() - self._served_at > _SERVE_EVERY_S:
             self._hold(_IDLE_POLL_S)
-        return not self._stopping and flight.polled.epoch == self._poller.epoch
+        return not self._stopping and batch.polled.epoch == self._poller.epoch
 
-    def _committed(self, flight: InFlightBatch) -> None:
-        self._unwritten_in_a_row = self._unknown_in_a_row = 0
-        self._store.ends()
-        self._delivering.ends()
-        self._refusals.end()
-        took_s = self._clock() - flight.started
-        self._bound.observe(len(flight.polled.records), took_s)
-        # It may have lived through a broken connection that nobody has told of yet.
+    def _committed(self, batch: InFlightBatch) -> None:
+        self._outages.not_written.end()
+        self._outages.unknown.end()
+        self._outages.letter_refusals.end()
+        took_s = self._clock() - batch.started
+        self._bound.observe(len(batch.polled.records), took_s)
+        # The producer may have lived through a broken connection that is not reported yet.
         self._producer_is_suspect |= took_s > _SLOW_S
-        self._ahead.observe(flight.answers.final().ahead)
-        count(flight)
-
-    def _let_the_store_recover(self, error: StoreAwayError) -> None:
-        """It may still answer reads, as one without memory does: nothing else slows the loop."""
-        self._store.begins(str(error))
-        self._hold(backoff_s(self._unwritten_in_a_row))
-        self._unwritten_in_a_row += 1
-
-    def _let_the_brokers_recover(self, error: OutcomeUnknownError) -> None:
-        """They may answer all else, as where writing is forbidden: nothing else slows the loop."""
-        self._unknown_in_a_row += 1
-        if self._unknown_in_a_row >= _UNKNOWN_TO_BE_UNREADY:
-            self._delivering.begins(str(error))
-        self._hold(backoff_s(self._unknown_in_a_row - 1))
+        self._ahead.observe(batch.answers.final().ahead)
+        count(batch)
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False
-        self._kafka.outlast(self._delivery.checkpoint.open, self._wait)
+        self._outages.kafka.outlast(self._delivery.open_checkpoint, self._wait)
 
     def _rewind(self) -> None:
-        """Go back to the checkpoint; where the brokers do not answer, the next turn tries again.
+        """Rewind to the checkpoint; where the brokers do not answer, the next turn tries again.
 
-        Not here: until it is polled, the client keeps back what the group has meanwhile decided,
-        and may answer nothing else (measured: `committed` timed out until the worker was killed).
+        A retry in this place could wait for ever: until the client is polled, it keeps back what
+        the group has decided, and may answer nothing else (measured: `committed` timed out until
+        the worker was killed).
         """
         try:
             self._poller.rewind()
         except KafkaException as error:
-            self._kafka.begins(str(error))
-            self._hold(backoff_s(self._not_rewound_in_a_row))
-            self._not_rewound_in_a_row += 1
+            self._hold(self._outages.not_rewound.wait_s(str(error)))
             return
-        self._kafka.ends()
-        self._not_rewound_in_a_row = 0
+        self._outages.not_rewound.end()
         metrics.rebalances.inc()
-        self._delivery.histories.assigned(self._poller.partitions)
+        self._delivery.assigned(self._poller.partitions)
         self._ahead.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
-
-    def _outage(self, dependency: str, error: type[Exception], remedy: str) -> Outage:
-        return Outage(dependency, error, remedy, self._health, lambda: self._stopping)
 
     def _close(self) -> None:
         self._delivery.close()

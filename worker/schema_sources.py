@@ -1,10 +1,8 @@
-"""Sources of schemas, and the framing of scores: a registry, or files and fixed ids."""
+"""Schemas and framing of a worker's records, from a registry or from files and fixed ids."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -24,35 +22,40 @@ from schemas.avro.types import Type, parse_record_schema
 from schemas.registry.client import Answer, RegistryClient, subject_path
 from schemas.registry.framing import SchemaId
 from schemas.registry.registry_source import RegistrySchemaSource
-from schemas.registry.source import FileSchemaSource, SchemaSource, read_schema_file
+from schemas.registry.source import (
+    FileSchemaSource,
+    FixedSchemaSource,
+    SchemaSource,
+    read_schema_file,
+)
 from worker.settings import Registry, WorkerSettings, read_secret
 
 WRITER_SCHEMAS = "writer-schemas"
-# Four bytes of Confluent's prefix hold an id.
+# An id has four bytes in Confluent's prefix.
 _END_OF_IDS = 2**32
 
 
 def score_schema() -> dict[str, Any]:
-    """``score.avsc``."""
+    """Schema of scores, ``score.avsc``."""
     return _schema_of("score.avsc")
 
 
 def label_schema() -> dict[str, Any]:
-    """``label.avsc``."""
+    """Schema of labels, ``label.avsc``."""
     return _schema_of("label.avsc")
 
 
 def framed(schema_id: int) -> bytes:
-    """Confluent's prefix: magic 0 and the schema id, big-endian."""
+    """Confluent's prefix of a record: magic byte 0, and the schema id in big-endian order."""
     return b"\x00" + schema_id.to_bytes(4, "big")
 
 
 def fields_read(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> frozenset[str]:
-    """Paths of the fields that a worker reads for features, policy and ``output.carry``.
+    """Paths of the fields that a worker reads: of features, policy and ``output.carry``.
 
-    A record becomes a dead letter if its writer's schema cannot give one of them.
+    A record becomes a dead letter if its writer's schema cannot give one of these fields.
 
     Args:
         settings: Settings of the worker.
@@ -66,10 +69,13 @@ def fields_read(
 def event_decoder(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> Decoder:
-    """Decoder of the input topic, the same for the worker and the commands that stand in for it.
+    """Make the decoder of the input topic, for the worker and for all commands that read its events.
 
-    Raises ConfigurationError where schemas or registry are invalid, and where output.carry names a
-    field that cannot be read.
+    Arguments are those of `fields_read`.
+
+    Raises:
+        ConfigurationError: Schemas or registry settings are invalid, or ``output.carry`` names a
+            field that cannot be read.
     """
     return Decoder(
         schema_source(settings, feature_set.schema_path),
@@ -81,10 +87,10 @@ def event_decoder(
 
 
 def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource:
-    """Writer schemas from the registry, or from files.
+    """Make the source of writer schemas of the input topic: the registry, or files.
 
-    Without a registry, the schema of features.yaml stands for ``wire.schema_id``. Files in
-    ``writer-schemas`` beside features.yaml, each named by its id, hold the schemas of older or
+    Without a registry, ``wire.schema_id`` is the id of the schema in features.yaml. Files in
+    ``writer-schemas`` beside features.yaml, each named after its id, hold the schemas of older or
     newer writers.
     """
     if settings.registry is not None:
@@ -96,7 +102,7 @@ def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource
         schema_id = _named_id(path)
         if schema_id in paths:
             raise ConfigurationError(
-                f"{path}: id {schema_id} already stands for {paths[schema_id]} "
+                f"{path}: id {schema_id} is already that of {paths[schema_id]} "
                 "(wire.schema_id); rename the file or change the setting"
             )
         paths[schema_id] = path
@@ -104,51 +110,29 @@ def schema_source(settings: WorkerSettings, reader_schema: Path) -> SchemaSource
 
 
 def label_source(settings: WorkerSettings) -> SchemaSource:
-    """Writer schemas of the labels topic: from the registry, or ``label.avsc``.
+    """Make the source of writer schemas of the labels topic: the registry, or ``label.avsc``.
 
-    Without a registry, ``label.avsc`` stands for every id except those of events and scores, and
-    except the ids that name files in ``writer-schemas``.
+    Without a registry, every id is that of ``label.avsc``, except the ids of events and scores, and
+    those of the files in ``writer-schemas``.
     """
     if settings.registry is not None:
         return registry_source(settings.registry)
     own = parse_record_schema(label_schema())
     if settings.wire.framing == "none":
-        return _LabelSchemas(framed=False, own=own, others={}, taken=frozenset())
-    paths = sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc"))
-    others = {_named_id(path): read_schema_file(path) for path in paths}
-    taken = frozenset({settings.wire.schema_id, settings.wire.score_schema_id}) - others.keys()
-    return _LabelSchemas(framed=True, own=own, others=others, taken=taken)
-
-
-@dataclass(frozen=True, slots=True)
-class _LabelSchemas:
-    """Writer schemas of labels without a registry.
-
-    Attributes:
-        framed: True if each record names its schema id.
-        own: Schema of all ids that are neither in ``others`` nor in ``taken``.
-        others: Schemas of other writers, by id.
-        taken: Ids of records that are no labels.
-    """
-
-    framed: bool
-    own: Type
-    others: Mapping[int | UUID, Type]
-    taken: frozenset[int | UUID]
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
-        return {schema_id: self._one(schema_id) for schema_id in schema_ids}
-
-    def _one(self, schema_id: SchemaId) -> Type | RecordError:
-        if schema_id in self.taken:
-            return RecordError(
-                ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
-            )
-        return self.own if schema_id is None else self.others.get(schema_id, self.own)
+        return FixedSchemaSource(own, framed=False)
+    others: dict[SchemaId, Type | RecordError] = {
+        schema_id: RecordError(
+            ErrorCode.SCHEMA_UNKNOWN, f"id {schema_id} is that of events or scores (wire)"
+        )
+        for schema_id in (settings.wire.schema_id, settings.wire.score_schema_id)
+    }
+    for path in sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc")):
+        others[_named_id(path)] = read_schema_file(path)
+    return FixedSchemaSource(own, framed=True, others=others)
 
 
 def score_prefix(settings: WorkerSettings) -> bytes:
-    """Bytes that precede each score: Confluent's prefix, or none.
+    """Get the bytes that precede each score: Confluent's prefix, or none.
 
     Raises:
         ConfigurationError: The registry does not have score.avsc, or refuses it.
@@ -162,7 +146,7 @@ def score_prefix(settings: WorkerSettings) -> bytes:
 
 
 def registry_client(registry: Registry) -> RegistryClient:
-    """Client of the registry in the settings, with its password. Raises ConfigurationError."""
+    """Make a client of the registry. Raises ConfigurationError for an unreadable password."""
 
     def credentials() -> tuple[str, str] | None:
         if registry.password_file is None:
@@ -170,18 +154,18 @@ def registry_client(registry: Registry) -> RegistryClient:
         secret = read_secret(registry.password_file, "registry.password_file")
         return registry.username or "", secret.get_secret_value()
 
-    # At the start a file that cannot be read is a fault of the settings, later on an outage.
+    # At the start, a file that cannot be read is an error of the settings; later, it is an outage.
     credentials()
     return RegistryClient(registry.url, credentials=credentials, timeout_s=registry.timeout_s)
 
 
 def registry_source(registry: Registry) -> RegistrySchemaSource:
-    """Writer schemas from the registry of the settings. Raises ConfigurationError."""
+    """Make a source of the registry's schemas; errors are those of `registry_client`."""
     return RegistrySchemaSource(registry_client(registry), give_up_s=registry.give_up_s)
 
 
 def read_id(answer: Answer) -> int:
-    """The schema id in an answer. Raises ValueError for one without."""
+    """Read the schema id of an answer. Raises ValueError where it has none."""
     schema_id = answer.get("id")
     if not isinstance(schema_id, int) or not 0 <= schema_id < _END_OF_IDS:
         raise ValueError("no schema id in the answer")

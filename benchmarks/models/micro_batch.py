@@ -14,9 +14,8 @@ from models.policy import Rules
 from models.reasons import Explained
 from schemas.batch import EventBatch
 from worker.schema_sources import framed, score_schema
-from worker.stages.decide import Decide, Decided
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.score import Model, Scored
+from worker.stages.serving import Decide, Decided, Model, Scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +45,7 @@ def make_micro_batch(
         framed(SCORE_SCHEMA_ID),
         Provenance(feature_set.fingerprint, INPUT_TOPIC),
         Extras({feature_set.names[i]: i for i in feature_set.irreproducible}, (), ()),
-        feature_set.flag_names,
+        feature_set.flags,
         lambda: time.time_ns() // 1000,
     )
     return MicroBatch(batch, enriched, scored, Decide(rules)(batch, enriched, scored), encode)

@@ -12,7 +12,7 @@ from benchmarks.models.timing import alternate
 from features.definition import FeatureSet
 from models.calibration import Calibration, logistic
 from models.policy import Rules, load_policy
-from worker.stages.decide import Decide
+from worker.stages.serving import Decide
 
 
 @dataclass(frozen=True, slots=True)

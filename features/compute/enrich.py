@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import STATES, LookupRequest
+from features.lookups.lookup import LookupRequest
 from features.store.protocol import OnlineStore, ReadResult, Writes
+from features.values.flags import FAILED
 from features.values.frame import Frame
 from features.windows.plan import WindowRequest
 from features.windows.portions import Each
@@ -104,9 +105,7 @@ class Enriching:
             compute(self._feature_set.features, frame, of_event=True)
             windowed = windows.windowed(stored.values[len(lookups.keys) :], frame, each)
         frame.windows = windowed.values
-        flags = looked_up.flags | windowed.flags << np.uint64(
-            len(STATES) * len(self._feature_set.lookups)
-        )
+        flags = {**looked_up.flags, **windowed.flags}
         return StoreRead(self._feature_set, frame, flags, windowed.writes, self.after)
 
 
@@ -117,27 +116,25 @@ class StoreRead:
     Attributes:
         feature_set: The feature set.
         frame: All values except the features that depend on windows.
-        flags: uint64[N], as in ``Enriched``.
+        flags: bool[N] by flag, without those of Python features.
         writes: Writes for the online store, as in ``Enriched``.
         after: State of the log behind the batch, as in ``Enriched``.
     """
 
     feature_set: FeatureSet
     frame: Frame
-    flags: npt.NDArray[np.uint64]
+    flags: Mapping[str, npt.NDArray[np.bool_]]
     writes: Writes
     after: LogState
 
     def finish(self) -> Enriched:
         """Compute the other features and the matrix; does not need the store."""
-        feature_set, frame, flags = self.feature_set, self.frame, self.flags.copy()
+        feature_set, frame = self.feature_set, self.frame
         with np.errstate(all="ignore"):
             compute(feature_set.features, frame, of_event=False)
             matrix = assemble(len(frame), [frame.features[name] for name in feature_set.names])
-        first = len(feature_set.flag_names) - len(feature_set.hooks)
-        for bit, name in enumerate(feature_set.hooks, first):
-            if name in frame.failed:
-                flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
+        failed = {f"{FAILED}:{name}": rows for name, rows in frame.failed.items()}
+        flags = feature_set.flags.encode(len(frame), {**self.flags, **failed})
         return Enriched(matrix, flags, self.writes, self.after)
 
 

@@ -19,7 +19,7 @@ class Enriched:
 
     Attributes:
         matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
-        flags: uint64[N]; bit i is ``flag_names[i]`` of the feature set.
+        flags: uint64[N], encoded by the `Flags` of the feature set.
         writes: Writes for the online store.
         after: State of the log behind the batch.
     """
@@ -28,24 +28,6 @@ class Enriched:
     flags: npt.NDArray[np.uint64]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
-
-
-def count_flags(flags: npt.NDArray[np.uint64], names: Sequence[str]) -> dict[str, int]:
-    """Count events by flag.
-
-    Args:
-        flags: uint64[N].
-        names: Name of bit i.
-
-    Returns:
-        The number of events with each flag; flags without events are left out.
-    """
-    if not flags.any():
-        return {}
-    return {
-        name: int(np.count_nonzero(flags >> np.uint64(bit) & np.uint64(1)))
-        for bit, name in enumerate(names)
-    }
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:

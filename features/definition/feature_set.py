@@ -21,13 +21,12 @@ from features.definition.feature import Feature, set_fingerprint
 from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
 from features.expression.functions import Term
-from features.lookups.lookup import Lookup, flag_names
+from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
+from features.values.flags import FAILED, MOST_FLAGS, Flags
 from features.windows.plan import WindowPlan
 from features.windows.window import HistoryRules
 from schemas.batch import Kind
-
-_FLAG_BITS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +47,7 @@ class FeatureSet:
         paths: Fields that decoding must return, for bindings and features (without the label, which
             only files have).
         names: Names of the features.
-        flag_names: Name of bit i of ``Enriched.flags``.
+        flags: Flags of events.
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
         fields: Terms of the fields of the schema.
@@ -67,7 +66,7 @@ class FeatureSet:
     reader_schema: dict[str, Any]
     paths: frozenset[str]
     names: tuple[str, ...]
-    flag_names: tuple[str, ...]
+    flags: Flags
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
     fields: Mapping[str, Term]
@@ -77,10 +76,6 @@ class FeatureSet:
     def labelled_entities(self) -> tuple[str, ...]:
         """The entities with windows that count frauds; labels are stored by their keys."""
         return tuple(plan.entity for plan in self.histories.entities if plan.labelled)
-
-    def flags_of(self, mask: int) -> list[str]:
-        """Names of the flags that are set in ``mask``."""
-        return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
 
     def entities_of(self, features: Iterable[str]) -> frozenset[str]:
         """The entities whose histories the named features need; unknown names need none."""
@@ -131,7 +126,7 @@ def load_feature_set(path: Path) -> FeatureSet:
         reader_schema=fields.schema,
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
-        flag_names=flags,
+        flags=flags,
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
         fields=compiler.leaves,
@@ -141,20 +136,20 @@ def load_feature_set(path: Path) -> FeatureSet:
 
 def _flags(
     document: YamlDocument, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
-) -> tuple[str, ...]:
+) -> Flags:
     names = (
-        *flag_names(tuple(lookups.values())),
-        *plan.flag_names,
-        *(f"python_failed:{name}" for name in hooks),
+        *(flag for lookup in lookups.values() for flag in lookup.flags),
+        *plan.flags,
+        *(f"{FAILED}:{name}" for name in hooks),
     )
-    if len(names) > _FLAG_BITS:
+    if len(names) > MOST_FLAGS:
         where: Location = ("lookups",) if lookups else ("features",)
         raise document.refuse(
             where,
-            f"lookups, windows and python features have {len(names)} flags, {_FLAG_BITS} at most: "
+            f"lookups, windows and python features have {len(names)} flags, {MOST_FLAGS} at most: "
             "merge some lookups, or functions",
         )
-    return names
+    return Flags(names)
 
 
 def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:

@@ -154,7 +154,7 @@ class Explainer:
             int(batch.event_time[0]),
             place.partition,
             place.offset,
-            self._feature_set.flags_of(int(enriched.flags[0])),
+            self._feature_set.flags.decode(int(enriched.flags[0])),
             dict(run.flagged),
             run.times,
             self._explained(feature, batch, values, traced, ids),

@@ -18,10 +18,10 @@ from features.store.feast import FeastView
 from features.store.protocol import Hashes, ReadResult, Row
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
+__all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest"]
 
 
-STATES = ("missing", "stale", "invalid")
+_STATES = ("missing", "stale", "invalid")
 """Reasons for a lookup's defaults: no value, a value that is too old, a value not in the layout."""
 
 
@@ -54,6 +54,11 @@ class Lookup:
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the flags that the lookup gives to events."""
+        return tuple(f"lookup_{state}:{self.name}" for state in _STATES)
+
     @cached_property
     def layout(self) -> np.dtype[np.void]:
         """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
@@ -70,16 +75,11 @@ class LookedUp(NamedTuple):
 
     Attributes:
         values: float64[N] by "lookup.value".
-        flags: uint64[N], bits from ``flag_names``.
+        flags: bool[N] by flag.
     """
 
     values: dict[str, Floats]
-    flags: npt.NDArray[np.uint64]
-
-
-def flag_names(lookups: Sequence[Lookup]) -> tuple[str, ...]:
-    """Name of each bit of the flags, from the lowest."""
-    return tuple(f"lookup_{state}:{lookup.name}" for lookup in lookups for state in STATES)
+    flags: dict[str, Mask]
 
 
 class LookupRequest:
@@ -122,9 +122,9 @@ class LookupRequest:
         A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
         own time, or not in the layout.
         """
-        flags = np.zeros(len(self._event_time), dtype=np.uint64)
+        flags: dict[str, Mask] = {}
         values = dict.fromkeys(self._names, np.empty(0))
-        for place, (lookup, rows, where, asked) in enumerate(self._requested):
+        for lookup, rows, where, asked in self._requested:
             if isinstance(where, slice):
                 decoded = decode(answers.values[where], lookup.defaults)
             else:
@@ -137,9 +137,8 @@ class LookupRequest:
                 table = np.where(stale, np.array(lookup.defaults)[:, None], table)
             values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
             masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
-            for bit, mask in enumerate(masks, len(STATES) * place):
-                if mask is not None:
-                    flags |= mask.astype(np.uint64) << np.uint64(bit)
+            named = zip(lookup.flags, masks, strict=True)
+            flags |= {flag: mask for flag, mask in named if mask is not None}
         return LookedUp(values, flags)
 
 

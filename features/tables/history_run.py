@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from base.arrays import Longs, Mask, Rows
 from features.compute.enrich import Enriching, StoreRead
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
@@ -147,7 +146,8 @@ class HistoryRun:
         self.store.append(answered.writes.appends, answered.writes.compactions)
         self.log = answered.after
         self.times.add(batch)
-        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
+        counts = {name: int(np.count_nonzero(rows)) for name, rows in answered.flags.items()}
+        self.flagged.update(counts)
         histories = self._feature_set.histories
         watermarks = self.log.watermarks(histories.rules.watermark_support)
         if len(watermarks) == self._partitions:

@@ -103,7 +103,7 @@ class Table:
         """Count the flags, and return the names of each row's flags, as in a score."""
         rows = np.flatnonzero(flags)
         masks, codes, counts = np.unique(flags[rows], return_inverse=True, return_counts=True)
-        named = [self._feature_set.flags_of(mask) for mask in masks.tolist()]
+        named = [self._feature_set.flags.decode(mask) for mask in masks.tolist()]
         for names, count in zip(named, counts.tolist(), strict=True):
             self.flagged.update(dict.fromkeys(names, count))
         places = np.zeros(len(flags), np.int64)

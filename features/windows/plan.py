@@ -20,8 +20,8 @@ from features.windows.portions import Each, Work, portions
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
-SHORT = "history_short"
-"""Prefix of the flags of events that are short of history."""
+CAPPED, SHORT = "history_capped", "history_short"
+"""Kinds of flags that are named after an entity, too."""
 LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
 """Flags of events, of whatever entity."""
 
@@ -32,12 +32,12 @@ class Windowed:
 
     Attributes:
         values: float64[N] by window.
-        flags: uint64[N], bits from ``WindowPlan.flag_names``.
+        flags: bool[N] by flag.
         writes: Writes to the histories.
     """
 
     values: Mapping[str, Floats]
-    flags: npt.NDArray[np.uint64]
+    flags: Mapping[str, npt.NDArray[np.bool_]]
     writes: Writes = field(default_factory=Writes)
 
 
@@ -53,15 +53,15 @@ class WindowPlan:
         )
 
     @property
-    def flag_names(self) -> tuple[str, ...]:
-        """The name of each bit of the flags, from the lowest."""
+    def flags(self) -> tuple[str, ...]:
+        """Names of the flags that windows give to events."""
         if not self.entities:
             return ()
         return (
             LATE,
             AHEAD,
             DUPLICATE,
-            *(f"history_capped:{e.entity}" for e in self.entities),
+            *(f"{CAPPED}:{e.entity}" for e in self.entities),
             *(f"{SHORT}:{e.entity}" for e in self.entities),
         )
 
@@ -135,19 +135,18 @@ class WindowRequest:
             ConfigurationError: The store holds a value that is not a history.
         """
         plan, batch = self._plan, self._batch
-        flags = np.zeros(len(batch), np.uint64)
         if not self._requests:
-            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, flags)
+            return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, {})
         wholes = self._works(found, frame)
         parts = [part for whole in wholes for part in portions(whole)]
         writes = list(each(Work.run, parts))
-        flags |= self._at.events.late.astype(np.uint64)
-        flags |= self._at.ahead.astype(np.uint64) << np.uint64(1)
-        for bit, whole in enumerate(wholes, 3):
-            flags |= whole.columns.duplicate.astype(np.uint64) << np.uint64(2)
-            flags |= whole.columns.capped.astype(np.uint64) << np.uint64(bit)
-        for bit, short in enumerate(self._short.values(), 3 + len(wholes)):
-            flags |= short.astype(np.uint64) << np.uint64(bit)
+        flags = {
+            LATE: self._at.events.late,
+            AHEAD: self._at.ahead,
+            DUPLICATE: np.logical_or.reduce([whole.columns.duplicate for whole in wholes]),
+            **{f"{CAPPED}:{w.entity.entity}": w.columns.capped for w in wholes},
+            **{f"{SHORT}:{entity}": short for entity, short in self._short.items()},
+        }
         return Windowed(
             {name: column for w in wholes for name, column in w.columns.values.items()},
             flags,

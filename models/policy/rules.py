@@ -13,6 +13,7 @@ from base.suggest import unknown
 from features.compute.condition import Condition, compile_condition
 from features.definition import FeatureSet
 from features.expression import ExpressionError
+from features.values.flags import Flags
 from models.policy.catalogue import Coding
 from models.policy.policy import DEGRADED, Policy, Segment
 from schemas.batch import EventBatch
@@ -65,7 +66,7 @@ class Rules:
         self.policy = policy
         self._conditions = _conditions(policy, feature_set)
         self._bands = [_bands(segment, policy.decisions) for segment in policy.segments]
-        self._degraded = _degraded(policy, feature_set.flag_names)
+        self._degraded = _degraded(policy, feature_set.flags)
         self._floor = np.int8(policy.decisions.index(policy.when_degraded or policy.default))
         self.paths: frozenset[str] = frozenset().union(*(c.paths for c in self._conditions))
         self.features: frozenset[str] = frozenset().union(*(c.features for c in self._conditions))
@@ -139,22 +140,18 @@ def _bands(segment: Segment, decisions: Sequence[str]) -> _CompiledBands:
     return _CompiledBands(np.array(thresholds, np.float64), np.array(codes, np.int8))
 
 
-def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint64:
+def _degraded(policy: Policy, flags: Flags) -> np.uint64:
     """Bit mask of the flags that make an event degraded.
 
     Raises:
         ConfigurationError: for a flag that the policy names and the feature set lacks.
     """
-    mask = 0
+    degraded = np.uint64(0)
     for i, name in enumerate(policy.degraded):
-        bits = [
-            1 << bit
-            for bit, flag in enumerate(flag_names)
-            if name in (flag, flag.partition(":")[0])
-        ]
-        if not bits and policy.degraded is not DEGRADED:
-            known = {*flag_names, *(flag.partition(":")[0] for flag in flag_names)}
+        mask = flags.mask(name)
+        if not mask and policy.degraded is not DEGRADED:
+            known = {*flags.names, *flags.kinds}
             message = f"{unknown('flag', name, known)}; correct or remove it"
             raise policy.document.refuse(("degraded", i), message)
-        mask |= sum(bits)
-    return np.uint64(mask)
+        degraded |= mask
+    return degraded

@@ -1,9 +1,10 @@
-"""Sources of writer schemas by id, and the source that reads them from files."""
+"""Sources of writer schemas by id, and the sources that know them from the start."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -81,6 +82,24 @@ def _add(path: Path, known: Definitions, seen: set[str]) -> object:
                 raise
             seen.add(error.name)
             _add(beside, known, seen)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSchemaSource:
+    """One writer schema for all records, except those of some ids.
+
+    Attributes:
+        schema: Schema of all other ids, and of records that name none.
+        framed: True if each record names its schema id.
+        others: Schema, or error of the records, by id.
+    """
+
+    schema: Type
+    framed: bool
+    others: Mapping[SchemaId, Type | RecordError] = field(default_factory=dict)
+
+    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type | RecordError]:
+        return {schema_id: self.others.get(schema_id, self.schema) for schema_id in schema_ids}
 
 
 class FileSchemaSource:

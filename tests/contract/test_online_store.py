@@ -187,10 +187,7 @@ features:
     enriched = enrich(made, batch, store)
     wanted = [[3, 57.16, -2], [-1, -1, -2], [-1, -1, -2]]
     np.testing.assert_array_equal(enriched.matrix, np.array(wanted, np.float32))
-    names = [
-        {name for bit, name in enumerate(made.flag_names) if flags >> bit & 1}
-        for flags in enriched.flags.tolist()
-    ]
+    names = [{*made.flags.decode(flags)} for flags in enriched.flags.tolist()]
     own = {"lookup_missing:profile"}
     assert names == [own, {"lookup_invalid:velocity"} | own, {"lookup_missing:velocity"} | own]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import pytest
 from base.errors import SchemaRefusedError
 from schemas.avro.column_decoder import FEW
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_writer_schema
-from schemas.registry.framing import SchemaId
+from schemas.avro.types import parse_writer_schema
+from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 ROOT = Path(__file__).parents[2]
@@ -23,16 +22,6 @@ DATA = Path(os.environ.get("FRAUD_WORKER_DATA", ROOT.parent / "shared" / "data")
 FILES = sorted((DATA / "conformance" / "fastavro" / "tests" / "avro-files").glob("*.avro"))
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the Avro files are not in the data folder")
-
-
-class OneSchema:
-    framed = False
-
-    def __init__(self, writer: Type) -> None:
-        self._writer = writer
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._writer)
 
 
 def bodies_of(path: Path) -> tuple[Any, list[bytes]]:
@@ -73,7 +62,9 @@ def test_columns_of_a_file_written_elsewhere(path: Path) -> None:
         assert "top level" in str(error)  # noqa: PT017 - files of numbers and the like
         return
     paths = list(avro.leaves(schema))
-    decoder = Decoder(OneSchema(writer), without_links(schema), paths, 10**6, 10**6)
+    decoder = Decoder(
+        FixedSchemaSource(writer, framed=False), without_links(schema), paths, 10**6, 10**6
+    )
     # Often enough that the columns are used, and few enough that the rows are.
     for values in (bodies * (FEW + 1), bodies[:1]):
         decoded = decoder.decode(values)

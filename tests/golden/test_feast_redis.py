@@ -150,10 +150,7 @@ features:
             np.float32,
         ),
     )
-    names = [
-        {name for bit, name in enumerate(made.flag_names) if flags >> bit & 1}
-        for flags in found.flags.tolist()
-    ]
+    names = [{*made.flags.decode(flags)} for flags in found.flags.tolist()]
     text = {"lookup_invalid:category"}
     assert names == [
         text,

@@ -22,7 +22,7 @@ from tests.support.payments import (
 from tests.support.raw_produce import RawProducer, RawRecord
 from tests.support.worker_process import read_until, worker
 from tools.checks.sample import read_sample
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.schema_sources import score_schema
 from worker.settings import load_settings
 from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES

@@ -280,7 +280,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
         admin.delete_topics([topic])[topic].result(BOUND_S)
     create_topics(ground.bootstrap, {topic: 1})
     message = ground.refusal()
-    assert "the topic was made anew" in message
+    assert "the topic was created again" in message
     assert (
         "name another store.state, whose histories start empty, or set kafka.accept_topic"
         in message
@@ -314,8 +314,8 @@ def test_aligned_windows_over_several_partitions_are_refused_by_start_and_check(
 ) -> None:
     ground = make_ground(RISK, partitions=2)
     message = ground.refusal()
-    assert "has 2 partitions, and CARD_RISK_7D sees" in message
-    assert "give the topic one partition, or say across: best_effort" in message
+    assert "has 2 partitions, and CARD_RISK_7D needs" in message
+    assert "give the topic one partition, or set across: best_effort" in message
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["windows"].state is State.FAILED
     assert found["history state"].state is State.OK

@@ -182,7 +182,7 @@ def test_another_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
 
 def test_a_command_that_is_not_process_1_keeps_the_default() -> None:
     code = (
-        "import signal\nfrom worker.process.signals import end_at_once\nend_at_once(['demo'])\n"
+        "import signal\nfrom worker.process.exits import end_at_once\nend_at_once(['demo'])\n"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )

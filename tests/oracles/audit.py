@@ -38,7 +38,7 @@ from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
 from tools.replay import Serial
 from worker.app import Pipeline, load_pipeline, make_stages, open_store
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.histories import NoHistories
 from worker.histories.record import label_namespace
 from worker.kafka import TopicLimits

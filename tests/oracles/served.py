@@ -11,13 +11,12 @@ import numpy as np
 
 from base.errors import ConfigurationError
 from models.backend import open_backend
-from models.backend.protocol import Backend
-from models.bundle import Bundle, load_bundle
+from models.bundle import load_bundle
 from models.policy import Rules, load_policy
 from schemas.avro.decoder import Decoder
 from schemas.batch import Position, Records
 from worker.app import Pipeline
-from worker.stages.serving import Serving
+from worker.stages.serving import LoadedModel, Serving
 
 ARCHIVE = "policies"
 """Folder beside worker.yaml with each valid policy as VERSION.yaml."""
@@ -41,9 +40,7 @@ class Servings:
         self._pipeline = pipeline
         self._archive = folder / ARCHIVE
         own = pipeline.serving
-        self._models: dict[str, tuple[Bundle, Backend]] = {
-            pipeline.bundle.version: (own.score.bundle, own.score.backend)
-        }
+        self._models: dict[str, LoadedModel] = {pipeline.bundle.version: own.model}
         self._made: dict[Pair, Serving] = {}
 
     def __call__(self, pair: Pair | None) -> Serving:
@@ -67,13 +64,13 @@ class Servings:
 
     def _make(self, pair: Pair) -> Serving:
         rules = self._rules.get(pair.policy, self._pipeline.rules)
-        return Serving.of(self._pipeline.feature_set, *self._model(pair.model), rules)
+        return Serving(self._pipeline.feature_set, self._model(pair.model), rules)
 
-    def _model(self, version: str) -> tuple[Bundle, Backend]:
+    def _model(self, version: str) -> LoadedModel:
         location = self._pipeline.settings.model.location
         if location is not None and version not in self._models:
             bundle = load_bundle(location / version)
-            self._models[version] = bundle, open_backend(bundle, "cpu", threads=1)
+            self._models[version] = LoadedModel(bundle, open_backend(bundle, "cpu", threads=1))
         return self._models.get(version) or self._models[self._pipeline.bundle.version]
 
     @cached_property

@@ -156,8 +156,7 @@ class Comparison:
         return known
 
     def _compare_flags(self, x: Event, bits: int, sights: Mapping[str, VisibleHistory]) -> None:
-        names = self._set.flag_names
-        found = {name for bit, name in enumerate(names) if bits >> bit & 1}
+        found = {*self._set.flags.decode(bits)}
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
         expected |= {f"history_short:{e}" for e, sight in sights.items() if sight.short}
         if any(sight.late for sight in sights.values()):

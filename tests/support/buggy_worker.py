@@ -24,13 +24,14 @@ from confluent_kafka import Consumer, TopicPartition
 from features.compute.matrix import Enriched
 from features.store.protocol import Writes
 from worker import app, kafka
-from worker.consume.poll import Polled, Poller
+from worker.consume.micro_batch import Polled
+from worker.consume.poll import Poller
 from worker.delivery.checkpoint import ExactlyOnce
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import StoredHistories
 from worker.process.logs import configure_logs
 from worker.process.watchdog import Watchdog
-from worker.stages.score import Score, Scored
+from worker.stages.serving import Score, Scored
 
 _CRASH_IN_DELIVERY = 3
 _PAUSE_DEADLINE_S = 60.0

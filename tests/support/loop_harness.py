@@ -13,9 +13,10 @@ from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCod
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import Writes
+from features.values.flags import Flags
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
-from worker.consume.batch_bound import BatchBound
+from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic
@@ -25,14 +26,14 @@ from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
 from worker.stages.dead_letter import Stage, dead_letter
-from worker.stages.decide import Decided
-from worker.stages.score import Model
+from worker.stages.serving import Decided, Model
 from worker.stages.stages import Processed
 
 Place = tuple[int, int]
 PATIENCE_S = 20.0
 AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
+_FLAGS = Flags(("late", "ahead"))
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -86,11 +87,11 @@ class Process:
             letters,
             Model("m", "1", "cpu"),
             Decided(none, none, ("approve",), ("default",), "1"),
+            _FLAGS,
             # The first is late.
             np.array(
                 [2 * (places[row] in self.ahead) | (row == rows[0]) for row in rows], np.uint64
             ),
-            ("late", "ahead"),
             {"decode": 0.001},
             Writes([(b"h", members) for members in good]),
             LogState({**log.highest, **{p: (o,) for p, o in places if (p, o) not in self.bad}}),

@@ -17,8 +17,7 @@ from tools.checks import brokers, group, histories, model, sample, schemas, stor
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, holds, skipped
 from worker.app import open_store
-from worker.kafka import make_admin
-from worker.kafka_log import heard
+from worker.kafka import captured_errors, make_admin
 from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from examined(schemas.SCORES, partial(schemas.check_scores, settings))
     stored = _store(settings)
     yield from stored
-    with heard() as lines:
+    with captured_errors() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:

@@ -13,9 +13,9 @@ from worker.app import open_store
 from worker.consume.note import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
-from worker.histories.place import claim_of, expiry_ms, refuse_split
 from worker.histories.record import StateRecord, find_namespace, read_record
 from worker.histories.state import Claim, admit
+from worker.histories.stored_histories import claim_of, expiry_ms, refuse_split
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (

@@ -12,7 +12,6 @@ import pyarrow as pa
 from base.errors import RecordError
 from features.compute.bind import bind
 from features.compute.enrich import enrich
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from models.policy import Rules
@@ -22,7 +21,7 @@ from schemas.registry.framing import looks_like_json
 from tools.checks import event_time
 from tools.checks.finding import Finding, failed, ok, skipped, warning
 from tools.topics.topic_log import TopicLog
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
 
@@ -160,8 +159,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
-    flags = enrich(feature_set, batch, store).flags
-    by_flag = count_flags(flags, feature_set.flag_names)
+    by_flag = feature_set.flags.count(enrich(feature_set, batch, store).flags)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 
 

@@ -66,7 +66,7 @@ def report(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Print findings as JSON, a table on a terminal, or plain lines; exit code 2 if one failed."""
     from base.address import mask_addresses
     from tools.checks.finding import holds
-    from worker.process.exit_codes import ExitCode
+    from worker.process.exits import ExitCode
 
     findings = [
         replace(f, found=mask_addresses(f.found), remedy=mask_addresses(f.remedy)) for f in findings

@@ -17,7 +17,7 @@ from base.errors import (
 )
 from tools.cli import check, demo, dev, features, init, model, run, score, train
 from tools.cli.options import Commands
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{code:<2} {code.meaning}" for code in ExitCode)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "handbook"
 

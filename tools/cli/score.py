@@ -13,7 +13,7 @@ import typer
 
 from tools.cli.input_reports import note, tell_flagged, tell_times
 from tools.cli.options import HERE, PipelineOption, RecordTimeOption
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

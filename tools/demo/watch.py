@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from schemas.batch import Records
 from tools.topics.score_decoder import ScoreDecoder
 from tools.topics.topic_log import ignore_error, local_brokers
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.kafka import make_consumer
 
 SCORE_PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")

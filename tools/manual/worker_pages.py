@@ -8,7 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from base.errors import ErrorCode
 from worker.process import metrics as declared
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 _METRICS = """\
 # Metrics

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from base.errors import ConfigurationError
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_record_schema
+from schemas.avro.types import parse_record_schema
 from schemas.batch import Records
-from schemas.registry.framing import SchemaId
+from schemas.registry.source import FixedSchemaSource
 from worker.schema_sources import registry_source, score_schema
 from worker.settings import Registry
 
@@ -32,9 +31,11 @@ class ScoreDecoder:
             framed: True if each record begins with Confluent's prefix.
             registry: Registry of the writers' schemas; None to decode every record as score.avsc.
         """
-        own = _ScoreSchema(framed, parse_record_schema(score_schema()))
+        schema = score_schema()
+        # An output topic holds only scores, whatever ids they name.
+        own = FixedSchemaSource(parse_record_schema(schema), framed=framed)
         source = own if registry is None else registry_source(registry)
-        self._decoder = Decoder(source, score_schema(), paths, _MOST_BYTES, _MOST_ITEMS)
+        self._decoder = Decoder(source, schema, paths, _MOST_BYTES, _MOST_ITEMS)
 
     def decode(self, records: Records) -> dict[str, Any]:
         """Decode N records.
@@ -53,14 +54,3 @@ class ScoreDecoder:
                 "name a topic that holds only scores, or its registry"
             )
         return {path: column.values for path, column in decoded.columns.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoreSchema:
-    """Schema source that gives score.avsc for every id: an output topic holds only scores."""
-
-    framed: bool
-    schema: Type
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self.schema)

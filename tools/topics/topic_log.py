@@ -11,9 +11,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from schemas.batch import Records
-from worker.consume.records import records_of
-from worker.kafka import make_consumer
-from worker.kafka_log import heard
+from worker.consume.micro_batch import records_of
+from worker.kafka import captured_errors, make_consumer
 from worker.settings import KafkaSettings
 
 _MOST = 20_000
@@ -54,7 +53,7 @@ class TopicLog:
         """
         self._kafka, self._topic = kafka, topic
         with ExitStack() as stack:
-            self._lines = stack.enter_context(heard())
+            self._lines = stack.enter_context(captured_errors())
             self._consumer = make_consumer(kafka, ignore_error)
             stack.callback(self._consumer.close)
             with self._answering():

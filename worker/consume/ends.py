@@ -1,49 +1,47 @@
-"""Ends of partitions that lie behind the last record: control records or aborted ones follow it.
+"""Ends of partitions behind the last record, and partitions from which nothing comes.
 
-Such offsets hold nothing to score. If the checkpoint stayed before them, the lag that others see
-would never be 0, and retention that deletes them would look like a loss of records.
+Behind the last record there may be control records and aborted records, which hold nothing to
+score. If the checkpoint stayed before them, the lag that others see would never be 0, and retention
+that deletes them would look like a loss of records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-# Between two commits of an end of the same partition that no record goes with.
+# Time between two commits of the same partition's end that go without records.
 _APART_S = 5.0
-# Transactions of producers end within their timeout, a minute by default.
+# Producers' transactions end within their timeout, by default a minute.
 _OPEN_FOR_S = 90.0
+# After a longer time without a poll, the silence of a partition means nothing.
+_GAP_S = 5.0
 
 
 class Ends:
-    """Next offset to read in each assigned partition, and its end once that was reached."""
+    """Next offset to read in each assigned partition, and the end of the partition if reached."""
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}
-        # Ends that were reached; those among them that a commit has yet to go to.
+        # Ends that were reached, and the partitions whose end is still to be committed.
         self._ends: dict[int, int] = {}
         self._uncommitted: set[int] = set()
         self._due_at: dict[int, float] = {}
-        # For each partition the offset it stands at, and since when.
+        # For each partition with a lag, the offset at which reading stands, and since when.
         self._held: dict[int, tuple[int, float]] = {}
-        # Partitions that nothing has come of, and since when it could have.
-        self._silent: set[int] = set()
-        self._listening_since = 0.0
 
-    def restart(self, starts: Mapping[int, int], now: float) -> None:
-        """Forget all: each partition is read from its start."""
-        self._silent = set(starts)
-        self._listening_since = now
+    def restart(self, starts: Mapping[int, int]) -> None:
+        """Forget everything, and read each partition from its start."""
         self._next = dict(starts)
         self._ends.clear()
         self._uncommitted.clear()
         self._held.clear()
 
     def reach(self, ends: Mapping[int, int]) -> None:
-        """Note the ends that partitions were read to, as the consumer says.
+        """Note the ends to which partitions were read.
 
-        Only the end-of-partition event tells them: a position may be of an earlier assignment.
+        Only the consumer's end-of-partition events are reliable: its position may stem from an
+        earlier assignment.
         """
-        self._silent.difference_update(ends)
         for partition, end in ends.items():
             self._ends[partition] = end
             if end > self._next.get(partition, end):
@@ -51,37 +49,29 @@ class Ends:
                 self._uncommitted.add(partition)
 
     def behind(self, last: Mapping[int, int]) -> dict[int, int]:
-        """Take the offsets to commit with records that were just read.
+        """Advance past records that were just read.
 
         Args:
-            last: offset of the last record of each partition.
+            last: Offset of the last record of each partition.
 
         Returns:
-            The end of the partition where it was reached behind that record, else the next offset.
+            Offset to commit for each partition: its end where that was reached behind the record,
+            else the next offset.
         """
-        self._silent.difference_update(last)
         self._uncommitted.difference_update(last)
         for partition, offset in last.items():
             self._next[partition] = max(offset + 1, self._ends.get(partition, 0))
         return {partition: self._next[partition] for partition in last}
 
     def due(self, now: float) -> dict[int, int]:
-        """Take the ends that are worth a commit of their own by now (monotonic seconds)."""
+        """Take the ends to commit without records by now (monotonic seconds)."""
         due = [p for p in self._uncommitted if now >= self._due_at.get(p, now)]
         self._due_at.update(dict.fromkeys(due, now + _APART_S))
         self._uncommitted.difference_update(due)
         return {partition: self._next[partition] for partition in due}
 
-    def hurry(self, now: float) -> None:
-        """Note that there was more to read than was read: a partition may have to wait its turn."""
-        self._listening_since = now
-
-    def silent(self, since: float) -> list[int]:
-        """Partitions from which nothing has come since ``since`` (monotonic seconds)."""
-        return sorted(self._silent) if self._listening_since < since else []
-
     def lag(self, high_watermarks: Mapping[int, int]) -> dict[int, int]:
-        """Offsets between the next one to read and the high watermark."""
+        """Number of offsets between the next one to read and the high watermark."""
         return {
             p: max(0, high - self._next[p])
             for p, high in high_watermarks.items()
@@ -89,7 +79,7 @@ class Ends:
         }
 
     def held_up(self, lag: Mapping[int, int], now: float) -> dict[int, int]:
-        """Partitions with a lag that were read to their end long ago: the offset they stand at.
+        """Offset of each partition that has a lag although it was read to its end long ago.
 
         Reading ends at the first record of a transaction that is still open, whatever follows.
         """
@@ -100,3 +90,46 @@ class Ends:
                 offset, since = before.get(partition, (at, now))
                 self._held[partition] = (at, since if offset == at else now)
         return {p: at for p, (at, since) in self._held.items() if now - since >= _OPEN_FOR_S}
+
+
+class Silence:
+    """Partitions from which nothing has come while the consumer listened to them.
+
+    The consumer listens while it polls at short intervals and takes everything that is there. In a
+    poll that takes as many records as it may, a partition may have to wait for its turn. Times are
+    monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._silent: set[int] = set()
+        self._listening_since = 0.0
+        self._polled_at = float("-inf")
+
+    def restart(self, partitions: Iterable[int], now: float) -> None:
+        """Listen to these partitions from now on."""
+        self._silent = set(partitions)
+        self._listening_since = now
+
+    def listen_anew(self, now: float) -> None:
+        """Count the silence of the partitions from now on."""
+        self._listening_since = now
+
+    def begin_poll(self, now: float) -> None:
+        """Count the silence from now on where the last poll was too long ago."""
+        if now - self._polled_at > _GAP_S:
+            self._listening_since = now
+
+    def end_poll(self, now: float, *, took_all: bool) -> None:
+        """Note the end of a poll, and if it took all records that there were."""
+        self._polled_at = now
+        if not took_all:
+            self._listening_since = now
+
+    def heard_from(self, partitions: Iterable[int]) -> None:
+        """Note partitions from which a record or their end has come."""
+        self._silent.difference_update(partitions)
+
+    def partitions(self, seconds: float, now: float) -> list[int]:
+        """Partitions from which nothing has come for longer than this time."""
+        self.begin_poll(now)
+        return sorted(self._silent) if self._listening_since < now - seconds else []

@@ -1,4 +1,4 @@
-"""Notes: the state behind a committed offset, kept as its metadata."""
+"""Notes: the state of the log behind a committed offset, kept as the metadata of the offset."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Note:
 
     Attributes:
         topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
-        highest_event_times: of the events before the offset that support the watermark, from the
-            highest, in microseconds since 1970-01-01 UTC; empty without such events.
-        lowest_event_time: that histories reach back to, likewise, by `Namespace.reach_digest`;
-            empty before they begin.
-        counted_events: of histories that have not begun, as `LogState.counted`.
+        highest_event_times: Times of the events before the offset that support the watermark, from
+            the highest, in microseconds since 1970-01-01 UTC; empty without such events.
+        lowest_event_time: Time that histories reach back to, in microseconds since 1970-01-01 UTC,
+            by `Namespace.reach_digest`; empty before they begin.
+        counted_events: Number of events of histories that have not begun, as `LogState.counted`.
     """
 
     topic_id: str | None = None
@@ -35,7 +35,7 @@ class Note:
 
     @classmethod
     def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
-        """The note of a partition where the log's state is ``log``."""
+        """Make the note of a partition from the state of the log."""
         return cls(
             topic_id,
             log.highest.get(partition, ()),
@@ -55,7 +55,7 @@ class Note:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Read what `encode` wrote; metadata of other programs gives an empty note."""
+        """Decode the text of `encode`; the metadata of other programs gives an empty note."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
@@ -71,7 +71,7 @@ class Note:
 
 
 def log_state_of(notes: Mapping[int, Note]) -> LogState:
-    """The log's state that the notes of partitions tell."""
+    """State of the log, from the notes of its partitions."""
     return LogState(
         {p: note.highest_event_times for p, note in notes.items() if note.highest_event_times},
         {p: note.lowest_event_time for p, note in notes.items() if note.lowest_event_time},
@@ -82,8 +82,8 @@ def log_state_of(notes: Mapping[int, Note]) -> LogState:
 def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
     """Read the highest event times.
 
-    The single one of an earlier version may be of a wild event: it supports the watermark as one
-    event does, and no more.
+    The single time of an earlier version may be that of a wild event: it supports the watermark as
+    much as one event does, and no more.
     """
     times = _typed(values, _HIGHEST, list)
     if times is None:
@@ -92,11 +92,11 @@ def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _numbers(values: Mapping[str, Any], name: str) -> dict[str, int]:
-    found = _typed(values, name, dict) or {}
-    return {key: number for key, number in found.items() if type(number) is int}
+    numbers = _typed(values, name, dict) or {}
+    return {key: number for key, number in numbers.items() if type(number) is int}
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
-    """A value of exactly this type (a bool is no int), else None."""
+    """The value if it has exactly this type (a bool is no int), else None."""
     value = values.get(name)
     return value if type(value) is kind else None

@@ -1,66 +1,35 @@
-"""Poll: records from the input topic, bound to the assignment under which they were consumed."""
+"""Poll: consume records of the input topic, with the assignment under which they were consumed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
-from schemas.batch import Records
-from worker.consume.ends import Ends
+from worker.consume.ends import Ends, Silence
+from worker.consume.group_member import GroupMember
+from worker.consume.micro_batch import Polled, records_of
 from worker.consume.note import Note, log_state_of
-from worker.consume.records import records_of
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
 
-# After a longer time without a poll, silence of a partition says nothing.
-_GAP_S = 5.0
-_UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
+class Poller(GroupMember):
+    """Consumer of the input topic, as a member of the group.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Polled:
-    """Records and the group membership they were consumed under.
+    When ``rewind_needed`` is true, the caller settles the micro-batch in flight, then calls
+    `rewind`.
 
     Attributes:
-        records: none where only the end of partitions was reached.
-        next_offsets: for each partition the offset behind its records, and behind what follows them
-            that holds none.
-        group_metadata: the consumer's own at that moment.
-        epoch: counts assignment changes.
-        at: monotonic seconds, right after the records were consumed.
-    """
-
-    records: Records
-    next_offsets: Mapping[int, int]
-    group_metadata: Any
-    epoch: int
-    at: float
-
-
-class Poller:
-    """Consumes the input topic as a member of the group.
-
-    ``rewind_needed`` says that partitions moved: the caller settles what is in flight, then calls
-    `rewind`. ``log_state`` is the log's state where the last `rewind` went. ``unable_to_join`` is
-    the reason why the group refuses this member, "" if it does not.
-
-    Args:
-        topics: watched from `subscribe` on.
-        starts: makes the starts for the input topic as it was found.
-        before_change: called whenever partitions are about to move, so that a transaction in
-            flight can end first.
-        needs_log_state: a checkpoint that does not tell the log's state is worth a warning.
-        clock: monotonic seconds.
+        log_state: State of the log at the checkpoint that the last `rewind` went to.
     """
 
     def __init__(
@@ -73,29 +42,26 @@ class Poller:
         needs_log_state: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._consumer = consumer
+        """Make a poller that has not joined the group.
+
+        Args:
+            consumer: Kafka's consumer.
+            topics: Topics of the pipeline, which are watched from `subscribe` on.
+            starts: Makes the start offsets of the input topic.
+            before_change: Called whenever partitions are about to move, so that a transaction in
+                flight can end first.
+            needs_log_state: True to warn of checkpoints that do not hold the state of the log.
+            clock: Returns monotonic seconds.
+        """
+        super().__init__(consumer, before_change)
         self._topics = topics
         self._make_starts = starts
-        self._before_change = before_change
-        self._warns_without_event_time = needs_log_state
+        self._warns_of_notes = needs_log_state
         self._clock = clock
-        # Of each assigned partition; None until the first rewind, where reading begins.
-        self._starts: dict[int, int | None] = {}
         self._ends = Ends()
-        self._outside_the_group: Any = None
+        self._silence = Silence()
         self._paused: list[TopicPartition] = []
-        self._polled_at = float("-inf")
-        self.epoch = 0
-        self.joined = False
-        self.expelled = False
-        self.unable_to_join = ""
-        self.rewind_needed = False
         self.log_state = LogState()
-
-    @property
-    def partitions(self) -> list[int]:
-        """The partitions that are assigned now."""
-        return sorted(self._starts)
 
     @property
     def _topic(self) -> str:
@@ -104,43 +70,42 @@ class Poller:
     def open(self) -> None:
         """Compare the group's checkpoints with the topic, before `subscribe`.
 
-        Raises KafkaException while the brokers do not answer, ConfigurationError where they are of
-        another topic.
+        Raises:
+            KafkaException: The brokers do not answer.
+            ConfigurationError: The checkpoints belong to another topic.
         """
-        self._places = self._make_starts(self._topics.input)
-        self._places.prepare()
+        self._checkpoints = self._make_starts(self._topics.input)
+        self._checkpoints.prepare()
 
     def subscribe(self) -> None:
-        self._outside_the_group = self._consumer.consumer_group_metadata()
-        self._consumer.subscribe(
-            [self._topic],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
+        """Join the group, and watch the topics from now on."""
+        self._join(self._topic)
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
-        """Consume up to ``max_events`` records: the first within ``timeout_s``, then what is there.
+        """Consume up to ``max_events`` records: the first within ``timeout_s``, then those there.
 
-        None when there is nothing to answer or to commit, or when the assignment changed meanwhile.
-        Raises TopicReplacedError, and DeliveryFatalError where the topic cannot be read.
+        Returns:
+            The records; None when there is nothing to score or to commit, or when the assignment
+            has changed meanwhile.
+
+        Raises:
+            TopicReplacedError: The input topic was deleted and created again.
+            DeliveryFatalError: The topic cannot be read.
         """
         self._topics.require_same_input()
         epoch = self.epoch
-        if self._clock() - self._polled_at > _GAP_S:
-            self._ends.hurry(self._clock())
+        self._silence.begin_poll(self._clock())
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
-        at = self._polled_at = self._clock()
-        if len(messages) >= max_events:
-            self._ends.hurry(at)
-        # Taken here, on the polling thread, right after the records: a fresh object at commit
-        # time would let a member that lost its partitions commit for the new generation.
+        at = self._clock()
+        self._silence.end_poll(at, took_all=len(messages) < max_events)
+        # Taken here, on the polling thread, right after the records. A fresh object at the time of
+        # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
-        # A member that the group has just thrown out has the metadata of one that never joined, and
-        # with it the brokers take offsets unchecked, for any partition (measured: Kafka 4.3).
+        # A member that the group has just expelled has the metadata of one that never joined. With
+        # it the brokers accept offsets of any partition unchecked (measured: Kafka 4.3).
         messages = self._read(messages)
         if self.epoch != epoch or group_metadata == self._outside_the_group:
             self.rewind_needed |= bool(messages)
@@ -150,6 +115,7 @@ class Poller:
         records = records_of(self._topic, messages)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+        self._silence.heard_from(last)
         offsets = self._ends.behind(last) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
@@ -159,20 +125,23 @@ class Poller:
             self.rewind_needed = True
 
     def rewind(self) -> None:
-        """Go back to the checkpoint of every partition that is assigned, or to its start.
+        """Seek every assigned partition to its checkpoint, or to its start.
 
-        Cooperative rebalancing does not rewind retained partitions. Drops what was polled: the
-        epoch moves. ``rewind_needed`` stays where the group has meanwhile gone on without this
-        member: the next poll tells what is assigned. Raises KafkaException while the brokers do not
-        answer, DeliveryFatalError where no place to start from is sound.
+        Cooperative rebalancing does not rewind retained partitions. The epoch changes, so that
+        records polled before are dropped. ``rewind_needed`` stays true where the group has gone on
+        without this member: the next poll brings the new assignment.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+            DeliveryFatalError: A partition has no sound place to start from.
         """
         self.epoch += 1
         self.rewind_needed = True
         self._topics.verify(self._clock())
         try:
-            checkpoints = self._places.own(self.partitions)
+            checkpoints = self._checkpoints.own(self.partitions)
             starts = {
-                partition: self._places.start(partition, self._starts[partition], at.offset)
+                partition: self._checkpoints.start(partition, self._starts[partition], at.offset)
                 for partition, at in checkpoints.items()
             }
         except KafkaException as error:
@@ -181,16 +150,17 @@ class Poller:
             raise
         self._go_to(starts)
         self._starts.update(starts)
-        self._ends.restart(starts, self._clock())
+        self._ends.restart(starts)
+        self._silence.restart(starts, self._clock())
         self.rewind_needed = False
         notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
-        self._warn_without_event_time(notes)
+        self._warn_of_notes(notes)
         self.log_state = log_state_of(notes)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 
     def _go_to(self, starts: Mapping[int, int]) -> None:
-        """Read each assigned partition from its start."""
+        """Assign or seek each partition to its start."""
         new = [
             TopicPartition(self._topic, partition, start)
             for partition, start in starts.items()
@@ -198,7 +168,7 @@ class Poller:
         ]
         if new:
             self._consumer.incremental_assign(new)
-            # At once: a seek may fail, and the client takes no partition twice.
+            # Noted at once: a seek may fail, and the client assigns no partition twice.
             self._starts.update((at.partition, at.offset) for at in new)
         read = {at.partition for at in new}
         for partition in starts.keys() - read:
@@ -209,22 +179,24 @@ class Poller:
             self._consumer.seek(TopicPartition(self._topic, partition, start))
         except KafkaException as error:
             if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-                # As after an offset out of range: no seek helps until it is assigned anew.
+                # As after an offset out of range: no seek helps until it is assigned again.
                 raise DeliveryFatalError(
-                    f"the client no longer reads partition {partition} of {self._topic}; start anew"
+                    f"the client no longer reads partition {partition} of {self._topic}; restart "
+                    "the worker"
                 ) from error
             raise
 
     def shut_out(self, deadline_s: float) -> None:
-        """Commit a note of the topic that was read, now that another one has its name.
+        """Commit the id of the topic that was read, now that another topic has its name.
 
-        The brokers delete a topic's offsets with it: without the note, a later start would take the
-        new topic for its own. Tries until the deadline, as the group may be rebalancing.
+        The brokers delete a topic's offsets with it. Without this note, the next start would take
+        the new topic for the one that it read before. Retries until the deadline, as the group may
+        be rebalancing.
         """
         topic_id, until = self._topics.input.topic_id, self._clock() + deadline_s
         while True:
             try:
-                self._places.commit({0: 0}, Note(topic_id))
+                self._checkpoints.commit({0: 0}, Note(topic_id))
             except KafkaException as error:
                 if self._clock() > until:
                     log.warning("not_shut_out", topic_id=topic_id, error=str(error))
@@ -238,22 +210,19 @@ class Poller:
         self._consumer.pause(self._paused)
 
     def resume(self) -> None:
-        # Those that were taken away meanwhile as well: librdkafka keeps a pause for a partition
-        # until it comes back, and then reads nothing of it (measured).
+        # Also those that were taken away meanwhile: librdkafka keeps the pause of a partition until
+        # it is assigned again, and then reads nothing of it (measured).
         self._consumer.resume(self._paused)
         self._paused = []
-        self._ends.hurry(self._clock())
+        self._silence.listen_anew(self._clock())
 
     def silent(self, seconds: float) -> list[int]:
-        """Partitions that gave neither a record nor their end for so long since the rewind."""
-        now = self._clock()
-        if self._paused or now - self._polled_at > _GAP_S:
-            return []
-        return self._ends.silent(now - seconds)
+        """Partitions that gave neither a record nor their end for this time since the rewind."""
+        return [] if self._paused else self._silence.partitions(seconds, self._clock())
 
     def listen_anew(self) -> None:
-        """Begin to count the time of `silent` from now on."""
-        self._ends.hurry(self._clock())
+        """Count the time of `silent` from now on."""
+        self._silence.listen_anew(self._clock())
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""
@@ -266,7 +235,7 @@ class Poller:
         return self._ends.lag(ends)
 
     def held_up(self, lag: Mapping[int, int]) -> dict[int, int]:
-        """Offset of each partition whose lag waits for a transaction that stays open for long."""
+        """Offset of each partition whose lag waits for a transaction that stays open too long."""
         return self._ends.held_up(lag, self._clock())
 
     def brokers_answer(self) -> bool:
@@ -281,76 +250,34 @@ class Poller:
         self._topics.stop()
         self._consumer.close()
 
-    def _warn_without_event_time(self, notes: Mapping[int, Note]) -> None:
-        """Tell, once, of checkpoints that do not say how far event time had come."""
-        silent = [p for p, note in notes.items() if note == Note()]
-        if silent and self._warns_without_event_time:
-            self._warns_without_event_time = False
+    def _warn_of_notes(self, notes: Mapping[int, Note]) -> None:
+        """Warn once of checkpoints that do not say how far event time had come."""
+        empty = [p for p, note in notes.items() if note == Note()]
+        if empty and self._warns_of_notes:
+            self._warns_of_notes = False
             log.warning(
                 "checkpoint_without_event_time",
-                partitions=silent,
-                meaning="until event time passes where it was, no event of theirs counts as late",
+                partitions=empty,
+                meaning="no event of these partitions counts as late until event time has caught up",
             )
 
-    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._change()
-        self.joined = True
-        self.expelled = False
-        self.unable_to_join = ""
-        # Nothing is read until `rewind` knows from where. To begin at a logical offset and to seek
-        # is not sound: librdkafka looks the offset up, and where its answer comes after the seek,
-        # goes back to it (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
-        consumer.incremental_assign([])
-        self._starts.update(dict.fromkeys(p.partition for p in assigned))
-        log.info("assigned", partitions=self.partitions, epoch=self.epoch)
-
-    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        self._change()
-        self._give_up("revoked", revoked)
-
-    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._change()
-        self.expelled = True
-        self._give_up("lost", lost)
-
-    def _change(self) -> None:
-        self._before_change()
-        self.epoch += 1
-        self.rewind_needed = True
-
-    def _give_up(self, how: str, gone: list[TopicPartition]) -> None:
-        read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
-        # With none as well: without the call the client would take all of them away itself.
-        self._consumer.incremental_unassign(read)
-        log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
-
     def _read(self, messages: list[Message]) -> list[Message]:
-        """The records among the messages; notes ends and errors. Raises DeliveryFatalError."""
-        told = [(message, error) for message in messages if (error := message.error()) is not None]
-        if not told:
+        """The records among the messages; notes the ends of partitions, and errors.
+
+        Raises:
+            DeliveryFatalError: The topic cannot be read.
+        """
+        events = [
+            (message, error) for message in messages if (error := message.error()) is not None
+        ]
+        if not events:
             return messages
         ends: dict[int, int] = {}
-        for message, error in told:
+        for message, error in events:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
                 self._note_error(error)
         self._ends.reach(ends)
+        self._silence.heard_from(ends)
         return [message for message in messages if message.error() is None]
-
-    def _note_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in _UNREADABLE:
-            raise DeliveryFatalError(f"the input topic cannot be read: {error}")
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-            # Retention has passed this worker, or the topic is another one: `rewind` finds out.
-            self.rewind_needed = True
-        if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:
-            log.warning("consumer_error", error=str(error))
-        elif not self.unable_to_join:
-            # The client tries again every second or so, and says so each time.
-            self.unable_to_join = (
-                f"{error.str()}: a member of the group assigns partitions eagerly (range, "
-                "roundrobin), this worker cooperatively; stop that member, or use another "
-                "kafka.group"
-            )
-            log.error("unable_to_join", reason=self.unable_to_join)

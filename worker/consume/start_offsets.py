@@ -1,8 +1,9 @@
-"""Checkpoints of the group on a topic, and the offset at which reading of a partition starts."""
+"""Checkpoints of a group on a topic, and the offsets at which reading starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Self
 
@@ -12,6 +13,8 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from base.errors import ConfigurationError, DeliveryFatalError
 from worker.consume.note import Note
 from worker.consume.topics import InputTopic
+from worker.kafka import make_consumer
+from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -31,21 +34,22 @@ class Committed(NamedTuple):
 
     @classmethod
     def of(cls, answer: TopicPartition) -> Self:
-        """Read what the brokers answer for a partition."""
+        """Read the brokers' answer for a partition."""
         offset = None if answer.offset == OFFSET_INVALID else answer.offset
         return cls(offset, Note.decode(answer.metadata or ""))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StartOffsets:
-    """The group's reading of one topic, as the brokers know it.
+    """The group's checkpoints on one topic, and the rules on where reading starts.
 
-    Args:
-        topic: as it was when the worker started.
-        start_from: where the group begins if it has no checkpoint.
-        accept_topic: id of a topic whose predecessor's checkpoints may be dropped, or None.
-        timeout_s: bound on one answer of the brokers.
-        inherited: by partition, the checkpoint of another group whose histories are taken over.
+    Attributes:
+        consumer: Consumer of the group.
+        topic: Input topic, as it was when the worker started.
+        start_from: Start of a partition for which the group has no checkpoint.
+        accept_topic: Id of a topic whose predecessor's checkpoints may be dropped, or None.
+        timeout_s: Bound on one answer of the brokers, in seconds.
+        inherited: Checkpoint, by partition, of another group whose histories are taken over.
     """
 
     consumer: Consumer
@@ -55,35 +59,57 @@ class StartOffsets:
     timeout_s: float
     inherited: Mapping[int, Committed] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, settings: WorkerSettings, consumer: Consumer, topic: InputTopic) -> Self:
+        """Make the start offsets of a worker, with the checkpoints of ``store.accept_group``.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
+        kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
+        rules = kafka.start_from, kafka.accept_topic, timeout_s
+        group = settings.store.accept_group if settings.store else None
+        if group is None:
+            return cls(consumer, topic, *rules)
+        others = kafka.model_copy(update={"group": group})
+        with closing(make_consumer(others, lambda _: None)) as other:
+            inherited = cls(other, topic, *rules).committed(range(topic.partitions))
+        return cls(consumer, topic, *rules, inherited)
+
     def prepare(self) -> None:
         """Compare the group's checkpoints with the topic, before this worker joins the group.
 
-        With ``latest``, a group without any checkpoint begins at the ends that the partitions have
-        now: a partition that is added later is then known by having no checkpoint.
+        With ``latest``, the present ends of the partitions are committed for a group without any
+        checkpoint. A partition without a checkpoint is then one that was added later.
 
-        Raises KafkaException, and ConfigurationError where checkpoints are of another topic.
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+            ConfigurationError: A checkpoint belongs to another topic.
         """
         checkpoints = self.committed(range(self.topic.partitions))
         ids = foreign_ids(self.topic, checkpoints.values())
         if ids and self.accept_topic != self.topic.topic_id:
             raise ConfigurationError(other_topic(self.topic, ids, self.accept_topic))
-        silent = [
+        without_id = [
             p for p, at in checkpoints.items() if at.offset is not None and not at.note.topic_id
         ]
-        if silent:
+        if without_id:
             log.warning(
                 "checkpoint_without_topic_id",
-                partitions=silent,
-                meaning=f"taken to be of the topic as it is, id {self.topic.topic_id}",
+                partitions=without_id,
+                meaning=f"assumed to belong to the present topic, id {self.topic.topic_id}",
             )
         if self.start_from == "latest" and all(at.offset is None for at in checkpoints.values()):
             self._commit_ends()
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
-        """The group's checkpoint of each partition. Raises KafkaException.
+        """The group's checkpoint of each partition.
 
-        Waits for transactions that still hold offsets of these partitions: the consumer asks for
-        stable offsets, as it is read_committed.
+        The call waits for transactions that still hold offsets of these partitions: a consumer with
+        read_committed asks for stable offsets.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
         """
         asked = [TopicPartition(self.topic.name, p) for p in partitions]
         if not asked:
@@ -96,10 +122,10 @@ class StartOffsets:
         return checkpoints
 
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
-        """Checkpoints that belong to this very topic, and not to its predecessor.
+        """The checkpoints that belong to this topic, and not to its predecessor of the same name.
 
-        Their notes include how far back inherited histories reach. Where the new topic was
-        accepted, its beginning is committed in place of the predecessor's checkpoints.
+        Their notes say how far back histories reach, including inherited ones. Where the new topic
+        was accepted, its beginning is committed in place of the predecessor's checkpoints.
 
         Args:
             partitions: Partitions to look up.
@@ -122,14 +148,16 @@ class StartOffsets:
         return checkpoints | {p: Committed(start, Note()) for p, start in starts.items()}
 
     def start(self, partition: int, before: int | None, committed: int | None) -> int:
-        """The offset from which a partition is read.
+        """The offset from which an assigned partition is read.
 
         Args:
-            partition: one that is assigned.
-            before: where this worker began to read it; None if it was assigned anew.
-            committed: the group's checkpoint, if there is one.
+            partition: Partition to read.
+            before: Offset at which this worker began to read it; None if it is newly assigned.
+            committed: The group's checkpoint; None if there is none.
 
-        Raises KafkaException, and DeliveryFatalError where records were lost.
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+            DeliveryFatalError: Records were lost, or the partition has no place to start from.
         """
         low, high = self._bounds(partition)
         start = before if committed is None else committed
@@ -145,13 +173,17 @@ class StartOffsets:
         if start > high:
             raise DeliveryFatalError(
                 f"the checkpoint of {where} is {start}, the partition ends at {high}: the topic "
-                "lost records or was made anew; use another kafka.group, or reset the group's "
+                "lost records or was created again; use another kafka.group, or reset the group's "
                 "offset to accept the loss"
             )
         return start
 
     def commit(self, offsets: Mapping[int, int], note: Note) -> None:
-        """Commit offsets for the group outside of a micro-batch. Raises KafkaException."""
+        """Commit offsets for the group outside of a micro-batch.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+        """
         metadata = note.encode()
         answers = self.consumer.commit(
             offsets=[
@@ -165,10 +197,10 @@ class StartOffsets:
                 raise KafkaException(answer.error)
 
     def _inheriting(self, partition: int, at: Committed) -> Committed:
-        """The group's own checkpoint, with how far back the inherited histories reach.
+        """The group's own checkpoint; its note also says how far back inherited histories reach.
 
-        The other group has stopped for good. Once this one is past its checkpoint, its own word
-        counts: it has compacted the histories since.
+        The other group has stopped for good. Once this group is past the other's checkpoint, its
+        own note decides: it has compacted the histories since.
         """
         other = self.inherited.get(partition, Committed(None, Note()))
         lowest = dict(at.note.lowest_event_time)
@@ -184,7 +216,7 @@ class StartOffsets:
                 f"kafka.start_from is error and partition {partition} of {self.topic.name} has no "
                 "checkpoint; set earliest or latest, or commit an offset for the group"
             )
-        # With `latest` as well: `prepare` has committed the ends of those that were there.
+        # Also with `latest`: `prepare` has committed the ends of the partitions that existed then.
         return low
 
     def _commit_ends(self) -> None:
@@ -192,8 +224,8 @@ class StartOffsets:
         try:
             self.commit(ends, Note(self.topic.topic_id))
         except KafkaException as error:
-            # Only an empty group takes offsets of one that is no member (measured): another worker
-            # was first, and has committed the ends before it joined.
+            # Only an empty group accepts offsets from a client that is no member (measured): another
+            # worker was first, and has committed the ends before it joined.
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
                 raise
 
@@ -203,17 +235,17 @@ class StartOffsets:
 
 
 def foreign_ids(topic: InputTopic, checkpoints: Iterable[Committed]) -> set[str]:
-    """Topic ids in the checkpoints' notes that are not the topic's own."""
+    """Topic ids in the notes of the checkpoints that are not the topic's own."""
     ids = {checkpoint.note.topic_id for checkpoint in checkpoints}
     return {topic_id for topic_id in ids if topic_id not in (None, topic.topic_id)}
 
 
 def other_topic(topic: InputTopic, ids: Iterable[str], accept_topic: str | None) -> str:
-    """The message for checkpoints that are of other topic ids than the input topic's."""
+    """Message for checkpoints that belong to other topic ids than the input topic's."""
     accepted = f" (kafka.accept_topic is {accept_topic})" if accept_topic else ""
     return (
         f"kafka.input_topic: the group's checkpoints are of topic id {', '.join(sorted(ids))}, "
-        f"{topic.name} has id {topic.topic_id}{accepted}: it was deleted and created again, or the "
-        f"cluster is another one; set kafka.accept_topic: {topic.topic_id} to read it from its "
+        f"{topic.name} has id {topic.topic_id}{accepted}: it was deleted and created again, or this "
+        f"is another cluster; set kafka.accept_topic: {topic.topic_id} to read it from its "
         "beginning"
     )

@@ -1,8 +1,8 @@
-"""Topics of the pipeline: their ids from the start on, and their fate while the worker runs.
+"""Topics of the pipeline: their ids at the start, and a watch on these while the worker runs.
 
-Kafka gives a topic an id, and another one when the topic is deleted and created again (KIP-516).
-Offsets do not tell the two apart: the consumer goes on at the old offset in the new topic, without
-an error, as soon as that is long enough (measured: Kafka 4.3, librdkafka 2.16).
+Kafka gives a topic an id, and a new id when the topic is deleted and created again (KIP-516).
+Offsets do not distinguish the two topics: without an error, the consumer continues at the old
+offset in the new topic as soon as that is long enough (measured: Kafka 4.3, librdkafka 2.16).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from worker.settings import KafkaSettings
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 3.0
-# To delete a topic and to create it again takes 49 ms on an idle broker (measured), before the
-# first record is written to it: an id this fresh is that of the records that were just read.
+# To delete a topic and create it again takes 49 ms on an idle broker (measured), before its first
+# record is written: an id that is this fresh is the id of the records that were just read.
 _TRUST_S = 0.05
 _JOIN_S = 2.0
 INPUT = "kafka.input_topic"
@@ -39,8 +39,10 @@ class InputTopic:
     """Input topic as the brokers describe it.
 
     Attributes:
-        topic_id: Kafka's own; another one when a topic is created again.
-        retention_ms: how long it keeps records; None for ever, or where this may not be read.
+        name: Name of the topic.
+        topic_id: Kafka's id of the topic; a topic that is created again gets a new one.
+        partitions: Number of partitions.
+        retention_ms: Retention in milliseconds; None for ever, or where it may not be read.
     """
 
     name: str
@@ -52,8 +54,9 @@ class InputTopic:
 def describe_input(kafka: KafkaSettings, timeout_s: float) -> InputTopic:
     """Describe the input topic as it is now.
 
-    Raises KafkaException while the brokers do not answer, ConfigurationError where they have no
-    such topic.
+    Raises:
+        KafkaException: The brokers do not answer.
+        ConfigurationError: The brokers have no such topic.
     """
     name = kafka.input_topic
     with make_admin(kafka) as admin:
@@ -69,15 +72,15 @@ def describe_input(kafka: KafkaSettings, timeout_s: float) -> InputTopic:
 
 
 def retention_of(settings: Mapping[str, str]) -> int | None:
-    """Retention in a topic's settings, in milliseconds; None for ever, or where it is not told."""
+    """Retention in a topic's settings, in milliseconds; None for ever, or where it is missing."""
     retention_ms = whole_number(settings.get("retention.ms"))
     return None if retention_ms is None or retention_ms < 0 else retention_ms
 
 
 def ids_from(admin: AdminClient, timeout_s: float) -> Describe:
-    """Make the function that asks the brokers for topic ids: None for a topic that is not there.
+    """Make the function that asks the brokers for topic ids; None for a topic that is not there.
 
-    It raises KafkaException while they do not answer.
+    The function raises KafkaException while the brokers do not answer.
     """
 
     def describe(names: Sequence[str]) -> Mapping[str, str | None]:
@@ -96,19 +99,19 @@ def ids_from(admin: AdminClient, timeout_s: float) -> Describe:
 
 
 class Topics:
-    """Watches the ids of the input, output and dead-letter topics.
+    """Watch on the ids of the input, output and dead-letter topics.
 
-    An input topic that was created again ends the worker; for the other two that is a log line and
+    An input topic that was created again ends the worker; for the other two this is a log line and
     a metric. A deleted topic makes the worker unready until it is there again. Calls may come from
     several threads.
 
     Args:
-        names: topic names by setting.
-        describe: asks the brokers for ids.
-        describe_input: asks them for the input topic.
-        health: told of deleted topics.
-        brokers: their addresses, for messages.
-        clock: monotonic seconds.
+        names: Names of the topics by setting.
+        describe: Asks the brokers for topic ids.
+        describe_input: Asks the brokers for the input topic.
+        health: State of the worker that the probes read.
+        brokers: Addresses of the brokers, for messages.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -137,14 +140,15 @@ class Topics:
 
     @property
     def input(self) -> InputTopic:
-        """The input topic as it was when `open` found it."""
+        """The input topic as it was at `open`."""
         return self._input
 
     def open(self) -> None:
         """Look the topics up for the first time.
 
-        Raises KafkaException while the brokers do not answer, ConfigurationError naming a topic
-        that is not there.
+        Raises:
+            KafkaException: The brokers do not answer.
+            ConfigurationError: A topic is not there; the message names it.
         """
         self._input = self._describe_input()
         ids = self._describe(tuple(self._names.values()))
@@ -165,7 +169,11 @@ class Topics:
             self._thread.join(_JOIN_S)
 
     def look(self) -> None:
-        """Compare the topics' ids now with those of the start. Raises KafkaException."""
+        """Compare the present ids of the topics with those at the start.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
         started = self._clock()
         ids = self._describe(tuple(self._names.values()))
         with self._lock:
@@ -178,15 +186,18 @@ class Topics:
         if self._replaced_by is not None:
             raise TopicReplacedError(
                 f"{INPUT}: {self._names[INPUT]} was deleted and created again while this worker "
-                f"ran: its id was {self._ids[INPUT]} and is {self._replaced_by}. Set "
+                f"ran: its id was {self._ids[INPUT]} and is now {self._replaced_by}; set "
                 f"kafka.accept_topic: {self._replaced_by} to read the new topic from its beginning"
             )
 
     def verify(self, since: float) -> None:
-        """Make sure that records which were read at ``since`` are of the topic of the start.
+        """Verify that records which were read at ``since`` belong to the topic of the start.
 
-        Asks the brokers unless they have just been asked. Raises TopicReplacedError, and
-        KafkaException while the brokers do not answer or have no such topic.
+        The brokers are asked, unless they have just been asked.
+
+        Raises:
+            TopicReplacedError: The topic was deleted and created again.
+            KafkaException: The brokers do not answer, or have no such topic.
         """
         if self._looked_at < since - _TRUST_S:
             self.look()

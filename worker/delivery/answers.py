@@ -1,9 +1,9 @@
 """Scores and dead letters of a micro-batch, replaced or sent again where a topic refuses some.
 
 The worker has to find out which record a topic refuses. librdkafka names it only where several
-records of a batch are refused at once. Where one record is refused, or where a size is to blame,
-all records of the batch are reported with the same error (measured: decision 16). Such suspects are
-sent again in smaller batches, until the refused record is alone in one.
+records of a batch are refused at once. Where one record is refused, or where a size is the reason,
+all records of the batch are reported with the same error (measured: decision 16). These suspects
+are sent again in smaller batches, until the refused record is alone in its batch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError
 
 from base.errors import ErrorCode, RecordError
 from schemas.batch import Position
+from worker.consume.micro_batch import Polled
 from worker.consume.note import Note
-from worker.consume.poll import Polled
 from worker.delivery.publish import Outbox, Parcel, SizeLimits
 from worker.delivery.reports import REFUSED_CODES, SIZE_CODES, RecordsRefusedError, Report
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
@@ -27,15 +27,16 @@ from worker.stages.stages import Processed, not_taken, score_too_large
 log = structlog.get_logger(__name__)
 
 Mark = int | Position
-"""A score, by its row in what was processed, or a dead letter, by the position of its record."""
+"""A score, by its row in the processed micro-batch, or a dead letter, by its record's position."""
 Run = Sequence[tuple[Mark, Report]]
 
 _NOTHING = Parcel((), (), None, ())
-# Each parcel waits for the acknowledgement of the one before; each round is a transaction.
+# Suspects are divided into so many parcels. Each parcel waits for the acknowledgement of the one
+# before; each round is a transaction.
 _PARTS = 16
-# The timestamp of a score is the time of its sending, and about the same for all that are sent
-# together: after so many refusals for that reason suspects are not told apart any more.
-_TIMED = 8
+# The timestamp of a score is the time when it is sent, and about the same for all that are sent
+# together: after so many refused timestamps, suspects are no longer divided.
+_MOST_LATE = 8
 _REMEDIES = {
     KafkaError.INVALID_TIMESTAMP: "widen message.timestamp.before.max.ms and "
     "message.timestamp.after.max.ms of the topic, and compare the clocks of worker and brokers",
@@ -63,14 +64,14 @@ class Answers:
         self._oversize: set[Position] = set()
         self._written: set[Mark] = set()
         self._apart: list[list[Mark]] = []
-        self._timed = 0
+        self._late = 0
 
     def final(self) -> Processed:
         """The processed micro-batch, with a dead letter in place of each refused score."""
         return self._processed.with_letters(self._refused)
 
     def outbox(self) -> Outbox:
-        """All that is still to be written, with the offsets and the log's state behind it."""
+        """The answers still to be written, with the offsets and the state of the log behind them."""
         polled, processed = self._polled, self._processed
         main, *apart = self._parcels()
         return Outbox(
@@ -108,30 +109,30 @@ class Answers:
         hopeless: str | None = None
         for run in [*self._runs(marked)]:
             if any(mark in self._refused for mark, _ in run):
-                # That may be why the others were refused with it.
+                # The others may have been refused only because of that one.
                 continue
             code = _code(run, error)
             is_score = isinstance(run[0][0], int)
-            all_alike = code == KafkaError.INVALID_TIMESTAMP and self._timed >= _TIMED
+            all_alike = code == KafkaError.INVALID_TIMESTAMP and self._late >= _MOST_LATE
             if _is_suspicion(run, code) and not all_alike and (is_score or code in SIZE_CODES):
                 self._divide([mark for mark, _ in run])
                 continue
-            told = _told(run[0][1], code)
-            log.warning("records_refused", records=len(run), reason=told)
+            reason = _reason(run[0][1], code)
+            log.warning("records_refused", records=len(run), reason=reason)
             if code == KafkaError.INVALID_TIMESTAMP:
                 self._note_late(len(run))
             for mark, report in run:
-                if not self._replaced(mark, report, code, told):
-                    hopeless = told
+                if not self._replaced(mark, report, code, reason):
+                    hopeless = reason
         return hopeless
 
     def _note_late(self, records: int) -> None:
-        """Count refused timestamps; once there are many, what is left is sent together again.
+        """Count refused timestamps; once there are many, send the rest together again.
 
-        This happens once in a micro-batch.
+        This happens at most once in a micro-batch.
         """
-        before, self._timed = self._timed, self._timed + records
-        if before < _TIMED <= self._timed:
+        before, self._late = self._late, self._late + records
+        if before < _MOST_LATE <= self._late:
             self._apart.clear()
 
     def _marks(self) -> Iterator[Mark]:
@@ -151,10 +152,10 @@ class Answers:
             yield record.position if isinstance(record, DeadLetter) else rows[record], report
 
     def _runs(self, marked: Iterable[tuple[Mark, Report]]) -> Iterator[Run]:
-        """Refusals that lie side by side with the same error.
+        """Yield runs of adjacent refusals with the same error.
 
-        A batch of records lies within one parcel and partition, and is reported in its order; so no
-        run is shorter than a batch whose records are all reported with the same error.
+        A batch of records lies within one parcel and one partition, and is reported in its order.
+        So no run is shorter than a batch whose records are all reported with the same error.
         """
         parcels = {mark: number for number, part in enumerate(self._apart) for mark in part}
         sent_together: dict[Hashable, list[tuple[Mark, Report]]] = {}
@@ -166,10 +167,10 @@ class Answers:
                 if code in REFUSED_CODES:
                     yield from _single([*run])
 
-    def _replaced(self, mark: Mark, report: Report, code: int, told: str) -> bool:
-        """Put another answer in place of one that is refused; False where there is none."""
+    def _replaced(self, mark: Mark, report: Report, code: int, reason: str) -> bool:
+        """Replace a refused answer by another one; False where there is no other."""
         if isinstance(mark, int):
-            error = RecordError(ErrorCode.OUTPUT_REFUSED, told)
+            error = RecordError(ErrorCode.OUTPUT_REFUSED, reason)
             if code in SIZE_CODES:
                 error = score_too_large(len(self._processed.values[mark]))
             self._refused[mark] = dead_letter(
@@ -183,7 +184,7 @@ class Answers:
         return True
 
     def _divide(self, suspects: Sequence[Mark]) -> None:
-        """Divide the suspects into parts, each in batches of its own when they are sent again.
+        """Divide the suspects into parts, to send each part in batches of its own.
 
         No two parts share a batch, and no suspect shares one with other records.
         """
@@ -206,11 +207,11 @@ class Answers:
         return [self._parcel(marks, letters) for marks in self._in_order()] or [_NOTHING]
 
     def _in_order(self) -> Iterator[list[Mark]]:
-        """Yield what is left to write, in parcels that keep the order of each partition.
+        """Yield the answers still to be written, in parcels that keep the order of each partition.
 
-        Suspects come from one batch of one partition: the rest of that partition stands before or
-        behind all of them. So each part of the suspects goes behind everything that stands before
-        its last record.
+        Suspects come from one batch of one partition: the rest of that partition is before or
+        behind all of them. So each part of the suspects follows everything that is before its last
+        record.
         """
         order = {
             mark: place for place, mark in enumerate(self._marks()) if mark not in self._written
@@ -238,7 +239,7 @@ class Answers:
 
 
 def _single(run: Run) -> Iterator[Run]:
-    """The run, or each refusal by itself where the client refused it before it was in a batch."""
+    """Yield the run, or each refusal by itself where the client refused it before batching."""
     if run[0][1].partition is None:
         yield from ([item] for item in run)
     else:
@@ -246,7 +247,7 @@ def _single(run: Run) -> Iterator[Run]:
 
 
 def _code(run: Run, error: RecordsRefusedError) -> int:
-    """The brokers' error of a run: librdkafka reports INVALID_RECORD in place of some others."""
+    """The brokers' error code for a run: librdkafka reports INVALID_RECORD in place of others."""
     code = run[0][1].error.code()
     topics = {(report.topic, report.partition) for report in error.reports if report.is_refusal}
     cause = error.cause.code() if error.cause else None
@@ -256,14 +257,14 @@ def _code(run: Run, error: RecordsRefusedError) -> int:
 
 
 def _is_suspicion(run: Run, code: int) -> bool:
-    """True where perhaps not all records of a run are refused.
+    """Return True where perhaps not all records of a run are refused.
 
-    Where INVALID_RECORD is reported in place of another error, librdkafka named the records.
+    Where INVALID_RECORD is reported in place of another error, librdkafka names the records.
     """
     return len(run) > 1 and code == run[0][1].error.code()
 
 
-def _told(report: Report, code: int) -> str:
+def _reason(report: Report, code: int) -> str:
     name = KafkaError(code).name()
     return f"{report.topic} refuses it ({name}: {KafkaError(code).str()}); " + _REMEDIES.get(
         code, _OTHER_REMEDY

@@ -1,6 +1,6 @@
-"""Checkpoint: scores, dead letters and offsets become visible together, or not at all.
+"""Checkpoint: write scores, dead letters and offsets so that all become visible, or none.
 
-The protocol is Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
+The protocol is that of Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
 """
 
 from __future__ import annotations
@@ -21,37 +21,49 @@ from worker.process.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 class Checkpoint(Protocol):
-    """Delivers outboxes, one at a time.
+    """Interface to the delivery of outboxes, one at a time."""
 
-    ``deliver`` returns when the outbox is committed and raises a DeliveryError when it is not.
-    ``open`` makes a new producer, and thereby settles what the last one left unsettled. ``limits``
-    are what its topics took then.
-    """
+    def limits(self) -> SizeLimits:
+        """Size limits of the output topics, as of the last `open`."""
+        ...
 
-    def limits(self) -> SizeLimits: ...
+    def open(self) -> None:
+        """Replace the producer, and settle the transaction that the last one left open.
 
-    def open(self) -> None: ...
+        Raises:
+            KafkaException: The brokers do not answer.
+            DeliveryFatalError: Another worker has taken this one's place.
+        """
+        ...
 
-    def deliver(self, outbox: Outbox) -> None: ...
+    def deliver(self, outbox: Outbox) -> None:
+        """Write and commit an outbox.
 
-    def close(self) -> None: ...
+        Raises:
+            DeliveryError: The outbox is not committed, or nobody knows.
+        """
+        ...
+
+    def close(self) -> None:
+        """Discard the producer, and the records in its queue: they were not committed."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Delivery:
+class _ProducingCheckpoint:
     """Base of both guarantees: a producer that `open` replaces.
 
     Attributes:
-        make_producer: Makes a producer; it takes a function that is called for each score that was
-            not accepted.
+        make_producer: Makes a producer; takes a function that is called for each score that was
+            not written.
         topics: Names of the input, score and dead-letter topics.
         limits: Returns the size limits of the output topics.
         timeout_s: Bound on one call to the brokers, in seconds.
-        watchdog: Ends the process when a call to the brokers overstays.
+        watchdog: Ends the process when a call to the brokers exceeds its limit.
     """
 
     make_producer: Callable[[OnFailure], Producer]
@@ -64,7 +76,7 @@ class _Delivery:
     _reports: Reports = field(default_factory=Reports, init=False)
 
     def close(self) -> None:
-        """Let go of the producer, and of what it has queued: it was not committed."""
+        """Discard the producer, and the records in its queue: they were not committed."""
         _discard(self._producer)
         self._producer = self._publisher = None
 
@@ -93,7 +105,7 @@ class _Delivery:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class ExactlyOnce(_Delivery):
+class ExactlyOnce(_ProducingCheckpoint):
     """One transaction per micro-batch, fenced by the group metadata of its own poll.
 
     Attributes:
@@ -103,9 +115,11 @@ class ExactlyOnce(_Delivery):
     replica: str
 
     def open(self) -> None:
-        """Replace the producer: the brokers end or abort what its predecessor left open.
+        """Replace the producer: the brokers complete or abort its predecessor's transaction.
 
-        Raises KafkaException while the brokers do not answer, DeliveryFatalError when fenced.
+        Raises:
+            KafkaException: The brokers do not answer.
+            DeliveryFatalError: The producer is fenced.
         """
         self.close()
         producer = self._make()
@@ -139,7 +153,7 @@ class ExactlyOnce(_Delivery):
             raise self._failed(producer, error) from error
 
     def _publish(self, producer: Producer, publisher: Publisher, outbox: Outbox) -> None:
-        """Queue the outbox; raise RecordsRefusedError for records refused so far, if any."""
+        """Queue the outbox, and raise RecordsRefusedError if any record is refused so far."""
         limits = self.limits()
         publisher.publish(outbox, limits)
         for parcel in outbox.apart:
@@ -153,25 +167,25 @@ class ExactlyOnce(_Delivery):
             raise RecordsRefusedError(self._reports.all(), None, others_written=False)
 
     def _await_reports(self, producer: Producer) -> None:
-        """Wait until all that is queued is acknowledged, or a record is refused.
+        """Wait until all queued records are acknowledged, or one is refused.
 
-        Not by `flush`: behind a refused record nothing is sent any more.
+        `flush` does not serve: behind a refused record the client sends nothing any more.
         """
         until = time.monotonic() + self.timeout_s
         while len(producer) and not self._reports.all():
             if time.monotonic() > until:
                 raise OutcomeUnknownError(f"{len(producer)} records were not acknowledged in time")
-            producer.poll(_LOOK_S)
+            producer.poll(_POLL_S)
 
     def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         if _is_final(reason):
             return self._final("the transaction was refused for good", reason)
         if reason.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-            # The state may be what a refusal left behind, told before the refusal itself.
-            producer.poll(_LOOK_S)
+            # A refusal may have caused the state, and be reported after it.
+            producer.poll(_POLL_S)
         if reason.code() in REFUSED_CODES or self._reports.refusals:
-            # The abort serves the reports that are still to come.
+            # The abort calls back with the reports that are still missing.
             self._abort(producer)
             if self._reports.refusals:
                 return RecordsRefusedError(self._reports.all(), reason, others_written=False)
@@ -180,7 +194,7 @@ class ExactlyOnce(_Delivery):
             return BatchAbortedError(str(reason))
         # Abortable or not: a producer that lost its brokers may hang for good in its next
         # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
-        return OutcomeUnknownError(_told(reason))
+        return OutcomeUnknownError(_with_remedy(reason))
 
     def _abort(self, producer: Producer) -> None:
         try:
@@ -194,7 +208,7 @@ class ExactlyOnce(_Delivery):
     def _final(self, what: str, reason: KafkaError) -> DeliveryFatalError:
         if reason.code() in _FENCED:
             return DeliveryFatalError(
-                f"{what}: this worker is fenced ({reason.str()}): another one of the group has the "
+                f"{what}: this worker is fenced ({reason.str()}): another worker of the group has the "
                 f"same replica ({self.replica}), or this one stood still for longer than "
                 "transaction.timeout.ms; give each worker a replica of its own"
             )
@@ -207,13 +221,21 @@ class ExactlyOnce(_Delivery):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class AtLeastOnce(_Delivery):
-    """Scores first, then the offsets: a crash between the two repeats scores, and loses none."""
+class AtLeastOnce(_ProducingCheckpoint):
+    """Scores first, then the offsets: a crash between the two repeats scores, and loses none.
+
+    Attributes:
+        consumer: Consumer that commits the offsets.
+    """
 
     consumer: Consumer
 
     def open(self) -> None:
-        """Replace the producer. Raises KafkaException while the brokers do not answer."""
+        """Replace the producer.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
         self.close()
         self._use(self._make())
 
@@ -234,7 +256,7 @@ class AtLeastOnce(_Delivery):
             reason: KafkaError = error.args[0]
             if reason.fatal():
                 raise DeliveryFatalError(str(reason)) from error
-            raise OutcomeUnknownError(_told(reason)) from error
+            raise OutcomeUnknownError(_with_remedy(reason)) from error
 
     def _commit(self, outbox: Outbox) -> None:
         offsets = self._offsets(outbox)
@@ -257,8 +279,8 @@ class AtLeastOnce(_Delivery):
             raise RecordsRefusedError(reports, None, others_written=True)
 
 
-def _told(reason: KafkaError) -> str:
-    """The brokers' answer, with the remedy where only an operator has one."""
+def _with_remedy(reason: KafkaError) -> str:
+    """The brokers' error, with a remedy where an operator has to act."""
     if reason.code() in _NOT_ALLOWED:
         return f"{reason}; allow this worker's user to write its topics and to commit for its group"
     return str(reason)
@@ -279,7 +301,7 @@ _FENCED = (
 
 
 def _is_final(reason: KafkaError) -> bool:
-    """Tell whether this producer, and each one after it, will be refused."""
+    """Return True if the brokers will refuse this producer and each one after it."""
     final = (*_FENCED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     return bool(reason.fatal()) or reason.code() in final
 

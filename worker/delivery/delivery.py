@@ -1,8 +1,9 @@
-"""Delivery of a micro-batch: its members to the store, then its scores and offsets to Kafka."""
+"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from base.errors import BatchAbortedError
-from worker.consume.poll import Polled
+from worker.consume.micro_batch import Polled
 from worker.consume.topics import Topics
 from worker.delivery.answers import Answers
 from worker.delivery.checkpoint import Checkpoint
@@ -39,63 +40,86 @@ class InFlightBatch:
 
 
 class Delivery:
-    """Delivers micro-batches one at a time, in a thread of its own."""
+    """Delivers micro-batches one at a time, in a thread of its own.
+
+    Args:
+        histories: Histories of the input topic.
+        checkpoint: Checkpoint that commits scores, dead letters and offsets.
+        topics: Topics of the pipeline.
+    """
 
     def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
-        self.histories = histories
-        self.checkpoint = checkpoint
-        self.topics = topics
+        self._histories = histories
+        self._checkpoint = checkpoint
+        self._topics = topics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
+    @property
+    def brokers(self) -> str:
+        """Addresses of the brokers, for messages."""
+        return self._topics.brokers
+
+    def open_topics(self) -> None:
+        """Look the topics up for the first time; errors are those of `Topics.open`."""
+        self._topics.open()
+
     def open_histories(self) -> None:
-        """Find the histories of the input topic; `topics` are open. Raises as `Histories.open`."""
-        self.histories.open(self.topics.input)
+        """Find the histories of the input topic; errors are those of `Histories.open`."""
+        self._histories.open(self._topics.input)
+
+    def open_checkpoint(self) -> None:
+        """Replace the producer; errors are those of `Checkpoint.open`."""
+        self._checkpoint.open()
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """Raise ConfigurationError for a partition that is new since the histories began."""
+        self._histories.assigned(partitions)
 
     def begin(self, polled: Polled, processed: Processed, started: float) -> InFlightBatch:
-        """Hand a micro-batch over; nothing else may be in flight."""
-        answers = Answers(polled, processed, self.topics.input.topic_id)
+        """Begin to deliver a micro-batch; no other may be in flight."""
+        answers = Answers(polled, processed, self._topics.input.topic_id)
         outbox = answers.outbox()
-        self.histories.announce(outbox.writes)
+        self._histories.announce(outbox.writes)
         delivered = self._thread.submit(self._deliver, outbox, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
-    def amend(self, flight: InFlightBatch, error: RecordsRefusedError) -> str | None:
-        """Put other answers in place of what topics refused; see `Answers.learn`."""
-        return flight.answers.learn(error, self.checkpoint.limits())
+    def amend(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
+        """Replace the answers that a topic refused; result as of `Answers.learn`."""
+        return batch.answers.learn(error, self._checkpoint.limits())
 
-    def again(self, flight: InFlightBatch) -> InFlightBatch:
-        """Hand over what is left of a micro-batch whose histories are written."""
-        outcome = self._thread.submit(self.checkpoint.deliver, flight.answers.outbox())
-        return replace(flight, outcome=outcome)
+    def again(self, batch: InFlightBatch) -> InFlightBatch:
+        """Deliver the rest of a micro-batch whose histories are written."""
+        outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
+        return replace(batch, outcome=outcome)
 
     def close(self) -> None:
-        """Wait for what is in flight, and let go of the brokers."""
+        """Wait for the micro-batch in flight, and close the producer."""
         self._thread.shutdown(wait=True)
-        self.checkpoint.close()
+        self._checkpoint.close()
 
     def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
-        # Before the commit: an event that is behind the checkpoint is in its histories.
-        self.histories.write(outbox.writes)
+        # Before the commit: every event before the checkpoint is then in its histories.
+        self._histories.write(outbox.writes)
         try:
-            self.topics.verify(consumed_at)
+            self._topics.verify(consumed_at)
         except KafkaException as error:
             raise BatchAbortedError(f"the input topic's id cannot be verified: {error}") from error
-        self.checkpoint.deliver(outbox)
+        self._checkpoint.deliver(outbox)
 
 
-def count(flight: InFlightBatch) -> None:
-    """Count a micro-batch that was committed."""
-    processed = flight.answers.final()
+def count(batch: InFlightBatch) -> None:
+    """Count a committed micro-batch in the metrics."""
+    processed = batch.answers.final()
     metrics.batches.labels("committed").inc()
-    if not len(flight.polled.records):
+    if not len(batch.polled.records):
         return
-    metrics.batch_events.observe(len(flight.polled.records))
+    metrics.batch_events.observe(len(batch.polled.records))
     metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
     for (segment, decision), number in processed.decisions.items():
         metrics.decisions.labels(segment, decision).inc(number)
     metrics.explained.inc(processed.explained)
     metrics.not_additive.inc(processed.not_additive)
-    for name, number in processed.flags.items():
+    for name, number in processed.flagged.items():
         metrics.flags.labels(name).inc(number)
     for entity, share in processed.coverage.items():
         metrics.history_coverage.labels(entity).set(share)
@@ -103,6 +127,6 @@ def count(flight: InFlightBatch) -> None:
         metrics.dead_letters.labels(letter.code.value).inc()
     for stage, seconds in processed.seconds.items():
         metrics.stage_seconds.labels(stage).observe(seconds)
-    oldest = float(np.min(flight.polled.records.timestamps)) / 1000
+    oldest = float(np.min(batch.polled.records.timestamps)) / 1000
     if oldest > 0:
         metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))

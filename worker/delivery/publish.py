@@ -1,4 +1,4 @@
-"""Publish: scores and dead letters of one micro-batch to their topics."""
+"""Publish: queue the scores and dead letters of one micro-batch for their topics."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Outbox(Parcel):
         epoch: Counter of assignment changes, as of the poll.
         notes: For each input partition, the metadata that is committed with its offset.
         writes: Members that the online store has to hold before the commit.
-        apart: Further parcels. Each is sent when everything before it is acknowledged, so that no
-            batch holds records of two parcels.
+        apart: Further parcels. Each is sent after everything before it is acknowledged, so that no
+            batch of records holds records of two parcels.
     """
 
     next_offsets: Mapping[int, int]
@@ -56,12 +56,13 @@ class Outbox(Parcel):
 
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
-    """Largest record that each topic takes, in bytes (``max.message.bytes``).
+    """Largest record that each topic accepts, in bytes (``max.message.bytes``).
 
     Attributes:
         scores: Limit of the topic of scores.
         dead_letters: Limit of the dead-letter topic.
-        keyed_scores: True if the topic of scores takes no record without a key, as a compacted one.
+        keyed_scores: True if the topic of scores accepts no record without a key, as a compacted
+            topic does.
     """
 
     scores: int
@@ -88,7 +89,11 @@ class Publisher:
         self._reports = reports
 
     def publish(self, parcel: Parcel, limits: SizeLimits) -> None:
-        """Queue all scores and dead letters. Raises BatchAbortedError if the queue is too small."""
+        """Queue all scores and dead letters.
+
+        Raises:
+            BatchAbortedError: The queue of the producer is too small.
+        """
         try:
             if parcel.headers is None:
                 self._publish_scores(parcel)
@@ -118,7 +123,7 @@ class Publisher:
                 self._unsent(message["value"], message["_error"], self._score_topic)
 
     def _publish_with_headers(self, parcel: Parcel, headers: Sequence[Headers]) -> None:
-        """Queue each score by itself: produce_batch takes no headers (librdkafka issue 5559)."""
+        """Queue each score by itself: `produce_batch` has no headers (librdkafka issue 5559)."""
         for key, value, own in zip(parcel.keys, parcel.values, headers, strict=True):
             try:
                 self._producer.produce(self._score_topic, value, key, headers=cast("Any", own))
@@ -153,7 +158,7 @@ def too_large(
     headers: Sequence[Headers] | None,
     limits: SizeLimits,
 ) -> list[int]:
-    """Rows whose score would not fit the output topic, in their order."""
+    """Rows whose score is too large for the output topic, in order."""
     if headers is None:
         longest = max(map(len, values), default=0) + max((len(k) for k in keys if k), default=0)
         if longest + RECORD_OVERHEAD_BYTES <= limits.scores:
@@ -163,7 +168,7 @@ def too_large(
 
 
 def without_key(keys: Sequence[bytes | None], limits: SizeLimits) -> list[int]:
-    """Rows whose score the output topic does not take because it has no key, in their order."""
+    """Rows whose score the output topic refuses for its missing key, in order."""
     if not limits.keyed_scores or None not in keys:
         return []
     return [row for row, key in enumerate(keys) if key is None]

@@ -1,4 +1,4 @@
-"""Reports of the brokers, or of the client itself, on records that were not written."""
+"""Reports of the brokers and the client on records that were not written."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from base.errors import DeliveryError
 from worker.stages.dead_letter import DeadLetter
 
 SIZE_CODES = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-"""Error codes that blame a size; the brokers judge that of a whole batch of records."""
+"""Error codes for a size that is too large; the brokers check the size of a whole batch."""
 REFUSED_CODES = SIZE_CODES | {
     KafkaError.INVALID_TIMESTAMP,
     KafkaError.INVALID_RECORD,
     KafkaError.POLICY_VIOLATION,
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
 }
-"""Error codes that say: the topic does not take this record, now or later. Nothing was written."""
+"""Error codes for a record that the topic never accepts; nothing was written."""
 INNOCENT = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - its public name
-"""Error code of a record that was not written because another of its batch is refused."""
+"""Error code of a record that was not written because another one of its batch is refused."""
 
 OnFailure = Callable[["KafkaError | None", Any], None]
 
 
 class Report(NamedTuple):
-    """One record that was not written.
+    """Report on one record that was not written.
 
     Attributes:
-        record: A dead letter, or the value of a score, which names the position of its event.
-        error: Error that the brokers or the client gave for it.
-        topic: Topic that it was sent to.
-        partition: Partition that it was sent to; None where the client refused it before.
+        record: The dead letter, or the value of the score, which names its event's position.
+        error: Error of the brokers or the client.
+        topic: Topic of the record.
+        partition: Partition of the record; None where the client refused it before it had one.
     """
 
     record: DeadLetter | bytes
@@ -49,7 +49,7 @@ class Report(NamedTuple):
 
 @dataclass(slots=True)
 class Reports:
-    """Collects the reports of one producer, which come on whatever thread calls the client."""
+    """Reports on the records of one producer; they arrive on the threads that call the client."""
 
     _reports: list[Report] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,11 +75,11 @@ class Reports:
     def on_letter(self, letter: DeadLetter) -> OnFailure:
         """Make the callback that takes the client's report on a dead letter."""
 
-        def told(error: KafkaError | None, message: Any) -> None:
+        def report(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._add(Report(letter, error, message.topic(), message.partition()))
 
-        return told
+        return report
 
     def refused_here(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
         """Note a record that the client refuses to send."""
@@ -91,12 +91,12 @@ class Reports:
 
 
 class RecordsRefusedError(DeliveryError):
-    """A topic does not take some records; the offsets were not committed.
+    """A topic refuses some records; the offsets were not committed.
 
     Attributes:
         reports: Reports on all records that were not written.
         cause: Error of the delivery as a whole; None where the brokers gave none.
-        others_written: True if records without a report are in their topics for good.
+        others_written: True if the records without a report are written for good.
     """
 
     def __init__(

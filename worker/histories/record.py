@@ -1,9 +1,9 @@
-"""Records of states in the online store: the topic and the group that its histories belong to.
+"""Records of states in the online store: the topic and the group to which histories belong.
 
-A member is named by its position in the log, so histories of another topic, or of another number of
-partitions, mean nothing. Of two groups on one state, each compacts what the other needs. The record
-makes a worker refuse both cases. It also holds the key of the hashes in the state: without it,
-nothing in the state can be found.
+A member is identified by its position in the log, so histories of another topic, or of another
+number of partitions, are meaningless. Two groups on one state would each compact members that the
+other needs. The record makes a worker refuse both cases. It also holds the key of the hashes in the
+state, without which nothing in the state can be read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ ANEW = "name another store.state, whose histories start empty"
 
 @dataclass(frozen=True, slots=True)
 class StateSource:
-    """The topic that the histories of a state come from, and the group that reads it for them."""
+    """Source of a state's histories.
+
+    Attributes:
+        topic: Name of the topic of the events.
+        topic_id: Kafka's id of the topic.
+        partitions: Number of its partitions.
+        group: Consumer group whose workers write the histories.
+    """
 
     topic: str
     topic_id: str
@@ -37,16 +44,16 @@ class StateSource:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The histories of an entity.
+    """Record of the histories of one entity.
 
     Attributes:
-        layout: Digest of what members keep.
-        mark: Distinguishes these histories from earlier ones that were emptied.
+        layout: Digest of the fields that members keep.
+        mark: Mark that distinguishes these histories from earlier ones that were emptied.
         back: How far before the watermark members are kept, in microseconds; None in records of
             earlier versions.
         cap: Number of members that are kept of each history; None in records of earlier versions.
-        expire_ms: Time after its last write when a history may have expired, in milliseconds; None:
-            never.
+        expire_ms: Shortest time after its last write after which a history may have expired, in
+            milliseconds; None: never.
         recounted: As in `Namespace`.
     """
 
@@ -64,9 +71,9 @@ class StateRecord:
 
     Attributes:
         key: Key of the state's hashes.
-        source: Topic and group that the histories come from; None while there are labels only.
+        source: Source of the histories; None while the state holds labels only.
         histories: The histories, by entity.
-        labelled: Entities that labels were last loaded for.
+        labelled: Entities for which labels were last loaded.
     """
 
     key: bytes = field(repr=False)
@@ -85,9 +92,9 @@ class StateRecord:
 
     @classmethod
     def decode(cls, text: bytes) -> StateRecord:
-        """Read what `encode` wrote.
+        """Decode the text of `encode`.
 
-        Raises ValueError, TypeError, KeyError or AttributeError for anything else.
+        Raises ValueError, TypeError, KeyError or AttributeError for any other text.
         """
         values: dict[str, Any] = dict(json.loads(text))
         key = bytes.fromhex(values.pop("key"))
@@ -110,7 +117,9 @@ class StateRecord:
 def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
     """Namespace of a state's histories in the store; None where no worker has begun any.
 
-    Raises DependencyUnavailableError, and ConfigurationError where the record is damaged.
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The record of the state is damaged.
     """
     record = read_record(store, feature_set, state)
     if record is None or record.source is None:
@@ -119,10 +128,10 @@ def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespac
 
 
 def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace:
-    """Namespace of a state's labels in the store.
+    """Namespace of a state's labels in the store; errors are those of `find_namespace`.
 
-    Labels may come before any worker: the record of the state is made where there is none. Raises
-    as `find_namespace` does.
+    Labels may be loaded before any worker runs: the record of the state is made where there is
+    none.
     """
     return change_record(store, feature_set, state, or_new).namespace(feature_set, state)
 
@@ -130,9 +139,9 @@ def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespa
 def note_labelled(
     store: OnlineStore, feature_set: str, state: str, entities: Iterable[str]
 ) -> None:
-    """Remember that labels have been loaded, for these entities and no others.
+    """Record that labels have been loaded, for these entities and no others.
 
-    Raises as `find_namespace` does.
+    Errors are those of `find_namespace`.
     """
     labelled = frozenset(entities)
     change_record(
@@ -141,7 +150,7 @@ def note_labelled(
 
 
 def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
-    """The store's record of a state; None where there is none. Raises as `find_namespace` does."""
+    """Read the record of a state; None where there is none. Errors as of `find_namespace`."""
     return _read(store, feature_set, state)[1]
 
 
@@ -151,9 +160,9 @@ def change_record(
     state: str,
     change: Callable[[StateRecord | None], StateRecord],
 ) -> StateRecord:
-    """Replace the record of a state by what ``change`` returns for it, and return that.
+    """Replace the record of a state by the result of ``change``, and return the new record.
 
-    ``change`` is called again where another process has replaced the record first.
+    ``change`` is called again where another process has replaced the record meanwhile.
     """
     while True:
         value, record = _read(store, feature_set, state)
@@ -165,7 +174,7 @@ def change_record(
 
 
 def or_new(record: StateRecord | None) -> StateRecord:
-    """The record, or one with a new key where there is none."""
+    """The record, or a new one with a new key where there is none."""
     return record or StateRecord(secrets.token_bytes(KEY_BYTES))
 
 

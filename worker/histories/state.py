@@ -28,10 +28,10 @@ class Claim:
         source: Topic and group of the worker.
         layouts: By entity, the digest of what members are to keep.
         used: Entities whose windows the model or the policy uses.
-        accept_topic: The topic may take the place of an earlier one of its name.
-        accept_empty: Entities whose histories may begin empty, or be too short, although they are
-            used.
-        accept_group: A group whose place this worker's may take.
+        accept_topic: True if the topic may replace an earlier topic of the same name.
+        accept_empty: Entities whose histories may begin empty, or be too short, although the model
+            or the policy uses them.
+        accept_group: Group whose histories this worker's group may take over.
         backs: By entity, how far before the watermark members are to be kept, in microseconds.
         cap: Number of members that are to be kept of each history.
         expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
@@ -50,7 +50,7 @@ class Claim:
     labelled: frozenset[str] = frozenset()
 
     def emptied(self, record: StateRecord) -> list[str]:
-        """The entities whose histories in the record's state are of no use to this worker."""
+        """Entities whose histories in the state are useless to this worker, and begin empty."""
         anew = record.source is not None and record.source.topic_id != self.source.topic_id
         return [
             entity
@@ -59,12 +59,12 @@ class Claim:
         ]
 
     def shortened(self, record: StateRecord) -> dict[str, str]:
-        """The other entities whose histories were compacted to less than this worker needs.
+        """Entities whose histories were compacted to less than this worker needs.
 
         Returns:
-            By entity, what is kept and what is needed, in words.
+            What is kept and what is needed, in words, by entity; emptied ones are left out.
         """
-        found = {}
+        shortages = {}
         for entity in self.layouts.keys() - self.emptied(record):
             begun, back = record.histories[entity], self.backs.get(entity, 0)
             words = []
@@ -73,20 +73,24 @@ class Claim:
             if begun.cap is not None and begun.cap < self.cap:
                 words.append(f"{begun.cap} of {self.cap} members")
             if words:
-                found[entity] = ", ".join(words)
-        return dict(sorted(found.items()))
+                shortages[entity] = ", ".join(words)
+        return dict(sorted(shortages.items()))
 
     def without_labels(self, record: StateRecord) -> list[str]:
-        """The entities whose windows count frauds and that no labels were loaded for."""
+        """Entities whose windows count frauds, but for which no labels were loaded."""
         return sorted(self.labelled - record.labelled)
 
     def begin(self, entity: str, before: Begun | None) -> Begun:
-        """The record of an entity's histories from now on; ``before``: None where they are empty.
+        """Make the record of an entity's histories from now on.
 
-        Histories that were kept for less time than they are needed now reach back to the bound that
-        compaction has left, which the offsets' notes tell. Beyond that, members are missing of all
-        times before now: those beyond a lower cap, and those that no write will save from an
-        expiry that comes too early. How far back the others reach is then counted from now on.
+        Histories that were kept for a shorter time than is needed now reach back to the bound of
+        their last compaction, which the notes of the offsets hold. A lower cap before, or an expiry
+        that came too early, is worse: members of any earlier time may be missing. How far back such
+        histories reach is counted anew from now on.
+
+        Args:
+            entity: Entity of the histories.
+            before: Record of the histories so far; None where they are empty.
         """
         back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
         if before is None:
@@ -96,7 +100,7 @@ class Claim:
         if capped or (before.expire_ms is not None and 1000 * before.expire_ms < back):
             recounted = before.recounted + 1
         else:
-            # Some keys may still end when those before them did.
+            # Keys that were written before keep their earlier expiry.
             recounted = before.recounted
             known = [ms for ms in (before.expire_ms, expire_ms) if ms is not None]
             expire_ms = min(known, default=None)
@@ -104,20 +108,22 @@ class Claim:
 
 
 def _span(microseconds: int) -> str:
-    """``20 days, 1:00:00``: to the second, as a longer lateness may be all that differs."""
+    """Format a time as ``20 days, 1:00:00``, as small a difference as one of lateness included."""
     return str(timedelta(microseconds=microseconds))
 
 
 def source_of(topic: InputTopic, group: str) -> StateSource:
-    """The source of a worker of ``group`` on ``topic``."""
+    """Source of the histories of a worker of ``group`` that reads ``topic``."""
     return StateSource(topic.name, topic.topic_id, topic.partitions, group)
 
 
 def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
-    """The namespace of a state for a worker, which the store remembers from now on.
+    """Claim a state for a worker in the store's record, and return the namespace of the state.
 
-    Raises ConfigurationError where the state is another's, or where histories that are used would
-    begin empty or be too short; DependencyUnavailableError.
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The state is another worker's, or histories that are used would begin
+            empty or be too short.
     """
     before: StateRecord | None = None
 
@@ -133,26 +139,32 @@ def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Na
 
 
 def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
-    """The record of a state that a worker has claimed; ``record``: before, None for a new state.
+    """Check a claim against the record of a state, and return the record of the claimed state.
 
-    Raises ConfigurationError as `claim` does.
+    Args:
+        state: Name of the state.
+        record: Record before the claim; None for a new state.
+        wanted: Claim of the worker.
+
+    Raises:
+        ConfigurationError: The claim is refused, as by `claim`.
     """
-    found = or_new(record)
-    emptied = wanted.emptied(found)
-    if found.source is not None:
-        _refuse_other(state, found.source, wanted)
-        if found.source.topic_id == wanted.source.topic_id:
+    known = or_new(record)
+    emptied = wanted.emptied(known)
+    if known.source is not None:
+        _refuse_other(state, known.source, wanted)
+        if known.source.topic_id == wanted.source.topic_id:
             _refuse_empty(state, wanted, emptied)
-            _refuse_short(state, wanted, wanted.shortened(found))
+            _refuse_short(state, wanted, wanted.shortened(known))
     begun = {
-        entity: wanted.begin(entity, None if entity in emptied else found.histories[entity])
+        entity: wanted.begin(entity, None if entity in emptied else known.histories[entity])
         for entity in wanted.layouts
     }
-    return replace(found, source=wanted.source, histories={**found.histories, **begun})
+    return replace(known, source=wanted.source, histories={**known.histories, **begun})
 
 
 def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
-    """Log what a worker does not find in a state that it has claimed."""
+    """Warn of histories and labels that are missing in a state that a worker has claimed."""
     if empty := wanted.emptied(before):
         log.warning(
             "histories_begin_empty",
@@ -165,7 +177,7 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
             "histories_too_short",
             state=state,
             entities=short,
-            meaning="older members were cut; where a window looks back further than the others "
+            meaning="older members were removed; where a window looks back further than the rest "
             "reach, events are flagged history_short",
         )
     if unknown := wanted.without_labels(before):
@@ -173,7 +185,7 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
             "labels_not_loaded",
             state=state,
             entities=unknown,
-            meaning="fraud_share counts no frauds of these until labels are loaded: run "
+            meaning="fraud_share counts no frauds of these entities until labels are loaded: run "
             "fraud-worker features load-labels with all labels so far",
         )
 
@@ -182,17 +194,17 @@ def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     """Raise ConfigurationError where a state has another topic, number of partitions or group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:
-        why = "its partitions changed, and with them the keys in each"
+        why = "its partitions changed, and with them the keys in each partition"
         remedy = f"restore a topic of {known.partitions}"
     elif known.topic_id != own.topic_id and known.topic != own.topic:
         why, remedy = "another topic", f"set kafka.input_topic to {known.topic}"
     elif known.topic_id != own.topic_id and not wanted.accept_topic:
-        why = "the topic was made anew"
+        why = "the topic was created again"
         remedy = f"set kafka.accept_topic: {own.topic_id} to read it from its beginning"
     elif known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
-            f"{own.group}: of two groups on one state each compacts what the other still needs; "
+            f"{own.group}: two groups on one state would each compact members that the other needs; "
             f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
             f"store.accept_group: {known.group}"
         )
@@ -212,7 +224,7 @@ def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
         raise ConfigurationError(
             f"store.state: the windows in features.yaml keep other values of {named} than "
             f"{state} does, so that histories begin empty under a model or policy that uses "
-            "them; restore these windows, fill histories for the new ones in a second pipeline "
+            "them; restore these windows, or fill histories for the new ones in a second pipeline "
             "with its own kafka.group (docs/how-to/upgrade.md), or accept empty ones with "
             f"history.accept_empty: [{named}] in features.yaml"
         )

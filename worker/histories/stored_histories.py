@@ -1,42 +1,148 @@
-"""Histories in the online store: a micro-batch's writes before its commit, reads after them."""
+"""Histories in the online store: their place, and the writes of each micro-batch."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
+from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore, Writes
+from features.windows.window import Across, Window
 from worker.consume.topics import InputTopic
-from worker.histories.place import Place
+from worker.histories.state import Claim, claim, source_of
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Key namespace and TTL of the histories.
+
+    Attributes:
+        namespace: Namespace of their keys in the online store.
+        expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
+    """
+
+    namespace: Namespace
+    expire_ms: int | None
+
+
+def find_place(
+    settings: WorkerSettings,
+    feature_set: FeatureSet,
+    features: Collection[str],
+    store: OnlineStore,
+    topic: InputTopic,
+) -> Place:
+    """Claim the state in the store for the input topic.
+
+    Args:
+        settings: Settings of the worker.
+        feature_set: Feature set whose windows read the histories.
+        features: Names of the features that the model and the policy use.
+        store: Online store that holds the state.
+        topic: Input topic.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: Windows, topic and state do not fit.
+    """
+    refuse_split(feature_set.histories.windows, topic)
+    wanted = claim_of(settings, feature_set, features, topic)
+    namespace = claim(store, feature_set.name, settings.state_name, wanted)
+    expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
+    log.info(
+        "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
+    )
+    return Place(namespace, expire_ms)
+
+
+def claim_of(
+    settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
+) -> Claim:
+    """Make the claim of a worker with these settings; arguments are those of `find_place`."""
+    return Claim(
+        source_of(topic, settings.kafka.group),
+        feature_set.histories.layouts,
+        feature_set.entities_of(features),
+        settings.kafka.accept_topic == topic.topic_id,
+        feature_set.accept_empty,
+        settings.store.accept_group if settings.store else None,
+        feature_set.histories.backs,
+        feature_set.histories.rules.cap,
+        expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
+        frozenset(feature_set.labelled_entities),
+    )
+
+
+def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
+    """Raise ConfigurationError for aligned windows over several partitions."""
+    names = [window.name for window in windows if window.across is Across.ALIGNED]
+    if names and topic.partitions > 1:
+        raise ConfigurationError(
+            f"kafka.input_topic: {topic.name} has {topic.partitions} partitions, and "
+            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the events of all of them in "
+            "order of time (across: aligned), which this version supports for one partition only; "
+            "give the topic one partition, or set across: best_effort"
+        )
+
+
+def expiry_ms(
+    feature_set: FeatureSet, retention_ms: int | None, max_lag_s: float | None
+) -> int | None:
+    """TTL of a history after its last write, in milliseconds.
+
+    For that time, an event that needs the history may still come. The horizon of the windows is in
+    event time: a worker that lags, or reads the topic again from its first record, needs a history
+    for longer by its lag.
+
+    Args:
+        feature_set: Feature set whose windows read the histories.
+        retention_ms: Retention of the input topic, in milliseconds; None: for ever.
+        max_lag_s: Longest delay behind real time of events that are read, in seconds; None: the
+            retention of the topic.
+
+    Returns:
+        The TTL; None where nothing bounds the lag.
+    """
+    lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
+    if lag_ms is None:
+        return None
+    return feature_set.histories.back // 1000 + lag_ms
 
 
 class Histories(Protocol):
     """Interface to a worker's histories, for the loop, the committing thread and enrich.
 
-    The loop announces the writes that it is about to hand over, the committing thread writes them,
-    and the next reader waits until then: read your writes.
+    The loop announces writes before it hands them over, the committing thread writes them, and the
+    next reader waits for that: each reader sees all earlier writes.
     """
 
     def open(self, topic: InputTopic) -> None:
         """Find the place of this topic's histories.
 
-        Raises DependencyUnavailableError while the store does not answer, ConfigurationError where
-        it holds histories of another log.
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: The store holds histories of another topic or group.
         """
         ...
 
     def namespace(self) -> Namespace | None:
-        """Namespace of the histories' keys; None where nobody else shares the store."""
+        """Namespace of the keys of the histories; None for a store that serves this run alone."""
         ...
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Raise ConfigurationError where the topic has got partitions since the histories began."""
+        """Raise ConfigurationError for a partition that is new since the histories began."""
         ...
 
     def announce(self, writes: Writes) -> None:
@@ -46,17 +152,18 @@ class Histories(Protocol):
     def write(self, writes: Writes) -> None:
         """Put the writes into the store.
 
-        Raises StoreAwayError where any of them may be missing from the store.
+        Raises:
+            StoreAwayError: Some of the writes may be missing from the store.
         """
         ...
 
     def await_written(self) -> None:
-        """Return when what was announced is in the store, or has failed to get there."""
+        """Wait until the announced writes are in the store, or have failed."""
         ...
 
 
 class NoHistories:
-    """No histories: for a feature set without windows, and for stores that serve one run."""
+    """Histories of a feature set without windows, or of a store that serves one run alone."""
 
     def open(self, topic: InputTopic) -> None:
         pass
@@ -83,7 +190,7 @@ class StoredHistories:
     Args:
         store: Online store.
         find: Finds the place of the histories of a topic.
-        watchdog: Bounds the write and the wait for it: the store's own timeout is for one answer.
+        watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
     """
 
     def __init__(
@@ -109,7 +216,7 @@ class StoredHistories:
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
-                f"{count}: keys are in other partitions now, apart from their histories; name "
+                f"{count} partitions: keys are now in other partitions than their histories; name "
                 "another store.state, whose histories start empty"
             )
 
@@ -122,7 +229,7 @@ class StoredHistories:
             if writes:
                 self._write(writes)
         finally:
-            # Also where it failed: what is read then is dropped with the micro-batch behind it.
+            # Also after a failure: the micro-batch that reads then is dropped as well.
             self._written.set()
 
     def await_written(self) -> None:

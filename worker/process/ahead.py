@@ -1,4 +1,4 @@
-"""Readiness check on the share of recent events, in each partition, that are ahead of time."""
+"""Readiness check on the share of each partition's recent events that are ahead of time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ log = structlog.get_logger(__name__)
 Mask = npt.NDArray[np.bool_]
 
 RECENT = 1000
-"""Number of the latest events of a partition that are looked at."""
+"""Number of the latest events of a partition that are checked."""
 MOST = 10
-"""Most of them that may be ahead of time: one in a hundred."""
+"""Most of them that may be ahead of time: 1 %."""
 _SUBJECT = "event time"
 
 
 class AheadShare:
     """Unready state while more than 1 % of a partition's last 1,000 events are ahead of time.
 
-    Counts what was committed since the partition was assigned. A few wild events move no watermark;
-    many say that a clock is wrong, and three of them in a row empty the windows of the others.
+    Events count from the assignment of their partition on, when they are committed. A few wild
+    events move no watermark. Many mean that a clock is wrong, and three in a row empty the windows
+    of the other events.
     """
 
     def __init__(self, health: Health) -> None:
@@ -34,14 +35,14 @@ class AheadShare:
         self._loud: set[int] = set()
 
     def observe(self, ahead: Mapping[int, Mask]) -> None:
-        """Count a committed micro-batch: for each of its partitions bool[N], in the log's order."""
+        """Count a committed micro-batch, bool[N] by partition in the order of the log."""
         for partition, events in ahead.items():
             known = self._recent.get(partition, np.empty(0, np.bool_))
             self._recent[partition] = np.concatenate([known, events])[-RECENT:]
         self._tell()
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Forget partitions that others read now."""
+        """Forget partitions that other workers read now."""
         self._recent = {p: recent for p, recent in self._recent.items() if p in partitions}
         self._tell()
 
@@ -54,8 +55,8 @@ class AheadShare:
                 partition=partition,
                 ahead=loud[partition],
                 of=len(self._recent[partition]),
-                meaning="they are later than the events around them, or than their own records",
-                remedy="find the producer whose clock is wrong by the scores with the flag ahead",
+                meaning="their times are after those of the events around them, or of their records",
+                remedy="find the producer whose clock is wrong: its scores have the flag ahead",
             )
         for partition in self._loud - loud.keys():
             log.info("events_ahead_no_more", partition=partition)

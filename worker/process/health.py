@@ -32,8 +32,8 @@ _INDEX = """<!DOCTYPE html>
 class Health:
     """State of the loop, set by the worker and read by the probes.
 
-    The process is live if the loop ticked within ``stale_s`` seconds. It is ready if it has joined
-    the group, is not draining, no dependency is away, and no other reason against it is noted.
+    The process is live if the loop ticked within the last ``stale_s`` seconds. It is ready if it
+    has joined the group, is not draining, no dependency is away, and no other reason is noted.
 
     Args:
         stale_s: Longest time between two ticks of a live loop, in seconds.
@@ -62,7 +62,7 @@ class Health:
         self.unready(dependency, f"{dependency} is away: {mask_addresses(reason)}")
 
     def unready(self, subject: str, reason: str) -> None:
-        """Note a reason why the process is not ready, until the subject is `back`."""
+        """Note why the process is not ready, until `back` is called for the subject."""
         with self._lock:
             self._unready[subject] = reason
 
@@ -71,12 +71,12 @@ class Health:
             self._unready.pop(subject, None)
 
     def live(self) -> list[str]:
-        """Reasons to restart the process; empty when it is live."""
+        """Reasons to restart the process; empty while it is live."""
         silent = self._clock() - self._ticked
         return [f"the loop has not ticked for {silent:.0f} s"] if silent > self._stale_s else []
 
     def ready(self) -> list[str]:
-        """Reasons why the process does no work now; empty when it is ready."""
+        """Reasons why the process does no work; empty while it is ready."""
         with self._lock:
             reasons = [*self._unready.values()]
         if self._draining:
@@ -87,7 +87,7 @@ class Health:
 
 
 class HealthServer:
-    """Serves an index page, /live, /ready and /metrics from a thread of its own.
+    """HTTP server of an index page, /live, /ready and /metrics, in a thread of its own.
 
     Args:
         health: State of the loop that the probes report.

@@ -1,4 +1,4 @@
-"""A small HTTP server that no client can hold up: bounded connections, bounded time, one thread."""
+"""A small HTTP server that no client can block: bounded connections and time, one thread."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import h11
 from base.errors import ConfigurationError
 
 MAX_CONNECTIONS: Final = 64
-"""Further connections close the oldest: a new one is most often a probe, an old one hangs."""
+"""Another connection closes the oldest: a new one is most likely a probe, an old one hangs."""
 CONNECTION_SECONDS: Final = 5.0
 """Bound on a connection, from its opening to the last byte of its answer."""
 _MAX_REQUEST_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 16 * 1024
-# A body is not read, but a close before the client has sent it would destroy the answer.
+# The body of a request is ignored, but a close before the client has sent it would destroy the
+# response.
 _MAX_IGNORED_READS: Final = 64
 _BACKLOG: Final = 1024
 _RETRY_SECONDS: Final = 0.01
@@ -37,7 +38,7 @@ class Answer:
 
 
 class HttpServer:
-    """Answers GET and HEAD in a thread of its own, one request per connection.
+    """Server of GET and HEAD in a thread of its own, with one request per connection.
 
     Args:
         host: Address to listen on.
@@ -52,7 +53,7 @@ class HttpServer:
         self._answer = answer
         try:
             self._socket = socket.create_server((host, port), backlog=_BACKLOG)
-        # ValueError: a name that is none, such as one with a label of 64 characters.
+        # ValueError: an invalid host name, such as one with a label of 64 characters.
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigurationError(
@@ -88,14 +89,14 @@ class HttpServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _listen(self) -> None:
-        # One connection per round of the loop, so that requests take turns with a flood of them.
+        # One connection per round of the loop, so that served requests get their turn in a flood.
         self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
         try:
             connection, _ = self._socket.accept()
         except OSError:
-            # Aborted before it was accepted, or the process is out of descriptors.
+            # The connection was aborted before it was accepted, or there are no descriptors left.
             self._close_oldest()
             self._loop.remove_reader(self._socket)
             self._loop.call_later(_RETRY_SECONDS, self._listen)
@@ -127,10 +128,10 @@ class HttpServer:
                     if not await self._loop.sock_recv(connection, _READ_BYTES):
                         break
         except (OSError, TimeoutError):
-            """The client went away or is too slow: nobody is left to tell."""
+            """The client has gone or is too slow: there is nobody to answer."""
 
     async def _respond(self, connection: socket.socket) -> bytes:
-        """The response to a connection's request; empty where the client closes without one."""
+        """Response to the request of a connection; empty where the client closes without one."""
         protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
         try:
             while (event := protocol.next_event()) is h11.NEED_DATA:

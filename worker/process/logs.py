@@ -16,21 +16,21 @@ _REPEAT_S = 10.0
 
 
 class _Repeats(logging.Filter):
-    """Lets a message through once in 10 s: librdkafka repeats itself for every broken connection.
+    """Filter that passes a message once in 10 s: librdkafka repeats it per broken connection.
 
-    Numbers do not tell messages apart: they count clients and milliseconds.
+    Messages that differ in numbers only are the same: the numbers count clients and milliseconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._passed_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = re.sub(r"\d+", "0", record.getMessage())
+        message = re.sub(r"\d+", "0", record.getMessage())
         now = time.monotonic()
-        if now - self._said.get(said, -_REPEAT_S) < _REPEAT_S:
+        if now - self._passed_at.get(message, -_REPEAT_S) < _REPEAT_S:
             return False
-        self._said[said] = now
+        self._passed_at[message] = now
         return True
 
 
@@ -39,7 +39,7 @@ def _without_addresses(
 ) -> structlog.typing.EventDict:
     """Mask the addresses in a log event.
 
-    Libraries name addresses in their errors, with all that stands in them.
+    Libraries repeat addresses in their errors, with passwords and queries.
     """
     return {key: _masked(value) for key, value in event.items()}
 
@@ -57,7 +57,7 @@ def _masked(value: Any) -> Any:
 
 
 def configure_logs(level: str, style: Literal["auto", "json", "console"]) -> None:
-    """Set up structlog, and send librdkafka's and libraries' own logs the same way."""
+    """Set up structlog, and send the logs of librdkafka and other libraries the same way."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""All metrics of the worker, each declared once with its meaning.
+"""All metrics of the worker, each declared once with a description.
 
 Units are base units, and no label holds the key of an entity.
 """
@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 REGISTRY = CollectorRegistry()
-# The time at which each series began, as a series of its own: twice as many, and nobody reads them.
+# Otherwise each series gets a second one for the time of its creation, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

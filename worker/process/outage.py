@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import structlog
+from confluent_kafka import KafkaException
 
-from base.errors import DeliveryFatalError
+from base.errors import DeliveryError, DeliveryFatalError, DependencyUnavailableError
 from worker.process import metrics
 from worker.process.health import Health
 
@@ -16,6 +17,15 @@ log = structlog.get_logger(__name__)
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _FIRST_REFUSAL_S, _LONGEST_REFUSAL_S = 1.0, 30.0
 _REFUSALS_TO_BE_UNREADY = 3
+# Unknown outcomes in a row after which the worker does no work that anyone should count on.
+_UNKNOWN_TO_BE_UNREADY = 3
+_STORE_REMEDY = "it has to accept writes; the same events are scored again when it does"
+_DELIVERY_REMEDY = (
+    "see the error of the brokers; the same events are scored again until they are committed"
+)
+_LETTER_REMEDY = (
+    "correct the settings of the topic; the dead letter is retried until it is accepted"
+)
 
 
 def backoff_s(attempt: int) -> float:
@@ -29,7 +39,7 @@ class Outage:
     Args:
         dependency: Its name in the log, the probes and the metric.
         error: Exception that calls raise while it is away.
-        remedy: What the log tells an operator to do then.
+        remedy: Advice to an operator, for the log.
         health: State of the worker that the probes read.
         give_up: Returns True if there is no use in waiting any more.
     """
@@ -52,7 +62,7 @@ class Outage:
         self.retrying = False
 
     def begins(self, reason: str) -> None:
-        """Note that the dependency is away, or still away, now for this reason."""
+        """Note that the dependency is away, or still away, and the present reason."""
         if not self.lasts:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
         self.lasts = True
@@ -70,12 +80,12 @@ class Outage:
     def outlast(
         self, call: Callable[[], None], wait: Callable[[float], None] | None = None
     ) -> None:
-        """Repeat the call until it answers; the wait between two attempts grows to 2 s.
+        """Retry a call until it succeeds; the wait between two attempts grows to 2 s.
 
         Args:
             call: Raises the outage's error while the dependency is away.
-            wait: Waits for so many seconds; must keep up the membership of the group, where there
-                is one.
+            wait: Waits for a number of seconds, and keeps the worker a member of its group; without
+                it, the thread sleeps.
         """
         attempt = 0
         self.retrying = True
@@ -95,12 +105,38 @@ class Outage:
             self.retrying = False
 
 
-class Refusals:
-    """Refusals in a row of a record that must be written and that nothing can replace.
+class Failures:
+    """Failures in a row of something that the loop retries, with growing waits.
 
     Args:
-        outage: Outage that begins when refusals go on.
-        limit_s: Seconds after which there is no use in waiting any more.
+        outage: Outage that begins when failures go on.
+        patience: Number of failures in a row with which the outage begins.
+    """
+
+    def __init__(self, outage: Outage, patience: int = 1) -> None:
+        self._outage = outage
+        self._patience = patience
+        self._count = 0
+
+    def wait_s(self, reason: str) -> float:
+        """Note one more failure, and return the seconds to wait after it."""
+        self._count += 1
+        if self._count >= self._patience:
+            self._outage.begins(reason)
+        return backoff_s(self._count - 1)
+
+    def end(self) -> None:
+        """Note a success."""
+        self._count = 0
+        self._outage.ends()
+
+
+class LetterRefusals:
+    """Refusals in a row of a dead letter, which must be written and which nothing can replace.
+
+    Args:
+        outage: Outage that begins with the third refusal in a row.
+        limit_s: Time in seconds after which it is useless to wait longer.
         clock: Returns monotonic seconds.
     """
 
@@ -112,13 +148,17 @@ class Refusals:
         self._since = 0.0
 
     def wait_s(self, reason: str) -> float:
-        """Seconds to wait after one more refusal. Raises DeliveryFatalError after the limit."""
+        """Note one more refusal, and return the seconds to wait after it.
+
+        Raises:
+            DeliveryFatalError: The refusals have lasted for longer than the limit.
+        """
         if self._count == 0:
             self._since = self._clock()
         lasted_s = self._clock() - self._since
         if lasted_s >= self._limit_s:
             raise DeliveryFatalError(
-                f"kafka.dead_letter_topic: a dead letter is refused since {lasted_s:.0f} s "
+                f"kafka.dead_letter_topic: it has refused a dead letter for {lasted_s:.0f} s "
                 f"(delivery.refused_s is {self._limit_s:g}): {reason}"
             )
         wait_s = min(_FIRST_REFUSAL_S * 2.0**self._count, _LONGEST_REFUSAL_S)
@@ -128,10 +168,57 @@ class Refusals:
         return min(wait_s, self._limit_s - lasted_s)
 
     def end(self) -> None:
-        """Note that the record was taken."""
+        """Note that the dead letter was taken."""
         self._count = 0
-        self.rest()
+        self.leave()
 
-    def rest(self) -> None:
-        """Note that writing the record is left to other workers now."""
+    def leave(self) -> None:
+        """Note that other workers have to write the dead letter now."""
         self._outage.ends()
+
+
+class Outages:
+    """The outages that the loop waits out, and its failures in a row.
+
+    Attributes:
+        kafka: Outage of the brokers.
+        store: Outage of the online store.
+        delivery: Outage of transactions, while the brokers answer other calls.
+        not_rewound: Rewinds that the brokers did not answer.
+        not_written: Micro-batches whose members the store refused. A store without free memory
+            still answers reads, so nothing but these waits slows the loop.
+        unknown: Transactions with an unknown outcome. Brokers that forbid writing answer all other
+            calls, so nothing but these waits slows the loop.
+        letter_refusals: Refusals of a dead letter.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        brokers: str,
+        refused_s: float,
+        give_up: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """Begin without any outage.
+
+        Args:
+            health: State of the worker that the probes read.
+            brokers: Addresses of the brokers, for messages.
+            refused_s: Longest wait for a dead-letter topic that refuses a dead letter, in seconds.
+            give_up: Returns True if there is no use in waiting any more.
+            clock: Returns monotonic seconds.
+        """
+
+        def outage(dependency: str, error: type[Exception], remedy: str) -> Outage:
+            return Outage(dependency, error, remedy, health, give_up)
+
+        kafka_remedy = f"see that the brokers at {brokers} are up (kafka.bootstrap_servers)"
+        self.kafka = outage("kafka", KafkaException, kafka_remedy)
+        self.store = outage("store", DependencyUnavailableError, _STORE_REMEDY)
+        self.delivery = outage("delivery", DeliveryError, _DELIVERY_REMEDY)
+        letters = outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
+        self.not_rewound = Failures(self.kafka)
+        self.not_written = Failures(self.store)
+        self.unknown = Failures(self.delivery, _UNKNOWN_TO_BE_UNREADY)
+        self.letter_refusals = LetterRefusals(letters, refused_s, clock)

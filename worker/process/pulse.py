@@ -1,4 +1,4 @@
-"""Reports on the loop and its partitions to the probes, the metrics and the log."""
+"""Reports on the loop and its partitions, for the probes, the metrics and the log."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LOOK_EVERY_S = 2.0
 
 
 class Pulse:
-    """Reporter of each turn of the loop; it checks lag, group and brokers every two seconds.
+    """Report on each turn of the loop; lag, group and brokers are checked every two seconds.
 
     Args:
         poller: Poller of the input topic.
         health: State of the worker that the probes read.
         kafka: Outage of the brokers.
-        rejoin_s: Longest time, in seconds, for which a member that lost its partitions may stay out
-            of the group, and for which nothing may come from a partition that it reads.
+        rejoin_s: Longest time in seconds for which a member that lost its partitions may stay out
+            of the group, and for which a partition may give neither a record nor its end.
         clock: Returns monotonic seconds.
     """
 
@@ -45,15 +45,15 @@ class Pulse:
         self._rejoin_s = rejoin_s
         self._clock = clock
         self._look_again = 0.0
-        self._told_held_up: AbstractSet[int] = frozenset()
+        self._held_up: AbstractSet[int] = frozenset()
         self._member_at = clock()
 
     def beat(self) -> None:
-        """Report that the loop goes on.
+        """Report one turn of the loop.
 
         Raises:
             DeliveryFatalError: The group does not take this member back, or a partition gives
-                nothing.
+                neither a record nor its end.
         """
         self._health.tick()
         if self._poller.joined:
@@ -68,46 +68,47 @@ class Pulse:
             self._health.away(_GROUP, self._poller.unable_to_join)
         else:
             self._health.back(_GROUP)
-        self._tell_lag()
-        # What still waits for them says itself when they are back.
+        self._report_lag()
+        # A call that still waits for the brokers ends the outage itself.
         waiting = self._kafka.retrying or self._poller.rewind_needed
         if self._kafka.lasts and not waiting and self._poller.brokers_answer():
             self._kafka.ends()
 
-    def _tell_lag(self) -> None:
+    def _report_lag(self) -> None:
         lag = self._poller.lag()
         metrics.lag.clear()
         for partition, behind in lag.items():
             metrics.lag.labels(str(partition)).set(behind)
         held_up = self._poller.held_up(lag)
-        for partition in held_up.keys() - self._told_held_up:
+        for partition in held_up.keys() - self._held_up:
             log.warning(
                 "open_transaction_in_input",
                 partition=partition,
                 offset=held_up[partition],
                 behind=lag[partition],
-                meaning="a producer has left a transaction open: what follows it is not committed",
+                meaning="a producer has left a transaction open: records after it stay uncommitted",
                 remedy="find its producer by this offset: kafka-transactions.sh find-hanging, abort",
             )
-        self._told_held_up = held_up.keys()
+        self._held_up = held_up.keys()
 
     def _require_membership(self) -> None:
-        """Raise DeliveryFatalError for a member that lost its partitions and stays out.
+        """Raise DeliveryFatalError for a member that lost its partitions and does not rejoin.
 
-        librdkafka can hang between the loss and its rejoin (seen after a broker was killed), and
-        the group then waits for it as long as its heartbeats go on.
+        librdkafka can hang between the loss and its rejoin (seen after a broker was killed). The
+        group then waits for this member for as long as its heartbeats continue.
         """
         if not self._poller.expelled or self._kafka.lasts:
             self._member_at = self._clock()
         elif self._clock() - self._member_at > self._rejoin_s:
             raise DeliveryFatalError(
-                f"the group has not taken this member back for {self._rejoin_s:g} s; start anew"
+                f"the group has not taken this member back for {self._rejoin_s:g} s; restart the "
+                "worker"
             )
 
     def _require_reading(self) -> None:
-        """Raise DeliveryFatalError where a partition gives nothing, not even its end.
+        """Raise DeliveryFatalError where a partition gives neither a record nor its end.
 
-        The client may silently stop fetching a partition while the rest of the worker looks sound.
+        The client may stop fetching a partition without an error, while all else works.
         """
         if self._kafka.lasts:
             self._poller.listen_anew()
@@ -115,5 +116,5 @@ class Pulse:
         if silent := self._poller.silent(self._rejoin_s):
             raise DeliveryFatalError(
                 f"partitions {silent} of the input topic have given neither a record nor their end "
-                f"for {self._rejoin_s:g} s; start anew"
+                f"for {self._rejoin_s:g} s; restart the worker"
             )

@@ -1,4 +1,4 @@
-"""The name of a worker within its group, and the transactional ids that are made from it."""
+"""Name of a worker within its group, and the transactional ids that contain it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _MOST_NUMBERS = 1_000
 
 
 def transactional_prefix(group: str) -> str:
-    """Return what the transactional ids of this group begin with, and those of no other group.
+    """Return the prefix of all transactional ids of a group, and of no other group's.
 
-    Access rules with a prefix name it.
+    Access rules of Kafka name it.
     """
     return f"{_escaped(group)}/"
 
 
 def transactional_id(group: str, replica: str, producer: int | Literal["check"]) -> str:
-    """Return the transactional id of one producer; no two triples give the same.
+    """Return the transactional id of one producer; different arguments give different ids.
 
     A restarted replica takes its predecessor's id, and so ends the transaction that was left open.
 
     Args:
-        group: The consumer group.
-        replica: The name of the worker in the group.
-        producer: The number of the producer within the worker. No worker has the id of "check":
-            to take it fences nobody.
+        group: Consumer group.
+        replica: Name of the worker in the group.
+        producer: Number of the producer within the worker. No worker has the id of "check": its use
+            fences nobody.
 
     Raises:
         ConfigurationError: The names are too long for Kafka.
@@ -46,17 +46,17 @@ def transactional_id(group: str, replica: str, producer: int | Literal["check"])
     if len(name) > _MOST_ID_BYTES:
         raise ConfigurationError(
             f"kafka.group and replica: the transactional id made of them has {len(name):,} bytes, "
-            f"Kafka takes {_MOST_ID_BYTES:,}; shorten them"
+            f"Kafka allows {_MOST_ID_BYTES:,}; shorten them"
         )
     return name
 
 
 @contextmanager
 def claim_replica(group: str) -> Iterator[str]:
-    """Hold the default name of a replica: the host's, with the lowest number that is free on it.
+    """Hold the default name of a replica: the host's name, with the lowest free number.
 
-    Each number of a group has a lock file. The system releases the lock when the process ends,
-    by whatever death, so that a restarted worker gets its own name again.
+    Each number of a group has a lock file. The system releases the lock however the process ends,
+    so that a restarted worker gets its own name again.
 
     Raises:
         ConfigurationError: No lock file can be made, or no number is free.
@@ -72,7 +72,7 @@ def claim_replica(group: str) -> Iterator[str]:
         except OSError as error:
             raise ConfigurationError(
                 f"replica: the lock file {path} cannot be made ({error.strerror}), so this worker "
-                f"cannot tell which names are taken; {_REMEDY}"
+                f"cannot know which names are taken; {_REMEDY}"
             ) from error
         if lock is not None:
             try:
@@ -81,8 +81,8 @@ def claim_replica(group: str) -> Iterator[str]:
                 os.close(lock)
             return
     raise ConfigurationError(
-        f"replica: {folder} has a lock file in use, or closed to this user, for each of the "
-        f"numbers below {_MOST_NUMBERS:,}; {_REMEDY}"
+        f"replica: {folder} has a lock file for each number below {_MOST_NUMBERS:,}, and each is in "
+        f"use or not accessible to this user; {_REMEDY}"
     )
 
 
@@ -98,12 +98,12 @@ def _locked(path: Path) -> int | None:
         try:
             lock = _opened(path)
         except FileExistsError:
-            continue  # made by another process just now
+            continue  # another process has just made it
         if lock is None:
             return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A cleaner of temporary files may have deleted it before it was locked.
+            # A cleaner of temporary files may have deleted the file before it was locked.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(lock), path.stat()):
                     return lock
@@ -117,13 +117,13 @@ def _locked(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> int | None:
-    """Open a lock file, or make it; None where another user keeps it closed. Raises OSError."""
+    """Open a lock file, or make it; None where another user owns it. Raises OSError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        # Without O_CREAT: in /tmp, Linux refuses it for a file of another user.
+        # Without O_CREAT, which Linux refuses in /tmp for a file of another user.
         return os.open(path, flags)
     except FileNotFoundError:
-        # With the sticky bit, systemd-tmpfiles leaves it alone.
+        # With the sticky bit, systemd-tmpfiles does not delete it.
         return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o1644)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP):
@@ -133,5 +133,5 @@ def _opened(path: Path) -> int | None:
 
 def _escaped(name: str) -> str:
     """Escape all but letters, digits and ``_.-~`` as in URLs; different names stay different."""
-    # Variables of the environment that are not UTF-8 reach Python as surrogates.
+    # Environment variables that are not UTF-8 reach Python as surrogates.
     return quote(name, safe="", errors="surrogatepass")

@@ -1,6 +1,6 @@
-"""Watchdog that ends the process when a call overstays its limit.
+"""Watchdog that ends the process when a call exceeds its limit.
 
-Some librdkafka calls do not honour their timeout.
+Some calls of librdkafka do not honour their timeout.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from contextlib import contextmanager
 
 import structlog
 
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 log = structlog.get_logger(__name__)
 
 
 def _end_process() -> None:
-    os._exit(ExitCode.OVERSTAYED)
+    os._exit(ExitCode.WATCHDOG_TIMEOUT)
 
 
 class Watchdog:
-    """Watches guarded calls from a thread of its own.
+    """Watch on guarded calls, in a thread of its own.
 
-    A restart is safe at any moment. A process that hangs is not: its partitions stall.
+    A restart is safe at any moment. A process that hangs is not: nobody reads its partitions.
 
     Args:
         limit_s: Longest duration of a guarded call, in seconds.
@@ -53,7 +53,7 @@ class Watchdog:
 
     @contextmanager
     def guard(self, call: str) -> Iterator[None]:
-        """Bound the block; ``call`` names it in the log if it overstays."""
+        """Bound the time of the block; ``call`` names it in the log if it takes too long."""
         with self._lock:
             self._next += 1
             token = self._next
@@ -67,13 +67,13 @@ class Watchdog:
     def bound(self, call: str, limit_s: float) -> None:
         """Give the whole process ``limit_s`` seconds from now on; ``call`` names the reason.
 
-        The first bound stands: signals that are repeated give no more time.
+        The first bound counts: a repeated signal gives no more time.
         """
         with self._lock:
             self._guards.setdefault(-1, (call, self._clock() + limit_s))
 
     def check(self) -> None:
-        """End the process if a guarded call is past its limit."""
+        """End the process if a guarded call has exceeded its limit."""
         now = self._clock()
         with self._lock:
             late = [call for call, deadline in self._guards.values() if now > deadline]

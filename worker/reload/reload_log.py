@@ -7,9 +7,8 @@ from typing import Literal
 import structlog
 
 from base.errors import ConfigurationError
-from models.policy import Rules
 from worker.process import metrics
-from worker.reload.load_serving import LoadedModel
+from worker.stages.serving import Serving
 
 log = structlog.get_logger(__name__)
 
@@ -28,36 +27,38 @@ class ReloadLog:
         self._reasons: dict[What, str] = {}
         self._refused: set[What] = set()
 
-    def serves(self, model: LoadedModel, rules: Rules) -> None:
+    def serves(self, serving: Serving) -> None:
+        """Put the names of what serves into the metric."""
+        model = serving.score.model
         metrics.info.clear()
         metrics.info.labels(
-            model=model.bundle.name,
-            model_version=model.bundle.version,
-            policy_version=rules.policy.version,
+            model=model.name,
+            model_version=model.version,
+            policy_version=serving.rules.policy.version,
             feature_set=self._feature_set,
-            device=model.backend.device,
+            device=model.device,
         ).set(1)
 
-    def swapped(self, model: LoadedModel, before: LoadedModel) -> None:
-        metrics.swaps.labels("model", "taken").inc()
-        self._refused.discard("model")
-        log.info(
-            "model_swapped",
-            model=model.bundle.name,
-            model_version=model.bundle.version,
-            before=f"{before.bundle.name} {before.bundle.version}",
-        )
+    def took_over(self, serving: Serving, before: Serving) -> None:
+        """Report the model and the policy that have taken over since ``before`` served."""
+        if serving.model != before.model:
+            model, old = serving.score.model, before.score.model
+            self._taken(
+                "model",
+                "model_swapped",
+                model=model.name,
+                model_version=model.version,
+                before=f"{old.name} {old.version}",
+            )
+        if serving.rules != before.rules:
+            self._taken(
+                "policy",
+                "policy_reloaded",
+                policy_version=serving.rules.policy.version,
+                before=before.rules.policy.version,
+            )
 
-    def reloaded(self, rules: Rules, before: Rules) -> None:
-        metrics.swaps.labels("policy", "taken").inc()
-        self._refused.discard("policy")
-        log.info(
-            "policy_reloaded",
-            policy_version=rules.policy.version,
-            before=before.policy.version,
-        )
-
-    def named_anew(self, what: What) -> None:
+    def changed(self, what: What) -> None:
         """Forget the last reason: a new model or policy with the same fault is logged as well."""
         self._reasons.pop(what, None)
 
@@ -73,12 +74,12 @@ class ReloadLog:
             "refused",
             what=what,
             reason=reason,
-            remedy="until then, what served serves on",
+            remedy="correct it; until then, the one before goes on serving",
             exc_info=None if foreseen else error,
         )
 
     def state(self, what: What, *, refused: bool) -> None:
-        """Record if the named model or policy is refused now, in the metric and the log."""
+        """Record if the configured model or policy is refused now, in the metric and the log."""
         metrics.refused.labels(what).set(refused)
         if refused:
             self._refused.add(what)
@@ -86,4 +87,9 @@ class ReloadLog:
         self._reasons.pop(what, None)
         if what in self._refused:
             self._refused.discard(what)
-            log.info("holds_again", what=what, meaning="what is named again is what serves")
+            log.info("holds_again", what=what, meaning="the configured one is the one that serves")
+
+    def _taken(self, what: What, event: str, **fields: str) -> None:
+        metrics.swaps.labels(what, "taken").inc()
+        self._refused.discard(what)
+        log.info(event, **fields)

@@ -16,12 +16,11 @@ from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from models.policy import Rules
 from schemas.batch import Records
-from worker.reload.load_serving import LoadedModel, load_model, load_rules
-from worker.reload.named import ServedFiles, named_in
+from worker.reload.load_serving import Device, FileFingerprints, load_model, load_rules
 from worker.reload.reload_log import ReloadLog, What
 from worker.schema_sources import fields_read
 from worker.settings import WorkerSettings
-from worker.stages.serving import Serving
+from worker.stages.serving import LoadedModel, Serving
 from worker.stages.stages import Processed, Stages
 
 log = structlog.get_logger(__name__)
@@ -30,8 +29,8 @@ T = TypeVar("T")
 
 _JOIN_S = 2.0
 _AGAIN_S = 60.0
-# Those of XGBoost, CuPy and the memory cannot be listed. Whatever is wrong with a newcomer, what
-# serves goes on.
+# The errors of XGBoost, CuPy and the memory cannot be listed. Whatever is wrong with a new model or
+# policy, the one before goes on serving.
 _ANY_FAULT = Exception
 
 
@@ -46,7 +45,7 @@ class Reloader:
         settings: Settings that name the model and the policy.
         feature_set: Feature set that both must fit.
         stages: Stages to start with.
-        seen: Fingerprints just before the model and the policy of ``stages`` were loaded.
+        fingerprints: Fingerprints taken just before the model and policy of ``stages`` were loaded.
         clock: Returns monotonic seconds.
     """
 
@@ -55,26 +54,26 @@ class Reloader:
         settings: WorkerSettings,
         feature_set: FeatureSet,
         stages: Stages,
-        seen: ServedFiles,
+        fingerprints: FileFingerprints,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._feature_set = feature_set
-        self._seen = seen
+        self._fingerprints = fingerprints
         self._clock = clock
         self._try_again_at = 0.0
-        self._told = ReloadLog(feature_set.fingerprint)
-        # What is named and holds by itself; it serves where both fit each other.
-        self._model: LoadedModel | None
-        self._rules: Rules | None
-        self._model, self._rules = _parts(stages.serving)
-        # Scores name both: what has served under a name may not come to be something else.
+        self._reports = ReloadLog(feature_set.fingerprint)
+        # The configured model and policy where each is valid by itself; they serve where they fit
+        # each other.
+        self._model: LoadedModel | None = stages.serving.model
+        self._rules: Rules | None = stages.serving.rules
+        # Scores name both: a name that has served may not stand for another content later.
         self._served: dict[tuple[str, ...], Hashable] = {}
         self._install(stages)
-        self._tell(_parts(stages.serving))
+        self._report(stages.serving)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="succession", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="reloader", daemon=True)
 
     def __call__(self, records: Records, log: LogState) -> Processed:
         """Run the stages on ``records``; arguments and errors are those of `Stages`."""
@@ -90,26 +89,27 @@ class Reloader:
         self._thread.join(_JOIN_S)
 
     def look(self) -> None:
-        """Serve with the model and policy that are named now, if they have changed and are valid.
+        """Serve with the configured model and policy, if they have changed and are valid.
 
         A refused one is tried again from time to time: the fault may have been the node's.
         """
-        before = _parts(self._stages.serving)
-        named, seen = named_in(self._settings), self._seen
-        again = (self._model, self._rules) != before and self._clock() >= self._try_again_at
-        if named == seen and not again:
+        before = self._stages.serving
+        now, last = FileFingerprints.of(self._settings), self._fingerprints
+        is_valid = (self._model, self._rules) == (before.model, before.rules)
+        again = not is_valid and self._clock() >= self._try_again_at
+        if now == last and not again:
             return
-        self._seen = named
-        if named.model != seen.model:
-            self._told.named_anew("model")
-        if named.policy != seen.policy:
-            self._told.named_anew("policy")
-        if named.model != seen.model or (again and self._model is None):
+        self._fingerprints = now
+        if now.model != last.model:
+            self._reports.changed("model")
+        if now.policy != last.policy:
+            self._reports.changed("policy")
+        if now.model != last.model or (again and self._model is None):
             self._model = self._attempt("model", self._load_model)
-        if named.policy != seen.policy or (again and self._rules is None):
+        if now.policy != last.policy or (again and self._rules is None):
             self._rules = self._attempt("policy", self._load_rules)
         self._take_over()
-        self._tell(before)
+        self._report(before)
         self._try_again_at = self._clock() + _AGAIN_S
 
     def _watch(self) -> None:
@@ -120,23 +120,22 @@ class Reloader:
                 log.exception("look_failed")
 
     def _load_model(self) -> LoadedModel:
-        serving, _ = _parts(self._stages.serving)
+        serving = self._stages.serving.model
         # One kind of device per process, as it was at the start.
-        found = load_model(
-            self._settings, self._feature_set, "cuda" if serving.backend.device == "cuda" else "cpu"
-        )
-        if found.bundle.sums == serving.bundle.sums:
+        device: Device = "cuda" if serving.backend.device == "cuda" else "cpu"
+        model = load_model(self._settings, self._feature_set, device)
+        if model.bundle.sums == serving.bundle.sums:
             return serving
-        self._require_own_name(found.bundle.path, *_of_model(found))
-        return found
+        self._require_own_name(model.bundle.path, *_identity_of_model(model))
+        return model
 
     def _load_rules(self) -> Rules:
-        _, serving = _parts(self._stages.serving)
-        found = load_rules(self._settings, self._feature_set)
-        if _of_rules(found) == _of_rules(serving):
+        serving = self._stages.serving.rules
+        rules = load_rules(self._settings, self._feature_set)
+        if _identity_of_rules(rules) == _identity_of_rules(serving):
             return serving
-        self._require_own_name(self._settings.policy, *_of_rules(found))
-        return found
+        self._require_own_name(self._settings.policy, *_identity_of_rules(rules))
+        return rules
 
     def _require_own_name(self, where: object, name: tuple[str, ...], content: Hashable) -> None:
         if self._served.get(name, content) != content:
@@ -151,7 +150,7 @@ class Reloader:
         try:
             return load()
         except _ANY_FAULT as error:
-            self._told.refused(what, error)
+            self._reports.refused(what, error)
         return None
 
     def _take_over(self) -> None:
@@ -159,29 +158,29 @@ class Reloader:
 
         A new model comes before a new policy.
         """
-        now = _parts(self._stages.serving)
-        models = [model for model in (self._model, now[0]) if model is not None]
-        policies = [rules for rules in (self._rules, now[1]) if rules is not None]
+        now = self._stages.serving
+        models = [model for model in (self._model, now.model) if model is not None]
+        policies = [rules for rules in (self._rules, now.rules) if rules is not None]
         misfit: Exception | None = None
         for pair in product(models, policies):
-            if pair == now:
+            if pair == (now.model, now.rules):
                 break
             try:
                 self._install(self._stages_with(*pair))
                 break
             except _ANY_FAULT as error:
                 misfit = misfit or error
-        model, rules = _parts(self._stages.serving)
-        if misfit and self._model not in (None, model):
-            self._told.refused("model", misfit)
-        if misfit and self._rules not in (None, rules):
-            self._told.refused("policy", misfit)
+        serving = self._stages.serving
+        if misfit and self._model not in (None, serving.model):
+            self._reports.refused("model", misfit)
+        if misfit and self._rules not in (None, serving.rules):
+            self._reports.refused("policy", misfit)
 
     def _stages_with(self, model: LoadedModel, rules: Rules) -> Stages:
-        serving = Serving.of(self._feature_set, model.bundle, model.backend, rules)
+        serving = Serving(self._feature_set, model, rules)
         decode = self._stages.decode
-        # What a fresh start would read: which records are dead letters may not depend on policies
-        # that came before.
+        # The fields that a fresh start would read: earlier policies must not decide which records
+        # become dead letters.
         read = fields_read(self._settings, self._feature_set, rules)
         if read != decode.decoder.kinds.keys():
             try:
@@ -193,31 +192,24 @@ class Reloader:
     def _install(self, stages: Stages) -> None:
         """Use these stages from the next micro-batch on."""
         self._stages = stages
-        model, rules = _parts(stages.serving)
-        self._served.update((_of_model(model), _of_rules(rules)))
-        self._told.serves(model, rules)
+        serving = stages.serving
+        self._served.update((_identity_of_model(serving.model), _identity_of_rules(serving.rules)))
+        self._reports.serves(serving)
 
-    def _tell(self, before: tuple[LoadedModel, Rules]) -> None:
-        """Report the changes since ``before``, the model and the policy that served then."""
-        model, rules = _parts(self._stages.serving)
-        if model != before[0]:
-            self._told.swapped(model, before[0])
-        if rules != before[1]:
-            self._told.reloaded(rules, before[1])
-        self._told.state("model", refused=self._model != model)
-        self._told.state("policy", refused=self._rules != rules)
+    def _report(self, before: Serving) -> None:
+        """Report the changes since ``before`` served, and if the configured ones are refused."""
+        serving = self._stages.serving
+        self._reports.took_over(serving, before)
+        self._reports.state("model", refused=self._model != serving.model)
+        self._reports.state("policy", refused=self._rules != serving.rules)
 
 
-def _parts(serving: Serving) -> tuple[LoadedModel, Rules]:
-    return LoadedModel(serving.score.bundle, serving.score.backend), serving.decide.rules
-
-
-def _of_model(model: LoadedModel) -> tuple[tuple[str, ...], Hashable]:
+def _identity_of_model(model: LoadedModel) -> tuple[tuple[str, ...], Hashable]:
     """Name of a model on scores, and checksums of its content."""
     return ("model", model.bundle.name, model.bundle.version), model.bundle.sums
 
 
-def _of_rules(rules: Rules) -> tuple[tuple[str, ...], Hashable]:
+def _identity_of_rules(rules: Rules) -> tuple[tuple[str, ...], Hashable]:
     """Name of a policy on scores, and its content.
 
     Comments are not part of the content; the order of keys may be.

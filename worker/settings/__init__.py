@@ -1,6 +1,6 @@
-"""Settings of one worker: ``worker.yaml``, overridden by ``FRAUD_WORKER_…`` in the environment.
+"""Settings of a worker: ``worker.yaml``, overridden by ``FRAUD_WORKER_…`` in the environment.
 
-Nested settings take two underscores: ``FRAUD_WORKER_KAFKA__GROUP=fraud``.
+Variables of nested settings have two underscores: ``FRAUD_WORKER_KAFKA__GROUP=fraud``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Rules on how Kafka clients find the brokers and prove who they are.
+"""Rules on the addresses of brokers and the credentials of Kafka clients.
 
-librdkafka refuses some of these by its own names, and takes others in silence: with an address that
-it cannot read it has no brokers at all.
+librdkafka reports some of these errors under names of its own, and others not at all: with an
+address that it cannot parse, it has no brokers.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 def require_addresses(text: str) -> None:
-    """Raise ValueError unless ``text`` is host:port, or several, comma-separated."""
+    """Raise ValueError unless ``text`` is host:port, or several of these, comma-separated."""
     for part in map(str.strip, text.split(",")):
-        found = _ADDRESS.fullmatch(part)
-        if found is None or int(found["port"] or 0) > _MOST_PORT:
+        address = _ADDRESS.fullmatch(part)
+        if address is None or int(address["port"] or 0) > _MOST_PORT:
             raise ValueError(
                 f"has {part!r}, which is no host:port; write it like kafka-1:9092,kafka-2:9092, an "
                 "IPv6 address in brackets"
             )
-        scheme = found["scheme"]
+        scheme = address["scheme"]
         if scheme is not None and scheme.lower() not in _SCHEMES:
             raise ValueError(
                 f"has {part!r}, and brokers have no {scheme}://; write host:port alone: TLS and "
@@ -46,12 +46,12 @@ def require_addresses(text: str) -> None:
 def require_credentials(
     options: Mapping[str, Option], secrets: Collection[str], *, has_password: bool
 ) -> None:
-    """Raise ValueError where SASL lacks what its mechanism needs, or is set up and not used.
+    """Raise ValueError where SASL lacks an option of its mechanism, or is set up and not used.
 
     Args:
-        options: Of librdkafka.
-        secrets: Options whose values are in files.
-        has_password: Whether a file with the SASL password is named.
+        options: Options of librdkafka.
+        secrets: Names of options whose values are in files.
+        has_password: True if a file with the SASL password is configured.
     """
     protocol = str(options.get("security.protocol", ""))
     if not protocol.lower().startswith("sasl_"):
@@ -71,11 +71,14 @@ def require_credentials(
 
 
 def _refuse_unused(protocol: str, names: Sequence[str]) -> None:
-    """Without its protocol librdkafka takes no notice of SASL, and connects as nobody."""
+    """Raise ValueError for SASL options without SASL's protocol.
+
+    librdkafka would ignore them, and connect without a user.
+    """
     if names:
-        found = f"is {protocol}" if protocol else "is missing (the default is plaintext)"
+        state = f"is {protocol}" if protocol else "is missing (the default is plaintext)"
         raise ValueError(
-            f"options: security.protocol {found}, and {', '.join(names)} would go unused; set "
+            f"options: security.protocol {state}, and {', '.join(names)} would go unused; set "
             "security.protocol to SASL_SSL, or to SASL_PLAINTEXT without TLS, or remove the others"
         )
 

@@ -1,4 +1,4 @@
-"""Settings of what the worker connects to: Kafka, a schema registry, the online store."""
+"""Settings of the worker's connections: Kafka, a schema registry, the online store."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class KafkaSettings(Section):
         examples=["labels"],
     )
     start_from: Literal["earliest", "latest", "error"] = Field(
-        description="Where a partition starts that the group has no checkpoint for.",
+        description="Start of a partition for which the group has no checkpoint.",
         examples=["earliest"],
     )
     accept_topic: Text | None = Field(
         default=None,
-        description="Kafka's id of an input topic that was created again, or is another cluster's: "
-        "it is read from its beginning, and the checkpoints of the one before are dropped.",
+        description="Kafka's id of an input topic that was created again, or is in another cluster: "
+        "it is read from its beginning, and the checkpoints of the earlier topic are dropped.",
         examples=["3ZcaJHreSNi9WfSvJ91sCw"],
     )
     password_file: File | None = Field(
@@ -136,21 +136,20 @@ class Registry(Section):
         examples=["/secrets/registry-password"],
     )
     timeout_s: float = Field(
-        default=5.0, gt=0, le=60, description="Bound on one answer as a whole, in seconds."
+        default=5.0, gt=0, le=60, description="Bound on one complete answer, in seconds."
     )
     give_up_s: float = Field(
         default=600.0,
         gt=0,
         description=(
-            "How long records wait for a schema that alone stays without an answer, in seconds; "
-            "then they become dead letters. While the registry answers nothing they wait without "
-            "end."
+            "Longest wait of records for one schema while the registry answers other requests, in "
+            "seconds; then they become dead letters. While it answers none, they wait without end."
         ),
     )
     register_score_schema: bool = Field(
         default=False,
-        description="Register score.avsc at start, under the subject OUTPUT_TOPIC-value; otherwise "
-        "it must be there.",
+        description="Register score.avsc at the start, under the subject OUTPUT_TOPIC-value; "
+        "otherwise it must be registered already.",
     )
 
     @model_validator(mode="after")
@@ -185,7 +184,7 @@ class Store(Section):
     timeout_s: float = Field(default=2.0, gt=0, description="Bound on one answer, in seconds.")
     state: Text | None = Field(
         default=None,
-        description="Name of the histories that windows see; default: kafka.group.",
+        description="Name of the histories that windows read; default: kafka.group.",
         examples=["fraud-worker-2"],
     )
     accept_group: Text | None = Field(
@@ -198,8 +197,9 @@ class Store(Section):
         default=None,
         gt=0,
         description=(
-            "How far behind real time events may be read; histories are kept for that much longer, "
-            "in seconds. Default: the input topic's retention; without either, for ever."
+            "Longest delay behind real time of events that are read, in seconds; histories are "
+            "kept longer by this time. Default: the input topic's retention; without either, for "
+            "ever."
         ),
         examples=[604800],
     )

@@ -1,4 +1,4 @@
-"""``worker.yaml`` and the environment, read strictly."""
+"""Strict reading of ``worker.yaml`` and the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.settings.sections import ENV_PREFIX, WorkerSettings
 from worker.settings.synonyms import unknown_setting, unknown_variable
 
 FILE_NAME = "worker.yaml"
-# Read by the command line, the embedded servers and the tests, not by the settings.
+# Variables of the command line, the embedded servers and the tests.
 _OTHER_ENVIRONMENT = ("PIPELINE", "CACHE", "DATA", "TEST_")
 _SHOWN_CHARACTERS = 80
 _SHOWN_TYPES = ("bool_", "finite_", "float_", "greater_", "int_", "less_", "literal_")
@@ -37,9 +37,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def load_settings(folder: Path) -> WorkerSettings:
-    """Read ``worker.yaml`` in ``folder``; its relative paths are taken from there.
+    """Read ``worker.yaml`` in ``folder``; relative paths start there.
 
-    Raises ConfigurationError naming every setting that does not hold.
+    Raises:
+        ConfigurationError: Settings are missing, unknown or invalid; the message names each.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -56,23 +57,25 @@ def load_settings(folder: Path) -> WorkerSettings:
         refusals = [_explain(document, dict(item)) for item in error.errors()]
         raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from None
     except (SettingsError, RecursionError) as error:
-        found = error if isinstance(error, SettingsError) else "a value nests too deeply"
-        raise ConfigurationError(f"{ENV_PREFIX}… in the environment: {found}; mend it") from None
+        reason = error if isinstance(error, SettingsError) else "a value is nested too deeply"
+        raise ConfigurationError(
+            f"{ENV_PREFIX}… in the environment: {reason}; correct the variable"
+        ) from None
     return _anchored(settings, folder)
 
 
 def require_folder(folder: Path) -> None:
-    """Raise ConfigurationError where ``folder`` is none."""
+    """Raise ConfigurationError where ``folder`` is no folder."""
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "there is no such folder"
+        state = "it is a file" if folder.exists() else "there is no such folder"
         raise ConfigurationError(
-            f"{folder}: {found}; name the pipeline folder with --pipeline (-p), or make one: "
+            f"{folder}: {state}; name the pipeline folder with --pipeline (-p), or make one: "
             f"`fraud-worker init {quote(str(folder))} --schema FILE.avsc`"
         )
 
 
 def _anchored(section: M, folder: Path) -> M:
-    """The settings with their relative paths taken from ``folder``."""
+    """Return the settings with relative paths that start in ``folder``."""
     changes: dict[str, Any] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
@@ -95,20 +98,20 @@ def _refuse_unknown_environment() -> None:
             continue
         if name not in known and not name.startswith(open_ended):
             raise ConfigurationError(
-                f"{unknown_variable(variable)}; unset it or mend its name "
-                "(nested settings take two underscores)"
+                f"{unknown_variable(variable)}; unset it or correct its name "
+                "(nested settings have two underscores)"
             )
 
 
 def _explain(document: YamlDocument, error: Mapping[str, Any]) -> str:
-    """Message on one refused setting: place in the file or environment, finding and remedy."""
+    """Message for one refused setting: its place, what was found, and what to do."""
     location: Location = tuple(error["loc"])
     name = ".".join(str(mask(part)) for part in location)
     variable = _variable_in_use(location)
     message = str(error["msg"]).removeprefix("Value error, ")
     match error["type"]:
         case "extra_forbidden":
-            message = f"{unknown_setting(name)}; remove it or mend its name"
+            message = f"{unknown_setting(name)}; remove it or correct its name"
         case "missing":
             message = f"{name} is missing; add it, or set {variable_of(name)}"
         case "value_error":
@@ -121,7 +124,7 @@ def _explain(document: YamlDocument, error: Mapping[str, Any]) -> str:
 
 
 def _found(error: Mapping[str, Any], name: str) -> str:
-    """The value of a number, choice or switch; only the kind of anything else may be shown."""
+    """Show the value of a number, choice or switch; of anything else, only its kind."""
     value = error["input"]
     if isinstance(value, dict | list) or not str(error["type"]).startswith(_SHOWN_TYPES):
         return _KINDS.get(type(value), type(value).__name__)
@@ -129,7 +132,7 @@ def _found(error: Mapping[str, Any], name: str) -> str:
 
 
 def _variable_in_use(location: Location) -> str | None:
-    """The environment variable that gives the value at ``location``, if one does."""
+    """Environment variable that sets the value at ``location``; None where there is none."""
     for end in range(len(location), 0, -1):
         variable = variable_of(".".join(str(part) for part in location[:end]))
         if any(name.upper() == variable for name in os.environ):

@@ -1,18 +1,21 @@
-"""Types of settings, and the options of other libraries that are the worker's own business."""
+"""Types of settings, and rules on the options of librdkafka and redis-py."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from base.errors import ConfigurationError
 from worker.settings.access import require_addresses
 from worker.settings.secrets import names_secret
 
-# Confluent's client takes several registries, comma-separated.
+# Confluent's client allows several registries, comma-separated.
 _NEXT_ADDRESS = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.\-]*://)")
 
 OWNED_CONSUMER_OPTIONS = {
@@ -40,20 +43,28 @@ OWNED_PRODUCER_OPTIONS = {
 }
 
 
+_NAMES_A_FILE = re.compile(
+    r"(?:ssl|https)\.[a-z.]*location|sasl\.oauthbearer\.assertion\.(?:[a-z.]*\.)?file"
+    r"|ssl_(?:ca_certs|ca_path|certfile|keyfile)"
+)
+# librdkafka looks for the system's certificates itself.
+_NO_FILE = frozenset(("", "probe", "system"))
+
+
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty; give it a value")
     return text
 
 
-def _scalar(found: object) -> object:
-    if not isinstance(found, str | int | float | bool):
-        raise ValueError(f"is {type(found).__name__}; an option is text, a number, true or false")  # noqa: TRY004 - pydantic wants it
-    return found
+def _scalar(value: object) -> object:
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError(f"is {type(value).__name__}; an option is text, a number, true or false")  # noqa: TRY004 - pydantic wants it
+    return value
 
 
 def _open_address(url: str) -> str:
-    """Refuse an address that holds a secret, or none; no part of it is repeated in the message."""
+    """Refuse text that is no address, or one with a secret; the message repeats no part of it."""
     if "@" in url:
         raise ValueError(
             "holds a user, password or token; use username and password_file beside it"
@@ -76,7 +87,7 @@ def _open_address(url: str) -> str:
 
 
 def _topic_name(text: str) -> str:
-    # Kafka's own rule. A consumer would take a name that begins with ^ for a pattern.
+    # Kafka's own rule. A consumer would treat a name that begins with ^ as a pattern.
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
         raise ValueError(
             "is no topic's name; name one topic, of at most 249 letters, digits and . _ - (patterns "
@@ -86,7 +97,7 @@ def _topic_name(text: str) -> str:
 
 
 def _is_address(parts: SplitResult) -> bool:
-    """Raises ValueError for a port that is no number."""
+    """Return True for a complete address; raises ValueError for a port that is no number."""
     named = parts.hostname is not None and "%" not in parts.netloc and parts.port != 0
     return bool(parts.scheme) and (named or (not parts.netloc and parts.path.startswith("/")))
 
@@ -105,10 +116,10 @@ def _addresses(servers: str) -> str:
     return servers
 
 
-def _no_address(found: object) -> object:
-    if isinstance(found, str) and re.match(r"[A-Za-z][\w+.\-]+:/", found):
-        raise ValueError("is an address; name a file or folder: download or mount what is there")
-    return found
+def _no_address(value: object) -> object:
+    if isinstance(value, str) and re.match(r"[A-Za-z][\w+.\-]+:/", value):
+        raise ValueError("is an address; name a file or folder: download or mount the content")
+    return value
 
 
 File = Annotated[Path, BeforeValidator(_no_address)]
@@ -120,6 +131,24 @@ Options = dict[str, Annotated[str | int | float | bool, BeforeValidator(_scalar)
 
 
 class Section(BaseModel):
-    """A group of settings: unknown names are refused."""
+    """A group of settings; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def require_option_files(setting: str, options: Mapping[str, object]) -> None:
+    """Raise ConfigurationError for an option that names a file which cannot be read.
+
+    librdkafka would report an error number of OpenSSL, and redis-py a store that is away.
+    """
+    for name, value in options.items():
+        if not _NAMES_A_FILE.fullmatch(name) or str(value) in _NO_FILE:
+            continue
+        path = Path(str(value))
+        if path.exists() and os.access(path, os.R_OK):
+            continue
+        state = "this user may not read it" if path.exists() else "there is no such file"
+        at = "" if path.is_absolute() else f" in {Path.cwd()}, where the process was started"
+        raise ConfigurationError(
+            f"{setting}: {name} is {value}: {state}{at}; mount it there, or give its absolute path"
+        )

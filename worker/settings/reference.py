@@ -61,7 +61,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SettingGroup:
-    """The settings of a section; those at the top level have the name ""."""
+    """The settings of one section.
+
+    Attributes:
+        name: Name of the section; "" for the top level.
+        required: True if the section must be given.
+        meaning: Description of the section.
+        settings: Its settings.
+    """
 
     name: str
     required: bool
@@ -71,22 +78,22 @@ class SettingGroup:
 
 @cache
 def groups() -> tuple[SettingGroup, ...]:
-    """All settings, in the order in which the classes declare them."""
+    """All settings by section, in the order in which the classes declare them."""
     schema = json_schema(WorkerSettings, "worker.yaml")
     top = {name: own for name, own in schema["properties"].items() if "$ref" not in own}
     settings = _settings("", {**schema, "properties": top})
-    found = [SettingGroup("", required=True, meaning="", settings=settings)]
+    listed = [SettingGroup("", required=True, meaning="", settings=settings)]
     for name, own in schema["properties"].items():
         if "$ref" in own:
             section = schema["$defs"][own["$ref"].rpartition("/")[2]]
             meaning = " ".join(filter(None, (section["description"], own.get("description"))))
             required = name in schema["required"]
-            found.append(SettingGroup(name, required, meaning, _settings(f"{name}.", section)))
-    return tuple(found)
+            listed.append(SettingGroup(name, required, meaning, _settings(f"{name}.", section)))
+    return tuple(listed)
 
 
 def setting_names() -> Iterator[str]:
-    """Every setting's dotted name, sections included."""
+    """Yield the dotted name of every setting and section."""
     for group in groups():
         if group.name:
             yield group.name
@@ -94,7 +101,7 @@ def setting_names() -> Iterator[str]:
 
 
 def variable_of(name: str) -> str:
-    """The environment variable of a setting's dotted name."""
+    """Environment variable of a setting with this dotted name."""
     return ENV_PREFIX + name.replace(".", "__").upper()
 
 

@@ -1,4 +1,4 @@
-"""Secrets: read from files, never shown."""
+"""Secrets, which are read from files and masked in logs and messages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ _SECRET_NAME = re.compile(
 
 
 def names_secret(name: str) -> bool:
-    """Return True if a value of this name is a secret; the name may be percent-encoded."""
+    """Return True if a value with this name is a secret; the name may be percent-encoded."""
     plain = unquote(unquote(name))
     return bool(_SECRET_NAME.search(plain)) and not plain.endswith(("_file", "_files"))
 
 
 def read_secret(path: Path, setting: str) -> SecretStr:
-    """Text of a secret's file, without byte order mark and line end. Raises ConfigurationError."""
+    """Read the file of a secret, without byte order mark and line end.
+
+    Args:
+        path: Path of the file.
+        setting: Name of the setting, for messages.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is empty.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -40,10 +48,10 @@ def read_secret(path: Path, setting: str) -> SecretStr:
 
 
 def mask(value: Any, name: str = "") -> Any:
-    """Plain data as it may be shown, with ``***`` in place of secrets.
+    """Copy plain data with ``***`` in place of secrets.
 
-    A secret is a value under the name of one, text that assigns one, and of an address the user
-    information and the query.
+    Secrets are values with a secret's name, text that assigns one, and the user information and the
+    query of addresses.
     """
     if value is not None and names_secret(name):
         return MASK

@@ -1,4 +1,4 @@
-"""The settings of one worker: what ``worker.yaml`` may say, with the meaning of each."""
+"""The settings of a worker in ``worker.yaml``, with a description of each."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ class Wire(Section):
         description="confluent: magic byte and schema id before each body; none: bare bodies.",
     )
     schema_id: int = Field(
-        default=1, ge=0, lt=2**31, description="Id that stands for the schema in features.yaml."
+        default=1, ge=0, lt=2**31, description="Id of the schema in features.yaml."
     )
     score_schema_id: int = Field(
-        default=2, ge=0, lt=2**31, description="Id that the scores are framed with."
+        default=2, ge=0, lt=2**31, description="Id in the framing of scores."
     )
     max_record_bytes: int = Field(
-        default=1_000_000, gt=0, description="A larger record is a dead letter, in bytes."
+        default=1_000_000, gt=0, description="A larger record becomes a dead letter, in bytes."
     )
     max_collection_items: int = Field(
-        default=10_000, gt=0, description="Longer arrays and maps make a dead letter."
+        default=10_000,
+        gt=0,
+        description="A record with a longer array or map becomes a dead letter.",
     )
 
     @model_validator(mode="after")
@@ -60,15 +62,16 @@ class ModelSettings(Section):
     verify_timeout_s: float = Field(
         default=60.0,
         gt=0,
-        description="A bundle that takes longer to prove itself is refused, seconds.",
+        description="A bundle whose verification takes longer is refused, in seconds.",
     )
     verify_max_bytes: int = Field(
         default=512 * 1024 * 1024,
         gt=0,
-        description="A bundle that needs more memory to prove itself is refused, in bytes.",
+        description="A bundle whose verification needs more memory is refused, in bytes.",
     )
     device: Literal["cpu", "cuda", "auto"] = Field(
-        default="auto", description="auto takes a GPU where one is usable, and says which."
+        default="auto",
+        description="auto uses a GPU where one is usable; the log and the scores name the device.",
     )
     threads: int | None = Field(
         default=None,
@@ -98,19 +101,21 @@ class DeliverySettings(Section):
         default=4000, ge=1, le=50_000, description="Most events of a micro-batch."
     )
     latency_budget_s: float = Field(
-        default=0.25, gt=0, description="A micro-batch is kept small enough to take less, seconds."
+        default=0.25,
+        gt=0,
+        description="Micro-batches are kept small enough to take less time, in seconds.",
     )
     broker_timeout_s: float = Field(
         default=10.0, gt=0, description="Bound on one call to the brokers, in seconds."
     )
     watchdog_s: float = Field(
-        default=120.0, gt=0, description="A call that overstays this ends the process, seconds."
+        default=120.0, gt=0, description="A call that takes longer ends the process, in seconds."
     )
     refused_s: float = Field(
         default=600.0,
         gt=0,
-        description="The worker ends when the dead-letter topic has refused a dead letter for so "
-        "long, seconds.",
+        description="The worker ends when the dead-letter topic has refused a dead letter for this "
+        "time, in seconds.",
     )
     drain_s: float = Field(
         default=20.0, gt=0, description="Bound on finishing after SIGTERM, in seconds."
@@ -136,7 +141,8 @@ class Output(Section):
     )
     vector: Literal["irreproducible", "all", "off"] = Field(
         default="irreproducible",
-        description="Feature values on the score; irreproducible: those the log cannot give back.",
+        description="Feature values on the score; irreproducible: values that cannot be computed "
+        "from the log again.",
     )
     headers: list[str] = Field(
         default=[],
@@ -156,7 +162,7 @@ class Logs(Section):
     """Structured logs, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is written."
+        default="info", description="Lowest level that is written."
     )
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: console on a terminal, else JSON."
@@ -185,12 +191,12 @@ class WorkerSettings(BaseSettings):
     reload_s: float = Field(
         default=2.0,
         gt=0,
-        description="The policy and the champion of model.location are looked at this often, "
-        "seconds; what is new there takes over while the worker runs.",
+        description="Interval between two looks at the policy and at the champion of "
+        "model.location, in seconds; a new one takes over while the worker runs.",
     )
     kafka: KafkaSettings
     store: Store | None = Field(
-        default=None, description="Needed when features.yaml declares lookups or windows."
+        default=None, description="Required when features.yaml declares lookups or windows."
     )
     registry: Registry | None = Field(
         default=None, description="Without it, schemas come from files and wire."
@@ -223,22 +229,22 @@ class WorkerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings
-        # What is passed to the class is the file's content: the environment wins.
+        # The arguments of the class are the content of the file; the environment comes first.
         return (env_settings, init_settings)
 
     @property
     def state_name(self) -> str:
-        """The name of the histories in the online store."""
+        """Name of the histories in the online store."""
         return (self.store and self.store.state) or self.kafka.group
 
     @property
     def max_lag_s(self) -> float | None:
-        """The longest delay behind real time of events that are read, in seconds.
+        """Longest delay behind real time of events that are read, in seconds.
 
-        None: events are read for as long as the topic keeps them.
+        None: as long as the topic keeps them.
         """
         return self.store.max_lag_s if self.store else None
 
     def masked(self) -> dict[str, Any]:
-        """The settings as plain data, with every secret replaced by ``***``."""
+        """The settings as plain data, with ``***`` in place of every secret."""
         return cast("dict[str, Any]", mask(self.model_dump(mode="json")))

@@ -1,4 +1,4 @@
-"""Names that other programs give to these settings, for the remedy in error messages."""
+"""Other programs' names for these settings, for the remedies in error messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.settings.reference import setting_names, variable_of
 from worker.settings.secrets import names_secret
 from worker.settings.sections import ENV_PREFIX
 
-# An option of librdkafka follows its setting after a colon.
+# Settings by their other names; an option of librdkafka follows its setting after a colon.
 _MEANT = {
     "kafka.bootstrap": "kafka.bootstrap_servers",
     "kafka.brokers": "kafka.bootstrap_servers",
@@ -40,19 +40,19 @@ _MEANT = {
 }
 _OPTIONS_OF_KAFKA = ("security", "sasl", "ssl")
 _NO_SECRETS = (".url", ".file", ".location")
-# Below this likeness, names that only share their words' endings would be taken for one another.
+# Below this similarity, names that share only the endings of their words would match.
 _ALIKE = 0.7
 
 
 def unknown_setting(name: str) -> str:
-    """Say that there is no setting ``name``, and which one is meant or which ones there are."""
+    """Message that there is no setting ``name``, with the one that is meant, or those there are."""
     return _unknown("setting", name, name.lower(), _in_yaml)
 
 
 def unknown_variable(name: str) -> str:
-    """Say that there is no variable ``name`` in the environment, and which one is meant.
+    """Message that there is no environment variable ``name``, with the one that is meant.
 
-    Where none is near, the known ones are listed.
+    Without a similar one, the known variables are listed.
     """
     dotted = name.lower().removeprefix(ENV_PREFIX.lower()).replace("__", ".")
     return _unknown("environment variable", name, dotted, _in_environment)
@@ -69,7 +69,7 @@ def _unknown(what: str, name: str, dotted: str, write: Callable[[str], str]) -> 
 
 
 def _parted(dotted: str) -> tuple[str, str]:
-    """The section that is meant, "" for none, and the name within it."""
+    """Split a name into the section that is meant, "" for none, and the name within it."""
     sections = {name: name for name in setting_names() if _is_section(name)}
     sections |= {name: own for name, own in _MEANT.items() if own in sections}
     first, dot, rest = dotted.partition(".")
@@ -88,7 +88,7 @@ def _is_section(name: str) -> bool:
 
 
 def _choices(section: str) -> Mapping[str, str]:
-    """The settings by their names and synonyms: those of a section, or of the top level."""
+    """Settings of a section, or of the top level, by their names and synonyms."""
     own = {name: name for name in setting_names()} | _MEANT
     if section:
         inside = f"{section}."
@@ -103,7 +103,7 @@ def _nearest(name: str, choices: Mapping[str, str]) -> str:
 
 
 def _option_of_kafka(name: str) -> str:
-    """The setting for an option of librdkafka, with the option behind a colon; "" for no such."""
+    """Setting for an option of librdkafka, with the option after a colon; "" for none."""
     option = name.replace("_", ".")
     if (
         f"kafka.{option.replace('.', '_')}" in _MEANT

@@ -1,6 +1,6 @@
-"""Dead letters: the record as it came, and headers that say why it was not scored.
+"""Dead letters: the original record, with headers that say why it was not scored.
 
-Header names after design section 4: ``__worker.errors.*``. No payload and no key in a message.
+The headers are named ``__worker.errors.*``. Messages hold no payload and no key.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from base.errors import ErrorCode, RecordError
 from schemas.batch import Headers, Position, Records
 
 HEADER_PREFIX = "__worker.errors."
-"""Prefix of the headers that the worker adds; nobody else's headers have it."""
+"""Prefix of the headers that the worker adds; no other header of a dead letter has it."""
 FORMER_PREFIX = "__worker.former."
-"""Prefix that a record's own headers get instead; of equal length, so that no record grows."""
-# What Kafka adds at most to the key, value and headers of a batch of one record; and to a header.
+"""Prefix that such headers of the record itself get; of equal length, so that no record grows."""
+# Most bytes that Kafka adds to a batch of one record, and to each of its headers.
 RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
 _LONGEST_KEY_KEPT = 1024
@@ -26,7 +26,7 @@ LARGEST_OVERSIZE_BYTES = 2560
 
 
 class Stage(StrEnum):
-    """The stage that gave the record up."""
+    """The stage in which the record failed."""
 
     DECODE = "decode"
     PUBLISH = "publish"
@@ -43,7 +43,7 @@ class DeadLetter:
         value: Value of the record; None in the oversize form.
         own: Headers of the record.
         reasons: Headers of the worker, which follow those of the record.
-        is_oversize: True for the form that `oversize` makes.
+        is_oversize: True for the form that `oversize` returns.
     """
 
     position: Position
@@ -56,15 +56,18 @@ class DeadLetter:
 
     @property
     def headers(self) -> list[tuple[str, bytes | None]]:
-        """All headers, in their order in Kafka."""
+        """All headers, in the order in which they are written."""
         return [*self.own, *self.reasons]
 
     def size(self) -> int:
-        """Upper bound of the bytes it takes in Kafka."""
+        """Upper bound of its size in Kafka, in bytes."""
         return record_size(self.key, self.value, self.headers)
 
     def oversize(self) -> DeadLetter:
-        """The form that fits any topic: no value, no long key, no own headers; hash and size."""
+        """The form that fits any topic: hash and size in place of the value, and no own headers.
+
+        A long key is left out as well.
+        """
         if self.is_oversize:
             return self
         value = self.value or b""
@@ -83,7 +86,7 @@ class DeadLetter:
 
 
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Upper bound of the bytes that a record takes in Kafka."""
+    """Upper bound of a record's size in Kafka, in bytes."""
     return (
         len(key or b"")
         + len(value or b"")
@@ -95,10 +98,10 @@ def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int
 def dead_letter(
     records: Records, row: int, error: RecordError, stage: Stage, schema_id: str | None
 ) -> DeadLetter:
-    """The dead letter of one record: key, value and headers are its own.
+    """Make the dead letter of one record, with the record's own key, value and headers.
 
-    Its time in Kafka is that of its writing, or the topic's retention would delete the dead letters
-    of old records at once; the record's own time is one of the reasons.
+    Its timestamp in Kafka is the time of its writing. With the record's own timestamp, which is one
+    of the reasons, the topic's retention would delete the dead letters of old records at once.
     """
     position = records.position(row)
     why = {
@@ -123,10 +126,10 @@ def dead_letter(
 
 
 def _own_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
-    """The record's headers; those that pass themselves off as the worker's are renamed.
+    """The record's own headers; those with the worker's prefix are renamed.
 
-    A dead letter that was sent to the input again keeps its last reasons so, under another prefix;
-    reasons older than those go, or each round would add some.
+    A dead letter that was sent to the input again so keeps its last reasons, under another prefix.
+    Older reasons are dropped: otherwise each round would add some.
     """
     if not any(name.startswith(HEADER_PREFIX) for name, _ in headers):
         return tuple(headers)

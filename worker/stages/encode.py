@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from features.compute.matrix import Enriched
+from features.definition import FeatureSet
+from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
 from schemas.avro.text import as_text
 from schemas.batch import Column, EventBatch, Headers, Kind
-from worker.stages.decide import Decided
-from worker.stages.score import Model, Scored
+from worker.settings.sections import Output
+from worker.stages.serving import Decided, Model, Scored
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ _FEATURE_VALUE = "reasons.*.features.*.value"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Origin that every score of a process names.
+    """Origin that is written on every score of a process.
 
     Attributes:
         feature_set: Fingerprint of the feature set.
@@ -54,6 +56,17 @@ class Extras:
     carry: Sequence[str]
     headers: Sequence[str]
 
+    @classmethod
+    def of(cls, output: Output, feature_set: FeatureSet) -> Self:
+        """The content that the settings ask for."""
+        columns = {
+            "off": (),
+            "all": range(len(feature_set.names)),
+            "irreproducible": feature_set.irreproducible,
+        }[output.vector]
+        vector = {feature_set.names[column]: column for column in columns}
+        return cls(vector, output.carry, output.headers)
+
 
 class _Policy(NamedTuple):
     """Encoded fields of scores that depend on the policy only."""
@@ -64,7 +77,7 @@ class _Policy(NamedTuple):
 
 
 class _Latest(Generic[T]):
-    """Cache of what ``make`` returned for the latest arguments; called again when they change."""
+    """Cache of the latest result of a function; it is called again when its arguments change."""
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make
@@ -77,14 +90,14 @@ class _Latest(Generic[T]):
 
 
 class Encode:
-    """Writes scores by the schema ``score.avsc``.
+    """Encode: scores to records of the schema ``score.avsc``.
 
     Args:
         schema: Schema of a score.
         prefix: Bytes that precede each score.
-        provenance: Origin that every score names.
+        provenance: Origin that is written on every score.
         extras: Optional content of scores.
-        flag_names: Names of the flags; name i is that of bit i.
+        flags: Flags of the feature set.
         now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
     """
 
@@ -94,7 +107,7 @@ class Encode:
         prefix: bytes,
         provenance: Provenance,
         extras: Extras,
-        flag_names: Sequence[str],
+        flags: Flags,
         now_us: Callable[[], int],
     ) -> None:
         self._encoder = RecordEncoder(schema, prefix)
@@ -107,7 +120,7 @@ class Encode:
         }
         self._no_flags = self._encoder.constant("flags", [])
         self._no_reasons = self._encoder.constant("reasons", [])
-        self._flag_names = tuple(flag_names)
+        self._flags = flags
         self._vector = dict(extras.vector)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
@@ -124,7 +137,7 @@ class Encode:
         decided: Decided,
         explained: Explained | None = None,
     ) -> list[bytes]:
-        """The framed records, in the order of the events."""
+        """Encode the framed records, in the order of the events."""
         n = len(batch)
         policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
         fields: dict[str, Field] = {
@@ -138,7 +151,7 @@ class Encode:
             "score": _all(Kind.DOUBLE, scored.scores),
             "margin": _all(Kind.DOUBLE, scored.margins),
             "reasons": self._reasons(n, explained),
-            "flags": self._flags(enriched.flags),
+            "flags": self._flagged(enriched.flags),
             "source.partition": _all(Kind.LONG, batch.records.partitions),
             "source.offset": _all(Kind.LONG, batch.records.offsets),
             "scored_at": _all(Kind.TIME, np.full(n, self._now_us(), np.int64)),
@@ -155,7 +168,7 @@ class Encode:
         return self._encoder.encode(n, fields)
 
     def headers(self, batch: EventBatch) -> list[Headers] | None:
-        """The headers to copy onto each score; None when there are none in the micro-batch."""
+        """Headers to copy to each score; None when the micro-batch has no headers."""
         if not self._copied_headers or batch.records.headers is None:
             return None
         return [
@@ -199,14 +212,11 @@ class Encode:
         }
         return ListOf(counts, reasons)
 
-    def _flags(self, flags: npt.NDArray[np.uint64]) -> Field:
-        if not flags.any():
+    def _flagged(self, bits: npt.NDArray[np.uint64]) -> Field:
+        if not bits.any():
             return self._no_flags
-        found, codes = np.unique(flags, return_inverse=True)
-        named = [
-            [name for bit, name in enumerate(self._flag_names) if mask >> bit & 1]
-            for mask in found.tolist()
-        ]
+        different, codes = np.unique(bits, return_inverse=True)
+        named = [self._flags.decode(one) for one in different.tolist()]
         chosen: Encoded = self._encoder.options("flags", named).at(codes)
         return chosen
 

@@ -1,4 +1,4 @@
-"""The stages from decode to encode as one pure step: no Kafka, no clock but the one given."""
+"""The stages from decode to encode as one pure step: without Kafka, and with a given clock."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ErrorCode, RecordError
-from features.compute.matrix import count_flags
+from features.compute.bind import bind
+from features.compute.enrich import Enriching
+from features.compute.matrix import Enriched
+from features.definition import FeatureSet
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.store.protocol import Writes
+from features.store.protocol import OnlineStore, Writes
+from features.values.flags import Flags
 from features.windows.plan import AHEAD
-from schemas.batch import Headers, Records
+from schemas.avro.decoder import Decoder
+from schemas.batch import EventBatch, Headers, Records
 from worker.delivery.publish import SizeLimits, too_large, without_key
+from worker.histories import Histories
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
-from worker.stages.decide import Decided
-from worker.stages.decode import Decode
 from worker.stages.encode import Encode
-from worker.stages.enrich import Enrich
-from worker.stages.score import Model
-from worker.stages.serving import Serving
+from worker.stages.serving import Decided, Model, Serving
 
 _BEGINNING = LogState()
 
@@ -33,8 +36,8 @@ _BEGINNING = LogState()
 class Processed:
     """Result of the stages for a micro-batch of records.
 
-    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel: one
-    entry for each score, in the order of the records.
+    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel, with
+    one entry for each score, in the order of the records.
 
     Attributes:
         records: Records that have a score.
@@ -44,14 +47,14 @@ class Processed:
         dead_letters: Dead letters of the other records.
         model: Model that gave the scores.
         decided: Decisions.
-        flag_bits: uint64[N], flags of the events.
-        flag_names: Names of the flags; name i is that of bit i.
+        flags: Flags of the feature set.
+        flag_bits: uint64[N], the flags of the events, encoded.
         seconds: Time spent in each stage, in seconds.
-        writes: Members that the online store takes before the micro-batch is committed.
+        writes: Writes that the online store must have before the micro-batch is committed.
         after: State of the log behind the micro-batch.
         explained: Number of events that were given reasons.
-        not_additive: Number of those whose contributions do not add up to the margin.
-        coverage: As `WindowPlan.coverage`, behind the micro-batch.
+        not_additive: Number of explained events whose contributions do not add up to the margin.
+        coverage: Share of each entity's longest window that its histories reach back, 0 to 1.
     """
 
     records: Records
@@ -61,8 +64,8 @@ class Processed:
     dead_letters: Sequence[DeadLetter]
     model: Model
     decided: Decided
+    flags: Flags
     flag_bits: npt.NDArray[np.uint64]
-    flag_names: Sequence[str]
     seconds: Mapping[str, float]
     writes: Writes = field(default_factory=Writes)
     after: LogState = field(default_factory=LogState)
@@ -76,23 +79,23 @@ class Processed:
         return self.decided.counts()
 
     @property
-    def flags(self) -> Mapping[str, int]:
-        """Events by flag."""
-        return count_flags(self.flag_bits, self.flag_names)
+    def flagged(self) -> Mapping[str, int]:
+        """Number of events by flag."""
+        return self.flags.count(self.flag_bits)
 
     @property
     def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
-        """For each partition bool[N], true for its scored events that are ahead of time."""
-        if AHEAD not in self.flag_names:
+        """Mask of the scored events that are ahead of time, bool[N] by partition."""
+        if AHEAD not in self.flags.names:
             return {}
-        bit, of = np.uint64(self.flag_names.index(AHEAD)), self.records.partitions
-        ahead = (self.flag_bits >> bit & np.uint64(1)).astype(np.bool_)
-        return {partition: ahead[of == partition] for partition in np.unique(of).tolist()}
+        ahead, partitions = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
+        return {p: ahead[partitions == p] for p in np.unique(partitions).tolist()}
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
-        """The same micro-batch, with a dead letter in place of the score of some rows.
+        """Replace the scores of some rows by dead letters.
 
-        An event whose score is not taken happened all the same: later events see it.
+        The writes to the store stay: an event whose score is refused has happened all the same, and
+        later events see it.
         """
         if not letters:
             return self
@@ -104,7 +107,7 @@ class Processed:
             keys=[self.keys[i] for i in rows],
             values=[self.values[i] for i in rows],
             headers=None if self.headers is None else [self.headers[i] for i in rows],
-            # In the order of their partitions, whatever stage they come from.
+            # In the order of their partitions, whichever stage they come from.
             dead_letters=sorted(
                 [*self.dead_letters, *letters.values()],
                 key=lambda letter: (letter.position.partition, letter.position.offset),
@@ -116,6 +119,78 @@ class Processed:
             ),
             flag_bits=self.flag_bits[kept],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decode:
+    """Decode: record bodies to columns, and these to events; invalid records to dead letters.
+
+    Attributes:
+        decoder: Decoder of the input topic.
+        feature_set: Feature set whose bindings apply.
+    """
+
+    decoder: Decoder
+    feature_set: FeatureSet
+
+    def __call__(self, records: Records) -> tuple[EventBatch, list[DeadLetter]]:
+        """Return the events in the order of their records, and a dead letter for each other record.
+
+        Raises:
+            DependencyUnavailableError: The registry is away, and a schema is needed from it.
+        """
+        decoded = self.decoder.decode(records.values, records.headers)
+        batch, errors = bind(self.feature_set, records, decoded)
+        letters = [
+            dead_letter(
+                records,
+                row,
+                error,
+                Stage.DECODE,
+                # A record whose headers cannot be read may name another schema there.
+                decoded.schema_ids[row]
+                if decoded.schema_ids and row not in records.faults
+                else None,
+            )
+            for row, error in sorted(errors.items())
+        ]
+        return batch, letters
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enrich:
+    """Enrich: events to the feature matrix, with one round trip to the online store.
+
+    Attributes:
+        feature_set: Feature set to compute.
+        store: Online store.
+        histories: Histories that the windows read.
+    """
+
+    feature_set: FeatureSet
+    store: OnlineStore
+    histories: Histories
+
+    def __call__(self, batch: EventBatch, log: LogState) -> Enriched:
+        """Compute the features of a micro-batch, and the writes for the store.
+
+        The call waits for the writes of the micro-batch before.
+
+        Args:
+            batch: Events of the micro-batch.
+            log: State of the log before them.
+
+        Raises:
+            DependencyUnavailableError: The store is away.
+        """
+        enriching = Enriching(self.feature_set, batch, log, self.histories.namespace())
+        self.histories.await_written()
+        return enriching.read(self.store).finish()
+
+    def coverage(self, enriched: Enriched) -> dict[str, float]:
+        """Share of each entity's longest window that its histories reach back, 0 to 1."""
+        namespace = self.histories.namespace() or Namespace.local(self.feature_set.name)
+        return self.feature_set.histories.coverage(enriched.after, namespace)
 
 
 @dataclass(slots=True)
@@ -131,7 +206,15 @@ class _Timer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stages:
-    """Calls the stages in their order; they never call each other."""
+    """The stages in their order; they never call each other.
+
+    Attributes:
+        decode: Stage from records to events.
+        enrich: Stage from events to features.
+        serving: Stages that depend on the model or the policy.
+        encode: Stage to score records.
+        limits: Returns the size limits of the output topics.
+    """
 
     decode: Decode
     enrich: Enrich
@@ -170,8 +253,8 @@ class Stages:
             letters,
             scored.model,
             decided,
+            self.enrich.feature_set.flags,
             enriched.flags,
-            self.enrich.feature_set.flag_names,
             timer.seconds,
             enriched.writes,
             enriched.after,
@@ -183,7 +266,7 @@ class Stages:
 
 
 def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:
-    """Dead letters in place of the scores that the output topic is known not to take."""
+    """Dead letters, by row, for the scores that the output topic is known to refuse."""
     values = processed.values
     errors = dict.fromkeys(without_key(processed.keys, limits), _KEYLESS)
     for row in too_large(values, processed.keys, processed.headers, limits):
@@ -196,13 +279,13 @@ def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]
 
 _KEYLESS = RecordError(
     ErrorCode.OUTPUT_REFUSED,
-    "it has no key, and the output topic is compacted and takes no score without one; key the "
-    "records of the input topic, or set cleanup.policy of the output topic to delete",
+    "it has no key, and the output topic is compacted and accepts no score without one; give the "
+    "records of the input topic a key, or set cleanup.policy of the output topic to delete",
 )
 
 
 def score_too_large(size: int) -> RecordError:
-    """The error of a record whose score of ``size`` bytes the output topic does not take."""
+    """Error of a record whose score of ``size`` bytes is too large for the output topic."""
     return RecordError(
         ErrorCode.OUTPUT_TOO_LARGE,
         f"its score takes {size} bytes, more than the output topic allows with key and headers; "

@@ -29,9 +29,9 @@ from tools.checks.histories import (
 from worker.consume.note import Note
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
-from worker.histories.place import claim_of
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
+from worker.histories.stored_histories import claim_of
 from worker.settings import WorkerSettings, load_settings
 
 _DAY_MS = 86_400_000
@@ -76,8 +76,8 @@ def test_windows_over_one_partition_hold(folder: Path) -> None:
 def test_aligned_windows_over_several_partitions_fail_and_are_named(folder: Path) -> None:
     finding = judged(folder, replace(TOPIC, partitions=6))[WINDOWS]
     assert finding.state is State.FAILED
-    assert "in has 6 partitions, and CARD_RISK_7D sees" in finding.found
-    assert finding.remedy == "give the topic one partition, or say across: best_effort"
+    assert "in has 6 partitions, and CARD_RISK_7D needs" in finding.found
+    assert finding.remedy == "give the topic one partition, or set across: best_effort"
     assert NUMBER not in finding.found
 
 
@@ -118,7 +118,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
     assert "payments: matches in" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
-    with pytest.raises(ConfigurationError, match="made anew"):
+    with pytest.raises(ConfigurationError, match="created again"):
         check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"), ())
 
 

@@ -31,7 +31,7 @@ from tools.demo.screen import summary
 from tools.demo.simulator import simulate
 from tools.demo.training import train, training_rows
 from tools.demo.watch import Arrivals
-from worker.consume.records import records_of
+from worker.consume.micro_batch import records_of
 from worker.stages.dead_letter import HEADER_PREFIX
 
 DAY = 86_400_000_000

@@ -22,7 +22,7 @@ from tools.topics.topic_events import TopicEvents
 from tools.topics.topic_log import TopicLog
 from worker.app import load_pipeline
 from worker.schema_sources import framed
-from worker.stages.decode import Decode
+from worker.stages.stages import Decode
 
 OLDER = 7
 EVENT = {

@@ -24,7 +24,7 @@ from tools.cli.model import app
 from tools.cli.model.show import show
 from tools.replay import replay_file
 from worker.app import load_pipeline
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:

@@ -15,7 +15,7 @@ from tests.support.healthy import edit
 from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
 from worker.app import load_pipeline
 from worker.consume.topics import InputTopic
-from worker.histories.place import claim_of, expiry_ms, refuse_split
+from worker.histories.stored_histories import claim_of, expiry_ms, refuse_split
 
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 _DAY_MS = 86_400_000
@@ -66,6 +66,6 @@ def test_aligned_windows_are_refused_over_several_partitions(feature_set: Featur
     with pytest.raises(ConfigurationError) as refused:
         refuse_split(feature_set.histories.windows, TOPIC)
     message = str(refused.value)
-    assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
+    assert "payments has 3 partitions, and CARD_RISK_7D needs" in message
     assert NUMBER not in message
-    assert "give the topic one partition, or say across: best_effort" in message
+    assert "give the topic one partition, or set across: best_effort" in message

@@ -114,7 +114,7 @@ def test_segments_decide_by_fields_and_features(pipeline: Pipeline) -> None:
 def test_reasons_stand_on_scores_whose_decision_is_not_the_default(pipeline: Pipeline) -> None:
     processed = stages_of(pipeline)(records(GOOD))
     explained = 0
-    backend = pipeline.serving.score.backend
+    backend = pipeline.serving.model.backend
     for score in scores(processed):
         if score["decision"] == "approve":
             assert score["reasons"] == []
@@ -180,8 +180,7 @@ def test_degraded_events_are_decided_by_their_flags(tmp_path: Path) -> None:
 def serving_with(pipeline: Pipeline, folder: Path, policy: dict[str, Any]) -> Serving:
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
     rules = Rules(load_policy(folder / "policy.yaml"), pipeline.feature_set)
-    score = pipeline.serving.score
-    return Serving.of(pipeline.feature_set, score.bundle, score.backend, rules)
+    return Serving(pipeline.feature_set, pipeline.serving.model, rules)
 
 
 def test_another_model_or_policy_takes_over_between_two_batches(
@@ -221,7 +220,8 @@ def test_scores_are_those_of_the_bundles_calibration(pipeline: Pipeline, tmp_pat
     )
     bundle = load_bundle(tmp_path / "calibrated")
     serving = pipeline.serving
-    new = Serving.of(pipeline.feature_set, bundle, serving.score.backend, serving.decide.rules)
+    model = serving.model._replace(bundle=bundle)
+    new = Serving(pipeline.feature_set, model, serving.rules)
     stages = stages_of(pipeline)
     plain, calibrated = (
         scores(own(records(GOOD))) for own in (stages, replace(stages, serving=new))
@@ -238,7 +238,7 @@ def test_a_model_of_other_features_is_refused(pipeline: Pipeline, tmp_path: Path
     bundle = load_bundle(other / "model")
     serving = pipeline.serving
     with pytest.raises(BundleRefusedError, match="does not define"):
-        Serving.of(pipeline.feature_set, bundle, serving.score.backend, serving.decide.rules)
+        Serving(pipeline.feature_set, serving.model._replace(bundle=bundle), serving.rules)
 
 
 class Off(Backend):
@@ -258,12 +258,8 @@ class Off(Backend):
 
 def test_reasons_that_do_not_add_up_are_counted_and_told_once(pipeline: Pipeline) -> None:
     serving = pipeline.serving
-    off = Serving.of(
-        pipeline.feature_set,
-        pipeline.bundle,
-        Off(serving.score.backend),
-        serving.decide.rules,
-    )
+    model = serving.model._replace(backend=Off(serving.model.backend))
+    off = Serving(pipeline.feature_set, model, serving.rules)
     stages = replace(stages_of(pipeline), serving=off)
     with capture_logs() as logs:
         first, second = stages(records(GOOD)), stages(records(GOOD))

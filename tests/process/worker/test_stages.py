@@ -45,7 +45,7 @@ from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Stages
 
 ROOMY = SizeLimits(2**20, 2**20)
-STATIONS = {"decode", "enrich", "score", "decide", "explain", "encode"}
+STAGES = {"decode", "enrich", "score", "decide", "explain", "encode"}
 _SCHEMA = fastavro.parse_schema(score_schema())
 
 
@@ -100,9 +100,9 @@ def test_scores_are_in_the_order_of_their_records_with_key_and_headers_beside_th
     assert processed.model == ("payments", "1", "cpu")
 
 
-def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> None:
+def test_every_stage_is_timed_and_every_decision_counted(stages: Stages) -> None:
     processed = stages(records([good_record(i) for i in range(300)]))
-    assert set(processed.seconds) == STATIONS
+    assert set(processed.seconds) == STAGES
     assert all(seconds >= 0 for seconds in processed.seconds.values())
     decisions = [score["decision"] for score in scores(processed.values)]
     assert processed.decisions == {
@@ -116,8 +116,8 @@ def test_a_batch_without_any_event_goes_through_all_stations(stages: Stages, bad
     processed = stages(records([record.value for record in bad_records()[:bad]]))
     assert (list(processed.values), list(processed.keys)) == ([], [])
     assert len(processed.dead_letters) == bad
-    assert (processed.decisions, processed.flags) == ({}, {})
-    assert set(processed.seconds) == STATIONS
+    assert (processed.decisions, processed.flagged) == ({}, {})
+    assert set(processed.seconds) == STAGES
 
 
 def test_dead_letters_name_the_station_and_the_schema(stages: Stages) -> None:
@@ -199,11 +199,11 @@ def test_flags_are_counted_on_scored_events_alone() -> None:
     pipeline = load_pipeline(replay.PIPELINE)
     stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: ROOMY)
     processed = stages(replay.load_records())
-    assert processed.flags["lookup_missing:customer_profile"] == len(processed.values)
+    assert processed.flagged["lookup_missing:customer_profile"] == len(processed.values)
     assert len(processed.dead_letters) > 0
     # No score of these fits.
     none = replace(stages, limits=lambda: SizeLimits(1, 2**20))(replay.load_records())
-    assert sum(none.flags.values()) == sum(none.decisions.values()) == 0
+    assert sum(none.flagged.values()) == sum(none.decisions.values()) == 0
     assert len(none.dead_letters) == len(replay.load_records())
 
 
@@ -258,16 +258,16 @@ def test_events_see_those_before_them_in_whatever_batches(windowed: Path) -> Non
     assert [*whole.after.lowest[0].values()] == [(TIME_MS + 2 * 60_000) * 1000]
     # The watermark stands at eleven minutes of an hour.
     assert whole.coverage == {"customer": 9 / 60}
-    assert whole.flags["history_short:customer"] == 14
+    assert whole.flagged["history_short:customer"] == 14
 
 
 def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
     stages = windowed_stages(windowed, MemoryStore())
     hour_later = LogState({0: ((TIME_MS + 3_600_000) * 1000,) * 3})
     processed = stages(records([good_record(0)]), hour_later)
-    assert processed.flags["late"] == 1
+    assert processed.flagged["late"] == 1
     assert (processed.writes.appends, processed.after.highest) == ([], hour_later.highest)
-    assert stages(records([good_record(0)])).flags.get("late", 0) == 0
+    assert stages(records([good_record(0)])).flagged.get("late", 0) == 0
 
 
 def test_an_event_whose_score_is_too_large_is_seen_by_later_ones(windowed: Path) -> None:

@@ -40,7 +40,7 @@ from tests.support.payments import (
 from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.process import metrics
-from worker.reload import Reloader, named
+from worker.reload import FileFingerprints, Reloader, load_serving
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
@@ -90,7 +90,9 @@ def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Reloader
     pipeline = load_pipeline(folder)
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY, now_us=lambda: 1)
-    return Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.named, clock=clock)
+    return Reloader(
+        pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints, clock=clock
+    )
 
 
 def write_policy(folder: Path, **changes: Any) -> None:
@@ -154,7 +156,7 @@ def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
     location.promote("b")
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
-    worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.named)
+    worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints)
     worker.look()
     assert served(worker) == ("1", "1")
 
@@ -244,10 +246,10 @@ def test_a_champion_of_very_many_files_takes_no_long_look(
 ) -> None:
     for number in range(300):
         (location.folder / "a" / f"more-{number}").touch()
-    stamp = Mock(side_effect=named._stamp)
-    monkeypatch.setattr(named, "_stamp", stamp)
+    stamp = Mock(side_effect=load_serving._stamp)
+    monkeypatch.setattr(load_serving, "_stamp", stamp)
     settings = load_settings(folder)
-    assert named.named_in(settings) == named.named_in(settings)
+    assert FileFingerprints.of(settings) == FileFingerprints.of(settings)
     assert stamp.call_count == 2 * (MAX_FILES + 1)
 
 

@@ -92,7 +92,7 @@ def test_without_framing_every_record_has_the_schema_of_features(load: Load) -> 
 @pytest.mark.parametrize(
     ("name", "refusal"),
     [
-        ("5.avsc", r"5\.avsc: id 5 already stands for .*event\.avsc .*wire\.schema_id"),
+        ("5.avsc", r"5\.avsc: id 5 is already that of .*event\.avsc .*wire\.schema_id"),
         ("newest.avsc", r"newest\.avsc: its name is no schema id; name it ID\.avsc"),
         ("-3.avsc", r"-3\.avsc: its name is no schema id"),
     ],

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from features.compute.enrich import enrich
@@ -58,9 +57,8 @@ def short(
     if partitions is not None:
         batch.records.partitions[:] = partitions
     enriched = enrich(made, batch, MemoryStore(), log or LogState(), namespace)
-    bits = {name: bit for bit, name in enumerate(made.flag_names)}
     flagged = {
-        entity: (enriched.flags >> np.uint32(bits[f"history_short:{entity}"]) & 1 > 0).tolist()
+        entity: made.flags.carries(f"history_short:{entity}", enriched.flags).tolist()
         for entity in ("card", "shop")
     }
     return flagged, enriched.after

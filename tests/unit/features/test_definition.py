@@ -56,7 +56,7 @@ def test_the_whole_file_resolves(tmp_path: Path) -> None:
     assert profile.defaults[0] == 0.5
     assert all(math.isnan(default) for default in profile.defaults[1:])
     assert profile.max_age == 30 * 86_400_000_000
-    assert made.flag_names == (
+    assert made.flags.names == (
         "lookup_missing:profile",
         "lookup_stale:profile",
         "lookup_invalid:profile",

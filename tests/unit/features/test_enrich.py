@@ -121,10 +121,7 @@ def test_one_read_of_unique_keys_gives_every_event_its_values(made: FeatureSet) 
 
 def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[set[str]]:
     assert found.dtype == np.uint64
-    return [
-        {name for bit, name in enumerate(made.flag_names) if value >> bit & 1}
-        for value in found.tolist()
-    ]
+    return [{*made.flags.decode(value)} for value in found.tolist()]
 
 
 def test_age_is_event_time_less_the_values_own_time(made: FeatureSet) -> None:

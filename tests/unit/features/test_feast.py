@@ -241,10 +241,7 @@ def put(made: FeatureSet, store: MemoryStore, card: str, *values: bytes | None) 
 
 
 def flags(made: FeatureSet, found: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> list[set[str]]:
-    return [
-        {name.split(":")[0] for bit, name in enumerate(made.flag_names) if value >> bit & 1}
-        for value in found.tolist()
-    ]
+    return [{name.split(":")[0] for name in made.flags.decode(value)} for value in found.tolist()]
 
 
 MISSING, STALE, INVALID = "lookup_missing", "lookup_stale", "lookup_invalid"

@@ -111,14 +111,13 @@ def test_a_row_that_it_refuses_is_missing_and_flagged_and_no_other(tmp_path: Pat
         "  - {name: B, python: './own.py:ratio', args: [x, 2]}\n"
         "  - {name: P, python: './own.py:picky', args: [x]}\n",
     )
-    assert loaded.flag_names[-2:] == ("python_failed:B", "python_failed:P")
+    assert loaded.flags.names[-2:] == ("python_failed:B", "python_failed:P")
     values = [1.0, 1234.5, None, 4.0, 1234.5]
     enriched = enrich(loaded, events(loaded, 5, x=doubles(values)), MemoryStore())
     np.testing.assert_array_equal(enriched.matrix[:, 2], [2, np.nan, np.nan, 5, np.nan])
-    failed = 1 << loaded.flag_names.index("python_failed:P")
-    assert (enriched.flags & failed).tolist() == [0, failed, 0, 0, failed]
-    other = 1 << loaded.flag_names.index("python_failed:B")
-    assert not (enriched.flags & other).any()
+    failed = loaded.flags.carries("python_failed:P", enriched.flags)
+    assert failed.tolist() == [False, True, False, False, True]
+    assert not loaded.flags.carries("python_failed:B", enriched.flags).any()
 
 
 REFUSED = {

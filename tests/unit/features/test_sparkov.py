@@ -131,8 +131,8 @@ def test_the_way_from_home_needs_the_lookup(made: FeatureSet) -> None:
     place = made.names.index("KM_FROM_HOME")
     np.testing.assert_allclose(enriched.matrix[:, place], [343.55653, np.nan], rtol=1e-6)
     np.testing.assert_array_equal(enriched.matrix[:, made.names.index("AGE")], [33, 45])
-    stale = 1 << made.flag_names.index("lookup_stale:card_holder")
-    assert [flags & stale for flags in enriched.flags.tolist()] == [0, stale]
+    stale = made.flags.carries("lookup_stale:card_holder", enriched.flags)
+    assert stale.tolist() == [False, True]
 
 
 def _stored(updated_at: int, values: list[float]) -> bytes:

@@ -12,7 +12,6 @@ import pytest
 
 from base.errors import ConfigurationError
 from features.compute.enrich import enrich
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.history.watermarks import UNKNOWN, LogState, advance
 from features.inspect.explanation import Explainer
@@ -74,7 +73,7 @@ def file(folder: Path, times: list[int], cards: list[str], **more: list[Any]) ->
 
 def flags(made: FeatureSet, masks: Any) -> list[list[str]]:
     """The flags of each event but those of short histories: the log of each test begins with it."""
-    return [without_short(made.flags_of(mask)) for mask in masks.tolist()]
+    return [without_short(made.flags.decode(mask)) for mask in masks.tolist()]
 
 
 def without_short(names: list[str]) -> list[str]:
@@ -227,12 +226,12 @@ def test_there_are_64_flags(tmp_path: Path) -> None:
     )
     hooks = "".join(f"  - {{name: P{i}, python: './f.py:f{i}', args: [x]}}\n" for i in range(59))
     made = feature_set(tmp_path, HEAD + COUNT + hooks)
-    assert len(made.flag_names) == 64
+    assert len(made.flags.names) == 64
     events = making.events(made, 3, x=making.doubles([58.0625, 7.0625, 77.0]))
     enriched = enrich(made, events, MemoryStore())
     found = flags(made, enriched.flags)
     assert [one[:1] for one in found] == [["python_failed:P58"], ["python_failed:P7"], []]
-    assert count_flags(enriched.flags, made.flag_names)["python_failed:P58"] == 1
+    assert made.flags.count(enriched.flags)["python_failed:P58"] == 1
 
 
 def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path:
         "window: count, by: shop, over: 10d, delay: 1d",
     )
     assert loaded.histories.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
-    assert loaded.flag_names[3:] == (
+    assert loaded.flags.names[3:] == (
         "late",
         "ahead",
         "duplicate",
@@ -134,7 +134,7 @@ def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
     loaded = feature_set(tmp_path, HEAD)
     assert not loaded.histories.windows
     assert loaded.histories.horizons == {}
-    assert all(name.startswith("lookup_") for name in loaded.flag_names)
+    assert all(name.startswith("lookup_") for name in loaded.flags.names)
 
 
 @pytest.mark.parametrize(

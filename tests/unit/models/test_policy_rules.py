@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
     (folder / "f.py").write_text("def f(x):\n    return x\n")
     text = EVENTS.replace("  time: at\n", "  time: at\n  partition_key: card\n") + FEATURES
     found = feature_set(folder, text)
-    assert found.flag_names == FLAGS
+    assert found.flags.names == FLAGS
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from schemas.avro.cursor import OVERLONG, PADDING, Bodies
 from schemas.avro.decoder import Decoder
 from schemas.avro.row_decoder import RowReader
 from schemas.avro.steps import LONG_MAX, LONG_MIN, SkipLong
-from schemas.avro.types import Type, parse_record_schema
-from schemas.registry.framing import SchemaId
+from schemas.avro.types import parse_record_schema
+from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 100
@@ -29,14 +28,8 @@ COMPANY = 2 * FEW
 ENDLESS = b"\x80" * 10
 
 
-class OneSchema:
-    framed = False
-
-    def __init__(self, schema: Any) -> None:
-        self._type = parse_record_schema(schema)
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._type)
+def one_schema(schema: Any) -> FixedSchemaSource:
+    return FixedSchemaSource(parse_record_schema(schema), framed=False)
 
 
 def varint(value: int) -> bytes:
@@ -62,7 +55,7 @@ def of(*types: Any) -> dict[str, Any]:
 
 def fault(schema: Any, body: bytes, paths: list[str], good: bytes) -> RecordError | None:
     """The error of ``body``: the same alone, amid good neighbours, and amid its like."""
-    decoder = Decoder(OneSchema(schema), schema, paths, 10**6, MAX_ITEMS)
+    decoder = Decoder(one_schema(schema), schema, paths, 10**6, MAX_ITEMS)
     alone = decoder.decode([body])
     assert not decoder.decode([good]).errors
     wanted = avro.row(decoder.decode([good]), 0)
@@ -243,7 +236,7 @@ def test_collections_of_many_records_are_passed_in_step() -> None:
         rows = [[0.5] * int(n) for n in rng.integers(0, 9, rng.integers(0, 6))]
         record = {"a": number, "b": pairs, "c": rows, "d": f"row {number}"}
         bodies.append(avro.encode(schema, record))
-    decoded = Decoder(OneSchema(schema), schema, ["a", "d"], 10**6, MAX_ITEMS).decode(bodies)
+    decoded = Decoder(one_schema(schema), schema, ["a", "d"], 10**6, MAX_ITEMS).decode(bodies)
     assert not decoded.errors
     assert [avro.row(decoded, n) for n in range(500)] == [
         {"a": number, "d": f"row {number}"} for number in range(500)
@@ -255,7 +248,7 @@ def test_bombs_take_no_more_time_than_their_bytes() -> None:
     schema = of("long", {"type": "array", "items": NULLS}, "long")
     one = varint(MAX_ITEMS) + b"\0"
     bomb = b"\2" + varint(MAX_ITEMS) + one * MAX_ITEMS + b"\0" + b"\2"
-    decoder = Decoder(OneSchema(schema), schema, ["a", "c"], 10**6, MAX_ITEMS)
+    decoder = Decoder(one_schema(schema), schema, ["a", "c"], 10**6, MAX_ITEMS)
     began = time.perf_counter()
     for bodies in ([bomb], [bomb] * 100, [b"\2\0\2"] * 100 + [bomb]):
         assert not decoder.decode(bodies).errors
@@ -265,7 +258,7 @@ def test_bombs_take_no_more_time_than_their_bytes() -> None:
 def test_signalling_nans_and_signed_zeros_pass_unchanged() -> None:
     schema = of("float", "double")
     body = b"\x01\x00\x80\x7f" + b"\0" * 7 + b"\x80"
-    decoded = Decoder(OneSchema(schema), schema, ["a", "b"], 100, 1).decode([body] * COMPANY)
+    decoded = Decoder(one_schema(schema), schema, ["a", "b"], 100, 1).decode([body] * COMPANY)
     assert np.isnan(decoded.columns["a"].values).all()
     assert np.signbit(decoded.columns["b"].values).all()
 
@@ -283,7 +276,7 @@ def test_a_record_of_every_fault_leaves_one_good_row_alone() -> None:
     bodies += [good + b"\0", b"\xff" * 30, good[:1] + b"\xff" + good[2:]]
     middle = len(bodies) // 2
     bodies.insert(middle, good)
-    decoded = Decoder(OneSchema(schema), schema, paths, 10**6, 1).decode(bodies)
+    decoded = Decoder(one_schema(schema), schema, paths, 10**6, 1).decode(bodies)
     assert set(range(len(bodies))) - decoded.errors.keys() == {middle}
     wanted = {**event, "tx_time": 1_700_000_000_000_000}
     assert avro.row(decoded, middle) == wanted

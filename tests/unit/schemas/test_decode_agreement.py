@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,9 +11,9 @@ from hypothesis import strategies as st
 from base.errors import ErrorCode
 from schemas.avro.column_decoder import FEW
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import Type, parse_writer_schema
+from schemas.avro.types import parse_writer_schema
 from schemas.batch import Decoded
-from schemas.registry.framing import SchemaId
+from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 50
@@ -37,18 +36,12 @@ relaxed = settings(
 )
 
 
-class OneSchema:
-    framed = False
-
-    def __init__(self, schema: Any) -> None:
-        self._type = parse_writer_schema(schema)
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._type)
+def one_schema(schema: Any) -> FixedSchemaSource:
+    return FixedSchemaSource(parse_writer_schema(schema), framed=False)
 
 
 def decoder(schema: Any, paths: list[str]) -> Decoder:
-    return Decoder(OneSchema(schema), avro.finite(schema), paths, 10_000, MAX_ITEMS)
+    return Decoder(one_schema(schema), avro.finite(schema), paths, 10_000, MAX_ITEMS)
 
 
 @given(avro.schemas(), st.integers(0, 2**32))
@@ -110,7 +103,7 @@ def test_faults_of_a_writer_schema_that_reading_does_not_need_change_nothing(
     reader, leaves = avro.finite(schema), avro.leaves(schema)
     paths = [path for path, leaf in leaves.items() if "symbols" not in leaf]
     wanted = decoder(schema, paths).decode(bodies)
-    careless = Decoder(OneSchema(avro.careless(schema)), reader, paths, 10_000, MAX_ITEMS)
+    careless = Decoder(one_schema(avro.careless(schema)), reader, paths, 10_000, MAX_ITEMS)
     found = careless.decode(bodies)
     assert found.errors == wanted.errors
     for number in range(len(bodies)):

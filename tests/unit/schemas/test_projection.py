@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from base.errors import ConfigurationError, ErrorCode, RecordError, SchemaRefusedError
 from schemas.avro.column_decoder import FEW
 from schemas.avro.decoder import Decoder
-from schemas.avro.types import MAX_DEPTH, Type, parse_record_schema
+from schemas.avro.types import MAX_DEPTH, parse_record_schema
 from schemas.batch import Kind
-from schemas.registry.framing import SchemaId
+from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
@@ -22,14 +22,8 @@ DATE = {"type": "int", "logicalType": "date"}
 NAMES = iter(range(10**6))
 
 
-class OneSchema:
-    framed = False
-
-    def __init__(self, schema: Any) -> None:
-        self._type = parse_record_schema(schema)
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._type)
+def one_schema(schema: Any) -> FixedSchemaSource:
+    return FixedSchemaSource(parse_record_schema(schema), framed=False)
 
 
 def record(**fields: Any) -> dict[str, Any]:
@@ -62,7 +56,7 @@ def resolved(writer: Any, reader: Any, *values: Any, path: str = "f") -> list[An
     Asked of the columns and of the rows, which must agree.
     """
     bodies = [avro.encode(writer, value) for value in values]
-    decoder = Decoder(OneSchema(writer), reader, [path], 1000, 100)
+    decoder = Decoder(one_schema(writer), reader, [path], 1000, 100)
     alone = [_cell(decoder, [body], 0, path) for body in bodies]
     padded = bodies * (FEW + 1)
     assert alone == [_cell(decoder, padded, row, path) for row in range(len(values))]
@@ -146,7 +140,7 @@ def test_what_paths_decode_to() -> None:
         odd={"type": "string", "logicalType": "timestamp-millis"}, inner=["null", inner],
     )  # fmt: skip
     paths = ["flag", "n", "x", "s", "e", "day", "odd", "inner.amount", "inner.at"]
-    kinds = Decoder(OneSchema(schema), schema, paths, 1000, 100).kinds
+    kinds = Decoder(one_schema(schema), schema, paths, 1000, 100).kinds
     assert kinds == {
         "flag": (Kind.BOOL, 0, False),
         "n": (Kind.LONG, 0, True),
@@ -179,7 +173,7 @@ def test_a_path_that_cannot_be_bound_says_why(path: str, reason: str) -> None:
         either=["null", "int", "string"], raw="bytes",
     )  # fmt: skip
     with pytest.raises(ConfigurationError) as caught:
-        Decoder(OneSchema(schema), schema, [path], 1000, 100)
+        Decoder(one_schema(schema), schema, [path], 1000, 100)
     assert reason in str(caught.value)
     assert repr(path) in str(caught.value)
 
@@ -241,7 +235,7 @@ def test_writers_resolve_to_the_reader(writer: Any, reader: Any, value: Any, wan
     ],
 )
 def test_a_writer_that_cannot_resolve_names_the_field(writer: Any, reader: Any) -> None:
-    decoder = Decoder(OneSchema(record(f=writer)), record(f=reader), ["f"], 1000, 100)
+    decoder = Decoder(one_schema(record(f=writer)), record(f=reader), ["f"], 1000, 100)
     errors: Mapping[int, RecordError] = {}
     for values in ([b"\0"], [b"\0"] * (FEW + 1)):
         errors = decoder.decode(values).errors

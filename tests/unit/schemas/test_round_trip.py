@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,9 +14,9 @@ from base.errors import ErrorCode
 from schemas.avro.decoder import Decoder
 from schemas.avro.encode.encoder import RecordEncoder
 from schemas.avro.round_trip import RoundTrip
-from schemas.avro.types import Type, parse_record_schema
+from schemas.avro.types import parse_record_schema
 from schemas.batch import Column, Decoded, Kind
-from schemas.registry.framing import SchemaId
+from schemas.registry.source import FixedSchemaSource
 
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6)
 TEXTS = st.text(max_size=5)
@@ -147,22 +146,11 @@ class Case:
         return f"N{self._names}"
 
 
-@dataclass(frozen=True)
-class OneSchema:
-    """Records of one schema, without framing."""
-
-    schema: Type
-    framed: bool = False
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self.schema)
-
-
 def by_rows(
     schema: dict[str, Any], case_columns: dict[str, Column], rows: int, paths: list[str]
 ) -> list[list[Any] | None]:
     """The values of each row by encoding and decoding it; None where that is impossible."""
-    source = OneSchema(parse_record_schema(schema))
+    source = FixedSchemaSource(parse_record_schema(schema), framed=False)
     decoder = Decoder(source, schema, paths, 10_000, 10)
     found: list[list[Any] | None] = []
     for row in range(rows):

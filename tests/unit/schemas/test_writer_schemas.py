@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import fastavro
@@ -14,7 +14,8 @@ from schemas.avro.decoder import Decoder
 from schemas.avro.definitions import Definitions
 from schemas.avro.steps import MAX_NESTED
 from schemas.avro.types import Type, parse_record_schema, parse_writer_schema
-from schemas.registry.framing import VALUE_SCHEMA_HEADER, SchemaId
+from schemas.registry.framing import VALUE_SCHEMA_HEADER
+from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 READER = {"type": "record", "name": "E", "fields": [{"name": "f", "type": "string"}]}
@@ -26,13 +27,8 @@ NODE = {
 X = b"\2x"
 
 
-class OneSchema:
-    def __init__(self, schema: Any, *, framed: bool = False) -> None:
-        self._type = parse_writer_schema(schema)
-        self.framed = framed
-
-    def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Type]:
-        return dict.fromkeys(schema_ids, self._type)
+def one_schema(schema: Any, *, framed: bool = False) -> FixedSchemaSource:
+    return FixedSchemaSource(parse_writer_schema(schema), framed=framed)
 
 
 def event(*fields: Any, **more: Any) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def event(*fields: Any, **more: Any) -> dict[str, Any]:
 
 def read(writer: Any, *bodies: bytes, reader: Any = None, path: str = "f") -> list[Any]:
     """Values of ``path``, or codes; of each body alone and of all together, which must agree."""
-    decoder = Decoder(OneSchema(writer), reader or READER, [path], 10**6, 100)
+    decoder = Decoder(one_schema(writer), reader or READER, [path], 10**6, 100)
     found = [_cell(decoder, [body], 0, path) for body in bodies]
     many = list(bodies) * (FEW + 1)
     assert [_cell(decoder, many, row, path) for row in range(len(bodies))] == found
@@ -292,7 +288,7 @@ def test_the_records_of_a_union_at_the_top() -> None:
     ]
     # One record needs no name to be told from the others.
     assert read(["null", other], b"\2" + X) == ["x"]
-    error = Decoder(OneSchema([other, {**other, "name": "B"}]), READER, ["f"], 99, 9)
+    error = Decoder(one_schema([other, {**other, "name": "B"}]), READER, ["f"], 99, 9)
     message = error.decode([b"\0" + X]).errors[0].message
     assert "the record is Login, and the reader has E" in message
 
@@ -373,7 +369,7 @@ def test_a_hostile_body_is_a_dead_letter(writer: Any, body: bytes, code: ErrorCo
 
 
 def test_a_fault_in_a_recursive_record_names_the_field() -> None:
-    decoder = Decoder(OneSchema(event(NODE)), READER, ["f"], 10**6, 100)
+    decoder = Decoder(one_schema(event(NODE)), READER, ["f"], 10**6, 100)
     error = decoder.decode([chain(MAX_NESTED + 1) + X]).errors[0]
     assert error.message == (
         f"field g0, byte {2 * MAX_NESTED} of the body: a record contains itself on more levels "
@@ -408,9 +404,9 @@ DEFAULTED = {"type": "record", "name": "E", "fields": [
 
 @pytest.mark.parametrize("many", [1, 2 * FEW])
 def test_an_empty_body_is_a_record_where_its_schema_takes_no_bytes(many: int) -> None:
-    bare = Decoder(OneSchema(NOTHING), DEFAULTED, ["f"], 99, 9).decode([b""] * many)
+    bare = Decoder(one_schema(NOTHING), DEFAULTED, ["f"], 99, 9).decode([b""] * many)
     assert avro.row(bare, many - 1) == {"f": "-"}
-    framed = Decoder(OneSchema(NOTHING, framed=True), DEFAULTED, ["f"], 99, 9)
+    framed = Decoder(one_schema(NOTHING, framed=True), DEFAULTED, ["f"], 99, 9)
     header = [(VALUE_SCHEMA_HEADER, b"\0\0\0\0\1")]
     values, headers = [b"", b"", b"\0\0\0\0\1", None], [header, None, None, header]
     decoded = framed.decode(values * many, headers * many)
@@ -420,7 +416,7 @@ def test_an_empty_body_is_a_record_where_its_schema_takes_no_bytes(many: int) ->
 
 @pytest.mark.parametrize("many", [1, 2 * FEW])
 def test_another_empty_value_keeps_its_code(many: int) -> None:
-    decoder = Decoder(OneSchema(READER), READER, ["f"], 99, 9)
+    decoder = Decoder(one_schema(READER), READER, ["f"], 99, 9)
     decoded = decoder.decode([b""] * many)
     assert {error.code for error in decoded.errors.values()} == {ErrorCode.EMPTY_VALUE}
     assert len(decoded.errors) == many

@@ -16,7 +16,7 @@ from features.definition import load_feature_set
 from features.inspect.describe import describe, duration, number
 from tests.support.making import EVENTS, write_pipeline
 from tools.cli.features import app
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SPARKOV = EXAMPLES / "sparkov" / "features.yaml"
@@ -136,7 +136,7 @@ def test_show_in_json_has_it_whole() -> None:
     made = load_feature_set(SPARKOV)
     shown: dict[str, Any] = json.loads(run("show", "--set", SPARKOV, "--json").stdout)
     assert shown["fingerprint"] == made.fingerprint
-    assert shown["flags"] == list(made.flag_names)
+    assert shown["flags"] == list(made.flags.names)
     assert shown["history"] == {
         "allowed_lateness_s": 3600,
         "duplicates_s": 86400,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.consume.batch_bound import BatchBound
+from worker.consume.micro_batch import BatchBound
 
 
 def settled(bound: BatchBound, cost_s: float, fixed_s: float = 0.0, batches: int = 100) -> int:

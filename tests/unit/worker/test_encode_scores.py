@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.compute.matrix import Enriched
+from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.batch import Column, EventBatch, Headers, Kind, Records
 from worker.schema_sources import framed, score_schema
-from worker.stages.decide import Decided
 from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.score import Model, Scored
+from worker.stages.serving import Decided, Model, Scored
 
 SCHEMA = fastavro.parse_schema(score_schema())
 PREFIX = framed(2)
 TIME = 1_530_000_000_123_456
 SCORED_AT = 1_600_000_000_000_001
 MODEL = Model("cards", "7", "cpu")
-FLAGS = ("missing:profile", "stale:profile", "late")
+FLAGS = Flags(("missing:profile", "stale:profile", "late"))
 
 
 def encoder(

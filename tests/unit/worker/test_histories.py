@@ -24,13 +24,13 @@ from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
-from worker.histories.place import Place
 from worker.histories.record import (
     find_namespace,
     label_namespace,
     read_record,
 )
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import Place
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 
@@ -298,7 +298,7 @@ def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
     ("topic", "why", "remedy"),
     [
         (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
-        (InputTopic("payments", "id-9", 3, None), "made anew", "kafka.accept_topic: id-9"),
+        (InputTopic("payments", "id-9", 3, None), "created again", "kafka.accept_topic: id-9"),
         (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
     ],
     ids=["another", "anew", "more partitions"],

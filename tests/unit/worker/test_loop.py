@@ -756,7 +756,7 @@ def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing
         bench.brokers.ids["in"] = "id-9"
 
     bench.process.then.extend([lambda: bench.clock.sleep(1.0), create_again])
-    with pytest.raises(TopicReplacedError, match="its id was id-1 and is id-9"):
+    with pytest.raises(TopicReplacedError, match="its id was id-1 and is now id-9"):
         bench.run()
     assert bench.answered == ["0/0", "0/1"]
     # What a later start finds: checkpoints of the topic that was read.

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from base.errors import ConfigurationError, DeliveryFatalError, ErrorCode, TopicReplacedError
 from tests.support.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
+from worker.consume.micro_batch import Polled
 from worker.consume.note import Note
-from worker.consume.poll import Polled, Poller
+from worker.consume.poll import Poller
 from worker.consume.start_offsets import Committed, StartOffsets
 from worker.process.health import Health
 
@@ -304,7 +305,9 @@ def test_a_checkpoint_below_the_first_record_ends_the_worker_with_the_count_of_t
 
 def test_a_checkpoint_beyond_the_end_ends_the_worker() -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 9})
-    with pytest.raises(DeliveryFatalError, match=r"is 9, the partition ends at 8: .* made anew"):
+    with pytest.raises(
+        DeliveryFatalError, match=r"is 9, the partition ends at 8: .* created again"
+    ):
         assigned(consumer, 0)
 
 
@@ -480,7 +483,9 @@ def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
     consumer.will_assign(1)
     assert poller.poll(9, 0.1) is None
     consumer.fail("seek", kafka_error(KafkaError._STATE))
-    with pytest.raises(DeliveryFatalError, match="no longer reads partition 0 of in; start anew"):
+    with pytest.raises(
+        DeliveryFatalError, match="no longer reads partition 0 of in; restart the worker"
+    ):
         poller.rewind()
     # What the client has been given is given back.
     consumer.will_revoke(1)
@@ -651,7 +656,7 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
     consumer.will_assign(0)
     poller.poll(1, 0.1)
     with pytest.raises(
-        TopicReplacedError, match=r"its id was id-1 and is id-9\. Set kafka\.accept_"
+        TopicReplacedError, match=r"its id was id-1 and is now id-9; set kafka\.accept_"
     ):
         poller.rewind()
     assert consumer.starts == []

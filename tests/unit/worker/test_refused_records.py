@@ -229,7 +229,7 @@ def test_a_topic_that_refuses_dead_letters_is_waited_for_as_a_member_of_the_grou
         return KafkaError.INVALID_RECORD
 
     bench = Refusing(guarantee, rule, {0: 4}, 2)
-    bench.loop._refusals._limit_s = 1000.0
+    bench.loop._outages.letter_refusals._limit_s = 1000.0
     bench.process.bad = {(0, 1)}
     bench.run()
     waits = np.diff([now for now, _ in at])
@@ -252,7 +252,7 @@ def test_a_dead_letter_that_stays_refused_ends_the_worker_with_the_remedy(guaran
     bench.process.bad = {(0, 1)}
     begun = bench.clock.now
     with pytest.raises(
-        DeliveryFatalError, match=r"since 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
+        DeliveryFatalError, match=r"for 60 s \(delivery.refused_s is 60\): dead .*cleanup.policy"
     ):
         bench.run()
     assert 60 <= bench.clock.now - begun < 62

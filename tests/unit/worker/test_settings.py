@@ -22,7 +22,7 @@ from tools.cli import commands as command_line
 from tools.manual.configuration import configuration
 from worker.app import open_store
 from worker.kafka import client_options
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 from worker.process.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret
 from worker.settings.options import OWNED_CONSUMER_OPTIONS, OWNED_PRODUCER_OPTIONS
@@ -542,7 +542,7 @@ def test_a_folder_that_is_none_is_named(content: str | None, tmp_path: Path) -> 
         folder.write_text(content)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(folder)
-    found = "is a file" if content else "there is no such folder"
+    found = "it is a file" if content else "there is no such folder"
     assert str(caught.value).startswith(f"{folder}: {found}; name the pipeline folder")
     assert f"init '{folder}' --schema" in str(caught.value)
 
@@ -624,7 +624,7 @@ def test_each_setting_has_a_variable_that_is_known(
         ("FRAUD_WORKER_LOGGING__COLOUR", "x", "known are: FRAUD_WORKER_LOGS__FORMAT, FRAUD_W"),
         ("FRAUD_WORKER_KAFKA_GROUP", "x", "did you mean 'FRAUD_WORKER_KAFKA__GROUP'?"),
         ("fraud_worker_htttp__port", "1", "did you mean 'FRAUD_WORKER_HTTP__PORT'?"),
-        ("fraud_worker_htttp__port", "1", "unset it or mend its name"),
+        ("fraud_worker_htttp__port", "1", "unset it or correct its name"),
         ("FRAUD_WORKER_HTTP__PORT", "many", "FRAUD_WORKER_HTTP__PORT in the environment"),
         ("FRAUD_WORKER_KAFKA__OPTIONS", "{hunter2", "in the environment"),
     ],

@@ -23,9 +23,9 @@ from schemas.batch import Kind
 from tests.support import making
 from worker.consume.note import Note, log_state_of
 from worker.consume.topics import InputTopic
-from worker.histories.place import expiry_ms
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
 from worker.histories.state import Claim, claim, source_of
+from worker.histories.stored_histories import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
 CARD = frozenset({"card"})
@@ -235,7 +235,7 @@ class Worker:
             enriched = enrich(made, batch, self.store, log, namespace)
             self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
             log = enriched.after
-            flags = [{*made.flags_of(mask)} for mask in enriched.flags.tolist()]
+            flags = [{*made.flags.decode(mask)} for mask in enriched.flags.tolist()]
             found += zip(enriched.matrix[:, 0].tolist(), flags, strict=True)
         self.note = Note.of("id-1", log, 0).encode()
         return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.process.exit_codes import ExitCode
+from worker.process.exits import ExitCode
 from worker.process.metrics import REGISTRY
 
 DOCS = Path(__file__).parents[3] / "docs"

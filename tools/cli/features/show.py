@@ -60,7 +60,7 @@ def _as_json(made: FeatureSet, features: Iterable[Described]) -> dict[str, Any]:
             "watermark_support": rules.watermark_support,
             "max_ahead_s": None if rules.max_ahead is None else rules.max_ahead / 1e6,
         },
-        "flags": list(made.flag_names),
+        "flags": list(made.flags.names),
     }
 
 

@@ -1,0 +1,109 @@
+"""Membership of the consumer group: assigned partitions, and the epoch of the assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from base.errors import DeliveryFatalError
+
+log = structlog.get_logger(__name__)
+
+_UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+class GroupMember:
+    """A member of the consumer group, with the partitions that are assigned to it.
+
+    Attributes:
+        epoch: Counter of assignment changes and rewinds.
+        joined: True once the group has assigned partitions, or none, to this member.
+        expelled: True while the group has taken all partitions away and not assigned any again.
+        unable_to_join: Reason why the group refuses this member; "" if it does not.
+        rewind_needed: True when partitions have moved, or records were dropped.
+    """
+
+    def __init__(self, consumer: Consumer, before_change: Callable[[], None]) -> None:
+        """Make a member that has not joined.
+
+        Args:
+            consumer: Kafka's consumer.
+            before_change: Called whenever partitions are about to move.
+        """
+        self._consumer = consumer
+        self._before_change = before_change
+        # Start of each assigned partition; None until its first rewind, where reading begins.
+        self._starts: dict[int, int | None] = {}
+        self._outside_the_group: Any = None
+        self.epoch = 0
+        self.joined = False
+        self.expelled = False
+        self.unable_to_join = ""
+        self.rewind_needed = False
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that are assigned now."""
+        return sorted(self._starts)
+
+    def _join(self, topic: str) -> None:
+        self._outside_the_group = self._consumer.consumer_group_metadata()
+        self._consumer.subscribe(
+            [topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._change()
+        self.joined = True
+        self.expelled = False
+        self.unable_to_join = ""
+        # Nothing is read until `rewind` knows the offsets. To begin at a logical offset and then to
+        # seek is not sound: librdkafka looks the offset up, and goes back to it if that answer
+        # comes after the seek (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
+        consumer.incremental_assign([])
+        self._starts.update(dict.fromkeys(p.partition for p in assigned))
+        log.info("assigned", partitions=self.partitions, epoch=self.epoch)
+
+    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._change()
+        self._give_up("revoked", revoked)
+
+    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._change()
+        self.expelled = True
+        self._give_up("lost", lost)
+
+    def _change(self) -> None:
+        self._before_change()
+        self.epoch += 1
+        self.rewind_needed = True
+
+    def _give_up(self, how: str, gone: list[TopicPartition]) -> None:
+        read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
+        # Also without any: without the call the client would unassign all partitions itself.
+        self._consumer.incremental_unassign(read)
+        log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
+
+    def _note_error(self, error: KafkaError) -> None:
+        """Take an error of the consumer. Raises DeliveryFatalError where reading cannot go on."""
+        if error.fatal() or error.code() in _UNREADABLE:
+            raise DeliveryFatalError(f"the input topic cannot be read: {error}")
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
+            self.rewind_needed = True
+        if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            log.warning("consumer_error", error=str(error))
+        elif not self.unable_to_join:
+            # The client retries about every second, with a message each time.
+            self.unable_to_join = (
+                f"{error.str()}: a member of the group assigns partitions eagerly (range, "
+                "roundrobin), this worker cooperatively; stop that member, or use another "
+                "kafka.group"
+            )
+            log.error("unable_to_join", reason=self.unable_to_join)
