@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir --require-hashes -r locks/build.txt \
     && pip --python /opt/worker/bin/python install --no-cache-dir --require-hashes \
         -r "locks/run-${DEVICE}.txt"
 # After the locked packages: a change of the source leaves their layer as it is.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY base base
 COPY schemas schemas
 COPY features features
