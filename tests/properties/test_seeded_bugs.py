@@ -16,7 +16,7 @@ CASES = 400
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_a_seeded_bug_is_found_and_is_what_was_found(name: str) -> None:
+def test_the_oracle_finds_a_seeded_bug(name: str) -> None:
     bug = BUGS[name]
     seen: list[Scenario] = []
     # Some break the engine before it answers.

@@ -81,7 +81,9 @@ class OneRecord:
         """Nothing comes after."""
 
 
-def test_what_the_worker_cannot_decode_is_found_by_check_and_is_in_no_table(folder: Path) -> None:
+def test_records_that_the_worker_cannot_decode_are_found_by_check_and_in_no_table(
+    folder: Path,
+) -> None:
     pipeline, given = load_pipeline(folder), records(folder)
     batch, letters = Decode(pipeline.decoder(), pipeline.feature_set)(given)
     assert len(batch) == 0

@@ -184,7 +184,7 @@ def serving_with(pipeline: Pipeline, folder: Path, policy: dict[str, Any]) -> Se
     return Serving.of(pipeline.feature_set, score.bundle, score.backend, rules)
 
 
-def test_another_model_or_policy_takes_over_between_two_batches(
+def test_a_new_model_or_policy_takes_over_between_two_batches(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     stages = stages_of(pipeline)

@@ -100,7 +100,7 @@ def test_scores_are_in_the_order_of_their_records_with_key_and_headers_beside_th
     assert processed.model == ("payments", "1", "cpu")
 
 
-def test_every_station_is_timed_and_every_decision_counted(stages: Stages) -> None:
+def test_stages_time_themselves_and_count_decisions(stages: Stages) -> None:
     processed = stages(records([good_record(i) for i in range(300)]))
     assert set(processed.seconds) == STATIONS
     assert all(seconds >= 0 for seconds in processed.seconds.values())

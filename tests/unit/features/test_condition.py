@@ -41,7 +41,7 @@ def test_features_have_the_values_of_the_matrix_and_fields_those_of_the_event(
         np.testing.assert_array_equal(made.condition(source)(batch, matrix), expected, source)
 
 
-def test_what_it_reads_of_the_event_is_named(made: FeatureSet) -> None:
+def test_a_condition_names_the_fields_that_it_reads(made: FeatureSet) -> None:
     assert made.condition("x > 1 and DOUBLE_X > 2 or merchant.risk > 1").paths == {
         "x",
         "merchant.risk",
@@ -49,7 +49,7 @@ def test_what_it_reads_of_the_event_is_named(made: FeatureSet) -> None:
     assert made.condition("LARGE").paths == frozenset()
 
 
-def test_no_events_fulfil_nothing(made: FeatureSet) -> None:
+def test_a_condition_on_no_events_is_empty(made: FeatureSet) -> None:
     batch = events(made, 0, x=doubles([]))
     for source in ("x > 1", "LARGE", "True"):
         assert made.condition(source)(batch, np.empty((0, 3), np.float32)).shape == (0,)
@@ -63,6 +63,8 @@ def test_no_events_fulfil_nothing(made: FeatureSet) -> None:
         ("id", "text"),
     ],
 )
-def test_what_is_no_condition_is_refused(made: FeatureSet, source: str, said: str) -> None:
+def test_an_expression_that_is_no_condition_is_refused(
+    made: FeatureSet, source: str, said: str
+) -> None:
     with pytest.raises(ExpressionError, match=said):
         made.condition(source)
