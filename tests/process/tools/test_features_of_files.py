@@ -26,6 +26,8 @@ from tools.cli.features import app
 from tools.cli.features.explain import _tables
 from tools.cli.features.state import _table
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])

@@ -24,6 +24,8 @@ from worker.app import load_pipeline
 from worker.schema_sources import framed
 from worker.stages.decode import Decode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 OLDER = 7
 EVENT = {
     "transaction_id": "t1",

@@ -20,6 +20,8 @@ from tests.support.transactions import SET, transactions, write
 from tools.cli.commands import app as commands
 from tools.cli.features import app
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROWS = 300
 
 

@@ -26,6 +26,8 @@ from tools.replay import replay_file
 from worker.app import load_pipeline
 from worker.process.exit_codes import ExitCode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:
     result = CliRunner().invoke(app, [*map(str, arguments)])

@@ -23,6 +23,8 @@ from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import framed, score_schema
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Make:

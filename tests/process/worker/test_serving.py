@@ -36,6 +36,8 @@ from worker.schema_sources import score_schema
 from worker.stages.serving import Serving
 from worker.stages.stages import Processed, Stages
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROOMY = SizeLimits(2**20, 2**20)
 SCHEMA = fastavro.parse_schema(score_schema())
 NAMES = ("AMOUNT", "HOUR", "PRESENT", "CHANNEL", "FEE")

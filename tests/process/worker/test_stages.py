@@ -44,6 +44,8 @@ from worker.schema_sources import score_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Stages
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROOMY = SizeLimits(2**20, 2**20)
 STATIONS = {"decode", "enrich", "score", "decide", "explain", "encode"}
 _SCHEMA = fastavro.parse_schema(score_schema())

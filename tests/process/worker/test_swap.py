@@ -44,6 +44,8 @@ from worker.reload import Reloader, named
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 process: Any = importlib.import_module("models.sandbox.process")
 SCHEMA = fastavro.parse_schema(score_schema())
 ROOMY = SizeLimits(2**20, 2**20)
