@@ -99,8 +99,8 @@ def read_events(
 ) -> Iterator[Decoded]:
     """The events of a file, in its order and in chunks.
 
-    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if a value
-    cannot be read, or is null where the path may not be null.
+    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if
+    a value cannot be read, or is null where the path may not be null.
 
     Args:
         path: File; its suffix names its format.

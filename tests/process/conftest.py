@@ -24,9 +24,9 @@ def verified_here(monkeypatch: pytest.MonkeyPatch) -> None:
     own, start = process.COMMAND, process._run
 
     def run(command: Sequence[str], seconds: float) -> Any:
-        task, path, how, _, memory, _ = command[len(own) :]
-        if own != process.COMMAND or task != "verify":
+        if own != process.COMMAND or command[len(own)] != "verify":
             return start(command, seconds)
+        task, path, how, _, memory, _ = command[len(own) :]
         said = child._look(task, Path(path), how, int(memory))
         return process._Ended(0, json.dumps(said).encode() + b"\n", "")
 
