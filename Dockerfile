@@ -9,7 +9,7 @@ RUN pip install --no-cache-dir --require-hashes -r locks/build.txt \
     && python -m venv --without-pip /opt/worker \
     && pip --python /opt/worker/bin/python install --no-cache-dir --require-hashes \
         -r "locks/run-${DEVICE}.txt"
-# After the locked packages: a change of the source leaves their layer as it is.
+# After the locked packages, so that a change of the source does not rebuild their layer.
 COPY pyproject.toml README.md LICENSE ./
 COPY base base
 COPY schemas schemas

@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos swaps hostile properties bundles bench evaluate record lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos swaps hostile properties bundles bench evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -107,6 +107,14 @@ evaluate: install ## train on the Handbook's data, score its test days through K
 
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/commands/record.py
+
+# Without --quiet: MkDocs does not count the warnings that it does not print.
+docs: install ## write the generated pages of docs/reference, build the site into build/site
+	@$(BIN)/python -m tools.manual
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: record `make demo` first
+	@$(BIN)/python -m benchmarks.pictures $(if $(RECORD),--record)
 
 # `--universal`: one file for every platform and Python. `fewest`: a package has the same version on all
 # Pythons, the newest that the oldest of them can install; newer ones come when that Python goes.

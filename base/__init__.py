@@ -1,1 +1,1 @@
-"""Errors, YAML documents and helpers that every package may use."""
+"""Errors, YAML documents, array types and helpers that every package may use."""

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 MASK: Final = "***"
-# One slash is left of two where an address was taken for a path.
+# An address that was parsed as a path has one slash instead of two.
 _SCHEME: Final = re.compile(r"[A-Za-z][\w+.\-]*:/{1,2}", re.ASCII)
 _NEXT_ADDRESS: Final = re.compile(rf",(?={_SCHEME.pattern})", re.ASCII)
 _HOST: Final = re.compile(r"(?:[\w.\-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?", re.ASCII)
@@ -18,8 +18,8 @@ _AFTER_TEXT: Final = re.compile(r"[.,:;)\]}>'\"`]*$")
 def shown_address(address: str) -> str:
     """Mask the secrets of an address, so that it may be shown.
 
-    Parts that cannot be told apart with certainty, such as a password with a slash in it, are
-    masked together with their surroundings.
+    If the parts cannot be separated with certainty, such as with a slash in the password, all
+    that follows the scheme is masked.
     """
     if "@" not in address and "?" not in address:
         return ",".join(_shown(part) for part in _NEXT_ADDRESS.split(address))
@@ -56,7 +56,7 @@ def _shown(address: str) -> str:
 def _masked_line(line: str) -> str:
     masked, done, last_user = [], 0, line.rfind("@")
     while scheme := _SCHEME.search(line, done):
-        # A user or password may hold blanks: up to the last @ of the line all can belong to it.
+        # A user or password may contain blanks: it can extend to the last @ of the line.
         blank = _BLANK.search(line, max(scheme.end(), last_user))
         end = blank.start() if blank else len(line)
         punctuation = _AFTER_TEXT.search(line[scheme.end() : end])

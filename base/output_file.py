@@ -22,12 +22,17 @@ def require_file_or_nothing(path: Path, setting: str, remedy: str = "name a file
 
     A rename would replace a pipe or device that other programs use, and a write would go into it.
     Links are followed; a link without a target is refused.
+
+    Args:
+        path: Path of the output file.
+        setting: Name of the setting or option, for the message.
+        remedy: Advice to the user, for the message.
     """
     try:
         kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode))
     except FileNotFoundError:
         kind = "a link that leads nowhere" if path.is_symlink() else None
-    except OSError:  # the write says what is wrong
+    except OSError:  # the write itself will report the error
         kind = None
     if kind is not None:
         raise ConfigurationError(f"{setting}: {path} is {kind}; {remedy}")

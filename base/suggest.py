@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Message ``unknown <what> 'name'`` with the nearest known name, or with all of a few names."""
+    """Message ``unknown <what> 'name'`` with the nearest known name.
+
+    If no known name is near, the message lists the known names, unless they are many.
+    """
     choices = sorted(set(known))
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:

@@ -25,7 +25,18 @@ _SHOWN_REFUSALS = 50
 
 
 class YamlDocument:
-    """A YAML mapping read from a file: its plain values, and the position of each."""
+    """A YAML mapping from a file: its plain values, and the position of each.
+
+    Args:
+        path: Path of the file, for messages.
+        text: Text of the file.
+
+    Attributes:
+        values: Plain Python values by key.
+
+    Raises:
+        ConfigurationError: The text is not a YAML mapping.
+    """
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -47,9 +58,9 @@ class YamlDocument:
             ConfigurationError: The file cannot be read, is too large, or is not YAML.
         """
         try:
-            # A pipe or a device has no end that a bound could be held against.
+            # A pipe or a device may have no end.
             if not stat.S_ISREG(path.stat().st_mode):
-                raise ConfigurationError(f"{path}: cannot be read: it is no regular file")
+                raise ConfigurationError(f"{path}: cannot be read: it is not a regular file")
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
@@ -67,16 +78,16 @@ class YamlDocument:
         return cls(path, text)
 
     def refuse(self, location: Location, message: str) -> ConfigurationError:
-        """The error to raise for the value at ``location``.
+        """Return the error to raise for the value at ``location``.
 
         It points at the value, or at its nearest parent in the file.
         """
         return self._refuse_at(self._nearest(location), message)
 
     def refuse_key(self, location: Location, message: str) -> ConfigurationError:
-        """The error to raise for the key at ``location``.
+        """Return the error to raise for the key at ``location``.
 
-        It points at the key; without such a key, at the same place as ``refuse``.
+        It points at the key, or at the same place as ``refuse`` if the file lacks the key.
         """
         around = self._nearest(location[:-1])
         if isinstance(around, Collection) and location and location[-1] in around.keys:
@@ -84,7 +95,7 @@ class YamlDocument:
         return self.refuse(location, message)
 
     def refuse_within(self, location: Location, offset: int, message: str) -> ConfigurationError:
-        """The error to raise for one character of the string at ``location``.
+        """Return the error to raise for one character of the string at ``location``.
 
         It points at the character with index ``offset`` in the string.
         """
@@ -105,10 +116,10 @@ class YamlDocument:
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            # A misspelt key is also a missing one: the misspelling explains both.
-            found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-            refusals = [self._translate(model, dict(e)) for e in found[:_SHOWN_REFUSALS]]
-            if more := len(found) - len(refusals):
+            # A misspelt key is reported as unknown and as missing: the first explains both.
+            errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+            refusals = [self._translate(model, dict(e)) for e in errors[:_SHOWN_REFUSALS]]
+            if more := len(errors) - len(refusals):
                 refusals.append(f"… and {more:,} more")
             raise ConfigurationError("\n".join(dict.fromkeys(refusals))) from error
 
@@ -131,7 +142,7 @@ class YamlDocument:
         return str(self.refuse(location, f"{name}: {message}; found {shown}"))
 
     def _nearest(self, location: Location) -> Place:
-        """The place at ``location``, or that of its nearest parent in the file."""
+        """Place of the value at ``location``, or of its nearest parent in the file."""
         place = self._root
         for part in location:
             if not isinstance(place, Collection):
@@ -151,7 +162,7 @@ class YamlDocument:
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> set[str]:
-    """The keys that the mapping around ``location`` may have."""
+    """Keys that the mapping around ``location`` may have."""
     current: Any = model
     for part in location[:-1]:
         if isinstance(current, type) and issubclass(current, BaseModel):
@@ -168,13 +179,13 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _inner_model(annotation: Any) -> Any:
-    """The first model that an annotation such as ``list[M]``, ``M | None`` or ``M`` holds."""
+    """First model in an annotation such as ``list[M]``, ``M | None`` or ``M``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _inner_model(argument)
-        if found is not None:
-            return found
+        model = _inner_model(argument)
+        if model is not None:
+            return model
     return None
 
 
@@ -183,10 +194,10 @@ def _position(place: Place) -> Position:
 
 
 def _raw_index(text: str, index: int, value: str, offset: int) -> int:
-    """The index in ``text`` at which the character ``offset`` of ``value`` is written.
+    """Index in ``text`` at which the character ``offset`` of ``value`` is written.
 
-    A value and its spelling differ by folding, indentation and quotes. Both are therefore walked
-    side by side: a blank matches any blank, another character its next occurrence.
+    A value and its spelling differ in folding, indentation and quotes, so both are walked side by
+    side: a blank matches any blank, and any other character matches its next occurrence.
 
     Args:
         text: Text of the document up to the end of the scalar.
@@ -196,16 +207,16 @@ def _raw_index(text: str, index: int, value: str, offset: int) -> int:
     """
     end = len(text)
     if "\\" in text[index:]:
-        return index  # escapes: the place of the whole value has to do
+        return index  # with escapes, point at the beginning of the value
     if text[index] in "|>":
         index = text.index("\n", index) + 1
     for position, character in enumerate(value[: offset + 1]):
-        while index < end and not _answers(text[index], character):
+        while index < end and not _matches(text[index], character):
             index += 1
         if position < offset:
             index += 1
     return min(index, end)
 
 
-def _answers(written: str, character: str) -> bool:
+def _matches(written: str, character: str) -> bool:
     return written == character or (written.isspace() and character.isspace())

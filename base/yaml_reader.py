@@ -1,4 +1,4 @@
-"""Read the core schema of YAML 1.2, without tags and aliases, event by event within fixed bounds.
+"""Parse the core schema of YAML 1.2, without tags and aliases, within fixed bounds.
 
 PyYAML's own schema, YAML 1.1, reads the country ``NO`` as false, ``12:30`` as 750 and ``010`` as 8.
 """
@@ -14,11 +14,11 @@ import yaml
 from base.errors import YamlRefusedError
 
 MAX_DEPTH: Final = 100
-"""Maximum nesting of collections; recursion over the values stays far from Python's limit."""
+"""Maximum nesting of collections, far below Python's recursion limit."""
 MAX_VALUES: Final = 1_000_000
-"""Maximum number of keys and values in a document; each takes some 300 bytes of memory."""
+"""Maximum number of keys and values in a document; each takes about 300 bytes of memory."""
 
-# libyaml takes a tenth of the time of the parser in Python, which stands in where it was not built.
+# libyaml takes a tenth of the time of the Python parser, which is used where libyaml is missing.
 _PARSER: Final = getattr(yaml, "CLoader", yaml.Loader)
 _UNREADABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -40,7 +40,7 @@ _CORE_TAGS: Final = "tag:yaml.org,2002:"
 
 
 Position = tuple[int, int, int, int]
-"""Line and column where a key or value begins, and the indexes of its begin and end; all from 0."""
+"""Line and column at which a key or value begins, and its begin and end index; all from 0."""
 
 
 class Collection(NamedTuple):
@@ -57,7 +57,7 @@ class Collection(NamedTuple):
     inner: dict[str, Place] | list[Place]
 
 
-# A tuple of numbers for a scalar: a long list of objects would keep the garbage collector busy.
+# A scalar's place is a plain tuple: a long list of objects would slow the garbage collector down.
 Place: TypeAlias = "Position | Collection"
 
 
@@ -70,27 +70,29 @@ def read_yaml(text: str) -> tuple[Any, Place | None]:
     Raises:
         YamlRefusedError: The text is not valid YAML, or uses a feature that is not supported.
     """
-    found = _UNREADABLE.search(text)
-    if found is not None:
-        before = text[: found.start()]
+    unreadable = _UNREADABLE.search(text)
+    if unreadable is not None:
+        before = text[: unreadable.start()]
         raise YamlRefusedError(
-            f"the character U+{ord(found[0]):04X} is not text: remove it",
+            f"the character U+{ord(unreadable[0]):04X} is not text: remove it",
             before.count("\n"),
-            found.start() - (before.rfind("\n") + 1),
+            unreadable.start() - (before.rfind("\n") + 1),
         )
     try:
-        return _Reader(text).document()
+        return _DocumentParser(text).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column, index = (mark.line, mark.column, mark.index) if mark else (0, 0, 0)
-        hint = "; quote text that holds brackets" if text[index : index + 1] == "[" else ""
+        hint = "; quote text that contains brackets" if text[index : index + 1] == "[" else ""
         message = f"this is not valid YAML: {error.problem}{hint}"
         raise YamlRefusedError(message, line, column) from error
     except yaml.YAMLError as error:
         raise YamlRefusedError(f"this is not valid YAML: {error}", 0, 0) from error
 
 
-class _Reader:
+class _DocumentParser:
+    """Build values and places from the events of PyYAML's parser."""
+
     def __init__(self, text: str) -> None:
         self._events: Iterator[Any] = iter(yaml.parse(text, Loader=_PARSER))
         self._depth = 0
@@ -162,14 +164,15 @@ def _key(event: Any) -> str:
 
 
 def _text(event: Any) -> str:
-    """The text of a scalar; an escape for a character that is not text is refused."""
+    """Text of a scalar; an escape for a character that is not text is refused."""
     if event.tag is not None:
         raise _tag_refusal(event)
     text: str = event.value
     if not text.isprintable():
-        found = _UNREADABLE.search(text)
-        if found is not None:
-            message = f"an escape stands for U+{ord(found[0]):04X}, which is not text: remove it"
+        unreadable = _UNREADABLE.search(text)
+        if unreadable is not None:
+            code_point = f"U+{ord(unreadable[0]):04X}"
+            message = f"an escape stands for {code_point}, which is not text: remove it"
             raise _refusal(event, message)
     return text
 
@@ -184,15 +187,15 @@ def _scalar(event: Any) -> str | int | float | bool | None:
     if text[0] not in _FIRST_OF_NUMBERS:
         return text
     if _INT.fullmatch(text):
-        # Longer ones are not converted: Python itself refuses 4,301 digits.
+        # Longer numbers are not converted: Python itself refuses 4,301 digits.
         if len(text) > _MAX_INT_CHARACTERS or not -_MAX_INT <= int(text) < _MAX_INT:
             raise _refusal(event, "a whole number beyond 64 bits: write a smaller one, or quote it")
         return int(text)
-    found = _FLOAT.fullmatch(text)
-    if found is None:
+    match = _FLOAT.fullmatch(text)
+    if match is None:
         return text
-    number = float(text.replace(".", "", 1) if found["word"] else text)
-    if abs(number) == float("inf") and not found["word"]:
+    number = float(text.replace(".", "", 1) if match["word"] else text)
+    if abs(number) == float("inf") and not match["word"]:
         raise _refusal(event, "a number beyond 64-bit floats: write a smaller one, or quote it")
     return number
 

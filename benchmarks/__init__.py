@@ -1,1 +1,1 @@
-"""Measures the worker against other programs that do the same work: ``python -m benchmarks``."""
+"""Benchmarks of the worker against other programs that do the same work."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json] [--suite NAME] [--events N] [--out FOLDER | --record]``."""
+"""Run a benchmark suite: ``python -m benchmarks [--suite NAME] [--events N] [--record]``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,16 @@ SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0 when all was measured and nothing lost, else 1; 2 for a wrong call."""
+    """Run a suite.
+
+    Returns:
+        Exit status: 0 if everything was measured and nothing was lost, 1 if not, 2 for an unknown
+        suite.
+    """
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--suite", default="spine", help="what to measure (default: spine)")
-    parser.add_argument("--events", type=int, help="play so many events, for a quick look")
+    parser.add_argument("--json", action="store_true", help="print the result as a line of JSON")
+    parser.add_argument("--suite", default="spine", help="suite to run (default: spine)")
+    parser.add_argument("--events", type=int, help="number of events to play, for a quick run")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--out", type=Path, default=UNRECORDED, help="folder of the result files (%(default)s)"
@@ -38,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         dest="out",
         action="store_const",
         const=RESULTS,
-        help="write the result files to benchmarks/results, and docs/performance.md from them",
+        help="write the result files to benchmarks/results, and update "
+        "docs/explanation/performance.md",
     )
     given = parser.parse_args(arguments)
     if given.suite not in SUITES:

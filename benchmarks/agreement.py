@@ -1,4 +1,4 @@
-"""That all programs do the same work: as many scores as events, and the same ones."""
+"""Check that all programs do the same work: one score for each event, and the same scores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import fastavro
 from confluent_kafka import Message
 
-from benchmarks.ground import Ground
 from benchmarks.programs import ROOT, Run, RunError
+from benchmarks.testbed import Testbed
 from tools.topics.read_to_end import read_to_end
 
 TOLERANCE = 1e-6
 EVERY = 101
-"""One record in so many is compared; each position is the same event for every program."""
+"""Interval of the compared records; a position holds the same event for every program."""
 _PREFIX_BYTES = 5
 
 Place = tuple[int, int]
@@ -27,10 +27,14 @@ Place = tuple[int, int]
 
 @dataclass(slots=True)
 class Agreement:
-    """What was read so far, by place in the output: partition, and number within it.
+    """Compare the scores of programs by their place: output partition and number within it.
 
-    Events keep their key and their order, so a score's place, counted from where the run began, is
-    its event's position. every: one record in so many is compared.
+    Events keep their key and their order. The place of a score, counted from the first offset of
+    the run, is therefore the position of its event.
+
+    Attributes:
+        every: Interval of the compared records.
+        compared: Number of scores that were compared with those of another program.
     """
 
     every: int = EVERY
@@ -38,9 +42,13 @@ class Agreement:
     _schema: Any = None
     compared: int = 0
 
-    def check_scores(self, ground: Ground, run: Run, committed: int) -> None:
-        """One score for each committed event, like that of the other programs; else RunError."""
-        for place, message in self._sample(ground, run, committed):
+    def check_scores(self, testbed: Testbed, run: Run, committed: int) -> None:
+        """Check that each committed event has one score, equal to that of the other programs.
+
+        Raises:
+            RunError: The number of scores is wrong, or a score differs.
+        """
+        for place, message in self._sample(testbed, run, committed):
             score = self._decode(message.value() or b"")
             source = score["source"]
             if (source["partition"], source["offset"]) != place:
@@ -54,36 +62,40 @@ class Agreement:
                 )
             self.compared += known is not score
 
-    def check_count(self, ground: Ground, run: Run, committed: int) -> None:
-        """One record for each committed event; else RunError."""
-        self._sample(ground, run, committed)
+    def check_count(self, testbed: Testbed, run: Run, committed: int) -> None:
+        """Check that each committed event has one record.
 
-    def _sample(self, ground: Ground, run: Run, committed: int) -> list[tuple[Place, Message]]:
+        Raises:
+            RunError: The number of records is wrong.
+        """
+        self._sample(testbed, run, committed)
+
+    def _sample(self, testbed: Testbed, run: Run, committed: int) -> list[tuple[Place, Message]]:
         seen: dict[int, int] = defaultdict(lambda: run.first)
         sample = []
-        for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
+        for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
             for message in messages:
                 partition = message.partition() or 0
                 if seen[partition] % self.every == 0:
                     sample.append(((partition, seen[partition]), message))
                 seen[partition] += 1
-        found = sum(number - run.first for number in seen.values())
-        if found != committed:
-            raise RunError(f"{run.name}: {committed} events were committed, {found} records read")
+        records = sum(number - run.first for number in seen.values())
+        if records != committed:
+            raise RunError(f"{run.name}: {committed} events were committed, {records} records read")
         return sample
 
     def _decode(self, value: bytes) -> dict[str, Any]:
         if self._schema is None:
             path: Path = ROOT / "schemas" / "score.avsc"
             self._schema = fastavro.parse_schema(json.loads(path.read_text()))
-        found: Any = fastavro.schemaless_reader(
+        record: Any = fastavro.schemaless_reader(
             io.BytesIO(value[_PREFIX_BYTES:]), self._schema, None
         )
-        return dict(found)
+        return dict(record)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two decoded values are equal, numbers within the tolerance."""
+    """Return True if two decoded values are equal, numbers within the tolerance."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, float) and isinstance(b, float):

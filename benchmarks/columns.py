@@ -1,4 +1,4 @@
-"""Columns of made-up events."""
+"""Columns of synthetic events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.batch import Column, Kind
 
 
 def numbered(prefix: str, numbers: npt.NDArray[np.int64], digits: int) -> pa.StringArray:
-    """Names with a number each, padded with zeros."""
+    """Strings of the prefix and a number each, padded with zeros."""
     padded = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), digits, "0")
     return pc.binary_join_element_wise(prefix, padded, "")
 

@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""Description of the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ _PACKAGES = ("confluent-kafka", "fastavro", "hiredis", "numpy", "pyarrow", "redi
 
 
 def machine(store_version: str, further: Sequence[str] = ()) -> dict[str, Any]:
-    """Processor, memory and versions, as plain data.
+    """Processor, memory and versions, as JSON values.
 
-    store_version: what the store says. further: packages to name besides the common ones.
+    Args:
+        store_version: Name and version of the store.
+        further: Packages to name besides the common ones.
     """
     return {
         "processor": _processor(),
@@ -43,13 +45,13 @@ def machine(store_version: str, further: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _xgboost() -> list[str]:
-    """The package that XGBoost comes from: there is one for GPUs, and one without."""
+    """Names of the packages that XGBoost is installed from: with or without GPU support."""
     return list(packages_distributions()["xgboost"])
 
 
 def _processor() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8"))
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8"))
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        match = None
+    return match[1].strip() if match else platform.processor() or platform.machine()

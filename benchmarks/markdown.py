@@ -1,4 +1,4 @@
-"""What the reports of suites share, as Markdown."""
+"""Markdown parts of the suites' reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 0) -> Iterator[str]:
-    """A table and the empty line behind it; its first ``texts`` columns hold no numbers."""
+    """Lines of a table and an empty line; the first ``texts`` columns are text, not numbers."""
     yield f"| {' | '.join(titles)} |"
     yield f"|{'---|' * texts}{'---:|' * (len(titles) - texts)}"
     for row in rows:
@@ -16,14 +16,14 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 
 
 
 def measured_on(result: Mapping[str, Any], name: str) -> Iterator[str]:
-    """When and on what; ``name`` is the file of the result."""
+    """Date, machine and settings of a result; ``name`` is its file."""
     machine, setting = result["machine"], result["setting"]
     versions = ", ".join(f"{what} {number}" for what, number in machine["versions"].items())
-    others = max(found["other_cores"] for found in result["programs"].values())
+    others = max(figures["other_cores"] for figures in result["programs"].values())
     partitions = setting["partitions"]
     yield ""
     yield (
-        f"Measured on {result['date']} ([the whole result](../benchmarks/results/{name})): "
+        f"Measured on {result['date']} ([the whole result](../../benchmarks/results/{name})): "
         f"{machine['processor']}, {machine['usable_cores']} cores for program, broker and store "
         f"together, {machine['memory_gib']} GiB, {machine['system']}; {versions}. "
         f"{setting['trees']} trees, {setting['features']} features, {partitions} "
@@ -35,26 +35,32 @@ def measured_on(result: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def programs(result: Mapping[str, Any], names: Mapping[str, str], ratio: str) -> Iterator[str]:
-    """Rates of the programs. names: what each is called. ratio: what its ratio is called."""
+    """Table of the programs' rates.
+
+    Args:
+        result: Result of a suite.
+        names: Title of each program.
+        ratio: Title of the ratio's column.
+    """
     yield from table(
         ("program", "events/s", "lowest to highest", ratio, "CPU µs/event", "peak MiB"),
         (
             (
                 names[program],
-                f"{found['events_per_s']:,.0f}",
-                f"{found['lowest']:,.0f} to {found['highest']:,.0f}",
-                f"{found['ratio']:.2f}",
-                f"{found['cpu_us_per_event']:.1f}",
-                f"{found['peak_mib']:.0f}",
+                f"{figures['events_per_s']:,.0f}",
+                f"{figures['lowest']:,.0f} to {figures['highest']:,.0f}",
+                f"{figures['ratio']:.2f}",
+                f"{figures['cpu_us_per_event']:.1f}",
+                f"{figures['peak_mib']:.0f}",
             )
-            for program, found in result["programs"].items()
+            for program, figures in result["programs"].items()
         ),
         texts=1,
     )
 
 
 def stages(result: Mapping[str, Any]) -> Iterator[str]:
-    """Time in the worker's stages."""
+    """Table of the time in the worker's stages."""
     stages = result["programs"]["worker"]["stages_us_per_event"]
     yield "Time in the worker's stages, µs of wall clock an event; the commit runs beside them:"
     yield ""

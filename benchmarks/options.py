@@ -1,4 +1,4 @@
-"""What the command line says about a run of a suite."""
+"""Options of a run of a suite."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
-"""Committed results; docs/performance.md shows the newest."""
+"""Committed results; docs/explanation/performance.md shows the newest."""
 UNRECORDED = Path(__file__).parents[1] / "build" / "benchmarks"
-"""Where a run that is not to be recorded leaves its files; git ignores it."""
+"""Folder for the files of a run that is not recorded; git ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """events: how many to play, None for as many as the suite is meant for.
+    """Options of a run of a suite.
 
-    out: the folder of result files.
+    Attributes:
+        events: Number of events to play; None for the suite's default.
+        out: Folder of the result files.
     """
 
     events: int | None = None

@@ -1,4 +1,4 @@
-"""Plays records into a topic, as fast as it goes."""
+"""Produce records to a topic at full speed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import Producer
 
 CHUNK = 50_000
-"""Records at once, at most."""
+"""Maximum number of records in a chunk."""
 
 Messages = tuple[Sequence[bytes | None], Sequence[bytes | None]]
-"""Values and keys of some records."""
+"""Values and keys of records."""
 
 
 def play(bootstrap: str, topic: str, chunks: Iterable[Messages]) -> None:
-    """Send all; returns when the broker has them. Raises RuntimeError when it does not take them."""
+    """Produce all records, and wait until the broker has acknowledged them.
+
+    Raises:
+        RuntimeError: The broker did not acknowledge all records in time.
+    """
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,

@@ -1,4 +1,4 @@
-"""Cards, merchants and their payments: synthetic, seeded, made on columns."""
+"""Synthetic cards, merchants and payments as columns, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.batch import Column, Kind
 CARDS = 1_000_000
 MERCHANTS = 20_000
 UNKNOWN_MERCHANTS = 400
-"""Merchants that pay events come from but no profile was loaded for: 2 % of the events."""
+"""Number of merchants without a loaded profile; 2 % of the events are theirs."""
 
 _CHANNELS = ("pos", "ecom", "atm", "other")
 _CURRENCIES = ("EUR", "USD", "GBP", "CHF", "PLN")
@@ -27,17 +27,17 @@ Ints = npt.NDArray[np.int64]
 
 
 def card_ids(numbers: Ints) -> pa.StringArray:
-    """Sixteen digits each."""
+    """Card ids of sixteen digits."""
     return numbered("4", numbers, 15)
 
 
 def merchant_ids(numbers: Ints) -> pa.StringArray:
-    """M and seven digits each."""
+    """Merchant ids: M and seven digits."""
     return numbered("M", numbers, 7)
 
 
 def card_profiles(cards: int) -> pa.Table:
-    """Values of the lookup card_profile, one row a card."""
+    """Values of the lookup card_profile, one row for each card."""
     rng = np.random.default_rng([_SEED, 1])
     average = rng.lognormal(3.5, 0.7, cards)
     month = rng.poisson(20, cards)
@@ -55,7 +55,7 @@ def card_profiles(cards: int) -> pa.Table:
 
 
 def merchant_profiles(merchants: int) -> pa.Table:
-    """Values of the lookup merchant_profile, one row a merchant."""
+    """Values of the lookup merchant_profile, one row for each merchant."""
     rng = np.random.default_rng([_SEED, 2])
     return pa.table(
         {
@@ -69,10 +69,10 @@ def merchant_profiles(merchants: int) -> pa.Table:
 
 
 def payments(first: int, count: int) -> Mapping[str, Column]:
-    """``count`` payments from number ``first`` on, as columns of ``transaction.avsc``.
+    """Columns of ``transaction.avsc`` for ``count`` payments from number ``first`` on.
 
-    Cards are drawn evenly from all; a merchant is met the more often the smaller its number. The
-    same ``first`` and ``count`` give the same payments.
+    Cards are drawn uniformly; merchants with a smaller number are drawn more often. The same
+    ``first`` and ``count`` give the same payments.
     """
     rng = np.random.default_rng([_SEED, 3, first])
     numbers = np.arange(first, first + count)
@@ -95,7 +95,10 @@ def payments(first: int, count: int) -> Mapping[str, Column]:
 
 
 def labels(matrix: npt.NDArray[np.float32], names: tuple[str, ...]) -> Ints:
-    """0 or 1 for each row: fraud that depends on many features, so that trees grow to their depth."""
+    """Label (0 or 1) of each row.
+
+    Fraud depends on many features, so that trees reach their maximum depth.
+    """
     rng = np.random.default_rng([_SEED, 4])
     value = {name: np.nan_to_num(matrix[:, i].astype(float)) for i, name in enumerate(names)}
     margin = (

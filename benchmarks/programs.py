@@ -1,4 +1,4 @@
-"""The programs that are measured, and how each is started on one run."""
+"""Start the measured programs: the worker and its rivals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID, Ground
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
+from benchmarks.testbed import INPUT_TOPIC, SCORE_SCHEMA_ID, Testbed
 from features.lookups.lookup import Lookup
 from models.policy import load_policy
 from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
@@ -31,9 +31,13 @@ _DRAIN_S = 40.0
 class Run:
     """One run of one program.
 
-    settings: further environment of the worker. first: the offset that the program begins at;
-    others than 0 are for topics of one partition. history: so many events are committed before the
-    warm-up begins. whole_vector: all features stand on the scores, else the irreproducible ones.
+    Attributes:
+        name: Name of the run, which its group and output topic contain.
+        input_topic: Topic of the events.
+        settings: Further environment variables of the worker, without their prefix.
+        first: Offset at which the program starts; other than 0 only for topics of one partition.
+        history: Number of events to commit before the warm-up begins.
+        whole_vector: True if the scores carry all features, False for the irreproducible ones.
     """
 
     name: str
@@ -53,11 +57,16 @@ class Run:
 
 
 class RunError(Exception):
-    """A program did not do its work; the message ends with its log."""
+    """A program failed or did wrong work; the message ends with the end of its log."""
 
 
 class Program:
-    """A program as a process, from start to its orderly end. log: of all it wrote."""
+    """A running program.
+
+    Attributes:
+        log: File with all output of the program.
+        pid: Process id.
+    """
 
     def __init__(self, name: str, command: list[str], log: Path) -> None:
         self._name = name
@@ -66,20 +75,28 @@ class Program:
         self.pid = self._process.pid
 
     def require_running(self) -> None:
-        """Raises RunError if the program has ended."""
+        """Raise RunError if the program has ended."""
         status = self._process.poll()
         if status is not None:
             raise self.error(f"ended with status {status}")
 
     def ended(self) -> bool:
-        """Whether it ended in order. Raises RunError if it ended otherwise."""
+        """Return True if the program has ended with status 0, False while it runs.
+
+        Raises:
+            RunError: The program has ended with another status.
+        """
         status = self._process.poll()
         if status:
             raise self.error(f"ended with status {status}")
         return status == 0
 
     def stop(self) -> None:
-        """SIGTERM, and wait. Raises RunError unless it ends in order."""
+        """Send SIGTERM and wait.
+
+        Raises:
+            RunError: The program does not end in time, or ends with a status other than 0.
+        """
         self.require_running()
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -90,11 +107,11 @@ class Program:
             raise self.error(f"ended with status {status} after SIGTERM")
 
     def error(self, what: str) -> RunError:
-        """Of this program, with the end of its log."""
+        """Return the error of this program, with the end of its log."""
         return RunError(f"{self._name} {what}; {self.log} ends with:\n{last_lines(self.log)}")
 
     def metrics(self) -> dict[str, float]:
-        """What the program says of itself in numbers, by sample name and label value."""
+        """Return the program's metrics, by sample name and label values."""
         return {}
 
     def __enter__(self) -> Self:
@@ -112,36 +129,36 @@ class Program:
 
 
 class Worker(Program):
-    """``fraud-worker run`` on the pipeline folder of the ground."""
+    """``fraud-worker run`` on the pipeline folder of the testbed."""
 
-    def __init__(self, ground: Ground, run: Run) -> None:
+    def __init__(self, testbed: Testbed, run: Run) -> None:
         self._port = free_port()
-        given = {"MODEL__BUNDLE": str(ground.bundle.path)}
+        given = {"MODEL__BUNDLE": str(testbed.bundle.path)}
         environment = {
             "REPLICA": run.name,
-            "KAFKA__BOOTSTRAP_SERVERS": ground.kafka.bootstrap,
+            "KAFKA__BOOTSTRAP_SERVERS": testbed.kafka.bootstrap,
             "KAFKA__GROUP": run.group,
             "KAFKA__INPUT_TOPIC": run.input_topic,
             "KAFKA__OUTPUT_TOPIC": run.output_topic,
-            "STORE__URL": ground.valkey.url,
-            # One that the rivals can follow: one segment, no reasons.
+            "STORE__URL": testbed.valkey.url,
+            # A policy that the rivals implement too: one segment, no reasons.
             "POLICY": str(POLICY),
             "MODEL__DEVICE": "cpu",
-            "MODEL__THREADS": str(ground.threads),
+            "MODEL__THREADS": str(testbed.threads),
             "WIRE__SCORE_SCHEMA_ID": str(SCORE_SCHEMA_ID),
             "HTTP__HOST": LOOPBACK,
             "HTTP__PORT": str(self._port),
             "OUTPUT__VECTOR": "all" if run.whole_vector else "irreproducible",
-            # A run may name a location of models in place of the bundle.
+            # A run may configure a location of models instead of the bundle.
             **({} if "MODEL__LOCATION" in run.settings else given),
             **run.settings,
         }
         command = [
             "env",
             *(f"FRAUD_WORKER_{name}={value}" for name, value in environment.items()),
-            *(sys.executable, "-m", "tools", "run", "--pipeline", str(ground.pipeline)),
+            *(sys.executable, "-m", "tools", "run", "--pipeline", str(testbed.pipeline)),
         ]
-        super().__init__("the worker", command, ground.folder / f"{run.name}.log")
+        super().__init__("the worker", command, testbed.folder / f"{run.name}.log")
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -151,7 +168,11 @@ class Worker(Program):
         }
 
     def wait_ready(self) -> None:
-        """Raises RunError when it does not get ready."""
+        """Wait until the worker is ready.
+
+        Raises:
+            RunError: The worker ends, or is not ready in time.
+        """
         deadline = time.monotonic() + _READY_S
         while True:
             self.require_running()
@@ -170,38 +191,38 @@ class Worker(Program):
         return body
 
 
-Start = Callable[[Ground, Run], Program]
+Start = Callable[[Testbed, Run], Program]
 
 
 def rival(module: str) -> Start:
-    """Starts a module of ``benchmarks.rivals`` on the task of a run."""
+    """Return a function that starts a module of ``benchmarks.rivals`` on the task of a run."""
 
-    def start(ground: Ground, run: Run) -> Program:
-        path = ground.folder / f"{run.name}.json"
-        make_task(ground, run).write(path)
-        # As the worker does: threads of the model that spin while they wait cost others a core.
+    def start(testbed: Testbed, run: Run) -> Program:
+        path = testbed.folder / f"{run.name}.json"
+        make_task(testbed, run).write(path)
+        # The same as in the worker: model threads that spin while they wait occupy a core.
         command = ["env", "OMP_WAIT_POLICY=PASSIVE", f"PYTHONPATH={ROOT}"]
         command += [sys.executable, "-m", f"benchmarks.rivals.{module}", str(path)]
-        return Program(module, command, ground.folder / f"{run.name}.log")
+        return Program(module, command, testbed.folder / f"{run.name}.log")
 
     return start
 
 
-def make_task(ground: Ground, run: Run) -> Task:
-    """What a rival has to know to do the same work as the worker."""
-    feature_set, bundle = ground.feature_set, ground.bundle
+def make_task(testbed: Testbed, run: Run) -> Task:
+    """Task of a rival that does the same work as the worker."""
+    feature_set, bundle = testbed.feature_set, testbed.bundle
     policy = load_policy(POLICY)
     segment = policy.segments[0]
     on_score = range(len(feature_set.names)) if run.whole_vector else feature_set.irreproducible
     return Task(
-        bootstrap=ground.kafka.bootstrap,
+        bootstrap=testbed.kafka.bootstrap,
         group=run.group,
         input_topic=run.input_topic,
         output_topic=run.output_topic,
-        redis_url=ground.valkey.url,
+        redis_url=testbed.valkey.url,
         event_schema_file=str(feature_set.schema_path),
         model_file=str(bundle.path / "model.ubj"),
-        threads=ground.threads,
+        threads=testbed.threads,
         lookups=[_lookup(lookup) for lookup in feature_set.lookups.values()],
         score=ScoreTask(
             schema_file=str(ROOT / "schemas" / "score.avsc"),

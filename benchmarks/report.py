@@ -1,6 +1,6 @@
-"""Write the newest results of benchmarks/results into docs/performance.md.
+"""Write the newest results of benchmarks/results into docs/explanation/performance.md.
 
-Done by ``python -m benchmarks --record``; ``python -m benchmarks.report`` does nothing else.
+``python -m benchmarks --record`` does this after a run, ``python -m benchmarks.report`` without one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.models.report import models
 from benchmarks.options import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"
     for suite in ("spine", "features", "models")
@@ -33,12 +33,12 @@ _PROGRAMS = {
 
 
 def newest(suite: str) -> Path | None:
-    """The last result of a suite, by its date."""
+    """Path of the newest result of a suite; None if there is none."""
     return max(RESULTS.glob(f"*-{suite}.json"), default=None)
 
 
 def render(suite: str) -> str:
-    """The last result of a suite as Markdown; nothing where there is none."""
+    """Newest result of a suite as Markdown; "" if there is none."""
     path = newest(suite)
     if path is None:
         return ""
@@ -47,7 +47,11 @@ def render(suite: str) -> str:
 
 
 def put(page: str, suite: str, text: str) -> str:
-    """The page with ``text`` between a suite's marks. Raises ValueError where they are not there."""
+    """Return the page with ``text`` between the markers of a suite.
+
+    Raises:
+        ValueError: The page lacks a marker.
+    """
     before, begin, rest = page.partition(f"{BEGIN[suite]}\n")
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -65,8 +69,8 @@ def _spine(result: Mapping[str, Any], name: str) -> Iterator[str]:
     yield ""
     yield "| guarantee | median | 99 % | highest |"
     yield "|---|---:|---:|---:|"
-    for mode, found in result["latency"].items():
-        figures = " | ".join(f"{found[key]:.1f} ms" for key in ("p50", "p99", "highest"))
+    for mode, latency in result["latency"].items():
+        figures = " | ".join(f"{latency[key]:.1f} ms" for key in ("p50", "p99", "highest"))
         yield f"| {mode.replace('_', ' ')} | {figures} |"
     yield ""
 
@@ -75,7 +79,7 @@ _RENDERED = {"spine": _spine, "features": features, "models": models}
 
 
 def main() -> None:
-    """Write the page."""
+    """Update the page."""
     page = PAGE.read_text("utf-8")
     for suite in BEGIN:
         page = put(page, suite, render(suite))

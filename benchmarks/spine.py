@@ -1,4 +1,4 @@
-"""The suite ``spine``: the worker beside three programs that do its work, and its latency."""
+"""Suite ``spine``: throughput of the worker and three rivals, and the worker's latency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import Agreement
-from benchmarks.ground import Ground, ground, note
 from benchmarks.latency.measure import Latency, measure_latency
 from benchmarks.machine import machine
 from benchmarks.options import Options
@@ -19,6 +18,7 @@ from benchmarks.result import today, write_result
 from benchmarks.rounds import measured_run
 from benchmarks.summary import last_line, summarise
 from benchmarks.table import show
+from benchmarks.testbed import Testbed, note, open_testbed
 from benchmarks.throughput import Measured, Span
 from features.store.redis import RedisStore
 
@@ -29,7 +29,7 @@ PROGRAMS: Mapping[str, Start] = {
     "pass_through": rival("pass_through"),
 }
 BASE = "hand_written"
-"""The program that the others are compared with."""
+"""Program that the others are compared with."""
 EVENTS = 4_000_000
 ROUNDS = 3
 MODES = ("exactly_once", "at_least_once")
@@ -37,9 +37,13 @@ _LATENCY_WARM_UP_S = 5.0
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure, print the tables, write the dated result file; returns the last line.
+    """Measure, print the tables, and write the result file.
 
-    Raises RunError when a program fails, or does other work than the others.
+    Returns:
+        The summary line.
+
+    Raises:
+        RunError: A program fails, or its output differs from that of the others.
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options.events or EVENTS)
@@ -51,24 +55,24 @@ def run(options: Options) -> dict[str, Any]:
 
 def _measure(folder: Path, events: int) -> dict[str, Any]:
     date = today()
-    with ground(folder, events) as on:
-        info = RedisStore(on.valkey.url).info()
-        runs = _throughput(on, Span())
-        latency = {mode: _latency(on, mode, Span()) for mode in MODES}
+    with open_testbed(folder, events) as testbed:
+        info = RedisStore(testbed.valkey.url).info()
+        runs = _throughput(testbed, Span())
+        latency = {mode: _latency(testbed, mode, Span()) for mode in MODES}
         programs = summarise(runs, BASE)
         return {
             "suite": "spine",
             "date": date,
             "machine": machine(f"{info.server} {info.version}"),
-            "setting": on.setting(ROUNDS),
+            "setting": testbed.setting(ROUNDS),
             "programs": programs,
-            "latency": {mode: asdict(found) for mode, found in latency.items()},
+            "latency": {mode: asdict(one) for mode, one in latency.items()},
             "last_line": last_line(programs, latency),
         }
 
 
-def _throughput(on: Ground, span: Span) -> Mapping[str, list[Measured]]:
-    """Interleaved, so that what else the machine does strikes all alike."""
+def _throughput(testbed: Testbed, span: Span) -> Mapping[str, list[Measured]]:
+    """Run the programs in turn, so that other load on the machine affects all of them alike."""
     runs: dict[str, list[Measured]] = defaultdict(list)
     agreement = Agreement()
     for number in range(1, ROUNDS + 1):
@@ -76,13 +80,13 @@ def _throughput(on: Ground, span: Span) -> Mapping[str, list[Measured]]:
             only_bytes = program == "pass_through"
             check = agreement.check_count if only_bytes else agreement.check_scores
             run = Run(f"{program}-{number}")
-            runs[program].append(measured_run(on, start, run, span, check))
+            runs[program].append(measured_run(testbed, start, run, span, check))
     note(f"{agreement.compared:,} scores compared with those of another program: all the same")
     return runs
 
 
-def _latency(on: Ground, mode: str, span: Span) -> Latency:
+def _latency(testbed: Testbed, mode: str, span: Span) -> Latency:
     run = Run(f"latency-{mode}", f"transactions-{mode}", {"DELIVERY__GUARANTEE": mode})
-    found = measure_latency(on, run, replace(span, warm_up=_LATENCY_WARM_UP_S))
-    note(f"{mode}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")
-    return found
+    latency = measure_latency(testbed, run, replace(span, warm_up=_LATENCY_WARM_UP_S))
+    note(f"{mode}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
+    return latency

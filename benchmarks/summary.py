@@ -1,4 +1,4 @@
-"""From single runs to what is reported: medians, spreads, ratios."""
+"""Summary of the runs of a suite: medians, spreads and ratios."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.throughput import Measured
 
 
 def summarise(runs: Mapping[str, Sequence[Measured]], base: str) -> dict[str, Any]:
-    """For each program: medians, the lowest and highest rate, ratio to ``base``, and each run."""
+    """Medians, lowest and highest rate, ratio to ``base``, and all runs of each program."""
     rates = {name: _median([run.events_per_s for run in some]) for name, some in runs.items()}
     return {
         name: {
@@ -31,12 +31,12 @@ def summarise(runs: Mapping[str, Sequence[Measured]], base: str) -> dict[str, An
 
 
 def last_line(programs: Mapping[str, Any], latency: Mapping[str, Latency]) -> dict[str, Any]:
-    """The result in one line: events a second, milliseconds."""
+    """Summary line of a result: events per second, milliseconds."""
     return {
-        **{name: round(found["events_per_s"]) for name, found in programs.items()},
+        **{name: round(figures["events_per_s"]) for name, figures in programs.items()},
         "latency_ms": {
-            mode: {"1000": {"p50": round(found.p50, 2), "p99": round(found.p99, 2)}}
-            for mode, found in latency.items()
+            mode: {"1000": {"p50": round(figures.p50, 2), "p99": round(figures.p99, 2)}}
+            for mode, figures in latency.items()
         },
     }
 

@@ -1,4 +1,4 @@
-"""A result for people to read."""
+"""Tables of a result for the terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _WIDTH = 110
 
 
 def show(result: Mapping[str, Any], base: str) -> None:
-    """Print the tables of a result of the suite spine. base: the program of its ratios."""
+    """Print the tables of a result of the suite ``spine``; ``base`` is the program of the ratios."""
     print_tables(programs_table(result, base), stages_table(result), _latency(result))
 
 
 def print_tables(*tables: Table) -> None:
-    """To a terminal, or for a file as wide as they need."""
+    """Print tables, with a fixed width if stdout is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -25,11 +25,11 @@ def print_tables(*tables: Table) -> None:
 
 
 def programs_table(result: Mapping[str, Any], base: str) -> Table:
-    """Rates, ratios to ``base``, CPU and memory of the programs of a result."""
+    """Table of rates, ratios to ``base``, CPU and memory of the programs."""
     machine = result["machine"]
     table = Table(
         title=f"{machine['processor']}, {machine['usable_cores']} cores, shared with broker, store",
-        caption="others: cores kept busy by what does not belong to the benchmark, at most",
+        caption="others: maximum of cores used by processes outside the benchmark",
     )
     table.add_column("program")
     for title in (
@@ -41,21 +41,21 @@ def programs_table(result: Mapping[str, Any], base: str) -> Table:
         "others",
     ):
         table.add_column(title, justify="right")
-    for name, found in result["programs"].items():
+    for name, figures in result["programs"].items():
         table.add_row(
             name,
-            f"{found['events_per_s']:,.0f}",
-            f"{found['lowest']:,.0f}-{found['highest']:,.0f}",
-            f"{found['ratio']:.2f}",
-            f"{found['cpu_us_per_event']:.1f}",
-            f"{found['peak_mib']:.0f}",
-            f"{found['other_cores']:.1f}",
+            f"{figures['events_per_s']:,.0f}",
+            f"{figures['lowest']:,.0f}-{figures['highest']:,.0f}",
+            f"{figures['ratio']:.2f}",
+            f"{figures['cpu_us_per_event']:.1f}",
+            f"{figures['peak_mib']:.0f}",
+            f"{figures['other_cores']:.1f}",
         )
     return table
 
 
 def stages_table(result: Mapping[str, Any]) -> Table:
-    """Time in the worker's stages."""
+    """Table of the time in the worker's stages."""
     stages = result["programs"]["worker"]["stages_us_per_event"]
     table = Table(title="worker, µs/event in each stage (wall clock)")
     for stage in stages:
@@ -69,6 +69,6 @@ def _latency(result: Mapping[str, Any]) -> Table:
     table.add_column("guarantee")
     for title in ("p50", "p99", "highest"):
         table.add_column(title, justify="right")
-    for mode, found in result["latency"].items():
-        table.add_row(mode, *(f"{found[key]:.1f}" for key in ("p50", "p99", "highest")))
+    for mode, figures in result["latency"].items():
+        table.add_row(mode, *(f"{figures[key]:.1f}" for key in ("p50", "p99", "highest")))
     return table

@@ -1,4 +1,4 @@
-"""One run of one program, measured from outside: what it has committed, and what it has used."""
+"""Measure a run from outside: committed events, CPU time and memory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.ground import Ground
 from benchmarks.programs import Program, Run, Start
+from benchmarks.testbed import Testbed
 
 _STALL_S = 60.0
 _LOOK_S = 0.2
-# A topic's partitions do not come to their ends together.
+# The partitions of a topic do not reach their ends at the same time.
 _LEFT_SHARE = 0.1
 _SHORTEST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How long a program warms up after its first commit, and is then measured; seconds."""
+    """Durations of a run, in seconds.
+
+    Attributes:
+        warm_up: Time after the first commit before the measurement.
+        measured: Time of the measurement.
+    """
 
     warm_up: float = 3.0
     measured: float = 15.0
@@ -32,12 +37,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """events committed within ``seconds``; CPU time of the process, user and system, in seconds.
+    """Result of a measurement.
 
-    peak_bytes: the most memory that was resident at once. stages: seconds by stage, of the
-    worker alone. committed: all events that the run has committed, history, warm-up and drain
-    included.
-    other_cores: cores kept busy by what does not belong to the benchmark.
+    Attributes:
+        events: Number of events committed within ``seconds``.
+        seconds: Duration of the measurement.
+        cpu_seconds: CPU time of the process, user and system.
+        peak_bytes: Maximum resident memory.
+        stages: Seconds by stage; only for the worker.
+        committed: Number of all events that the run committed, with history, warm-up and drain.
+        other_cores: Cores used by processes outside the benchmark.
     """
 
     events: int
@@ -57,17 +66,21 @@ class Measured:
         return self.cpu_seconds * 1e6 / self.events
 
 
-def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
-    """Start, warm up, measure, stop. Raises RunError when the program does not do its work."""
+def measure(testbed: Testbed, start: Start, run: Run, span: Span) -> Measured:
+    """Start a program, warm it up, measure it and stop it.
+
+    Raises:
+        RunError: The program fails, or makes no progress.
+    """
     with (
-        closing(_group_reader(ground, run)) as reader,
-        start(ground, run) as process,
+        closing(_group_reader(testbed, run)) as reader,
+        start(testbed, run) as process,
     ):
         _wait_for_commit(reader, run, process)
         time.sleep(span.warm_up)
         first = _Look(reader, run, process)
         last = _look_until(
-            reader, run, process, first.at + span.measured, ground.events - run.first
+            reader, run, process, first.at + span.measured, testbed.events - run.first
         )
         seconds = last.at - first.at
         if seconds < min(_SHORTEST_S, span.measured):
@@ -88,7 +101,7 @@ def measure(ground: Ground, start: Start, run: Run, span: Span) -> Measured:
 
 
 class _Look:
-    """What could be seen of a program at one moment."""
+    """Progress and resource usage of a program at one moment."""
 
     def __init__(self, reader: Consumer, run: Run, process: Program) -> None:
         times = psutil.Process(process.pid).cpu_times()
@@ -99,60 +112,60 @@ class _Look:
         self.metrics = process.metrics()
 
 
-def _group_reader(ground: Ground, run: Run) -> Consumer:
-    # No admin client: librdkafka 2.16 crashes where the group's coordinator is just being made.
+def _group_reader(testbed: Testbed, run: Run) -> Consumer:
+    # No admin client: librdkafka 2.16 crashes while the group's coordinator is being created.
     return Consumer(
-        {"bootstrap.servers": ground.kafka.bootstrap, "group.id": run.group, "log_level": 0}
+        {"bootstrap.servers": testbed.kafka.bootstrap, "group.id": run.group, "log_level": 0}
     )
 
 
 def committed(reader: Consumer, run: Run) -> int:
-    """Events that a run has committed: the input topic begins at 0 and has no gaps."""
+    """Number of events that a run has committed; the input topic begins at 0 and has no gaps."""
     partitions = reader.list_topics(run.input_topic, timeout=10).topics[run.input_topic].partitions
     asked = [TopicPartition(run.input_topic, partition) for partition in partitions]
-    found = reader.committed(asked, timeout=10)
-    reached: int = sum(at.offset for at in found if at.offset > 0)
+    offsets = reader.committed(asked, timeout=10)
+    reached: int = sum(at.offset for at in offsets if at.offset > 0)
     return max(0, reached - run.first)
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process had resident at once."""
+    """Maximum resident memory of a process, in bytes."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:  # no Linux: what it has now is the best there is
+    except FileNotFoundError:  # not Linux: use the current value
         return int(psutil.Process(pid).memory_info().rss)
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) * 1024 if found else 0
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) * 1024 if match else 0
 
 
 def _machine_cpu_s() -> float:
     times = psutil.cpu_times()
-    # Linux counts guests in `user` already.
+    # On Linux, `user` includes the time of guests.
     idle = sum(getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
     return float(sum(times) - idle)
 
 
 def _own_cpu_s() -> float:
-    """Of this process and all that it has started and that runs: broker, store, program."""
+    """CPU time of this process and its running children: broker, store and program."""
     this = psutil.Process()
     every = [process.cpu_times() for process in (this, *this.children(recursive=True))]
     return float(sum(times.user + times.system for times in every))
 
 
 def _wait_for_commit(reader: Consumer, run: Run, process: Program) -> None:
-    """Until there is one, and the run's history is played."""
+    """Wait until the run has committed more than its history."""
     known, deadline = 0, time.monotonic() + _STALL_S
-    while (found := committed(reader, run)) <= run.history:
+    while (count := committed(reader, run)) <= run.history:
         process.require_running()
-        if found > known:
-            known, deadline = found, time.monotonic() + _STALL_S
+        if count > known:
+            known, deadline = count, time.monotonic() + _STALL_S
         if time.monotonic() > deadline:
             raise process.error(f"has committed nothing for {_STALL_S:g} s, after {known} events")
         time.sleep(_LOOK_S)
 
 
 def _look_until(reader: Consumer, run: Run, process: Program, until: float, events: int) -> _Look:
-    """The last look: at the time given, or before the topic comes to its end."""
+    """Take the last look at the given time, or earlier if the topic is almost at its end."""
     while time.monotonic() < until:
         process.require_running()
         if committed(reader, run) > events * (1 - _LEFT_SHARE):

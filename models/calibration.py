@@ -1,15 +1,14 @@
 """Calibration curve from margin to score, strictly rising, bit-equal on every machine.
 
-numpy's exp uses the widest vector unit of the processor it runs on, and its last bit differs
-between them (measured: 5 of 100 values between AVX-512 and the C library). A score must not depend
-on the node that a pod landed on. So the exponential is put together here from additions,
-multiplications and one division, which IEEE 754 rounds alike everywhere; it costs about 20 µs for
-one row, 35 µs for 4,000.
+numpy's exp uses the widest vector unit of the processor, and its last bit differs between units
+(measured: 5 of 100 values between AVX-512 and the C library). A score must not depend on the node
+that a pod runs on. So the exponential is computed here with additions, multiplications and one
+division, which IEEE 754 rounds alike everywhere. It takes about 20 µs for one row, 35 µs for 4,000.
 
-For the same reason the curve is not numpy's interp, whose multiplication and addition a compiler
-may round as one on processors that can, and which may fall by a last bit where it reaches a knot.
-Here each is a step of its own. Measured with 70 knots: 3 µs for one row, 80 µs for 4,000 (interp:
-1 and 140).
+For the same reason the curve does not use numpy's interp. A compiler may fuse its multiplication and
+addition into one rounding on some processors, and its result may fall by one last bit at a knot.
+Here multiplication and addition are separate steps. Measured with 70 knots: 3 µs for one row, 80 µs
+for 4,000 (interp: 1 and 140).
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 _LOG2_E = 1.4426950408889634
-# ln 2 in two parts; the first has trailing zero bits, so that its product with k is exact
+# ln 2 in two parts. The first has trailing zero bits, so that its product with k is exact.
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _SATURATED = 700.0
-# Beyond either end, as far as a million units of margin.
+# Knots beyond either end, up to a distance of a million units of margin.
 _DOUBLINGS = 20
 _FAR = 1e6
 _OPEN = np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0)
@@ -35,14 +34,22 @@ class Calibration:
     """Scores by margin: linear between knots, strictly rising, always between 0 and 1.
 
     Beyond the first and the last knot, the distance to 0 or to 1 halves with the first unit of
-    margin, and with every doubling of the margin's distance from the knot. This is slower than a
-    logistic, so that far margins keep their order. The curve rises with every step of float32 for a
-    million units beyond the ends, as far as float64 has room for the difference (a slope below 1e-9
-    may leave neighbours equal).
+    margin, and with every doubling of the margin's distance from the knot. A logistic would approach
+    0 and 1 faster, and far margins would get equal scores. Up to a million units beyond the ends the
+    curve rises with every step of float32, as far as float64 can represent the difference
+    (with a slope below 1e-9, neighbours may be equal).
     """
 
     def __init__(self, margins: Sequence[float], scores: Sequence[float]) -> None:
-        """Raises ValueError unless both rise strictly, and the scores within 0 and 1."""
+        """Make the curve through knots.
+
+        Args:
+            margins: Margins of the knots, strictly rising.
+            scores: Scores of the knots, strictly rising, between 0 and 1.
+
+        Raises:
+            ValueError: if the knots do not rise, or a number is out of range.
+        """
         self.margins = tuple(map(float, margins))
         self.scores = tuple(map(float, scores))
         _check(self.margins, self.scores)
@@ -53,16 +60,23 @@ class Calibration:
         )
         self._scores = np.concatenate([below[::-1], self.scores, above]).clip(*_OPEN)
         slopes = np.diff(self._scores) / np.diff(self._margins)
-        # One step of float64 flatter: no rounding lifts a score above that of the next knot.
+        # One step of float64 flatter, so that rounding lifts no score above that of the next knot.
         self._slopes = np.nextafter(slopes, 0.0)
 
     def apply(self, margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Scores float64[N] of margins float32[N]; a row's score is independent of other rows."""
+        """Compute scores; the score of a row does not depend on other rows.
+
+        Args:
+            margins: float32[N].
+
+        Returns:
+            float64[N].
+        """
         at = np.clip(margins.astype(np.float64), self._margins[0], self._margins[-1])
         knot = np.searchsorted(self._margins[1:-1], at, side="right")
         scores: npt.NDArray[np.float64] = self._slopes[knot] * (at - self._margins[knot])
         scores += self._scores[knot]
-        # Rounding may lift the last margins before a knot above it.
+        # Rounding may still lift the scores of the last margins before a knot above its score.
         np.minimum(scores, self._scores[knot + 1], out=scores)
         return scores
 
@@ -70,13 +84,13 @@ class Calibration:
 def _check(margins: Sequence[float], scores: Sequence[float]) -> None:
     if len(margins) != len(scores) or len(margins) < 2:
         raise ValueError(
-            f"a calibration of {len(margins)} margins and {len(scores)} scores; give as many of "
-            "both, two at least"
+            f"a calibration has {len(margins)} margins and {len(scores)} scores; give equal "
+            "numbers of both, at least two"
         )
-    for what, values in (("margins", margins), ("scores", scores)):
+    for name, values in (("margins", margins), ("scores", scores)):
         for low, high in itertools.pairwise(values):
             if not low < high:
-                raise ValueError(f"{what} must rise strictly; {high!r} follows on {low!r}")
+                raise ValueError(f"{name} must rise strictly; {high!r} follows {low!r}")
     if not (scores[0] > 0.0 and scores[-1] < 1.0):
         raise ValueError(f"scores must lie between 0 and 1; found {scores[0]!r} to {scores[-1]!r}")
     if not (margins[0] > -_FAR and margins[-1] < _FAR):
@@ -86,11 +100,17 @@ def _check(margins: Sequence[float], scores: Sequence[float]) -> None:
 
 
 def logistic(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """1 / (1 + exp(-margin)) as float64[N], of margins float32[N].
+    """Compute 1 / (1 + exp(-margin)); the result of a row does not depend on other rows.
 
-    Never falls where margins rise (tried on every finite float32), and rises with every step of
-    float32 from -700 to 22 but within 4e-9 of zero, where float64 has no room for the difference.
-    Every row is computed alike, whatever its neighbours.
+    The result never falls as margins rise (tested on every finite float32). It rises with every step
+    of float32 from -700 to 22, except within 4e-9 of zero, where float64 cannot represent the
+    difference.
+
+    Args:
+        margins: float32[N].
+
+    Returns:
+        float64[N].
     """
     margin = margins.astype(np.float64)
     small = _exp_of_negative(np.minimum(np.abs(margin), _SATURATED))
@@ -98,11 +118,11 @@ def logistic(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _exp_of_negative(magnitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """exp(-magnitude) for 0 <= magnitude <= 700, within 1 unit in the last place.
+    """Compute exp(-magnitude) for 0 <= magnitude <= 700, within one unit in the last place.
 
-    exp(-magnitude) = 2**k exp(r), |r| <= ln 2 / 2; exp(r) by its diagonal Padé approximant of
-    order 6, N(r) / N(-r), whose error is below 1e-18 there (Baker and Graves-Morris, Padé
-    Approximants, section 1.2).
+    exp(-magnitude) = 2**k exp(r) with |r| <= ln 2 / 2. exp(r) is computed by its diagonal Padé
+    approximant of order 6, N(r) / N(-r), whose error is below 1e-18 for these r (Baker and
+    Graves-Morris, Padé Approximants, section 1.2).
     """
     k = np.rint(magnitude * -_LOG2_E)
     r = (-magnitude - k * _LN2_HIGH) - k * _LN2_LOW

@@ -1,8 +1,8 @@
-"""Values that flow from stage to stage: records, columns, events."""
+"""Values that the stages pass on: records, columns, events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -59,12 +59,12 @@ class Column:
         return len(self.valid)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Self:
-        """The same column at ``rows``, in their order."""
+        """Column of the values at ``rows``, in the order of ``rows``."""
         values = self.values.take(pa.array(rows)) if self.kind is Kind.STRING else self.values[rows]
         return type(self)(self.kind, values, self.valid[rows], self.scale)
 
     def where(self, kept: npt.NDArray[np.bool_]) -> Self:
-        """The same column, null where not ``kept``."""
+        """Column with the same values, null where ``kept`` is False."""
         if self.kind is Kind.STRING:
             values = pc.if_else(pa.array(kept), self.values, "")
         else:
@@ -82,10 +82,11 @@ class Records:
         values: Value of each record, or None.
         partitions: int32[N].
         offsets: int64[N].
-        timestamps: int64[N], the record's own timestamp in milliseconds since 1970-01-01 UTC; -1
-            for a record without one.
+        timestamps: int64[N], Kafka timestamp in milliseconds since 1970-01-01 UTC; -1 for a
+            record without one.
         headers: Headers of each record; None if no record of the batch has any.
-        faults: Errors of the rows that the client could not read in full; they become no events.
+        faults: Error of each row that the client could not read in full; such a row becomes a dead
+            letter.
     """
 
     topic: str
@@ -104,7 +105,7 @@ class Records:
         return Position(self.topic, int(self.partitions[row]), int(self.offsets[row]))
 
     def take(self, rows: npt.NDArray[np.intp]) -> Self:
-        """The records at ``rows``, in their order."""
+        """Records at ``rows``, in the order of ``rows``."""
         order = rows.tolist()
         return type(self)(
             self.topic,
@@ -125,10 +126,10 @@ class Decoded:
     """N decoded bodies.
 
     Attributes:
-        columns: A column for each path in use.
-        errors: Errors of the rows that could not be decoded; such a row is null in every column.
-        schema_ids: Writer schema id of each row, as text; None for a row without a readable frame.
-            Empty for rows without schema ids, such as those of a file.
+        columns: Column[N] of each path in use.
+        errors: Error of each row that could not be decoded; such a row is null in every column.
+        schema_ids: Writer schema id of each row, as text; None for a row whose frame cannot be
+            read. Empty if the rows have no schema ids, such as those of a file.
     """
 
     columns: Mapping[str, Column]
@@ -142,11 +143,11 @@ class EventBatch:
 
     Attributes:
         records: The N records that the events were decoded from.
-        columns: A column for each dotted path in use.
+        columns: Column[N] of each dotted path in use.
         event_id: StringArray[N].
         event_time: int64[N], microseconds since 1970-01-01 UTC.
         amount_minor: int64[N] of minor units; None if no amount is bound.
-        entity_keys: StringArray[N] for each entity.
+        entity_keys: StringArray[N] by name of the entity.
     """
 
     records: Records
@@ -160,7 +161,7 @@ class EventBatch:
         return len(self.event_time)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Self:
-        """The events at ``rows``, in their order."""
+        """Events at ``rows``, in the order of ``rows``."""
         places = pa.array(rows)
         return type(self)(
             self.records.take(rows),
@@ -170,3 +171,33 @@ class EventBatch:
             None if self.amount_minor is None else self.amount_minor[rows],
             {entity: keys.take(places) for entity, keys in self.entity_keys.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An invalid row or record: not an event, or not a label.
+
+    Attributes:
+        where: Place of the row or record, in words of its reader.
+        code: Error code.
+        message: Error message.
+    """
+
+    where: str
+    code: str
+    message: str
+
+
+def refusals(
+    errors: Mapping[int, RecordError], describe_row: Callable[[int], str]
+) -> list[Refusal]:
+    """The invalid rows of a chunk, in order.
+
+    Args:
+        errors: Error of each invalid row.
+        describe_row: Gives the place of a row, as in ``Refusal.where``.
+    """
+    return [
+        Refusal(describe_row(row), error.code.value, error.message)
+        for row, error in sorted(errors.items())
+    ]

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from schemas.avro.types import Type
 
 Annotate: TypeAlias = Callable[[Type], Mapping[str, Any]]
-"""Gives the attributes of a primitive's or fixed's logical type; none for the bare value."""
+"""Returns the attributes of the logical type of a primitive or fixed; empty for the bare type."""
 
 _MOST_DIGITS: Final = 1_000
 
@@ -16,9 +16,16 @@ _MOST_DIGITS: Final = 1_000
 class FastavroSchema:
     """A schema tree as JSON values, with a generated name for every use of a named type.
 
-    With generated names, fastavro never applies its own rules for resolving or refusing names. It
-    checks the symbols of an enum only when it parses a schema, not when it reads: ``restore`` puts
-    the real symbols in after parsing.
+    With generated names, fastavro never applies its own rules for resolving or refusing names.
+    fastavro checks the symbols of an enum when it parses a schema, but not when it reads, so
+    ``restore`` inserts the real symbols after parsing.
+
+    Args:
+        tree: Checked schema tree.
+        annotate: Returns the attributes of a logical type.
+
+    Attributes:
+        json: The schema as JSON values, for ``fastavro.parse_schema``.
     """
 
     def __init__(self, tree: Type, annotate: Annotate) -> None:
@@ -28,7 +35,7 @@ class FastavroSchema:
         self.json = self._of(tree)
 
     def restore(self, parsed: Any) -> None:
-        """Put the real symbols into the schema that fastavro parsed from ``json``."""
+        """Insert the real symbols into the schema that fastavro parsed from ``json``."""
         match parsed:
             case list():
                 for branch in parsed:
@@ -71,7 +78,7 @@ class FastavroSchema:
 
 
 def decimals(declared: Type) -> Mapping[str, Any]:
-    """The attributes of a decimal, with room for all digits; empty for another type."""
+    """Attributes of a decimal, with the largest precision; empty for another type."""
     digits = _MOST_DIGITS
     if declared.base == "fixed":
         digits = int((8 * declared.size - 1) * 0.30103)

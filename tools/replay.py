@@ -17,7 +17,7 @@ from features.compute.matrix import Enriched
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
-from features.tables.event_records import EventFile, Refused
+from features.tables.event_records import EventRecordReader
 from features.windows.order import InputTimes
 from schemas.batch import EventBatch, Records
 from worker.app import Pipeline, make_stages
@@ -30,19 +30,28 @@ from worker.stages.stages import Processed, Stages
 _NO_LIMIT = SizeLimits(2**31, 2**31)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class RefusedRow:
+    """A row without a score, and the reason."""
+
+    row: int
+    code: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
     """Scores and refused rows of one chunk of a file.
 
     Attributes:
         scores: Scores as plain records.
-        refused: Rows without a score, and the reasons.
+        refused: Rows without a score, in order.
         flags: Number of scores by flag.
         times: Counts of the event times of all chunks so far.
     """
 
     scores: list[dict[str, Any]]
-    refused: list[Refused]
+    refused: list[RefusedRow]
     flags: Mapping[str, int]
     times: InputTimes
 
@@ -99,7 +108,7 @@ def replay_file(
     counting = _Counting(enrich.feature_set, enrich.store, enrich.histories, times)
     run = Serial(replace(stages, enrich=counting), store)
     schema = fastavro.parse_schema(score_schema())
-    source = EventFile(
+    source = EventRecordReader(
         pipeline.feature_set,
         pipeline.settings.kafka.input_topic,
         framed(wire.schema_id) if wire.framing == "confluent" else b"",
@@ -107,7 +116,10 @@ def replay_file(
     )
     left = limit
     for chunk in source.read(path):
-        records, refused = chunk.records, chunk.refused
+        records = chunk.records
+        refused = [
+            RefusedRow(row, error.code.value, error.message) for row, error in chunk.errors.items()
+        ]
         if left is not None and left <= len(records):
             records = records.take(np.arange(left))
             refused = [row for row in refused if row.row < records.offsets[-1]]
@@ -136,6 +148,6 @@ def _decoded(schema: Any, value: bytes) -> dict[str, Any]:
     return record
 
 
-def _refused(letter: DeadLetter) -> Refused:
+def _refused(letter: DeadLetter) -> RefusedRow:
     message = dict(letter.headers)[f"{HEADER_PREFIX}message"] or b""
-    return Refused(letter.position.offset, letter.code.value, message.decode())
+    return RefusedRow(letter.position.offset, letter.code.value, message.decode())

@@ -91,7 +91,7 @@ def load_pipeline(folder: Path) -> Pipeline:
     """
     settings = load_settings(folder)
     feature_set = load_feature_set(settings.features)
-    stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
+    stored = [*feature_set.lookups, *(window.name for window in feature_set.histories.windows)]
     if stored and settings.store is None:
         raise ConfigurationError(
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
@@ -231,7 +231,7 @@ def _make_loop(
         topics,
         partial(_starts, settings, consumer),
         before_change=before_change,
-        needs_log_state=pipeline.feature_set.has_histories,
+        needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
     histories = _make_histories(pipeline, store, watchdog)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
@@ -307,7 +307,7 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
 
 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
-    if not pipeline.feature_set.has_histories:
+    if not pipeline.feature_set.histories.windows:
         return NoHistories()
     find = partial(find_place, pipeline.settings, pipeline.feature_set, pipeline.features, store)
     return StoredHistories(store, find, watchdog)

@@ -1,1 +1,1 @@
-"""Whether models are as good as published, trained on built features and scored by the worker."""
+"""Evaluation of models against published results: trained on built tables, scored by the worker."""

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.evaluate``: as good as published, on the Handbook's data, through Kafka.
+"""Evaluate models on the Handbook's data, scored through Kafka: ``python -m benchmarks.evaluate``.
 
-Ends with one line of JSON.
+The last line of stdout is the result as JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from base.errors import ConfigurationError, DependencyUnavailableError
 from benchmarks.evaluate.days import FILE, SPLITS, cut
 from benchmarks.evaluate.offline import Expected, build_table, expected, train_all
-from benchmarks.evaluate.online import Line
+from benchmarks.evaluate.online import WorkerRuns
 from benchmarks.evaluate.verdict import Result, judge, summary
 from features.definition import load_feature_set
 from tools.embedded.kafka import Kafka
@@ -30,7 +30,7 @@ _TRIES = 8
 
 
 class Clock:
-    """Says on stderr what goes on, and how long it has been going on."""
+    """Print progress to stderr with the elapsed time."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -41,10 +41,14 @@ class Clock:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0 when offline and online margins are the same, else 1."""
+    """Run the evaluation.
+
+    Returns:
+        Exit status: 0 if offline and online margins are bit-equal, else 1.
+    """
     parser = argparse.ArgumentParser("python -m benchmarks.evaluate", description=__doc__)
     parser.add_argument(
-        "--tries", type=int, default=_TRIES, help="parameter sets to search through"
+        "--tries", type=int, default=_TRIES, help="number of parameter sets to search"
     )
     parser.add_argument("--keep", type=Path, help="keep table, bundles and reports in this folder")
     given = parser.parse_args(arguments)
@@ -63,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def evaluate(folder: Path, tries: int, note: Clock) -> list[Result]:
-    """Build, train, score and judge; every part is told of."""
+    """Build the table, train the models, score all events and evaluate the scores."""
     raw = DATA / FILE
     if not raw.exists():
-        raise ConfigurationError(f"{raw} is absent; FRAUD_WORKER_DATA names the folder with it")
+        raise ConfigurationError(f"{raw} is missing: set FRAUD_WORKER_DATA to its folder")
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     note("building the table …")
     table = build_table(feature_set, raw, folder / "table.parquet")
@@ -79,24 +83,24 @@ def evaluate(folder: Path, tries: int, note: Clock) -> list[Result]:
         note("starting Apache Kafka and Valkey …")
         kafka = stack.enter_context(Kafka(folder / "kafka"))
         valkey = stack.enter_context(Valkey(folder / "valkey"))
-        line = Line(PIPELINE, feature_set, folder, (kafka, valkey))
+        runs = WorkerRuns(PIPELINE, feature_set, folder, (kafka, valkey))
         with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(line.load_labels, raw)
+            loading = pool.submit(runs.load_labels, raw)
             before, tests = cut(raw, folder)
             loading.result()
-        note("scoring all events before the first test, so that histories are what they were …")
-        line.score(before, bundles[0], "scores-before", note)
-        return [_test(line, want, path, note) for want, path in zip(wanted, tests, strict=True)]
+        note("scoring all events before the first test, to fill the histories …")
+        runs.score(before, bundles[0], "scores-before", note)
+        return [_test(runs, want, path, note) for want, path in zip(wanted, tests, strict=True)]
 
 
-def _test(line: Line, want: Expected, events: Path, note: Clock) -> Result:
+def _test(runs: WorkerRuns, want: Expected, events: Path, note: Clock) -> Result:
     topic = f"scores-{want.split.number}"
     note(
         f"scoring {want.split.test_from} to {want.split.test_until} with bundle {want.split.number} …"
     )
-    line.score(events, want.bundle, topic, note)
-    result = judge(want, line.read(topic), line.dead_letters())
-    note(f"test {want.split.number}: {result.words()}")
+    runs.score(events, want.bundle, topic, note)
+    result = judge(want, runs.read(topic), runs.dead_letters())
+    note(f"test {want.split.number}: {result.described()}")
     return result
 
 

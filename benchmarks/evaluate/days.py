@@ -1,4 +1,4 @@
-"""Which days of the Fraud Detection Handbook's data are trained on and tested."""
+"""Training and test days of the Fraud Detection Handbook's data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ _TIME: Final = "TX_DATETIME"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A model is trained from a day on, and tested once the labels of its days are known."""
+    """Training and test days of one model; testing starts when the training labels are known.
+
+    Attributes:
+        number: Number of the split, from 1.
+        train_from: First training day.
+    """
 
     number: int
     train_from: date
@@ -36,16 +41,16 @@ class Split:
 
     @property
     def test_until(self) -> date:
-        """The day after the last."""
+        """Day after the last test day."""
         return self.test_from + timedelta(days=LENGTHS.assess)
 
 
 SPLITS: Final = tuple(Split(n + 1, _FIRST + timedelta(days=7 * n)) for n in range(4))
-"""The first is the single split; tested days follow on each other."""
+"""The first is the single split; the test days of the splits are consecutive."""
 
 
 def cut(raw: Path, folder: Path) -> tuple[Path, list[Path]]:
-    """The events before the first test, and those of each test, as files of their own."""
+    """Write the events before the first test, and those of each test, to separate files."""
     events = pq.read_table(raw)
     before = _write(events, None, SPLITS[0].test_from, folder / "before.parquet")
     tests = [

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.evaluate.defaults``: models by the defaults of ``fraud-worker train``.
+"""Evaluate the defaults of ``fraud-worker train``: ``python -m benchmarks.evaluate.defaults CASE``.
 
-Builds the table of an example from public data, trains with nothing but the last day to train on,
-and measures the model on later days that nothing was chosen by. Ends with one line of JSON.
+The program builds the table of an example from public data, trains with only the last training day
+set, and measures the model on later days that influenced no choice. The last line of stdout is the
+result as JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from features.definition import load_feature_set
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
@@ -35,14 +36,14 @@ _DATA: Final = Path(os.environ.get("FRAUD_WORKER_DATA", "../shared/data"))
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A data set, and the days of it.
+    """A data set with its training and test days.
 
     Attributes:
-        example: Its folder of features.
-        file: Its events.
-        last: The last day to train on; seven more pass until labels are known.
-        test_days: Days after these that are tested.
-        blocked: Cards known to be compromised are not tested, as in the Handbook.
+        example: Name of the example's folder.
+        file: Name of the file with the events.
+        last: Last training day; its labels are known seven days later.
+        test_days: Number of test days after these seven days.
+        blocked: True if cards known to be compromised are not tested, as in the Handbook.
     """
 
     example: str
@@ -63,11 +64,11 @@ CASES: Final = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status."""
+    """Run the evaluation, and return the exit status."""
     parser = argparse.ArgumentParser("python -m benchmarks.evaluate.defaults", description=__doc__)
     parser.add_argument("case", choices=[case.example for case in CASES])
-    parser.add_argument("--table", type=Path, help="a table that was built before")
-    parser.add_argument("--bundle", type=Path, help="a bundle that was trained before")
+    parser.add_argument("--table", type=Path, help="use this table instead of building one")
+    parser.add_argument("--bundle", type=Path, help="use this bundle instead of training one")
     given = parser.parse_args(arguments)
     case = next(case for case in CASES if case.example == given.case)
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
@@ -80,21 +81,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _built(case: Case, out: Path) -> Path:
     feature_set = load_feature_set(_EXAMPLES / case.example / "features.yaml")
-    build(feature_set, FileEvents(feature_set, [_DATA / case.file]), out)
+    build(feature_set, EventTableReader(feature_set, [_DATA / case.file]), out)
     return out
 
 
 def train(case: Case, table: Path, out: Path) -> dict[str, Any]:
-    """The summary of the command, with its seconds of the clock and of the processors."""
+    """Run ``fraud-worker train``; return its summary with wall-clock and CPU seconds."""
     command = [sys.executable, "-m", "tools", "train", "--features", str(table)]
     before, started = os.times(), time.monotonic()
-    found = subprocess.run(
+    completed = subprocess.run(
         [*command, "--until", f"{case.last}", "--out", str(out)],
         check=True,
         stdout=subprocess.PIPE,
     )
     after = os.times()
-    summary: dict[str, Any] = json.loads(found.stdout)
+    summary: dict[str, Any] = json.loads(completed.stdout)
     return {
         **{name: value for name, value in summary.items() if name not in {"out", "policy"}},
         "seconds": round(time.monotonic() - started, 1),
@@ -103,7 +104,7 @@ def train(case: Case, table: Path, out: Path) -> dict[str, Any]:
 
 
 def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
-    """Measures on the test days."""
+    """Metrics on the test days."""
     lengths = Lengths(train=7, delay=7, assess=case.test_days)
     train_from, since = (_time(day) for day in (case.last - timedelta(days=6), case.test_from))
     events = table.read(train_from, since + case.test_days * 86_400_000_000)
@@ -111,13 +112,13 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
     labels, days = events.labels[rows], events.times[rows] // 86_400_000_000
     margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
-    worth = Metrics.of(labels, margins, events.cards[rows], days)
+    metrics = Metrics.of(labels, margins, events.cards[rows], days)
     return {
         "events": len(rows),
         "frauds": int(labels.sum()),
-        "average_precision": round(worth.average_precision, 5),
-        "roc_auc": round(worth.roc_auc, 5),
-        "card_precision_100": round(worth.card_precision_100, 5),
+        "average_precision": round(metrics.average_precision, 5),
+        "roc_auc": round(metrics.roc_auc, 5),
+        "card_precision_100": round(metrics.card_precision_100, 5),
     }
 
 

@@ -1,4 +1,4 @@
-"""The table, a bundle for each split, and what each must give on its test days."""
+"""Build the table, train a bundle for each split, and compute its margins on the test days."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
 from features.definition import FeatureSet
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.backend.cpu import CpuBackend
 from models.backend.threads import available_threads
 from models.bundle import load_bundle
@@ -24,22 +24,30 @@ from models.training.plan import Plan, make_plan
 from models.training.recipes import Params
 from models.training.search import Trial
 from models.training.table import TrainingTable
-from models.training.train import TrainingOptions, train
-from models.training.write import Wanted, write_training
+from models.training.train import train
+from models.training.training_options import TrainingOptions
+from models.training.write_outputs import OutputOptions, write_training
 
 Note = Callable[[str], None]
 
-# Some four hundred frauds a week leave much to chance: the choice is made once, on all weeks before
-# the first test for which the longest window was full. Models after the first are calibrated on four.
+# About four hundred frauds a week are a small sample, so parameters are chosen once, on all weeks
+# before the first test in which the longest window was full. Later models are calibrated on four.
 _FOLDS_TO_CHOOSE, _FOLDS = 10, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expected:
-    """N events of the test days in order of the file.
+    """N events of the test days, in the order of the file.
 
-    ids: StringArray[N]. margins: float32[N], offline. assessed: bool[N], whether of a card that is
-    not known to be compromised. labels: 0/1 [N], cards: int32[N], days: int64[N] since 1970.
+    Attributes:
+        split: Training and test days.
+        bundle: Folder of the bundle.
+        ids: StringArray[N], event ids.
+        margins: float32[N], computed offline.
+        assessed: bool[N], False for events of cards known to be compromised.
+        labels: int8[N], 0 or 1.
+        cards: int32[N], number of the card.
+        days: int64[N], days since 1970-01-01 UTC.
     """
 
     split: Split
@@ -53,31 +61,31 @@ class Expected:
 
 
 def build_table(feature_set: FeatureSet, raw: Path, out: Path) -> TrainingTable:
-    """The features of all events of a file, at `out`."""
-    build(feature_set, FileEvents(feature_set, [raw]), out)
+    """Build the table of all events of a file, at ``out``."""
+    build(feature_set, EventTableReader(feature_set, [raw]), out)
     return TrainingTable(out)
 
 
 def train_all(table: TrainingTable, folder: Path, tries: int, note: Note) -> list[Path]:
-    """A bundle for each split; parameters and rounds are those that the first one found."""
+    """Train a bundle for each split, all with the parameters chosen for the first."""
     chosen: tuple[Params, int] | None = None
     bundles = []
     for split in SPLITS:
-        wishes = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
+        options = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
         folds = _FOLDS_TO_CHOOSE if chosen is None else _FOLDS
-        training = train(table, _plan(table, split, folds), wishes, advance=_told(note))
+        training = train(table, _plan(table, split, folds), options, advance=_note_progress(note))
         out = folder / f"bundle-{split.number}"
-        write_training(training, table, Wanted(out, version=f"{split.train_last}"))
+        write_training(training, table, OutputOptions(out, version=f"{split.train_last}"))
         bundles.append(out)
         note(f"bundle {split.number}: trained on {training.trained.rows:,} events")
         if chosen is None:
             chosen = training.chosen.params, training.chosen.rounds
-            note(f"chosen for all: {_words(training.chosen)}")
+            note(f"chosen for all: {_described(training.chosen)}")
     return bundles
 
 
 def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
-    """Margins by the bundle as it is written, from the features of the table."""
+    """Compute the margins of a saved bundle from the features of the table."""
     plan = _plan(table, split, _FOLDS)
     since, until = _time(split.test_from), _time(split.test_until)
     train_from = plan.train_from(plan.spans[0])
@@ -99,7 +107,7 @@ def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
 
 
 def scores_of(bundle: Path, margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """What the calibration in the bundle makes of margins."""
+    """Scores of margins by the calibration of the bundle, float64[N]."""
     knots = load_bundle(bundle).calibration
     if knots is None:
         raise ValueError(f"{bundle} has no calibration")
@@ -118,15 +126,15 @@ def _plan(table: TrainingTable, split: Split, folds: int) -> Plan:
 
 
 def _ids(table: TrainingTable, since: int, until: int) -> pa.StringArray:
-    """In the order in which the table gives its events: by time, then by row."""
+    """Event ids in the order of the table's events: by time, then by row."""
     rows = np.flatnonzero((table.times >= since) & (table.times < until))
     rows = rows[np.argsort(table.times[rows], kind="stable")]
     ids = pq.read_table(table.path, columns=["TRANSACTION_ID"])["TRANSACTION_ID"]
     return ids.take(pa.array(rows)).combine_chunks().cast(pa.string())
 
 
-def _told(note: Note) -> Callable[[str, int, int], None]:
-    """Searching is told at each quarter."""
+def _note_progress(note: Note) -> Callable[[str, int, int], None]:
+    """Return a callback that prints progress after each quarter of the search."""
 
     def advance(what: str, done: int, of: int) -> None:
         if done and done * 4 // of != (done - 1) * 4 // of:
@@ -135,12 +143,15 @@ def _told(note: Note) -> Callable[[str, int, int], None]:
     return advance
 
 
-def _words(chosen: Trial) -> str:
-    """Only of the first model: the earlier folds of the others reach into the test days."""
-    worth = chosen.worth
+def _described(chosen: Trial) -> str:
+    """Description of the chosen trial.
+
+    It is for the first model only, because the earlier folds of the others contain test days.
+    """
+    metrics = chosen.metrics
     return (
         f"{chosen.rounds} rounds, {dict(chosen.params)}; on the earlier folds average precision "
-        f"{worth.average_precision:.4f}, card precision at 100 {worth.card_precision_100:.4f}"
+        f"{metrics.average_precision:.4f}, card precision at 100 {metrics.card_precision_100:.4f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""All events through a worker on real Kafka, its model exchanged before each test."""
+"""Score all events with a worker on real Kafka, with a new model for each test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from base.errors import DependencyUnavailableError
 from benchmarks.play import Messages, play
 from features.definition import FeatureSet
 from features.store.redis import RedisStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from schemas.avro.decoder import Decoder
 from tools.demo.scores import ScoreSchema
 from tools.demo.training import load_frauds
@@ -36,14 +36,21 @@ Note = Callable[[str], None]
 _INPUT, _DEAD = "transactions", "dead-letters"
 _STALL_S = 120.0
 _TOLD_EVERY_S = 15.0
-# What comes in is scored as fast as it goes: large micro-batches, however long one takes.
+# Maximum throughput: large micro-batches, however long one takes.
 _FAST = {"DELIVERY__MAX_BATCH_EVENTS": "20000", "DELIVERY__LATENCY_BUDGET_S": "10"}
 _PATHS = ("event_id", "margin", "score", "model.version")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """N scores of a topic. ids, versions: StringArray[N]; margins: float32[N]; scores: float64[N]."""
+    """N scores of a topic.
+
+    Attributes:
+        ids: StringArray[N], event ids.
+        versions: StringArray[N], model versions.
+        margins: float32[N].
+        scores: float64[N].
+    """
 
     ids: pa.StringArray
     versions: pa.StringArray
@@ -51,8 +58,15 @@ class Scores:
     scores: npt.NDArray[np.float64]
 
 
-class Line:
-    """Kafka, Valkey with all labels in it, and what was played so far."""
+class WorkerRuns:
+    """Runs of the worker, one after the other, on the same topics and store.
+
+    Args:
+        pipeline: Pipeline folder.
+        feature_set: Feature set of the pipeline.
+        folder: Folder for logs.
+        servers: Kafka and Valkey.
+    """
 
     def __init__(
         self, pipeline: Path, feature_set: FeatureSet, folder: Path, servers: tuple[Kafka, Valkey]
@@ -62,20 +76,21 @@ class Line:
         settings = load_settings(pipeline)
         self._state_name, self._group = settings.state_name, settings.kafka.group
         prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
-        self._source = EventFile(feature_set, _INPUT, prefix)
+        self._source = EventRecordReader(feature_set, _INPUT, prefix)
         self._played = 0
         create_topics(self._kafka.bootstrap, {_INPUT: 1, _DEAD: 1})
 
     def load_labels(self, raw: Path) -> None:
-        """All of them: their label times keep them out where they are not yet known."""
+        """Load all labels; an event ignores labels with a later label time."""
         with closing(RedisStore(self._valkey.url)) as store:
             namespace = label_namespace(store, self._feature_set.name, self._state_name)
             load_frauds(self._feature_set, raw, store, namespace)
 
     def score(self, events: Path, bundle: Path, topic: str, note: Note) -> None:
-        """Play a file's events to its end through a worker with this bundle.
+        """Produce all events of a file, and score them with a worker with this bundle.
 
-        Raises DependencyUnavailableError where the worker ends, or goes no further.
+        Raises:
+            DependencyUnavailableError: The worker ends, or makes no progress.
         """
         create_topics(self._kafka.bootstrap, {topic: 1})
         with self._worker(bundle, topic) as worker:
@@ -83,13 +98,13 @@ class Line:
             self._wait(worker, note)
 
     def read(self, topic: str) -> Scores:
-        """What the worker has written, as a consumer of committed records sees it."""
+        """Read the committed scores of a topic."""
         decoder = Decoder(ScoreSchema(), score_schema(), _PATHS, 2**20, 10_000)
         columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
         for messages in read_to_end(self._kafka.bootstrap, topic):
             decoded = decoder.decode([message.value() for message in messages])
             if decoded.errors:
-                raise DependencyUnavailableError(f"{topic} holds what is no score")
+                raise DependencyUnavailableError(f"{topic} contains records that are not scores")
             for path in _PATHS:
                 columns[path].append(decoded.columns[path].values)
         return Scores(
@@ -109,7 +124,7 @@ class Line:
 
     @contextmanager
     def _worker(self, bundle: Path, topic: str) -> Iterator[WorkerProcess]:
-        """A worker that goes on where the one before has ended."""
+        """Run a worker that continues at the committed offset of the previous one."""
         settings = {
             "KAFKA__BOOTSTRAP_SERVERS": self._kafka.bootstrap,
             "KAFKA__INPUT_TOPIC": _INPUT,
@@ -129,7 +144,7 @@ class Line:
         worker.drain()
 
     def _wait(self, worker: WorkerProcess, note: Note) -> None:
-        """Until the worker has committed all that was played."""
+        """Wait until the worker has committed all produced events."""
         last, moved = -1, time.monotonic()
         told = moved
         of_group = {"bootstrap.servers": self._kafka.bootstrap, "group.id": self._group}
@@ -154,7 +169,7 @@ class Line:
 
 
 def matching(expected_ids: pa.StringArray, scores: Scores) -> npt.NDArray[np.intp] | None:
-    """For each expected event the place of its score; None unless each has exactly one."""
+    """Index of each expected event's score, intp[N]; None unless each event has exactly one."""
     if len(scores.ids) != len(expected_ids):
         return None
     order = np.argsort(_numbers(scores.ids))

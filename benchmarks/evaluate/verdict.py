@@ -1,4 +1,4 @@
-"""What came out of the worker, held against what was computed offline and against the labels."""
+"""Compare the worker's scores with those computed offline, and evaluate them by the labels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ from models.training.metrics import Metrics, brier_score, calibration_error
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of the test days of a split.
+    """Result on the test days of a split.
 
-    differing: margins on the topic that are not, bit for bit, those computed offline;
-    scores_differing: scores. events: on the topic; assessed: without those of compromised cards.
+    Attributes:
+        worth: Metrics of the scores.
+        calibration_error: Expected calibration error of the scores.
+        brier: Brier score.
+        events: Number of events on the topic.
+        assessed: Number of events without those of compromised cards.
+        frauds: Number of frauds among the assessed events.
+        differing: Number of margins that are not bit-equal to those computed offline.
+        scores_differing: Number of scores that differ from those computed offline.
+        dead_letters: Number of dead letters.
+        bit_equal: True if no margin or score differs, and there are no dead letters.
     """
 
-    worth: Metrics
+    metrics: Metrics
     calibration_error: float
     brier: float
     events: int
@@ -33,20 +42,21 @@ class Result:
     dead_letters: int
     bit_equal: bool
 
-    def words(self) -> str:
-        worth = self.worth
+    def described(self) -> str:
+        metrics = self.metrics
         return (
-            f"ROC AUC {worth.roc_auc:.4f}, average precision {worth.average_precision:.4f}, card "
-            f"precision at 100 {worth.card_precision_100:.4f}; calibration error "
+            f"ROC AUC {metrics.roc_auc:.4f}, average precision {metrics.average_precision:.4f}, card "
+            f"precision at 100 {metrics.card_precision_100:.4f}; calibration error "
             f"{self.calibration_error:.5f}; {self.differing} margins and "
             f"{self.scores_differing} scores of {self.events:,} differ from those offline, {self.dead_letters} dead letters"
         )
 
 
 def judge(want: Expected, scores: Scores, dead_letters: int) -> Result:
-    """Worth and calibration by the scores on the topic.
+    """Evaluate the scores on the topic.
 
-    Raises ValueError where an event has no score or more than one, or another model's.
+    Raises:
+        ValueError: An event does not have exactly one score, or a score names another model.
     """
     places = matching(want.ids, scores)
     if places is None:
@@ -76,7 +86,7 @@ def judge(want: Expected, scores: Scores, dead_letters: int) -> Result:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """The last line: the single split is the first of the four folds."""
+    """Summary line; the single split is the first of the four folds."""
     return {
         "single": _numbers(results[:1]),
         "prequential": {**_numbers(results), "folds": [_numbers([result]) for result in results]},
@@ -86,9 +96,9 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _numbers(results: Sequence[Result]) -> dict[str, float]:
-    found = {
-        **asdict(Metrics.mean([result.worth for result in results])),
+    numbers = {
+        **asdict(Metrics.mean([result.metrics for result in results])),
         "calibration_error": float(np.mean([result.calibration_error for result in results])),
         "brier": float(np.mean([result.brier for result in results])),
     }
-    return {name: round(value, 5) for name, value in found.items()}
+    return {name: round(value, 5) for name, value in numbers.items()}

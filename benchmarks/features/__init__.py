@@ -1,1 +1,1 @@
-"""The suite ``features``: the Handbook's window features, online and built, beside other ways."""
+"""Suite ``features``: the Handbook's window features, online and offline, compared with others."""

@@ -1,4 +1,4 @@
-"""The training table: ``fraud-worker features build`` beside the Handbook's own pandas method."""
+"""Measure building a table: ``fraud-worker features build`` and the Handbook's pandas method."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.features.ground import PIPELINE
 from benchmarks.features.source import Source
-from benchmarks.ground import note
+from benchmarks.features.testbed import PIPELINE
 from benchmarks.programs import ROOT, RunError
+from benchmarks.testbed import note
 from tools.embedded.process import last_lines
 
 ROUNDS = 3
 RELATIVE = 1e-6
 DIFFERENT_SHARE = 1e-4
-"""Rows that may differ: simultaneous payments of one customer stand in another order."""
+"""Share of rows that may differ: simultaneous payments of a customer may have another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
     """One run of a process and its children.
 
-    inside_s: seconds of its work, by its own account: without its start, and of pandas without
-    reading and writing. peak_bytes: of the largest of the processes.
+    Attributes:
+        seconds: Wall-clock time of the process.
+        inside_s: Seconds of the work that the process reports: without its start, and for pandas
+            without reading and writing.
+        cpu_seconds: CPU time of all processes.
+        peak_bytes: Maximum resident memory of the largest process.
     """
 
     seconds: float
@@ -45,9 +49,14 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """runs: of the build. pandas: the Handbook's method, once.
+    """Measurements of building the table.
 
-    different: rows that are not the same in both tables. columns: how many were compared.
+    Attributes:
+        events: Number of events.
+        runs: Runs of the build.
+        pandas: The run of the Handbook's method.
+        columns: Number of compared columns.
+        different: Number of rows that differ between the tables.
     """
 
     events: int
@@ -57,7 +66,7 @@ class Building:
     different: int
 
     def figures(self) -> dict[str, Any]:
-        """For the result file: medians of whole processes, and of what is inside them."""
+        """Return the values for the result file: medians with and without the processes' start."""
         build, pandas = self._of(self.runs), self._of([self.pandas])
         return {
             "events": self.events,
@@ -83,9 +92,10 @@ class Building:
 
 
 def measure_building(folder: Path, source: Source, out: Path) -> Building:
-    """Build the table ``out`` of all events, and the same by pandas.
+    """Build the table ``out`` of all events, and the same table with pandas.
 
-    Raises RunError where a process fails, or the two tables differ.
+    Raises:
+        RunError: A process fails, or the two tables differ.
     """
     runs = [timed(_build(source.path, out), folder / "build.log") for _ in range(ROUNDS)]
     note(f"built {source.rows:,} rows in {min(run.seconds for run in runs):.1f} s")
@@ -96,9 +106,10 @@ def measure_building(folder: Path, source: Source, out: Path) -> Building:
 
 
 def timed(command: Sequence[str], log: Path) -> Timed:
-    """Run to the end; the last line that it writes is JSON with its own ``seconds``.
+    """Run a command whose last line of output is JSON with ``seconds``, and measure it.
 
-    Raises RunError, with the end of the log, unless it ends well.
+    Raises:
+        RunError: The command fails; the message ends with the end of its log.
     """
     began = time.perf_counter()
     with log.open("ab") as out:
@@ -116,9 +127,13 @@ def timed(command: Sequence[str], log: Path) -> Timed:
 
 
 def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
-    """How many columns both tables have, and how many rows differ in any of them.
+    """Compare the computed columns of two tables.
 
-    Raises RunError where more rows differ than may.
+    Returns:
+        Number of compared columns, and number of rows that differ in any of them.
+
+    Raises:
+        RunError: More rows differ than DIFFERENT_SHARE allows.
     """
     ours, theirs = pq.read_table(built), pq.read_table(by_pandas)
     names = [name for name in theirs.column_names if "_WINDOW" in name or "_DURING_" in name]
@@ -126,11 +141,11 @@ def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
     for name in names:
         a, b = (t[name].cast(pa.float64()).to_numpy() for t in (ours, theirs))
         different |= ~np.isclose(a, b, rtol=RELATIVE, atol=0, equal_nan=True)
-    found = int(np.count_nonzero(different))
-    if found > DIFFERENT_SHARE * ours.num_rows:
-        raise RunError(f"{found} of {ours.num_rows} rows differ from those of pandas")
-    note(f"{len(names)} columns compared with those of pandas: {found} rows differ")
-    return len(names), found
+    differing = int(np.count_nonzero(different))
+    if differing > DIFFERENT_SHARE * ours.num_rows:
+        raise RunError(f"{differing} of {ours.num_rows} rows differ from those of pandas")
+    note(f"{len(names)} columns compared with those of pandas: {differing} rows differ")
+    return len(names), differing
 
 
 def _build(events: Path, out: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The chart of what an event costs by the length of its histories."""
+"""Chart of the time for an event by the length of its histories."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ _STYLES = ("o-", "s-", "D-", "D:")
 
 
 def draw_lengths(costs: Sequence[Mapping[str, Any]], path: Path, caption: str) -> None:
-    """Write the chart to ``path``, in the format that its suffix names.
+    """Write the chart to ``path``, in the format of its suffix.
 
-    costs: for each length its microseconds an event, by the names in LINES.
+    Args:
+        costs: Microseconds per event for each length, by the names in LINES.
+        path: File of the chart.
+        caption: Title of the chart.
     """
-    # The same figures give the same file.
+    # The same values give the same file.
     with mpl.rc_context({"svg.hashsalt": "fraud-worker", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7.5, 4.5), layout="constrained")
         axes = figure.subplots()

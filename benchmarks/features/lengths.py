@@ -1,7 +1,7 @@
-"""What an event costs by the length of its histories: the engine with its store, and sorted sets.
+"""Measure the time for an event by the length of its histories: the engine and sorted sets.
 
-In this process, on one Valkey: histories of ``length`` payments in 30 days, KEYS customers with a
-terminal each, then one micro-batch of an event for each of them.
+It runs in this process with one Valkey: KEYS customers with a terminal each have histories of
+``length`` payments in 30 days, then one micro-batch has an event of each of them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ import redis
 
 from benchmarks.columns import numbered, text, without_nulls
 from benchmarks.features.states import empty
-from benchmarks.ground import note
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.rivals.parts import Event
+from benchmarks.testbed import note
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Found, Hashes
+from features.store.protocol import Hashes, ReadResult
 from features.store.redis import RedisStore
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
 LENGTHS = (10, 100, 1_000, 10_000)
 KEYS = 250
-"""Events of a micro-batch, each with a customer and a terminal of its own."""
+"""Number of events in a micro-batch, each with its own customer and terminal."""
 _END_MS = 1_530_000_000_000
 _SPAN_MS = 30 * sorted_sets.DAY
 _FILL_EVENTS = 50_000
@@ -44,11 +46,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microseconds of wall clock an event, medians. length: members in each of its two histories.
+    """Median microseconds of wall-clock time per event.
 
-    read: in the store's read. compute: in the engine. append: in the store's append.
-    sorted_sets, sorted_sets_batched: the rivals' whole way to the features, an event at a time and
-    all events in one pipeline.
+    Attributes:
+        length: Number of members in each of its two histories.
+        read: Time of the store's read.
+        compute: Time of the engine.
+        append: Time of the store's append.
+        sorted_sets: Total time of the rival that takes one event at a time.
+        sorted_sets_batched: Total time of the rival with all events in one pipeline.
     """
 
     length: int
@@ -60,24 +66,28 @@ class Cost:
 
     @property
     def worker(self) -> float:
-        """All of the worker's way to the features."""
+        """Total time of the worker."""
         return self.read + self.compute + self.append
 
 
 class TimedStore(RedisStore):
-    """Counts the seconds in ``read_all``, which features are read with."""
+    """Store that measures the time in ``read_all``, with which features are read."""
 
     seconds = 0.0
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         began = time.perf_counter()
-        found = super().read_all(keys, hashes)
+        answers = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began
-        return found
+        return answers
 
 
 def measure_lengths(feature_set: FeatureSet, url: str) -> list[Cost]:
-    """All lengths. Empties the store. Raises RunError where the two do not agree."""
+    """Measure all lengths; empties the store.
+
+    Raises:
+        RunError: The engine and the sorted sets compute different features.
+    """
     costs = []
     for length in LENGTHS:
         cost = measure_length(feature_set, url, length)
@@ -90,7 +100,11 @@ def measure_lengths(feature_set: FeatureSet, url: str) -> list[Cost]:
 
 
 def measure_length(feature_set: FeatureSet, url: str, length: int) -> Cost:
-    """One length. Empties the store. Raises RunError where the two do not agree."""
+    """Measure one length; empties the store.
+
+    Raises:
+        RunError: The engine and the sorted sets compute different features.
+    """
     empty(url)
     matrix, *of_worker = _worker(feature_set, url, length)
     empty(url)
@@ -106,7 +120,7 @@ def measure_length(feature_set: FeatureSet, url: str, length: int) -> Cost:
 
 
 def batch_of(feature_set: FeatureSet, first: int, rounds: range, length: int) -> EventBatch:
-    """One event of every key in each of the rounds; round ``length`` is at the end of the span."""
+    """Batch with one event of every key in each round; round ``length`` ends the time span."""
     n = len(rounds) * KEYS
     keys = np.tile(np.arange(KEYS, dtype=np.int64), len(rounds))
     at = np.repeat(np.array([round_ms(i, length) for i in rounds], np.int64), KEYS)
@@ -121,14 +135,14 @@ def batch_of(feature_set: FeatureSet, first: int, rounds: range, length: int) ->
     zeros = np.zeros(n, np.int32)
     nothing: list[bytes | None] = [None] * n
     records = Records("bench", nothing, nothing, zeros, numbers, numbers)
-    batch, errors = feature_set.bind(records, Decoded(columns, {}))
+    batch, errors = bind(feature_set, records, Decoded(columns, {}))
     if errors:
-        raise RunError(f"made-up events are refused: {next(iter(errors.values()))}")
+        raise RunError(f"synthetic events are invalid: {next(iter(errors.values()))}")
     return batch
 
 
 def events(length: int) -> list[Event]:
-    """The events of round ``length``, as the rivals read them."""
+    """Events of round ``length``, as the rivals decode them."""
     numbers = np.arange(length * KEYS, (length + 1) * KEYS)
     return [
         {
@@ -145,19 +159,19 @@ def events(length: int) -> list[Event]:
 
 
 def round_ms(number: int, length: int) -> int:
-    """When the events of a round take place: evenly over the span, none at a window's bounds."""
+    """Time of the events of a round: evenly over the span, never at a window's bounds."""
     return _END_MS - _SPAN_MS + (2 * number + 1) * _SPAN_MS // (2 * length + 2)
 
 
 def cents_of(numbers: Ints) -> Ints:
-    """Some amount for each event."""
+    """Amount of each event, from its number."""
     return 100 + numbers * 7919 % 19_901
 
 
 def _worker(
     feature_set: FeatureSet, url: str, length: int
 ) -> tuple[npt.NDArray[np.float32], float, float, float]:
-    """The features; seconds to read, compute and append."""
+    """Features, and seconds to read, compute and append."""
     namespace = replace(Namespace.local(feature_set.name), state="bench")
     store = TimedStore(url, timeout_s=60.0)
     log, first = LogState(), 0
@@ -165,22 +179,22 @@ def _worker(
     for start in range(0, length, step):
         # What a batch appends does not depend on what the store holds.
         batch = batch_of(feature_set, first, range(start, min(start + step, length)), length)
-        enriched = feature_set.enrich(batch, MemoryStore(), log, namespace)
+        enriched = enrich(feature_set, batch, MemoryStore(), log, namespace)
         store.append(enriched.writes.appends)
         log, first = enriched.after, first + len(batch)
     batch = batch_of(feature_set, first, range(length, length + 1), length)
-    enriched = feature_set.enrich(batch, store, log, namespace)
+    enriched = enrich(feature_set, batch, store, log, namespace)
     reads: list[float] = []
 
     def once() -> None:
         store.seconds = 0.0
-        feature_set.enrich(batch, store, log, namespace)
+        enrich(feature_set, batch, store, log, namespace)
         reads.append(store.seconds)
 
     total = _median_s(once)
     read = statistics.median(reads)
     if not read:
-        raise RunError("the features were read past the clock")
+        raise RunError("the read time was not measured: features were not read with read_all")
     writes = enriched.writes
     append = _median_s(lambda: store.append(writes.appends, writes.compactions), times=_APPENDS)
     store.close()
@@ -208,7 +222,7 @@ def _load_sets(url: str, length: int) -> None:
 
 
 def _median_s(work: Callable[[], object], times: int | None = None) -> float:
-    """Of so many runs; by default of those that fit into two seconds, three at least."""
+    """Median seconds of ``times`` runs; by default of the runs in two seconds, at least three."""
     took: list[float] = []
     while len(took) < (times or _AT_LEAST) or (times is None and sum(took) < _AT_LEAST_S):
         began = time.perf_counter()

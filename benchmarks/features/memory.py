@@ -1,4 +1,4 @@
-"""What a store holds, by kind of key, and what that means for a million cards."""
+"""Memory of the store by kind of key, and an estimate for a million cards."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from features.history.labels import LABEL
 
 CARDS = 1_000_000
 TERMINALS = 2_000_000
-"""Two for each card, as in the Handbook: 4,990 customers, 10,000 terminals."""
+"""Two terminals for each card, as in the Handbook with 4,990 customers and 10,000 terminals."""
 _AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Keys of one kind. bytes: MEMORY USAGE, the key itself and its unused room included.
+class KeyUsage:
+    """Memory of the keys of one kind.
 
-    payload: bytes of the values of strings; 0 for sorted sets. members: of sorted sets.
+    Attributes:
+        keys: Number of keys.
+        bytes: Sum of MEMORY USAGE, which includes the key and unused space.
+        payload: Bytes of the values of strings; 0 for sorted sets.
+        members: Number of members of sorted sets; 0 for strings.
     """
 
     keys: int
@@ -33,27 +37,36 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """used: used_memory of the server, less that of an empty one. kinds: by kind of key."""
+    """Memory of a store.
+
+    Attributes:
+        used: ``used_memory`` of the server, less that of an empty server.
+        kinds: Memory by kind of key.
+    """
 
     used: int
-    kinds: Mapping[str, Kept]
+    kinds: Mapping[str, KeyUsage]
 
 
 def used_memory(url: str) -> int:
-    """What the server says it uses, bytes."""
+    """Memory that the server reports, in bytes."""
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         return int(client.info("memory")["used_memory"])
 
 
 def kind_of(key: bytes) -> str:
-    """``history:customer`` of ``fw:SET:STATE:history:customer:…``; ``c`` of a rival's ``c:…``."""
+    """Kind of a key.
+
+    It is ``history:customer`` for ``fw:SET:STATE:history:customer:…``, and ``c`` for a rival's
+    ``c:…``.
+    """
     parts = key.decode(errors="replace").split(":")
     return ":".join(parts[3:5]) if parts[0] == "fw" else parts[0]
 
 
-def kept_by_kind(url: str) -> dict[str, Kept]:
-    """All keys of a store, counted."""
-    found: dict[str, Kept] = defaultdict(lambda: Kept(0, 0, 0, 0))
+def usage_by_kind(url: str) -> dict[str, KeyUsage]:
+    """Memory of all keys of a store, by kind."""
+    usage: dict[str, KeyUsage] = defaultdict(lambda: KeyUsage(0, 0, 0, 0))
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         for keys in _chunks(client):
             pipeline = client.pipeline(transaction=False)
@@ -64,8 +77,8 @@ def kept_by_kind(url: str) -> dict[str, Kept]:
             answers = iter(pipeline.execute(raise_on_error=False))
             for key, *one in zip(keys, answers, answers, answers, strict=True):
                 kind = kind_of(key)
-                found[kind] = _added(found[kind], *one)
-    return dict(found)
+                usage[kind] = _added(usage[kind], *one)
+    return dict(usage)
 
 
 def _chunks(client: redis.Redis) -> Iterator[list[bytes]]:
@@ -74,9 +87,9 @@ def _chunks(client: redis.Redis) -> Iterator[list[bytes]]:
         yield keys[first : first + _AT_ONCE]
 
 
-def _added(before: Kept, used: Any, payload: Any, members: Any) -> Kept:
-    """A key that is no string answers its length with an error, one that is no set its members."""
-    return Kept(
+def _added(before: KeyUsage, used: Any, payload: Any, members: Any) -> KeyUsage:
+    """Add a key; STRLEN is an error for a sorted set, and ZCARD is an error for a string."""
+    return KeyUsage(
         before.keys + 1,
         before.bytes + used,
         before.payload + (payload if isinstance(payload, int) else 0),
@@ -85,7 +98,7 @@ def _added(before: Kept, used: Any, payload: Any, members: Any) -> Kept:
 
 
 def member_bytes(feature_set: FeatureSet) -> dict[str, int]:
-    """By kind of key, what one member of a history, or one label, takes in it."""
+    """Bytes of one member of a history, or of one label, by kind of key."""
     sizes = {}
     for entity in feature_set.histories.entities:
         sizes[f"history:{entity.entity}"] = entity.layout.dtype.itemsize
@@ -94,8 +107,13 @@ def member_bytes(feature_set: FeatureSet) -> dict[str, int]:
 
 
 def report(states: Mapping[str, State], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """For the result file. sizes: bytes of a member by kind of key, for strings."""
-    found: dict[str, dict[str, Any]] = {
+    """Return the values for the result file.
+
+    Args:
+        states: Memory of the store by program.
+        sizes: Bytes of a member by kind of key, for strings.
+    """
+    used: dict[str, dict[str, Any]] = {
         program: {
             "used_bytes": state.used,
             "kinds": {kind: _figures(one, sizes.get(kind)) for kind, one in state.kinds.items()},
@@ -104,14 +122,14 @@ def report(states: Mapping[str, State], sizes: Mapping[str, int]) -> dict[str, A
     }
     pairs = {"worker": ("history:customer", "history:terminal"), "sorted_sets": ("c", "t")}
     return {
-        "states": found,
+        "states": used,
         "million_cards": {
-            program: _million(found[program]["kinds"], *kinds) for program, kinds in pairs.items()
+            program: _million(used[program]["kinds"], *kinds) for program, kinds in pairs.items()
         },
     }
 
 
-def _figures(kept: Kept, size: int | None) -> dict[str, Any]:
+def _figures(kept: KeyUsage, size: int | None) -> dict[str, Any]:
     members = kept.payload // size if size else kept.members
     return {
         "keys": kept.keys,
@@ -125,7 +143,7 @@ def _figures(kept: Kept, size: int | None) -> dict[str, Any]:
 
 
 def _million(kinds: Mapping[str, Any], customer: str, terminal: str) -> dict[str, Any]:
-    """What a million cards need that pay as often, at as many terminals, as those measured."""
+    """Estimate the memory of a million cards that pay as often as the measured ones."""
     card, place = kinds[customer]["bytes_per_key"], kinds[terminal]["bytes_per_key"]
     total = CARDS * card + TERMINALS * place
     return {

@@ -1,4 +1,4 @@
-"""Online: the worker with full histories, beside sorted sets, on the same events."""
+"""Measure the throughput of the worker with full histories, and of sorted sets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.agreement import Agreement
-from benchmarks.features.memory import State, kept_by_kind, used_memory
+from benchmarks.features.memory import State, usage_by_kind, used_memory
 from benchmarks.features.source import Source
 from benchmarks.features.states import apply_labels, begin_at, empty, load_sorted_sets
-from benchmarks.ground import Ground, note
 from benchmarks.programs import Run, Start, Worker, rival
 from benchmarks.rounds import measured_run
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 
 PROGRAMS: Mapping[str, Start] = {
@@ -22,18 +22,22 @@ PROGRAMS: Mapping[str, Start] = {
     "sorted_sets_batched": rival("sorted_sets_batched"),
 }
 BASE = "sorted_sets"
-"""The program that the others are compared with."""
+"""Program that the others are compared with."""
 ROUNDS = 3
 _LOOK = Span(0.5, 5.0)
-"""Of the round that is not counted."""
+"""Durations of the first round, which is not counted."""
 _VECTORS_EVERY = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """runs: by program. compared: scores, and of the first round whole vectors, found the same.
+    """Measurements of the online programs.
 
-    states: what the store held after the last run of each program.
+    Attributes:
+        runs: Runs by program.
+        compared: Number of scores that were compared and equal.
+        vectors_compared: Number of feature vectors of the first round that were equal.
+        states: Memory of the store after the last run of each program.
     """
 
     runs: Mapping[str, list[Measured]]
@@ -42,43 +46,46 @@ class Online:
     states: Mapping[str, State]
 
 
-def measure_online(on: Ground, source: Source, span: Span) -> Online:
-    """Rounds of all programs in turn, so that what else the machine does strikes all alike.
+def measure_online(testbed: Testbed, source: Source, span: Span) -> Online:
+    """Run all programs in turn, so that other load on the machine affects all of them alike.
 
-    The first round is not counted: in it whole feature vectors stand on the scores, and are
-    compared. Raises RunError where a program fails, loses an event or computes something else.
+    The first round is not counted: its scores carry whole feature vectors, which are compared.
+
+    Raises:
+        RunError: A program fails, loses an event or computes a different score.
     """
     vectors, scores = Agreement(every=_VECTORS_EVERY), Agreement()
     runs: dict[str, list[Measured]] = defaultdict(list)
     states: dict[str, State] = {}
-    empty(on.valkey.url)
-    nothing = used_memory(on.valkey.url)
+    empty(testbed.valkey.url)
+    nothing = used_memory(testbed.valkey.url)
     for number in range(ROUNDS + 1):
         for program, start in PROGRAMS.items():
-            run = make_ready(on, source, program, number)
+            run = make_ready(testbed, source, program, number)
             check = (scores if number else vectors).check_scores
-            measured = measured_run(on, start, run, span if number else _LOOK, check)
-            used = used_memory(on.valkey.url) - nothing
-            states[program] = State(used, kept_by_kind(on.valkey.url))
+            measured = measured_run(testbed, start, run, span if number else _LOOK, check)
+            used = used_memory(testbed.valkey.url) - nothing
+            states[program] = State(used, usage_by_kind(testbed.valkey.url))
             if number:
                 runs[program].append(measured)
-    empty(on.valkey.url)
+    empty(testbed.valkey.url)
     note(f"{vectors.compared:,} vectors and {scores.compared:,} scores compared: all the same")
     return Online(runs, scores.compared, vectors.compared, states)
 
 
-def make_ready(on: Ground, source: Source, program: str, number: int) -> Run:
-    """An empty store, and what the program has to find there.
+def make_ready(testbed: Testbed, source: Source, program: str, number: int) -> Run:
+    """Empty the store, and load what the program needs.
 
-    The worker plays the history itself, before its warm-up; the rivals, which are slower, find it.
+    The worker processes the history itself before its warm-up. For the rivals, which are slower,
+    the history is loaded.
     """
-    empty(on.valkey.url)
+    empty(testbed.valkey.url)
     settings: dict[str, Any] = {"name": f"{program}-{number}", "whole_vector": number == 0}
     if program == "worker":
         run = Run(**settings, history=source.history)
-        apply_labels(on, run, source)
+        apply_labels(testbed, run, source)
         return run
     run = Run(**settings, first=source.history)
-    load_sorted_sets(on.valkey.url, source)
-    begin_at(on, run)
+    load_sorted_sets(testbed.valkey.url, source)
+    begin_at(testbed, run)
     return run

@@ -1,4 +1,4 @@
-"""The suite ``features`` for docs/performance.md."""
+"""Report of the suite ``features`` for docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KINDS = {
 
 
 def features(result: Mapping[str, Any], name: str) -> Iterator[str]:
-    """The result; ``name`` is its file."""
+    """Lines of the report; ``name`` is the file of the result."""
     setting = result["setting"]
     yield from measured_on(result, name)
     yield (
@@ -54,7 +54,7 @@ def _lengths(result: Mapping[str, Any], name: str) -> Iterator[str]:
         "in a batch):"
     )
     yield ""
-    yield f"![The same, drawn](../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
+    yield f"![The same, drawn](../../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
     yield ""
     yield from table(
         ("members", *_COSTS.values()),

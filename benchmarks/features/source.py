@@ -1,4 +1,4 @@
-"""The events: the Handbook's own where there are any, else simulated after its design."""
+"""Events of the suite: the Handbook's own if available, else simulated after its design."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.programs import ROOT
 from tools.demo.simulator import simulate
 
 HISTORY_DAYS = 38
-"""Played before anything is measured: the longest window and its delay are 37 days."""
+"""Days of events before the measurement; the longest window and its delay are 37 days."""
 COLUMNS = ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "TX_FRAUD")
 _FILE = "handbook_raw.parquet"
 _START = datetime(2018, 4, 1, tzinfo=UTC)
@@ -26,9 +26,13 @@ _SEED = 20180401
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """name: where the events are from. path: of a Parquet file of COLUMNS, in order of time.
+    """Events in the order of time.
 
-    table: what is in it. history: how many events the first HISTORY_DAYS hold.
+    Attributes:
+        name: Origin of the events.
+        path: Parquet file with COLUMNS.
+        table: Content of the file.
+        history: Number of events in the first HISTORY_DAYS days.
     """
 
     name: str
@@ -38,14 +42,16 @@ class Source:
 
     @property
     def rows(self) -> int:
-        """How many events there are."""
+        """Number of events."""
         return int(self.table.num_rows)
 
 
 def find_source(folder: Path, events: int | None) -> Source:
-    """All events, or about so many: those of a share of the customers, over all days.
+    """Write the file of events into ``folder``.
 
-    The file of events is written into ``folder``.
+    Args:
+        folder: Folder for the file.
+        events: Maximum number of events, from a share of the customers over all days; None for all.
     """
     name, table = _published() or _simulated()
     if events is not None:
@@ -56,7 +62,7 @@ def find_source(folder: Path, events: int | None) -> Source:
 
 
 def share(table: pa.Table, events: int) -> pa.Table:
-    """The events of as many customers, the lowest numbers first, as make ``events`` at most."""
+    """Events of the customers with the lowest numbers, at most ``events``, at least one customer's."""
     customers = table["CUSTOMER_ID"].to_numpy()
     counts = np.bincount(customers)
     within = int(np.searchsorted(np.cumsum(counts), events, side="right"))
@@ -64,7 +70,7 @@ def share(table: pa.Table, events: int) -> pa.Table:
 
 
 def days_end(table: pa.Table, days: int) -> int:
-    """How many events the first ``days`` days hold."""
+    """Number of events in the first ``days`` days."""
     times = times_us(table)
     return int(np.searchsorted(times, times[0] + days * 86_400_000_000))
 
@@ -72,8 +78,8 @@ def days_end(table: pa.Table, days: int) -> int:
 def times_us(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """int64[N], microseconds since 1970-01-01 UTC."""
     moments = table["TX_DATETIME"].cast(pa.timestamp("us")).cast(pa.int64())
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = moments.to_numpy()
-    return found
+    micros: np.ndarray[tuple[int], np.dtype[np.int64]] = moments.to_numpy()
+    return micros
 
 
 def _published() -> tuple[str, pa.Table] | None:

@@ -1,4 +1,4 @@
-"""What a run finds in the store when it begins: labels, and for the rivals their history."""
+"""Content of the store at the start of a run: labels, and for the rivals their history."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.features.source import Source, times_us
-from benchmarks.ground import Ground
 from benchmarks.programs import Run
 from benchmarks.rivals import sorted_sets
+from benchmarks.testbed import Testbed
 from features.definition import FeatureSet
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
 from features.store.redis import RedisStore
 from worker.histories.record import label_namespace
 
@@ -27,23 +27,24 @@ Ints = npt.NDArray[np.int64]
 
 
 def empty(url: str) -> None:
-    """Delete all that the store holds."""
+    """Delete all keys of the store."""
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         client.execute_command("FLUSHALL", "SYNC")
 
 
-def apply_labels(ground: Ground, run: Run, source: Source) -> None:
-    """Put all labels where the worker of this run looks for them."""
-    store = RedisStore(ground.valkey.url, timeout_s=30.0)
-    namespace = label_namespace(store, ground.feature_set.name, run.group)
-    appends = ground.feature_set.label_appends(labels_of(source, ground.feature_set), namespace)
+def apply_labels(testbed: Testbed, run: Run, source: Source) -> None:
+    """Store all labels in the namespace of this run's worker."""
+    store = RedisStore(testbed.valkey.url, timeout_s=30.0)
+    namespace = label_namespace(store, testbed.feature_set.name, run.group)
+    labels = labels_of(source, testbed.feature_set)
+    appends = label_appends(labels, testbed.feature_set.labelled_entities, namespace)
     for first in range(0, len(appends), _APPENDS_AT_ONCE):
         store.append(appends[first : first + _APPENDS_AT_ONCE])
     store.close()
 
 
 def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
-    """The frauds among the events, known as much later as features.yaml says."""
+    """Labels of the frauds among the events, with the label delay of features.yaml."""
     binding = feature_set.bindings.label
     if binding is None:
         raise ValueError(f"features.yaml of {feature_set.name}: events.label is missing")
@@ -64,10 +65,10 @@ def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
     )
 
 
-def begin_at(ground: Ground, run: Run) -> None:
-    """Commit the first offset of a run for its group, as if it had played all before."""
+def begin_at(testbed: Testbed, run: Run) -> None:
+    """Commit the first offset of a run for its group, as if all earlier events were processed."""
     place = TopicPartition(run.input_topic, 0, run.first)
-    with AdminClient({"bootstrap.servers": ground.kafka.bootstrap, "log_level": 0}) as admin:
+    with AdminClient({"bootstrap.servers": testbed.kafka.bootstrap, "log_level": 0}) as admin:
         asked = admin.alter_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(run.group, [place])], request_timeout=30
         )
@@ -75,7 +76,7 @@ def begin_at(ground: Ground, run: Run) -> None:
 
 
 def load_sorted_sets(url: str, source: Source) -> None:
-    """The history as the rivals would have it after playing it, and all frauds."""
+    """Load the sorted sets that the rivals would have after the history, and all frauds."""
     played = source.table.slice(0, source.history)
     frauds = source.table.filter(pc.equal(source.table["TX_FRAUD"], 1))
     ids = played["TRANSACTION_ID"].cast(pa.string()).to_pylist()
@@ -108,7 +109,13 @@ def _load(
 
 
 def by_key(keys: Ints, times: Ints, kept: int | None) -> list[tuple[int, list[int]]]:
-    """Each key with its rows in their order; of ``kept``: those less than it before its last."""
+    """Rows of each key in their order.
+
+    Args:
+        keys: int64[N], key of each row.
+        times: int64[N], time of each row.
+        kept: Maximum age of a row relative to the last row of its key; None for no limit.
+    """
     last = np.zeros(int(keys.max(initial=0)) + 1, np.int64)
     np.maximum.at(last, keys, times)
     rows = np.arange(len(keys)) if kept is None else np.flatnonzero(times > last[keys] - kept)

@@ -1,4 +1,4 @@
-"""The suite ``features``: window features online, by history length, built, and in memory."""
+"""Suite ``features``: throughput online, time by history length, table building and memory."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from typing import Any
 
 from benchmarks.features.building import Building, measure_building
 from benchmarks.features.chart import draw_lengths
-from benchmarks.features.ground import PIPELINE, ground
 from benchmarks.features.lengths import KEYS, Cost, measure_lengths
 from benchmarks.features.memory import member_bytes, report
 from benchmarks.features.online import BASE, ROUNDS, Online, measure_online
 from benchmarks.features.source import HISTORY_DAYS, Source, find_source
 from benchmarks.features.table import show
-from benchmarks.ground import Ground, note
+from benchmarks.features.testbed import PIPELINE, open_testbed
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.programs import ROOT
 from benchmarks.result import today, write_result
 from benchmarks.rivals.task import BATCH_EVENTS
 from benchmarks.summary import summarise
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 
 FULL = Span()
 QUICK = Span(0.5, 5.0)
-"""For a run on fewer events."""
+"""Durations for a run with fewer events."""
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure, print the tables, write the dated result file and its chart; the last line.
+    """Measure, print the tables, and write the result file and its chart.
 
-    Raises RunError when a program fails, loses an event, or computes something else.
+    Returns:
+        The summary line.
+
+    Raises:
+        RunError: A program fails, loses an event, or computes a different result.
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options)
@@ -52,22 +56,24 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     note(f"{source.rows:,} events: {source.name}")
     built = folder / "built.parquet"
     building = measure_building(folder, source, built)
-    with ground(folder, source, built) as on:
-        info = RedisStore(on.valkey.url).info()
-        online = measure_online(on, source, FULL if options.events is None else QUICK)
-        lengths = measure_lengths(on.feature_set, on.valkey.url)
+    with open_testbed(folder, source, built) as testbed:
+        info = RedisStore(testbed.valkey.url).info()
+        online = measure_online(testbed, source, FULL if options.events is None else QUICK)
+        lengths = measure_lengths(testbed.feature_set, testbed.valkey.url)
         return {
             "suite": "features",
             "date": date,
             "machine": machine(f"{info.server} {info.version}", ("pandas",)),
-            "setting": _setting(on, source),
-            **_figures(on, building, online, lengths),
+            "setting": _setting(testbed, source),
+            **_figures(testbed, building, online, lengths),
         }
 
 
-def _figures(on: Ground, building: Building, online: Online, lengths: list[Cost]) -> dict[str, Any]:
+def _figures(
+    testbed: Testbed, building: Building, online: Online, lengths: list[Cost]
+) -> dict[str, Any]:
     programs, built = summarise(online.runs, BASE), building.figures()
-    memory = report(online.states, member_bytes(on.feature_set))
+    memory = report(online.states, member_bytes(testbed.feature_set))
     return {
         "programs": programs,
         "compared": {"scores": online.compared, "vectors": online.vectors_compared},
@@ -84,10 +90,10 @@ def last_line(
     built: Mapping[str, Any],
     memory: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The result in one line: events a second, ratios, microseconds an event, bytes, GiB."""
+    """Summary line: events per second, ratios, microseconds per event, bytes and GiB."""
     histories = memory["states"]["worker"]["kinds"]
     return {
-        **{name: round(found["events_per_s"]) for name, found in programs.items()},
+        **{name: round(figures["events_per_s"]) for name, figures in programs.items()},
         "ratio": round(programs["worker"]["ratio"], 1),
         "us_by_history_length": {str(cost.length): round(cost.worker, 1) for cost in lengths},
         "build": {
@@ -96,26 +102,26 @@ def last_line(
             "ratio": round(built["ratio"], 1),
         },
         "bytes_per_event_kept": {
-            kind.removeprefix("history:"): round(found["bytes_per_member"], 1)
-            for kind, found in histories.items()
+            kind.removeprefix("history:"): round(figures["bytes_per_member"], 1)
+            for kind, figures in histories.items()
             if kind.startswith("history:")
         },
         "million_cards_gib": round(memory["million_cards"]["worker"]["gib"], 2),
     }
 
 
-def _setting(on: Ground, source: Source) -> dict[str, Any]:
+def _setting(testbed: Testbed, source: Source) -> dict[str, Any]:
     return {
         "pipeline": str(PIPELINE.relative_to(ROOT)),
         "source": source.name,
-        "events_in_topic": on.events,
+        "events_in_topic": testbed.events,
         "history_days": HISTORY_DAYS,
         "history_events": source.history,
-        "partitions": on.partitions,
-        "features": len(on.feature_set.features),
-        "windows": len(on.feature_set.windows),
-        "trees": on.bundle.trees,
-        "xgboost_threads": on.threads,
+        "partitions": testbed.partitions,
+        "features": len(testbed.feature_set.features),
+        "windows": len(testbed.feature_set.histories.windows),
+        "trees": testbed.bundle.trees,
+        "xgboost_threads": testbed.threads,
         "batch_events": BATCH_EVENTS,
         "rounds": ROUNDS,
         "length_batch_events": KEYS,

@@ -1,4 +1,4 @@
-"""A result of the suite ``features`` for people to read."""
+"""Tables of a result of the suite ``features`` for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.table import print_tables, programs_table, stages_table
 
 
 def show(result: Mapping[str, Any], base: str) -> None:
-    """Print the tables of a result. base: the program of its ratios."""
+    """Print the tables of a result; ``base`` is the program of the ratios."""
     print_tables(
         programs_table(result, base),
         stages_table(result),
@@ -40,21 +40,21 @@ def _building(building: Mapping[str, Any]) -> Table:
     for title in ("s", "s inside", "events/s", "peak MiB"):
         table.add_column(title, justify="right")
     for name in ("build", "pandas"):
-        found = building[name]
+        figures = building[name]
         table.add_row(
             name,
-            f"{found['seconds']:.1f}",
-            f"{found['seconds_inside']:.1f}",
-            f"{found['events_per_s']:,.0f}",
-            f"{found['peak_mib']:,.0f}",
+            f"{figures['seconds']:.1f}",
+            f"{figures['seconds_inside']:.1f}",
+            f"{figures['events_per_s']:,.0f}",
+            f"{figures['peak_mib']:,.0f}",
         )
     return table
 
 
 def _memory(memory: Mapping[str, Any]) -> Table:
     needs = "\n".join(
-        f"a million cards, {name}: {found['calculation']}"
-        for name, found in memory["million_cards"].items()
+        f"a million cards, {name}: {figures['calculation']}"
+        for name, figures in memory["million_cards"].items()
     )
     table = Table(title="what the store holds", caption=needs)
     for title in ("program", "keys of"):
@@ -62,15 +62,15 @@ def _memory(memory: Mapping[str, Any]) -> Table:
     for title in ("keys", "members", "a key", "bytes a key", "bytes a member"):
         table.add_column(title, justify="right")
     for program, state in memory["states"].items():
-        for kind, found in state["kinds"].items():
-            if found["members"]:
+        for kind, figures in state["kinds"].items():
+            if figures["members"]:
                 table.add_row(
                     program,
                     kind,
-                    f"{found['keys']:,}",
-                    f"{found['members']:,}",
-                    f"{found['members_per_key']:.1f}",
-                    f"{found['bytes_per_key']:,.0f}",
-                    f"{found['bytes_per_member']:.1f}",
+                    f"{figures['keys']:,}",
+                    f"{figures['members']:,}",
+                    f"{figures['members_per_key']:.1f}",
+                    f"{figures['bytes_per_key']:,.0f}",
+                    f"{figures['bytes_per_member']:.1f}",
                 )
     return table

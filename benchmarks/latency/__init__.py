@@ -1,4 +1,4 @@
-"""End-to-end latency: from just before an event is sent until a reader of committed records has it.
+"""End-to-end latency: from sending an event until a read-committed consumer has its score.
 
-The player and the watcher are processes of their own, and read the same monotonic clock.
+The player and the watcher are separate processes that read the same monotonic clock.
 """

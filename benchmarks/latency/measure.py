@@ -1,4 +1,4 @@
-"""The worker's latency at a steady rate, in one mode of delivery."""
+"""Measure the worker's latency at a constant rate, with one delivery guarantee."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.ground import Ground
 from benchmarks.latency.task import LatencyTask
 from benchmarks.programs import ROOT, Program, Run, RunError, Worker
+from benchmarks.testbed import Testbed
 from benchmarks.throughput import Span
 from tools.embedded.topic_admin import create_topics
 
 Beside = Callable[[Worker], AbstractContextManager[Any]]
 
 RATE = 1000.0
-# Far from the numbers of the events of the common topic.
+# Far from the event numbers of the common topic.
 _FIRST = 500_000_000
 _SLACK_S = 60.0
 _FILES = ("sent", "seen", "counts")
@@ -29,9 +29,15 @@ _FILES = ("sent", "seen", "counts")
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from sending to seeing, of the events after the warm-up; their number.
+    """Latency of the events after the warm-up.
 
-    lost, duplicates: of all events.
+    Attributes:
+        p50: Median in milliseconds.
+        p99: 99th percentile in milliseconds.
+        highest: Maximum in milliseconds.
+        events: Number of measured events.
+        lost: Number of all events without a score.
+        duplicates: Number of additional scores of all events.
     """
 
     p50: float
@@ -42,31 +48,40 @@ class Latency:
     duplicates: int
 
 
-def measure_latency(ground: Ground, run: Run, span: Span, beside: Beside = nullcontext) -> Latency:
-    """Start the worker on topics of its own, play and watch. Raises RunError.
+def measure_latency(
+    testbed: Testbed, run: Run, span: Span, beside: Beside = nullcontext
+) -> Latency:
+    """Start the worker on new topics, produce events and watch the scores.
 
-    run: its input topic is made here. beside: what goes on with the worker meanwhile.
+    Args:
+        testbed: Servers and model.
+        run: The run; its input topic is created here.
+        span: Durations of the run.
+        beside: Context in which the measurement runs, called with the worker.
+
+    Raises:
+        RunError: The worker fails, or an event has no score in time.
     """
     topics = (run.input_topic, run.output_topic)
-    create_topics(ground.kafka.bootstrap, dict.fromkeys(topics, ground.partitions))
+    create_topics(testbed.kafka.bootstrap, dict.fromkeys(topics, testbed.partitions))
     events = int(RATE * (span.warm_up + span.measured))
-    files = {name: str(ground.folder / f"{run.name}-{name}.npy") for name in _FILES}
-    play = LatencyTask(ground.kafka.bootstrap, run.input_topic, _FIRST, events, RATE, **files)
+    files = {name: str(testbed.folder / f"{run.name}-{name}.npy") for name in _FILES}
+    play = LatencyTask(testbed.kafka.bootstrap, run.input_topic, _FIRST, events, RATE, **files)
     watch = replace(play, topic=run.output_topic)
-    with Worker(ground, run) as worker:
+    with Worker(testbed, run) as worker:
         worker.wait_ready()
         with (
             beside(worker),
-            _start(ground, "watcher", watch) as watcher,
-            _start(ground, "player", play) as player,
+            _start(testbed, "watcher", watch) as watcher,
+            _start(testbed, "player", play) as player,
         ):
             _wait(worker, (player, watcher), events / RATE + _SLACK_S)
         worker.stop()
     return latency_of(*(np.load(files[name]) for name in _FILES), first=int(RATE * span.warm_up))
 
 
-def _start(ground: Ground, module: str, task: LatencyTask) -> Program:
-    path = ground.folder / f"{module}-{task.topic}.json"
+def _start(testbed: Testbed, module: str, task: LatencyTask) -> Program:
+    path = testbed.folder / f"{module}-{task.topic}.json"
     task.write(path)
     command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", f"benchmarks.latency.{module}"]
     return Program(module, [*command, str(path)], path.with_suffix(".log"))
@@ -91,9 +106,16 @@ def latency_of(
     *,
     first: int,
 ) -> Latency:
-    """Of events that were sent and seen at these nanoseconds, and seen so often.
+    """Compute the latency from times of sending and seeing.
 
-    first: the first that counts, after the warm-up. Raises RunError where one was never seen.
+    Args:
+        sent: int64[N], time at which each event was sent, in nanoseconds.
+        seen: int64[N], time at which its first score was seen, in nanoseconds.
+        counts: int64[N], number of scores of each event.
+        first: Index of the first event after the warm-up.
+
+    Raises:
+        RunError: An event has no score.
     """
     lost = int(np.count_nonzero(counts == 0))
     if lost:

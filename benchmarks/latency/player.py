@@ -1,4 +1,4 @@
-"""Sends events, each at its own time, and notes when."""
+"""Send events at a constant rate, and record the time of each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from confluent_kafka import Producer
 
 from benchmarks import population
-from benchmarks.ground import PIPELINE, encoder, event_keys
 from benchmarks.latency.task import LatencyTask
+from benchmarks.testbed import PIPELINE, encoder, event_keys
 from features.definition import load_feature_set
 
 
 def play(task: LatencyTask) -> None:
-    """Write the times at which the events of the task were sent."""
+    """Send the events of the task, and write the times of sending."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     columns = population.payments(task.first, task.events)
     values = encoder(feature_set).encode(task.events, columns)
@@ -28,7 +28,7 @@ def play(task: LatencyTask) -> None:
             "log_level": 3,
         }
     )
-    # The first record of a producer waits for its connections: none of the measured ones shall.
+    # Connect before the measurement: the first request of a producer waits for its connections.
     producer.list_topics(task.topic, timeout=10)
     sent = np.zeros(task.events, np.int64)
     started = time.monotonic() + 0.5

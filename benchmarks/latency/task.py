@@ -1,4 +1,4 @@
-"""What player and watcher are to do: the file that each is started with."""
+"""Task file of the player and the watcher."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from typing import Self
 
 @dataclass(frozen=True)
 class LatencyTask:
-    """events: how many, at ``rate`` a second; first: the number of the first.
+    """Task of the player or the watcher.
 
-    sent, seen: files of int64[events], nanoseconds of the monotonic clock at which the event of
-    that number was handed to the producer, and its score first seen. counts: of int64[events],
-    how often it was seen.
+    Attributes:
+        bootstrap: Bootstrap address of Kafka.
+        topic: Topic to write or read.
+        first: Number of the first event.
+        events: Number of events.
+        rate: Events per second.
+        sent: File for int64[events], monotonic time in nanoseconds at which each event was sent.
+        seen: File for int64[events], monotonic time at which its first score was seen.
+        counts: File for int64[events], number of scores of each event.
     """
 
     bootstrap: str
@@ -32,5 +38,5 @@ class LatencyTask:
 
     @classmethod
     def given(cls) -> Self:
-        """The task named on the command line."""
+        """Read the task file named on the command line."""
         return cls(**json.loads(Path(sys.argv[1]).read_text()))

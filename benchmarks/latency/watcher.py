@@ -1,4 +1,4 @@
-"""Reads committed scores, and notes when each was first seen."""
+"""Read committed scores, and record the time at which each was first seen."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from benchmarks.latency.task import LatencyTask
 
 _SILENCE_S = 20.0
-# After the last score, as long for what should not come: a second score of an event.
+# Time to wait after the last score, to detect a second score of an event.
 _AFTER_S = 0.5
-# Confluent's prefix is 5 bytes; then the event id: its length, zigzag (so doubled), and its text.
+# Confluent's prefix is 5 bytes; then the event id: its length as zigzag (doubled), and its text.
 _LENGTH_AT = 5
 
 
 def watch(task: LatencyTask) -> None:
-    """Until every event has a score, or nothing comes for long; write the times."""
+    """Read until every event has a score, or no score arrives for a while; write the times."""
     consumer = Consumer(
         {
             "bootstrap.servers": task.bootstrap,
@@ -52,7 +52,7 @@ def watch(task: LatencyTask) -> None:
 
 
 def number_of(score: bytes) -> int:
-    """The number of the event that a framed score is of, from its id ``tx000000000123``."""
+    """Number of the event of a framed score, from its id such as ``tx000000000123``."""
     length = score[_LENGTH_AT] // 2
     return int(score[_LENGTH_AT + 3 : _LENGTH_AT + 1 + length])
 

@@ -1,1 +1,1 @@
-"""The suite ``models``: what margins, calibration, policy, reasons and swaps cost."""
+"""Suite ``models``: time for margins, calibration, policy, reasons and swaps."""

@@ -1,4 +1,4 @@
-"""The chart of margins by micro-batch, and of contributions by explained events."""
+"""Chart of the time for margins by batch size, and for contributions by explained events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STYLES = ("o-", "x:", "s--")
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Write the chart to ``path``, in the format that its suffix names."""
-    # The same figures give the same file.
+    """Write the chart to ``path``, in the format of its suffix."""
+    # The same values give the same file.
     with mpl.rc_context({"svg.hashsalt": "fraud-worker", "svg.fonttype": "none"}):
         figure = Figure(figsize=(10, 5.5), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -40,7 +40,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 def _lines(
     axes: Axes, rows: Iterable[Mapping[str, Any]], along: str, names: Mapping[str, str]
 ) -> None:
-    """A line for each device, number of trees and way; a colour for each number of trees."""
+    """Plot a line for each device, number of trees and method; trees have the same colour."""
     lines: dict[tuple[str, int, str], list[tuple[int, float]]] = {}
     for row in rows:
         for name in names:

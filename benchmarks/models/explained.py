@@ -1,4 +1,4 @@
-"""Throughput with reasons for one event in a hundred, beside the same worker without."""
+"""Measure the throughput with reasons for one event in a hundred, and without reasons."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from typing import Any
 
 import fastavro
 
-from benchmarks.ground import Ground, note
-from benchmarks.models.ground import EXPLAINED_SHARE, Material
+from benchmarks.models.material import EXPLAINED_SHARE, Material
 from benchmarks.models.policies import write_explaining, write_reviewing
 from benchmarks.programs import Run, RunError, Worker
 from benchmarks.rounds import measured_run
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
 from tools.topics.read_to_end import read_to_end
 from worker.schema_sources import framed, score_schema
 
 BASE = "without_reasons"
-"""The program that the others are compared with."""
+"""Program that the others are compared with."""
 ROUNDS = 3
 _EVERY = 31
-"""One score in so many is looked at."""
+"""Interval of the checked scores."""
 _AMISS = 0.2
 _PREFIX_BYTES = len(framed(0))
 
 
 @dataclass(slots=True)
 class Reasoned:
-    """Holds scores against what a program is meant to do. share: of all that were looked at."""
+    """Check that the scores of a program have the expected reasons.
+
+    Attributes:
+        reasons: True if the program gives reasons.
+        share: Share of the checked scores that are for review.
+    """
 
     reasons: bool
     _explained: list[bool] = field(default_factory=list)
@@ -40,13 +45,14 @@ class Reasoned:
     def share(self) -> float:
         return sum(self._explained) / max(1, len(self._explained))
 
-    def check(self, ground: Ground, run: Run, committed: int) -> None:
-        """A score for each committed event, EXPLAINED_SHARE of them to be explained, and explained.
+    def check(self, testbed: Testbed, run: Run, committed: int) -> None:
+        """Check a run: one score for each committed event, and EXPLAINED_SHARE of them for review.
 
-        Raises RunError.
+        Raises:
+            RunError: A score has wrong reasons, or the number or share of scores is wrong.
         """
         seen, reviewed = 0, []
-        for messages in read_to_end(ground.kafka.bootstrap, run.output_topic):
+        for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
             for message in messages[-seen % _EVERY :: _EVERY]:
                 score = self._decode(message.value() or b"")
                 reviewed.append(score["decision"] == "review")
@@ -61,29 +67,37 @@ class Reasoned:
         self._explained += reviewed
 
     def _decode(self, value: bytes) -> dict[str, Any]:
-        found: Any = fastavro.schemaless_reader(
+        record: Any = fastavro.schemaless_reader(
             io.BytesIO(value[_PREFIX_BYTES:]), self._schema, None
         )
-        return dict(found)
+        return dict(record)
 
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """runs: by program. share: of the events that were explained."""
+    """Measurements of the throughput.
+
+    Attributes:
+        runs: Runs by program.
+        share: Share of the events that were explained.
+    """
 
     runs: Mapping[str, list[Measured]]
     share: float
 
 
 def measure_throughput(
-    on: Ground, material: Material, span: Span, gpus: Sequence[str]
+    testbed: Testbed, material: Material, span: Span, gpus: Sequence[str]
 ) -> Throughput:
-    """Rounds of all programs in turn: on the CPU, and with reasons on each of ``gpus``.
+    """Run all programs in turn: on the CPU with and without reasons, on ``gpus`` with reasons.
 
-    Raises RunError when one does other than it should.
+    Raises:
+        RunError: A program fails, or its scores are wrong.
     """
-    explaining = {"POLICY": str(write_explaining(on.folder / "reasons.yaml", material.threshold))}
-    reviewing = {"POLICY": str(write_reviewing(on.folder / "bare.yaml", material.threshold))}
+    explaining = {
+        "POLICY": str(write_explaining(testbed.folder / "reasons.yaml", material.threshold))
+    }
+    reviewing = {"POLICY": str(write_reviewing(testbed.folder / "bare.yaml", material.threshold))}
     on_gpus = {name: {**explaining, "MODEL__DEVICE": name} for name in gpus}
     programs = {"worker": explaining, BASE: reviewing, **on_gpus}
     checks = {name: Reasoned(settings is not reviewing) for name, settings in programs.items()}
@@ -91,6 +105,6 @@ def measure_throughput(
     for number in range(1, ROUNDS + 1):
         for name, settings in programs.items():
             run = Run(f"{name}-{number}", settings=settings)
-            runs[name].append(measured_run(on, Worker, run, span, checks[name].check))
+            runs[name].append(measured_run(testbed, Worker, run, span, checks[name].check))
     note(f"{checks['worker'].share:.2%} of the events were explained")
     return Throughput(runs, checks["worker"].share)

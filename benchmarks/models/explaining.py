@@ -1,4 +1,4 @@
-"""Reasons, by trees and by explained events in a micro-batch, beside XGBoost's own TreeSHAP."""
+"""Measure reasons by trees and number of explained events, and XGBoost's own TreeSHAP."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from models.reasons import TOLERANCE, Reasons
 
 EXPLAINED = (1, 4, 40, 400)
 
-Way = Callable[[Matrix], Contributions]
+Explain = Callable[[Matrix], Contributions]
 
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
-    """µs an explained event, of micro-batches with so many ``explained``.
+    """Microseconds per explained event.
 
-    contributions: of the backend on ``device``. reasons: those and all else that makes reasons of
-    them. encode: by how much the micro-batch is encoded later. xgboost: its own contributions, on
-    the CPU.
+    Attributes:
+        device: Device of the backend.
+        trees: Number of trees.
+        explained: Number of explained events in the micro-batch.
+        contributions: Time of the backend for the contributions.
+        reasons: Time for the complete reasons, with the contributions.
+        encode: Additional time to encode the micro-batch with reasons.
+        xgboost: Time of XGBoost's own contributions on the CPU; None if not measured.
     """
 
     device: str
@@ -39,31 +44,38 @@ class Explaining:
 
 
 def measure_explaining(
-    backend: Backend, trees: int, coding: Coding, on: MicroBatch, others: Mapping[str, Way]
+    backend: Backend,
+    trees: int,
+    coding: Coding,
+    micro_batch: MicroBatch,
+    others: Mapping[str, Explain],
 ) -> list[Explaining]:
-    """One of each number of events.
+    """Measure each number of explained events.
 
-    Raises RunError where one of the ``others`` gives other contributions.
+    Raises:
+        RunError: One of the ``others`` returns different contributions.
     """
-    reasons, found = Reasons(coding, backend), []
-    margins = backend.margins(on.scored.matrix)
+    reasons, costs = Reasons(coding, backend), []
+    margins = backend.margins(micro_batch.scored.matrix)
     for count in EXPLAINED:
-        rows = np.arange(0, len(on.batch), len(on.batch) // count, dtype=np.intp)[:count]
-        matrix = on.scored.matrix[rows]
-        explained = reasons.explain(on.scored.matrix, margins, rows)
+        rows = np.arange(0, len(micro_batch.batch), len(micro_batch.batch) // count, dtype=np.intp)[
+            :count
+        ]
+        matrix = micro_batch.scored.matrix[rows]
+        explained = reasons.explain(micro_batch.scored.matrix, margins, rows)
         calls: dict[str, Call] = {
             "contributions": partial(backend.contributions, matrix),
-            "reasons": partial(reasons.explain, on.scored.matrix, margins, rows),
-            "encode": partial(on.encoded, explained),
-            "bare": on.encoded,
+            "reasons": partial(reasons.explain, micro_batch.scored.matrix, margins, rows),
+            "encode": partial(micro_batch.encoded, explained),
+            "bare": micro_batch.encoded,
         }
-        for name, way in others.items():
-            if not np.allclose(way(matrix), backend.contributions(matrix), atol=TOLERANCE):
+        for name, explain in others.items():
+            if not np.allclose(explain(matrix), backend.contributions(matrix), atol=TOLERANCE):
                 raise RunError(f"{name} gives other contributions than {backend.device}")
-            calls[name] = partial(way, matrix)
+            calls[name] = partial(explain, matrix)
         took = alternate(calls)
         encode, bare = took.pop("encode"), took.pop("bare")
         us = {name: seconds.median * 1e6 / count for name, seconds in took.items()}
         us["encode"] = encode.beyond(bare) * 1e6 / count
-        found.append(Explaining(backend.device, trees, count, **us))
-    return found
+        costs.append(Explaining(backend.device, trees, count, **us))
+    return costs

@@ -1,4 +1,4 @@
-"""The result in one line, and the figures in it that tables and report want too."""
+"""Summary line of the suite ``models``, and its values that tables and report share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 from benchmarks.rivals.task import BATCH_EVENTS
 
 EXPLAINED = BATCH_EVENTS // 100
-"""Of a full micro-batch with one event in a hundred explained."""
+"""Number of explained events in a full micro-batch, if one in a hundred is explained."""
 
 Row = Mapping[str, Any]
 
 
 def last_line(result: Mapping[str, Any]) -> dict[str, Any]:
-    """µs an event, or an explained event; ratios to XGBoost by hand; events a second; ms."""
+    """Summary line.
+
+    It has microseconds per event and per explained event, ratios to direct calls of XGBoost, events
+    per second, and milliseconds of latency.
+    """
     return {
         "us_per_event": {
             **{f"margins_{row['trees']}_trees": _us(row["worker"]) for row in full_batches(result)},
@@ -28,7 +32,7 @@ def last_line(result: Mapping[str, Any]) -> dict[str, Any]:
             f"{row['trees']}_trees": {name: round(value, 2) for name, value in ratios(row).items()}
             for row in compared(result)
         },
-        **{name: round(found["events_per_s"]) for name, found in result["programs"].items()},
+        **{name: round(figures["events_per_s"]) for name, figures in result["programs"].items()},
         "with_reasons_of_without": round(result["programs"]["worker"]["ratio"], 3),
         "explained_share": round(result["explained_share"], 4),
         "latency_ms": {
@@ -42,17 +46,17 @@ def last_line(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def full_batches(result: Mapping[str, Any]) -> list[Row]:
-    """Margins of full micro-batches on the CPU, by trees."""
+    """Times for margins of full micro-batches on the CPU, one row for each number of trees."""
     return _where(result["scoring"], device="cpu", batch=BATCH_EVENTS)
 
 
 def one_percent(result: Mapping[str, Any]) -> list[Row]:
-    """Reasons for one event in a hundred on the CPU, by trees."""
+    """Times for reasons of one event in a hundred on the CPU, one row for each number of trees."""
     return _where(result["explaining"], device="cpu", explained=EXPLAINED)
 
 
 def compared(result: Mapping[str, Any]) -> list[Row]:
-    """For each number of trees: a full micro-batch, an event alone, the reasons of one percent."""
+    """Rows for a full micro-batch, a single event, and reasons of 1 %, by number of trees."""
     alone = _where(result["scoring"], device="cpu", batch=1)
     return [
         {"trees": full["trees"], "full": full, "alone": single, "reasons": reasons}
@@ -63,10 +67,11 @@ def compared(result: Mapping[str, Any]) -> list[Row]:
 
 
 def ratios(row: Row) -> dict[str, float]:
-    """How many times as long XGBoost takes for the same, called by hand.
+    """Ratios of the time of direct XGBoost calls to the time of the worker.
 
-    dmatrix: for a DMatrix a micro-batch. one_at_a_time: for its quickest call, once an event.
-    reasons: for contributions.
+    Returns:
+        ``dmatrix`` for one DMatrix per micro-batch, ``one_at_a_time`` for the fastest call once per
+        event, and ``reasons`` for the contributions.
     """
     full, alone, reasons = row["full"], row["alone"], row["reasons"]
     return {
@@ -77,7 +82,7 @@ def ratios(row: Row) -> dict[str, float]:
 
 
 def gpu(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Its best rate of each kind, events a second, by trees."""
+    """Highest rates of the GPU in events per second, by kind and number of trees."""
     return {
         kind: {
             str(trees): round(1e6 / min(row[figure] for row in rows))
@@ -92,10 +97,10 @@ def _where(rows: Iterable[Row], **wanted: object) -> list[Row]:
 
 
 def _by_trees(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    found: dict[int, list[Row]] = {}
+    groups: dict[int, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["trees"], []).append(row)
-    return found
+        groups.setdefault(row["trees"], []).append(row)
+    return groups
 
 
 def _us(value: float) -> float:

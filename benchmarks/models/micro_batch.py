@@ -1,11 +1,11 @@
-"""One micro-batch up to its decisions, for the stages that are timed."""
+"""One micro-batch with its decisions, as input of the measured stages."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from benchmarks.ground import INPUT_TOPIC, SCORE_SCHEMA_ID
+from benchmarks.testbed import INPUT_TOPIC, SCORE_SCHEMA_ID
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from models.backend.protocol import Backend
@@ -21,7 +21,7 @@ from worker.stages.score import Model, Scored
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Events with their features, scores and decisions, and the stage that encodes them."""
+    """Events with their features, scores and decisions, and the stage to encode them."""
 
     batch: EventBatch
     enriched: Enriched
@@ -30,14 +30,14 @@ class MicroBatch:
     encode: Encode
 
     def encoded(self, explained: Explained | None = None) -> list[bytes]:
-        """The framed scores."""
+        """Encode the framed scores."""
         return self.encode(self.batch, self.enriched, self.scored, self.decided, explained)
 
 
 def make_micro_batch(
     batch: EventBatch, enriched: Enriched, backend: Backend, rules: Rules, feature_set: FeatureSet
 ) -> MicroBatch:
-    """Events scored by ``backend`` and decided by ``rules``, to be encoded as by default."""
+    """Score events with ``backend`` and decide with ``rules``; the encoder has default settings."""
     margins = backend.margins(enriched.matrix)
     model = Model("bench", "1", backend.device)
     scored = Scored(margins, logistic(margins), enriched.matrix, model)

@@ -1,4 +1,4 @@
-"""The policies that are measured, as files for the worker."""
+"""Policy files of the measurements."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CATALOGUE = {
 
 
 def write_one(path: Path) -> Path:
-    """One segment, no reasons."""
+    """Write a policy with one segment and no reasons."""
     return _write(path, {"bands": BANDS})
 
 
 def write_five(path: Path) -> Path:
-    """Five segments, four of them with conditions."""
+    """Write a policy with five segments, four of them with conditions."""
     segments = [
         {"name": name, "bands": BANDS, **({} if where is None else {"where": where})}
         for name, where in SEGMENTS.items()
@@ -47,12 +47,12 @@ def write_five(path: Path) -> Path:
 
 
 def write_reviewing(path: Path, threshold: float) -> Path:
-    """``review`` from a score up, without reasons."""
+    """Write a policy with the decision ``review`` from a threshold on, without reasons."""
     return _write(path, {"bands": {"review": threshold}})
 
 
 def write_explaining(path: Path, threshold: float) -> Path:
-    """``review`` from a score up, with reasons."""
+    """Write a policy with the decision ``review`` from a threshold on, with reasons."""
     catalogue = {
         code: {"features": names, "text": code, "audience": "analyst"}
         for code, names in CATALOGUE.items()
@@ -63,7 +63,11 @@ def write_explaining(path: Path, threshold: float) -> Path:
 
 
 def coding_of(rules: Rules, feature_set: FeatureSet) -> Coding:
-    """The codes of all features. Raises ValueError for rules without a catalogue."""
+    """Reason codes of all features.
+
+    Raises:
+        ValueError: The rules have no catalogue.
+    """
     coding = rules.coding(feature_set.names, "bench")
     if coding is None:
         raise ValueError("the policy gives no reasons")

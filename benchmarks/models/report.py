@@ -1,4 +1,4 @@
-"""The suite ``models`` for docs/performance.md."""
+"""Report of the suite ``models`` for docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MODES = {"alone": "none", "swapped": "one every {swap_every_s:g} s"}
 
 
 def models(result: Mapping[str, Any], name: str) -> Iterator[str]:
-    """The result; ``name`` is its file."""
+    """Lines of the report; ``name`` is the file of the result."""
     yield from measured_on(result, name)
     if result["gpu"]:
         yield f"`cuda` is one {result['gpu']}, `cpu` all cores of the same machine."
     else:
         yield f"There was {result['no_gpu']}: all of this is of the CPU."
     yield ""
-    yield f"![Margins and reasons, drawn](../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
+    yield f"![Margins and reasons, drawn](../../benchmarks/results/{PurePath(name).with_suffix('.svg')})"
     yield ""
     yield from _scoring(result)
     yield from _stages(result)

@@ -1,4 +1,4 @@
-"""Margins, by trees and by events in a micro-batch, beside XGBoost called by hand."""
+"""Measure margins by trees and batch size, and direct calls of XGBoost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from models.bundle import Bundle
 
 BATCHES = (1, 10, 100, 1_000, 4_000, 16_000)
 
-Way = Callable[[Matrix], Margins]
+Predict = Callable[[Matrix], Margins]
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """µs an event of micro-batches of ``batch`` events.
+    """Microseconds per event.
 
-    worker: of its backend on ``device``. Of XGBoost alone, on the CPU: in_place, its
-    ``inplace_predict``; dmatrix, its ``predict`` of a DMatrix that is made for the batch.
+    Attributes:
+        device: Device of the worker's backend.
+        trees: Number of trees.
+        batch: Number of events in the micro-batch.
+        worker: Time of the worker's backend.
+        in_place: Time of XGBoost's ``inplace_predict`` on the CPU; None if not measured.
+        dmatrix: Time to create a DMatrix for the batch and to ``predict`` it on the CPU; None if
+            not measured.
     """
 
     device: str
@@ -36,7 +42,7 @@ class Scoring:
 
 
 class XGBoost:
-    """XGBoost on the CPU, as somebody would call it who writes the loop by hand."""
+    """Direct calls of XGBoost on the CPU, as in a hand-written loop."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._booster = bundle.booster.copy()
@@ -44,44 +50,45 @@ class XGBoost:
         self._threads = threads
 
     def in_place(self, rows: Matrix) -> Margins:
-        found: Margins = self._booster.inplace_predict(
+        margins: Margins = self._booster.inplace_predict(
             rows, predict_type="margin", validate_features=False
         )
-        return found
+        return margins
 
     def dmatrix(self, rows: Matrix) -> Margins:
         data = xgb.DMatrix(rows, nthread=self._threads)
-        found: Margins = self._booster.predict(data, output_margin=True, validate_features=False)
-        return found
+        margins: Margins = self._booster.predict(data, output_margin=True, validate_features=False)
+        return margins
 
     def contributions(self, rows: Matrix) -> Contributions:
         data = xgb.DMatrix(rows, nthread=self._threads)
-        found: Contributions = self._booster.predict(
+        values: Contributions = self._booster.predict(
             data, pred_contribs=True, validate_features=False
         )
-        return found
+        return values
 
     @property
-    def ways(self) -> Mapping[str, Way]:
-        """To margins."""
+    def methods(self) -> Mapping[str, Predict]:
+        """Methods that compute margins, by name."""
         return {"in_place": self.in_place, "dmatrix": self.dmatrix}
 
 
 def measure_scoring(
-    backend: Backend, trees: int, matrix: Matrix, others: Mapping[str, Way]
+    backend: Backend, trees: int, matrix: Matrix, others: Mapping[str, Predict]
 ) -> list[Scoring]:
-    """One of each number of events, the first rows of the matrix.
+    """Measure each batch size, with the first rows of the matrix.
 
-    Raises RunError where one of the ``others`` gives other margins.
+    Raises:
+        RunError: One of the ``others`` returns different margins.
     """
-    ways = {"worker": backend.margins, **others}
-    found = []
+    methods = {"worker": backend.margins, **others}
+    costs = []
     for batch in BATCHES:
         rows = matrix[:batch]
-        for name, way in ways.items():
-            if not np.allclose(way(rows), backend.margins(rows), rtol=0, atol=1e-5):
+        for name, method in methods.items():
+            if not np.allclose(method(rows), backend.margins(rows), rtol=0, atol=1e-5):
                 raise RunError(f"{name} gives other margins than the worker's {backend.device}")
-        took = alternate({name: partial(way, rows) for name, way in ways.items()})
+        took = alternate({name: partial(method, rows) for name, method in methods.items()})
         us = {name: seconds.median * 1e6 / batch for name, seconds in took.items()}
-        found.append(Scoring(backend.device, trees, batch, **us))
-    return found
+        costs.append(Scoring(backend.device, trees, batch, **us))
+    return costs

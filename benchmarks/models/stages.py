@@ -1,4 +1,4 @@
-"""What a micro-batch costs besides margins and reasons: calibration, policy, encode."""
+"""Measure the other stages of a micro-batch: calibration, policy and encoding."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from worker.stages.decide import Decide
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """µs an event.
+    """Microseconds per event.
 
-    logistic, calibration: from margins to scores, without a curve and with one. one_segment,
-    five_segments: the policy, from scores to decisions. encode: to framed scores without reasons.
+    Attributes:
+        logistic: Time to compute scores from margins without a calibration curve.
+        calibration: Time to compute scores from margins with a calibration curve.
+        one_segment: Time of a policy with one segment.
+        five_segments: Time of a policy with five segments.
+        encode: Time to encode framed scores without reasons.
     """
 
     logistic: float
@@ -31,10 +35,10 @@ class Stages:
 
 
 def measure_stages(
-    folder: Path, feature_set: FeatureSet, on: MicroBatch, calibration: Calibration
+    folder: Path, feature_set: FeatureSet, micro_batch: MicroBatch, calibration: Calibration
 ) -> Stages:
-    """Of one micro-batch; writes policies to ``folder``."""
-    margins = on.scored.margins
+    """Measure the stages on one micro-batch; policies are written to ``folder``."""
+    margins = micro_batch.scored.margins
     one, five = (
         Decide(Rules(load_policy(path), feature_set))
         for path in (write_one(folder / "one.yaml"), write_five(folder / "five.yaml"))
@@ -43,9 +47,13 @@ def measure_stages(
         {
             "logistic": partial(logistic, margins),
             "calibration": partial(calibration.apply, margins),
-            "one_segment": partial(one, on.batch, on.enriched, on.scored),
-            "five_segments": partial(five, on.batch, on.enriched, on.scored),
-            "encode": on.encoded,
+            "one_segment": partial(
+                one, micro_batch.batch, micro_batch.enriched, micro_batch.scored
+            ),
+            "five_segments": partial(
+                five, micro_batch.batch, micro_batch.enriched, micro_batch.scored
+            ),
+            "encode": micro_batch.encoded,
         }
     )
-    return Stages(**{name: it.median * 1e6 / len(on.batch) for name, it in took.items()})
+    return Stages(**{name: it.median * 1e6 / len(micro_batch.batch) for name, it in took.items()})

@@ -1,4 +1,4 @@
-"""The suite ``models``: margins, calibration, policy, reasons and swaps, alone and in the worker."""
+"""Suite ``models``: margins, calibration, policy, reasons and swaps, in process and in the worker."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import CudaUnusableError
-from benchmarks.ground import ground, note
 from benchmarks.machine import machine
 from benchmarks.models import explained, swaps
-from benchmarks.models.alone import Device, measure_alone
 from benchmarks.models.chart import draw
 from benchmarks.models.explained import measure_throughput
-from benchmarks.models.ground import make_material
+from benchmarks.models.in_process import Device, measure_in_process
 from benchmarks.models.last_line import last_line
+from benchmarks.models.material import make_material
 from benchmarks.models.swaps import measure_swaps
 from benchmarks.models.table import show
 from benchmarks.models.timing import ROUNDS
 from benchmarks.options import Options
 from benchmarks.result import today, write_result
 from benchmarks.summary import summarise
+from benchmarks.testbed import note, open_testbed
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 from models.backend.cuda import require_cuda
 
 EVENTS = 2_500_000
 FULL = Span(3.0, 10.0), Span(5.0, 30.0)
-"""Of throughput and of latency."""
+"""Durations for throughput and for latency."""
 QUICK = Span(0.5, 5.0), Span(2.0, 20.0)
-"""For a run on fewer events."""
+"""Durations for a run with fewer events."""
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure, print the tables, write the dated result file and its chart; the last line.
+    """Measure, print the tables, and write the result file and its chart.
 
-    Raises RunError when a program fails, loses an event, or computes something else.
+    Returns:
+        The summary line.
+
+    Raises:
+        RunError: A program fails, loses an event, or computes a different result.
     """
     with tempfile.TemporaryDirectory(prefix="fraud-worker-bench.") as folder:
         result = _measure(Path(folder), options)
@@ -52,12 +56,12 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     gpus: list[Device] = ["cuda"] if gpu else []
     note(no_gpu or f"measured beside the CPU: {gpu}")
     for_rate, for_latency = FULL if options.events is None else QUICK
-    with ground(folder, options.events or EVENTS) as on:
-        info = RedisStore(on.valkey.url).info()
-        material = make_material(on)
-        alone = measure_alone(on, material, ("cpu", *gpus))
-        throughput = measure_throughput(on, material, for_rate, gpus)
-        swapping = measure_swaps(on, material, for_latency)
+    with open_testbed(folder, options.events or EVENTS) as testbed:
+        info = RedisStore(testbed.valkey.url).info()
+        material = make_material(testbed)
+        alone = measure_in_process(testbed, material, ("cpu", *gpus))
+        throughput = measure_throughput(testbed, material, for_rate, gpus)
+        swapping = measure_swaps(testbed, material, for_latency)
         result = {
             "suite": "models",
             "date": date,
@@ -65,7 +69,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
             "gpu": gpu,
             "no_gpu": no_gpu,
             "setting": {
-                **on.setting(explained.ROUNDS),
+                **testbed.setting(explained.ROUNDS),
                 "rounds_alone": ROUNDS,
                 "rounds_latency": swaps.ROUNDS,
                 "swap_every_s": swaps.EVERY_S,
@@ -79,7 +83,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
 
 
 def _find_gpu() -> tuple[str | None, str | None]:
-    """Its name, or why there is none."""
+    """Name of the GPU, or the reason why there is none."""
     try:
         cupy = require_cuda()
     except CudaUnusableError as error:

@@ -1,4 +1,4 @@
-"""Latency while the champion is swapped every few seconds, beside the same worker left alone."""
+"""Measure the latency while the champion is swapped every few seconds, and without swaps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ground import Ground, note
 from benchmarks.latency.measure import Latency, measure_latency
-from benchmarks.models.ground import Material
+from benchmarks.models.material import Material
 from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Run, Worker
+from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Span
 from models.bundle import Bundle, Location
 
@@ -29,14 +29,20 @@ _REFUSED = "fraud_worker_swaps_total/refused/model"
 
 @dataclass(frozen=True, slots=True)
 class Swapping:
-    """alone, swapped: of each round. swaps: that the worker took over while it was measured."""
+    """Measurements of the latency.
+
+    Attributes:
+        alone: Latency of each round without swaps.
+        swapped: Latency of each round with swaps.
+        swaps: Number of models that the worker loaded during the measurement.
+    """
 
     alone: Sequence[Latency]
     swapped: Sequence[Latency]
     swaps: int
 
     def figures(self) -> dict[str, Any]:
-        """For the result file: medians over the rounds, and each round."""
+        """Return the values for the result file: medians of the rounds, and all rounds."""
         alone, swapped = _figures(self.alone), _figures(self.swapped)
         ratio = swapped["p99"] / alone["p99"]
         return {"alone": alone, "swapped": swapped, "swaps": self.swaps, "p99_ratio": ratio}
@@ -51,14 +57,17 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
     }
 
 
-def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
-    """Rounds of both in turn, with a policy that gives reasons: a swap prepares them too.
+def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
+    """Measure rounds with and without swaps in turn, with a policy that gives reasons.
 
-    Raises RunError where an event is lost, or no swap is taken.
+    A swap then prepares the reasons too.
+
+    Raises:
+        RunError: An event is lost, or no swap took place.
     """
-    bundles = (on.bundle, material.successor)
-    location = _location(on.folder / "location", bundles)
-    policy = write_explaining(on.folder / "swapped.yaml", material.threshold)
+    bundles = (testbed.bundle, material.successor)
+    location = _location(testbed.folder / "location", bundles)
+    policy = write_explaining(testbed.folder / "swapped.yaml", material.threshold)
     settings = {"MODEL__LOCATION": str(location.folder), "POLICY": str(policy)}
     latencies: dict[str, list[Latency]] = defaultdict(list)
     counts: list[int] = []
@@ -71,11 +80,11 @@ def measure_swaps(on: Ground, material: Material, span: Span) -> Swapping:
 
     for number in range(1, ROUNDS + 1):
         for name, beside in (("alone", nullcontext), ("swapped", swapping)):
-            location.promote(on.bundle.version)
+            location.promote(testbed.bundle.version)
             run = Run(f"{name}-{number}", f"transactions-{name}-{number}", settings)
-            found = measure_latency(on, run, span, beside)
-            note(f"{run.name}: median {found.p50:.1f} ms, 99 % under {found.p99:.1f} ms")
-            latencies[name].append(found)
+            latency = measure_latency(testbed, run, span, beside)
+            note(f"{run.name}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
+            latencies[name].append(latency)
     return Swapping(latencies["alone"], latencies["swapped"], sum(counts))
 
 
@@ -104,9 +113,13 @@ def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
 
 
 def _taken(worker: Worker) -> int:
-    """Swaps that the worker took. Raises RunError for none, and where one was refused."""
-    found = worker.metrics()
-    taken, refused = (int(found.get(name, 0)) for name in (_TAKEN, _REFUSED))
+    """Number of models that the worker loaded.
+
+    Raises:
+        RunError: The worker loaded none, or refused one.
+    """
+    metrics = worker.metrics()
+    taken, refused = (int(metrics.get(name, 0)) for name in (_TAKEN, _REFUSED))
     if refused or not taken:
-        raise worker.error(f"took {taken} models over and refused {refused}")
+        raise worker.error(f"loaded {taken} models and refused {refused}")
     return taken

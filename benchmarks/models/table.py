@@ -1,4 +1,4 @@
-"""A result of the suite ``models`` for people to read."""
+"""Tables of a result of the suite ``models`` for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs that do the worker's work, each as one would write it, to be measured beside it.
+"""Programs that do the same work as the worker, each in a common style, for comparison.
 
-Each is a process of its own, started with the file of its task. None uses the worker's code.
+Each is a separate process, started with a task file. None uses the worker's code.
 """

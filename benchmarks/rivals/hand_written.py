@@ -1,7 +1,7 @@
-"""A good batch loop written by hand: what a careful engineer writes without this project.
+"""A good hand-written batch loop, as a careful engineer writes it without this project.
 
-Avro with fastavro, record by record; one MGET for a batch; features on numpy columns; one predict;
-one transaction for a batch.
+It decodes record by record with fastavro, and for each batch needs one MGET, features on numpy
+columns, one prediction and one transaction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.rivals.task import Task, given_task, in_batches
 
 
 class Lookups:
-    """Profiles of the cards and merchants of a batch: one MGET over the distinct keys."""
+    """Read the profiles of a batch's cards and merchants with one MGET of the distinct keys."""
 
     def __init__(self, task: Task) -> None:
         self._client = redis.Redis.from_url(task.redis_url)
@@ -40,14 +40,19 @@ class Lookups:
         self._card, self._merchant = Profiles(card), Profiles(merchant)
 
     def read(self, events: list[Event]) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-        """float64[values, N] of cards and of merchants; int64[N], which of them are missing."""
+        """Read the profiles of N events.
+
+        Returns:
+            float64[values, N] of the cards, float64[values, N] of the merchants, and int64[N], bits
+            of the missing profiles (1: card, 2: merchant).
+        """
         cards = {event["customer_id"]: 0 for event in events}
         merchants = {event["merchant_id"]: 0 for event in events}
         for_card, for_merchant = self._prefixes
         keys = [for_card + key for key in cards] + [for_merchant + key for key in merchants]
-        found: Any = self._client.mget(keys)
-        card, no_card = self._card.table(found[: len(cards)])
-        merchant, no_merchant = self._merchant.table(found[len(cards) :])
+        values: Any = self._client.mget(keys)
+        card, no_card = self._card.table(values[: len(cards)])
+        merchant, no_merchant = self._merchant.table(values[len(cards) :])
         for known in (cards, merchants):
             known.update(zip(known, range(len(known)), strict=True))
         card_rows = [cards[event["customer_id"]] for event in events]
@@ -57,7 +62,7 @@ class Lookups:
 
 
 def features(events: list[Event], card: Floats, merchant: Floats) -> npt.NDArray[np.float32]:
-    """float32[N, 32], in the order of the pipeline's features.yaml."""
+    """Features of N events, float32[N, 32], in the order of the pipeline's features.yaml."""
     amount = np.array([event["amount"] for event in events])
     minutes = np.array([event["tx_time"] for event in events]) // 60_000
     channel = np.array([CHANNELS.get(event["channel"], np.nan) for event in events])
@@ -102,14 +107,14 @@ def features(events: list[Event], card: Floats, merchant: Floats) -> npt.NDArray
 
 
 class Scorer:
-    """From the bytes of a batch of events to those of its scores."""
+    """Score a batch of events, from bytes to bytes."""
 
     def __init__(self, task: Task) -> None:
         self._reader, self._lookups = EventReader(task.event_schema_file), Lookups(task)
         self._batch = BatchScorer(task)
 
     def score(self, messages: list[Message]) -> Iterator[bytes]:
-        """One score for each message."""
+        """Score each message."""
         events = [self._reader.read(message.value()) for message in messages]
         card, merchant, missing = self._lookups.read(events)
         matrix = features(events, card, merchant)
@@ -117,7 +122,7 @@ class Scorer:
 
 
 def run(task: Task) -> None:
-    """Work until asked to stop."""
+    """Run until a signal asks to stop."""
     in_batches(task, Scorer(task).score)
 
 

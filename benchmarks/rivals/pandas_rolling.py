@@ -1,9 +1,9 @@
-"""The Handbook's features by the Handbook's own method: a rolling window of pandas for each key.
+"""Compute the Handbook's features by its own method: rolling windows of pandas for each key.
 
-After the functions that chapter 3 of the Fraud Detection Handbook publishes (Le Borgne, Siblini,
-Lebichot, Bontempi, 2022), get_customer_spending_behaviour_features and
-get_count_risk_rolling_window, in our words. ``python -m benchmarks.rivals.pandas_rolling EVENTS OUT``
-reads and writes Parquet and ends with one line of JSON.
+The functions are rewritten from get_customer_spending_behaviour_features and
+get_count_risk_rolling_window in chapter 3 of the Fraud Detection Handbook (Le Borgne, Siblini,
+Lebichot, Bontempi, 2022). ``python -m benchmarks.rivals.pandas_rolling EVENTS OUT`` reads and
+writes Parquet; its last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DELAY_DAYS = 7
 
 
 def customer_features(payments: pd.DataFrame) -> pd.DataFrame:
-    """Count and mean amount of one customer's payments over each window, the payment included."""
+    """Count and mean amount of one customer's payments in each window, with the current payment."""
     payments = payments.sort_values("TX_DATETIME", kind="stable")
     by_time = payments.set_index("TX_DATETIME")["TX_AMOUNT"]
     for days in WINDOWS_DAYS:
@@ -32,9 +32,9 @@ def customer_features(payments: pd.DataFrame) -> pd.DataFrame:
 
 
 def terminal_features(payments: pd.DataFrame) -> pd.DataFrame:
-    """Count and risk of one terminal over each window, which ends before the delay of labels.
+    """Count and fraud share of one terminal in each window; windows end before the label delay.
 
-    A window before the delay is what delay and window hold together, less what the delay holds.
+    The window before the delay is the sum over delay and window less the sum over the delay.
     """
     payments = payments.sort_values("TX_DATETIME", kind="stable")
     by_time = payments.set_index("TX_DATETIME")["TX_FRAUD"]
@@ -50,7 +50,7 @@ def terminal_features(payments: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_features(payments: pd.DataFrame) -> pd.DataFrame:
-    """The payments with their 14 computed features, in the order of the payments."""
+    """Add the 14 computed features to the payments, in the order of the payments."""
     at = payments["TX_DATETIME"]
     payments = payments.assign(
         TX_DURING_WEEKEND=at.apply(lambda moment: int(moment.weekday() >= 5)),
@@ -63,7 +63,7 @@ def add_features(payments: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(events: Path, out: Path) -> None:
-    """Read, compute, write, and say how many seconds the computing took."""
+    """Read the events, compute and write the table, and print the seconds of the computation."""
     payments = pd.read_parquet(events)
     began = time.perf_counter()
     table = add_features(payments)

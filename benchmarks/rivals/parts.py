@@ -1,4 +1,4 @@
-"""What the hand-written loops share: Avro record by record, the model, the meaning of categories."""
+"""Common parts of the hand-written loops: Avro by record, the model, codes of categories."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Scored(NamedTuple):
-    """What the model made of one event; missing: bit i, no value of lookup i of the task."""
+    """Score of one event.
+
+    Attributes:
+        margin: Raw output of the model, in log-odds.
+        score: Probability of fraud.
+        vector: Feature values that the score carries.
+        missing: Bit i is set if lookup i of the task has no value.
+    """
 
     margin: float
     score: float
@@ -39,12 +46,12 @@ class Scored(NamedTuple):
 
 
 class EventReader:
-    """Events from framed Avro bodies."""
+    """Decode events from framed Avro bodies."""
 
     def __init__(self, schema_file: str) -> None:
         schema = json.loads(Path(schema_file).read_text())
         for field in schema["fields"]:
-            # fastavro would make a datetime of each time; milliseconds are all that is needed.
+            # Without a logical type, fastavro returns milliseconds instead of a slower datetime.
             if field["name"] == "tx_time":
                 field["type"] = "long"
         self._schema = fastavro.parse_schema(schema)
@@ -57,29 +64,33 @@ class EventReader:
 
 
 class Profiles:
-    """Values of one lookup as the store holds them."""
+    """Decode the stored values of one lookup."""
 
     def __init__(self, lookup: LookupTask) -> None:
         names = len(lookup.names)
         self._layout = np.dtype([("updated_at", "<i8"), ("values", "<f8", (names,))])
         self._blank = np.array([(0, lookup.defaults)], self._layout).tobytes()
 
-    def table(self, found: list[bytes | None]) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """float64[N, values], defaults where there is no profile; int64[N], 1 where there is none."""
-        present = [self._blank if value is None else value for value in found]
-        missing = np.array([value is None for value in found], dtype=np.int64)
+    def table(self, stored: list[bytes | None]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Decode N stored values; None is a missing profile.
+
+        Returns:
+            float64[N, values] with defaults for missing profiles, and int64[N], 1 where missing.
+        """
+        present = [self._blank if value is None else value for value in stored]
+        missing = np.array([value is None for value in stored], dtype=np.int64)
         return np.frombuffer(b"".join(present), self._layout)["values"], missing
 
 
 class Model:
-    """The model, with the threads of the task."""
+    """XGBoost model with the threads of the task."""
 
     def __init__(self, task: Task) -> None:
         self._booster = xgb.Booster(model_file=task.model_file)
         self._booster.set_param({"nthread": task.threads})
 
     def margins(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """float32[N] of a matrix float32[N, F]."""
+        """Margins, float32[N], of a matrix float32[N, F]."""
         margins: npt.NDArray[np.float32] = self._booster.inplace_predict(
             matrix, predict_type="margin", validate_features=False
         )
@@ -87,7 +98,7 @@ class Model:
 
 
 class ScoreWriter:
-    """Framed Avro bodies of scores."""
+    """Encode scores to framed Avro bodies."""
 
     def __init__(self, task: Task) -> None:
         given = task.score
@@ -107,7 +118,7 @@ class ScoreWriter:
     def write(
         self, event: Event, partition: int | None, offset: int | None, scored: Scored, now_us: int
     ) -> bytes:
-        """The score of the event that was read at this position."""
+        """Encode the score of the event at this position."""
         stream, given = self._stream, self._given
         stream.seek(0)
         stream.truncate()
@@ -144,7 +155,7 @@ class ScoreWriter:
 
 
 class BatchScorer:
-    """From features to scores, a batch at a time: one predict."""
+    """Score a batch of events from their features, with one prediction."""
 
     def __init__(self, task: Task) -> None:
         self._model, self._writer = Model(task), ScoreWriter(task)
@@ -157,7 +168,7 @@ class BatchScorer:
         matrix: npt.NDArray[np.float32],
         missing: Sequence[int],
     ) -> Iterator[bytes]:
-        """The scores of N events whose features are float32[N, F]."""
+        """Score N events with the features float32[N, F]."""
         margins = self._model.margins(matrix)
         scores = 1.0 / (1.0 + np.exp(-margins.astype(np.float64)))
         vectors = matrix[:, self._vector].tolist()
@@ -168,14 +179,14 @@ class BatchScorer:
 
 
 class OneScorer:
-    """From features to a score, one event at a time."""
+    """Score one event from its features."""
 
     def __init__(self, task: Task) -> None:
         self._model, self._writer = Model(task), ScoreWriter(task)
         self._vector = list(task.score.vector.values())
 
     def score(self, message: Message, event: Event, row: list[float], missing: int) -> bytes:
-        """The score of an event with these features."""
+        """Score an event with these features."""
         matrix = np.array([row], np.float32)
         margin = float(self._model.margins(matrix)[0])
         vector = matrix[0, self._vector].tolist()

@@ -1,4 +1,4 @@
-"""Consumes and produces the same bytes: what Kafka alone costs, in the same transactions."""
+"""Copy records in the same transactions as the worker: the cost of Kafka alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.rivals.task import (
 
 
 def run(task: Task) -> None:
-    """Work until asked to stop."""
+    """Run until a signal asks to stop."""
     consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
     while not stop:
         messages = records(consumer.consume(BATCH_EVENTS, 0.1))

@@ -1,4 +1,4 @@
-"""One event at a time, as most streaming programs are written; transactions of up to 100 ms."""
+"""Score one event at a time, as most streaming programs do, in transactions of up to 100 ms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmarks.rivals.task import Task, given_task, one_by_one
 
 
 class Scorer:
-    """From the bytes of one event to the bytes of its score."""
+    """Score one event, from bytes to bytes."""
 
     def __init__(self, task: Task) -> None:
         self._reader = EventReader(task.event_schema_file)
@@ -35,21 +35,21 @@ class Scorer:
         self._one = OneScorer(task)
 
     def score(self, message: Message) -> bytes:
-        """One score."""
+        """Score the message."""
         event = self._reader.read(message.value())
         for_card, for_merchant = self._prefixes
-        # Both keys in one round trip: two would cost twice as much.
-        found: Any = self._client.mget(
+        # Both keys in one round trip, because two would take twice as long.
+        values: Any = self._client.mget(
             for_card + event["customer_id"], for_merchant + event["merchant_id"]
         )
-        card, no_card = self._card.table(found[:1])
-        merchant, no_merchant = self._merchant.table(found[1:])
+        card, no_card = self._card.table(values[:1])
+        merchant, no_merchant = self._merchant.table(values[1:])
         row = features(event, card[0].tolist(), merchant[0].tolist())
         return self._one.score(message, event, row, int(no_card[0] + 2 * no_merchant[0]))
 
 
 def features(event: Event, card: list[float], merchant: list[float]) -> list[float]:
-    """The 32 features of one event, in the order of the pipeline's features.yaml."""
+    """Features of one event, 32 values in the order of the pipeline's features.yaml."""
     amount, channel = event["amount"], event["channel"]
     at = datetime.fromtimestamp(event["tx_time"] / 1000, UTC)
     country = event["country"]
@@ -84,7 +84,7 @@ def features(event: Event, card: list[float], merchant: list[float]) -> list[flo
 
 
 def run(task: Task) -> None:
-    """Work until asked to stop."""
+    """Run until a signal asks to stop."""
     one_by_one(task, Scorer(task).score)
 
 

@@ -1,9 +1,9 @@
-"""The Handbook's features the usual way: Redis sorted sets, one event at a time.
+"""Compute the Handbook's features in the usual way: Redis sorted sets, one event at a time.
 
-A set of recent payments for each customer and each terminal, scored by their time, and one of the
-known frauds of each terminal. An event is one pipeline: it trims its sets, adds itself, reads its
-customer's payments of 30 days and counts at its terminal. Means are computed here. A writer of the
-labels fills the sets of frauds; a label is known after 7 days, which is the windows' delay.
+Each customer and terminal has a sorted set of recent payments by time, and each terminal has one of
+its known frauds. An event is one pipeline of commands: it trims its sets, adds itself, reads the
+customer's payments of 30 days and counts those at the terminal. Means are computed here. Another
+program writes the labels to the sets of frauds; a label is known after 7 days, the windows' delay.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ DELAY = 7 * DAY
 CUSTOMER_KEPT = WINDOWS[-1]
 TERMINAL_KEPT = WINDOWS[-1] + DELAY
 COMMANDS = 5 + 2 * len(WINDOWS)
-"""Of one event."""
+"""Number of commands for one event."""
 
 Row = list[float]
 
 
 def customer_key(customer: str) -> str:
-    """Of a customer's payments."""
+    """Key of a customer's payments."""
     return f"c:{customer}"
 
 
 def terminal_key(terminal: str) -> str:
-    """Of the payments at a terminal."""
+    """Key of the payments at a terminal."""
     return f"t:{terminal}"
 
 
 def fraud_key(terminal: str) -> str:
-    """Of the known frauds at a terminal, scored by the time of the payment."""
+    """Key of the known frauds at a terminal, by the time of the payment."""
     return f"f:{terminal}"
 
 
 def payment(event_id: str, cents: int) -> str:
-    """A member of a customer's set."""
+    """Member of a customer's set."""
     return f"{event_id}:{cents}"
 
 
@@ -58,7 +58,7 @@ class SortedSets:
         self._client = redis.Redis.from_url(url)
 
     def rows(self, events: Iterable[Event]) -> list[Row]:
-        """The features of events that come in this order: one round trip for all of them."""
+        """Features of the events in their order, with one round trip for all of them."""
         some = list(events)
         pipeline = self._client.pipeline(transaction=False)
         for event in some:
@@ -71,7 +71,7 @@ class SortedSets:
 
 
 def ask(pipeline: Any, event: Event) -> None:
-    """The commands of one event: every window includes it, but for those that are delayed."""
+    """Add the commands of one event; the windows without delay include the event itself."""
     at, event_id = event["tx_time"], event["transaction_id"]
     customer, terminal = customer_key(event["customer_id"]), terminal_key(event["terminal_id"])
     frauds = fraud_key(event["terminal_id"])
@@ -86,7 +86,7 @@ def ask(pipeline: Any, event: Event) -> None:
 
 
 def features(event: Event, answers: Sequence[Any]) -> Row:
-    """The 15 features, in the order of the Handbook, from the answers to ``ask``."""
+    """Compute the 15 features, in the order of the Handbook, from the answers to ``ask``."""
     at = datetime.fromtimestamp(event["tx_time"] / 1000, UTC)
     row = [event["amount"], at.weekday() >= 5, at.hour <= 6]
     members: list[tuple[bytes, float]] = answers[2]
@@ -102,21 +102,21 @@ def features(event: Event, answers: Sequence[Any]) -> Row:
 
 
 class Scorer:
-    """From the bytes of one event to the bytes of its score."""
+    """Score one event, from bytes to bytes."""
 
     def __init__(self, task: Task) -> None:
         self._reader, self._sets = EventReader(task.event_schema_file), SortedSets(task.redis_url)
         self._one = OneScorer(task)
 
     def score(self, message: Message) -> bytes:
-        """One score."""
+        """Score the message."""
         event = self._reader.read(message.value())
         row = self._sets.rows([event])[0]
         return self._one.score(message, event, row, missing=0)
 
 
 def run(task: Task) -> None:
-    """Work until asked to stop."""
+    """Run until a signal asks to stop."""
     one_by_one(task, Scorer(task).score)
 
 

@@ -1,7 +1,7 @@
-"""The Handbook's features in Redis sorted sets, written by someone who batches all there is.
+"""Compute the Handbook's features with Redis sorted sets, in batches.
 
-The commands of a batch of events go out as one pipeline, in the order of the events; one predict
-and one transaction for the batch.
+A batch of events needs one pipeline of commands in the order of the events, one prediction and one
+transaction.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from benchmarks.rivals.task import Task, given_task, in_batches
 
 
 class Scorer:
-    """From the bytes of a batch of events to those of its scores."""
+    """Score a batch of events, from bytes to bytes."""
 
     def __init__(self, task: Task) -> None:
         self._reader, self._sets = EventReader(task.event_schema_file), SortedSets(task.redis_url)
         self._batch = BatchScorer(task)
 
     def score(self, messages: list[Message]) -> Iterator[bytes]:
-        """One score for each message."""
+        """Score each message."""
         events = [self._reader.read(message.value()) for message in messages]
         matrix = np.array(self._sets.rows(events), np.float32)
         return self._batch.score(messages, events, matrix, [0] * len(events))
 
 
 def run(task: Task) -> None:
-    """Work until asked to stop."""
+    """Run until a signal asks to stop."""
     in_batches(task, Scorer(task).score)
 
 

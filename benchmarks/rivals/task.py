@@ -1,4 +1,4 @@
-"""What a program is to do: the file that it is started with."""
+"""Task file of a rival, and the loops that the rivals share."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ TRANSACTION_S = 0.1
 
 @dataclass(frozen=True)
 class LookupTask:
-    """Where a lookup's values lie: int64 updated_at and float64 of each name, little-endian.
+    """A lookup; a stored value is int64 updated_at and a float64 for each name, little-endian.
 
-    prefix: what the keys begin with. defaults: for a key without a value.
+    Attributes:
+        name: Name of the lookup.
+        prefix: Prefix of the keys.
+        names: Names of the values.
+        defaults: Values for a key that is not stored.
     """
 
     name: str
@@ -34,10 +38,11 @@ class LookupTask:
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """What stands on every score, and how scores are decided.
+    """Constant fields of the scores, and the rules of the decision.
 
-    bands: decision and threshold, the highest first. vector: names of the features whose values go
-    on the score, with their places among all features.
+    Attributes:
+        bands: Decision and threshold of each band, the highest first.
+        vector: Features that the score carries: name and index among all features.
     """
 
     schema_file: str
@@ -55,7 +60,12 @@ class ScoreTask:
 
 @dataclass(frozen=True)
 class Task:
-    """One run of one program. model_file: an XGBoost model. threads: of XGBoost."""
+    """One run of one program.
+
+    Attributes:
+        model_file: File of the XGBoost model.
+        threads: Number of XGBoost threads.
+    """
 
     bootstrap: str
     group: str
@@ -73,19 +83,19 @@ class Task:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        found: dict[str, Any] = json.loads(path.read_text())
-        found["lookups"] = [LookupTask(**lookup) for lookup in found["lookups"]]
-        found["score"] = ScoreTask(**found["score"])
-        return cls(**found)
+        fields: dict[str, Any] = json.loads(path.read_text())
+        fields["lookups"] = [LookupTask(**lookup) for lookup in fields["lookups"]]
+        fields["score"] = ScoreTask(**fields["score"])
+        return cls(**fields)
 
 
 def given_task() -> Task:
-    """The task named on the command line."""
+    """Read the task file named on the command line."""
     return Task.read(Path(sys.argv[1]))
 
 
 class Stop:
-    """False until SIGTERM or SIGINT asks for the end."""
+    """False until SIGTERM or SIGINT is received."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -100,7 +110,7 @@ class Stop:
 
 
 def make_consumer(task: Task) -> Consumer:
-    """A consumer from the earliest record, whose offsets are committed in transactions."""
+    """Create a consumer from the earliest record, whose offsets are committed in transactions."""
     consumer = Consumer(
         {
             "bootstrap.servers": task.bootstrap,
@@ -115,7 +125,7 @@ def make_consumer(task: Task) -> Consumer:
 
 
 def make_producer(task: Task) -> Producer:
-    """A transactional producer, set for short transactions like the worker's."""
+    """Create a transactional producer, configured for short transactions like the worker's."""
     producer = Producer(
         {
             "bootstrap.servers": task.bootstrap,
@@ -133,7 +143,7 @@ def make_producer(task: Task) -> Producer:
 
 
 def records(messages: list[Message]) -> list[Message]:
-    """The messages, none of which is an error."""
+    """Return the messages, or raise KafkaException if one is an error."""
     for message in messages:
         if (error := message.error()) is not None:
             raise KafkaException(error)
@@ -141,9 +151,11 @@ def records(messages: list[Message]) -> list[Message]:
 
 
 def in_batches(task: Task, score: Callable[[list[Message]], Iterable[bytes]]) -> None:
-    """Until asked to stop: as many events as there are, one transaction for them.
+    """Score batches until a signal asks to stop, each with one transaction.
 
-    score: gives the bytes of one score for each message.
+    Args:
+        task: Task of the run.
+        score: Returns the bytes of a score for each message.
     """
     consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
     while not stop:
@@ -159,7 +171,10 @@ def in_batches(task: Task, score: Callable[[list[Message]], Iterable[bytes]]) ->
 
 
 def one_by_one(task: Task, score: Callable[[Message], bytes]) -> None:
-    """Until asked to stop: an event at a time, a transaction for all of 100 ms but 1,000 at most."""
+    """Score one event at a time until a signal asks to stop.
+
+    A transaction takes the events of up to 100 ms, at most 1,000.
+    """
     consumer, producer, stop = make_consumer(task), make_producer(task), Stop()
     while not stop:
         message = consumer.poll(0.1)
@@ -179,7 +194,7 @@ def one_by_one(task: Task, score: Callable[[Message], bytes]) -> None:
 
 
 def commit(producer: Producer, consumer: Consumer) -> None:
-    """End the transaction with the offsets of all that was consumed."""
+    """Commit the transaction with the offsets of all consumed records."""
     read = [at for at in consumer.position(consumer.assignment()) if at.offset >= 0]
     producer.send_offsets_to_transaction(read, consumer.consumer_group_metadata(), 30)
     producer.commit_transaction(30)

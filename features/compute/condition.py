@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Frame
+from base.arrays import Mask
+from features.definition.feature_set import FeatureSet
 from features.expression import ExpressionError, compile_expression
-from features.expression.functions import Evaluate, Sort, Term
+from features.expression.functions import Evaluate, Sort
+from features.values.frame import Frame
 from schemas.batch import EventBatch
 
 
@@ -28,7 +30,7 @@ class Condition:
     _columns: Mapping[str, int]
     _evaluate: Evaluate
 
-    def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> Mask:
         """Evaluate the condition for N events.
 
         Args:
@@ -43,19 +45,16 @@ class Condition:
             name: matrix[:, i].astype(np.float64) for name, i in self._columns.items()
         }
         with np.errstate(all="ignore"):
-            found = np.asarray(self._evaluate(frame)) == 1.0
-        return np.broadcast_to(found, (len(batch),))
+            holds = np.asarray(self._evaluate(frame)) == 1.0
+        return np.broadcast_to(holds, (len(batch),))
 
 
-def compile_condition(
-    source: str, fields: Mapping[str, Term], features: Mapping[str, Term]
-) -> Condition:
-    """Compile ``source`` to a condition.
+def compile_condition(feature_set: FeatureSet, source: str) -> Condition:
+    """Compile ``source`` to a condition on fields and features.
 
     Args:
+        feature_set: The feature set.
         source: The expression.
-        fields: Terms of the fields, by name.
-        features: Terms of the features, by name, in the order of the matrix.
 
     Returns:
         The condition.
@@ -63,6 +62,8 @@ def compile_condition(
     Raises:
         ExpressionError: ``source`` is not a valid condition.
     """
+    fields = feature_set.fields
+    features = {feature.name: feature.term for feature in feature_set.features}
     compiled = compile_expression(source, {**features, **fields})
     term = compiled.term
     if term.sort is not Sort.BOOLEAN:

@@ -1,56 +1,58 @@
-"""Computation of a micro-batch's features in three steps, each of which can use another thread."""
+"""Compute the features of a micro-batch in three steps, each of which may run in another thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Frame
-from features.compute.matrix import Enriched, Writes, assemble
+from features.compute.matrix import Enriched, assemble
+from features.definition.feature import Feature
+from features.definition.feature_set import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.lookups.lookup import STATES, Lookup, LookupRequest
-from features.store.protocol import Found, OnlineStore
-from features.windows.plan import WindowPlan, WindowRequest
+from features.lookups.lookup import STATES, LookupRequest
+from features.store.protocol import OnlineStore, ReadResult, Writes
+from features.values.frame import Frame
+from features.windows.plan import WindowRequest
 from features.windows.portions import Each
 from schemas.batch import EventBatch
 
+_EMPTY_LOG = LogState()
 
-class Computable(Protocol):
-    """The part of a feature that computation needs.
 
-    Attributes:
-        of_event: True if the feature reads the event alone, without windows.
-        compute: Function from a frame to float64[N] (0-d for a constant), NaN where missing.
+def enrich(
+    feature_set: FeatureSet,
+    batch: EventBatch,
+    store: OnlineStore,
+    log: LogState = _EMPTY_LOG,
+    namespace: Namespace | None = None,
+    each: Each = map,
+) -> Enriched:
+    """Compute the matrix of N events, a function of the batch, the log before it and the store.
+
+    The values of a row have the same bits alone and in any batch. The store is only read; the
+    writes that it needs before the next batch are in ``writes`` of the result. Callers that do
+    other work between the steps use ``Enriching``.
+
+    Args:
+        feature_set: The feature set.
+        batch: N events.
+        store: The online store.
+        log: State of the log before the batch.
+        namespace: Namespace of the histories; by default that of a store for this run alone.
+        each: ``map``, or the ``map`` of a thread pool.
+
+    Returns:
+        The features of the events.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The store holds a value that is not a history.
     """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def of_event(self) -> bool: ...
-    @property
-    def compute(self) -> Callable[[Frame], npt.NDArray[np.float64]]: ...
-
-
-class FeatureDefinitions(Protocol):
-    """The part of a feature set that computation needs."""
-
-    @property
-    def features(self) -> Sequence[Computable]: ...
-    @property
-    def lookups(self) -> Mapping[str, Lookup]: ...
-    @property
-    def histories(self) -> WindowPlan: ...
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def flag_names(self) -> Sequence[str]: ...
-    @property
-    def hooks(self) -> Sequence[str]: ...
+    return Enriching(feature_set, batch, log, namespace).read(store, each).finish()
 
 
 class Enriching:
@@ -62,11 +64,12 @@ class Enriching:
 
     def __init__(
         self,
-        feature_set: FeatureDefinitions,
+        feature_set: FeatureSet,
         batch: EventBatch,
         log: LogState,
-        namespace: Namespace,
+        namespace: Namespace | None = None,
     ) -> None:
+        namespace = namespace or Namespace.local(feature_set.name)
         self._feature_set = feature_set
         self._batch = batch
         self._lookups = LookupRequest(tuple(feature_set.lookups.values()), batch)
@@ -93,13 +96,13 @@ class Enriching:
         lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
-        found = store.read_all(keys, lookups.hashes) if asks else Found([], [])
-        looked_up = lookups.looked_up(found)
+        stored = store.read_all(keys, lookups.hashes) if asks else ReadResult([], [])
+        looked_up = lookups.looked_up(stored)
         frame.lookups = looked_up.values
         # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
             compute(self._feature_set.features, frame, of_event=True)
-            windowed = windows.windowed(found.values[len(lookups.keys) :], frame, each)
+            windowed = windows.windowed(stored.values[len(lookups.keys) :], frame, each)
         frame.windows = windowed.values
         flags = looked_up.flags | windowed.flags << np.uint64(
             len(STATES) * len(self._feature_set.lookups)
@@ -119,7 +122,7 @@ class StoreRead:
         after: State of the log behind the batch, as in ``Enriched``.
     """
 
-    feature_set: FeatureDefinitions
+    feature_set: FeatureSet
     frame: Frame
     flags: npt.NDArray[np.uint64]
     writes: Writes
@@ -127,18 +130,18 @@ class StoreRead:
 
     def finish(self) -> Enriched:
         """Compute the other features and the matrix; does not need the store."""
-        made, frame, flags = self.feature_set, self.frame, self.flags.copy()
+        feature_set, frame, flags = self.feature_set, self.frame, self.flags.copy()
         with np.errstate(all="ignore"):
-            compute(made.features, frame, of_event=False)
-            matrix = assemble(len(frame), [frame.features[name] for name in made.names])
-        first = len(made.flag_names) - len(made.hooks)
-        for bit, name in enumerate(made.hooks, first):
+            compute(feature_set.features, frame, of_event=False)
+            matrix = assemble(len(frame), [frame.features[name] for name in feature_set.names])
+        first = len(feature_set.flag_names) - len(feature_set.hooks)
+        for bit, name in enumerate(feature_set.hooks, first):
             if name in frame.failed:
                 flags |= frame.failed[name].astype(np.uint64) << np.uint64(bit)
         return Enriched(matrix, flags, self.writes, self.after)
 
 
-def compute(features: Iterable[Computable], frame: Frame, *, of_event: bool) -> None:
+def compute(features: Iterable[Feature], frame: Frame, *, of_event: bool) -> None:
     """Add features to the frame.
 
     Args:

@@ -8,25 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats
+from base.arrays import Floats
 from features.history.watermarks import LogState
-from features.store.protocol import Compaction
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Writes:
-    """Writes that the online store must have before a micro-batch is committed.
-
-    Attributes:
-        appends: Pairs of a key and the members to append to its history.
-        compactions: Histories with members that no later event can see.
-    """
-
-    appends: Sequence[tuple[bytes, bytes]] = ()
-    compactions: Sequence[Compaction] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.appends or self.compactions)
+from features.store.protocol import Writes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +57,6 @@ def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
     matrix = np.empty((rows, len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column
-    # The same NaN for all: a computed NaN's sign depends on the processor and the row's place.
+    # One NaN for all: the sign of a computed NaN depends on the processor and the row's index.
     np.copyto(matrix, np.float32(np.nan), where=~np.isfinite(matrix))
     return matrix

@@ -1,23 +1,84 @@
-"""Bindings of event fields, resolved against the reader schema."""
+"""Fields of the reader schema, and the event fields that features.yaml binds to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from base.errors import ConfigurationError
+from base.errors import ConfigurationError, SchemaRefusedError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.fields import SchemaFields
 from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
-from schemas.avro.paths import PathType
+from schemas.avro.paths import PathType, describe, targets, without_null
+from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Kind
 
 _INT64_MAX = 2**63 - 1
 _KEYS = "an id or key is text or a whole number"
 _TIMES = "an event time is a timestamp or a long"
 _AMOUNTS = "an amount is a number or a decimal"
+_LEAVES = frozenset({"boolean", "int", "long", "float", "double", "string", "enum"})
+
+
+class SchemaFields:
+    """The reader schema of a feature set, and the types of its paths."""
+
+    def __init__(self, schema: dict[str, Any], root: Type) -> None:
+        self.schema = schema
+        self._root = root
+        self.known = {path: self.type_of(path) for path in _usable(root, "")}
+
+    @classmethod
+    def read(cls, path: Path) -> SchemaFields:
+        """Read the schema file at ``path``; ConfigurationError if it is missing or invalid."""
+        try:
+            schema = json.loads(path.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise ConfigurationError(f"schema {path} cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"schema {path} is not JSON: {error}") from error
+        try:
+            return cls(schema, parse_record_schema(schema))
+        except SchemaRefusedError as error:
+            raise ConfigurationError(f"schema {path} cannot be used: {error}") from error
+
+    def type_of(self, path: str) -> PathType:
+        """The type that ``path`` decodes to; ConfigurationError if it has no column kind."""
+        return targets(self._root, (path,))[0].type
+
+    def describe_unusable(self, path: str) -> str:
+        """Reason that the type of the field at ``path`` cannot be used; "" for an unknown field."""
+        here, passed = self._root, ""
+        for name in path.split("."):
+            if here.base != "record":
+                return f"{passed} is of type {describe(here)}, which has no fields to name"
+            field = next((field for field in here.fields if field.name == name), None)
+            if field is None:
+                return ""
+            passed = f"{passed}.{name}" if passed else name
+            here, _ = without_null(field.type)
+        inner = next(iter(here.fields), None)
+        hint = "" if inner is None else f": name a field in it, such as {path}.{inner.name}"
+        return f"{path} is of type {describe(here)}, not a value that a column holds{hint}"
+
+
+def _usable(record: Type, prefix: str) -> Iterator[str]:
+    """Dotted paths, through records and nullable records, whose leaf has a column kind."""
+    for field in record.fields:
+        path = f"{prefix}{field.name}"
+        inner = field.type
+        if inner.base == "union":
+            others = [branch for branch in inner.branches if branch.base != "null"]
+            if len(others) != 1:
+                continue
+            inner = others[0]
+        if inner.base == "record":
+            yield from _usable(inner, f"{path}.")
+        elif inner.base in _LEAVES or inner.logical == "decimal":
+            yield path
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +90,7 @@ class FieldBinding:
     scale: int = 0
 
     def canonical(self) -> dict[str, Any]:
-        """The parts of the binding that change numbers."""
+        """Definition for fingerprints: the parts of the binding that change values."""
         return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
 
 
@@ -108,13 +169,26 @@ class Bindings:
     label: LabelBinding | None
 
     def paths(self) -> frozenset[str]:
-        """The paths that bind() reads."""
+        """The paths that ``bind`` reads."""
         fields = [self.event_id, *self.entities.values()]
         if self.partition_key:
             fields.append(self.partition_key)
         if self.amount:
             fields.append(self.amount.source)
         return frozenset({self.event_time.path, *(field.path for field in fields)})
+
+
+@dataclass(frozen=True, slots=True)
+class ValueBounds:
+    """Bound on the absolute value of fields that windows keep as whole numbers.
+
+    Attributes:
+        fields: Number of decimal digits that are kept of a DOUBLE, by path; None for other kinds.
+        largest: Largest absolute value.
+    """
+
+    fields: Mapping[str, int | None]
+    largest: int
 
 
 def path_type(
@@ -131,14 +205,13 @@ def path_type(
         location: Place of ``path`` in the document.
         path: Dotted path of the field.
         fields: Fields of the reader schema.
-        takes: Types that are accepted here, for the message.
+        takes: Description of the accepted types, for the message.
 
     Raises:
         ConfigurationError: The path has no type that can be decoded; points at ``location``.
     """
-    found = fields.known.get(path)
-    if found is not None:
-        return found
+    if path in fields.known:
+        return fields.known[path]
     try:
         return fields.type_of(path)
     except ConfigurationError as error:
@@ -150,7 +223,7 @@ def path_type(
 
 
 def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaFields) -> Bindings:
-    """The bindings of ``file``; ConfigurationError with the place of the first that fails."""
+    """Resolve the bindings of ``file``; ConfigurationError points at the first invalid one."""
     events = file.events
     _check_aliases(document, events, fields)
     entities = {
@@ -174,48 +247,48 @@ def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaF
 def _key(
     document: YamlDocument, location: Location, path: str, fields: SchemaFields
 ) -> FieldBinding:
-    found = path_type(document, location, path, fields, _KEYS)
-    if found.kind not in (Kind.STRING, Kind.LONG):
-        raise document.refuse(location, f"{path} is {found.kind.value}; {_KEYS}")
-    return FieldBinding(path, found.kind)
+    bound = path_type(document, location, path, fields, _KEYS)
+    if bound.kind not in (Kind.STRING, Kind.LONG):
+        raise document.refuse(location, f"{path} is {bound.kind.value}; {_KEYS}")
+    return FieldBinding(path, bound.kind)
 
 
 def _time(document: YamlDocument, time: TimeSpec, fields: SchemaFields) -> TimeBinding:
     location: Location = ("events", "time")
-    found = path_type(document, location, time.field, fields, _TIMES)
-    if found.kind is Kind.TIME:
+    bound = path_type(document, location, time.field, fields, _TIMES)
+    if bound.kind is Kind.TIME:
         if time.unit is not None:
             raise document.refuse(
                 (*location, "unit"),
-                f"{time.field} is a timestamp and knows its unit: remove unit",
+                f"{time.field} is a timestamp, which has a unit: remove unit",
             )
-        return TimeBinding(time.field, found.kind, None)
-    if found.kind is not Kind.LONG:
-        raise document.refuse(location, f"{time.field} is {found.kind.value}; {_TIMES}")
+        return TimeBinding(time.field, bound.kind, None)
+    if bound.kind is not Kind.LONG:
+        raise document.refuse(location, f"{time.field} is {bound.kind.value}; {_TIMES}")
     if time.unit is None:
         raise document.refuse(
             location,
-            f"{time.field} is a plain number: say its unit, "
+            f"{time.field} is a plain number: add its unit, "
             f"time: {{field: {time.field}, unit: ms}} (s, ms, us or ns)",
         )
-    return TimeBinding(time.field, found.kind, time.unit)
+    return TimeBinding(time.field, bound.kind, time.unit)
 
 
 def _amount(document: YamlDocument, amount: AmountSpec, fields: SchemaFields) -> AmountBinding:
     location: Location = ("events", "amount")
-    found = path_type(document, location, amount.field, fields, _AMOUNTS)
-    if found.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
-        raise document.refuse(location, f"{amount.field} is {found.kind.value}; {_AMOUNTS}")
+    bound = path_type(document, location, amount.field, fields, _AMOUNTS)
+    if bound.kind not in (Kind.DOUBLE, Kind.DECIMAL, Kind.LONG):
+        raise document.refuse(location, f"{amount.field} is {bound.kind.value}; {_AMOUNTS}")
     minimum = None
     if amount.min is not None:
         minor = amount.min.scaleb(amount.scale)
         if minor != minor.to_integral_value() or abs(minor) > _INT64_MAX:
             raise document.refuse(
                 (*location, "min"),
-                f"{amount.min} is no whole number of minor units at scale {amount.scale}",
+                f"{amount.min} is not a whole number of minor units at scale {amount.scale}",
             )
         minimum = int(minor)
-    source = FieldBinding(amount.field, found.kind, found.scale)
+    source = FieldBinding(amount.field, bound.kind, bound.scale)
     return AmountBinding(source, amount.scale, minimum)
 
 

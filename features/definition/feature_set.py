@@ -7,36 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from base.errors import ConfigurationError, RecordError
+from base.errors import ConfigurationError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.compute import bind
-from features.compute.condition import Condition, compile_condition
-from features.compute.enrich import Enriching, compute
-from features.compute.frame import Frame
-from features.compute.matrix import Enriched
-from features.definition.event_fields import Bindings, FieldBinding, resolve_bindings
-from features.definition.feature import Feature, FeatureCompiler
-from features.definition.fields import SchemaFields
-from features.definition.fingerprint import set_fingerprint
+from features.definition.event_fields import (
+    Bindings,
+    FieldBinding,
+    SchemaFields,
+    ValueBounds,
+    resolve_bindings,
+)
+from features.definition.feature import Feature, set_fingerprint
+from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
 from features.expression.functions import Term
-from features.history.labels import LabelBatch, label_appends
-from features.history.namespace import Namespace
-from features.history.watermarks import LogState
 from features.lookups.lookup import Lookup, flag_names
 from features.store.feast import FeastView, KeyType
-from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
-from features.windows.portions import Each
-from features.windows.trace import Traced, trace
-from features.windows.window import HistoryRules, Window
-from schemas.batch import Decoded, EventBatch, Kind, Records
+from features.windows.window import HistoryRules
+from schemas.batch import Kind
 
 _FLAG_BITS = 64
-_EMPTY_LOG = LogState()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +39,7 @@ class FeatureSet:
         fingerprint: Fingerprint of the names and definitions of its features.
         features: Features, in the order of the matrix.
         bindings: Bindings of the event fields.
-        bounded: Fields whose values windows keep, and the bound on these values.
+        bounds: Bound on the values of the fields that windows keep.
         lookups: Lookups by name.
         histories: Windows by entity.
         aliases: Aliases of fields, by path.
@@ -68,7 +59,7 @@ class FeatureSet:
     fingerprint: str
     features: tuple[Feature, ...]
     bindings: Bindings
-    bounded: bind.Bounded
+    bounds: ValueBounds
     lookups: Mapping[str, Lookup]
     histories: WindowPlan
     aliases: Mapping[str, str]
@@ -83,120 +74,19 @@ class FeatureSet:
     accept_empty: frozenset[str]
 
     @property
-    def windows(self) -> tuple[Window, ...]:
-        return self.histories.windows
-
-    @property
-    def horizons(self) -> Mapping[str, int]:
-        return self.histories.horizons
-
-    @property
-    def allowed_lateness(self) -> int:
-        return self.histories.rules.allowed_lateness
-
-    @property
-    def has_histories(self) -> bool:
-        return bool(self.histories.windows)
-
-    def bind(self, records: Records, decoded: Decoded) -> tuple[EventBatch, dict[int, RecordError]]:
-        """Bind the decoded columns of N records to events.
-
-        Args:
-            records: N input records.
-            decoded: Their decoded columns and decoding errors.
-
-        Returns:
-            The valid events in order, and the error of each invalid row.
-
-        Raises:
-            ConfigurationError: A column has a kind that no binding reads.
-        """
-        return bind.bind(self.bindings, records, decoded, self.bounded)
-
-    def begin(
-        self, batch: EventBatch, log: LogState = _EMPTY_LOG, namespace: Namespace | None = None
-    ) -> Enriching:
-        """First step of ``enrich``, for callers that do other work before the next step."""
-        return Enriching(self, batch, log, namespace or Namespace.local(self.name))
-
-    def enrich(
-        self,
-        batch: EventBatch,
-        store: OnlineStore,
-        log: LogState = _EMPTY_LOG,
-        namespace: Namespace | None = None,
-        each: Each = map,
-    ) -> Enriched:
-        """Compute the matrix of N events, a function of the batch, the log before it and the store.
-
-        The values of a row have the same bits alone and in any batch. The store is only read; the
-        writes that it needs before the next batch are in ``writes`` of the result.
-
-        Args:
-            batch: N events.
-            store: The online store.
-            log: State of the log before the batch.
-            namespace: Namespace of the histories; by default that of a store for this run alone.
-            each: ``map``, or the ``map`` of a thread pool.
-
-        Returns:
-            The features of the events.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-            ConfigurationError: The store holds a value that is not a history.
-        """
-        return self.begin(batch, log, namespace).read(store, each).finish()
-
-    def trace(
-        self,
-        feature: str,
-        row: int,
-        batch: EventBatch,
-        stored: tuple[OnlineStore, LogState, Namespace],
-    ) -> Traced:
-        """List the members that the window feature counts for the event at ``row``.
-
-        Args:
-            feature: Name of the window feature.
-            row: Row of the event in the batch.
-            batch: N events.
-            stored: The store, the state of the log before the batch, and the namespace.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-            ConfigurationError: The store holds a value that is not a history.
-        """
-        frame = Frame(batch, stored[2].key)
-        with np.errstate(all="ignore"):
-            compute(self.features, frame, of_event=True)
-        window = next(window for window in self.windows if window.name == feature)
-        return trace(self.histories, window, row, batch, frame, stored)
+    def labelled_entities(self) -> tuple[str, ...]:
+        """The entities with windows that count frauds; labels are stored by their keys."""
+        return tuple(plan.entity for plan in self.histories.entities if plan.labelled)
 
     def flags_of(self, mask: int) -> list[str]:
         """Names of the flags that are set in ``mask``."""
         return [name for bit, name in enumerate(self.flag_names) if mask >> bit & 1]
-
-    def label_appends(
-        self, labels: LabelBatch, namespace: Namespace | None = None
-    ) -> list[tuple[bytes, bytes]]:
-        """Appends to the online store that make N labels known to windows."""
-        where = namespace or Namespace.local(self.name)
-        return label_appends(
-            labels,
-            where.key,
-            {e.entity: where.label_prefix(e.entity) for e in self.histories.entities if e.labelled},
-        )
 
     def entities_of(self, features: Iterable[str]) -> frozenset[str]:
         """The entities whose histories the named features need; unknown names need none."""
         named = set(features)
         used = (feature.entities for feature in self.features if feature.name in named)
         return frozenset().union(*used)
-
-    def condition(self, source: str) -> Condition:
-        """Compile ``source`` to a condition on fields and features. Raises ExpressionError."""
-        return compile_condition(source, self.fields, {f.name: f.term for f in self.features})
 
 
 def load_feature_set(path: Path) -> FeatureSet:
@@ -224,16 +114,16 @@ def load_feature_set(path: Path) -> FeatureSet:
     )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
-    plan = WindowPlan(compiler.windows, rules)
-    hooks = tuple(spec.name for spec in file.features if spec.python is not None)
+    plan = WindowPlan([feature.window for feature in features if feature.window], rules)
+    hooks = tuple(feature.name for feature in features if feature.spec.python is not None)
     flags = _flags(document, lookups, plan, hooks)
     _check_accepted(document, file, plan)
     return FeatureSet(
         name=file.name,
-        fingerprint=set_fingerprint((feature.name, feature.fingerprint) for feature in features),
+        fingerprint=set_fingerprint(features),
         features=features,
         bindings=bindings,
-        bounded=bind.Bounded(compiler.bounded, rules.largest_value),
+        bounds=ValueBounds(compiler.bounded, rules.largest_value),
         lookups=lookups,
         histories=plan,
         aliases=file.events.aliases,
@@ -252,19 +142,19 @@ def load_feature_set(path: Path) -> FeatureSet:
 def _flags(
     document: YamlDocument, lookups: Mapping[str, Lookup], plan: WindowPlan, hooks: tuple[str, ...]
 ) -> tuple[str, ...]:
-    found = (
+    names = (
         *flag_names(tuple(lookups.values())),
         *plan.flag_names,
         *(f"python_failed:{name}" for name in hooks),
     )
-    if len(found) > _FLAG_BITS:
+    if len(names) > _FLAG_BITS:
         where: Location = ("lookups",) if lookups else ("features",)
         raise document.refuse(
             where,
-            f"lookups, windows and python features have {len(found)} flags, {_FLAG_BITS} at most: "
+            f"lookups, windows and python features have {len(names)} flags, {_FLAG_BITS} at most: "
             "merge some lookups, or functions",
         )
-    return found
+    return names
 
 
 def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from base.arrays import Floats
 from base.errors import HookError
 from base.yaml_document import Location, YamlDocument
-from features.compute.frame import Floats, Frame
 from features.definition.spec import FeatureSpec
 from features.expression import Expression
 from features.hooks.python_files import PythonFiles
 from features.hooks.python_hook import PythonHook
+from features.values.frame import Frame
 
 
 class PythonCompiler:
-    """Compiles python features; each function is proven once for each number of arguments."""
+    """Compiler of python features; each function is proven once for each number of arguments."""
 
     def __init__(self, document: YamlDocument) -> None:
         self._document = document

@@ -1,162 +1,132 @@
-"""The shape of features.yaml, before it meets a schema."""
+"""Structure of features.yaml, before its fields are resolved against a schema."""
 
 from __future__ import annotations
 
 import math
-import re
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
-MICROSECONDS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-MAX_DURATION = 36_525 * MICROSECONDS["d"]
+from features.definition.scalars import (
+    Aggregate,
+    Default,
+    Delay,
+    Duration,
+    Exact,
+    FieldPath,
+    TimeUnit,
+    Word,
+)
+
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
 MAX_WATERMARK_SUPPORT = 100
-"""The committed offset's metadata holds as many times, and brokers take 4,096 bytes of it."""
+"""The metadata of a committed offset holds that many times, and brokers accept 4,096 bytes of it."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
 )
 
-_DURATION = re.compile(r"(0|[1-9][0-9]*)\s*([smhd])")
 
-
-def parse_delay(found: object) -> int:
-    """Microseconds of ``7d`` or ``0s``. Raises ValueError."""
-    matched = _DURATION.fullmatch(found) if isinstance(found, str) else None
-    if matched is None:
-        raise ValueError(f"{found!r} is no duration: write a whole number and s, m, h or d (7d)")
-    duration = int(matched[1]) * MICROSECONDS[matched[2]]
-    if duration > MAX_DURATION:
-        raise ValueError(f"{found!r} is longer than a hundred years")
-    return duration
-
-
-def _duration(found: object) -> int:
-    duration = parse_delay(found)
-    if not duration:
-        raise ValueError(f"{found!r} is no duration above 0: write one like 7d")
-    return duration
-
-
-def _number_or_missing(found: object) -> float:
-    """A finite float, or NaN for ``nan`` and ``null``."""
-    if found is None:
-        return math.nan
-    if isinstance(found, bool) or not isinstance(found, int | float) or math.isinf(found):
-        raise ValueError(f"{found!r} is no finite number, nan or null")
-    return float(found)
-
-
-def _decimal(found: object) -> Decimal:
-    if isinstance(found, int | float) and not isinstance(found, bool):
-        try:
-            number = Decimal(str(found))
-        except InvalidOperation:  # pragma: no cover  (str of a number always parses)
-            number = Decimal("nan")
-        if number.is_finite():
-            return number
-    raise ValueError(f"{found!r} is no finite number")
-
-
-def _one_field(found: object) -> object:
-    if isinstance(found, list):
+def _entities(value: object) -> object:
+    if isinstance(value, list):
         raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name one field: where several make the key, let producers write "
-            "one that joins them"
-        )
-    return found
-
-
-def _entities(found: object) -> object:
-    if isinstance(found, list):
-        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
-            f"{found!r} is a list; name each entity with the field of its key, such as "
+            f"{value!r} is a list; name each entity with the field of its key, such as "
             "{customer: customer_id}"
         )
-    return found
+    return value
 
 
-Duration = Annotated[int, BeforeValidator(_duration)]
-"""Microseconds, written as ``7d``; above 0."""
-Delay = Annotated[int, BeforeValidator(parse_delay)]
-"""Likewise, or 0."""
-FieldPath = Annotated[
-    str, BeforeValidator(_one_field), StringConstraints(min_length=1, max_length=512)
-]
-"""A field of the event; dots go through records."""
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-"""A name of the user's choice: letters, digits and underscores, at most 128."""
-Default = Annotated[float, BeforeValidator(_number_or_missing)]
-TimeUnit = Literal["s", "ms", "us", "ns"]
-Aggregate = Literal[
-    "count",
-    "sum",
-    "mean",
-    "std",
-    "min",
-    "max",
-    "last",
-    "distinct",
-    "time_since_last",
-    "fraud_share",
-]
+def _one_kind_only(schema: dict[str, Any]) -> None:
+    """Add to the JSON Schema of a feature which keys each kind needs and which it excludes."""
+    needed = {"python": ["args"], "window": ["by", "over"]}
+    own = {"python": {"args"}, "window": WINDOW_KEYS}
+    every = {"args", *KINDS, *WINDOW_KEYS}
+    schema["anyOf"] = [{"required": [kind]} for kind in KINDS]
+    schema["allOf"] = [
+        {
+            "if": {"required": [kind]},
+            "then": {
+                "required": needed.get(kind, []),
+                "properties": dict.fromkeys(sorted(every - {kind} - own.get(kind, set())), False),
+            },
+        }
+        for kind in KINDS
+    ]
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys and silent conversions."""
+    """Base of all entries: unknown keys and implicit conversions are invalid."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TimeSpec(Strict):
-    """``time: {field, unit}``; the unit is for a plain number without a logical type."""
+    """Event time and the unit of a field that is a plain number."""
 
-    field: FieldPath
-    unit: TimeUnit | None = None
+    field: FieldPath = Field(description="Field of the event time.")
+    unit: TimeUnit | None = Field(
+        default=None, description="Unit of a plain number; a timestamp has its own."
+    )
 
 
 class AmountSpec(Strict):
-    """``amount: {field, scale, min}``; min is in major units."""
+    """Amount, kept as a whole number of minor units."""
 
-    field: FieldPath
-    scale: int = Field(ge=0, le=9)
-    min: Annotated[Decimal, BeforeValidator(_decimal)] | None = None
+    field: FieldPath = Field(description="Field of the amount.")
+    scale: int = Field(ge=0, le=9, description="Digits of the minor unit; 2 for cents.")
+    min: Exact | None = Field(
+        default=None, description="Minimum in major units; a smaller amount is a dead letter."
+    )
 
 
 class LabelSpec(Strict):
-    """``label: {field, delay}``: only in files, never on the wire."""
+    """Label of an event in a file; records have none."""
 
-    field: FieldPath
-    delay: Delay
+    field: FieldPath = Field(description="Field of files that says whether it was fraud.")
+    delay: Delay = Field(description="Time from the event to its label.", examples=["7d"])
 
 
-def _time(found: object) -> object:
-    return {"field": found} if isinstance(found, str) else found
+def _time(value: object) -> object:
+    return {"field": value} if isinstance(value, str) else value
 
 
 class EventsSpec(Strict):
-    """``events:``, what the fields of an event mean."""
+    """Meaning of the fields of an event."""
 
-    schema_: str = Field(alias="schema", min_length=1)
-    id: FieldPath
-    time: Annotated[TimeSpec, BeforeValidator(_time)]
+    schema_: str = Field(
+        alias="schema",
+        min_length=1,
+        description="Avro schema of the events, relative to this file.",
+        examples=["transaction.avsc"],
+    )
+    id: FieldPath = Field(description="Field that identifies the event: text or a whole number.")
+    time: Annotated[
+        TimeSpec, BeforeValidator(_time, json_schema_input_type=FieldPath | TimeSpec)
+    ] = Field(
+        description="Event time: a field, or {field, unit} where the field is a plain number.",
+        examples=["tx_time", {"field": "created", "unit": "ms"}],
+    )
     amount: AmountSpec | None = None
-    partition_key: FieldPath | None = None
+    partition_key: FieldPath | None = Field(
+        default=None, description="Field that the records' keys are made of."
+    )
     label: LabelSpec | None = None
-    aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = {}
+    aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = Field(
+        default={},
+        description="Other names of fields in files, by field.",
+        examples=[{"amount": "TX_AMOUNT"}],
+    )
 
     @validator(mode="before")
     @classmethod
-    def _schema_is_a_file(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "subject" in found:
+    def _schema_is_a_file(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "subject" in value:
             raise ValueError("subject is not supported yet by this version: use schema: FILE.avsc")
-        return found
+        return value
 
     @validator(mode="after")
     def _aliases_are_distinct(self) -> Self:
@@ -171,44 +141,64 @@ class EventsSpec(Strict):
 
 
 class LookupValueSpec(Strict):
-    """A value of a lookup, and the number that stands for it where it is missing or stale."""
+    """A value of a lookup, and its default."""
 
-    default: Default = math.nan
+    default: Default = Field(
+        default=math.nan, description="Number for a value that is missing or stale."
+    )
 
 
-def _lookup_value(found: object) -> object:
-    return {} if found is None else found
+def _lookup_value(value: object) -> object:
+    return {} if value is None else value
 
 
 class FeastSpec(Strict):
-    """``feast: {project, feature_view, join_key, key_type}``, in Feast's own words.
+    """Feature view in Feast's online store that a lookup reads."""
 
-    key_type: by default that of the entity's field.
-    """
-
-    project: str = Field(min_length=1)
-    feature_view: str = Field(min_length=1)
-    join_key: str = Field(min_length=1)
-    key_type: Literal["string", "int32", "int64"] | None = None
+    project: str = Field(min_length=1, description="Feast project.")
+    feature_view: str = Field(min_length=1, description="Feature view; its features are values.")
+    join_key: str = Field(min_length=1, description="Join key of the view's entity.")
+    key_type: Literal["string", "int32", "int64"] | None = Field(
+        default=None, description="Type of the join key; default: that of the entity's field."
+    )
 
 
 class LookupSpec(Strict):
-    """``lookups: {name: {by, values, max_age, feast}}``."""
+    """Numbers that another program writes to the online store, by entity key."""
 
-    by: str
-    values: dict[Word, Annotated[LookupValueSpec, BeforeValidator(_lookup_value)]] = Field(
-        min_length=1, max_length=256
+    by: str = Field(description="Entity whose key finds the values.")
+    values: dict[
+        Word,
+        Annotated[
+            LookupValueSpec,
+            BeforeValidator(_lookup_value, json_schema_input_type=LookupValueSpec | None),
+        ],
+    ] = Field(
+        min_length=1,
+        max_length=256,
+        description="Values by name, each with its default.",
+        examples=[{"age": {"default": 45}, "home_lat": None}],
     )
-    max_age: Duration | None = None
+    max_age: Duration | None = Field(
+        default=None,
+        description="Age at the event's time from which a value is stale; default: never.",
+        examples=["30d"],
+    )
     feast: FeastSpec | None = None
 
 
 class CategorySpec(Strict):
-    """``category: {field, values, other}``."""
+    """Code of a field's value: its place in a list, from 0."""
 
-    field: FieldPath
-    values: list[str | int] = Field(min_length=1)
-    other: bool = False
+    field: FieldPath = Field(description="Field of text, or of whole numbers.")
+    values: list[str | int] = Field(
+        min_length=1,
+        description="Values in the order of their codes.",
+        examples=[["pos", "ecom", "atm"]],
+    )
+    other: bool = Field(
+        default=False, description="True: all other values share the next code; else missing."
+    )
 
     @validator(mode="after")
     def _values_are_one_kind_and_distinct(self) -> Self:
@@ -226,75 +216,149 @@ class CategorySpec(Strict):
 
 
 class HistorySpec(Strict):
-    """``history:``, what holds for all windows."""
+    """Rules of the histories that windows look at."""
 
-    allowed_lateness: Duration = MICROSECONDS["h"]
-    duplicates: Duration = MICROSECONDS["d"]
-    cap: int = Field(default=10_000, ge=1, le=MAX_CAP)
-    watermark_support: int = Field(default=3, ge=1, le=MAX_WATERMARK_SUPPORT)
-    max_ahead: Duration | None = None
-    accept_empty: list[Word] = []
+    allowed_lateness: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="An event older than the watermark by more than this is flagged `late` and "
+        "joins no history.",
+    )
+    duplicates: Duration = Field(
+        default="1d",
+        validate_default=True,
+        description="Time for which the id of an event is remembered.",
+    )
+    cap: int = Field(
+        default=10_000,
+        ge=1,
+        le=MAX_CAP,
+        description="Maximum number of members of a history that an event sees: the newest.",
+    )
+    watermark_support: int = Field(
+        default=3,
+        ge=1,
+        le=MAX_WATERMARK_SUPPORT,
+        description="The watermark of a partition is the event time with this rank, highest first.",
+    )
+    max_ahead: Duration | None = Field(
+        default=None,
+        description="An event later than its record's Kafka timestamp by more than this is flagged "
+        "`ahead` and does not move the watermark; default: no limit.",
+        examples=["10m"],
+    )
+    accept_empty: list[Word] = Field(
+        default=[],
+        description="Entities whose histories may begin empty under a model that uses them.",
+    )
 
 
 class FeatureSpec(Strict):
-    """An entry of ``features:``: a name, and one of the kinds; below ``window``, what it takes."""
+    """A column of the model: a name, one kind of value, and the keys of that kind."""
 
-    name: Word
-    field: FieldPath | None = None
+    model_config = ConfigDict(json_schema_extra=_one_kind_only)
+
+    name: Word = Field(description="Name of the column.")
+    field: FieldPath | None = Field(default=None, description="A number or boolean as it is.")
     category: CategorySpec | None = None
-    expr: str | None = None
-    python: str | None = None
-    args: list[str | int | float] | None = Field(
-        default=None, min_length=1, max_length=MAX_ARGUMENTS
+    expr: str | None = Field(
+        default=None,
+        description="An expression over fields and the features before this one.",
+        examples=["hour(tx_time) <= 6"],
     )
-    lookup: str | None = None
-    window: Aggregate | None = None
-    by: str | None = None
-    over: Duration | None = None
-    delay: Delay | None = None
-    of: str | None = None
-    scale: Annotated[int, Field(ge=0, le=9)] | None = None
-    where: str | None = None
-    include_current: bool | None = None
-    across: Literal["aligned", "best_effort"] | None = None
-    default: Default | None = None
+    python: str | None = Field(
+        default=None,
+        description="A Python function of columns, FILE:NAME; needs args.",
+        examples=["./geo.py:distance_km"],
+    )
+    args: list[str | int | float] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_ARGUMENTS,
+        description="Expressions whose columns the Python function takes.",
+        examples=[["amount"]],
+    )
+    lookup: str | None = Field(
+        default=None, description="A value of a lookup, LOOKUP.VALUE.", examples=["card_holder.age"]
+    )
+    window: Aggregate | None = Field(
+        default=None, description="An aggregate over the entity's recent events; needs by and over."
+    )
+    by: str | None = Field(default=None, description="Entity whose events the window holds.")
+    over: Duration | None = Field(
+        default=None, description="Length of the window.", examples=["7d"]
+    )
+    delay: Delay | None = Field(
+        default=None,
+        description="Time from the window's end to the event; for what is known late, as labels.",
+        examples=["7d"],
+    )
+    of: str | None = Field(
+        default=None, description="Value to aggregate: a field, or a feature of the event alone."
+    )
+    scale: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        default=None, description="Decimal digits kept of a value that has no scale of its own."
+    )
+    where: str | None = Field(
+        default=None, description="Condition; only events that it held for count."
+    )
+    include_current: bool | None = Field(
+        default=None,
+        description="Count the event itself; default: yes, but with a delay, and for `last` and "
+        "`time_since_last`.",
+    )
+    across: Literal["aligned", "best_effort"] | None = Field(
+        default=None, description="For an entity whose events are in several partitions."
+    )
+    default: Default | None = Field(
+        default=None,
+        description="Value of an empty window; default: 0 or nan, as the aggregate has it.",
+    )
 
     @validator(mode="before")
     @classmethod
-    def _one_kind(cls, found: Any) -> Any:
-        if not isinstance(found, dict):
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
             raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
                 "a feature is a mapping such as {name: AMOUNT, field: amount}"
             )
         for key in ("expr", "where"):
-            text = found.get(key)
+            text = value.get(key)
             if isinstance(text, str) and text.count("(") > text.count(")"):
                 raise ValueError(f"the expression is cut off after {text!r}: put it in quotes")
-        kinds = [kind for kind in KINDS if found.get(kind) is not None]
+        kinds = [kind for kind in KINDS if value.get(kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other: keep one")
-        of_windows = found.keys() & WINDOW_KEYS
+        of_windows = value.keys() & WINDOW_KEYS
         if kinds and kinds != ["window"] and of_windows:
             raise ValueError(f"{min(of_windows)} belongs to a window: remove it, or say window: …")
-        if kinds and ("args" in found) is not (kinds == ["python"]):
+        if kinds and ("args" in value) is not (kinds == ["python"]):
             raise ValueError(
-                "a python feature needs args: add what its function takes (args: [amount])"
+                "a python feature needs args: list the arguments of its function (args: [amount])"
                 if kinds == ["python"]
                 else "args belongs to a python feature: remove it, or say python: …"
             )
-        if not kinds and found.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
-            raise ValueError(
-                f"says nothing of its value: add {', '.join(KINDS[:-1])} or {KINDS[-1]}"
-            )
-        return found
+        if not kinds and value.keys() <= {"name", "args", *KINDS, *WINDOW_KEYS}:
+            raise ValueError(f"has no kind: add {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        return value
 
 
 class FeaturesFile(Strict):
-    """features.yaml as a whole."""
+    """Meaning of an event, and the columns that the model sees of it."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")] = Field(
+        description="Name of the feature set, part of the keys in the online store."
+    )
     events: EventsSpec
-    entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = {}
-    lookups: dict[Word, LookupSpec] = {}
+    entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = Field(
+        default={},
+        description="Key fields of what lookups and histories are kept by, by entity.",
+        examples=[{"customer": "customer_id"}],
+    )
+    lookups: dict[Word, LookupSpec] = Field(
+        default={}, description="Lookups by name: values from the online store."
+    )
     history: HistorySpec = HistorySpec()
-    features: list[FeatureSpec] = Field(min_length=1, max_length=MAX_FEATURES)
+    features: list[FeatureSpec] = Field(
+        min_length=1, max_length=MAX_FEATURES, description="Columns of the model, in order."
+    )

@@ -1,4 +1,4 @@
-"""Window features: entries with ``window:`` compiled to windows and the columns they keep."""
+"""Window features: entries with ``window:`` compiled to windows and the columns they store."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy.typing as npt
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.compute.frame import Frame
-from features.definition.event_fields import Bindings
-from features.definition.fields import SchemaFields
-from features.definition.fingerprint import canonical_number
+from features.definition.event_fields import Bindings, SchemaFields
+from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
 from features.expression import ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
-from features.history.layout import MISSING, Keeps, Kept
-from features.values.hash64 import names
+from features.history.layout import MISSING, StoredColumn, StoredKind
+from features.values.frame import Frame
+from features.values.hash64 import hash_ids
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Kind
 
@@ -34,7 +33,7 @@ class WindowCompiler:
     ``leaves`` has the terms of the schema's fields, by path.
 
     Attributes:
-        bounded: Fields whose values windows keep, with the decimal digits of a field that has no
+        bounded: Fields whose values windows store, with the decimal digits of a field that has no
             scale of its own.
     """
 
@@ -151,27 +150,27 @@ class WindowCompiler:
 
     def _where(
         self, spec: FeatureSpec, location: Location, scope: Mapping[str, Term], made: frozenset[str]
-    ) -> Kept | None:
+    ) -> StoredColumn | None:
         if spec.where is None:
             return None
         where = (*location, "where")
         everything = {**dict.fromkeys(made, _OUTSIDE), **scope, **self._leaves}
         try:
-            found = compile_expression(spec.where, everything)
+            condition = compile_expression(spec.where, everything)
         except ExpressionError as error:
             raise self._document.refuse_within(where, error.offset, str(error)) from error
-        outside = found.names & made - self._leaves.keys()
+        outside = condition.names & made - self._leaves.keys()
         if outside:
             raise self._document.refuse(where, self._not_alone(min(outside)))
-        if found.term.sort is not Sort.BOOLEAN:
+        if condition.term.sort is not Sort.BOOLEAN:
             raise self._document.refuse(
-                where, f"a condition is needed here, not {found.term.sort.value}: write x != 0"
+                where, f"a condition is needed here, not {condition.term.sort.value}: write x != 0"
             )
-        self._uses |= found.names
-        evaluate = found.term.evaluate
-        return Kept(
-            Keeps.CONDITION,
-            found.term.canonical,
+        self._uses |= condition.names
+        evaluate = condition.term.evaluate
+        return StoredColumn(
+            StoredKind.CONDITION,
+            condition.term.canonical,
             0,
             lambda frame: np.broadcast_to(evaluate(frame) == 1.0, (len(frame),)),
         )
@@ -183,12 +182,13 @@ class WindowCompiler:
         location: Location,
         scope: Mapping[str, Term],
         made: frozenset[str],
-    ) -> Kept | None:
+    ) -> StoredColumn | None:
         if aggregate in _WITHOUT_VALUE:
             for key in ("of", "scale"):
                 if getattr(spec, key) is not None:
                     raise self._document.refuse(
-                        (*location, key), f"{aggregate} is of events, not of a value: remove {key}"
+                        (*location, key),
+                        f"{aggregate} aggregates events, not a value: remove {key}",
                     )
             return None
         if spec.of is None:
@@ -207,14 +207,14 @@ class WindowCompiler:
         term, name = scope[spec.of], spec.of
         scale = self._needed_scale(spec, location, "a feature is a number")
         largest = self._rules.largest_value
-        return Kept(
-            Keeps.VALUE,
+        return StoredColumn(
+            StoredKind.VALUE,
             term.canonical,
             scale,
             lambda frame: _scaled(np.asarray(frame.features[name]), scale, largest, len(frame)),
         )
 
-    def _field(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> Kept:
+    def _field(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> StoredColumn:
         path = str(spec.of)
         kind, scale, _ = self._fields.known[path]
         leaf, amount, where = self._leaves[path], self._bindings.amount, (*location, "of")
@@ -223,22 +223,25 @@ class WindowCompiler:
         if kind is Kind.STRING:
             if aggregate is not Aggregate.DISTINCT:
                 raise self._document.refuse(
-                    where, f"{path} is text: {aggregate} is of numbers; distinct takes text"
+                    where,
+                    f"{path} is text, and {aggregate} needs numbers; only distinct takes text",
                 )
             self._refuse_scale(spec, location, "text")
-            return Kept(Keeps.NAME, leaf.canonical, 0, lambda frame: _names(frame, path))
+            return StoredColumn(
+                StoredKind.HASH, leaf.canonical, 0, lambda frame: _text_hashes(frame, path)
+            )
         largest = self._rules.largest_value
         if amount is not None and path == amount.source.path:
             self._refuse_scale(spec, location, f"the amount has its own, {amount.scale}, and")
             self.bounded[path] = None
-            return Kept(
-                Keeps.VALUE, leaf.canonical, amount.scale, lambda frame: frame.minor_units()
+            return StoredColumn(
+                StoredKind.VALUE, leaf.canonical, amount.scale, lambda frame: frame.minor_units()
             )
         if kind is Kind.DOUBLE:
             digits = self._needed_scale(spec, location, f"{path} is a floating-point number")
             self.bounded[path] = max(digits, self.bounded.get(path) or 0)
-            return Kept(
-                Keeps.VALUE,
+            return StoredColumn(
+                StoredKind.VALUE,
                 leaf.canonical,
                 digits,
                 lambda frame: _scaled(frame.number(path), digits, largest, len(frame)),
@@ -246,13 +249,15 @@ class WindowCompiler:
         self._refuse_scale(spec, location, f"{path} is a {kind.value} with its own, {scale}, and")
         if kind is not Kind.BOOL:
             self.bounded[path] = None
-        return Kept(Keeps.VALUE, leaf.canonical, scale, lambda frame: frame.whole(path, MISSING))
+        return StoredColumn(
+            StoredKind.VALUE, leaf.canonical, scale, lambda frame: frame.whole(path, MISSING)
+        )
 
     def _needed_scale(self, spec: FeatureSpec, location: Location, why: str) -> int:
         if spec.scale is None:
             raise self._document.refuse(
                 location,
-                f"{spec.name}: {why}; windows keep whole numbers: add scale, the digits to keep",
+                f"{spec.name}: {why}; windows store whole numbers: add scale, the number of decimal digits",
             )
         return spec.scale
 
@@ -263,8 +268,8 @@ class WindowCompiler:
     @staticmethod
     def _not_alone(name: str) -> str:
         return (
-            f"{name} needs a window or a lookup; members keep what their own event says: use "
-            "fields, and features made of them"
+            f"{name} needs a window or a lookup, and members store values of their own event only: "
+            "use fields, or features computed from fields"
         )
 
 
@@ -291,9 +296,9 @@ def _scaled(
     return np.where(good, np.where(good, scaled, 0.0).astype(np.int64), MISSING)
 
 
-def _names(frame: Frame, path: str) -> npt.NDArray[np.int64]:
+def _text_hashes(frame: Frame, path: str) -> npt.NDArray[np.int64]:
     text = frame.text(path)
-    found = names(text.values, frame.key).view(np.int64)
+    hashes = hash_ids(text.values, frame.key).view(np.int64)
     # A hash with the bits of MISSING is changed.
-    found = np.where(found == MISSING, MISSING + 1, found)
-    return np.where(text.valid, found, MISSING)
+    hashes = np.where(hashes == MISSING, MISSING + 1, hashes)
+    return np.where(text.valid, hashes, MISSING)

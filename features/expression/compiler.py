@@ -152,11 +152,11 @@ class _Compiler:
     def _binary(self, node: ast.BinOp) -> Term:
         if isinstance(node.op, ast.Pow):
             return self._power(node)
-        found = _ARITHMETIC.get(type(node.op))
-        if found is None:
+        operator = _ARITHMETIC.get(type(node.op))
+        if operator is None:
             words = "; for conditions write and, or" if isinstance(node.op, _BITWISE) else ""
             self._fail(node, f"{describe(node.op)} is not part of the language{words}")
-        symbol, function = found
+        symbol, function = operator
         left, right = self._number(node.left), self._number(node.right)
         canonical: Json = [symbol, left.canonical, right.canonical]
         return Term(Sort.NUMBER, canonical, _map(function, left, right))
@@ -197,10 +197,10 @@ class _Compiler:
             if isinstance(comparator, ast.In):
                 return member
             return Term(Sort.BOOLEAN, ["not", member.canonical], _map(op.negation, member))
-        found = _COMPARISONS.get(type(comparator))
-        if found is None:
+        operator = _COMPARISONS.get(type(comparator))
+        if operator is None:
             self._fail(left, "is is not part of the language: write == or is_null(...)")
-        symbol, function = found
+        symbol, function = operator
         a, b = self._term(left), self._term(right)
         canonical: Json = [symbol, a.canonical, b.canonical]
         if Sort.TEXT in (a.sort, b.sort):
@@ -224,7 +224,7 @@ class _Compiler:
         if isinstance(a.constant, str):
             a, b = b, a
         if isinstance(a.constant, str):
-            self._fail(node, "two texts are compared that never change")
+            self._fail(node, "both texts are constants")
         equal: Evaluate
         if isinstance(b.constant, str):
             constant = pa.scalar(b.constant, pa.string())
@@ -254,7 +254,7 @@ class _Compiler:
         ]
         if operand.sort is Sort.TEXT:
             if operand.constant is not None:
-                self._fail(left, "a text that never changes is searched in a list")
+                self._fail(left, "a constant text is searched in a list")
             texts = pa.array([member.constant for member in members], pa.string())
             return Term(Sort.BOOLEAN, canonical, _map(lambda x: op.text_in(x, texts), operand))
         self._expect_number(left, operand)
@@ -282,7 +282,7 @@ class _Compiler:
                 wanted = function.sorts(place)[0].value
                 self._fail(argument, f"{node.func.id} takes {wanted} here, not {term.sort.value}")
             if isinstance(term.constant, str):
-                self._fail(argument, "a text that never changes")
+                self._fail(argument, "a constant text")
         return function.apply(node.func.id, terms)
 
     def _fold(self, symbol: str, function: Callable[[Any, Any], Any], terms: list[Term]) -> Term:
@@ -299,9 +299,9 @@ class _Compiler:
 
     def _expect_number(self, node: ast.expr, term: Term) -> None:
         if term.sort is Sort.TEXT:
-            self._fail(node, "text is no number: compare it with ==, != or in")
+            self._fail(node, "text is not a number: compare it with ==, != or in")
         if term.sort is Sort.TIME:
-            self._fail(node, "a time is no number: use hour(...), weekday(...) or day(...)")
+            self._fail(node, "a time is not a number: use hour(...), weekday(...) or day(...)")
 
     def _condition(self, node: ast.expr) -> Term:
         term = self._term(node)

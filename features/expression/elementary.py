@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from base.arrays import Floats
 
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.
@@ -40,7 +39,7 @@ def exp(x: Floats) -> Floats:
     series = np.full_like(r, _EXP[0])
     for coefficient in _EXP[1:]:
         series = series * r + coefficient
-    # What rounding took from r comes back to first order; 1 is added last, to the small rest.
+    # Adds back, to first order, what rounding removed from r; 1 is added last, to the small rest.
     rest = series * (r * r) + ((high - r) - low)
     result = np.ldexp(1.0 + (r + rest), k.astype(np.int32))
     result = np.where(x > _LARGEST_EXP, np.inf, np.where(x < _SMALLEST_EXP, 0.0, result))
@@ -55,7 +54,7 @@ def log(x: Floats) -> Floats:
 def log1p(x: Floats) -> Floats:
     """log(1 + x), float64[N], exact where x is small; -inf for -1, NaN below -1 and for NaN."""
     total = 1.0 + x
-    # What rounding took from 1 + x, by the two-sum of Knuth; nothing where the sum is infinite.
+    # The rounding error of 1 + x, by the two-sum of Knuth; 0 where the sum is infinite.
     back = total - x
     lost = np.where(np.isfinite(total), (1.0 - back) + (x - (total - back)), 0.0)
     return _log_of_sum(total, lost)

@@ -15,13 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Floats, Mask
+from base.times import DAY, HOUR
 from features.expression import elementary
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
-_HOUR = 3_600_000_000
-_DAY = 24 * _HOUR
 _THURSDAY = 3  # 1970-01-01, where Monday is 0
 
 
@@ -165,26 +162,26 @@ def text_in(a: Text, members: pa.StringArray) -> Floats:
 
 def hour(t: Times) -> Floats:
     """Hour of the day in UTC, 0 to 23."""
-    return _of_time(t.values // _HOUR % 24, t.valid)
+    return _of_time(t.values // HOUR % 24, t.valid)
 
 
 def weekday(t: Times) -> Floats:
     """Day of the week in UTC, Monday 0 to Sunday 6."""
-    return _of_time((t.values // _DAY + _THURSDAY) % 7, t.valid)
+    return _of_time((t.values // DAY + _THURSDAY) % 7, t.valid)
 
 
 def day(t: Times) -> Floats:
     """Day of the month in UTC, 1 to 31."""
-    dates = (t.values // _DAY).astype("datetime64[D]")
+    dates = (t.values // DAY).astype("datetime64[D]")
     first = dates.astype("datetime64[M]").astype("datetime64[D]")
     return _of_time((dates - first).astype(np.int64) + 1, t.valid)
 
 
 def _of_text(result: pa.BooleanArray, valid: Mask) -> Floats:
-    found = result.to_numpy(zero_copy_only=False).astype(np.float64)
-    return found if valid.all() else np.where(valid, found, np.nan)
+    values = result.to_numpy(zero_copy_only=False).astype(np.float64)
+    return values if valid.all() else np.where(valid, values, np.nan)
 
 
 def _of_time(result: npt.NDArray[np.int64], valid: Mask) -> Floats:
-    found = result.astype(np.float64)
-    return found if valid.all() else np.where(valid, found, np.nan)
+    values = result.astype(np.float64)
+    return values if valid.all() else np.where(valid, values, np.nan)

@@ -37,10 +37,10 @@ class Source:
             if error.offset:
                 offset = min(self._line_start(error.lineno or 1) + error.offset - 1, offset)
             raise ExpressionError(
-                self._indent + offset, f"this is no expression: {error.msg}"
+                self._indent + offset, f"this is not an expression: {error.msg}"
             ) from error
         except ValueError as error:
-            raise ExpressionError(0, f"this is no expression: {error}") from error
+            raise ExpressionError(0, f"this is not an expression: {error}") from error
         except (MemoryError, RecursionError) as error:
             raise ExpressionError(0, _TOO_DEEP) from error
         _check_size(body)
@@ -50,12 +50,14 @@ class Source:
         """Raise ExpressionError for brackets on whose depth or message Python versions differ."""
         null = self._text.find("\0")
         if null != -1:
-            raise ExpressionError(self._indent + null, "this is no expression: a null character")
+            raise ExpressionError(
+                self._indent + null, "this is not an expression: a null character"
+            )
         depth = 0
-        for found in _TEXT_OR_BRACKET.finditer(self._text):
-            depth += (found[0] in "([{") - (found[0] in ")]}")
+        for bracket in _TEXT_OR_BRACKET.finditer(self._text):
+            depth += (bracket[0] in "([{") - (bracket[0] in ")]}")
             if depth > MAX_DEPTH:
-                raise ExpressionError(self._indent + found.start(), _TOO_DEEP)
+                raise ExpressionError(self._indent + bracket.start(), _TOO_DEEP)
 
     def refuse(self, node: ast.AST, message: str) -> ExpressionError:
         """The error to raise for ``node``."""
@@ -74,7 +76,7 @@ class Source:
         for part in _PARTS.finditer(self._text):
             if part.lastgroup == "comment":
                 # A folded YAML block (`expr: >`) has joined the lines before they come here, so
-                # nobody can tell where a comment ends.
+                # the end of a comment is not known.
                 raise ExpressionError(
                     self._indent + part.start(),
                     "a comment would hide what follows it: write it outside of the expression, "

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from features.history.keys import cut
-from features.history.merge import Mask, Stored
+from base.arrays import Mask
+from features.history.layout import cut
+from features.history.merge import Stored
 from features.store.protocol import Compaction
-
-Longs = npt.NDArray[np.int64]
 
 WORTH = 16
 """Minimum number of members to remove; it must also be at least the number that stays."""
@@ -30,9 +28,9 @@ def compactions(
         keys: Keys of the U histories.
         stored: The histories as they were read.
         needed: bool[M], the members that a later event may reach; changed in place.
-        committed: bool[M], the members from before the batch (None: all). Others may come again and
-            stay.
-        cap: Number of members that an event sees; one more is kept, to know that there are others.
+        committed: bool[M], the members from before the batch (None: all). Others are kept, as they
+            may be read again.
+        cap: Number of members that an event sees; one more is kept, so that readers know that there were others.
             None for labels, which have no cap.
     """
     if not len(stored.members):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.history.keys import cut, grouped, order_of
-from features.values.hash64 import names
+from base.arrays import Longs, Mask
+from features.history.layout import cut
+from features.history.namespace import Namespace, grouped, order_of
+from features.values.hash64 import hash_ids
 
 LABEL = np.dtype(
     [
@@ -40,26 +42,26 @@ class LabelBatch:
     """
 
     event_id: pa.StringArray
-    event_time: npt.NDArray[np.int64]
+    event_time: Longs
     entity_keys: Mapping[str, pa.StringArray]
-    fraud: npt.NDArray[np.bool_]
-    label_time: npt.NDArray[np.int64]
+    fraud: Mask
+    label_time: Longs
     partitions: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    offsets: Longs
 
     def __len__(self) -> int:
         return len(self.event_time)
 
 
 def label_appends(
-    labels: LabelBatch, key: bytes, prefixes: Mapping[str, bytes]
+    labels: LabelBatch, entities: Iterable[str], namespace: Namespace
 ) -> list[tuple[bytes, bytes]]:
-    """Appends to an online store that add N labels.
+    """Appends to an online store that make N labels known to windows.
 
     Args:
         labels: N labels.
-        key: Key of the hashes of event ids.
-        prefixes: Prefix of the store's keys, for each entity that needs labels.
+        entities: Entities with windows that count frauds.
+        namespace: Namespace of the labels.
 
     Returns:
         Pairs of a key and the bytes to append.
@@ -68,11 +70,12 @@ def label_appends(
     packed["partition"] = labels.partitions
     packed["offset"] = labels.offsets
     packed["time"] = labels.event_time
-    packed["event_id"] = names(labels.event_id, key)
+    packed["event_id"] = hash_ids(labels.event_id, namespace.key)
     packed["label_time"] = labels.label_time
     packed["fraud"] = labels.fraud
     appends: list[tuple[bytes, bytes]] = []
-    for entity, prefix in prefixes.items():
+    for entity in entities:
+        prefix = namespace.label_prefix(entity)
         keys, codes = grouped(labels.entity_keys[entity])
         rows = order_of(codes, len(keys))
         appends += appended([prefix + name for name in keys], codes[rows], packed.take(rows))
@@ -80,7 +83,7 @@ def label_appends(
 
 
 def appended(
-    keys: Sequence[bytes], codes: npt.NDArray[np.int64], members: npt.NDArray[np.void]
+    keys: Sequence[bytes], codes: Longs, members: npt.NDArray[np.void]
 ) -> list[tuple[bytes, bytes]]:
     """Each key that has members, with their bytes.
 

@@ -1,4 +1,4 @@
-"""Members of histories: the values that are kept of an event, and their binary layout."""
+"""Members of histories: the values that are stored of an event, and their binary layout."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Frame
+from base.arrays import Longs
+from features.values.frame import Frame
 
 Members = npt.NDArray[np.void]
 """Members in the dtype of a layout."""
@@ -22,48 +24,51 @@ MISSING = np.iinfo(np.int64).min
 """Sentinel for a missing value of the event."""
 
 
-class Keeps(StrEnum):
-    """Kinds of a kept column: a whole number, the 64-bit hash of a text, a condition's result."""
+class StoredKind(StrEnum):
+    """Kinds of a stored column: a whole number, the 64-bit hash of a text, a condition's result.
+
+    The values are part of the layouts of existing histories and do not change.
+    """
 
     VALUE = "value"
-    NAME = "name"
+    HASH = "name"
     CONDITION = "condition"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """A column that the members of a history keep of their events.
+class StoredColumn:
+    """A column of a history: a value of the event that each member stores.
 
     Attributes:
-        keeps: Kind of the column.
+        kind: Kind of the column.
         definition: Definition as canonical JSON.
         scale: Decimal digits of a VALUE.
-        read: Function from a frame to int64[N], MISSING where there is no value; for a CONDITION
+        read: Function from a frame to int64[N], MISSING for a missing value; for a CONDITION
             bool[N].
         key: Name of the column in a layout, a digest of its definition.
     """
 
-    keeps: Keeps
+    kind: StoredKind
     definition: Any
     scale: int
     read: Callable[[Frame], npt.NDArray[Any]]
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        text = json.dumps([self.keeps, self.definition, self.scale], sort_keys=True)
+        text = json.dumps([self.kind, self.definition, self.scale], sort_keys=True)
         object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Fields of a history's members, in order: position, event time, event id, kept columns."""
+    """Fields of a history's members, in order: position, event time, event id, columns."""
 
-    kept: tuple[Kept, ...]
+    columns: tuple[StoredColumn, ...]
 
     @classmethod
-    def of(cls, kept: Sequence[Kept]) -> Layout:
+    def of(cls, columns: Sequence[StoredColumn]) -> Layout:
         """Layout with each column once, in an order independent of the order of the features."""
-        once = {column.key: column for column in kept}
+        once = {column.key: column for column in columns}
         return cls(tuple(once[key] for key in sorted(once)))
 
     @cached_property
@@ -76,13 +81,25 @@ class Layout:
                 ("time", "<i8"),
                 ("event_id", "<u8"),
                 *(
-                    (column.key, "?" if column.keeps is Keeps.CONDITION else "<i8")
-                    for column in self.kept
+                    (column.key, "?" if column.kind is StoredKind.CONDITION else "<i8")
+                    for column in self.columns
                 ),
             ]
         )
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the fields; changes with what members keep."""
+        """The digest of the fields; changes with the values that members store."""
         return hashlib.sha256(json.dumps(self.dtype.descr).encode()).hexdigest()[:16]
+
+
+def cut(members: Members, counts: Longs) -> list[bytes]:
+    """Cut concatenated members into the bytes of each run.
+
+    Args:
+        members: Members of U runs, concatenated.
+        counts: int64[U], the number of members of each run.
+    """
+    data = members.tobytes()
+    ends = (np.cumsum(counts) * members.dtype.itemsize).tolist()
+    return [data[begin:end] for begin, end in pairwise((0, *ends))]

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask
 from base.errors import ConfigurationError
-from features.history.keys import cut
-from features.history.layout import Members
-
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from features.history.layout import Members, cut
 
 STORED = -1
 """Value in ``Merged.row`` for a member that is not an event of the batch."""
@@ -58,10 +55,9 @@ class Merged:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """The field ``name`` of the layout, [M]; made contiguous once, on the first call."""
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = np.ascontiguousarray(self.members[name])
-        return found
+        if name not in self._columns:
+            self._columns[name] = np.ascontiguousarray(self.members[name])
+        return self._columns[name]
 
     @property
     def time(self) -> Longs:
@@ -87,8 +83,8 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
     counts, rest = np.divmod(sizes, dtype.itemsize)
     if rest.any():
         raise ConfigurationError(
-            f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which are no "
-            f"members of {dtype.itemsize} bytes: something else wrote there; use another "
+            f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which is not a "
+            f"multiple of a member's {dtype.itemsize} bytes: another program wrote there; use another "
             "store.state"
         )
     members = np.frombuffer(b"".join(present), dtype)
@@ -98,7 +94,7 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
 def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
     """Select the members from before the batch in its own partitions.
 
-    Other members are from an attempt that was not committed, or later in the log: they come again.
+    Other members are from an attempt that was not committed, or later in the log: they will be read again.
 
     Args:
         stored: M stored members.

@@ -1,4 +1,4 @@
-"""Keys of histories and labels in an online store."""
+"""Keys of histories and labels in an online store, and the rows of a batch by entity key."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+import numpy as np
+import pyarrow as pa
+
+from base.arrays import Longs
 from features.values.hash64 import PROCESS_KEY, fingerprint
 
 LABEL_LAYOUT = "l2"
@@ -30,7 +34,7 @@ class Namespace:
         key: Key of the hashes of event ids and texts.
         marks: Mark by entity that separates its histories from earlier ones, for entities whose
             histories began empty under an existing state.
-        recounted: Number of times, by entity, that the time its histories reach back to began anew
+        recounted: Number of times, by entity, that the time its histories reach back to was reset
             while the histories stayed.
     """
 
@@ -48,7 +52,7 @@ class Namespace:
         return cls(feature_set, "local", "files", 1, PROCESS_KEY)
 
     def history_digest(self, entity: str, layout: str) -> str:
-        """Digest that identifies an entity's histories; changes if they begin empty again.
+        """Digest that identifies an entity's histories; changes if they are started empty again.
 
         Args:
             entity: Name of the entity.
@@ -58,7 +62,7 @@ class Namespace:
         return _digest(*log, self.marks.get(entity), fingerprint(self.key))
 
     def reach_digest(self, entity: str, layout: str) -> str:
-        """Digest for the time that an entity's histories reach back to; changes if it begins anew.
+        """Digest for the time that an entity's histories reach back to; changes if it is reset.
 
         Args:
             entity: Name of the entity.
@@ -76,6 +80,20 @@ class Namespace:
         """Prefix of the keys of an entity's labels, the same for any topic and layout."""
         digest = _digest(LABEL_LAYOUT, fingerprint(self.key))
         return f"fw:{self.feature_set}:{self.state}:labels:{entity}:{digest}:".encode()
+
+
+def grouped(entity_keys: pa.StringArray) -> tuple[list[bytes], Longs]:
+    """The distinct keys in UTF-8, and int64[N], the index of each row's key."""
+    encoded = entity_keys.dictionary_encode()
+    keys: list[bytes] = encoded.dictionary.cast(pa.binary()).to_pylist()
+    return keys, encoded.indices.to_numpy().astype(np.int64)
+
+
+def order_of(codes: Longs, count: int) -> Longs:
+    """Sort rows by code, stable within one code; codes lie in [0, count)."""
+    # numpy sorts 16 bits by radix, several times as fast.
+    narrow = codes.astype(np.uint16) if count <= 2**16 else codes
+    return np.argsort(narrow, kind="stable")
 
 
 def _digest(*values: str | int | None) -> str:

@@ -93,13 +93,13 @@ class HookFile:
         if name == str(self.path):
             return
         try:
-            found = Path(name).resolve()
-            beside = found.is_relative_to(self._folder) and found.is_file()
+            file = Path(name).resolve()
+            beside = file.is_relative_to(self._folder) and file.is_file()
         except (OSError, ValueError, RuntimeError):
             return
-        if beside and not any(found.is_relative_to(root) for root in self._installed):
+        if beside and not any(file.is_relative_to(root) for root in self._installed):
             raise ImportError(
-                f"{found.name} lies beside it, which no fingerprint covers; put what it needs into "
+                f"{file.name} lies beside it, which no fingerprint covers; put what it needs into "
                 f"{self.path.name}"
             )
 

@@ -82,13 +82,13 @@ def _named(module: ModuleType, name: str, arguments: int) -> Callable[..., Any]:
     Raises:
         HookError: There is no such function, or it does not take that number of arguments.
     """
-    found = getattr(module, name, None)
-    if not callable(found):
+    value = getattr(module, name, None)
+    if not callable(value):
         own = [key for key, value in vars(module).items() if _is_own_function(module, key, value)]
-        other = "" if found is None else f" ({name} is {_a(found)})"
+        other = "" if value is None else f" ({name} is {_with_article(value)})"
         file = Path(str(module.__file__)).name
         raise HookError(f"{file}: {unknown('function', name, own)}{other}")
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] = value
     _check_arguments(name, function, arguments)
     return function
 
@@ -98,7 +98,7 @@ def _is_own_function(module: ModuleType, name: str, value: Any) -> bool:
     return own and not name.startswith("_") and callable(value)
 
 
-def _a(value: Any) -> str:
+def _with_article(value: Any) -> str:
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
@@ -120,10 +120,10 @@ class _Loader(importlib.abc.SourceLoader):
 def _load(path: Path, folder: Path) -> _Loaded:
     """Read and run the file at ``path``, which must lie within ``folder`` (resolved)."""
     try:
-        found = path.resolve(strict=True)
-        _check_place(path, found, folder)
-        source = found.read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:  # a null byte; links that lead in a circle
+        resolved = path.resolve(strict=True)
+        _check_place(path, resolved, folder)
+        source = resolved.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte; a circle of links
         why = getattr(error, "strerror", None) or error
         raise HookError(
             f"{path} cannot be read: {why}; put the file beside features.yaml"
@@ -147,15 +147,15 @@ def _load(path: Path, folder: Path) -> _Loaded:
     return _Loaded(file, module, digest)
 
 
-def _check_place(path: Path, found: Path, folder: Path) -> None:
+def _check_place(path: Path, resolved: Path, folder: Path) -> None:
     """Refuse code from outside the folder: a reader of the folder must see all code that is run."""
-    if not found.is_relative_to(folder):
+    if not resolved.is_relative_to(folder):
         raise HookError(
-            f"{path} leads to {found}, outside {folder}; put the file itself into the folder of "
+            f"{path} leads to {resolved}, outside {folder}; put the file itself into the folder of "
             "features.yaml"
         )
-    if not found.is_file():
-        raise HookError(f"{path} is no plain file; put a Python file there")
+    if not resolved.is_file():
+        raise HookError(f"{path} is not a plain file; put a Python file there")
 
 
 def _check_imports(path: Path, source: bytes, folder: Path) -> None:
@@ -174,7 +174,7 @@ def _check_imports(path: Path, source: bytes, folder: Path) -> None:
         raise HookError(f"{path.name}: this is not Python: {error}") from error
     for node, name in _imports(tree):
         beside = (at / file for at in (path.parent, folder) for file in _files_of(name))
-        if not name or any(found.exists() for found in beside):
+        if not name or any(map(Path.exists, beside)):
             raise HookError(
                 f"{path.name}:{node.lineno}:{node.col_offset + 1}: imports a file beside it, "
                 f"which no fingerprint covers; put what it needs into {path.name}"
@@ -199,7 +199,7 @@ def _check_arguments(name: str, function: Callable[..., Any], count: int) -> Non
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # written in C: the proof calls it
+        return  # written in C: `prove` finds out by calling it
     try:
         signature.bind(*range(count))
     except TypeError as error:

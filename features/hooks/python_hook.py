@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats, Mask, Rows
 from base.errors import HookError, HookRaisedError
 from features.hooks.calls import HookFile
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
 
 _ORDINARY = 144
 _MIXED = 96
@@ -89,22 +85,22 @@ class PythonHook:
     def prove(self) -> None:
         """Raise HookError unless sample rows have the same bits alone and together with other rows.
 
-        The samples are the same each time. NaN, infinities, zeros of both signs, negative, tiny
-        and huge numbers stand alone and among others.
+        The samples are the same each time. They include NaN, infinities, zeros of both signs,
+        negative, tiny and huge numbers, alone and among others.
         """
         sample = _sample(len(self.arguments))
         every = np.arange(len(sample[0]))
         with np.errstate(all="ignore"):
             alone = np.concatenate([self._proven(sample, every[row : row + 1]) for row in every])
-            for company, rows in _companies(every):
-                found = self._proven(sample, rows)
-                differing = np.flatnonzero(~_same_bits(found, alone[rows]))
+            for arrangement, rows in _arrangements(every):
+                together = self._proven(sample, rows)
+                differing = np.flatnonzero(~_same_bits(together, alone[rows]))
                 if differing.size:
                     place = int(differing[0])
                     row = int(rows[place])
                     raise HookError(
                         f"{self.name} gives {float(alone[row])!r} for a row alone and "
-                        f"{float(found[place])!r} for the same row {company} "
+                        f"{float(together[place])!r} for the same row {arrangement} "
                         f"({self._in_words(sample, row)}); compute each row from its own values "
                         "only, and remember nothing"
                     )
@@ -124,8 +120,10 @@ class PythonHook:
                 raise HookError(
                     f"{message}; it is called with a column for each argument"
                 ) from None
-            found = self._in_words(sample, int(rows[0]))
-            raise HookError(f"{message} for {found}; give nan where there is no value") from None
+            arguments = self._in_words(sample, int(rows[0]))
+            raise HookError(
+                f"{message} for {arguments}; give nan where there is no value"
+            ) from None
 
     def _values(self, columns: list[Floats]) -> Floats:
         """Call the function, and copy its result to float64[N].
@@ -138,8 +136,8 @@ class PythonHook:
         result = self.file.run(self.function, *map(_frozen, columns))
         is_plain = type(result) is np.ndarray  # a masked array would lose its mask
         if not (is_plain and result.dtype == np.float64 and result.shape == (rows,)):
-            found = f"{result.dtype}{[*result.shape]}" if is_plain else type(result).__name__
-            raise _WrongResultError(f"returns {found} where it has to return float64[{rows}]")
+            returned = f"{result.dtype}{[*result.shape]}" if is_plain else type(result).__name__
+            raise _WrongResultError(f"returns {returned} where it has to return float64[{rows}]")
         own: Floats = result.copy()
         return own
 
@@ -167,7 +165,7 @@ def _sample(arguments: int) -> list[Floats]:
     return columns
 
 
-def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
+def _arrangements(every: Rows) -> Iterator[tuple[str, Rows]]:
     """Orders of sample rows, each with its description for messages."""
     yield "among others", every
     yield "when called again", every
@@ -175,7 +173,7 @@ def _companies(every: Rows) -> Iterator[tuple[str, Rows]]:
     yield "in another order", np.random.default_rng(7).permutation(every)
     for start, end in ((1, len(every)), (0, 7), (3, 20), (len(every) - 33, len(every))):
         yield "among fewer", every[start:end]
-    yield "among its likes", np.repeat(every[:32], 2)
+    yield "among copies of itself", np.repeat(every[:32], 2)
 
 
 def _same_bits(a: Floats, b: Floats) -> Mask:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from base.yaml_document import YamlDocument
-from features.definition.feature import Feature
-from features.definition.feature_set import FeatureSet, load_feature_set
-from features.definition.spec import KINDS, MICROSECONDS, FeaturesFile, FeatureSpec
+from features.definition import Feature, FeatureSet
+from features.definition.scalars import UNITS
+from features.definition.spec import KINDS, FeatureSpec
+from features.lookups.lookup import Lookup
 from features.windows.window import Across, Aggregate, Window
 
 
@@ -25,7 +25,7 @@ class Described:
         across: Treatment of other partitions, for a window whose entity is not that of the
             partition key.
         default: Value that replaces a missing one; None if there is none.
-        reproducible: True if the log alone gives its values again.
+        reproducible: True if its values can be computed again from the log alone.
         fingerprint: Fingerprint of its definition.
     """
 
@@ -39,34 +39,20 @@ class Described:
     fingerprint: str
 
 
-def describe(path: Path) -> tuple[FeatureSet, list[Described]]:
-    """Describe the features of the features.yaml at ``path``.
-
-    Returns:
-        The feature set, and its features in order.
-
-    Raises:
-        ConfigurationError: The file is invalid, as in ``load_feature_set``.
-    """
-    made = load_feature_set(path)
-    file = YamlDocument.read(path).validate(FeaturesFile)
-    windows = {window.name: window for window in made.windows}
-    pairs = zip(file.features, made.features, strict=True)
-    return made, [
-        _described(spec, feature, windows.get(spec.name), file) for spec, feature in pairs
-    ]
+def describe(feature_set: FeatureSet) -> list[Described]:
+    """Describe the features of a feature set, in order."""
+    return [_described(feature, feature_set.lookups) for feature in feature_set.features]
 
 
-def _described(
-    spec: FeatureSpec, feature: Feature, window: Window | None, file: FeaturesFile
-) -> Described:
+def _described(feature: Feature, lookups: Mapping[str, Lookup]) -> Described:
+    spec, window = feature.spec, feature.window
     return Described(
         name=spec.name,
         kind=window.aggregate.value if window else _kind(spec),
-        definition=_window(spec, window) if window else _definition(spec, file),
+        definition=_window(spec, window) if window else _definition(spec, lookups),
         reads=tuple(sorted(feature.paths)),
         across=None if window is None or window.across is Across.OWN else window.across.value,
-        default=window.default if window else _lookup_default(spec, file),
+        default=window.default if window else _lookup_default(spec, lookups),
         reproducible=not feature.irreproducible,
         fingerprint=feature.fingerprint,
     )
@@ -74,7 +60,7 @@ def _described(
 
 def duration(microseconds: int) -> str:
     """A duration such as ``7d`` or ``90m``, in the largest unit that gives a whole number."""
-    for unit, length in reversed(MICROSECONDS.items()):
+    for unit, length in reversed(UNITS.items()):
         if microseconds % length == 0:
             return f"{microseconds // length}{unit}"
     return f"{microseconds}us"
@@ -91,7 +77,7 @@ def _kind(spec: FeatureSpec) -> str:
     return next(kind for kind in KINDS if getattr(spec, kind) is not None)
 
 
-def _definition(spec: FeatureSpec, file: FeaturesFile) -> str:
+def _definition(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> str:
     if spec.category is not None:
         some = ", ".join(map(str, spec.category.values[:3]))
         more = len(spec.category.values) - 3
@@ -100,7 +86,7 @@ def _definition(spec: FeatureSpec, file: FeaturesFile) -> str:
     if spec.python is not None:
         return f"{spec.python}({', '.join(map(str, spec.args or ()))})"
     if spec.lookup is not None:
-        return f"{spec.lookup} by {file.lookups[spec.lookup.partition('.')[0]].by}"
+        return f"{spec.lookup} by {lookups[spec.lookup.partition('.')[0]].entity}"
     return " ".join((spec.expr or spec.field or "").split())
 
 
@@ -120,8 +106,9 @@ def _window(spec: FeatureSpec, window: Window) -> str:
     return words
 
 
-def _lookup_default(spec: FeatureSpec, file: FeaturesFile) -> float | None:
+def _lookup_default(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> float | None:
     if spec.lookup is None:
         return None
-    lookup, _, value = spec.lookup.partition(".")
-    return file.lookups[lookup].values[value].default
+    name, _, value = spec.lookup.partition(".")
+    lookup = lookups[name]
+    return lookup.defaults[lookup.names.index(value)]

@@ -6,7 +6,6 @@ import ast
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,9 @@ import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import YamlDocument
-from features.definition.spec import FeaturesFile, FeatureSpec
+from features.compute.trace import trace
+from features.definition import FeatureSet
+from features.definition.spec import FeatureSpec
 from features.expression.syntax import Source
 from features.inspect.describe import describe
 from features.loading import KnownLabels
@@ -111,18 +111,13 @@ class Explanation:
 
 
 class Explainer:
-    """Explanations of the features in the features.yaml at ``path``.
+    """Explanations of the features of a feature set."""
 
-    Raises:
-        ConfigurationError: The file is invalid.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.feature_set, described = describe(path)
-        self._described = {one.name: one for one in described}
-        file = YamlDocument.read(path).validate(FeaturesFile)
-        self._names = {spec.name: _names(spec) for spec in file.features}
-        self._windows = {window.name: window for window in self.feature_set.windows}
+    def __init__(self, feature_set: FeatureSet) -> None:
+        self._feature_set = feature_set
+        self._described = {feature.name: feature for feature in describe(feature_set)}
+        self._names = {feature.name: _names(feature.spec) for feature in feature_set.features}
+        self._windows = {window.name: window for window in feature_set.histories.windows}
 
     def explain(
         self, feature: str, event_id: str, source: Iterable[EventTable], labels: KnownLabels | None
@@ -142,37 +137,37 @@ class Explainer:
         """
         if feature not in self._described:
             raise ConfigurationError(unknown("feature", feature, self._described))
-        run = HistoryRun(self.feature_set, labels, 1)
+        run = HistoryRun(self._feature_set, labels, 1)
         batch = _find(run, source, event_id)
         enriched = run.read(run.begin(batch, run.log)).finish()
         stored = (run.store, run.log, run.namespace)
         traced = {
-            name: self.feature_set.trace(name, 0, batch, stored)
+            name: trace(self._feature_set, name, 0, batch, stored)
             for name in self._windows_of(feature)
         }
         members = {(m.partition, m.offset) for one in traced.values() for m in one.members}
         ids = _ids(source, members)
-        values = dict(zip(self.feature_set.names, enriched.matrix[0].tolist(), strict=True))
+        values = dict(zip(self._feature_set.names, enriched.matrix[0].tolist(), strict=True))
         place = batch.records.position(0)
         return Explanation(
             event_id,
             int(batch.event_time[0]),
             place.partition,
             place.offset,
-            self.feature_set.flags_of(int(enriched.flags[0])),
+            self._feature_set.flags_of(int(enriched.flags[0])),
             dict(run.flagged),
             run.times,
             self._explained(feature, batch, values, traced, ids),
         )
 
     def _features_in(self, feature: str) -> list[str]:
-        fields = self.feature_set.paths
+        fields = self._feature_set.paths
         return [n for n in self._names[feature] if n in self._described and n not in fields]
 
     def _windows_of(self, feature: str) -> set[str]:
         """The windows that a feature is computed from."""
-        found = {feature} & self._windows.keys()
-        return found.union(*(self._windows_of(name) for name in self._features_in(feature)))
+        own = {feature} & self._windows.keys()
+        return own.union(*(self._windows_of(name) for name in self._features_in(feature)))
 
     def _explained(
         self,
@@ -186,7 +181,7 @@ class Explainer:
         window = self._windows.get(name)
         fields = [path for path in self._names[name] if path in batch.columns]
         if window is not None:
-            fields.insert(0, self.feature_set.bindings.entities[window.entity].path)
+            fields.insert(0, self._feature_set.bindings.entities[window.entity].path)
         return ExplainedValue(
             name,
             described.kind,
@@ -221,17 +216,17 @@ def _find(run: HistoryRun, source: Iterable[EventTable], event_id: str) -> Event
 def _ids(source: Iterable[EventTable], places: set[tuple[int, int]]) -> Ids:
     """The ids of the events at ``places``."""
     offsets = pa.array([offset for _, offset in places], pa.int64())
-    found: dict[tuple[int, int], str] = {}
+    ids: dict[tuple[int, int], str] = {}
     for chunk in source:
-        if len(found) == len(places):
+        if len(ids) == len(places):
             break
         records = chunk.batch.records
         rows = np.flatnonzero(pc.is_in(pa.array(records.offsets), offsets))
         for row in rows.tolist():
             place = (int(records.partitions[row]), int(records.offsets[row]))
             if place in places:
-                found[place] = chunk.batch.event_id[row].as_py()
-    return found
+                ids[place] = chunk.batch.event_id[row].as_py()
+    return ids
 
 
 def _counted(window: Window, traced: Traced, ids: Ids) -> Counted:
@@ -262,13 +257,13 @@ def _text(path: str, batch: EventBatch) -> str | None:
 
 def _names(spec: FeatureSpec) -> list[str]:
     """The dotted names that a definition uses, each once."""
-    found = [name for name in (spec.field, spec.of) if name is not None]
+    names = [name for name in (spec.field, spec.of) if name is not None]
     if spec.category is not None:
-        found.append(spec.category.field)
+        names.append(spec.category.field)
     for text in (spec.expr, spec.where, *map(str, spec.args or ())):
         if text is not None:
-            found += _names_in(Source(text).parse())
-    return list(dict.fromkeys(found))
+            names += _names_in(Source(text).parse())
+    return list(dict.fromkeys(names))
 
 
 def _names_in(node: ast.AST) -> list[str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
-from base.yaml_document import YamlDocument
 from features.definition import FeatureSet
-from features.definition.spec import FeaturesFile
 from features.history.labels import LABEL
-from features.history.layout import MISSING, Keeps, Kept, Members
+from features.history.layout import MISSING, Members, StoredColumn, StoredKind
 from features.history.merge import read_members
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
@@ -47,16 +44,16 @@ class ShownMember:
         partition: Partition of the event.
         offset: Offset of the event.
         time: Event time in microseconds.
-        event_name: 64-bit hash of the event id, in hexadecimal.
-        kept: Kept values by ``Kept.key``.
+        event_id_hash: 64-bit hash of the event id, in hexadecimal.
+        values: Stored values by ``StoredColumn.key``.
         labels: Labels of the event.
     """
 
     partition: int
     offset: int
     time: int
-    event_name: str
-    kept: Mapping[str, float | bool | str | None]
+    event_id_hash: str
+    values: Mapping[str, float | bool | str | None]
     labels: tuple[ShownLabel, ...]
 
 
@@ -82,24 +79,22 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
     entities = feature_set.bindings.entities
     if entity not in entities:
         raise ConfigurationError(unknown("entity", entity, entities))
-    for found in feature_set.histories.entities:
-        if found.entity == entity:
-            return found
+    for windows in feature_set.histories.entities:
+        if windows.entity == entity:
+            return windows
     raise ConfigurationError(f"entity {entity} has no windows, and so no histories")
 
 
-def kept_names(path: Path, feature_set: FeatureSet) -> dict[str, str]:
-    """Names in the features.yaml at ``path`` for the values that members keep, by ``Kept.key``."""
-    file = YamlDocument.read(path).validate(FeaturesFile)
-    windows = {window.name: window for window in feature_set.windows}
-    found: dict[str, str] = {}
-    for spec in file.features:
-        window = windows.get(spec.name)
+def column_names(feature_set: FeatureSet) -> dict[str, str]:
+    """Names in features.yaml for the values that members keep, by ``StoredColumn.key``."""
+    names: dict[str, str] = {}
+    for feature in feature_set.features:
+        spec, window = feature.spec, feature.window
         if window is not None and window.value is not None and spec.of is not None:
-            found.setdefault(window.value.key, spec.of)
+            names.setdefault(window.value.key, spec.of)
         if window is not None and window.where is not None and spec.where is not None:
-            found.setdefault(window.where.key, " ".join(spec.where.split()))
-    return found
+            names.setdefault(window.where.key, " ".join(spec.where.split()))
+    return names
 
 
 def read_history(
@@ -126,7 +121,7 @@ def read_history(
             *place,
             int(member["time"]),
             f"{int(member['event_id']):016x}",
-            {kept.key: _value(kept, member[kept.key]) for kept in windows.layout.kept},
+            {column.key: _value(column, member[column.key]) for column in windows.layout.columns},
             tuple(known.get(int(member["event_id"]), ())),
         )
     count = sum(map(len, known.values()))
@@ -135,7 +130,7 @@ def read_history(
 
 def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
     """Labels by hash of the event id; the one that counts is last."""
-    found: dict[int, list[ShownLabel]] = {}
+    by_event: dict[int, list[ShownLabel]] = {}
     for label in labels[
         np.lexsort((labels["fraud"], labels["offset"], labels["partition"], labels["label_time"]))
     ]:
@@ -145,15 +140,15 @@ def _labels(labels: Members) -> dict[int, list[ShownLabel]]:
             int(label["partition"]),
             int(label["offset"]),
         )
-        found.setdefault(int(label["event_id"]), []).append(shown)
-    return found
+        by_event.setdefault(int(label["event_id"]), []).append(shown)
+    return by_event
 
 
-def _value(kept: Kept, value: Any) -> float | bool | str | None:
-    if kept.keeps is Keeps.CONDITION:
+def _value(column: StoredColumn, value: Any) -> float | bool | str | None:
+    if column.kind is StoredKind.CONDITION:
         return bool(value)
     if value == MISSING:
         return None
-    if kept.keeps is Keeps.NAME:
+    if column.kind is StoredKind.HASH:
         return f"{int(value) & 2**64 - 1:016x}"
-    return int(value) if kept.scale == 0 else float(value / 10.0**kept.scale)
+    return int(value) if column.scale == 0 else float(value / 10.0**column.scale)

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs, Mask
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
-from features.loading.label_rows import LabelRows, Longs, Mask, concat
-from features.loading.whole_labels import known_from, labelled_entities, whole_labels
-from features.values.hash64 import PROCESS_KEY, names
+from features.loading.label_rows import LabelRows, concat, known_from, whole_labels
+from features.values.hash64 import PROCESS_KEY, hash_ids
 from features.windows.ragged import expand
 from schemas.batch import EventBatch
 
@@ -45,23 +45,23 @@ class KnownLabels:
     """
 
     def __init__(self, feature_set: FeatureSet, parts: Sequence[LabelRows]) -> None:
-        """Raise ConfigurationError for labels without a known time from which they count."""
+        """Raise ConfigurationError for a label without a label time if there is no label delay."""
         self._feature_set = feature_set
-        rows = concat(parts, labelled_entities(feature_set))
+        rows = concat(parts, feature_set.labelled_entities)
         whole = whole_labels(feature_set, rows)
         self.ahead: LabelBatch | None = None if whole.errors else whole.labels
-        order = np.argsort(names(rows.event_id, PROCESS_KEY), kind="stable")
+        order = np.argsort(hash_ids(rows.event_id, PROCESS_KEY), kind="stable")
         self._rows = rows.take(order)
-        self._names = names(self._rows.event_id, PROCESS_KEY)
+        self._hashes = hash_ids(self._rows.event_id, PROCESS_KEY)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def of(self, batch: EventBatch) -> LabelsOfEvents:
         """Labels of N events, of any label time."""
-        wanted = names(batch.event_id, PROCESS_KEY)
+        wanted = hash_ids(batch.event_id, PROCESS_KEY)
         pairs = expand(
-            np.searchsorted(self._names, wanted), np.searchsorted(self._names, wanted, "right")
+            np.searchsorted(self._hashes, wanted), np.searchsorted(self._hashes, wanted, "right")
         )
         same = pc.equal(
             batch.event_id.take(pa.array(pairs.query)),

@@ -1,19 +1,88 @@
-"""Files of labels: fraud or not, and the time at which that was known."""
+"""Read labels from decoded columns and from files: fraud or not, and when that was known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from base.errors import ConfigurationError
+from base.arrays import Longs, RowErrors, byte_lengths
+from base.errors import ConfigurationError, ErrorCode, RecordError
 from features.definition import FeatureSet
-from features.loading.label_fields import LabelFields
-from features.loading.label_rows import FILE_PARTITION, LabelRows
-from features.tables.refusal import Refusal
-from schemas.files.read import FileChunk, count_rows, read_chunks
+from features.loading.label_rows import FILE_PARTITION, UNKNOWN, LabelRows
+from features.values.column_values import text
+from schemas.batch import Column, Decoded, Kind, Refusal, refusals
+from schemas.files.read import Aliases, FileChunk, PathTypes, count_rows, read_chunks
+
+_KEY = "entity_keys."
+
+
+class LabelFields:
+    """Reader of labels from decoded columns.
+
+    A field has its name in ``label.avsc``, the name that events have for it, or that name's alias.
+    An entity's key may also have the entity's name. So a file of events with a label column is a
+    file of labels, and so is a table of ``features build``.
+    """
+
+    def __init__(self, feature_set: FeatureSet) -> None:
+        bindings = feature_set.bindings
+
+        def names(*paths: str) -> tuple[str, ...]:
+            aliases = [feature_set.aliases[path] for path in paths if path in feature_set.aliases]
+            return (*paths, *aliases)
+
+        self.needed: PathTypes = {
+            "event_id": (bindings.event_id.kind, 0, False),
+            "fraud": (Kind.BOOL, 0, False),
+        }
+        keys = {f"{_KEY}{entity}": field for entity, field in bindings.entities.items()}
+        self.optional: PathTypes = {
+            "event_time": (Kind.TIME, 0, True),
+            "label_time": (Kind.TIME, 0, True),
+            **{key: (field.kind, 0, True) for key, field in keys.items()},
+        }
+        self.aliases: Aliases = {
+            "event_id": names(bindings.event_id.path),
+            "event_time": names(bindings.event_time.path),
+            # `label`: in a table of `features build`.
+            "fraud": (*(names(bindings.label.field) if bindings.label else ()), "label"),
+            **{k: (k.removeprefix(_KEY), *names(field.path)) for k, field in keys.items()},
+        }
+
+    def read(
+        self, decoded: Decoded, rows: int, partitions: npt.NDArray[np.int32], offsets: Longs
+    ) -> tuple[LabelRows, dict[int, RecordError]]:
+        """Read the labels of N rows at their positions; return an error for each invalid row."""
+        columns = dict(decoded.columns)
+        for name, (kind, _, _) in self.needed.items():
+            columns.setdefault(name, _nothing(kind, rows))
+        event_id, fraud = columns["event_id"], columns["fraud"]
+        ids = text(event_id, "event_id")
+        errors = RowErrors(decoded.errors)
+        errors.add(
+            ~event_id.valid | (byte_lengths(ids) == 0),
+            ErrorCode.EVENT_ID_MISSING,
+            "the event id is null or empty",
+        )
+        errors.add(~fraud.valid, ErrorCode.BODY_INVALID, "fraud is null")
+        labels = LabelRows(
+            ids,
+            np.asarray(fraud.values, np.bool_),
+            _times(columns.get("event_time"), rows),
+            _times(columns.get("label_time"), rows),
+            _keys(columns),
+            partitions,
+            offsets,
+        )
+        if errors.by_row:
+            labels = labels.take(errors.valid_rows(rows))
+        return labels, errors.by_row
 
 
 class LabelFile:
@@ -25,40 +94,58 @@ class LabelFile:
 
     def count(self) -> int:
         """Number of rows. Raises ConfigurationError for a file that cannot be read."""
-        with _of_labels():
+        with _label_file_errors():
             return count_rows(self._path)
 
     def __iter__(self) -> Iterator[tuple[LabelRows, list[Refusal]]]:
-        """Iterate over labels in chunks, each with its rows that are not labels.
+        """Iterate over labels in chunks, each with its invalid rows.
 
         Raises:
-            ConfigurationError: The file cannot be read, or has no column that says fraud or not.
+            ConfigurationError: The file cannot be read, or has no fraud column.
         """
         fields, first = self._fields, 0
         for chunk in self._chunks():
             partitions = np.full(chunk.rows, FILE_PARTITION, np.int32)
             offsets = first + np.arange(chunk.rows)
             labels, errors = fields.read(chunk.decoded, chunk.rows, partitions, offsets)
-            yield (
-                labels,
-                [
-                    Refusal(f"{self._path}, row {first + row}", error.code.value, error.message)
-                    for row, error in sorted(errors.items())
-                ],
-            )
+            yield labels, refusals(errors, self._describe_row(first))
             first += chunk.rows
+
+    def _describe_row(self, first: int) -> Callable[[int], str]:
+        return lambda row: f"{self._path}, row {first + row}"
 
     def _chunks(self) -> Iterator[FileChunk]:
         fields = self._fields
-        with _of_labels():
+        with _label_file_errors():
             yield from read_chunks(
                 self._path, fields.needed, fields.aliases, optional=fields.optional
             )
 
 
+def _keys(columns: Mapping[str, Column]) -> dict[str, pa.StringArray]:
+    return {
+        name.removeprefix(_KEY): text(column, name)
+        for name, column in columns.items()
+        if name.startswith(_KEY)
+    }
+
+
+def _times(column: Column | None, rows: int) -> Longs:
+    if column is None:
+        return np.full(rows, UNKNOWN)
+    return np.where(column.valid, np.asarray(column.values, np.int64), UNKNOWN)
+
+
+def _nothing(kind: Kind, rows: int) -> Column:
+    values: Any = pa.array([""] * rows, pa.string())
+    if kind is not Kind.STRING:
+        values = np.zeros(rows, np.bool_ if kind is Kind.BOOL else np.int64)
+    return Column(kind, values, np.zeros(rows, np.bool_))
+
+
 @contextmanager
-def _of_labels() -> Iterator[None]:
-    """Make the errors of the file, which is read as events are, speak of labels."""
+def _label_file_errors() -> Iterator[None]:
+    """Name the label file in errors of the file reader, which calls it an event file."""
     try:
         yield
     except ConfigurationError as error:

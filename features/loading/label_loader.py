@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from features.definition import FeatureSet
-from features.history.labels import LABEL
+from features.history.labels import LABEL, label_appends
 from features.history.namespace import Namespace
-from features.loading.label_rows import LabelRows
-from features.loading.whole_labels import whole_labels
+from features.loading.label_rows import LabelRows, whole_labels
 from features.store.protocol import OnlineStore
-from features.tables.refusal import Refusal
+from schemas.batch import Refusal, refusals
 
 _SHOWN = 5
 
@@ -67,34 +66,27 @@ class LabelLoader:
                 start.
         """
         whole = whole_labels(self._feature_set, rows)
-        self.loaded.refuse(
-            [
-                *refused,
-                *(
-                    Refusal(f"{source}, {_place(rows, row)}", error.code.value, error.message)
-                    for row, error in sorted(whole.errors.items())
-                ),
-            ]
-        )
+        incomplete = refusals(whole.errors, lambda row: f"{source}, {_place(rows, row)}")
+        self.loaded.refuse([*refused, *incomplete])
         self.loaded.labels += len(rows) - len(whole.errors)
         self.loaded.frauds += int(whole.labels.fraud.sum())
-        appends = self._feature_set.label_appends(whole.labels, self._namespace)
-        found = self._store.read([key for key, _ in appends])
+        appends = label_appends(whole.labels, self._feature_set.labelled_entities, self._namespace)
+        stored = self._store.read([key for key, _ in appends])
         new = [
             (key, added)
-            for (key, labels), there in zip(appends, found, strict=True)
-            if (added := _missing(labels, there))
+            for (key, labels), value in zip(appends, stored, strict=True)
+            if (added := _new_labels(labels, value))
         ]
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
         self._store.append(new, (), self._expire_ms)
 
 
-def _missing(labels: bytes, there: bytes | None) -> bytes:
-    """The labels in ``labels`` that are not in ``there``."""
-    if not there:
+def _new_labels(labels: bytes, stored: bytes | None) -> bytes:
+    """The labels in ``labels`` that are not in ``stored``."""
+    if not stored:
         return labels
     size = LABEL.itemsize
-    known = {there[i : i + size] for i in range(0, len(there), size)}
+    known = {stored[i : i + size] for i in range(0, len(stored), size)}
     each = (labels[i : i + size] for i in range(0, len(labels), size))
     return b"".join(label for label in each if label not in known)
 

@@ -1,4 +1,7 @@
-"""Labels as their sources give them: fields may be missing."""
+"""Labels as their sources give them, and the complete labels among them.
+
+A source may lack fields: a label gets the time and keys of its event from the event itself.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from base.arrays import Longs, Mask, RowErrors, Rows, byte_lengths
+from base.errors import ConfigurationError, ErrorCode, RecordError
+from features.compute.bind import EARLIEST, LATEST, MAX_KEY_BYTES
+from features.definition import FeatureSet
+from features.history.labels import LabelBatch
 
 UNKNOWN = np.iinfo(np.int64).min
 """Sentinel for a missing time."""
@@ -46,10 +52,10 @@ class LabelRows:
 
     def keys(self, entity: str) -> pa.StringArray:
         """StringArray[N], "" where missing."""
-        found = self.entity_keys.get(entity)
-        return pa.array([""] * len(self), pa.string()) if found is None else found
+        keys = self.entity_keys.get(entity)
+        return pa.array([""] * len(self), pa.string()) if keys is None else keys
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+    def take(self, rows: Rows) -> Self:
         """The labels at ``rows``, in their order."""
         places = pa.array(rows)
         return type(self)(
@@ -85,3 +91,77 @@ def concat(parts: Sequence[LabelRows], entities: Iterable[str]) -> LabelRows:
         np.concatenate([part.partitions for part in parts]),
         np.concatenate([part.offsets for part in parts]),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeLabels:
+    """Complete labels, and errors of the others.
+
+    A label that is not a fraud and has no label time is in neither: an event without a label is not
+    a fraud anyway, and a label that withdraws another one needs a later time.
+
+    Attributes:
+        labels: Labels for the store.
+        errors: Missing or invalid field of the other labels, by row.
+    """
+
+    labels: LabelBatch
+    errors: dict[int, RecordError]
+
+
+def whole_labels(feature_set: FeatureSet, rows: LabelRows) -> WholeLabels:
+    """Select those of N labels that have their event's time and keys.
+
+    Raises:
+        ConfigurationError: A label has no label time and there is no label delay.
+    """
+    errors = RowErrors()
+    time = rows.event_time
+    errors.add(time == UNKNOWN, ErrorCode.EVENT_TIME_MISSING, "the event time is missing")
+    errors.add(
+        (time < EARLIEST) | (time >= LATEST),
+        ErrorCode.EVENT_TIME_OUT_OF_RANGE,
+        "the event time is not between 2000 and 2100 (is its unit right?)",
+    )
+    keys = {entity: rows.keys(entity) for entity in feature_set.labelled_entities}
+    for entity, values in keys.items():
+        lengths = byte_lengths(values)
+        errors.add(
+            lengths == 0, ErrorCode.ENTITY_KEY_MISSING, f"the key of {entity} is null or empty"
+        )
+        errors.add(
+            lengths > MAX_KEY_BYTES,
+            ErrorCode.KEY_TOO_LONG,
+            f"the key of {entity} is longer than {MAX_KEY_BYTES} bytes",
+        )
+    telling = rows.fraud | (rows.label_time != UNKNOWN)
+    good = np.setdiff1d(np.flatnonzero(telling), list(errors.by_row)).astype(np.intp)
+    taken = rows.take(good)
+    labels = LabelBatch(
+        taken.event_id,
+        taken.event_time,
+        {entity: values.take(pa.array(good)) for entity, values in keys.items()},
+        taken.fraud,
+        known_from(feature_set, taken.event_time, taken.label_time),
+        taken.partitions,
+        taken.offsets,
+    )
+    return WholeLabels(labels, errors.by_row)
+
+
+def known_from(feature_set: FeatureSet, event_time: Longs, label_time: Longs) -> Longs:
+    """Time from which each label counts, int64[N]: its label time, else event time + delay.
+
+    Raises:
+        ConfigurationError: A label has no label time and there is no label delay.
+    """
+    unsaid = label_time == UNKNOWN
+    if not unsaid.any():
+        return label_time
+    label = feature_set.bindings.label
+    if label is None:
+        raise ConfigurationError(
+            "labels without a label time count from the event time plus events.label.delay, and "
+            "features.yaml has no events.label: add it, or give each label its label_time"
+        )
+    return np.where(unsaid, event_time + label.delay, label_time)

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.arrays import byte_lengths
 from base.errors import ConfigurationError
 from base.suggest import unknown
 from features.compute.bind import MAX_KEY_BYTES
 from features.definition.feature_set import FeatureSet
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
-from features.values.column_values import byte_lengths
 from schemas.batch import Kind
-from schemas.files.value_conversion import plain, to_column
+from schemas.files.arrow_values import plain
+from schemas.files.values import to_column
 
 ROWS_AT_A_TIME = 20_000
 
@@ -79,7 +80,7 @@ def load_lookup(
         )
     try:
         with pq.ParquetFile(path) as file:
-            source = _Source(feature_set, feature_set.lookups[lookup], path, file)
+            source = _LookupFile(feature_set, feature_set.lookups[lookup], path, file)
             total = file.metadata.num_rows
             if not total:
                 raise ConfigurationError(
@@ -99,7 +100,7 @@ def load_lookup(
     return Loaded(total, keys)
 
 
-class _Source:
+class _LookupFile:
     """A Parquet file as values of one lookup."""
 
     def __init__(
@@ -155,7 +156,9 @@ class _Source:
             plain(batch.column(self._key)), Kind.STRING, 0, f"{self._path}: column {self._key}"
         )
         self._refuse_row(
-            bad, first, f"{self._key} is no whole number, or one that a float does not hold exactly"
+            bad,
+            first,
+            f"{self._key} is not a whole number, or one that a float does not hold exactly",
         )
         self._refuse_row(~column.valid, first, f"{self._key} is null")
         keys = cast("pa.StringArray", column.values)
@@ -184,7 +187,7 @@ class _Source:
         if wrong.any():
             row = first + int(np.argmax(wrong))
             raise ConfigurationError(
-                f"{self._path}: row {row}: {what}; {int(wrong.sum())} such rows around it. Correct "
+                f"{self._path}: row {row}: {what}; {int(wrong.sum())} such rows near it. Correct "
                 "or leave out these rows; nothing was written"
             )
 
@@ -192,14 +195,14 @@ class _Source:
         entity = self._lookup.entity
         field = feature_set.bindings.entities[entity].path
         names = list(dict.fromkeys((field, feature_set.aliases.get(field, field), entity)))
-        found = [name for name in names if name in schema.names]
-        if len(found) != 1:
-            state = f"has both {' and '.join(found)}" if found else "has no column for the key"
+        present = [name for name in names if name in schema.names]
+        if len(present) != 1:
+            state = f"has both {' and '.join(present)}" if present else "has no column for the key"
             raise ConfigurationError(
                 f"{self._path} {state} of entity {entity}: name exactly one {' or '.join(names)}"
             )
-        self._require(schema, found[0], "text or a whole number", _is_key)
-        return found[0]
+        self._require(schema, present[0], "text or a whole number", _is_key)
+        return present[0]
 
     def _require(
         self, schema: pa.Schema, name: str, wanted: str, fits: Callable[[pa.DataType], bool]
@@ -208,9 +211,9 @@ class _Source:
             raise ConfigurationError(
                 f"{self._path} has no column {name}, a value of lookup {self._lookup.name}: add it"
             )
-        found = schema.field(name).type
-        if not fits(plain(pa.array([], found)).type):
-            raise ConfigurationError(f"{self._path}: column {name} is {found}, not {wanted}")
+        kind = schema.field(name).type
+        if not fits(plain(pa.array([], kind)).type):
+            raise ConfigurationError(f"{self._path}: column {name} is {kind}, not {wanted}")
 
 
 def _is_number(kind: pa.DataType) -> bool:

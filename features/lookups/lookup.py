@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Floats, Longs, Mask
 from features.lookups.stored_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
-from features.store.protocol import Found, Hashes, Row
+from features.store.protocol import Hashes, ReadResult, Row
 from schemas.batch import EventBatch
 
 __all__ = ["NEVER", "STATES", "LookedUp", "Lookup", "LookupRequest", "flag_names"]
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 STATES = ("missing", "stale", "invalid")
 """Reasons for a lookup's defaults: no value, a value that is too old, a value not in the layout."""
@@ -95,29 +94,29 @@ class LookupRequest:
         self.keys: list[bytes] = []
         self.hashes: list[Hashes] = []
         self._event_time = batch.event_time
-        self._parts: list[_Part] = []
+        self._requested: list[_LookupKeys] = []
         encoded: dict[str, pa.DictionaryArray] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
             if entity not in encoded:
                 encoded[entity] = batch.entity_keys[entity].dictionary_encode()
-            self._parts.append(self._part(lookup, encoded[entity]))
+            self._requested.append(self._request(lookup, encoded[entity]))
         self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
 
-    def _part(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _Part:
+    def _request(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _LookupKeys:
         rows = encoded.indices.to_numpy()
         unique = encoded.dictionary
         if lookup.feast is None:
             start = len(self.keys)
             self.keys += lookup.keys(unique)
-            return _Part(lookup, rows, slice(start, len(self.keys)))
+            return _LookupKeys(lookup, rows, slice(start, len(self.keys)))
         keys = lookup.feast.keys(_binary(unique))
         known = [key for key in keys if key is not None]
         self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
-        return _Part(lookup, rows, len(self.hashes) - 1, asked)
+        return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
-    def looked_up(self, found: Found) -> LookedUp:
+    def looked_up(self, answers: ReadResult) -> LookedUp:
         """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
 
         A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
@@ -125,11 +124,13 @@ class LookupRequest:
         """
         flags = np.zeros(len(self._event_time), dtype=np.uint64)
         values = dict.fromkeys(self._names, np.empty(0))
-        for place, (lookup, rows, where, asked) in enumerate(self._parts):
+        for place, (lookup, rows, where, asked) in enumerate(self._requested):
             if isinstance(where, slice):
-                decoded = decode(found.values[where], lookup.defaults)
+                decoded = decode(answers.values[where], lookup.defaults)
             else:
-                decoded = decode_feast(_spread(found.hashes[where], asked, lookup), lookup.defaults)
+                decoded = decode_feast(
+                    _for_all_keys(answers.hashes[where], asked, lookup), lookup.defaults
+                )
             table = decoded.values.take(rows, axis=1)
             stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
             if stale is not None:
@@ -142,8 +143,8 @@ class LookupRequest:
         return LookedUp(values, flags)
 
 
-class _Part(NamedTuple):
-    """The part of one lookup in a request.
+class _LookupKeys(NamedTuple):
+    """Place of one lookup's keys in a request.
 
     Attributes:
         lookup: The lookup.
@@ -158,17 +159,17 @@ class _Part(NamedTuple):
     asked: list[bool] | None = None
 
 
-def _spread(found: list[Row | None], asked: list[bool] | None, lookup: Lookup) -> list[Row | None]:
-    """Rows for all keys, with an empty row for each key that nobody can have written."""
+def _for_all_keys(
+    answered: list[Row | None], asked: list[bool] | None, lookup: Lookup
+) -> list[Row | None]:
+    """Rows for all keys, with an empty row for each key that Feast cannot have written."""
     if asked is None:
-        return found
-    rows = iter(found)
+        return answered
+    rows = iter(answered)
     return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
 
 
-def _stale(
-    lookup: Lookup, updated_at: npt.NDArray[np.int64], event_time: npt.NDArray[np.int64]
-) -> Mask | None:
+def _stale(lookup: Lookup, updated_at: Longs, event_time: Longs) -> Mask | None:
     """Mark values that are too old at the event's time, or have no known time.
 
     Returns:
@@ -185,5 +186,5 @@ def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
 
 
 def _binary(keys: pa.StringArray) -> list[bytes]:
-    found: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
-    return found
+    binary: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
+    return binary

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats, Longs, Mask
 from features.store.feast import numbers, timestamps
 from features.store.protocol import Row
-
-Floats = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).min
 """Time of values without a known time: stale wherever there is a ``max_age``."""
@@ -42,14 +38,14 @@ def layout(values: int) -> np.dtype[np.void]:
     return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
 
 
-def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
+def decode(stored: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
     """Decode U values in this worker's own layout; all defaults for a missing or invalid value."""
     missing = invalid = None
     form = layout(len(defaults))
     blank = np.array([(AGELESS, defaults)], dtype=form).tobytes()
-    present = [blank if value is None else value for value in found]
-    if None in found:
-        missing = np.array([value is None for value in found])
+    present = [blank if value is None else value for value in stored]
+    if None in stored:
+        missing = np.array([value is None for value in stored])
     if set(map(len, present)) - {form.itemsize}:
         invalid = np.array([len(value) != form.itemsize for value in present])
         present = [value if len(value) == form.itemsize else blank for value in present]
@@ -65,19 +61,19 @@ def decode(found: Sequence[bytes | None], defaults: tuple[float, ...]) -> Decode
     return DecodedLookups(values, updated_at, missing, invalid)
 
 
-def decode_feast(found: Sequence[Row | None], defaults: tuple[float, ...]) -> DecodedLookups:
+def decode_feast(stored: Sequence[Row | None], defaults: tuple[float, ...]) -> DecodedLookups:
     """Decode U hashes of Feast; a missing or invalid value gets its default, a null is NaN.
 
     A hash is invalid as a whole if its time cannot be read, or if the key holds something other
     than a hash (None).
     """
     nothing: Row = [None] * (len(defaults) + 1)
-    unreadable = np.fromiter((row is None for row in found), np.bool_, len(found))
-    *columns, times = zip(*(nothing if row is None else row for row in found), strict=True)
+    unreadable = np.fromiter((row is None for row in stored), np.bool_, len(stored))
+    *columns, times = zip(*(nothing if row is None else row for row in stored), strict=True)
     updated = timestamps(times)
     unreadable |= updated.invalid
-    values = np.empty((len(defaults), len(found)))
-    missing, invalid = np.zeros((2, len(found)), np.bool_)
+    values = np.empty((len(defaults), len(stored)))
+    missing, invalid = np.zeros((2, len(stored)), np.bool_)
     gone = ~unreadable
     for place, (column, default) in enumerate(zip(columns, defaults, strict=True)):
         read = numbers(column)

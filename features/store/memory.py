@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import add
 
-from features.store.protocol import Compaction, Found, Hashes, Row
+from features.store.protocol import Compaction, Hashes, ReadResult, Row
 
 
 class MemoryStore:
@@ -25,9 +25,9 @@ class MemoryStore:
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self._values.get, keys))
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         rows = [[self._row(key, fields) for key in asked] for asked, fields in hashes]
-        return Found(self.read(keys), rows)
+        return ReadResult(self.read(keys), rows)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with self._writing:

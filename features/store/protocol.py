@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 Row = list[bytes | None]
@@ -16,7 +17,7 @@ class Hashes(NamedTuple):
     fields: Sequence[bytes]
 
 
-class Found(NamedTuple):
+class ReadResult(NamedTuple):
     """Answers to one read.
 
     Attributes:
@@ -43,11 +44,27 @@ class Compaction(NamedTuple):
     kept: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Writes:
+    """Writes that the online store must have before a micro-batch is committed.
+
+    Attributes:
+        appends: Pairs of a key and the members to append to its history.
+        compactions: Histories with members that no later event can see.
+    """
+
+    appends: Sequence[tuple[bytes, bytes]] = ()
+    compactions: Sequence[Compaction] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.appends or self.compactions)
+
+
 class OnlineStore(Protocol):
     """Binary values by binary keys, and hashes that other programs write.
 
     Every method raises DependencyUnavailableError if the store does not answer now; the same call
-    may succeed later. It raises ConfigurationError if somebody must act first: a missing
+    may succeed later. It raises ConfigurationError if an operator must act first: a missing
     permission, or a key that holds something other than a binary value.
     """
 
@@ -55,12 +72,12 @@ class OnlineStore(Protocol):
         """The value of each key, None where there is none; in one round trip."""
         ...
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         """Values and hashes together, in one round trip."""
         ...
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Sets each key to its value. Idempotent: a write that failed may be repeated."""
+        """Set each key to its value. Idempotent: a write that failed may be repeated."""
         ...
 
     def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
@@ -91,7 +108,7 @@ class OnlineStore(Protocol):
         ...
 
     def ping(self) -> None:
-        """Returns when the store answers."""
+        """Return once the store answers."""
         ...
 
     def close(self) -> None:

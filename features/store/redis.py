@@ -24,8 +24,8 @@ from redis.retry import Retry
 from base.address import shown_address
 from base.errors import ConfigurationError
 from features.store import scripts
-from features.store.protocol import Compaction, Found, Hashes
-from features.store.wire import (
+from features.store.protocol import Compaction, Hashes, ReadResult
+from features.store.redis_protocol import (
     Command,
     answer_of,
     as_row,
@@ -37,8 +37,8 @@ from features.store.wire import (
 MAX_KEYS_PER_COMMAND = 1_000
 """Maximum number of keys in one command: a server is blocked while a command runs.
 
-A server sends nothing before a command is done, and the timeout applies to the next bytes of an
-answer: short commands also keep long values from looking like a server that hangs.
+A server sends no part of an answer before its command is done, and the timeout applies to the next
+bytes of an answer. With short commands, long values do not look like a server that hangs.
 """
 PAIRS_PER_WRITE = 5_000
 
@@ -48,7 +48,7 @@ _OWNED = {
     "credential_provider": "store.username and store.password_file",
     "decode_responses": "always false: values are binary",
     "password": "store.password_file",
-    "retry": "the worker's own: reads once more, writes never by themselves",
+    "retry": "the worker's own: a failed read is repeated once, a write never",
     "retry_on_error": "the worker's own",
     "retry_on_timeout": "the worker's own",
     "username": "store.username",
@@ -122,13 +122,13 @@ class RedisStore:
             pool = redis.ConnectionPool.from_url(url, **settings)
             pool.connection_class(**pool.connection_kwargs)
         except (TypeError, ValueError, RedisError) as error:
-            raise ConfigurationError(f"store.url or store.options do not hold: {error}") from error
+            raise ConfigurationError(f"store.url or store.options is invalid: {error}") from error
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self.read_all(keys).values
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> Found:
+    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
         return self._twice(partial(self._read, keys, hashes))
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -165,18 +165,18 @@ class RedisStore:
     def info(self) -> StoreInfo:
         """Read properties of the server; needs permission for INFO."""
         with self._answers():
-            found: dict[str, Any] = self._client.info("everything")
-        valkey = found.get("server_name") == "valkey"
+            answer: dict[str, Any] = self._client.info("everything")
+        valkey = answer.get("server_name") == "valkey"
         return StoreInfo(
             server="valkey" if valkey else "redis",
-            version=str(found["valkey_version" if valkey else "redis_version"]),
-            eviction_policy=str(found.get("maxmemory_policy", "unknown")),
-            used_memory=int(found.get("used_memory", 0)),
-            maximum_memory=int(found.get("maxmemory", 0)),
-            append_only=bool(found.get("aof_enabled", 0)),
+            version=str(answer["valkey_version" if valkey else "redis_version"]),
+            eviction_policy=str(answer.get("maxmemory_policy", "unknown")),
+            used_memory=int(answer.get("used_memory", 0)),
+            maximum_memory=int(answer.get("maxmemory", 0)),
+            append_only=bool(answer.get("aof_enabled", 0)),
         )
 
-    def _read(self, keys: Sequence[bytes], hashes: Sequence[Hashes]) -> Found:
+    def _read(self, keys: Sequence[bytes], hashes: Sequence[Hashes]) -> ReadResult:
         gets: list[Command] = [
             ("MGET", *keys[start : start + MAX_KEYS_PER_COMMAND])
             for start in range(0, len(keys), MAX_KEYS_PER_COMMAND)
@@ -185,7 +185,7 @@ class RedisStore:
         values = list(islice(answers, len(gets)))
         raise_first(gets, values)
         rows = [list(map(as_row, islice(answers, len(asked.keys)))) for asked in hashes]
-        return Found(list(chain.from_iterable(values)), rows)
+        return ReadResult(list(chain.from_iterable(values)), rows)
 
     def _trip(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands, which may be scripts, and return the answers; raise the first error."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from features.store.protocol import Compaction
-from features.store.wire import Command
+from features.store.redis_protocol import Command
 
 MAX_KEYS_PER_CALL = 1_000
 """Maximum number of keys in one call: a server is blocked for about 2 ms by so many keys."""

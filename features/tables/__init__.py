@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from features.tables.builder import Built, HistoryRun, build
-from features.tables.event_files import FileEvents, Partitioning
+from features.tables.builder import Built, build
+from features.tables.event_files import EventTableReader, Partitioning
 from features.tables.event_table import EventTable
-from features.tables.refusal import Refusal
+from features.tables.history_run import HistoryRun
 from features.tables.sort import SortedEvents
 
 __all__ = [
     "Built",
     "EventTable",
-    "FileEvents",
+    "EventTableReader",
     "HistoryRun",
     "Partitioning",
-    "Refusal",
     "SortedEvents",
     "build",
 ]

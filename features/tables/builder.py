@@ -3,134 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self, TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from base.errors import ConfigurationError
 from features.compute.enrich import Enriching, StoreRead
-from features.compute.matrix import count_flags
 from features.definition import FeatureSet
-from features.history.labels import LabelBatch
-from features.history.namespace import Namespace
-from features.history.watermarks import LogState
 from features.loading import KnownLabels
-from features.loading.label_rows import FILE_PARTITION
 from features.tables.event_table import EventTable
-from features.tables.refusal import Refusal
-from features.tables.swept_store import SweptStore
-from features.tables.threads import Behind, ahead
+from features.tables.history_run import HistoryRun
 from features.tables.training_table import Table
-from features.windows.order import InputTimes
-from features.windows.portions import Each
-from schemas.batch import EventBatch
+from schemas.batch import Refusal
 
-Longs = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 _AHEAD = 1
 _BEHIND = 0
 _SHOWN = 5
-
-
-class HistoryRun:
-    """Histories in memory during one pass over an input.
-
-    Args:
-        feature_set: The feature set.
-        labels: Labels of all events; None for the labels that the events carry.
-        partitions: Number of partitions of the input.
-        each: ``map``, or the ``map`` of a thread pool.
-
-    Attributes:
-        flagged: Number of events so far with each flag of windows or lookups.
-        times: Event times of the events so far.
-    """
-
-    def __init__(
-        self,
-        feature_set: FeatureSet,
-        labels: KnownLabels | None,
-        partitions: int,
-        each: Each = map,
-    ) -> None:
-        self.store = SweptStore()
-        self.log = LogState()
-        self.flagged: Counter[str] = Counter()
-        self.times = InputTimes(feature_set.histories.rules)
-        self.namespace = replace(Namespace.local(feature_set.name), partitions=partitions)
-        self._feature_set = feature_set
-        self._labels = labels
-        self._partitions = partitions
-        self._each = each
-        if labels is not None and labels.ahead is not None and len(labels):
-            self.store.now = int(labels.ahead.event_time.max())
-            self._learn(labels.ahead)
-            self.store.now = 0
-
-    def label(self, events: EventTable) -> dict[str, pa.Array]:
-        """Make the labels of the events known to windows; return ``label`` and ``label_time``."""
-        batch = events.batch
-        if len(batch):
-            self._reach(batch)
-        if self._labels is not None:
-            of = self._labels.of(batch)
-            if self._labels.ahead is None:
-                self._learn(of.labels)
-            return _labels(len(batch), of.rows, of.fraud, of.label_time)
-        label = self._feature_set.bindings.label
-        if events.fraud is None or label is None:
-            nothing = np.empty(0, np.int64)
-            return _labels(len(batch), nothing, nothing > 0, nothing)
-        rows = np.flatnonzero(events.fraud.is_valid())
-        fraud = pc.is_in(events.fraud, pa.array([True])).to_numpy(zero_copy_only=False)
-        known = batch.event_time + label.delay
-        # An event without a label is not a fraud, so only labels of frauds are stored.
-        self._learn(_of_column(events, np.flatnonzero(fraud), known))
-        return _labels(len(batch), rows, fraud[rows], known[rows])
-
-    def begin(self, batch: EventBatch, log: LogState) -> Enriching:
-        """First step for events behind ``log``: the next ones, or later ones."""
-        return self._feature_set.begin(batch, log, self.namespace)
-
-    def read(self, enriching: Enriching) -> StoreRead:
-        """Compute the windows of the next events, which ``label`` has seen.
-
-        The run is not changed.
-        """
-        return enriching.read(self.store, self._each)
-
-    def keep(self, batch: EventBatch, answered: StoreRead) -> None:
-        """Add the events to the histories."""
-        self.store.append(answered.writes.appends, answered.writes.compactions)
-        self.log = answered.after
-        self.times.add(batch)
-        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
-        histories = self._feature_set.histories
-        watermarks = self.log.watermarks(histories.rules.watermark_support)
-        if len(watermarks) == self._partitions:
-            self.store.sweep(min(watermarks.values()) - histories.back)
-
-    def _reach(self, batch: EventBatch) -> None:
-        """Tell the store the event time reached so far, and the keys of few events beyond it."""
-        histories, times = self._feature_set.histories, batch.event_time
-        few = min(histories.rules.watermark_support, len(times))
-        self.store.now = max(self.store.now, int(np.partition(times, -few)[-few]))
-        beyond = batch.take(np.flatnonzero(times > self.store.now))
-        for entity in histories.entities if len(beyond) else ():
-            written = entity.request(beyond, self.namespace)
-            keys = [*written.histories, *written.labels]
-            self.store.outlive(keys, int(beyond.event_time.max()))
-
-    def _learn(self, labels: LabelBatch) -> None:
-        self.store.append(self._feature_set.label_appends(labels, self.namespace))
+_END = object()
 
 
 @dataclass(slots=True)
@@ -243,29 +140,40 @@ def _write(
     table.write(events, answered.finish(), labels)
 
 
-def _of_column(events: EventTable, rows: npt.NDArray[np.intp], known: Longs) -> LabelBatch:
-    """Labels of the events at ``rows``, all of them frauds."""
-    batch, places = events.batch, pa.array(rows)
-    return LabelBatch(
-        batch.event_id.take(places),
-        batch.event_time[rows],
-        {entity: keys.take(places) for entity, keys in batch.entity_keys.items()},
-        np.ones(len(rows), np.bool_),
-        known[rows],
-        np.full(len(rows), FILE_PARTITION, np.int32),
-        events.numbers[rows],
-    )
+def ahead(items: Iterable[T], most: int) -> Generator[T]:
+    """Generate the items in another thread, at most ``most`` before they are requested.
+
+    An exception of ``items`` is raised in its place.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        made = deque(pool.submit(next, iterator, _END) for _ in range(most))
+        while (item := made.popleft().result()) is not _END:
+            made.append(pool.submit(next, iterator, _END))
+            yield cast("T", item)
 
 
-def _labels(
-    size: int, rows: npt.NDArray[np.intp], fraud: npt.NDArray[np.bool_], known: Longs
-) -> dict[str, pa.Array]:
-    """Label columns of N events; null except at ``rows``."""
-    missing = np.ones(size, np.bool_)
-    missing[rows] = False
-    label, time = np.zeros(size, np.int8), np.zeros(size, np.int64)
-    label[rows], time[rows] = fraud, known
-    return {
-        "label": pa.array(label, mask=missing),
-        "label_time": pa.array(time, pa.timestamp("us", "UTC"), mask=missing),
-    }
+class Behind:
+    """Calls that run one after the other in another thread; at most ``most`` wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool = ThreadPoolExecutor(1, "behind")
+        self._calls: deque[Future[Any]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Queue a call. Raises the exception of an earlier call."""
+        while len(self._calls) > self._most:
+            self._calls.popleft().result()
+        self._calls.append(self._pool.submit(function, *arguments))
+
+    def finish(self) -> None:
+        """Wait for all calls. Raises the exception of one of them."""
+        while self._calls:
+            self._calls.popleft().result()

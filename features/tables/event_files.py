@@ -1,4 +1,4 @@
-"""Read event files as events: the same values as from their records, without the records."""
+"""Read event files as tables of events, with the same values as from records of these events."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from base.errors import ConfigurationError, ErrorCode, RecordError
+from base.arrays import Longs, RowErrors
+from base.errors import ConfigurationError, ErrorCode
 from base.suggest import unknown
+from features.compute.bind import bind
 from features.definition import FeatureSet
-from features.tables.event_table import EventTable, as_array, identity_paths
-from features.tables.partitions import partitions_of
-from features.tables.record_time import record_times
-from features.tables.refusal import Refusal
+from features.tables.event_table import EventTable, as_array, identity_paths, record_times
 from schemas.avro.paths import targets
 from schemas.avro.round_trip import RoundTrip
 from schemas.avro.text import as_text
 from schemas.avro.types import Missing, Type, parse_record_schema
-from schemas.batch import Decoded, Kind, Records
+from schemas.batch import Decoded, Kind, Records, refusals
 from schemas.files.read import FileChunk, count_rows, read_chunks
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 CHUNK_ROWS = 300_000
 """Rows of a chunk: with fewer each history is read more often (measured), more need more memory."""
 
-Longs = npt.NDArray[np.int64]
+Hashes32 = npt.NDArray[np.uint32]
+
+_SEED = np.uint32(0x9747B28C)
+_MULTIPLIER = np.uint32(0x5BD1E995)
+_WORD_BYTES = 4
+_SIGN_CLEARED = np.uint32(0x7FFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,13 @@ class Partitioning:
         return cls(path, partitions)
 
 
-class FileEvents:
-    """Events of files, one file after the other; Parquet, Avro containers or JSON lines.
+class EventTableReader:
+    """Reader of event files as tables of events; Parquet, Avro containers or JSON lines.
 
-    Without partitioning a row is a record of partition 0, and its offset is its number; the numbers
-    continue over several files. With partitioning, each partition has its own offsets.
+    The files are read one after the other.
+
+    Without partitioning a row is a record of partition 0, and its offset is its row number; the numbers
+    continue from file to file. With partitioning, each partition has its own offsets.
 
     Attributes:
         advance: Called with the number of rows that have been read and processed.
@@ -127,36 +133,29 @@ class FileEvents:
         decoded = self._decoded(chunk)
         where = f"event file {path}"
         times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
-        batch, errors = self._feature_set.bind(
-            rows.take(chunk.rows, self._partitions(chunk.rows, decoded), times), decoded
-        )
+        records = rows.take(chunk.rows, self._partitions(chunk.rows, decoded), times)
+        batch, errors = bind(self._feature_set, records, decoded)
         kept = None
         if errors:
-            kept = pa.array(np.setdiff1d(np.arange(chunk.rows), list(errors)))
+            kept = pa.array(RowErrors(errors).valid_rows(chunk.rows))
         numbers = rows.count - chunk.rows + np.arange(chunk.rows)
         return EventTable(
             batch,
             {name: _take(array, kept) for name, array in self._identity(chunk, decoded).items()},
             numbers if kept is None else numbers[kept],
             _take(self._fraud(path, first, chunk), kept),
-            [
-                Refusal(f"{path}, row {first + row}", error.code.value, error.message)
-                for row, error in sorted(errors.items())
-            ],
+            refusals(errors, lambda row: f"{path}, row {first + row}"),
             chunk.rows,
         )
 
     def _decoded(self, chunk: FileChunk) -> Decoded:
         held = self._round_trip(chunk.rows, chunk.decoded.columns)
-        errors = {**held.errors, **chunk.decoded.errors}
+        errors = RowErrors(held.errors, chunk.decoded.errors)
         if self._partitioning:
-            key = held.columns[self._partitioning.path]
-            error = RecordError(
-                ErrorCode.PARTITION_KEY_MISSING, f"{self._partitioning.path} is null"
-            )
-            for row in np.flatnonzero(~key.valid).tolist():
-                errors.setdefault(row, error)
-        return Decoded(held.columns, errors)
+            path = self._partitioning.path
+            invalid = ~held.columns[path].valid
+            errors.add(invalid, ErrorCode.PARTITION_KEY_MISSING, f"{path} is null")
+        return Decoded(held.columns, errors.by_row)
 
     def _partitions(self, rows: int, decoded: Decoded) -> npt.NDArray[np.int32]:
         if self._partitioning is None:
@@ -165,13 +164,13 @@ class FileEvents:
         return partitions_of(cast("pa.StringArray", text), self._partitioning.partitions)
 
     def _identity(self, chunk: FileChunk, decoded: Decoded) -> dict[str, pa.Array]:
-        found = {}
+        columns = {}
         for path in identity_paths(self._feature_set.bindings):
             if path in chunk.arrays:
-                found[chunk.names[path]] = chunk.arrays[path]
+                columns[chunk.names[path]] = chunk.arrays[path]
             else:
-                found[path] = as_array(decoded.columns[path])
-        return found
+                columns[path] = as_array(decoded.columns[path])
+        return columns
 
     def _fraud(self, path: Path, first: int, chunk: FileChunk) -> pa.BooleanArray | None:
         array = chunk.arrays.get(self._label or "")
@@ -189,7 +188,7 @@ class FileEvents:
 
 
 class Places:
-    """Positions of the next rows: int64[P], the next offset of each partition, and a row count."""
+    """Positions of the next rows in P partitions, and the number of rows so far."""
 
     def __init__(self, partitions: int) -> None:
         self._next = np.zeros(partitions, np.int64)
@@ -222,3 +221,48 @@ def _has_default(tree: Type, path: str) -> bool:
             return True
         here = field.type
     return False
+
+
+def partitions_of(keys: pa.StringArray, partitions: int) -> npt.NDArray[np.int32]:
+    """Partition of each key by Kafka's default partitioner, int32[N].
+
+    Args:
+        keys: StringArray[N] without nulls.
+        partitions: Number of partitions of the topic.
+    """
+    return ((murmur2(keys) & _SIGN_CLEARED) % np.uint32(partitions)).astype(np.int32)
+
+
+def murmur2(values: pa.StringArray) -> Hashes32:
+    """MurmurHash2 with Kafka's seed over the UTF-8 bytes of each value, uint32[N].
+
+    The bits are those of the int that Kafka's own ``Utils.murmur2`` returns.
+    """
+    if not len(values):
+        return np.empty(0, np.uint32)
+    bounds = np.frombuffer(values.buffers()[1], np.int32)
+    bounds = bounds[values.offset : values.offset + len(values) + 1]
+    data = values.buffers()[2]
+    # Three bytes of padding: the last bytes of a value are read as a whole word.
+    text = (b"" if data is None else bytes(data[bounds[0] : bounds[-1]])) + bytes(_WORD_BYTES - 1)
+    words: Hashes32 = np.ndarray((len(text) - _WORD_BYTES + 1,), "<u4", text, strides=(1,))
+    begins, lengths = bounds[:-1] - bounds[0], np.diff(bounds)
+    hashes = _SEED ^ lengths.astype(np.uint32)
+    for done in range(0, int(lengths.max()) - _WORD_BYTES + 1, _WORD_BYTES):
+        rows = np.flatnonzero(lengths >= done + _WORD_BYTES)
+        hashes[rows] = (hashes[rows] * _MULTIPLIER) ^ _mixed(words[begins[rows] + done])
+    rest = lengths % _WORD_BYTES
+    rows = np.flatnonzero(rest)
+    used = (np.uint32(1) << (rest[rows].astype(np.uint32) * np.uint32(8))) - np.uint32(1)
+    tails = words[begins[rows] + lengths[rows] - rest[rows]] & used
+    hashes[rows] = (hashes[rows] ^ tails) * _MULTIPLIER
+    hashes ^= hashes >> np.uint32(13)
+    hashes *= _MULTIPLIER
+    hashes ^= hashes >> np.uint32(15)
+    return hashes
+
+
+def _mixed(words: Hashes32) -> Hashes32:
+    mixed = words * _MULTIPLIER
+    mixed ^= mixed >> np.uint32(24)
+    return mixed * _MULTIPLIER

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from base.errors import ConfigurationError
+from base.arrays import Longs, RowErrors
+from base.errors import ConfigurationError, RecordError
 from features.definition import FeatureSet
-from features.tables.record_time import record_times
+from features.tables.event_table import record_times
 from schemas.avro.encode.encoder import RecordEncoder
 from schemas.avro.paths import PathType, targets
 from schemas.avro.round_trip import RoundTrip
@@ -23,32 +23,23 @@ from schemas.batch import Column, Records
 from schemas.files.read import CHUNK_ROWS, FileChunk, read_chunks
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Refused:
-    """A row that cannot be scored."""
-
-    row: int
-    code: str
-    message: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class FileRecords:
-    """A chunk of a file as input records, and its rows that are no events.
+class EventRecords:
+    """A chunk of a file as input records, and its invalid rows.
 
     Attributes:
         records: Records as a producer would have sent them, keyed by the partition key; offsets are
             row numbers.
         columns: Values of the file, rows as in ``records``.
-        refused: Rows that no record can hold.
+        errors: Error of each row that no record can hold, by row number in the file.
     """
 
     records: Records
     columns: Mapping[str, Column]
-    refused: list[Refused]
+    errors: Mapping[int, RecordError]
 
 
-class EventFile:
+class EventRecordReader:
     """Reader of event files by the bindings of a feature set, as Avro records of its schema.
 
     Fields that a file lacks get the schema's default. Rows that no record can hold are refused.
@@ -67,7 +58,7 @@ class EventFile:
 
     def read(
         self, path: Path, extra: Mapping[str, PathType] | None = None, chunk: int = CHUNK_ROWS
-    ) -> Iterator[FileRecords]:
+    ) -> Iterator[EventRecords]:
         """Read the file in its order. Raises ConfigurationError if it lacks a column in use."""
         row = 0
         optional = {**self._optional, **(extra or {})}
@@ -81,30 +72,27 @@ class EventFile:
             row += part.rows
 
     def _records(
-        self, chunk: FileChunk, times: npt.NDArray[np.int64], first: int, extra: frozenset[str]
-    ) -> FileRecords:
+        self, chunk: FileChunk, times: Longs, first: int, extra: frozenset[str]
+    ) -> EventRecords:
         n, decoded = chunk.rows, chunk.decoded
         own = {path: column for path, column in decoded.columns.items() if path not in extra}
         held = RoundTrip(self._feature_set.reader_schema, own)(n, own)
-        errors = {**held.errors, **decoded.errors}
-        good = np.setdiff1d(np.arange(n), list(errors)).astype(np.intp)
+        errors = RowErrors(held.errors, decoded.errors)
+        valid = errors.valid_rows(n)
         columns = {
-            path: column.take(good) for path, column in {**decoded.columns, **held.columns}.items()
+            path: column.take(valid) for path, column in {**decoded.columns, **held.columns}.items()
         }
-        values = self._encoder.encode(len(good), {path: columns[path] for path in own})
+        values = self._encoder.encode(len(valid), {path: columns[path] for path in own})
         records = Records(
             self._topic,
-            self._keys(columns, len(good)),
+            self._keys(columns, len(valid)),
             values,
-            np.zeros(len(good), np.int32),
-            good.astype(np.int64) + first,
-            times[good],
+            np.zeros(len(valid), np.int32),
+            valid.astype(np.int64) + first,
+            times[valid],
         )
-        refused = [
-            Refused(first + row, error.code.value, error.message)
-            for row, error in sorted(errors.items())
-        ]
-        return FileRecords(records, columns, refused)
+        by_row = {first + row: error for row, error in sorted(errors.by_row.items())}
+        return EventRecords(records, columns, by_row)
 
     def _keys(self, columns: Mapping[str, Column], rows: int) -> list[bytes | None]:
         """Record keys: the partition key as text, as a producer of the topic sends it."""

@@ -1,4 +1,4 @@
-"""Events for a training table."""
+"""Chunks of events for a training table, and the columns that come from the input as they are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from features.definition.event_fields import Bindings
-from features.tables.refusal import Refusal
-from schemas.batch import Column, EventBatch, Kind
-from schemas.files.value_conversion import to_column
+from schemas.batch import Column, EventBatch, Kind, Refusal
+from schemas.files.values import to_column
+
+_TYPES = {
+    Kind.STRING: pa.string(),
+    Kind.LONG: pa.int64(),
+    Kind.TIME: pa.timestamp("us", "UTC"),
+    Kind.BOOL: pa.bool_(),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +38,7 @@ class EventTable:
 
     batch: EventBatch
     identity: Mapping[str, pa.Array]
-    numbers: npt.NDArray[np.int64]
+    numbers: Longs
     fraud: pa.BooleanArray | None
     refused: list[Refusal]
     rows: int
@@ -72,9 +78,48 @@ def cast_like(name: str, array: pa.Array, began: pa.DataType) -> pa.Array:
         ) from error
 
 
-_TYPES = {
-    Kind.STRING: pa.string(),
-    Kind.LONG: pa.int64(),
-    Kind.TIME: pa.timestamp("us", "UTC"),
-    Kind.BOOL: pa.bool_(),
-}
+def record_times(
+    name: str | None, arrays: Mapping[str, pa.Array], rows: int, where: str, first: int
+) -> Longs:
+    """Read the column of a file that holds the Kafka timestamp of each record.
+
+    Args:
+        name: Name of the column; None for no timestamps.
+        arrays: Values of the file by column.
+        rows: Number of rows.
+        where: Name of the file in messages.
+        first: Number of the first row.
+
+    Returns:
+        int64[N] in milliseconds; a timestamp that is missing is -1, 0 or less.
+
+    Raises:
+        ConfigurationError: The file lacks the column, or a value is not a time.
+    """
+    if name is None:
+        return np.full(rows, -1, np.int64)
+    if name not in arrays:
+        raise ConfigurationError(
+            f"--record-time: {where} has no column {name!r}: name the one that holds the "
+            "timestamps of the records"
+        )
+    column, unread = to_column(arrays[name], Kind.TIME, 0, f"column {name!r} of {where}")
+    bad = np.flatnonzero(unread)
+    for row, value in zip(bad.tolist(), arrays[name].take(pa.array(bad)).to_pylist(), strict=True):
+        if not _is_no_timestamp(value):
+            raise ConfigurationError(
+                f"--record-time: {where}, row {first + row}: {value!r} in column {name!r} is not a "
+                "time; give a timestamp, ISO 8601 text or a number since 1970-01-01 UTC (s, ms, us "
+                "or ns), and null where the record has none"
+            )
+    return np.where(column.valid, column.values // 1000, -1)
+
+
+def _is_no_timestamp(value: object) -> bool:
+    """True if the value stands for no timestamp: Kafka's clients give 0 or less."""
+    if isinstance(value, bool):
+        return False
+    try:
+        return float(value) <= 0  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from features.history.watermark import UNKNOWN, advance
+from base.arrays import Longs
+from features.history.watermarks import UNKNOWN, advance
 from features.windows.engine import AHEAD, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records
-
-Longs = npt.NDArray[np.int64]
 
 
 class Merge:

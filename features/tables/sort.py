@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import IO, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from features.tables.event_files import CHUNK_ROWS, FileEvents, Places
+from base.arrays import Rows
+from features.tables.event_files import CHUNK_ROWS, EventTableReader, Places
 from features.tables.event_table import EventTable, cast_like
 from features.tables.merge import concat
-
-Rows = npt.NDArray[np.intp]
 
 _LEAST = 1000
 """Minimum rows of a block: the overhead of smaller blocks exceeds their benefit."""
@@ -30,7 +28,7 @@ class SortedEvents:
     file, a copy of what is read, and merged.
     """
 
-    def __init__(self, source: FileEvents, chunk_rows: int = CHUNK_ROWS) -> None:
+    def __init__(self, source: EventTableReader, chunk_rows: int = CHUNK_ROWS) -> None:
         self._source = source
         self._chunk_rows = chunk_rows
 
@@ -43,7 +41,7 @@ class SortedEvents:
         return self._source.count()
 
     def __iter__(self) -> Iterator[EventTable]:
-        """Iterate over the events in chunks. Raises ConfigurationError as `FileEvents` does."""
+        """Iterate over the events in chunks. Raises ConfigurationError as `EventTableReader` does."""
         runs = self.count() // self._chunk_rows + 1
         block = max(self._chunk_rows // runs, _LEAST)
         first: EventTable | None = None
@@ -56,13 +54,13 @@ class SortedEvents:
                     nothing = take(events, np.arange(0))
                     yield replace(nothing, refused=events.refused, rows=len(events.refused))
                 if len(events.batch):
-                    sorted_runs.append(_Run.write(file, _like(first, events), block))
+                    sorted_runs.append(_SortedRun.write(file, _like(first, events), block))
             for events in _chunks(_merged(sorted_runs), self._chunk_rows):
                 yield _placed(events, places)
 
 
 @dataclass(slots=True)
-class _Run:
+class _SortedRun:
     """A sorted run in a file.
 
     Attributes:
@@ -76,7 +74,7 @@ class _Run:
     held: EventTable | None = field(default=None)
 
     @classmethod
-    def write(cls, file: IO[bytes], events: EventTable, rows: int) -> _Run:
+    def write(cls, file: IO[bytes], events: EventTable, rows: int) -> _SortedRun:
         order = np.argsort(events.batch.event_time, kind="stable")
         blocks = []
         for begin in range(0, len(order), rows):
@@ -88,7 +86,7 @@ class _Run:
         """Make sure that rows are held; return False if none are left."""
         if self.held is None and self.blocks:
             self.file.seek(self.blocks.pop(0))
-            # Of this process: a temporary file without a name.
+            # Written by this process, to a temporary file without a name.
             self.held = cast("EventTable", pickle.load(self.file))  # noqa: S301
         return self.held is not None
 
@@ -104,7 +102,7 @@ class _Run:
         return take(held, np.arange(end)) if end else None
 
 
-def _merged(runs: Sequence[_Run]) -> Iterator[EventTable]:
+def _merged(runs: Sequence[_SortedRun]) -> Iterator[EventTable]:
     """Rows of all runs in order, in chunks."""
     while runs := [run for run in runs if run.hold()]:
         # In each run, rows that are not held yet come behind the last one held.

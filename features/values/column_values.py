@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Floats, Longs, Mask
 from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 MICROSECONDS_PER = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _INT64_BOUND = 2.0**63
@@ -37,13 +34,7 @@ def text(column: Column, path: str) -> pa.StringArray:
     return written if column.valid.all() else pc.if_else(pa.array(column.valid), written, "")
 
 
-def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
-    """int32[N], the UTF-8 bytes of each string, read from the array's own offsets."""
-    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)
-    return np.diff(offsets[values.offset : values.offset + len(values) + 1])
-
-
-def event_times(column: Column, path: str, unit: str | None) -> npt.NDArray[np.int64]:
+def event_times(column: Column, path: str, unit: str | None) -> Longs:
     """int64[N], microseconds since 1970-01-01 UTC; saturates where int64 has no room.
 
     ``unit`` (s, ms, us, ns) is that of a LONG; a TIME is in microseconds already.
@@ -60,7 +51,7 @@ def event_times(column: Column, path: str, unit: str | None) -> npt.NDArray[np.i
     return np.clip(values, -bound, bound) * factor
 
 
-def minor_units(column: Column, path: str, scale: int) -> tuple[npt.NDArray[np.int64], Mask, Mask]:
+def minor_units(column: Column, path: str, scale: int) -> tuple[Longs, Mask, Mask]:
     """An amount of money as int64[N] minor units (10**-scale of a major unit), exact.
 
     DOUBLE and DECIMAL hold major units and are rounded half to even; a LONG holds minor units.
@@ -77,7 +68,7 @@ def minor_units(column: Column, path: str, scale: int) -> tuple[npt.NDArray[np.i
     if column.kind is not Kind.DOUBLE:
         raise _wrong_kind(column, path, "a number")
     doubles = np.asarray(column.values, dtype=np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # the outcome tells
+    with np.errstate(over="ignore", invalid="ignore"):  # see `good`
         scaled = np.rint(doubles * 10.0**scale)
     good = np.abs(scaled) < _INT64_BOUND
     if good.all():
@@ -86,9 +77,7 @@ def minor_units(column: Column, path: str, scale: int) -> tuple[npt.NDArray[np.i
     return np.where(good, scaled, 0.0).astype(np.int64), ~finite, finite & ~good
 
 
-def _scaled(
-    values: npt.NDArray[np.int64], digits: int, never: Mask
-) -> tuple[npt.NDArray[np.int64], Mask]:
+def _scaled(values: Longs, digits: int, never: Mask) -> tuple[Longs, Mask]:
     """Values * 10**digits rounded half to even, and where that leaves int64 (0 there)."""
     if digits >= 0:
         factor = 10**digits

@@ -2,8 +2,8 @@
 
 SipHash-2-4 (Aumasson and Bernstein, public domain) over the UTF-8 bytes of each string, a column
 at a time. Long strings use keyed BLAKE2b, one by one, as each of their words would cost a pass
-over the column. Without the key nobody can find two strings with one hash: a forged id would make
-another payment a duplicate. By chance two strings share a hash in one of 2**64 pairs.
+over the column. Without the key, an attacker cannot construct two strings with one hash, and so
+cannot make another payment a duplicate. By chance, one of 2**64 pairs of strings shares a hash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Names = npt.NDArray[np.uint64]
+Hashes64 = npt.NDArray[np.uint64]
 
 KEY_BYTES = 16
 PROCESS_KEY = secrets.token_bytes(KEY_BYTES)
@@ -35,14 +35,14 @@ _BITS = np.uint64(64)
 _HALF = np.uint64(32)
 
 
-def names(values: pa.StringArray, key: bytes) -> Names:
+def hash_ids(values: pa.StringArray, key: bytes) -> Hashes64:
     """uint64[N], the hash under a key of KEY_BYTES of a StringArray[N] without nulls."""
     n = len(values)
     if not n:
         return np.empty(0, np.uint64)
     if n > _ROWS_AT_A_TIME:
         begins_at = range(0, n, _ROWS_AT_A_TIME)
-        return np.concatenate([names(values.slice(i, _ROWS_AT_A_TIME), key) for i in begins_at])
+        return np.concatenate([hash_ids(values.slice(i, _ROWS_AT_A_TIME), key) for i in begins_at])
     bounds = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + n + 1]
     begins = (bounds[:-1] - bounds[0]).astype(np.int64)
     lengths = np.diff(bounds).astype(np.int64)
@@ -74,10 +74,10 @@ def _blake2(text: bytes, key: bytes) -> int:
 
 def _siphash(
     text: bytes, begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], key: bytes
-) -> Names:
+) -> Hashes64:
     """uint64[N] of the strings that begin at ``begins`` in ``text``, in any order."""
     padded = text + bytes(_WORD)
-    words: Names = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
+    words: Hashes64 = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
     whole = lengths // _WORD
     order = None
     if len(whole) and whole.min() != whole.max():
@@ -96,22 +96,22 @@ def _siphash(
     even[1] ^= np.uint64(0xFF)
     for _ in range(4):
         _round(even, odd)
-    found: Names = even[0] ^ even[1] ^ odd[0] ^ odd[1]
+    mixed: Hashes64 = even[0] ^ even[1] ^ odd[0] ^ odd[1]
     if order is None:
-        return found
-    hashes = np.empty_like(found)
-    hashes[order] = found
+        return mixed
+    hashes = np.empty_like(mixed)
+    hashes[order] = mixed
     return hashes
 
 
-def _absorb(even: Names, odd: Names, words: Names) -> None:
+def _absorb(even: Hashes64, odd: Hashes64, words: Hashes64) -> None:
     odd[1] ^= words
     _round(even, odd)
     _round(even, odd)
     even[0] ^= words
 
 
-def _round(even: Names, odd: Names) -> None:
+def _round(even: Hashes64, odd: Hashes64) -> None:
     """One round on v0 and v2, ``even``: uint64[2, N], and on v1 and v3, ``odd``."""
     even += odd
     _turn(odd, _FIRST_TURNS)
@@ -124,7 +124,7 @@ def _round(even: Names, odd: Names) -> None:
     _turn(even[1], _HALF)
 
 
-def _turn(values: Names, bits: npt.NDArray[np.uint64] | np.uint64) -> None:
+def _turn(values: Hashes64, bits: npt.NDArray[np.uint64] | np.uint64) -> None:
     """Rotate to the left."""
     low = values >> (_BITS - bits)
     values <<= bits

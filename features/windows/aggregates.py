@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.history.layout import MISSING, Keeps
+from features.history.layout import MISSING, StoredKind
 from features.windows import reduce
 from features.windows.frauds import Labels
 from features.windows.ragged import Longs, Mask, Pairs, expand, slices
-from features.windows.view import View
+from features.windows.view import VisibleMembers
 from features.windows.window import Aggregate, Window
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Aggregates:
         labels: Labels of its members.
     """
 
-    def __init__(self, view: View, labels: Labels) -> None:
+    def __init__(self, view: VisibleMembers, labels: Labels) -> None:
         self._view = view
         self._labels = labels
         self._bounds: dict[tuple[int, int], Bounds] = {}
@@ -284,6 +284,6 @@ def _kept(window: Window) -> _Kept:
 
 def _unit(window: Window) -> float:
     """Divisor that converts the kept whole numbers to the value's unit."""
-    if window.value is None or window.value.keeps is not Keeps.VALUE:
+    if window.value is None or window.value.kind is not StoredKind.VALUE:
         return 1.0
     return float(10**window.value.scale) if window.aggregate is not Aggregate.DISTINCT else 1.0

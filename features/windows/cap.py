@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from features.windows.view import View
+from features.windows.view import VisibleMembers
 
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -15,7 +15,7 @@ Mask = npt.NDArray[np.bool_]
 NONE = -1
 
 
-def apply_cap(view: View, cap: int, horizon: int) -> tuple[View, Mask]:
+def apply_cap(view: VisibleMembers, cap: int, horizon: int) -> tuple[VisibleMembers, Mask]:
     """Apply the cap to a view.
 
     Args:
@@ -45,7 +45,7 @@ def apply_cap(view: View, cap: int, horizon: int) -> tuple[View, Mask]:
     return replace(view, floor=floor), hides
 
 
-def _newest_hidden(view: View, queries: Longs, cap: int) -> Longs:
+def _newest_hidden(view: VisibleMembers, queries: Longs, cap: int) -> Longs:
     """Place of the newest member hidden by the cap, or NONE, for queries in order.
 
     A query is in order if it sees all members before its place.
@@ -56,7 +56,7 @@ def _newest_hidden(view: View, queries: Longs, cap: int) -> Longs:
     return np.where(wanted > count[view.floor[queries]], found, NONE)
 
 
-def _newest_hidden_of(view: View, query: int, cap: int) -> int:
+def _newest_hidden_of(view: VisibleMembers, query: int, cap: int) -> int:
     """Place of the newest member hidden by the cap, or NONE, for any query; scans its history."""
     merged, owner = view.merged, int(view.owner[query])
     start, end = merged.starts[owner], merged.starts[owner + 1]

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from features.history.namespace import Namespace
-from features.history.watermark import UNKNOWN, enough_to_begin
-from features.history.watermarks import LogState
+from features.history.watermarks import UNKNOWN, LogState, enough_to_begin
 from features.windows.engine import EntityWindows, WindowPosition, early_for_records
 from features.windows.ragged import Longs, Mask
 from features.windows.window import HistoryRules

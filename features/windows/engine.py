@@ -9,27 +9,27 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
-from features.compute.matrix import Writes
+from base.arrays import Floats
+from base.times import DAY
 from features.history.compact import compactions
-from features.history.keys import grouped, order_of
 from features.history.labels import LABEL, appended
 from features.history.layout import Layout, Members
 from features.history.merge import Stored, before_batch, merge, read_members
-from features.history.namespace import Namespace
-from features.history.watermark import UNKNOWN, advance
-from features.history.watermarks import LogState
+from features.history.namespace import Namespace, grouped, order_of
+from features.history.watermarks import UNKNOWN, LogState, advance
+from features.store.protocol import Writes
+from features.values.frame import Frame
 from features.windows.aggregates import Aggregates
 from features.windows.cap import apply_cap
 from features.windows.duplicates import find_duplicates
 from features.windows.frauds import find_labels
 from features.windows.ragged import Longs, Mask
-from features.windows.view import Events, View, make_view
+from features.windows.view import Events, VisibleMembers, make_view
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
-AHEAD = 86_400_000_000
-"""Distance above the watermark from which an event is ahead: a day, in microseconds."""
+AHEAD = DAY
+"""Distance above the watermark from which an event is ahead, in microseconds."""
 
 
 class EntityWindows:
@@ -214,7 +214,7 @@ def member_columns(
         "offset": batch.records.offsets,
         "time": batch.event_time,
         "event_id": ids,
-        **{column.key: column.read(frame) for column in layout.kept},
+        **{column.key: column.read(frame) for column in layout.columns},
     }
 
 
@@ -233,14 +233,14 @@ def pack(layout: Layout, columns: Mapping[str, npt.NDArray[Any]], rows: Longs) -
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ReadHistories:
     """Stored values of one entity, and the batch's view of them.
 
     Attributes:
         stored: Histories as they were read.
         before: bool[M], the stored members from before the batch; None for all.
         labels: Labels as they were read.
-        view: View of the batch's events.
+        view: Visible members of the batch's events.
         capped: bool[Q], queries for which the cap hides a member within the horizon.
         aggregates: Computation of the windows.
     """
@@ -248,7 +248,7 @@ class Seen:
     stored: Stored
     before: Mask | None
     labels: Stored
-    view: View
+    view: VisibleMembers
     capped: Mask
     aggregates: Aggregates
 
@@ -259,7 +259,7 @@ def look(
     found: Sequence[bytes | None],
     new: Members,
     at: WindowPosition,
-) -> Seen:
+) -> ReadHistories:
     """Build the view of the request's events.
 
     Args:
@@ -283,7 +283,9 @@ def look(
     duplicate, alive = find_duplicates(merged, codes, at.events, plan.rules)
     view = make_view(merged, codes, at.events, duplicate, alive)
     view, capped = apply_cap(view, plan.rules.cap, plan.horizon)
-    return Seen(stored, before, labels, view, capped, Aggregates(view, find_labels(labels, merged)))
+    return ReadHistories(
+        stored, before, labels, view, capped, Aggregates(view, find_labels(labels, merged))
+    )
 
 
 def compute_entity(
@@ -332,7 +334,7 @@ def compute_entity(
     )
 
 
-def _appends(request: Request, new: Members, view: View) -> list[tuple[bytes, bytes]]:
+def _appends(request: Request, new: Members, view: VisibleMembers) -> list[tuple[bytes, bytes]]:
     """Appends of events to their histories."""
     joins = view.alive[view.merged.place]
     if joins.all():

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.history.watermark import UNKNOWN, Longs
+from base.arrays import Longs
+from features.history.watermarks import UNKNOWN
 from features.windows.engine import AHEAD, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.frame import Floats, Frame
-from features.compute.matrix import Writes
+from base.arrays import Floats
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.values.hash64 import names
+from features.store.protocol import Writes
+from features.values.frame import Frame
+from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import Columns, EntityWindows, locate, member_columns
 from features.windows.portions import Each, Work, portions
@@ -117,7 +118,7 @@ class WindowRequest:
             self._short, self.after = find_short(
                 plan.entities, namespace, batch, self._at, log, after
             )
-            self._ids = names(batch.event_id, namespace.key)
+            self._ids = hash_ids(batch.event_id, namespace.key)
 
     def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
         """Compute the windows from the values that were read for ``keys``.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.compute.matrix import Writes
+from features.store.protocol import Writes
 from features.windows.engine import (
     Columns,
     EntityWindows,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.compute.frame import Frame
-from features.history.layout import MISSING, Keeps
+from features.history.layout import MISSING, StoredKind
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore
-from features.values.hash64 import names
+from features.values.frame import Frame
+from features.values.hash64 import hash_ids
 from features.windows.engine import locate, look, member_columns, pack
 from features.windows.plan import WindowPlan
 from features.windows.window import Window
@@ -85,7 +85,7 @@ def trace(
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
-    events = member_columns(plan.layout, batch, names(batch.event_id, namespace.key), frame)
+    events = member_columns(plan.layout, batch, hash_ids(batch.event_id, namespace.key), frame)
     new = pack(plan.layout, events, request.rows)
     found = store.read([*request.histories, *request.labels])
     seen = look(plan, request, found, new, at.take(request.rows))
@@ -111,7 +111,7 @@ def trace(
 
 
 def _value(window: Window, kept: int) -> float | None:
-    """Kept value in its unit, or None; also None for a text, of which only a hash is kept."""
-    if window.value is None or window.value.keeps is not Keeps.VALUE or kept == MISSING:
+    """Stored value in its unit, or None; also None for a text, of which only a hash is stored."""
+    if window.value is None or window.value.kind is not StoredKind.VALUE or kept == MISSING:
         return None
     return kept / 10.0**window.value.scale

@@ -1,4 +1,4 @@
-"""View of each event of a micro-batch on its history; all windows of an entity share it."""
+"""Members that each event of a micro-batch sees; all windows of an entity share them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class VisibleMembers:
     """Merged histories and Q = N queries, one for each event, in the order of their places.
 
     Attributes:
@@ -123,7 +123,9 @@ class Search:
         return np.searchsorted(self._keys, owner * self._span + relative, "right")
 
 
-def make_view(merged: Merged, codes: Longs, events: Events, duplicate: Mask, alive: Mask) -> View:
+def make_view(
+    merged: Merged, codes: Longs, events: Events, duplicate: Mask, alive: Mask
+) -> VisibleMembers:
     """Build the view of N events without the cap: ``floor`` is the start of each history."""
     place = np.flatnonzero(merged.row != STORED)
     row = merged.row[place]
@@ -134,7 +136,7 @@ def make_view(merged: Merged, codes: Longs, events: Events, duplicate: Mask, ali
     # In one partition, a member with the same time and a later place is later in the log.
     one_partition = not len(partitions) or (partitions == partitions[0]).all()
     tie_end = place + 1 if one_partition else search.behind(owner, time)
-    return View(
+    return VisibleMembers(
         merged,
         search,
         row,

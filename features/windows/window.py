@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from features.history.layout import Kept
+from features.history.layout import StoredColumn
 
 
 class Aggregate(StrEnum):
@@ -58,8 +58,8 @@ class Window:
     entity: str
     over: int
     delay: int
-    value: Kept | None
-    where: Kept | None
+    value: StoredColumn | None
+    where: StoredColumn | None
     include_current: bool
     across: Across
     default: float

@@ -1,10 +1,10 @@
 """XGBoost on the CPU.
 
-Measured (100 trees of depth 6, 32 features, two shared cores): a call costs about 100 µs however
-few its rows, of which 75 µs is XGBoost's own Python wrapper; 4,000 rows take 2-4 ms. A DMatrix
-costs half as much again. Margins are bit-equal for every batch size and number of threads.
+Measured (100 trees of depth 6, 32 features, two shared cores): a call costs at least 100 µs, of
+which 75 µs is XGBoost's Python wrapper; 4,000 rows take 2-4 ms. With a DMatrix it takes 1.5 times
+as long. Margins are bit-equal for every batch size and number of threads.
 
-Contributions: XGBoost takes 430 µs a row (100 trees of depth 6, 35 splits each; one core), and
+Contributions (100 trees of depth 6, 35 splits each; one core): XGBoost takes 430 µs for each row,
 `models.treeshap` 19 µs, after 0.1 s to make its table.
 """
 
@@ -21,7 +21,7 @@ from models.bundle.golden import nan_for, score
 from models.treeshap import TreeShap
 
 _SAMPLES = 16
-_SAME = 1e-4
+_TOLERANCE = 1e-4
 
 
 class CpuBackend:
@@ -36,7 +36,7 @@ class CpuBackend:
         self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
-        # the first call builds XGBoost's predictor; no event shall wait for it
+        # The first call builds XGBoost's predictor, so it is made before the first event.
         self.margins(np.full((1, len(self._names)), np.nan, dtype=np.float32))
 
     def margins(self, matrix: Matrix) -> Margins:
@@ -60,18 +60,21 @@ class CpuBackend:
 
     @cached_property
     def _shap(self) -> tuple[TreeShap | None, np.float32]:
-        """Table-based TreeSHAP and the bias; None for trees that it refuses or gets wrong."""
-        known = self._contributions_by_xgboost(self._samples)
-        bias: np.float32 = known[0, -1]
+        """Table-based TreeSHAP, and the bias of the model.
+
+        TreeSHAP is None if it refuses the trees, or differs from XGBoost on the samples.
+        """
+        expected = self._contributions_by_xgboost(self._samples)
+        bias: np.float32 = expected[0, -1]
         try:
             shap = TreeShap(self._booster, len(self._names))
         except ValueError:
             return None, bias
-        same = np.allclose(shap(self._samples), known[:, :-1], rtol=_SAME, atol=_SAME)
-        return (shap if same else None), bias
+        equal = np.allclose(shap(self._samples), expected[:, :-1], rtol=_TOLERANCE, atol=_TOLERANCE)
+        return (shap if equal else None), bias
 
     def _contributions_by_xgboost(self, matrix: Matrix) -> Contributions:
-        # inplace_predict has no contributions: XGBoost computes them for a DMatrix only.
+        # XGBoost computes contributions for a DMatrix only, not with inplace_predict.
         contributions: Contributions = self._booster.predict(
             xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
         )

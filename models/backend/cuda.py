@@ -1,7 +1,7 @@
 """XGBoost on an NVIDIA GPU.
 
-XGBoost predicts on the CPU without an error when it is given a matrix in main memory and a booster
-on a GPU. So the matrix is put on the GPU here, and the answer must come back from there.
+With a booster on a GPU and a matrix in main memory, XGBoost predicts on the CPU without an error. So
+the matrix is copied to the GPU here, and the margins must come back as an array on the GPU.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from models.bundle.golden import nan_for
 
 
 def require_cuda() -> Any:
-    """The cupy module, when this process can score on a GPU.
+    """Check that this process can score on a GPU, and return the module cupy.
 
-    Raises CudaUnusableError, saying what is missing and what to do.
+    Raises:
+        CudaUnusableError: naming what is missing, and the remedy.
     """
     if not xgb.build_info().get("USE_CUDA"):
         raise CudaUnusableError(
@@ -39,7 +40,7 @@ def require_cuda() -> Any:
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # cupy raises classes of its own, that differ between versions
+    except Exception as error:  # the classes that CuPy raises differ between its versions
         raise CudaUnusableError(
             f"device: cuda found no usable GPU driver ({error}); install the driver, give the "
             "container a GPU, or set device: cpu"
@@ -53,22 +54,22 @@ def require_cuda() -> Any:
 
 @contextmanager
 def _on_gpu() -> Iterator[None]:
-    """Raises DeviceLostError for whatever a GPU, its driver or its memory raises inside."""
+    """Turn all exceptions of the GPU, its driver and its memory into DeviceLostError."""
     try:
         yield
     except CudaUnusableError:
         raise
-    # CuPy and XGBoost have a class of their own for each; none of them is a fault of the events.
+    # CuPy and XGBoost raise many classes. None of these errors is caused by the events.
     except Exception as error:
         raise DeviceLostError(
-            f"the GPU failed while it scored ({type(error).__name__}: {error}); what is not "
-            "committed is read again by the next process: see the node's driver and GPU "
-            "(nvidia-smi), and that nothing else takes its memory"
+            f"the GPU failed while it scored ({type(error).__name__}: {error}); the next process "
+            "reads all uncommitted events again: check the node's driver and GPU with nvidia-smi, "
+            "and that no other process takes the GPU's memory"
         ) from error
 
 
 class CudaBackend:
-    """A model on the first visible GPU. Calls raise DeviceLostError where it fails."""
+    """A model on the first visible GPU; its methods raise DeviceLostError if the GPU fails."""
 
     device = "cuda"
 
@@ -78,7 +79,7 @@ class CudaBackend:
         self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cuda:0"})
-        # the first call compiles kernels and takes memory; no event shall wait for it
+        # The first call compiles kernels and allocates memory, so it is made before the first event.
         self.margins(np.full((1, len(self._names)), np.nan, dtype=np.float32))
 
     def margins(self, matrix: Matrix) -> Margins:
@@ -86,28 +87,28 @@ class CudaBackend:
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
         with _on_gpu():
-            found = self._booster.inplace_predict(
+            on_gpu = self._booster.inplace_predict(
                 self._cupy.asarray(nan_for(self._missing, matrix)),
                 predict_type="margin",
                 validate_features=False,
             )
-            if not isinstance(found, self._cupy.ndarray):
+            if not isinstance(on_gpu, self._cupy.ndarray):
                 raise CudaUnusableError(
-                    "XGBoost fell back to the CPU though device: cuda was asked; see that the "
-                    "versions of XGBoost and CuPy are those of the lock, or set device: cpu"
+                    "device: cuda is set, but XGBoost predicted on the CPU; install the locked "
+                    "versions of XGBoost and CuPy, or set device: cpu"
                 )
-            margins: Margins = found.get()
+            margins: Margins = on_gpu.get()
         return margins
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
-        # A DMatrix that is made of an array on the GPU stays there, and so does what explains it.
+        # A DMatrix of an array on the GPU stays on the GPU, and so does the computation.
         with _on_gpu():
-            found = self._booster.predict(
+            contributions = self._booster.predict(
                 xgb.DMatrix(self._cupy.asarray(nan_for(self._missing, matrix))),
                 pred_contribs=True,
                 validate_features=False,
             )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(contributions, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The protocol of backends, and the check of the matrix that a backend takes."""
+"""Protocol of backends, and the check of their input."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Backend(Protocol):
 
     @property
     def device(self) -> str:
-        """Name of the device that computes, `cpu` or `cuda`, as the score names it."""
+        """Name of the device, `cpu` or `cuda`, as scores name it."""
 
     def margins(self, matrix: Matrix) -> Margins:
         """Compute raw margins, before calibration.
 
         Args:
             matrix: float32[N, F], C-contiguous, in the model's column order. NaN and the bundle's
-                `missing` stand for missing values.
+                `missing` mean missing.
 
         Returns:
             float32[N].
@@ -43,16 +43,20 @@ class Backend(Protocol):
         It costs hundreds of times as much as `margins`.
 
         Args:
-            matrix: As for `margins`; the same errors are raised.
+            matrix: float32[N, F], as for `margins`.
 
         Returns:
-            float32[N, F+1]. The last column is the bias: the model's margin without knowledge of
-            any feature. The sum of a row is its margin.
+            float32[N, F+1]. The last column is the bias, which is the model's expected margin when
+            no feature is known. The sum of a row is its margin.
+
+        Raises:
+            NonFiniteFeatureError: for an infinite value.
+            ValueError: for another shape, dtype or layout.
         """
 
 
 def check_matrix(matrix: Matrix, names: Sequence[str]) -> None:
-    """Refuse a matrix that XGBoost would score silently though it is wrong.
+    """Refuse an invalid matrix, which XGBoost would score without an error.
 
     Args:
         matrix: The matrix to check.
@@ -68,5 +72,5 @@ def check_matrix(matrix: Matrix, names: Sequence[str]) -> None:
         raise ValueError(f"expected C-contiguous float32, found {matrix.dtype} or another layout")
     infinite = np.isinf(matrix)
     if infinite.any():
-        found = [names[i] for i in np.flatnonzero(infinite.any(axis=0)).tolist()]
-        raise NonFiniteFeatureError(f"infinite values in {', '.join(found)}; NaN means missing")
+        features = [names[i] for i in np.flatnonzero(infinite.any(axis=0)).tolist()]
+        raise NonFiniteFeatureError(f"infinite values in {', '.join(features)}; NaN means missing")

@@ -1,7 +1,7 @@
 """Number of threads that this process may use, by its cgroup's CPU quota and its CPU affinity.
 
-XGBoost and OpenMP count the machine's cores; in a container with a quota they would start far too
-many threads and be throttled.
+XGBoost and OpenMP count the machine's cores. In a container with a quota they would start far too
+many threads, and the kernel would throttle them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from pathlib import Path
 def available_threads(
     cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """Number of CPUs that this process may use, at least 1.
+    """Count the CPUs that this process may use.
 
-    It is the smaller of the whole CPUs in the cgroup's quota and the CPUs in the affinity mask.
-    Cgroups of version 2 and version 1 are read, this process's own and all their parents.
+    The quotas of this process's cgroups and of all their parents count, in version 2 and version 1.
 
     Args:
         cgroup_root: Folder where the cgroup file systems are mounted.
-        membership: File that lists this process's cgroups, as in cgroups(7).
+        membership: File that lists this process's cgroups, as described in cgroups(7).
+
+    Returns:
+        The number of CPUs in the affinity mask, or of whole CPUs in the smallest quota if that is
+        smaller; at least 1.
     """
     affinity = hasattr(os, "sched_getaffinity")  # Linux
     cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
@@ -37,14 +40,14 @@ def _quotas(root: Path, membership: Path) -> Iterator[float]:
         for words in (v2, v1):
             try:
                 quota, period = (int(word) for word in words)
-            except ValueError:  # absent, "max", or no such file
+            except ValueError:  # no such file, no quota, or "max"
                 continue
             if quota > 0 and period > 0:
                 yield quota / period
 
 
 def _folders(root: Path, membership: Path) -> Iterator[Path]:
-    """The folders of this process's CPU groups and of their parents, up to the mount points."""
+    """Yield the folders of this process's CPU cgroups and of their parents, up to the mounts."""
     for line in _text(membership).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):

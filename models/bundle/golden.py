@@ -1,6 +1,6 @@
-"""Golden vectors: rows of the matrix with the margins that the model gave when it was written.
+"""Golden vectors: rows of features with the margins that the model gave when it was written.
 
-They are .npy files of one plain layout: float32, C order, little-endian, never an object array.
+They are .npy files of a fixed layout: float32, C order, little-endian, never an object array.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Golden:
     """Golden vectors and their margins.
 
     Attributes:
-        vectors: float32[G, F], as features give them.
+        vectors: float32[G, F], feature values in the model's column order.
         margins: float32[G].
     """
 
@@ -38,7 +38,7 @@ class Golden:
 
     def files(self) -> dict[str, bytes]:
         """Contents of the golden files of a bundle, by file name."""
-        return {VECTORS_FILE: _as_npy(self.vectors), MARGINS_FILE: _as_npy(self.margins)}
+        return {VECTORS_FILE: _to_npy(self.vectors), MARGINS_FILE: _to_npy(self.margins)}
 
 
 def read_golden(files: Mapping[str, bytes], manifest: Manifest, folder: str) -> Golden:
@@ -50,8 +50,8 @@ def read_golden(files: Mapping[str, bytes], manifest: Manifest, folder: str) -> 
         folder: The bundle's folder, for messages.
 
     Raises:
-        BundleRefusedError: where files are absent or have another layout, where the number of
-            vectors is not the manifest's, and where a vector or margin has an invalid value.
+        BundleRefusedError: if a file is missing or has another layout, if the number of vectors is
+            not the manifest's, or if a vector or margin has an invalid value.
     """
     for name in (VECTORS_FILE, MARGINS_FILE):
         if name not in files:
@@ -67,14 +67,20 @@ def read_golden(files: Mapping[str, bytes], manifest: Manifest, folder: str) -> 
 
 
 def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) -> None:
-    """Refuse arrays that cannot be golden vectors of a model with so many `columns`.
+    """Refuse an array that cannot hold golden vectors of a model.
 
-    Raises BundleRefusedError; `where` names the vectors in its message.
+    Args:
+        vectors: The array.
+        columns: Number of columns of the model.
+        where: Name of the vectors in messages.
+
+    Raises:
+        BundleRefusedError: for another shape or dtype, and for infinite values.
     """
     shape = vectors.shape
     if vectors.dtype != np.float32 or len(shape) != 2 or shape[1] != columns:
         raise BundleRefusedError(
-            f"{where}: is {vectors.dtype} of shape {shape}; golden vectors are float32, a row "
+            f"{where}: is {vectors.dtype} of shape {shape}; golden vectors are float32, one row "
             f"each, with the model's {columns} columns"
         )
     if not 0 < shape[0] <= MAX_GOLDEN:
@@ -84,9 +90,15 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
 
 
 def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
-    """Margins float32[N] of `matrix` float32[N, F], by all trees, on the booster's device.
+    """Compute margins with all trees, on the booster's device.
 
-    missing: the value that stands for a missing one, besides NaN.
+    Args:
+        booster: The model.
+        matrix: float32[N, F].
+        missing: Feature value that means missing, besides NaN.
+
+    Returns:
+        float32[N].
     """
     margins: Floats = booster.inplace_predict(
         nan_for(missing, matrix), predict_type="margin", validate_features=False
@@ -95,57 +107,65 @@ def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
 
 
 def nan_for(missing: float, matrix: Floats) -> Floats:
-    """The matrix with NaN in place of `missing`; XGBoost takes NaN for missing anyway.
+    """Replace `missing` by NaN, which XGBoost treats as missing.
 
-    The matrix itself where `missing` is NaN, else a copy.
+    Returns:
+        A copy; the matrix itself if `missing` is NaN.
     """
     if math.isnan(missing):
         return matrix
     return np.where(matrix == np.float32(missing), np.float32(np.nan), matrix)
 
 
-def check_margins(found: Floats, golden: Golden, where: str, tolerance: float = 0.0) -> None:
-    """Refuse margins that are not the golden ones: bit for bit, or within `tolerance`.
+def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float = 0.0) -> None:
+    """Refuse margins that differ from the golden ones.
 
-    The tolerance is absolute up to a margin of 1, relative beyond.
-    Raises BundleRefusedError; `where` names what computed them.
+    Args:
+        margins: float32[G], margins of the golden vectors.
+        golden: The golden vectors and margins.
+        where: Name of the source of the margins, for messages.
+        tolerance: Largest accepted difference, absolute up to a margin of 1 and relative beyond; 0
+            demands equal bits.
+
+    Raises:
+        BundleRefusedError: naming the first vector with another margin.
     """
-    if found.shape != golden.margins.shape or found.dtype != np.float32:
+    if margins.shape != golden.margins.shape or margins.dtype != np.float32:
         raise BundleRefusedError(
-            f"{where}: gives margins of shape {found.shape}, {found.dtype}; "
+            f"{where}: gives margins of shape {margins.shape}, {margins.dtype}; "
             f"golden are {len(golden.margins)}, float32"
         )
-    differ = found.view(np.uint32) != golden.margins.view(np.uint32)
+    differ = margins.view(np.uint32) != golden.margins.view(np.uint32)
     if tolerance:
-        room = tolerance * np.maximum(1.0, np.abs(golden.margins))
-        differ = ~(np.abs(found - golden.margins) <= room)
+        allowed = tolerance * np.maximum(1.0, np.abs(golden.margins))
+        differ = ~(np.abs(margins - golden.margins) <= allowed)
     if differ.any():
         row = int(np.flatnonzero(differ)[0])
         raise BundleRefusedError(
             f"{where}: gives other margins for {np.count_nonzero(differ)} of {len(differ)} golden "
-            f"vectors than when it was written: {found[row]!s} for vector {row}, golden is "
+            f"vectors than when it was written: {margins[row]!s} for vector {row}, golden is "
             f"{golden.margins[row]!s}; the model was changed or damaged: write the bundle again"
         )
 
 
-def _as_npy(array: Floats) -> bytes:
-    kept = io.BytesIO()
-    np.save(kept, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
-    return kept.getvalue()
+def _to_npy(array: Floats) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
+    return file.getvalue()
 
 
 def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats:
-    """The array of a .npy file, which must have the expected shape and hold nothing else."""
+    """Read the array of a .npy file, which must have the given shape and nothing after it."""
     file = io.BytesIO(content)
     try:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("not version 1.0 of the format")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        actual, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
         raise BundleRefusedError(f"{where}: is no .npy file ({error})") from error
-    if (found, fortran, dtype) != (shape, False, np.dtype("<f4")):
+    if (actual, fortran, dtype) != (shape, False, np.dtype("<f4")):
         raise BundleRefusedError(
-            f"{where}: holds {dtype} of shape {found}; the manifest says float32 of shape {shape}"
+            f"{where}: holds {dtype} of shape {actual}; the manifest says float32 of shape {shape}"
         )
     data = content[file.tell() :]
     if len(data) != 4 * int(np.prod(shape)):

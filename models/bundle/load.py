@@ -1,4 +1,4 @@
-"""Load a bundle: check its sums first, then its manifest, then its model against both."""
+"""Load a bundle: check its checksums, then its manifest, then the model against both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle.facts import check_accepted, check_agree, open_model
 from models.bundle.golden import Golden, check_margins, read_golden, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
@@ -24,6 +23,7 @@ from models.bundle.manifest import (
     TrainingRecord,
     parse_manifest,
 )
+from models.bundle.model_checks import check_accepted, check_agree, open_model
 from models.bundle.model_file import ModelDocument
 from models.bundle.sums import read_verified
 from models.bundle.trees import check_trees
@@ -34,38 +34,47 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A model whose files were checked, with the facts of its manifest."""
+    """A loaded model with the contents of its manifest; its files were checked.
+
+    Attributes:
+        path: Folder of the bundle.
+        name: Name of the model.
+        version: Version of the model.
+        features: Features in the order of the model's columns.
+        objective: The model's objective.
+        trees: Number of trees.
+        calibration: Calibration curve; None if the score is the logistic of the margin.
+        golden: Golden vectors with their margins.
+        trained: Origin of the model; None if it is not recorded.
+        missing: Feature value that means missing, besides NaN; NaN if there is none.
+        created_at: Time when the bundle was written.
+        sums: SHA-256 of its SHA256SUMS.
+        booster: The model, for one thread. A backend works on a copy of its own.
+    """
 
     path: Path
     name: str
     version: str
     features: tuple[FeatureRef, ...]
-    """In the order of the model's columns."""
     objective: str
     trees: int
     calibration: Knots | None
-    """None: the score is the logistic of the margin."""
     golden: Golden
     trained: TrainingRecord | None
     missing: float
-    """A feature of this value is missing, as one that is NaN; NaN where there is no such value."""
     created_at: datetime
     sums: str
-    """SHA-256 of its SHA256SUMS."""
     booster: xgb.Booster
-    """As loaded, for one thread; a backend works on a copy of its own."""
 
     def columns_for(self, feature_set: NamedFeatures) -> npt.NDArray[np.intp] | None:
-        """Places of the model's columns in the matrix of `feature_set`.
-
-        The set may be wider than the model.
+        """Find the model's columns in the matrix of a feature set, which may have more features.
 
         Returns:
-            intp[F] in the model's order, or None where the matrix is the model's input as it is
-            (same features, same order: no copy needed).
+            intp[F], a column of the matrix for each column of the model. None if the matrix has the
+            same features in the same order, so that no copy is needed.
 
         Raises:
-            BundleRefusedError: naming every feature that the set lacks or defines otherwise.
+            BundleRefusedError: naming every feature that the set lacks or defines differently.
         """
         return columns_in(
             self.features, feature_set.features, self.path, f"{self.name} {self.version}"
@@ -75,7 +84,7 @@ class Bundle:
 def columns_in(
     wanted: Sequence[FeatureRef], given: Sequence[NamedFeature], path: Path, model: str
 ) -> npt.NDArray[np.intp] | None:
-    """Places of a model's columns in a matrix of given features, as for `Bundle.columns_for`.
+    """Find the columns of a model in a matrix, as `Bundle.columns_for` does.
 
     Args:
         wanted: Features of the model, in its order.
@@ -84,10 +93,11 @@ def columns_in(
         model: The model's name and version, for messages.
 
     Returns:
-        intp[F] in the model's order, or None where the matrix is the model's input as it is.
+        intp[F], a column of the matrix for each column of the model; None if the matrix has the
+        same features in the same order.
 
     Raises:
-        BundleRefusedError: naming every feature that is not given or is defined otherwise.
+        BundleRefusedError: naming every feature that the matrix lacks or defines differently.
     """
     at = {feature.name: i for i, feature in enumerate(given)}
     absent = [feature.name for feature in wanted if feature.name not in at]
@@ -120,26 +130,26 @@ def columns_in(
 
 
 def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
-    """Load the bundle in folder `path`.
+    """Load a bundle.
 
     Args:
         path: The bundle's folder.
-        proven: The `sums` of this bundle as `verify` returned them. The model's content and its
-            golden margins are not checked again then: a child process has checked them.
+        proven: The `sums` of this bundle, as `verify` returned them. Then the model's content and
+            its golden margins are not checked again, because a child process has checked them.
 
     Raises:
-        BundleRefusedError: naming the file, what was found and what to do, where files are missing,
-            too many, too large, linked or changed, where the manifest is not exactly as this
-            version writes it, and where the model is not what the manifest says.
+        BundleRefusedError: naming the file, the fault and the remedy. Faults are: files are
+            missing, too many, too large, links, or changed; the manifest is not as this version
+            writes it; the model is not the one in the manifest.
     """
     files, sums = read_verified(path)
     if proven not in (None, sums):
         raise BundleRefusedError(
-            f"{path}: is another bundle than the one that was verified a moment ago; bundles "
-            "never change: put each into a folder of its own"
+            f"{path}: was replaced by another bundle after its verification; bundles never change: "
+            "put each bundle into a new folder"
         )
     manifest = manifest_of(files, path)
-    where, content = _model(files, path)
+    where, content = _model_file(files, path)
     if proven is None:
         document = ModelDocument(content, where)
         check_accepted(document.facts, where)
@@ -147,7 +157,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         check_trees(document.trees(), document.facts.columns, where)
     golden = read_golden(files, manifest, str(path))
     booster = open_model(content, where)
-    # a backend goes by position; what the names could prove has been proven
+    # Backends use columns by position, and the names have been checked above or by a child process.
     booster.feature_names = None
     if proven is None:
         margins = score(booster, golden.vectors, manifest.missing_value)
@@ -170,32 +180,45 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read the manifest of the bundle in folder `path`; its model is checksummed, but not loaded.
+    """Read the manifest of a bundle; the checksum of the model is checked, but it is not loaded.
 
-    Raises BundleRefusedError as `load_bundle` does.
+    Args:
+        path: The bundle's folder.
+
+    Raises:
+        BundleRefusedError: as for `load_bundle`.
     """
     files, _ = read_verified(path)
     return manifest_of(files, path)
 
 
 def manifest_of(files: Mapping[str, bytes], path: Path) -> Manifest:
-    """The manifest among the files of a bundle. Raises BundleRefusedError."""
+    """Parse the manifest of a bundle.
+
+    Args:
+        files: Contents of the bundle's files, by name.
+        path: The bundle's folder, for messages.
+
+    Raises:
+        BundleRefusedError: if there is no valid manifest.
+    """
     if MANIFEST_FILE not in files:
         raise BundleRefusedError(f"{path}: has no {MANIFEST_FILE}; write the bundle again")
     text = files[MANIFEST_FILE]
     if len(text) > MAX_MANIFEST_BYTES:
         raise BundleRefusedError(
-            f"{path / MANIFEST_FILE}: is larger than the {MAX_MANIFEST_BYTES} bytes allowed here"
+            f"{path / MANIFEST_FILE}: has {len(text):,} bytes; at most {MAX_MANIFEST_BYTES:,} are "
+            "allowed: write the bundle again"
         )
     return parse_manifest(text, str(path / MANIFEST_FILE))
 
 
-def _model(files: Mapping[str, bytes], path: Path) -> tuple[str, bytes]:
+def _model_file(files: Mapping[str, bytes], path: Path) -> tuple[str, bytes]:
     """Path of the model file, for messages, and its bytes."""
     models = [name for name in MODEL_FILES if name in files]
     if len(models) != 1:
         raise BundleRefusedError(
             f"{path}: expected one of {' and '.join(MODEL_FILES)} (XGBoost's own formats, never a "
-            f"pickle), found {' and '.join(models) or 'none'}"
+            f"pickle), found {' and '.join(models) or 'none'}; write the bundle again"
         )
     return str(path / models[0]), files[models[0]]

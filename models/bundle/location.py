@@ -1,7 +1,8 @@
-"""A location: a directory of bundles, and the name of the one that serves.
+"""Location: a directory of bundles, with the name of the champion, which is the one that serves.
 
-`CHAMPION` is one line, the name of a bundle beside it. `PREVIOUS` holds the names of champions
-before, the latest last. Both are replaced by rename, so a reader sees the old one or the new.
+`CHAMPION` has one line, the name of a bundle in the same directory. `PREVIOUS` has the names of
+former champions, the latest last. Both files are replaced by rename, so a reader sees either the
+old or the new content.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ _LOCK_S = 10.0
 
 
 class Location:
-    """The location in `folder`."""
+    """A location of bundles, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def _quoted(self) -> str:
-        """The folder as a shell takes it, for commands in messages."""
+        """The folder, quoted for a shell, for commands in messages."""
         return quote(str(self.folder))
 
     def champion(self) -> Path:
-        """Folder of the bundle that serves.
+        """Folder of the champion.
 
         Raises:
-            BundleRefusedError: where no champion is named, or the named bundle does not exist.
+            BundleRefusedError: if no champion is named, or the named bundle does not exist.
         """
         name = self.champion_name()
         if name is None:
@@ -56,14 +57,14 @@ class Location:
         return self.bundle(name)
 
     def champion_name(self) -> str | None:
-        """Name in the file `CHAMPION`; None where there is no such file."""
+        """Name in the file `CHAMPION`; None if there is no such file."""
         names = self._read(CHAMPION_FILE)
         if names is None:
             return None
         if len(names) != 1:
             raise BundleRefusedError(
-                f"{self.folder / CHAMPION_FILE}: holds {len(names)} lines; it has to hold the "
-                "name of one bundle"
+                f"{self.folder / CHAMPION_FILE}: holds {len(names)} lines; it must hold the name "
+                "of one bundle"
             )
         return names[0]
 
@@ -72,7 +73,7 @@ class Location:
         return self._read(PREVIOUS_FILE) or ()
 
     def bundle(self, name: str) -> Path:
-        """The folder of the bundle `name`. Raises BundleRefusedError where it cannot be one."""
+        """Folder of the bundle `name`. Raises BundleRefusedError if it cannot be a bundle."""
         path = self.folder / _plain(name, str(self.folder))
         try:
             mode = path.lstat().st_mode
@@ -84,12 +85,12 @@ class Location:
         except OSError as error:
             raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
         if not stat.S_ISDIR(mode) or not (path / SUMS_FILE).is_file():
-            what = "a link" if stat.S_ISLNK(mode) else f"no folder with a {SUMS_FILE}"
-            raise BundleRefusedError(f"{path}: is {what}; copy a whole bundle there")
+            kind = "a link" if stat.S_ISLNK(mode) else f"no folder with a {SUMS_FILE}"
+            raise BundleRefusedError(f"{path}: is {kind}; copy a whole bundle there")
         return path
 
     def names(self) -> list[str]:
-        """The folders in the location that could be bundles. Raises BundleRefusedError."""
+        """Names of the folders that may be bundles. Raises BundleRefusedError."""
         try:
             entries = list(os.scandir(self.folder))
         except OSError as error:
@@ -103,66 +104,74 @@ class Location:
         )
 
     def promote(self, name: str) -> str | None:
-        """Make the bundle `name` the champion; returns the name of the champion before.
+        """Make the bundle `name` the champion; the bundle must exist, but is not verified.
 
-        The bundle must exist, but is not verified. Raises BundleRefusedError.
+        Returns:
+            Name of the former champion; None if there was none.
+
+        Raises:
+            BundleRefusedError: if there is no such bundle, or the files cannot be written.
         """
         self.bundle(name)
         with self._locked():
-            before = self.champion_name()
-            if before != name:
-                # A crash in between leaves the champion named in both files, which rollback knows.
-                if before is not None:
-                    self._write(PREVIOUS_FILE, (*self.previous(), before)[-_REMEMBERED:])
+            former = self.champion_name()
+            if former != name:
+                # A crash between the two writes leaves the champion named in both files. Rollback
+                # ignores such an entry.
+                if former is not None:
+                    self._write(PREVIOUS_FILE, (*self.previous(), former)[-_REMEMBERED:])
                 self._write(CHAMPION_FILE, (name,))
-            return before
+            return former
 
     def before(self) -> str:
-        """Name of the champion that `rollback` goes back to.
-
-        Raises BundleRefusedError where no former champion is recorded, or its bundle is gone.
-        """
-        return self._before()[-1]
-
-    def rollback(self, to: str | None = None) -> tuple[str, str]:
-        """Make the former champion the champion again; returns its name and the name it replaces.
-
-        Args:
-            to: The name that `before` returned; None for any.
+        """Name of the former champion that `rollback` restores.
 
         Raises:
-            BundleRefusedError: as `before` does, and where the former champion is another than `to`
-                by now.
+            BundleRefusedError: if no former champion is recorded, or its bundle is gone.
+        """
+        return self._former()[-1]
+
+    def rollback(self, to: str | None = None) -> tuple[str, str]:
+        """Make the former champion the champion again.
+
+        Args:
+            to: The expected name, as `before` returned it; None for any.
+
+        Returns:
+            Names of the champion, and of the one that it replaces.
+
+        Raises:
+            BundleRefusedError: as for `before`, and if the former champion is not `to`.
         """
         with self._locked():
-            *kept, name = self._before()
+            *remaining, name = self._former()
             if to not in (None, name):
                 raise BundleRefusedError(
                     f"{self.folder}: another bundle was promoted or rolled back meanwhile, and the "
-                    f"champion before is {name}, not {to}; look at it with "
+                    f"former champion is {name}, not {to}; see "
                     f"`fraud-worker model show {self._quoted}`"
                 )
-            now = str(self.champion_name())
+            current = str(self.champion_name())
             self._write(CHAMPION_FILE, (name,))
-            self._write(PREVIOUS_FILE, kept)
-            return name, now
+            self._write(PREVIOUS_FILE, remaining)
+            return name, current
 
-    def _before(self) -> list[str]:
-        """Champions before the present one, the last of them a bundle that is there."""
-        now = self.champion_name()
-        kept = list(self.previous())
-        while kept and kept[-1] == now:
-            kept.pop()
-        if now is None or not kept:
+    def _former(self) -> list[str]:
+        """Names of former champions, the latest last; the bundle of the latest exists."""
+        current = self.champion_name()
+        former = list(self.previous())
+        while former and former[-1] == current:
+            former.pop()
+        if current is None or not former:
             raise BundleRefusedError(
-                f"{self.folder}: remembers no champion before {now or 'the first'}; name one "
+                f"{self.folder}: has no champion before {current or 'the first'}; name one "
                 f"with `fraud-worker model promote {self._quoted} NAME`"
             )
-        self.bundle(kept[-1])
-        return kept
+        self.bundle(former[-1])
+        return former
 
     def _read(self, file: str) -> tuple[str, ...] | None:
-        """The names in a file of the location, a line each; None where it is not there."""
+        """Names in a file of the location, one on each line; None if there is no such file."""
         path = self.folder / file
         flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
@@ -181,17 +190,17 @@ class Location:
 
     def _write(self, file: str, names: Sequence[str]) -> None:
         try:
-            handle, beside = tempfile.mkstemp(prefix=f".{file}.", dir=self.folder)
+            handle, temporary = tempfile.mkstemp(prefix=f".{file}.", dir=self.folder)
             try:
                 with os.fdopen(handle, "w", encoding="ascii") as opened:
                     opened.write("".join(f"{name}\n" for name in names))
                     opened.flush()
                     os.fsync(opened.fileno())
-                # mkstemp's 0600 would lock out a worker that runs as another user
-                Path(beside).chmod(0o644)
-                Path(beside).replace(self.folder / file)
+                # With mkstemp's mode 0600, a worker of another user could not read the file.
+                Path(temporary).chmod(0o644)
+                Path(temporary).replace(self.folder / file)
             except BaseException:
-                Path(beside).unlink(missing_ok=True)
+                Path(temporary).unlink(missing_ok=True)
                 raise
             sync_folder(self.folder)
         except OSError as error:
@@ -202,10 +211,11 @@ class Location:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock for changes of the location; readers need no lock."""
-        import fcntl  # noqa: PLC0415  not on Windows, where one can serve but not promote
+        import fcntl  # noqa: PLC0415  not on Windows, where models are served but not promoted
 
         path = self.folder / LOCK_FILE
-        # a link would have another file opened, and a FIFO would have this wait for a reader
+        # O_NOFOLLOW, because a link could name any other file. O_NONBLOCK, because the opening of a
+        # FIFO would wait for a reader.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             opened = os.fdopen(os.open(path, flags, 0o666), "wb")
@@ -220,17 +230,22 @@ class Location:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise BundleRefusedError(
-                            f"{path}: another process has held it for {_LOCK_S:g} s; see what it "
-                            "does, and try again"
+                            f"{path}: another process has held the lock for {_LOCK_S:g} s; see "
+                            "which one, and try again"
                         ) from None
                     time.sleep(0.02)
             yield
 
 
 def resolve(bundle: Path | None, location: Path | None) -> Path:
-    """The folder of the bundle that settings name: itself, or the champion of a location.
+    """Find the folder of the bundle that the settings name.
 
-    Raises BundleRefusedError.
+    Args:
+        bundle: Setting `model.bundle`, the folder itself.
+        location: Setting `model.location`, whose champion is taken.
+
+    Raises:
+        BundleRefusedError: if neither is given, or the location has no champion.
     """
     if location is not None:
         return Location(location).champion()
@@ -242,7 +257,7 @@ def resolve(bundle: Path | None, location: Path | None) -> Path:
 def _plain(name: str, where: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise BundleRefusedError(
-            f"{where}: {name[:80]!r} is no name of a bundle; names are letters, digits and . _ + - "
-            "without a path, as the folder in the location is called"
+            f"{where}: {name[:80]!r} is no name of a bundle; give the name of a folder in the "
+            "location: letters, digits and . _ + - without a path"
         )
     return name

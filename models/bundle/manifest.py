@@ -38,7 +38,7 @@ Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class NamedFeature(Protocol):
-    """A feature as this package sees it: a name and the fingerprint of its definition."""
+    """A feature, reduced to what a bundle needs: its name and the fingerprint of its definition."""
 
     @property
     def name(self) -> str: ...
@@ -48,28 +48,31 @@ class NamedFeature(Protocol):
 
 
 class NamedFeatures(Protocol):
-    """A feature set as this package sees it: its features in matrix order."""
+    """A feature set, reduced to what a bundle needs: its features in matrix order."""
 
     @property
     def features(self) -> Sequence[NamedFeature]: ...
 
 
-class _Part(BaseModel):
-    """Base of the manifest's parts: refuses unknown keys and values of another type."""
+class _ManifestPart(BaseModel):
+    """Base of the manifest's parts, which refuses unknown keys and values of another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
 
-class FeatureRef(_Part):
-    """A feature the model was trained on."""
+class FeatureRef(_ManifestPart):
+    """A feature that the model was trained on."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
     fingerprint: Fingerprint
-    """Of its definition; "" where the model was packed without: no feature set fits it then."""
+    """Fingerprint of its definition; "" if the model was packed without definitions.
+
+    Without it, no feature set matches the model.
+    """
 
 
-class Knots(_Part):
-    """A calibration: scores at some margins, both strictly rising; margins in between follow."""
+class Knots(_ManifestPart):
+    """Knots of a calibration curve: margins and their scores, both strictly rising."""
 
     margins: Annotated[tuple[Finite, ...], Field(min_length=2, max_length=1000)]
     scores: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=1000)]
@@ -81,21 +84,21 @@ class Knots(_Part):
         for what, values in (("margins", self.margins), ("scores", self.scores)):
             for low, high in itertools.pairwise(values):
                 if low >= high:
-                    raise ValueError(f"{what} must rise strictly; {high!r} follows on {low!r}")
+                    raise ValueError(f"{what} must rise strictly; {high!r} follows {low!r}")
         return self
 
 
-class TrainingRecord(_Part):
+class TrainingRecord(_ManifestPart):
     """Origin of a model: the training rows, the XGBoost version, the parameters and the seed."""
 
     rows: Annotated[int, Field(gt=0)]
     frauds: Annotated[int, Field(ge=0)]
     since: AwareDatetime = Field(validation_alias="from", serialization_alias="from")
-    """Event time of the first row; in manifest.json its key is `from`."""
+    """Event time of the first row; its key in manifest.json is `from`."""
     until: AwareDatetime
     """Event time of the last row."""
     data: Fingerprint
-    """Fingerprint of the training table; "" where it has none."""
+    """Fingerprint of the training table; "" if there is none."""
     xgboost: Annotated[str, Field(min_length=1, max_length=100)]
     params: dict[str, JsonValue]
     seed: int
@@ -109,20 +112,20 @@ class TrainingRecord(_Part):
         return self
 
 
-class Manifest(_Part):
-    """The content of manifest.json, which must have exactly these keys."""
+class Manifest(_ManifestPart):
+    """Content of manifest.json, which must have exactly these keys."""
 
     name: Label
     version: Label
     features: Annotated[tuple[FeatureRef, ...], Field(min_length=1)]
-    """In the order of the model's columns."""
+    """Features in the order of the model's columns."""
     dtype: Literal["float32"] = "float32"
     missing: Literal["NaN"] | Float32 = "NaN"
-    """The value that the model takes as missing besides NaN; "NaN": none."""
+    """Feature value that means missing, besides NaN; "NaN" if there is none."""
     objective: str
     trees: Annotated[int, Field(gt=0)]
     calibration: Knots | None
-    """None: the score is the logistic of the margin."""
+    """Calibration curve; None if the score is the logistic of the margin."""
     golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
     """Number of golden vectors."""
     trained: TrainingRecord | None
@@ -139,59 +142,66 @@ class Manifest(_Part):
 
     @property
     def missing_value(self) -> float:
-        """The value for XGBoost's ``missing``: NaN where no other value is missing."""
+        """Feature value that means missing; NaN if no other value does."""
         return math.nan if self.missing == "NaN" else self.missing
 
     def as_bytes(self) -> bytes:
-        """The content of manifest.json."""
+        """Format the content of manifest.json."""
         return (self.model_dump_json(indent=2, by_alias=True) + "\n").encode()
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
-    """Parse the bytes of a manifest.json; `where` names the file in messages.
+    """Parse the bytes of a manifest.json.
 
-    Raises BundleRefusedError for anything but valid JSON with exactly the known keys.
+    Args:
+        text: Content of the file.
+        where: Name of the file in messages.
+
+    Raises:
+        BundleRefusedError: for anything but valid JSON with exactly the known keys.
     """
     try:
-        json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+        json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         return Manifest.model_validate_json(text, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise BundleRefusedError(f"{where}: {told(error)}") from error
+        raise BundleRefusedError(f"{where}: {describe_errors(error)}") from error
     except (ValueError, RecursionError) as error:
         raise BundleRefusedError(
             f"{where}: is not readable JSON ({error}); write the bundle again"
         ) from error
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = sorted(key[:_SHOWN_CHARACTERS] for key, count in counts.items() if count > 1)
         raise ValueError(f"keys given more than once: {', '.join(twice[:_SHOWN])}")
-    return found
+    return values
 
 
-def _no_number(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def told(error: ValidationError) -> str:
-    """One line with all errors of pydantic, each with the key that it is about."""
+def describe_errors(error: ValidationError) -> str:
+    """Describe the errors of pydantic in one line, each with its key."""
     known = ", ".join(Manifest.model_fields)
-    told = []
-    findings = error.errors(include_url=False, include_input=False)
-    for finding in findings[:_SHOWN]:
-        key = ".".join(str(part)[:_SHOWN_CHARACTERS] for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
-            told.append(
+    messages = []
+    details = error.errors(include_url=False, include_input=False)
+    for detail in details[:_SHOWN]:
+        key = ".".join(str(part)[:_SHOWN_CHARACTERS] for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            messages.append(
                 f"{key} is not a key of this version's manifest (known: {known}); "
                 "the bundle comes from a newer version, or the key is misspelt"
             )
-        elif finding["type"] == "missing":
-            told.append(f"{key}: Field required; an older version wrote it: write it again")
+        elif detail["type"] == "missing":
+            messages.append(
+                f"{key}: Field required; an older version wrote the bundle: write it again"
+            )
         else:
-            told.append(f"{key}: {finding['msg']}")
-    if len(findings) > _SHOWN:
-        told.append(f"and {len(findings) - _SHOWN} more")
-    return "; ".join(told)
+            messages.append(f"{key}: {detail['msg']}")
+    if len(details) > _SHOWN:
+        messages.append(f"and {len(details) - _SHOWN} more")
+    return "; ".join(messages)

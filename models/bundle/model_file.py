@@ -1,7 +1,8 @@
 """Parse and validate an XGBoost model file before XGBoost loads it.
 
-XGBoost trusts a file: an array that is shorter than its tree, or a tree of an output that does not
-exist, makes XGBoost read and write foreign memory. A file that is accepted here has neither.
+XGBoost does not validate a file: an array that is shorter than its tree, or a tree for an output
+that does not exist, makes XGBoost read and write outside of its memory. A file that is accepted
+here has no such fault.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Facts that a model file states about its model.
+    """Facts about a model, as its file states them.
 
     Attributes:
-        booster: Kind of booster; `dart` where trees have weights.
+        booster: Kind of booster; `dart` if trees have weights.
         objective: Name of the objective.
         trees: Number of trees; 0 unless the booster is gbtree.
         columns: Number of columns.
         outputs: Number of outputs: classes or targets.
-        names: Names of the columns; None where the file has none.
-        types: Types of the columns; empty where the file has none.
+        names: Names of the columns; None if the file has none.
+        types: Types of the columns; empty if the file has none.
     """
 
     booster: str
@@ -67,16 +68,17 @@ class ModelDocument:
             where: Name of the file in messages.
 
         Raises:
-            BundleRefusedError: where the bytes are no such document.
+            BundleRefusedError: if the bytes are not a model file of XGBoost.
         """
         self._where = where
         self._values: Any = self._read(lambda: _parsed(content))
         self.facts = self._read(self._facts)
 
     def trees(self) -> Trees:
-        """Trees of the model, with arrays of equal lengths; `check_trees` checks their structure.
+        """Read the trees; their arrays have equal lengths, and `check_trees` checks their structure.
 
-        Raises BundleRefusedError where the booster is not gbtree as XGBoost writes it.
+        Raises:
+            BundleRefusedError: if the booster is not gbtree, or not as XGBoost writes it.
         """
         return self._read(self._trees)
 
@@ -85,7 +87,7 @@ class ModelDocument:
             return read()
         except (ValueError, RecursionError) as error:
             raise BundleRefusedError(
-                f"{self._where}: XGBoost did not write it so: {error}; save the model again"
+                f"{self._where}: is not as XGBoost writes it: {error}; save the model again"
             ) from error
 
     def _facts(self) -> ModelFacts:
@@ -122,22 +124,25 @@ class ModelDocument:
                 "tree_info"
             )
         if info.any():
-            raise ValueError("tree_info names an output beyond the first")
+            raise ValueError("tree_info names another output than the first")
         if len(rounds) < 2 or rounds[0] or rounds[-1] != len(trees) or (np.diff(rounds) < 0).any():
             raise ValueError("iteration_indptr does not lead from the first tree to the last")
         if _number(_within(model, "gbtree_model_param"), "num_parallel_tree") < 1:
             raise ValueError("num_parallel_tree is 0")
-        if any(not _is_empty(held) for held in _within(model, "cats").values()):
+        if any(not _is_empty(value) for value in _within(model, "cats").values()):
             raise ValueError("cats holds categories")
-        columns = [_columns(tree, number, self.facts) for number, tree in enumerate(trees)]
-        return Trees.joined(columns)
+        return Trees.joined(
+            [_tree_arrays(tree, number, self.facts) for number, tree in enumerate(trees)]
+        )
 
 
 def is_dart(content: bytes) -> bool:
-    """Say if a model file has weights of trees, which XGBoost before 3.4 ignores silently.
+    """Detect a model file with weights of trees, which XGBoost before 3.4 ignores silently.
 
-    XGBoost 3.4 writes DART with such weights under the name of gbtree. The answer is False for a
-    file that cannot be read.
+    XGBoost 3.4 writes a DART booster with such weights under the name gbtree.
+
+    Returns:
+        True if there are such weights; False also for a file that cannot be read.
     """
     if b"weight_drop" not in content:
         return False
@@ -154,20 +159,20 @@ def _has_dropout(values: Any) -> bool:
 
 
 def _parsed(content: bytes) -> Any:
-    """Parse UBJ or JSON; the byte after `{` says which, as it does for XGBoost."""
+    """Parse UBJ or JSON; the byte after `{` tells them apart, for XGBoost too."""
     if content[:2] in (b"{L", b"{}"):
         return parse_ubj(content)
-    return json.loads(content, object_pairs_hook=_without_repeats)
+    return json.loads(content, object_pairs_hook=_unique_keys)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("an object has a key twice")
-    return found
+    return values
 
 
-def _columns(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray[Any]]:
+def _tree_arrays(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray[Any]]:
     """Arrays of one tree by name, each with one value for each node."""
     try:
         param = _within(tree, "tree_param")
@@ -177,86 +182,87 @@ def _columns(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray
         if _number(param, "num_feature") != facts.columns:
             raise ValueError(f"num_feature is not that of the model, {facts.columns}")
         if _number(param, "size_leaf_vector") > 1:
-            raise ValueError("its leaves are no single numbers")
+            raise ValueError("its leaves have more than one number")
         if type(tree.get("id")) is not int or tree["id"] != number:
             raise ValueError(f"its id is {tree.get('id')!r}, not its place")
-        found: dict[str, npt.NDArray[Any]] = {key: _ints(tree, key) for key in _INT_ARRAYS}
-        found |= {key: _floats(tree, key) for key in _FLOAT_ARRAYS}
-        for key, array in found.items():
+        arrays: dict[str, npt.NDArray[Any]] = {key: _ints(tree, key) for key in _INT_ARRAYS}
+        arrays |= {key: _floats(tree, key) for key in _FLOAT_ARRAYS}
+        for key, array in arrays.items():
             if len(array) != nodes:
                 raise ValueError(f"{key} has {len(array)} numbers for {nodes} nodes")
-        if ((found["default_left"] < 0) | (found["default_left"] > 1)).any():
+        if ((arrays["default_left"] < 0) | (arrays["default_left"] > 1)).any():
             raise ValueError("default_left holds other numbers than 0 and 1")
-        if found["split_type"].any() or any(len(_ints(tree, key)) for key in _CATEGORIES):
+        if arrays["split_type"].any() or any(len(_ints(tree, key)) for key in _CATEGORIES):
             raise ValueError("it splits by categories; encode categories as numbers")
     except ValueError as error:
         raise ValueError(f"tree {number}: {error}") from error
-    return found
+    return arrays
 
 
 def _within(values: Any, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     if not isinstance(values, dict):
-        raise ValueError(f"{'.'.join(keys) or 'its whole'} is no object")  # noqa: TRY004  of a file
+        raise ValueError(f"{'.'.join(keys) or 'the document'} is no object")  # noqa: TRY004
     return values
 
 
 def _text(values: Mapping[str, Any], key: str) -> str:
-    found = values.get(key)
-    if not isinstance(found, str):
+    text = values.get(key)
+    if not isinstance(text, str):
         raise ValueError(f"{key} is no text")  # noqa: TRY004
-    return found
+    return text
 
 
 def _number(values: Mapping[str, Any], key: str) -> int:
-    """Value of a parameter; XGBoost writes parameters as text."""
-    found = _text(values, key)
-    if re.fullmatch(r"[0-9]{1,9}", found) is None:
-        raise ValueError(f"{key} is {found[:40]!r}, no number")
-    return int(found)
+    """Value of a parameter, which XGBoost writes as text."""
+    text = _text(values, key)
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise ValueError(f"{key} is {text[:40]!r}, no number")
+    return int(text)
 
 
 def _list(values: Mapping[str, Any], key: str) -> Sequence[Any]:
-    found = values.get(key)
-    if not isinstance(found, list):
+    items = values.get(key)
+    if not isinstance(items, list):
         raise ValueError(f"{key} is no array")  # noqa: TRY004
-    return found
+    return items
 
 
 def _texts(values: Mapping[str, Any], key: str, columns: int) -> tuple[str, ...]:
-    found = _list(values, key)
-    if len(found) not in (0, columns) or not all(isinstance(item, str) for item in found):
+    items = _list(values, key)
+    if len(items) not in (0, columns) or not all(isinstance(item, str) for item in items):
         raise ValueError(f"{key} is no array of {columns} texts")
-    return tuple(found)
+    return tuple(items)
 
 
 def _ints(values: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:
     array = _array(values.get(key), key)
     if array.dtype.kind not in "iu" or (array < _INT32.min).any() or (array > _INT32.max).any():
-        raise ValueError(f"{key} is no array of whole numbers of 32 bits")
+        raise ValueError(f"{key} is no array of 32-bit whole numbers")
     return array.astype(np.int64)
 
 
 def _floats(values: Mapping[str, Any], key: str) -> npt.NDArray[np.float32]:
-    found = values.get(key)
-    array = _array(found, key)
-    if found is array and array.dtype.kind != "f":
+    value = values.get(key)
+    array = _array(value, key)
+    if value is array and array.dtype.kind != "f":
         raise ValueError(f"{key} is an array of whole numbers")
-    with np.errstate(over="ignore"):  # infinite, and refused as such
+    # An overflow becomes infinite, and is refused for that later.
+    with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
 
-def _is_empty(found: Any) -> bool:
-    return isinstance(found, list | np.ndarray) and len(found) == 0
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, list | np.ndarray) and len(value) == 0
 
 
-def _array(found: Any, key: str) -> npt.NDArray[Any]:
-    if isinstance(found, np.ndarray):
-        return found
-    if not isinstance(found, list) or not all(type(item) in (int, float) for item in found):
+def _array(value: Any, key: str) -> npt.NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
         raise ValueError(f"{key} is no array of numbers")
     try:
-        return np.array(found, dtype=None if found else np.int64)
+        return np.array(value, dtype=None if value else np.int64)
     except OverflowError as error:
         raise ValueError(f"{key} holds a number that is too large") from error

@@ -14,14 +14,14 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from base.suggest import unknown
-from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
-from models.bundle.facts import check_accepted, open_model
-from models.bundle.foreign import name_beginning, name_document
+from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
+from models.bundle.foreign_formats import name_format, name_json_format
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
-from models.bundle.model_file import ModelDocument, ModelFacts, is_dart
+from models.bundle.model_checks import check_accepted, open_model
+from models.bundle.model_file import ModelDocument, is_dart
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
-from models.bundle.trees import Trees, check_trees
-from models.bundle.verify import Verified, save_anew, verify
+from models.bundle.trees import check_trees
+from models.bundle.verify import Verified, save_again, verify
 from models.bundle.write import write_bundle
 from models.sandbox.process import DEFAULT_LIMITS, Limits
 
@@ -32,7 +32,7 @@ class Names:
 
     Attributes:
         given: Names in the order of the columns; None for those in the model file.
-        generate: Use f0, f1, … where the model file has no names.
+        generate: True to use f0, f1, … if the model file has no names.
     """
 
     given: Sequence[str] | None = None
@@ -48,8 +48,8 @@ class Packed:
         objective: The model's objective.
         trees: Number of trees.
         golden: Number of golden vectors.
-        missing: Value that stands for a missing one, besides NaN; NaN where there is none.
-        notes: Sentences for the model's owner about changes to the model.
+        missing: Feature value that means missing, besides NaN; NaN if there is none.
+        notes: Sentences for the model's owner about rounds left out and the missing value.
     """
 
     verified: Verified
@@ -60,7 +60,7 @@ class Packed:
     notes: tuple[str, ...]
 
 
-def pack_model(  # noqa: PLR0913  what a model file does not say
+def pack_model(  # noqa: PLR0913  options that a model file does not state
     model: Path,
     out: Path,
     *,
@@ -74,35 +74,38 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
     missing: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Packed:
-    """Write the bundle `out` of the model file `model`, XGBoost's JSON or UBJ.
+    """Write a bundle of a model file.
 
     Args:
-        model: The model file.
+        model: The model file, in XGBoost's JSON or UBJ format.
         out: Folder of the bundle.
         name: Name in the manifest.
         version: Version in the manifest.
         names: Names of the model's columns.
-        definitions: Features of a set, which must include all columns. None: the bundle does not
-            say how its features are defined, and fits no feature set.
+        definitions: Features of a set, which must include all columns. With None, the bundle does
+            not record the definitions of its features, and matches no feature set.
         golden: Number of golden vectors to draw along the model's thresholds.
         seed: Random seed of the golden vectors.
-        all_rounds: Keep the rounds after the best one of a training that stopped early.
-        missing: Value that the model was trained to take as missing. None: the one in the file, and
-            where it has none, only NaN.
-        limits: Limits of the child process that verifies.
+        all_rounds: True to keep the rounds after the best one of a training that stopped early.
+        missing: Feature value that meant missing in training. None for the value in the file; if
+            there is none, only NaN means missing.
+        limits: Limits of the child process that verifies the bundle.
 
     Raises:
-        BundleRefusedError: naming what was found and what to do; `out` does not exist then.
+        BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
     if not 0 < golden <= MAX_GOLDEN:
         raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
-    booster = checked_model(_as_saved_anew(model, limits), str(model))
-    missing, told = _missing(booster, missing, model)
-    booster, rounds = _best_rounds(booster, all_rounds=all_rounds)
+    booster = checked_model(_saved_again(model, limits), str(model))
+    missing, missing_notes = _missing(booster, missing, model)
+    booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
     features = _defined(_names(booster, names, model), definitions)
     booster.feature_names = None
-    facts, trees = _contents(booster, str(model))
-    vectors = draw_vectors(booster, trees, facts.columns, count=golden, seed=seed, missing=missing)
+    document = ModelDocument(bytes(booster.save_raw("ubj")), str(model))
+    facts = document.facts
+    vectors = draw_vectors(
+        booster, document.trees(), facts.columns, count=golden, seed=seed, missing=missing
+    )
     write_bundle(
         out,
         booster,
@@ -117,31 +120,38 @@ def pack_model(  # noqa: PLR0913  what a model file does not say
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    return Packed(verified, facts.objective, facts.trees, golden, missing, (*told, *rounds))
+    notes = (*missing_notes, *rounds_notes)
+    return Packed(verified, facts.objective, facts.trees, golden, missing, notes)
 
 
 def read_model(path: Path) -> xgb.Booster:
-    """Load the model file of any version of XGBoost; the content is not validated.
+    """Load a model file of any version of XGBoost, without validating its content.
 
-    Raises BundleRefusedError for a file that is no model of XGBoost.
+    Raises:
+        BundleRefusedError: if the file is not a model of XGBoost.
     """
     content = read_plain(path, MAX_BUNDLE_BYTES)
-    if said := name_beginning(content):
-        raise BundleRefusedError(f"{path}: {said}")
+    if message := name_format(content):
+        raise BundleRefusedError(f"{path}: {message}")
     if is_dart(content):
         raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
         return open_model(content, str(path))
     except BundleRefusedError:
-        if said := name_document(content):
-            raise BundleRefusedError(f"{path}: {said}") from None
+        if message := name_json_format(content):
+            raise BundleRefusedError(f"{path}: {message}") from None
         raise
 
 
 def checked_model(content: bytes, where: str) -> xgb.Booster:
-    """Validate and load a model file as this version of XGBoost saves it.
+    """Validate and load a model file that this version of XGBoost has saved.
 
-    Raises BundleRefusedError where no bundle can be made of it; `where` names it.
+    Args:
+        content: Bytes of the file, UBJ or JSON.
+        where: Name of the model in messages.
+
+    Raises:
+        BundleRefusedError: if the model is invalid or not accepted.
     """
     document = ModelDocument(content, where)
     check_accepted(document.facts, where)
@@ -149,32 +159,31 @@ def checked_model(content: bytes, where: str) -> xgb.Booster:
     return open_model(content, where)
 
 
-def _as_saved_anew(model: Path, limits: Limits) -> bytes:
-    """Bytes of the model as a child process loaded and saved it, valid whatever the file was."""
+def _saved_again(model: Path, limits: Limits) -> bytes:
+    """Load and save a model file in a child process, and return the bytes, which are valid."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "model.ubj"
-        save_anew(model, saved, limits)
+        save_again(model, saved, limits)
         return read_plain(saved, MAX_BUNDLE_BYTES)
 
 
-def _contents(booster: xgb.Booster, where: str) -> tuple[ModelFacts, Trees]:
-    document = ModelDocument(bytes(booster.save_raw("ubj")), where)
-    return document.facts, document.trees()
-
-
 def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:
-    """The rounds that XGBoost's scikit-learn API would predict with."""
-    told = booster.attr("best_iteration")
+    """Keep the rounds that XGBoost's scikit-learn API predicts with.
+
+    Returns:
+        The booster with these rounds, and notes for the model's owner.
+    """
+    attribute = booster.attr("best_iteration")
     rounds = booster.num_boosted_rounds()
-    best = int(told) + 1 if told is not None and told.isdigit() else rounds
+    best = int(attribute) + 1 if attribute is not None and attribute.isdigit() else rounds
     if best >= rounds or best < 1:
         return booster, ()
     stopped = "its training stopped early"
     if all_rounds:
         return booster, (f"{stopped}; all {rounds} rounds are kept, the first {best} were best",)
     note = (
-        f"{stopped}; the first {best} of {rounds} rounds are kept, as XGBClassifier predicts with "
-        "them (--all-rounds keeps all)"
+        f"{stopped}; the first {best} of {rounds} rounds are kept, because XGBClassifier predicts "
+        "with them (--all-rounds keeps all)"
     )
     return booster[:best], (note,)
 
@@ -182,25 +191,26 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
 def _missing(
     booster: xgb.Booster, given: float | None, model: Path
 ) -> tuple[float, tuple[str, ...]]:
-    """Value that stands for a missing one, and notes for the model's owner about it.
+    """Feature value that means missing, and notes for the model's owner about it.
 
-    A booster does not know this value: it was replaced when the training data was read. XGBoost's
-    scikit-learn API wrote it beside the booster up to version 1.7.
+    A booster does not record this value, because XGBoost replaces it when it reads the training
+    data. XGBoost's scikit-learn API wrote it into the file up to version 1.7.
     """
-    own = _missing_of_wrapper(booster)
+    own = _missing_in_file(booster)
     if given is None:
         if math.isnan(own):
             return own, ()
-        return own, (f"its scikit-learn wrapper took {own:.9g} as missing, and so does the bundle",)
+        note = f"its scikit-learn wrapper treated {own:.9g} as missing, and so does the bundle"
+        return own, (note,)
     if not math.isnan(own) and own != given:
         raise BundleRefusedError(
-            f"{model}: its scikit-learn wrapper took {own:.9g} as missing, and --missing is "
-            f"{given:.9g}; leave --missing away"
+            f"{model}: its scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
+            f"{given:.9g}; omit --missing"
         )
     return given, ()
 
 
-def _missing_of_wrapper(booster: xgb.Booster) -> float:
+def _missing_in_file(booster: xgb.Booster) -> float:
     try:
         wrapper = json.loads(booster.attr("scikit_learn") or "{}")
     except ValueError:
@@ -221,14 +231,13 @@ def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:
         if own is not None and own != given and sorted(own) == sorted(given):
             raise BundleRefusedError(
                 f"{model}: names the same features in another order ({', '.join(own[:5])}, …); "
-                "leave --feature-names away, or give them in the model's order"
+                "omit --feature-names, or give them in the model's order"
             )
         return given
     if own is not None:
         if names.generate:
             raise BundleRefusedError(
-                f"{model}: names its features itself ({', '.join(own[:5])}, …); leave "
-                "--generate-names away"
+                f"{model}: has feature names ({', '.join(own[:5])}, …); omit --generate-names"
             )
         return list(own)
     if names.generate:
@@ -247,6 +256,6 @@ def _defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -
         if name not in known:
             raise BundleRefusedError(
                 f"{unknown('feature', name, known)}; the model needs it: define it in the feature "
-                "set, or say with --feature-names what the set calls it"
+                "set, or give its name in the set with --feature-names"
             )
     return [FeatureRef(name=name, fingerprint=known[name]) for name in names]

@@ -1,7 +1,8 @@
-"""Trees of a model as arrays, and checks for faults that XGBoost would follow silently.
+"""Trees of a model as arrays, and checks for faults that XGBoost does not detect.
 
-XGBoost trusts a model file: a child that is its own ancestor makes a prediction run for ever, a
-feature beyond the last reads foreign memory, a leaf that is not a number is added.
+XGBoost does not validate a model file. If a child is its own ancestor, a prediction never ends; a
+feature beyond the last makes it read outside of its memory; a leaf that is NaN is added to the
+margin.
 """
 
 from __future__ import annotations
@@ -24,25 +25,35 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """The N nodes of all trees, one tree after the other."""
+    """The N nodes of all T trees, concatenated; a node is named by its place in the arrays.
+
+    Attributes:
+        roots: int64[T+1], first node of each tree, and N at the end.
+        left: int64[N], left child; -1 for a leaf.
+        right: int64[N], right child; -1 for a leaf.
+        parent: int64[N], parent; -1 for a root.
+        feature: int64[N], feature of a split.
+        value: float32[N], threshold of a split (values below it go left), or margin of a leaf.
+        cover: float32[N], sum of the Hessian, by which explanations weight branches.
+        left_if_missing: bool[N], True if a missing value goes left.
+    """
 
     roots: Ints
-    """First node of each tree, and N at the end."""
     left: Ints
-    """Left child, counted from the first node of the first tree; -1 for a leaf."""
     right: Ints
     parent: Ints
-    """Parent, counted like `left`; -1 for a root."""
     feature: Ints
     value: npt.NDArray[np.float32]
-    """Threshold of a split (left is below it), margin of a leaf."""
     cover: npt.NDArray[np.float32]
-    """Sum of the Hessian; explanations weigh branches by it."""
     left_if_missing: Bools
 
     @classmethod
     def joined(cls, trees: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Self:
-        """Concatenate the arrays of all trees; each tree has them by XGBoost's names."""
+        """Concatenate the arrays of all trees.
+
+        Args:
+            trees: Arrays of each tree, by XGBoost's names.
+        """
         sizes = [len(tree["left_children"]) for tree in trees]
         roots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         shift = np.repeat(roots[:-1], sizes)
@@ -64,15 +75,15 @@ class Trees:
 
     @property
     def is_split(self) -> Bools:
-        """Mask of the nodes that have children."""
+        """Mask of the nodes that have children, bool[N]."""
         splits: Bools = self.left != -1
         return splits
 
 
 def check_trees(trees: Trees, columns: int, where: str) -> None:
-    """Refuse trees that cannot be followed, or that do not end in finite numbers.
+    """Refuse nodes that do not form trees, and numbers that are not finite.
 
-    Nodes that no row can reach are not checked: pruning leaves such nodes behind.
+    Nodes that no row can reach are not checked, because pruning leaves such nodes behind.
 
     Args:
         trees: The trees.
@@ -82,24 +93,25 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
     Raises:
         BundleRefusedError: naming the first tree and node with a fault.
     """
-    reached = _followed(trees, where)
+    reached = _reachable(trees, where)
     splits = reached & trees.is_split
     infinite = ~np.isfinite(trees.value)
-    found: Mapping[str, Bools] = {
+    faults: Mapping[str, Bools] = {
         f"a feature beyond the {columns} that it has": reached
         & ((trees.feature < 0) | (trees.feature >= columns)),
         "a threshold that is no finite number": splits & infinite,
         "a leaf that is no finite number": reached & ~trees.is_split & infinite,
         "a cover that is no finite number": reached & ~np.isfinite(trees.cover),
     }
-    for what, so in found.items():
-        _refuse(trees, np.flatnonzero(so), what, where)
+    for fault, has_fault in faults.items():
+        _refuse(trees, np.flatnonzero(has_fault), fault, where)
 
 
-def _followed(trees: Trees, where: str) -> Bools:
-    """Mask of the nodes that a row can reach from the roots.
+def _reachable(trees: Trees, where: str) -> Bools:
+    """Mask of the nodes that a row can reach from the roots, bool[N].
 
-    Raises BundleRefusedError for links between nodes that do not form trees.
+    Raises:
+        BundleRefusedError: if the links between nodes do not form trees.
     """
     tree_of = np.repeat(np.arange(len(trees.roots) - 1), np.diff(trees.roots))
     reached = np.zeros(len(trees.left), dtype=np.bool_)
@@ -113,22 +125,22 @@ def _followed(trees: Trees, where: str) -> Bools:
         begin, end = trees.roots[tree_of[parents]], trees.roots[tree_of[parents] + 1]
         outside = (children < begin) | (children >= end)
         _refuse(trees, parents[outside], "a child that is not a node of its tree", where)
-        found, ways = np.unique(children, return_counts=True)
-        twice = np.concatenate([found[ways > 1], children[reached[children]]])
-        _refuse(trees, twice, "more than one way to it", where)
+        distinct, counts = np.unique(children, return_counts=True)
+        repeated = np.concatenate([distinct[counts > 1], children[reached[children]]])
+        _refuse(trees, repeated, "more than one path to it", where)
         other = children[trees.parent[children] != parents]
         _refuse(trees, other, "another parent than the node that leads to it", where)
         level = children
     return reached
 
 
-def _refuse(trees: Trees, nodes: Ints, what: str, where: str) -> None:
-    """Raise BundleRefusedError, naming the first of `nodes`, if there is one."""
+def _refuse(trees: Trees, nodes: Ints, fault: str, where: str) -> None:
+    """Raise BundleRefusedError naming the first of `nodes`, if there are any."""
     if not len(nodes):
         return
     node = int(nodes[0])
     tree = int(np.searchsorted(trees.roots, node, side="right")) - 1
     raise BundleRefusedError(
-        f"{where}: tree {tree}, node {node - trees.roots[tree]} has {what}; train or save the "
+        f"{where}: tree {tree}, node {node - trees.roots[tree]} has {fault}; train or save the "
         "model again"
     )

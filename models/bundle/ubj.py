@@ -1,9 +1,9 @@
 """Strict parser of Universal Binary JSON in the form that XGBoost writes.
 
-Python bounds every step, so no content can read beyond its end, as it could in XGBoost's own
-reader. Content that this parser accepts has the same meaning for XGBoost: objects are plain, keys
-and counts have 64 bits, every array has a count, and an array of numbers of one type may name the
-type.
+Python checks the bounds of every read, so damaged content cannot be read beyond its end, as it could
+in XGBoost's own reader. Content that this parser accepts has the same meaning for XGBoost: objects
+have no type or count, lengths and counts have 64 bits, every array has a count, and an array of
+numbers of one type may name that type.
 """
 
 from __future__ import annotations
@@ -36,11 +36,16 @@ _CONSTANTS = {b"T": True, b"F": False, b"Z": None}
 
 
 def parse_ubj(content: bytes) -> Any:
-    """The value in `content`: dicts, lists, text, numbers; numpy arrays for arrays with a type.
+    """Parse a document.
 
-    Raises ValueError, naming the byte, for anything that XGBoost does not write.
+    Returns:
+        The value, made of dicts, lists, text and numbers, and of numpy arrays for arrays that name
+        a type.
+
+    Raises:
+        ValueError: naming the byte, for anything that XGBoost does not write.
     """
-    reader = _Reader(content)
+    reader = _UbjReader(content)
     try:
         value = reader.value(0)
     except ValueError as error:
@@ -50,7 +55,7 @@ def parse_ubj(content: bytes) -> Any:
     return value
 
 
-class _Reader:
+class _UbjReader:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self.at = 0
@@ -73,14 +78,14 @@ class _Reader:
         raise ValueError(f"a value cannot begin with {marker!r}")
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         while self._content[self.at : self.at + 1] != b"}":
             key = self._text()
-            if key in found:
+            if key in values:
                 raise ValueError(f"it has the key {key[:80]!r} twice")
-            found[key] = self.value(depth)
+            values[key] = self.value(depth)
         self.at += 1
-        return found
+        return values
 
     def _array(self, depth: int) -> Any:
         marker = self._take(1)
@@ -102,7 +107,7 @@ class _Reader:
 
     def _count(self) -> int:
         if self._take(1) != b"L":
-            raise ValueError("a count is not one of 64 bits")
+            raise ValueError("a count does not have 64 bits")
         count = int.from_bytes(self._take(8), "big", signed=True)
         if not 0 <= count <= len(self._content) - self.at:
             raise ValueError(f"a count of {count} goes beyond the end")

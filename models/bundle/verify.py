@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.bundle.load import columns_in
 from models.bundle.manifest import FeatureRef, NamedFeature
-from models.sandbox.process import DEFAULT_LIMITS, Limits, ask, garbage
+from models.sandbox.process import DEFAULT_LIMITS, Limits, run_child, unreadable_answer
 
 
 class Verified(BaseModel):
-    """Facts of a bundle that passed verification.
+    """Result of a verification.
 
     Attributes:
         name: The model's name.
         version: The model's version.
         features: Features in the order of the model's columns.
-        sums: The SHA-256 of its SHA256SUMS, for `load_bundle`.
+        sums: SHA-256 of its SHA256SUMS, for `load_bundle`.
         device: Device on which it was verified.
     """
 
@@ -40,31 +40,37 @@ def verify(
     device: str = "cpu",
     limits: Limits = DEFAULT_LIMITS,
 ) -> Verified:
-    """Have a child process load the bundle at `path` and score its golden vectors.
+    """Load a bundle and score its golden vectors in a child process.
 
     Args:
         path: The bundle's folder.
-        expected: Features that the bundle is to serve, in matrix order; None for any.
-        device: `cpu`; `cuda` verifies on the GPU as well; `auto` does so where there is one.
+        expected: Features of the matrix that the bundle will score, in matrix order; None for any.
+        device: `cpu`; `cuda` to verify on the GPU as well; `auto` to do so if there is one.
         limits: Limits of the child process.
 
     Raises:
         BundleRefusedError: with the reason: an error of `load_bundle`, other features, an exceeded
             limit, or a crash of the child.
     """
-    said = ask("verify", path, device, limits)
+    result = run_child("verify", path, device, limits)
     try:
-        verified = Verified.model_validate_json(json.dumps(said))
+        verified = Verified.model_validate_json(json.dumps(result))
     except ValidationError as error:
-        raise garbage(path, error) from error
+        raise unreadable_answer(path, error) from error
     if expected is not None:
         columns_in(verified.features, expected, path, f"{verified.name} {verified.version}")
     return verified
 
 
-def save_anew(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Have a child process load a model file, validate it, and save it as the file `saved`.
+def save_again(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Load, validate and save a model file in a child process.
 
-    Raises BundleRefusedError with the reason why no bundle can be made of it.
+    Args:
+        model: The model file.
+        saved: The file to write.
+        limits: Limits of the child process.
+
+    Raises:
+        BundleRefusedError: with the reason why the model cannot be packed.
     """
-    ask("save", model, str(saved), limits)
+    run_child("save", model, str(saved), limits)

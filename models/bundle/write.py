@@ -17,8 +17,7 @@ import xgboost as xgb
 from pydantic import ValidationError
 
 from base.errors import BundleRefusedError
-from models.bundle.draw import draw_vectors
-from models.bundle.facts import check_accepted, check_agree, open_model
+from models.bundle.draw_golden import draw_vectors
 from models.bundle.golden import Golden, check_vectors, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
@@ -27,9 +26,10 @@ from models.bundle.manifest import (
     Manifest,
     NamedFeature,
     TrainingRecord,
-    told,
+    describe_errors,
 )
-from models.bundle.model_file import ModelDocument, ModelFacts
+from models.bundle.model_checks import check_accepted, check_agree, open_model
+from models.bundle.model_file import ModelDocument
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import check_trees
 
@@ -37,7 +37,7 @@ REPORT_FILE = "report.html"
 
 
 class Curve(Protocol):
-    """A calibration: scores at margins, both strictly rising."""
+    """A calibration curve: scores at margins, both strictly rising."""
 
     @property
     def margins(self) -> Sequence[float] | npt.NDArray[Any]: ...
@@ -46,7 +46,7 @@ class Curve(Protocol):
     def scores(self) -> Sequence[float] | npt.NDArray[Any]: ...
 
 
-def write_bundle(  # noqa: PLR0913  a bundle has as many parts
+def write_bundle(  # noqa: PLR0913  parts of a bundle
     folder: Path,
     booster: xgb.Booster,
     *,
@@ -60,35 +60,40 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
     report: str | None = None,
     created_at: datetime | None = None,
 ) -> Path:
-    """Write `booster` as the bundle `folder`, which must not exist yet; returns `folder`.
+    """Write a model as a bundle.
 
-    The folder appears completely or not at all: it is filled under a temporary name beside its
-    place, synced, and renamed.
+    The folder appears completely or not at all: it is written under a temporary name in the same
+    directory, synced, and renamed.
 
     Args:
-        folder: Folder of the bundle.
+        folder: Folder of the bundle, which must not exist yet.
         booster: The model.
         name: Name in the manifest.
         version: Version in the manifest.
         features: Features in the order of the training matrix's columns.
         calibration: Curve from margin to score; None for the logistic.
-        golden: Vectors float32[G, F] whose margins the bundle keeps as proof; by default some along
-            the model's own thresholds.
-        missing: Value that the model was trained to take as missing, as XGBoost's `missing`.
+        golden: float32[G, F], golden vectors, whose margins the bundle records; by default vectors
+            drawn along the model's thresholds.
+        missing: Feature value that meant missing in training, as XGBoost's `missing`.
         trained: Origin of the model, for the manifest.
-        report: An HTML page.
+        report: HTML page of the training report.
         created_at: Time of creation; now by default.
 
+    Returns:
+        The folder.
+
     Raises:
-        BundleRefusedError: where the folder exists, where model and features do not belong
-            together, and where the bundle would be larger than allowed.
+        BundleRefusedError: if the folder exists, if model and features do not match, or if the
+            bundle would be larger than allowed.
     """
     if folder.exists() or folder.is_symlink():
         raise BundleRefusedError(
             f"{folder}: exists already; bundles never change: write to another folder"
         )
     where = str(folder)
-    content, facts, proof = _model(booster, features, golden, missing, where)
+    content, document = _with_names(booster, [feature.name for feature in features], where)
+    facts = document.facts
+    proof = _golden(content, document, golden, missing, where)
     try:
         manifest = Manifest(
             name=name,
@@ -103,57 +108,70 @@ def write_bundle(  # noqa: PLR0913  a bundle has as many parts
             created_at=created_at or datetime.now(UTC),
         )
     except ValidationError as error:
-        raise BundleRefusedError(f"{folder}: {told(error)}") from error
+        raise BundleRefusedError(f"{folder}: {describe_errors(error)}") from error
     check_agree(facts, manifest, where)
     files = {"model.ubj": content, MANIFEST_FILE: manifest.as_bytes(), **proof.files()}
     if report is not None:
         files[REPORT_FILE] = report.encode()
     files[SUMS_FILE] = format_sums(files)
-    check_size({file: len(held) for file, held in files.items()}, folder)
+    check_size({file: len(content) for file, content in files.items()}, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _write_folder(folder, files)
     return folder
 
 
-def _model(
-    booster: xgb.Booster,
-    features: Sequence[NamedFeature],
-    golden: npt.NDArray[np.float32] | None,
-    missing: float,
-    where: str,
-) -> tuple[bytes, ModelFacts, Golden]:
-    """Bytes of model.ubj with the feature names, facts of the model, and its golden vectors."""
-    own = ModelDocument(bytes(booster.save_raw("ubj")), where).facts
-    check_accepted(own, where)
-    names = tuple(feature.name for feature in features)
-    if own.columns != len(names):
+def _with_names(booster: xgb.Booster, names: list[str], where: str) -> tuple[bytes, ModelDocument]:
+    """Name the columns of a model, and return the bytes of its file with the parsed document."""
+    facts = ModelDocument(bytes(booster.save_raw("ubj")), where).facts
+    check_accepted(facts, where)
+    if facts.columns != len(names):
         raise BundleRefusedError(
-            f"{where}: the model has {own.columns} columns, and {len(names)} features were given"
+            f"{where}: the model has {facts.columns} columns, and {len(names)} features were "
+            "given; give one feature for each column"
         )
-    if own.names not in (None, names):
+    if facts.names not in (None, tuple(names)):
         raise BundleRefusedError(
             f"{where}: the model was trained with other feature names, or in another order, than "
             "those given; give the features in training order"
         )
     named = booster.copy()
     try:
-        named.feature_names = list(names)
+        named.feature_names = names
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
-    document = ModelDocument(content, where)
-    trees = document.trees()
-    check_trees(trees, own.columns, where)
-    kept = open_model(content, where)
-    vectors = golden
+    return content, ModelDocument(content, where)
+
+
+def _golden(
+    content: bytes,
+    document: ModelDocument,
+    vectors: npt.NDArray[np.float32] | None,
+    missing: float,
+    where: str,
+) -> Golden:
+    """Compute the margins of golden vectors with a model that was loaded from its file.
+
+    Args:
+        content: Bytes of the model file.
+        document: The parsed model file.
+        vectors: float32[G, F]; None to draw vectors along the model's thresholds.
+        missing: Feature value that means missing, besides NaN.
+        where: Name of the model in messages.
+    """
+    trees, columns = document.trees(), document.facts.columns
+    check_trees(trees, columns, where)
+    booster = open_model(content, where)
     if vectors is None:
-        vectors = draw_vectors(kept, trees, own.columns, missing=missing)
-    check_vectors(vectors, own.columns, where)
+        vectors = draw_vectors(booster, trees, columns, missing=missing)
+    check_vectors(vectors, columns, where)
     vectors = np.ascontiguousarray(vectors)
-    margins = score(kept, vectors, missing)
+    margins = score(booster, vectors, missing)
     if not np.isfinite(margins).all():
-        raise BundleRefusedError(f"{where}: the model gives margins that are not finite")
-    return content, document.facts, Golden(vectors, margins)
+        raise BundleRefusedError(
+            f"{where}: the model gives margins that are not finite; train it again"
+        )
+    return Golden(vectors, margins)
 
 
 def _knots(curve: Curve) -> Knots:
@@ -161,24 +179,25 @@ def _knots(curve: Curve) -> Knots:
 
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for name, content in files.items():
-            with (beside / name).open("wb") as file:
+            with (temporary / name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        beside.chmod(0o755)  # mkdtemp's 0700 would lock out a worker that runs as another user
-        sync_folder(beside)
-        beside.rename(folder)
+        # With mkdtemp's mode 0700, a worker of another user could not read the bundle.
+        temporary.chmod(0o755)
+        sync_folder(temporary)
+        temporary.rename(folder)
         sync_folder(folder.parent)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames within a folder survive a loss of power."""
+    """Flush a folder to disk, so that renames in it survive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Catalogue of reasons: assigns each feature to a code."""
+"""Reason catalogue, which assigns each feature to a code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.yaml_document import YamlDocument
-from models.policy.file import ReasonsSpec
+from models.policy.policy_file import ReasonsSpec
 
 _AT = ("reasons", "catalogue")
 _NAMED = 10
@@ -18,13 +18,13 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code that can be given as a reason.
+    """A reason code.
 
     Attributes:
         name: Name of the code.
-        features: Globs over the names of features.
-        text: Text for its readers.
-        audience: Readers of the text.
+        features: Globs that match names of features.
+        text: Explanation for the audience.
+        audience: Readers of the text, such as `analyst` or `customer`.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Coding:
     Attributes:
         codes: Names of the codes.
         features: Names of the features, in the model's order.
-        code_of: intp[F], the code of each feature, as a place in `codes`.
+        code_of: intp[F], code of each feature, as a place in `codes`.
+        most: Largest number of reasons of an event.
     """
 
     codes: tuple[str, ...]
     features: tuple[str, ...]
     code_of: npt.NDArray[np.intp]
     most: int
-    """Largest number of reasons of an event."""
 
 
 class Catalogue:
-    """The codes in their order; a feature belongs to the first code with a glob that matches it."""
+    """Codes in the order of the file; a feature belongs to the first code with a matching glob."""
 
     def __init__(self, spec: ReasonsSpec, document: YamlDocument) -> None:
         self.most = spec.max
@@ -67,8 +67,9 @@ class Catalogue:
     def check(self, names: Sequence[str]) -> None:
         """Check the codes against the names of a feature set's features.
 
-        Raises ConfigurationError for a glob that matches no name, and for a code whose features all
-        belong to codes before it.
+        Raises:
+            ConfigurationError: for a glob that matches no name, and for a code whose features all
+                belong to earlier codes.
         """
         taken: set[str] = set()
         for code in self.codes:
@@ -82,28 +83,33 @@ class Catalogue:
             if own <= taken:
                 raise self._document.refuse_key(
                     (*_AT, code.name),
-                    f"all features of {code.name} belong to codes before it; move it up, or "
-                    "remove it",
+                    f"all features of {code.name} belong to earlier codes; move it up, or remove "
+                    "it",
                 )
             taken |= own
 
     def coding(self, names: Sequence[str], model: str) -> Coding:
-        """The codes of a model's features. `model` is its name and version in messages.
+        """Find the code of each feature of a model.
 
-        Raises ConfigurationError for features in no code.
+        Args:
+            names: Names of the model's features, in its order.
+            model: Name and version of the model in messages.
+
+        Raises:
+            ConfigurationError: for features without a code.
         """
-        found = [self._code_of(name) for name in names]
-        without = [name for name, code in zip(names, found, strict=True) if code is None]
+        places = [self._code_of(name) for name in names]
+        without = [name for name, place in zip(names, places, strict=True) if place is None]
         if without:
             more = len(without) - _NAMED
-            told = ", ".join(without[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+            listed = ", ".join(without[:_NAMED]) + (f" and {more} more" if more > 0 else "")
             raise self._document.refuse_key(
                 _AT,
-                f"no code has {told}, which the model {model} uses; add them to a code, or a last "
-                'code with features: ["*"] for the rest',
+                f"no code has {listed}, which the model {model} uses; add them to a code, or add "
+                'a last code with features: ["*"] for the rest',
             )
         codes = tuple(code.name for code in self.codes)
-        return Coding(codes, tuple(names), np.array(found, dtype=np.intp), self.most)
+        return Coding(codes, tuple(names), np.array(places, dtype=np.intp), self.most)
 
     def _code_of(self, feature: str) -> int | None:
         matching = (i for i, code in enumerate(self.codes) if code.matches(feature))

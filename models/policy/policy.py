@@ -1,6 +1,6 @@
 """Read a policy file and check it for contradictions.
 
-It belongs to fraud operations, so every refusal names the file, the place and the remedy.
+The file belongs to fraud operations, so every error names the file, the place and the remedy.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from base.yaml_document import Location, YamlDocument
 from models.policy.catalogue import Catalogue
-from models.policy.file import PolicySpec, SegmentSpec
+from models.policy.policy_file import PolicySpec, SegmentSpec
 from models.policy.severity import Bands, decisions_of
 
 DEGRADED = ("lookup_missing", "lookup_stale", "lookup_invalid", "python_failed", "ahead")
 """Kinds of flags that make an event degraded, unless the file names others.
 
-With them, a default or nothing stands for a value that the event should have, or the event's own
-time is not to be trusted.
+Each of them means that a value is missing or replaced by a default, or that the event's time cannot
+be trusted.
 """
 
 REST = "default"
-"""Name of the segment of all remaining events, where the file does not name one."""
+"""Name of the segment for all remaining events, if the file does not have such a segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Segment:
 
     Attributes:
         name: Name of the segment.
-        where: Expression that is true of its events; None for all events that no segment before it
+        where: Condition of its events, an expression; None for all events that no earlier segment
             takes.
         bands: The bands, highest threshold first.
     """
@@ -54,13 +54,13 @@ class Policy:
 
     Attributes:
         version: Name of the version.
-        default: Decision about scores below every band.
-        decisions: Decisions over all segments, from the least severe, which is the default, to the
+        default: Decision for scores below every band.
+        decisions: Decisions of all segments, from the least severe, which is the default, to the
             most severe.
         segments: The segments; the last one has no condition.
         when_degraded: Least severe decision that a degraded event can get; None for any.
         degraded: Flags, or kinds of flags, that make an event degraded.
-        catalogue: Catalogue of reasons; None where the policy gives none.
+        catalogue: Reason catalogue; None if the policy gives no reasons.
         document: The file, for the places in messages.
     """
 
@@ -75,9 +75,10 @@ class Policy:
 
 
 def load_policy(path: Path) -> Policy:
-    """Load the policy in the file `path`.
+    """Load a policy file.
 
-    Raises ConfigurationError, naming file, line, what was found and what to do.
+    Raises:
+        ConfigurationError: naming the file, the line, the fault and the remedy.
     """
     document = YamlDocument.read(path)
     file = document.validate(PolicySpec)
@@ -109,34 +110,37 @@ def load_policy(path: Path) -> Policy:
 def _check_degraded(file: PolicySpec, document: YamlDocument) -> None:
     if file.when_degraded is None and file.degraded is not None:
         raise document.refuse_key(
-            ("degraded",), "degraded says nothing without when_degraded; add that, or remove it"
+            ("degraded",),
+            "degraded has no effect without when_degraded; add when_degraded, or remove degraded",
         )
     if file.when_degraded == file.default:
         raise document.refuse(
             ("when_degraded",),
-            f"{file.default} is the default decision, and when_degraded lowers none: it would "
-            "change nothing; name another, or remove it",
+            f"{file.default} is the default decision, so when_degraded has no effect; name another "
+            "decision, or remove it",
         )
 
 
 def _segments(file: PolicySpec, document: YamlDocument) -> tuple[list[SegmentSpec], list[Bands]]:
-    """The segments and their bands; the short form `bands` becomes one segment."""
+    """Segments and their bands; the short form `bands` becomes one segment."""
     if (file.bands is None) == (file.segments is None):
-        found = "neither" if file.bands is None else "both"
-        raise document.refuse((), f"give either bands or segments, found {found}")
+        given = "neither" if file.bands is None else "both"
+        raise document.refuse((), f"give either bands or segments, found {given}")
     if file.bands is not None:
         only = SegmentSpec(name=REST, bands=file.bands)
         return [only], [_bands(file.bands, file.default, ("bands",), document)]
     specs = file.segments or []
     if not specs:
-        raise document.refuse(("segments",), "there is no segment; give one, or bands instead")
+        raise document.refuse(
+            ("segments",), "there is no segment; give one, or give bands instead of segments"
+        )
     _check_names(specs, document)
     for i, spec in enumerate(specs[:-1]):
         if spec.where is None:
             raise document.refuse(
                 ("segments", i),
-                f"the segment {spec.name} has no where, so it takes all events, and none is left "
-                "for those after it; add where, or move it to the end",
+                f"the segment {spec.name} has no where, so it takes all events, and the segments "
+                "after it get none; add where, or move it to the end",
             )
     places = [("segments", i, "bands") for i in range(len(specs))]
     return specs, [
@@ -154,20 +158,20 @@ def _check_names(specs: list[SegmentSpec], document: YamlDocument) -> None:
         if spec.name == REST and specs[-1].where is not None:
             raise document.refuse(
                 at,
-                f"{REST} is the segment of events that no other takes; rename this one, or add a "
-                "last segment without where",
+                f"{REST} is the name of the segment for events that no other segment takes; rename "
+                "this one, or add a last segment without where",
             )
         seen.add(spec.name)
 
 
 def _bands(bands: dict[str, float], default: str, at: Location, document: YamlDocument) -> Bands:
-    """The bands. Refuses equal thresholds and a band called `default`."""
+    """Check the bands of a segment; equal thresholds and a band of the default are refused."""
     seen: dict[float, str] = {}
     for decision, threshold in bands.items():
         if decision == default:
             raise document.refuse_key(
                 (*at, decision),
-                f"the band {decision} is named like the default decision, which takes all scores "
+                f"the band {decision} has the name of the default decision, which takes all scores "
                 "below the bands; rename it or remove it",
             )
         if threshold in seen:

@@ -1,4 +1,4 @@
-"""Compile a policy against a feature set, and decide about columns of events."""
+"""Compile a policy against a feature set, and decide on batches of events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.suggest import unknown
-from features.compute.condition import Condition
+from features.compute.condition import Condition, compile_condition
 from features.definition import FeatureSet
 from features.expression import ExpressionError
 from models.policy.catalogue import Coding
@@ -19,7 +19,7 @@ from schemas.batch import EventBatch
 
 
 class Decisions(NamedTuple):
-    """Decisions about N events.
+    """Decisions on N events.
 
     Attributes:
         codes: int8[N], places in the policy's decisions.
@@ -31,8 +31,14 @@ class Decisions(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bands:
-    """The bands of a segment: thresholds rise, and codes[i] is decided from thresholds[i-1] up."""
+class _CompiledBands:
+    """Bands of a segment.
+
+    Attributes:
+        thresholds: float64[B], rising.
+        codes: int8[B+1], decisions as places in the policy's decisions. `codes[0]` is below all
+            thresholds; `codes[i]` begins at `thresholds[i-1]`.
+    """
 
     thresholds: npt.NDArray[np.float64]
     codes: npt.NDArray[np.int8]
@@ -46,14 +52,15 @@ class Rules:
 
     Attributes:
         policy: The policy.
-        paths: Event fields that its conditions read; decoding must include them.
+        paths: Event fields that its conditions read, which must be decoded.
         features: Features that its conditions read.
     """
 
     def __init__(self, policy: Policy, feature_set: FeatureSet) -> None:
         """Compile the policy.
 
-        Raises ConfigurationError, with the place in the file, for names that the feature set lacks.
+        Raises:
+            ConfigurationError: with the place in the file, for names that the feature set lacks.
         """
         self.policy = policy
         self._conditions = _conditions(policy, feature_set)
@@ -72,7 +79,7 @@ class Rules:
         scores: npt.NDArray[np.float64],
         flags: npt.NDArray[np.uint64],
     ) -> Decisions:
-        """Decide about N events, each by the bands of the first segment that takes it.
+        """Decide on N events, each by the bands of the first segment whose condition holds.
 
         Args:
             batch: The events.
@@ -82,7 +89,7 @@ class Rules:
                 a more severe decision.
         """
         segments = np.full(len(batch), len(self._conditions), np.int8)
-        # The first that holds is written last.
+        # Later segments are written first, so that the first segment whose condition holds wins.
         for place in reversed(range(len(self._conditions))):
             segments[self._conditions[place](batch, matrix)] = place
         codes = self._bands[-1].decide(scores)
@@ -95,10 +102,17 @@ class Rules:
         return Decisions(codes, segments)
 
     def coding(self, features: Sequence[str], model: str) -> Coding | None:
-        """The codes of a model's features; None where the policy gives no reasons.
+        """Find the reason code of each feature of a model.
 
-        `model` is its name and version in messages. Raises ConfigurationError for features in no
-        code.
+        Args:
+            features: Names of the model's features, in its order.
+            model: Name and version of the model in messages.
+
+        Returns:
+            The codes; None if the policy gives no reasons.
+
+        Raises:
+            ConfigurationError: for features without a code.
         """
         catalogue = self.policy.catalogue
         return None if catalogue is None else catalogue.coding(features, model)
@@ -106,29 +120,30 @@ class Rules:
 
 def _conditions(policy: Policy, feature_set: FeatureSet) -> list[Condition]:
     """Compile the conditions of all segments but the last, which has none."""
-    found = []
+    conditions = []
     for i, segment in enumerate(policy.segments):
         if segment.where is None:
             continue
         try:
-            found.append(feature_set.condition(segment.where))
+            conditions.append(compile_condition(feature_set, segment.where))
         except ExpressionError as error:
             at = ("segments", i, "where")
             raise policy.document.refuse_within(at, error.offset, str(error)) from error
-    return found
+    return conditions
 
 
-def _bands(segment: Segment, decisions: Sequence[str]) -> _Bands:
+def _bands(segment: Segment, decisions: Sequence[str]) -> _CompiledBands:
     rising = segment.bands[::-1]
     codes = [0, *(decisions.index(band.decision) for band in rising)]
     thresholds = [band.threshold for band in rising]
-    return _Bands(np.array(thresholds, np.float64), np.array(codes, np.int8))
+    return _CompiledBands(np.array(thresholds, np.float64), np.array(codes, np.int8))
 
 
 def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint64:
     """Bit mask of the flags that make an event degraded.
 
-    Raises ConfigurationError for a flag that the policy names and the feature set lacks.
+    Raises:
+        ConfigurationError: for a flag that the policy names and the feature set lacks.
     """
     mask = 0
     for i, name in enumerate(policy.degraded):
@@ -139,7 +154,7 @@ def _degraded(policy: Policy, flag_names: Sequence[str]) -> np.uint64:
         ]
         if not bits and policy.degraded is not DEGRADED:
             known = {*flag_names, *(flag.partition(":")[0] for flag in flag_names)}
-            said = f"{unknown('flag', name, known)}; correct or remove it"
-            raise policy.document.refuse(("degraded", i), said)
+            message = f"{unknown('flag', name, known)}; correct or remove it"
+            raise policy.document.refuse(("degraded", i), message)
         mask |= sum(bits)
     return np.uint64(mask)

@@ -1,8 +1,8 @@
-"""Order of a policy's decisions over all its segments, from the least severe to the most.
+"""Order of a policy's decisions over all its segments, from the least severe to the most severe.
 
 A higher band is more severe than a lower one, and every band is more severe than the default.
-Segments may leave it open which of two decisions is more severe, but may not contradict each
-other. `decisions` in the file settles what they leave open.
+Segments may leave the order of two decisions open, but must not contradict each other. The key
+`decisions` in the file gives the full order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from models.policy.file import MOST, PolicySpec
+from models.policy.policy_file import MOST, PolicySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,59 +24,67 @@ class Bands:
     thresholds: dict[str, float]
 
     def rising(self) -> list[str]:
-        """The decisions, lowest threshold first."""
+        """Decisions, lowest threshold first."""
         return sorted(self.thresholds, key=self.thresholds.__getitem__)
 
 
 def decisions_of(
     file: PolicySpec, segments: Sequence[Bands], document: YamlDocument
 ) -> tuple[str, ...]:
-    """The decisions, least severe first: the default is the first of them.
+    """Order the decisions, least severe first; the first is the default.
 
-    Raises ConfigurationError where segments contradict each other or `decisions`, and where
-    `when_degraded` is no decision, or its place among the others is open.
+    Raises:
+        ConfigurationError: if segments contradict each other or the key `decisions`, or if
+            `when_degraded` is no decision, or its place in the order is open.
     """
-    lesser = _Lesser(file.default)
+    severity = _Severity(file.default)
     for segment in segments:
-        lesser.add(segment, document)
+        severity.add(segment, document)
     if file.decisions is not None:
-        found = _as_listed(file, file.decisions, segments, document)
+        decisions = _as_listed(file, file.decisions, segments, document)
     else:
-        found = lesser.ordered(segments)
-        _check_degraded(file, lesser, document)
-    if len(found) > MOST:
-        raise document.refuse((), f"{len(found)} decisions, {MOST} at most; merge some")
-    return found
+        decisions = severity.ordered(segments)
+        _check_degraded(file, severity, document)
+    if len(decisions) > MOST:
+        raise document.refuse(
+            (), f"there are {len(decisions)} decisions, at most {MOST} are allowed; merge some"
+        )
+    return decisions
 
 
-class _Lesser:
-    """The less severe decisions of each decision, by the segments added so far."""
+class _Severity:
+    """Partial order of decisions, given by the segments added so far.
+
+    Attributes:
+        below: Less severe decisions of each decision.
+    """
 
     def __init__(self, default: str) -> None:
         self._default = default
-        self.than: dict[str, set[str]] = {default: set()}
+        self.below: dict[str, set[str]] = {default: set()}
 
     def add(self, segment: Bands, document: YamlDocument) -> None:
+        """Add the order of a segment's bands. Raises ConfigurationError for a contradiction."""
         for low, high in pairwise([self._default, *segment.rising()]):
-            if high in self.than.get(low, ()):
+            if high in self.below.get(low, ()):
                 raise document.refuse_key(
                     (*segment.at, high),
                     f"the band {high} is above {low} here, and below it in an earlier segment; "
                     "let thresholds rise in the same order in all segments",
                 )
-            below = {low, *self.than.setdefault(low, {self._default})}
-            self.than.setdefault(high, set()).update(below)
-            for lesser in self.than.values():
-                if high in lesser:
-                    lesser.update(below)
+            lower = {low, *self.below.setdefault(low, {self._default})}
+            self.below.setdefault(high, set()).update(lower)
+            for others in self.below.values():
+                if high in others:
+                    others.update(lower)
 
     def ordered(self, segments: Sequence[Bands]) -> tuple[str, ...]:
-        """All decisions; where the segments leave it open, the lowest threshold goes first."""
+        """Order all decisions; if an order is open, the lowest threshold goes first."""
         lowest = {self._default: 0.0}
         for segment in segments:
             for name, threshold in segment.thresholds.items():
                 lowest[name] = min(threshold, lowest.get(name, threshold))
-        return tuple(sorted(self.than, key=lambda name: (len(self.than[name]), lowest[name])))
+        return tuple(sorted(self.below, key=lambda name: (len(self.below[name]), lowest[name])))
 
 
 def _as_listed(
@@ -85,19 +93,19 @@ def _as_listed(
     if listed[0] != file.default:
         raise document.refuse(
             ("decisions", 0),
-            f"decisions goes from the least severe to the most, so the default, {file.default}, "
-            f"comes first; found {listed[0]}",
+            f"decisions are listed from the least severe to the most severe, so the default, "
+            f"{file.default}, comes first; found {listed[0]}",
         )
     for segment in segments:
         _check_rising(segment, listed, document)
     if file.when_degraded is not None and file.when_degraded not in listed:
         raise document.refuse(("when_degraded",), unknown("decision", file.when_degraded, listed))
-    made = {file.default, file.when_degraded}.union(*(s.thresholds for s in segments))
+    used = {file.default, file.when_degraded}.union(*(s.thresholds for s in segments))
     for i, name in enumerate(listed):
         if name in listed[:i]:
             raise document.refuse(("decisions", i), f"{name} is listed twice; list it once")
-        if name not in made:
-            raise document.refuse(("decisions", i), f"no band decides {name}; remove it")
+        if name not in used:
+            raise document.refuse(("decisions", i), f"no band has the decision {name}; remove it")
     return tuple(listed)
 
 
@@ -111,22 +119,22 @@ def _check_rising(segment: Bands, listed: list[str], document: YamlDocument) -> 
             raise document.refuse_key(
                 (*segment.at, high),
                 f"the band {high} is above {low} here, and before it in decisions; let "
-                "thresholds rise in that order, or change it",
+                "thresholds rise in the order of decisions, or change that order",
             )
 
 
-def _check_degraded(file: PolicySpec, lesser: _Lesser, document: YamlDocument) -> None:
+def _check_degraded(file: PolicySpec, severity: _Severity, document: YamlDocument) -> None:
     name = file.when_degraded
     if name is None or name == file.default:
         return
-    if name not in lesser.than:
+    if name not in severity.below:
         raise document.refuse(
             ("when_degraded",),
-            f"{unknown('decision', name, lesser.than)} (a decision that no band makes has to be "
-            "placed among the others: list all in decisions, least severe first)",
+            f"{unknown('decision', name, severity.below)} (if no band has this decision, list all "
+            "decisions in decisions, least severe first)",
         )
-    for other, below in lesser.than.items():
-        if other != name and name not in below and other not in lesser.than[name]:
+    for other, below in severity.below.items():
+        if other != name and name not in below and other not in severity.below[name]:
             raise document.refuse(
                 ("when_degraded",),
                 f"no segment says whether {name} is more severe than {other}; list all decisions "

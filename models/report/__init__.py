@@ -1,1 +1,1 @@
-"""Style, HTML parts and chart canvas shared by the pages that people read."""
+"""HTML pages and charts of the reports of training and comparison."""

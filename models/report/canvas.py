@@ -1,4 +1,4 @@
-"""Canvas of every chart: an SVG to embed in a page. Needs the extra `train`."""
+"""Charts as SVG for HTML pages. Needs the extra `train`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ _STYLE: Final[dict[Any, Any]] = {
 
 @contextmanager
 def chart(name: str, width: float, height: float) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on; afterwards the list holds the SVG."""
+    """Draw a chart in a `with` block; at its end the list holds the SVG.
+
+    Args:
+        name: Name of the chart, which makes its ids distinct from those of other charts.
+        width: Width in inches.
+        height: Height in inches.
+    """
     svg: list[str] = []
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -49,20 +55,25 @@ def chart(name: str, width: float, height: float) -> Iterator[tuple[Axes, list[s
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
-    # Every chart has groups with the same ids. Nothing refers to them, and in a page of several
-    # charts they would be duplicates.
+    # matplotlib gives groups the same ids in every chart. Nothing refers to them, and on a page with
+    # several charts they would be duplicates.
     svg.append(re.sub(r' id="[a-z]+_\d+"', "", text[text.index("<svg") :]))
 
 
-def percent(axes: Axes, which: str) -> None:
-    """Write the numbers on these axes, of "x" and "y", as percentages."""
-    written = FuncFormatter(lambda value, _: f"{value:.4%}".rstrip("0%").rstrip(".") + " %")
-    for name in which:
-        getattr(axes, f"{name}axis").set_major_formatter(written)
+def percent(axes: Axes, names: str) -> None:
+    """Format the numbers on the named axes ("x", "y" or "xy") as percentages."""
+    formatter = FuncFormatter(lambda value, _: f"{value:.4%}".rstrip("0%").rstrip(".") + " %")
+    for name in names:
+        getattr(axes, f"{name}axis").set_major_formatter(formatter)
 
 
 def day_ticks(axes: Axes, days: npt.NDArray[np.int64]) -> None:
-    """Label bars or points at 0, 1, … with dates, as many as fit; days: int64[N] since 1970."""
+    """Label the bars or points at 0, 1, … with dates, leaving out some if there are too many.
+
+    Args:
+        axes: The axes.
+        days: int64[N], days since 1970.
+    """
     at = np.arange(len(days))[:: 1 + (len(days) - 1) // _TICKS]
     dates: list[Any] = days[at].astype("datetime64[D]").tolist()
     axes.set_xticks(at, [f"{day:%-d %b}" for day in dates])
@@ -71,9 +82,14 @@ def day_ticks(axes: Axes, days: npt.NDArray[np.int64]) -> None:
 def precision_recall_curve(
     labels: npt.NDArray[Any], scores: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Recall and precision at falling thresholds, at few enough points to draw; labels: 0/1[N].
+    """Recall and precision at falling thresholds, reduced to the points that a chart can show.
 
-    At least one label is 1.
+    Args:
+        labels: 0/1 [N]; at least one is 1.
+        scores: float64[N].
+
+    Returns:
+        Recall and precision, float64[M] each.
     """
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(labels[order] == 1)

@@ -1,1 +1,1 @@
-"""Child process that opens a model, so that no model can harm its parent process."""
+"""Child process that loads a model, so that a damaged model cannot harm the parent process."""

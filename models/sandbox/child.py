@@ -1,12 +1,12 @@
 """Child process that verifies a model: `python -m models.sandbox.child`.
 
 models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`,
-a model's file and the file to write; then seconds, bytes and the id of the parent process. It
-answers with one line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`, unless the
-model ends it before.
+a model file and the file to write; then the limits in seconds and bytes, and the id of the parent
+process. It answers with one line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`,
+unless the model crashes it.
 
-It stands outside models.bundle so that it can bound itself, and keep scikit-learn out, before
-XGBoost is imported: with scikit-learn the start would take a second more.
+It is not a part of models.bundle, so that it can set its limits, and block the import of
+scikit-learn, before XGBoost is imported: with scikit-learn the start takes a second longer.
 """
 
 from __future__ import annotations
@@ -28,59 +28,65 @@ CUDA_TOLERANCE = 1e-5
 _LINUX = sys.platform == "linux"
 _NICE = 5
 _PR_SET_PDEATHSIG = 1
-_CROWD = 1024
+_MANY_ROWS = 1024
 _EXPLAINED = 16
 
 
 def main() -> None:
-    """Bound this process, verify or save the model, and write the answer."""
-    task, path, how, seconds, memory, parent = sys.argv[1:]
-    # What libraries print goes to stderr; stdout is for the answer.
+    """Set the limits of this process, verify or save the model, and write the answer."""
+    task, path, target, seconds, memory, parent = sys.argv[1:]
+    # Output of libraries goes to stderr; stdout is for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _end_with_parent(int(parent))
     _bound_time(float(seconds))
     _yield_to_others()
     sys.modules["sklearn"] = None  # type: ignore[assignment]
-    said = _look(task, Path(path), how, int(memory))
-    # What a damaged model left behind shows when it is freed, which is before the answer.
+    outcome = _outcome(task, Path(path), target, int(memory))
+    # Damage that a model did to memory may crash the process when the model is freed. It is freed
+    # here, so that the crash comes before the answer.
     gc.collect()
-    answer.write(json.dumps(said) + "\n")
+    answer.write(json.dumps(outcome) + "\n")
     answer.close()
 
 
-def _look(task: str, path: Path, how: str, memory: int) -> dict[str, Any]:
-    # all that is imported, before the bound on memory
+def _outcome(task: str, path: Path, target: str, memory: int) -> dict[str, Any]:
+    """Run the task under the limit on memory, and return its answer."""
+    # All imports come before the limit on memory.
     import models.backend  # noqa: F401, PLC0415
     from base.errors import ConfigurationError  # noqa: PLC0415
-    from models.bundle.facts import in_words  # noqa: PLC0415
+    from models.bundle.model_checks import short_message  # noqa: PLC0415
 
     lift = _bound_memory(memory)
     try:
-        return {"proven": prove(path, how, lift) if task == "verify" else save(path, Path(how))}
+        done = prove(path, target, lift) if task == "verify" else save(path, Path(target))
+        return {"proven": done}
     except MemoryError:
         reason = "std::bad_alloc"
     except ConfigurationError as error:
         reason = str(error)
-    # A damaged model makes XGBoost, or what reads its answers, fail in ways that nobody can list.
+    # A damaged model makes XGBoost, or the code that uses its results, raise any exception.
     except Exception as error:  # noqa: BLE001
-        reason = f"{path}: {type(error).__name__}: {in_words(error)}"
+        reason = f"{path}: {type(error).__name__}: {short_message(error)}"
     if "bad_alloc" in reason:
         reason = (
-            f"{path}: asks for more than {memory:,} bytes of memory; it is damaged, or "
+            f"{path}: needs more than {memory:,} bytes of memory; it is damaged, or "
             "model.verify_max_bytes is too small for it"
         )
     return {"refused": reason}
 
 
 def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]:
-    """Verify all parts of a bundle and return its facts, the fields of `Verified`.
+    """Verify all parts of a bundle.
 
     Args:
         folder: The bundle's folder.
         device: `cpu`, `cuda` or `auto`.
-        lift: Function that lifts the bound on memory. It is called before a GPU is used, whose
-            driver reserves more memory than any bound allows.
+        lift: Removes the limit on memory. It is called before a GPU is used, because the GPU's
+            driver reserves more memory than any sensible limit.
+
+    Returns:
+        The fields of `Verified`.
 
     Raises:
         BundleRefusedError: with the reason.
@@ -96,28 +102,36 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
     backend, golden = open_backend(bundle, "cpu", threads=1), bundle.golden
     alone = np.concatenate([backend.margins(row[np.newaxis]) for row in golden.vectors])
     check_margins(alone, golden, f"{folder}: each vector alone")
-    # XGBoost goes another way through the trees for many rows.
-    times = math.ceil(_CROWD / len(alone))
-    crowd = backend.margins(np.tile(golden.vectors, (times, 1))).reshape(times, -1)
-    for margins in crowd:
+    # XGBoost uses another algorithm for many rows.
+    times = math.ceil(_MANY_ROWS / len(alone))
+    repeated = backend.margins(np.tile(golden.vectors, (times, 1))).reshape(times, -1)
+    for margins in repeated:
         check_margins(margins, golden, f"{folder}: each vector among many")
     if not np.isfinite(backend.contributions(golden.vectors[:_EXPLAINED])).all():
         raise BundleRefusedError(f"{folder}: its scores cannot be explained; train it again")
-    on = "cpu"
+    verified_on = "cpu"
     if device != "cpu":
         lift()
-        on = _prove_on_gpu(bundle, device)
+        verified_on = _prove_on_gpu(bundle, device)
     return {
         "name": bundle.name,
         "version": bundle.version,
         "features": [feature.model_dump() for feature in bundle.features],
         "sums": bundle.sums,
-        "device": on,
+        "device": verified_on,
     }
 
 
 def save(path: Path, saved: Path) -> dict[str, Any]:
-    """Load a model file, validate it, and save it. Raises BundleRefusedError."""
+    """Load a model file, validate it, and save it.
+
+    Args:
+        path: The model file.
+        saved: The file to write.
+
+    Raises:
+        BundleRefusedError: with the reason.
+    """
     from models.bundle.pack import checked_model, read_model  # noqa: PLC0415
 
     content = bytes(read_model(path).save_raw("ubj"))
@@ -138,32 +152,36 @@ def _prove_on_gpu(bundle: Bundle, device: str) -> str:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Have this process killed when the parent's thread that waits for the answer ends."""
+    """Let the kernel kill this process when the parent's waiting thread ends."""
     if _LINUX:
         import ctypes  # noqa: PLC0415
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # It may have ended before that.
+        # The parent may have ended before the call.
         if os.getppid() != parent:
             sys.exit(1)
 
 
 def _bound_time(seconds: float) -> None:
-    """Bound the wall-clock time, in case the parent is gone, and the CPU time, in seconds."""
+    """Limit the CPU time, and the wall-clock time in case the parent is gone; both in seconds."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
     with contextlib.suppress(ImportError):
         import resource  # noqa: PLC0415  not on Windows
 
-        cpu, (_, most) = math.ceil(seconds), resource.getrlimit(resource.RLIMIT_CPU)
-        if most != resource.RLIM_INFINITY:
-            cpu = min(cpu, most)
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu, most))
+        cpu, (_, hard) = math.ceil(seconds), resource.getrlimit(resource.RLIMIT_CPU)
+        if hard != resource.RLIM_INFINITY:
+            cpu = min(cpu, hard)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _bound_memory(more: int) -> Any:
-    """Bound the address space to `more` bytes beyond those in use; returns what lifts the bound."""
+    """Limit the address space to `more` bytes beyond those in use.
+
+    Returns:
+        A function that removes the limit.
+    """
     if not _LINUX:
         return lambda: None
     import resource  # noqa: PLC0415
@@ -178,7 +196,10 @@ def _bound_memory(more: int) -> Any:
 
 
 def _yield_to_others() -> None:
-    """Let a worker that scores beside this process go first: for CPU, and when memory runs out."""
+    """Give a worker that scores beside this process priority for CPU and memory.
+
+    If memory runs out, the kernel kills this process first.
+    """
     if hasattr(os, "nice"):
         os.nice(_NICE)
     if _LINUX:

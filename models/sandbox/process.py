@@ -1,8 +1,8 @@
-"""Run a child process that verifies a model, so that no model can harm this process.
+"""Run a child process that verifies a model, so that a damaged model cannot harm this process.
 
-A damaged model file can end the process that loads it, take all its memory or all its time. The
-child has bounds on all three; however it ends, the caller here gets an answer or a refusal with
-its reason.
+A damaged model file can crash the process that loads it, or exhaust its memory or time. The child
+has limits on memory and time. However it ends, the caller gets an answer, or a refusal with the
+reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from base.errors import BundleRefusedError
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-P", "-m", "models.sandbox.child")
 _MAX_ANSWER = 8 * 1024 * 1024
-_MAX_LAST_WORDS = 64 * 1024
+_MAX_STDERR = 64 * 1024
 _SHOWN = 300
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -34,8 +34,8 @@ class Limits:
     """Limits of a verification.
 
     Attributes:
-        seconds: Time from the start of the child to its answer.
-        bytes: Memory beyond that of the libraries.
+        seconds: Time from the start of the child to its answer, in seconds.
+        bytes: Memory in bytes, beyond that of the libraries.
     """
 
     seconds: float = 60.0
@@ -45,60 +45,63 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def ask(task: Literal["verify", "save"], path: Path, how: str, limits: Limits) -> Any:
-    """Run the child on a bundle or a model file, and return its answer.
+def run_child(task: Literal["verify", "save"], path: Path, target: str, limits: Limits) -> Any:
+    """Run the child on a bundle or a model file.
 
     Args:
-        task: `verify` a bundle, or `save` a model file anew.
+        task: `verify` a bundle, or `save` a model file in the present format.
         path: The bundle's folder, or the model file.
-        how: Device to verify on, or file to save to.
+        target: Device to verify on, or file to save to.
         limits: Limits of the child.
 
+    Returns:
+        The child's answer: the fields of `Verified`, or an empty dict after `save`.
+
     Raises:
-        BundleRefusedError: with the reason: the child's own, an exceeded limit, or a crash.
+        BundleRefusedError: with the reason: the child's refusal, an exceeded limit, or a crash.
     """
-    arguments = [task, str(path), how, repr(limits.seconds), str(limits.bytes), str(os.getpid())]
+    arguments = [task, str(path), target, repr(limits.seconds), str(limits.bytes), str(os.getpid())]
     ended = _run([*COMMAND, *arguments], limits.seconds)
     if ended.status != 0:
-        raise BundleRefusedError(f"{path}: {_how(ended, limits)}")
+        raise BundleRefusedError(f"{path}: {_describe_failure(ended, limits)}")
     try:
-        ((outcome, said),) = json.loads(ended.answer).items()
-        if outcome not in ("proven", "refused") or ended.answer.count(b"\n") != 1:
+        ((outcome, answer),) = json.loads(ended.stdout).items()
+        if outcome not in ("proven", "refused") or ended.stdout.count(b"\n") != 1:
             raise ValueError("not one line with one outcome")
     except (ValueError, AttributeError) as error:
-        raise garbage(path, error) from error
+        raise unreadable_answer(path, error) from error
     if outcome == "refused":
-        raise BundleRefusedError(str(said))
-    return said
+        raise BundleRefusedError(str(answer))
+    return answer
 
 
-def garbage(path: Path, error: Exception) -> BundleRefusedError:
-    """Refusal for an answer that cannot be read."""
+def unreadable_answer(path: Path, error: Exception) -> BundleRefusedError:
+    """Make the error for an answer that cannot be read."""
     return BundleRefusedError(
         f"{path}: the process that verified it gave an answer that cannot be read ({error}); "
-        f"{_AGAIN}"
+        f"{_WRITE_AGAIN}"
     )
 
 
-_AGAIN = "write the bundle again"
+_WRITE_AGAIN = "write the bundle again"
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _EndedChild:
     """A child process that has ended.
 
     Attributes:
-        status: Exit status as in `subprocess`; None where the time was over.
-        answer: End of its stdout.
-        last_words: End of its stderr.
+        status: Exit status as in `subprocess`; None if the time limit was exceeded.
+        stdout: End of its stdout.
+        stderr: End of its stderr.
     """
 
     status: int | None
-    answer: bytes
-    last_words: str
+    stdout: bytes
+    stderr: str
 
 
-def _run(command: Sequence[str], seconds: float) -> _Ended:
+def _run(command: Sequence[str], seconds: float) -> _EndedChild:
     deadline = time.monotonic() + seconds
     environment = dict.fromkeys(_ONE_THREAD, "1")
     environment["PYTHONPATH"] = os.pathsep.join(
@@ -118,57 +121,58 @@ def _run(command: Sequence[str], seconds: float) -> _Ended:
         ) from error
     with process:
         try:
-            answer, words = _read(process, deadline)
+            stdout, stderr = _read(process, deadline)
             status = process.wait(max(0.0, deadline - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired):
-            return _Ended(None, b"", "")
+            return _EndedChild(None, b"", "")
         finally:
             process.kill()
-    return _Ended(status, answer, words.decode(errors="replace"))
+    return _EndedChild(status, stdout, stderr.decode(errors="replace"))
 
 
 def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """Read stdout and stderr until they close, and keep a bounded part of the end of each.
+    """Read stdout and stderr until they close, and keep a limited part of the end of each.
 
-    Raises TimeoutError.
+    Raises:
+        TimeoutError: after the deadline, a time of `time.monotonic`.
     """
-    answer, words = bytearray(), bytearray()
+    stdout, stderr = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         if process.stdout and process.stderr:
-            selector.register(process.stdout, selectors.EVENT_READ, (answer, _MAX_ANSWER))
-            selector.register(process.stderr, selectors.EVENT_READ, (words, _MAX_LAST_WORDS))
+            selector.register(process.stdout, selectors.EVENT_READ, (stdout, _MAX_ANSWER))
+            selector.register(process.stderr, selectors.EVENT_READ, (stderr, _MAX_STDERR))
         while selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 raise TimeoutError
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(remaining):
                 part = os.read(key.fd, 65_536)
                 if not part:
                     selector.unregister(key.fileobj)
-                kept, bound = key.data
-                kept += part
-                del kept[:-bound]
-    return bytes(answer), bytes(words)
+                buffer, bound = key.data
+                buffer += part
+                del buffer[:-bound]
+    return bytes(stdout), bytes(stderr)
 
 
-def _how(ended: _Ended, limits: Limits) -> str:
-    """Describe the way a child failed, and say what to do."""
+def _describe_failure(ended: _EndedChild, limits: Limits) -> str:
+    """Describe the failure of a child, and say what to do."""
     out_of_time = {-getattr(signal, name, 0) for name in ("SIGALRM", "SIGXCPU")}
     if ended.status is None or ended.status in out_of_time:
         return (
-            f"verifying it took more than {limits.seconds:g} s; {_AGAIN}, or raise "
+            f"verifying it took more than {limits.seconds:g} s; {_WRITE_AGAIN}, or raise "
             "model.verify_timeout_s"
         )
-    lines = [line for line in ended.last_words.splitlines() if line.strip()]
-    words = f", with the words: {lines[-1][:_SHOWN]}" if lines else ""
+    lines = [line for line in ended.stderr.splitlines() if line.strip()]
+    last_line = f", and printed: {lines[-1][:_SHOWN]}" if lines else ""
     if ended.status > 0:
         return (
-            f"the process that verified it failed with status {ended.status}{words}; see that "
-            "`fraud-worker model verify` works for another bundle"
+            f"the process that verified it failed with status {ended.status}{last_line}; check "
+            "that `fraud-worker model verify` works for another bundle"
         )
     number = -ended.status
     name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
     return (
-        f"loading it ended the process that verified it with {name}{words}; the model is damaged, "
-        f"or memory is short: {_AGAIN}"
+        f"loading it ended the process that verified it with {name}{last_line}; the model is "
+        f"damaged, or memory is short: {_WRITE_AGAIN}"
     )

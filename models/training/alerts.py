@@ -1,4 +1,4 @@
-"""Alerts a day, frauds found and money saved at thresholds on the score."""
+"""Number of alerts, detected frauds and saved money by score threshold."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.training.scored import OutOfFold
+from models.training.out_of_fold import OutOfFold
 
 _DIGITS = 3
 
 
 class Range(NamedTuple):
-    """Mean, least and greatest number per day."""
+    """Mean, smallest and largest number per day."""
 
     mean: float
     least: int
@@ -25,16 +25,16 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Effects of alerting every event whose score is at least the threshold.
+    """Effects of alerting on every event whose score is at least the threshold.
 
     Attributes:
-        threshold: The least score that is alerted.
-        events: Alerted events a day.
-        cards: Alerted cards a day; a card counts once a day.
+        threshold: Lowest score that raises an alert.
+        events: Alerted events per day.
+        cards: Alerted cards per day; a card counts once a day.
         precision: Share of frauds among alerted events.
         recall: Share of alerted events among frauds.
-        saved: Minor units a day: the amounts of alerted frauds less the cost of reviews, one for
-            each card and day; None where amounts are not known.
+        saved: Minor units per day: the amounts of alerted frauds minus the cost of reviews, one
+            review for each card and day; None if amounts are not known.
     """
 
     threshold: float
@@ -50,55 +50,47 @@ def alerts_at(scored: OutOfFold, threshold: float, review_cost: int) -> Alerts:
 
     Args:
         scored: Events of the earlier folds.
-        threshold: The least score that is alerted.
+        threshold: Lowest score that raises an alert.
         review_cost: Minor units for each card and day.
     """
     alerted = scored.scores >= threshold
     frauds = alerted & (scored.labels == 1)
     days, places = np.unique(scored.days, return_inverse=True)
-    many = int(scored.cards.max(initial=0)) + 1
-    pairs = np.unique(places[alerted] * many + scored.cards[alerted])
+    cards = int(scored.cards.max(initial=0)) + 1
+    pairs = np.unique(places[alerted] * cards + scored.cards[alerted])
     saved = None
     if scored.amounts is not None:
         saved = (int(scored.amounts[frauds].sum()) - len(pairs) * review_cost) / len(days)
     return Alerts(
         threshold,
         _range(places[alerted], len(days)),
-        _range(pairs // many, len(days)),
+        _range(pairs // cards, len(days)),
         float(frauds.sum() / max(1, alerted.sum())),
         float(frauds.sum() / max(1, (scored.labels == 1).sum())),
         saved,
     )
 
 
-def threshold_for(scored: OutOfFold, cards_a_day: float) -> float | None:
-    """Threshold, rounded up, at which on average so many cards a day are alerted.
-
-    None where there are not so many cards.
-    """
-    return _threshold_at(_highest_scores(scored), cards_a_day * len(np.unique(scored.days)))
-
-
 def alerts_by_budget(scored: OutOfFold, budgets: Sequence[float], review_cost: int) -> list[Alerts]:
-    """Alerts for each budget of cards a day that can be reached, highest threshold first.
+    """Compute the alerts for each budget of cards per day, highest threshold first.
 
-    Budgets with the same threshold share one entry.
+    Budgets with the same threshold share one entry. A budget above the number of cards has none.
 
     Args:
         scored: Events of the earlier folds.
-        budgets: Cards a day, on average.
+        budgets: Cards per day, on average.
         review_cost: Minor units for each card and day.
     """
     highest, days = _highest_scores(scored), len(np.unique(scored.days))
-    found = (_threshold_at(highest, budget * days) for budget in budgets)
-    thresholds = {threshold for threshold in found if threshold is not None}
+    by_budget = (_threshold_at(highest, budget * days) for budget in budgets)
+    thresholds = {threshold for threshold in by_budget if threshold is not None}
     return [
         alerts_at(scored, threshold, review_cost) for threshold in sorted(thresholds, reverse=True)
     ]
 
 
 def _highest_scores(scored: OutOfFold) -> npt.NDArray[np.float64]:
-    """The highest score of each card on each day, highest first."""
+    """Highest score of each card on each day, in descending order."""
     order = np.lexsort((-scored.scores, scored.cards, scored.days))
     day, card = scored.days[order], scored.cards[order]
     first = np.ones(len(order), np.bool_)
@@ -117,8 +109,8 @@ def _range(places: npt.NDArray[Any], days: int) -> Range:
 
 
 def _rounded_up(score: float) -> float:
-    """Round up to three digits of the distance to 0 or 1, whichever is nearer; below 1."""
-    left = min(score, 1.0 - score)
-    digits = _DIGITS - 1 - math.floor(math.log10(left))
+    """Round up to three digits of the distance to 0 or 1, whichever is nearer; stay below 1."""
+    distance = min(score, 1.0 - score)
+    digits = _DIGITS - 1 - math.floor(math.log10(distance))
     rounded: float = math.ceil(round(score * 10**digits, 6)) / 10**digits
     return min(rounded, float(1.0 - 10.0**-digits))

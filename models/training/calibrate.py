@@ -11,15 +11,15 @@ import numpy.typing as npt
 from models.calibration import Calibration
 
 KNOT_FRAUDS: Final = 5
-"""Least number of frauds that a knot stands for.
+"""Smallest number of frauds that a knot represents.
 
-With fewer the curve would follow chance. With many more the joined steps would lie far apart, and
+With fewer, the curve would follow chance. With many more, the merged steps would lie far apart, and
 the curve between them would be too high.
 """
 _FEW: Final = 100
 _LEAST_STEP = 1e-9
 _LEAST_SLOPE = 0.01
-_PIECE, _MOST_PIECES, _LINE_KNOTS = 0.5, 8, 33
+_SEGMENT, _MOST_SEGMENTS, _LINE_KNOTS = 0.5, 8, 33
 _HALVINGS, _SATURATED, _FARTHEST = 60, 30.0, 700.0
 
 Knot = tuple[float, float]
@@ -31,32 +31,31 @@ Floats = npt.NDArray[np.float64]
 def fit_calibration(
     margins: Margins, labels: npt.NDArray[Any], knot_frauds: int = KNOT_FRAUDS
 ) -> Calibration:
-    """Fit a curve that expects as many frauds as the labels have.
+    """Fit a curve whose scores add up to the number of frauds in the labels.
 
-    With a hundred frauds or more it is an isotonic regression with few knots: neighbouring steps
-    are joined until each stands for at least `knot_frauds` frauds and as many other events. With
-    fewer, and where the regression finds no rise, it is straight in log-odds.
+    With a hundred frauds or more, the curve is an isotonic regression with few knots: neighbouring
+    steps are merged until each represents at least `knot_frauds` frauds and as many other events.
+    With fewer frauds, or if the regression does not rise, the curve is a line in log-odds.
 
     Args:
         margins: float32[N].
         labels: 0/1 [N].
-        knot_frauds: Least number of frauds, and of other events, that a knot stands for.
+        knot_frauds: Smallest number of frauds, and of other events, that a knot represents.
 
     Raises:
-        ValueError: unless both classes are there.
+        ValueError: unless both classes are present.
     """
     frauds = int(np.count_nonzero(labels))
     if not 0 < frauds < len(labels):
         raise ValueError(f"{frauds} frauds in {len(labels)} events: a calibration needs both kinds")
-    knots = _steps(margins, labels, knot_frauds) if frauds >= _FEW else []
-    return _as_many(knots if len(knots) > 1 else _line(margins, labels), margins, frauds)
+    knots = _isotonic_knots(margins, labels, knot_frauds) if frauds >= _FEW else []
+    return _shift_to_total(
+        knots if len(knots) > 1 else _line_knots(margins, labels), margins, frauds
+    )
 
 
-def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list[Knot]:
-    """Knots of the isotonic regression: mean margin and share of frauds of joined steps.
-
-    More knots lie between them.
-    """
+def _isotonic_knots(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list[Knot]:
+    """Knots of the isotonic regression: mean margin and log-odds of frauds of each merged step."""
     from sklearn.isotonic import isotonic_regression  # noqa: PLC0415  only training needs it
 
     order = np.argsort(margins, kind="stable")
@@ -66,16 +65,16 @@ def _steps(margins: Margins, labels: npt.NDArray[Any], knot_frauds: int) -> list
     hits = np.add.reduceat(sorted_labels.astype(np.float64), starts)
     steps = isotonic_regression(hits / counts, sample_weight=counts.astype(np.float64))
     step_starts = np.flatnonzero(np.diff(steps, prepend=-1.0))
-    sums = [np.add.reduceat(what, step_starts) for what in (counts, hits, values * counts)]
-    events, of_frauds, margin_sums = _joined(np.column_stack(sums), knot_frauds).T
-    # Half a fraud and half another more: no share is 0 or 1.
-    return _rising(margin_sums / events, np.log((of_frauds + 0.5) / (events - of_frauds + 0.5)))
+    sums = [np.add.reduceat(of_value, step_starts) for of_value in (counts, hits, values * counts)]
+    events, frauds, margin_sums = _merge_steps(np.column_stack(sums), knot_frauds).T
+    # Half a fraud and half a legitimate event are added, so that no share is 0 or 1.
+    return _rising_knots(margin_sums / events, np.log((frauds + 0.5) / (events - frauds + 0.5)))
 
 
-def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
-    """Knots on a straight line of log-odds by margin; two numbers need few frauds.
+def _line_knots(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
+    """Knots on a straight line of log-odds by margin; its two parameters need few frauds.
 
-    A ridge penalty keeps the slope from growing without bound.
+    A ridge penalty bounds the slope.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only training needs it
 
@@ -85,21 +84,21 @@ def _line(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
     at = np.linspace(low, max(high, low + 1.0), _LINE_KNOTS)
     share = float(labels.mean())
     odds = math.log(share / (1.0 - share)) + slope * (at - float(margins.mean()))
-    return _rising(at, odds)
+    return _rising_knots(at, odds)
 
 
-def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
-    """The curve through the knots, shifted in log-odds until it expects this many frauds.
+def _shift_to_total(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
+    """Shift the curve through the knots in log-odds until its scores add up to `frauds`.
 
-    Straight lines between knots lie above a curve there, and the more so the farther the knots are
-    apart; where margins tell frauds from the others, that takes a shift of any size. The search
-    spans all shifts: at its ends every event is a fraud, or none.
+    Straight lines between the knots of a convex curve lie above it, and the farther the knots are
+    apart, the higher the lines are. If the margins separate frauds well, the shift may have any
+    size. So the search spans all shifts: at its two ends every event is a fraud, or no event is.
     """
     at = [margin for margin, _ in knots]
     odds = np.array([odds for _, odds in knots])
 
-    def expects_more(by: float) -> bool:
-        curve = _moved(at, odds + by)
+    def expects_more(shift: float) -> bool:
+        curve = _curve_through(at, odds + shift)
         return curve is None or curve.apply(margins).sum() > frauds
 
     reach = float(np.abs(odds).max()) + _SATURATED
@@ -110,16 +109,17 @@ def _as_many(knots: list[Knot], margins: Margins, frauds: int) -> Calibration:
             high = middle
         else:
             low = middle
-    moved = _moved(at, odds + low)
-    if moved is None:  # pragma: no cover  low is an end, or a curve that there was
-        raise ValueError("no calibration curve expects as many frauds as there were")
-    return moved
+    curve = _curve_through(at, odds + low)
+    if curve is None:  # pragma: no cover  low is the lower end, or a shift that had a curve
+        raise ValueError(f"no calibration curve expects {frauds} frauds")
+    return curve
 
 
-def _moved(at: list[float], odds: Floats) -> Calibration | None:
-    """The curve through knots, without knots that float64 cannot tell from the one before.
+def _curve_through(at: list[float], odds: Floats) -> Calibration | None:
+    """Curve through knots; a knot whose score equals the previous one in float64 is left out.
 
-    None where fewer than two are left: all scores are 1 then.
+    Returns:
+        The curve; None if fewer than two knots are left, because all scores are 1.
     """
     knots: list[Knot] = []
     for margin, score in zip(at, map(_score, odds.tolist()), strict=True):
@@ -131,10 +131,17 @@ def _moved(at: list[float], odds: Floats) -> Calibration | None:
     return Calibration(margins, scores)
 
 
-def _joined(steps: Floats, least: int) -> Floats:
-    """Join steps until each has at least `least` frauds and as many others; the last may have less.
+def _merge_steps(steps: Floats, least: int) -> Floats:
+    """Merge neighbouring steps until each has at least `least` frauds and as many other events.
 
-    Returns rows (events, frauds, sum of margins).
+    The last step may have fewer.
+
+    Args:
+        steps: float64[S, 3], rows of (events, frauds, sum of margins).
+        least: Smallest number of frauds, and of other events.
+
+    Returns:
+        float64[M, 3], rows as in `steps`.
     """
     groups = [np.zeros(3)]
     for step in steps:
@@ -145,19 +152,20 @@ def _joined(steps: Floats, least: int) -> Floats:
     return np.array(groups)
 
 
-def _rising(margins: Floats, odds: Floats) -> list[Knot]:
-    """Knots with rising log-odds, and some more between them.
+def _rising_knots(margins: Floats, odds: Floats) -> list[Knot]:
+    """Drop knots whose log-odds do not rise, and add knots between the others.
 
-    A line straight in the score would lie above the curve: frauds are few and far apart, and
-    between them scores grow by orders of magnitude. So the curve is straight in log-odds there.
+    The curve is piecewise linear in the score. Frauds are few and far apart, and between two knots
+    the score grows by orders of magnitude, so a single line would be far too high. The added knots
+    lie on a straight line in log-odds.
     """
     knots = [(float(margins[0]), float(odds[0]))]
     for knot in zip(margins.tolist(), odds.tolist(), strict=True):
         last = np.array(knots[-1])
         if knot[1] > last[1] + _LEAST_STEP:
-            way = np.array(knot) - last
-            pieces = min(_MOST_PIECES, math.ceil(way[0] / _PIECE))
-            between = (last + way * (piece / pieces) for piece in range(1, pieces))
+            difference = np.array(knot) - last
+            segments = min(_MOST_SEGMENTS, math.ceil(difference[0] / _SEGMENT))
+            between = (last + difference * (place / segments) for place in range(1, segments))
             knots += [*((float(m), float(o)) for m, o in between), knot]
     return knots
 

@@ -36,16 +36,16 @@ def fit(
     """Fit a booster; equal input, seed and threads give an equal model.
 
     Args:
-        matrix: float32[N, F]; NaN is missing.
+        matrix: float32[N, F]; NaN means missing.
         labels: 0/1 [N].
         threads: Number of threads.
-        rounds: Number of trees.
+        rounds: Number of rounds.
         seed: Random seed.
-        params: XGBoost's parameters; they win over DEFAULT_PARAMS.
-        weights: float32[N], or None where all are 1.
+        params: XGBoost's parameters; they override DEFAULT_PARAMS.
+        weights: float32[N]; None if all are 1.
 
     Raises:
-        ValueError: where shapes differ, a value is infinite, or one of the classes is absent.
+        ValueError: if shapes differ, a value is infinite, or one of the classes is absent.
     """
     max_bin = (params or {}).get("max_bin", MAX_BIN)
     data = binned(matrix, labels, threads=threads, max_bin=max_bin, weights=weights)
@@ -60,12 +60,23 @@ def binned(
     max_bin: int = MAX_BIN,
     weights: npt.NDArray[np.float32] | None = None,
 ) -> xgb.QuantileDMatrix:
-    """Training data for `boost`: the matrix with each column cut into at most `max_bin` bins.
+    """Bin each column of the matrix into at most `max_bin` bins, as training data for `boost`.
 
-    Raises ValueError as `fit` does.
+    Args:
+        matrix: float32[N, F]; NaN means missing.
+        labels: 0/1 [N].
+        threads: Number of threads.
+        max_bin: Largest number of bins of a column.
+        weights: float32[N]; None if all are 1.
+
+    Raises:
+        ValueError: as for `fit`.
     """
     if matrix.ndim != 2 or labels.shape != (len(matrix),):
-        raise ValueError(f"a matrix of shape {matrix.shape} and labels of shape {labels.shape}")
+        raise ValueError(
+            f"the matrix has shape {matrix.shape} and the labels have shape {labels.shape}; expected "
+            "[N, F] and [N]"
+        )
     classes = np.unique(labels)
     if not np.array_equal(classes, [0, 1]):
         raise ValueError(
@@ -100,20 +111,20 @@ def boost(
         rounds: Number of rounds.
         seed: Random seed.
         threads: Number of threads.
-        params: As for `fit`, with the `max_bin` of `data`.
+        params: XGBoost's parameters, with the `max_bin` of `data`; they override DEFAULT_PARAMS.
         advance: Called after each round with the number of rounds done.
     """
-    # Its warnings are for those who call XGBoost: our parameters are not theirs to change.
+    # XGBoost's warnings are about parameters that the user of this package cannot change.
     own = {"seed": seed, "nthread": threads, "verbosity": 0}
-    chosen = {**DEFAULT_PARAMS, **own, **(params or {})}
-    callbacks = [_Told(advance)] if advance else None
-    booster = xgb.train(chosen, data, num_boost_round=rounds, callbacks=callbacks)
-    # Left on a GPU, it would warn of each matrix in main memory, and predict on the CPU.
+    all_params = {**DEFAULT_PARAMS, **own, **(params or {})}
+    callbacks = [_RoundCallback(advance)] if advance else None
+    booster = xgb.train(all_params, data, num_boost_round=rounds, callbacks=callbacks)
+    # On a GPU it would warn about each matrix in main memory, and predict on the CPU.
     booster.set_param({"device": "cpu"})
     return booster
 
 
-class _Told(xgb.callback.TrainingCallback):
+class _RoundCallback(xgb.callback.TrainingCallback):
     def __init__(self, advance: Callable[[int], None]) -> None:
         super().__init__()
         self._advance = advance

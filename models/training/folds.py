@@ -1,4 +1,4 @@
-"""Prequential folds: trained on the labels known at a time, assessed on the days after it."""
+"""Prequential folds: train on the labels known at a time, assess the days after it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from base.times import DAY
 from models.training.table import UNKNOWN, LabelledEvents
 
-DAY: Final = 86_400_000_000
 _BLOCKED_DAYS: Final = 7
 Rows = npt.NDArray[np.intp]
 Labels = npt.NDArray[np.int8]
@@ -19,11 +19,11 @@ Labels = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days that a model learns from; they end one label delay before it goes to work.
+    """Days that a model is trained on; they end one label delay before the model goes live.
 
     Attributes:
-        days: Number of the last days to use; None for all days.
-        half_life: Days in which the weight of an event halves; None where all weigh alike.
+        days: Number of days; None for all days of the table.
+        half_life: Days in which the weight of an event halves; None for equal weights.
     """
 
     days: float | None
@@ -38,9 +38,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Lengths in days: of training, of the label delay and of the assessment.
+    """Lengths of a fold in days.
 
-    The first two may have parts of a day.
+    Attributes:
+        train: Length of training; may be fractional.
+        delay: Label delay; may be fractional.
+        assess: Number of assessed days.
     """
 
     train: float = 7
@@ -53,11 +56,12 @@ class Fold:
     """Rows of LabelledEvents to train on and to assess, each with its label.
 
     Attributes:
-        train: Rows whose labels are known when the assessed days begin.
-        train_labels: Labels of these rows, 0/1.
-        assess: Rows to assess, without events of cards known to be compromised.
-        labels: Labels of the assessed rows, 0/1.
-        days: int64[N], day of each assessed row, since 1970.
+        train: intp[T], rows whose labels are known when the assessed days begin.
+        train_labels: int8[T], labels of these rows, 0/1.
+        assess: intp[N], rows to assess, without events of cards known to be compromised.
+        labels: int8[N], labels of the assessed rows, 0/1.
+        days: int64[N], day of each assessed row, in days since 1970.
+        begin: Begin of the assessed days, in microseconds since 1970 UTC.
     """
 
     train: Rows
@@ -66,27 +70,28 @@ class Fold:
     labels: Labels
     days: npt.NDArray[np.int64]
     begin: int
-    """Begin of the assessed days, in microseconds since 1970 UTC."""
 
 
 def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_by: int) -> Fold:
-    """Make the fold that is trained from a time on.
+    """Make the fold whose training begins at a given time.
 
-    A card is known to be compromised once a label marks as fraud one of its events in the last
-    seven days of training or later; from that day on it is not assessed. Such cards were blocked,
-    and the assessed events are the same however many days are trained on.
+    A card is known to be compromised once one of its events is labelled as fraud; events before the
+    last seven days of training do not count. From the next day on the card is not assessed, as it
+    would have been blocked. The seven days are fixed so that the assessed events do not depend on
+    the number of training days.
 
     Args:
         events: Events in order of time.
         train_from: Begin of training, in microseconds since 1970 UTC.
-        lengths: Lengths of the fold in days.
-        known_by: Time after which labels of assessed events no longer count, in microseconds.
+        lengths: Lengths of the fold.
+        known_by: Time after which labels of assessed events are ignored, in microseconds since 1970
+            UTC.
     """
     begin = train_from + microseconds(lengths.train) + microseconds(lengths.delay)
     train_until = begin - microseconds(lengths.delay)
-    then = events.labels_known(begin)
+    known_at_begin = events.labels_known(begin)
     train = events.between(train_from, train_until)
-    train = train[then[train] != UNKNOWN]
+    train = train[known_at_begin[train] != UNKNOWN]
     finally_known = events.labels_known(known_by)
     blocked_from = max(train_from, train_until - _BLOCKED_DAYS * DAY)
     days = [begin + day * DAY for day in range(lengths.assess)]
@@ -94,7 +99,7 @@ def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_b
     assess = assess[finally_known[assess] != UNKNOWN]
     return Fold(
         train,
-        then[train],
+        known_at_begin[train],
         assess,
         finally_known[assess],
         events.times[assess] // DAY,
@@ -105,14 +110,14 @@ def make_fold(events: LabelledEvents, train_from: int, lengths: Lengths, known_b
 def earlier_folds(
     events: LabelledEvents, begin: int, span: Span, lengths: Lengths, count: int
 ) -> Iterator[Fold]:
-    """Yield the folds before the time when a model goes to work, latest first.
+    """Yield the folds before the time when a model goes live, latest first.
 
     They use only labels known at that time, and end early enough for their own labels to be known.
-    There are fewer than ``count`` where the events do not reach back so far.
+    There are fewer than `count` folds if the events do not reach back far enough.
 
     Args:
         events: Events in order of time.
-        begin: Time when the model goes to work; a midnight, in microseconds since 1970 UTC.
+        begin: Time when the model goes live; a midnight, in microseconds since 1970 UTC.
         span: Days that each fold is trained on.
         lengths: Lengths of the delay and of the assessed days.
         count: Largest number of folds.
@@ -129,17 +134,23 @@ def earlier_folds(
 
 
 def span_start(span: Span, until: int, first: int) -> int:
-    """Begin of the events of a span that ends at a time; `first` for all events."""
+    """Begin of a span.
+
+    Args:
+        span: The span.
+        until: End of the span, in microseconds since 1970 UTC.
+        first: Begin of the table, which is the begin of the span of all days.
+    """
     return first if span.days is None else until - microseconds(span.days)
 
 
 def microseconds(days: float) -> int:
-    """Microseconds of days, which may be parts of one."""
+    """Convert days, which may be fractional, to microseconds."""
     return round(days * DAY)
 
 
 def _assessed(events: LabelledEvents, since: int, day: int) -> Rows:
-    """Rows of the day, of cards that nobody knows to be compromised."""
+    """Rows of a day, without cards known to be compromised by events from `since` on."""
     before = events.between(since, day)
     known = (events.labels[before] == 1) & (events.label_times[before] <= day)
     compromised = np.unique(events.cards[before[known]])

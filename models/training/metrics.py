@@ -1,4 +1,4 @@
-"""Quality of a ranking by score, and of scores as probabilities."""
+"""Metrics of a ranking by score, and of scores as probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 TOP_CARDS: Final = 100
-"""Cards that are reviewed a day."""
+"""Number of cards that are reviewed each day."""
 _BINS = 10
 Scores = npt.NDArray[np.floating[Any]]
 
@@ -18,8 +18,14 @@ Scores = npt.NDArray[np.floating[Any]]
 def average_precision(labels: npt.NDArray[Any], scores: Scores) -> float:
     """Area under the precision-recall curve, as steps (scikit-learn's average_precision_score).
 
-    `labels` 0/1 [N], `scores` [N], higher is more suspicious. NaN when no label is 1. Needs the
-    extra `train`.
+    Needs the extra `train`.
+
+    Args:
+        labels: 0/1 [N].
+        scores: float[N]; higher is more suspicious.
+
+    Returns:
+        The area; NaN if no label is 1.
     """
     from sklearn.metrics import average_precision_score  # noqa: PLC0415  only training needs it
 
@@ -29,7 +35,7 @@ def average_precision(labels: npt.NDArray[Any], scores: Scores) -> float:
 
 
 def roc_auc(labels: npt.NDArray[Any], scores: Scores) -> float:
-    """Area under the ROC curve; NaN unless both classes are there. Needs the extra `train`."""
+    """Area under the ROC curve; NaN unless both classes are present. Needs the extra `train`."""
     from sklearn.metrics import roc_auc_score  # noqa: PLC0415  only training needs it
 
     if np.all(labels) or not np.any(labels):
@@ -44,18 +50,28 @@ def card_precision(
     days: npt.NDArray[Any],
     top: int = TOP_CARDS,
 ) -> float:
-    """Share of frauds among the `top` cards of each day, mean of days; all arrays [N].
+    """Share of compromised cards among the `top` cards of each day, averaged over the days.
 
-    It is defined as in the Fraud Detection Handbook. A card has the highest score of its events
-    that day. It is a hit if one of its events that day is a fraud, and a hit is excluded from the
-    next day on. Of equal scores the card with the smaller number goes first. NaN without events.
+    It is defined as in the Fraud Detection Handbook. A card has the highest score of its events on
+    that day. It is a hit if one of its events on that day is a fraud. A hit is excluded from all
+    later days. Of cards with equal scores the one with the smaller number comes first.
+
+    Args:
+        labels: 0/1 [N].
+        scores: float[N]; higher is more suspicious.
+        cards: Number of each event's card, [N].
+        days: Day of each event, [N].
+        top: Number of cards reviewed each day.
+
+    Returns:
+        The mean share; NaN without events.
     """
-    found: list[npt.NDArray[Any]] = []
+    earlier_hits: list[npt.NDArray[Any]] = []
     shares = []
     for day in np.unique(days):
         rows = np.flatnonzero(days == day)
-        if found:
-            rows = rows[~np.isin(cards[rows], np.concatenate(found))]
+        if earlier_hits:
+            rows = rows[~np.isin(cards[rows], np.concatenate(earlier_hits))]
         known, codes = np.unique(cards[rows], return_inverse=True)
         highest = np.full(len(known), -np.inf)
         np.maximum.at(highest, codes, scores[rows])
@@ -63,19 +79,19 @@ def card_precision(
         first = np.argsort(-highest, kind="stable")[:top]
         hits = known[first][fraud[first]]
         shares.append(len(hits) / top)
-        found.append(hits)
+        earlier_hits.append(hits)
     return float(np.mean(shares)) if shares else float("nan")
 
 
 def brier_score(labels: npt.NDArray[Any], scores: Scores) -> float:
-    """Mean squared distance of scores, as probabilities, from labels 0/1."""
+    """Mean squared difference between scores, as probabilities, and labels 0/1."""
     return float(np.mean((scores - labels) ** 2))
 
 
 def calibration_error(labels: npt.NDArray[Any], scores: Scores, bins: int = _BINS) -> float:
     """Expected calibration error, in bins of equal width.
 
-    It is |mean score - share of frauds| of each bin, weighted by the events of the bin.
+    It is the mean of |mean score - share of frauds| over the bins, weighted by their events.
     """
     places = np.minimum((scores * bins).astype(np.intp), bins - 1)
     gaps = np.bincount(places, scores - labels, bins)
@@ -84,12 +100,12 @@ def calibration_error(labels: npt.NDArray[Any], scores: Scores, bins: int = _BIN
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics of scores on some days.
+    """Metrics of the scores of some days.
 
     Attributes:
         roc_auc: Area under the ROC curve.
         average_precision: Area under the precision-recall curve, as steps.
-        card_precision_100: Card precision of the first 100 cards of each day.
+        card_precision_100: Card precision of the 100 cards with the highest scores of each day.
     """
 
     roc_auc: float
@@ -104,6 +120,7 @@ class Metrics:
         cards: npt.NDArray[Any],
         days: npt.NDArray[Any],
     ) -> Metrics:
+        """Compute all metrics; the arguments are those of `card_precision`."""
         return cls(
             roc_auc(labels, scores),
             average_precision(labels, scores),
@@ -111,9 +128,9 @@ class Metrics:
         )
 
     @classmethod
-    def mean(cls, worths: Sequence[Metrics]) -> Metrics:
+    def mean(cls, metrics: Sequence[Metrics]) -> Metrics:
         return cls(
-            float(np.mean([worth.roc_auc for worth in worths])),
-            float(np.mean([worth.average_precision for worth in worths])),
-            float(np.mean([worth.card_precision_100 for worth in worths])),
+            float(np.mean([one.roc_auc for one in metrics])),
+            float(np.mean([one.average_precision for one in metrics])),
+            float(np.mean([one.card_precision_100 for one in metrics])),
         )

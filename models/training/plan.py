@@ -1,4 +1,4 @@
-"""Plan a training: the days that a model may learn from, and the earlier folds that choose them."""
+"""Plan a training: the days to choose from, and the earlier folds that choose them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from math import ceil
 from typing import Final
 
 from base.errors import ConfigurationError
-from models.training.folds import DAY, Lengths, Span, microseconds, span_start
-from models.training.stray import Apart, find_apart, refuse_far
+from base.times import DAY, utc
+from models.training.folds import Lengths, Span, microseconds, span_start
+from models.training.stray_rows import StrayRows, find_stray_rows, refuse_far
 from models.training.table import TrainingTable
 
 SPANS: Final = (7, 30, 90)
@@ -21,16 +22,17 @@ _MOST_ROWS: Final = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Plan of a training on one of `spans`, all ending at `train_until`; `folds` folds choose it.
+    """Plan of a training. All spans end at `train_until`; the earlier folds choose one of them.
 
     Attributes:
-        begin: Time when the model goes to work, a midnight; labels known later are not used.
-        first: The first day of the table. Both in microseconds since 1970 UTC.
-        spans: Spans that the earlier folds choose from, shortest first.
+        begin: Time when the model goes live, a midnight, in microseconds since 1970 UTC. Labels
+            known later are not used.
+        first: Begin of the first day of the table, in microseconds since 1970 UTC.
+        spans: Spans to choose from, shortest first.
         delay: Label delay in days.
         assess: Number of assessed days of each fold.
         folds: Number of earlier folds.
-        apart: The first or last few rows of the table, where they may be wrong.
+        stray_rows: Rows of the table that lie far from all others in time.
     """
 
     begin: int
@@ -39,22 +41,25 @@ class Plan:
     delay: float
     assess: int
     folds: int
-    apart: tuple[Apart, ...] = ()
+    stray_rows: tuple[StrayRows, ...] = ()
 
     @property
     def train_until(self) -> int:
+        """End of the training days, in microseconds since 1970 UTC."""
         return self.begin - microseconds(self.delay)
 
     @property
     def lengths(self) -> Lengths:
-        """Lengths of the shortest span, in days."""
+        """Lengths of a fold of the shortest span."""
         return self.lengths_of(self.spans[0])
 
     def lengths_of(self, span: Span) -> Lengths:
+        """Lengths of a fold of a span."""
         days = (self.train_until - self.train_from(span)) / DAY
         return Lengths(days, self.delay, self.assess)
 
     def train_from(self, span: Span) -> int:
+        """Begin of a span's training days, in microseconds since 1970 UTC."""
         return span_start(span, self.train_until, self.first)
 
     @property
@@ -80,62 +85,67 @@ def make_plan(
     folds: int = 4,
     span: Span | None = None,
 ) -> Plan:
-    """Make the plan for a table and the options that were given.
+    """Make the plan for a table and the options that the user gave.
 
     Args:
         table: The training table.
-        since: The first day to train on; None leaves the span to the earlier folds.
-        last: The last day; by default the last one whose labels are all known.
-        delay: Label delay in days; by default the longest of the table.
-        assess: Assessed days of each fold; by default seven, or fewer where the table is short.
-        folds: Number of earlier folds; folds before the begin of the table are left out.
-        span: Span of a model trained before; no other is tried then.
+        since: First day to train on; None lets the earlier folds choose the span.
+        last: Last day to train on; by default the last one whose labels are all known.
+        delay: Label delay in days; by default the longest in the table.
+        assess: Assessed days of each fold; by default seven, or fewer if the table is short.
+        folds: Largest number of earlier folds; folds before the begin of the table are left out.
+        span: Span of an earlier model, which is the only one then.
 
     Raises:
-        ConfigurationError: where the table lacks the days, or has no fold.
+        ConfigurationError: if the table lacks the days, or is too short for one fold.
     """
     if not len(table):
         raise ConfigurationError(f"--features: {table.path} holds no events")
-    # Rows after a last day that is asked for do no harm.
-    apart = tuple(one for one in find_apart(table) if last is None or not one.after)
-    refuse_far(apart)
+    # Rows after the last day that the user gave are not read.
+    stray_rows = tuple(rows for rows in find_stray_rows(table) if last is None or not rows.after)
+    refuse_far(stray_rows)
     if delay is None:
         delay = _whole_days(table.longest_delay())
     first = int(table.times.min()) // DAY * DAY
     end = (int(table.times.max()) // DAY + 1) * DAY
     begin = end if last is None else _midnight(last) + DAY + ceil(delay) * DAY
     until = begin - microseconds(delay)
-    asked = Asked(table, first, until, end, delay, since, last, assess)
+    request = PlanRequest(table, first, until, end, delay, since, last, assess)
     if since is not None or last is not None:
-        asked.require_days()
+        request.require_days()
     if since is not None:
         span = Span((until - _midnight(since)) / DAY)
-    # the folds that are assessed end where labels are known, at a midnight
+    # The assessed days end at a midnight, one label delay before the model goes live.
     room = (begin - first) / DAY - int(delay) - delay
-    if span is not None:
-        shortest = span
-    else:
-        shortest = Span(SPANS[0]) if room >= SPANS[0] + _ASSESS_DAYS else Span(None)
+    shortest = span or (Span(SPANS[0]) if room >= SPANS[0] + _ASSESS_DAYS else Span(None))
     if assess is None:
-        most = int(room / 2 if shortest.days is None else room - shortest.days)
-        assess = max(1, min(_ASSESS_DAYS, most)) if most > 0 or room < 2 else _ASSESS_DAYS
+        assess = _default_assess(shortest, room)
     least = assess / 2 if shortest.days is None else shortest.days
     possible = min(folds, int((room - least) // assess))
     if possible < 1:
-        asked.refuse(shortest, room, assess)
-    spans = (
-        (span,) if span is not None else _spans(table, shortest, room - possible * assess, until)
-    )
-    return Plan(begin, first, spans, delay, assess, possible, apart)
+        request.refuse(shortest, room, assess)
+    spans = (span,) if span else _spans(table, shortest, room - possible * assess, until)
+    return Plan(begin, first, spans, delay, assess, possible, stray_rows)
+
+
+def _default_assess(shortest: Span, room: float) -> int:
+    """Seven assessed days, or fewer if the table has no room for them.
+
+    Args:
+        shortest: The shortest span.
+        room: Days of the table without the label delays of a fold and of the plan.
+    """
+    most = int(room / 2 if shortest.days is None else room - shortest.days)
+    return max(1, min(_ASSESS_DAYS, most)) if most > 0 or room < 2 else _ASSESS_DAYS
 
 
 def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tuple[Span, ...]:
-    """Spans that fit into the table for all folds, and all days where these are more.
+    """Spans that fit into the table for all folds, and all days if these are more.
 
     Args:
         table: The training table.
         shortest: The shortest span.
-        room: Days before the delay of the earliest fold.
+        room: Days before the label delay of the earliest fold.
         until: End of the training days, in microseconds since 1970 UTC.
     """
     if shortest.days is None:
@@ -154,11 +164,18 @@ def _rows(table: TrainingTable, span: Span, until: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """Options that were given for a table, for the message that refuses them.
+class PlanRequest:
+    """Options that the user gave, checked against the table; an option not given is None.
 
-    Times are in microseconds since 1970 UTC, `delay` and `assess` in days; None for options that
-    were not given.
+    Attributes:
+        table: The training table.
+        first: Begin of the table's first day, in microseconds since 1970 UTC.
+        until: End of the training days, in microseconds since 1970 UTC.
+        end: End of the table's last day, in microseconds since 1970 UTC.
+        delay: Label delay in days.
+        since: First day to train on.
+        last: Last day to train on.
+        assess: Assessed days of each fold.
     """
 
     table: TrainingTable
@@ -171,7 +188,7 @@ class Asked:
     assess: int | None
 
     def require_days(self) -> None:
-        """Raise ConfigurationError where days that were asked for are not in the table."""
+        """Raise ConfigurationError if the given days are not in the table."""
         since = self.first if self.since is None else _midnight(self.since)
         if not self.first <= since < self.until <= self.end:
             given = " and ".join(
@@ -186,11 +203,17 @@ class Asked:
             )
 
     def refuse(self, span: Span, room: float, assess: int) -> None:
-        """Raise ConfigurationError with options that would work."""
+        """Raise ConfigurationError for a table without room for one fold, naming the remedies.
+
+        Args:
+            span: The shortest span.
+            room: Days of the table without the label delays of a fold and of the plan.
+            assess: Assessed days of each fold.
+        """
         train = assess / 2 if span.days is None else span.days
         fits = int(room / 1.5 if span.days is None else room - span.days)
         total = ceil(train + self.delay + assess)
-        there = (self.until - self.first) / DAY
+        available = (self.until - self.first) / DAY
         remedies = []
         if self.assess is not None and fits >= 1:
             remedies.append(f"give --assess {fits}")
@@ -199,17 +222,19 @@ class Asked:
             remedies.append(f"train on fewer days, with --from {_day(since)}")
         shorter = self._shorter_delay(train, assess)
         if shorter is not None:
-            remedies.append(f"give --delay {shorter}, by which most labels of the table are known")
+            remedies.append(
+                f"give --delay {shorter}, within which most labels of the table are known"
+            )
         remedies.append(f"build a table that reaches back {ceil(train + assess - room)} days more")
         raise ConfigurationError(
             f"--features: a fold before {_day(self.until)} needs {total} days ({train:g} to train "
             f"on, {self.delay:g} until labels are known, {assess} to assess), and "
-            f"{self.table.path} has {max(0.0, there):.3g} days before it, from "
+            f"{self.table.path} has {max(0.0, available):.3g} days before it, from "
             f"{_day(self.first)} on; " + ", or ".join(remedies)
         )
 
     def _shorter_delay(self, train: float, assess: int) -> str | None:
-        """A delay that covers nine of ten labels and leaves enough days, or None."""
+        """Delay that covers nine of ten labels; None if it does not leave enough days either."""
         usual = _whole_days(self.table.usual_delay())
         if usual >= self.delay or self.last is not None:
             return None
@@ -218,7 +243,7 @@ class Asked:
 
 
 def delay_words(days: float) -> str:
-    """Format a delay like the option --delay: `7d`, `90m`."""
+    """Format a delay for the option --delay, such as `7d` or `90m`."""
     for unit, length in (("d", DAY), ("h", DAY // 24), ("m", DAY // 1440)):
         if microseconds(days) % length == 0:
             return f"{microseconds(days) // length}{unit}"
@@ -226,7 +251,10 @@ def delay_words(days: float) -> str:
 
 
 def _whole_days(delay: int) -> float:
-    """Convert microseconds to days, rounded up above one: training days begin at midnight then."""
+    """Convert microseconds to days; more than one day is rounded up to whole days.
+
+    Then the training days begin at a midnight.
+    """
     return -(-delay // DAY) if delay > DAY else delay / DAY
 
 
@@ -236,4 +264,4 @@ def _midnight(day: date) -> int:
 
 
 def _day(time: int) -> str:
-    return datetime.fromtimestamp(time // 1_000_000, UTC).date().isoformat()
+    return utc(time).date().isoformat()

@@ -1,4 +1,4 @@
-"""Parameter spaces of the search: one for few frauds and one for many."""
+"""Parameter spaces of the search: one for few frauds, one for many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 Params = Mapping[str, Any]
 
 MANY_FRAUDS: Final = 2_000
-"""Least number of frauds in the training rows for deep trees."""
+"""Smallest number of frauds in the training rows for deep trees."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,21 +21,22 @@ class Recipe:
     Attributes:
         fixed: Parameters that all trials share.
         start: Parameters of the first trial.
-        space: Values that other trials draw from, by parameter.
-        looks: Numbers of rounds times the learning rate. Trials are assessed at each, and grow
-            trees up to the last.
+        space: Values that the other trials draw from, by parameter.
+        assess_at: Numbers of rounds times the learning rate. A trial is assessed at each of them,
+            and ends at the last.
     """
 
     fixed: Params
     start: Params
     space: Mapping[str, tuple[Any, ...]]
-    looks: tuple[float, ...]
+    assess_at: tuple[float, ...]
 
 
-# Frauds are few: bins of equal weight cut through the thresholds that tell them apart, one tree
-# follows chance, and deeper trees found fewer cards on the Handbook's weeks before August, at the
-# same average precision (docs/decisions/0013-training.md).
-FEW: Final = Recipe(
+# With few frauds, wide bins hide the thresholds that separate frauds from other events, so there are
+# many bins. A single tree overfits, so each round grows several. Deeper trees found fewer
+# compromised cards on the Handbook's weeks before August, at the same average precision
+# (docs/explanation/decisions/0013-training.md).
+SHALLOW: Final = Recipe(
     fixed={"max_bin": 4096, "num_parallel_tree": 8},
     start={
         "max_depth": 3,
@@ -55,10 +56,10 @@ FEW: Final = Recipe(
         "reg_lambda": (0.3, 1.0, 5.0),
         "scale_pos_weight": (1.0, 3.0),
     },
-    looks=(5.0, 7.5, 10.0, 12.5),
+    assess_at=(5.0, 7.5, 10.0, 12.5),
 )
-# With thousands of frauds chance matters less and there is more to learn: deep trees, one after the
-# other, and more of them.
+# With thousands of frauds, overfitting matters less and there is more to learn: one deep tree in
+# each round, and more rounds.
 DEEP: Final = Recipe(
     fixed={"max_bin": 1024, "num_parallel_tree": 1},
     start={
@@ -79,22 +80,22 @@ DEEP: Final = Recipe(
         "reg_lambda": (0.3, 1.0, 5.0),
         "scale_pos_weight": (1.0, 3.0),
     },
-    looks=(7.5, 12.5, 20.0, 30.0),
+    assess_at=(7.5, 12.5, 20.0, 30.0),
 )
 
 
 def candidates(recipe: Recipe, count: int, seed: int) -> list[Params]:
-    """The recipe's start, and distinct parameters drawn from its space.
+    """Draw distinct parameter sets from the recipe's space; the first is the recipe's start.
 
-    Equal seeds give equal parameters.
+    Equal seeds give equal parameter sets.
     """
     random = np.random.default_rng(seed)
-    found: list[Params] = [recipe.start]
+    chosen: list[Params] = [recipe.start]
     most = int(np.prod([len(values) for values in recipe.space.values()]))
-    while len(found) < min(count, most):
+    while len(chosen) < min(count, most):
         drawn = {
             name: values[random.integers(len(values))] for name, values in recipe.space.items()
         }
-        if drawn not in found:
-            found.append(drawn)
-    return found
+        if drawn not in chosen:
+            chosen.append(drawn)
+    return chosen

@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.training.folds import DAY, Labels, Rows, Span
+from base.times import DAY
+from models.training.folds import Labels, Rows, Span
 from models.training.table import LabelledEvents
 
 SEARCH_ROWS: Final = 100_000
 """Largest number of rows of each fold that the search uses."""
 FIT_ROWS: Final = 500_000
-"""Largest number of rows that the model and those of the earlier folds are fitted on."""
+"""Largest number of rows that the model and the models of the earlier folds are fitted on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Sample:
     Attributes:
         rows: intp[N], rows of LabelledEvents.
         labels: 0/1 [N].
-        weights: float32[N], or None where all are 1.
+        weights: float32[N]; None if all are 1.
         shares: Sampled share of the legitimate events, and of the frauds.
     """
 
@@ -39,9 +40,16 @@ def sample(
 ) -> Sample:
     """Take all rows, or a weighted sample of at most `most`.
 
-    A sampled row weighs as much as the rows that it stands for. Frauds are kept, unless they alone
-    are more than half of `most`. The same rows and seed give the same sample. A half-life of the
-    span counts back from the last row.
+    A sampled row has the weight of the rows that it represents. All frauds are kept, unless there
+    are more than half of `most`. The same rows and seed give the same sample.
+
+    Args:
+        events: Events that the rows refer to.
+        rows: intp[N], rows to sample, in order of time.
+        labels: 0/1 [N], labels of the rows.
+        span: Span of the rows. Its half-life is counted back from the last row.
+        most: Largest number of rows.
+        seed: Random seed.
     """
     frauds = int(np.count_nonzero(labels))
     kept = min(frauds, max(most // 2, most - (len(labels) - frauds)))

@@ -1,4 +1,4 @@
-"""Small seeded search for parameters and numbers of rounds, on earlier prequential folds."""
+"""Random search for parameters and numbers of rounds, on earlier prequential folds."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from models.training.sample import Sample
 from models.training.table import LabelledEvents
 
 Margins = npt.NDArray[np.float32]
-Advance = Callable[[int, int], None]
+Advance = Callable[[str, int, int], None]
+"""Progress callback: name of the step, number of its parts that are done, their total."""
 Step = Callable[[], None]
 
 # By chance, average precision and card precision vary alike (two models, over four of the
 # Handbook's weeks before August: standard deviations .0016 and .0012). But among good parameters
 # average precision varies ten times as much, and it rises with rounds while card precision falls:
 # in a plain sum it would decide alone.
-_CARDS_WEIGH: Final = 2.0
+_CARD_PRECISION_WEIGHT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class SampledFold:
     """A fold, and the sample of its training rows that models are fitted on."""
 
     fold: Fold
@@ -47,127 +48,140 @@ class Trial:
     folds: tuple[Metrics, ...]
 
     @property
-    def worth(self) -> Metrics:
+    def metrics(self) -> Metrics:
+        """Mean of the folds."""
         return Metrics.mean(self.folds)
 
     @property
-    def merit(self) -> float:
+    def objective(self) -> float:
         """Objective of the search; higher is better."""
-        worth = self.worth
-        return worth.average_precision + _CARDS_WEIGH * worth.card_precision_100
+        metrics = self.metrics
+        return metrics.average_precision + _CARD_PRECISION_WEIGHT * metrics.card_precision_100
 
 
-def search(  # noqa: PLR0913  the parts of a search
+def search(  # noqa: PLR0913  inputs of a search
     events: LabelledEvents,
-    parts: Sequence[Part],
-    tries: Sequence[Params],
+    folds: Sequence[SampledFold],
+    parameter_sets: Sequence[Params],
     fixed: Params,
     *,
-    looks: Sequence[float],
+    assess_at: Sequence[float],
     seed: int,
     workers: int,
     advance: Step = lambda: None,
 ) -> list[Trial]:
-    """Try all `tries` with the `fixed` parameters, each at several numbers of rounds.
+    """Assess each parameter set on each fold, at several numbers of rounds.
 
     Args:
-        events: Events that the parts are rows of.
-        parts: Folds, each with the rows that its models are fitted on.
-        tries: Parameters, which win over `fixed`.
+        events: Events that the rows of the folds refer to.
+        folds: Folds, each with the rows that its models are fitted on.
+        parameter_sets: Parameters to try; they override `fixed`.
         fixed: Parameters that all trials share.
-        looks: Numbers of rounds, times the learning rate.
+        assess_at: Numbers of rounds times the learning rate.
         seed: Random seed of the models.
-        workers: Number of parallel fits, each on one thread; fits of one fold take turns with its
-            data.
-        advance: Called after each fit, by any thread.
+        workers: Number of parallel fits, each on one thread.
+        advance: Called after each fit, from any thread.
 
     Returns:
         The trials, best first.
     """
-    # XGBoost's own threads are slow on cores that do something else, so each fit has one thread.
-    # With fewer folds than cores, the tries of a fold are divided among several workers, and each
+    # XGBoost's own threads are slow on cores that do other work, so each fit has one thread.
+    # With fewer folds than cores, several workers share the parameter sets of a fold, and each
     # worker bins the fold's data once.
-    hands = min(len(tries), -(-workers // len(parts)))
+    workers_per_fold = min(len(parameter_sets), -(-workers // len(folds)))
 
-    def assess(part: Part, hand: int) -> list[list[Metrics]]:
-        data = _data(events, part, {**fixed, **tries[hand]})
-        found = []
-        for params in tries[hand::hands]:
-            rounds = rounds_of(params, looks)
+    def assess(fold: SampledFold, worker: int) -> list[list[Metrics]]:
+        data = _binned(events, fold, {**fixed, **parameter_sets[worker]})
+        results = []
+        for params in parameter_sets[worker::workers_per_fold]:
+            rounds = rounds_of(params, assess_at)
             booster = boost(data, rounds[-1], seed=seed, threads=1, params={**fixed, **params})
-            found.append([_worth(events, part.fold, booster, count) for count in rounds])
+            results.append([_metrics(events, fold.fold, booster, count) for count in rounds])
             advance()
-        return found
+        return results
 
-    tasks = [(part, hand) for part in parts for hand in range(hands)]
+    tasks = [(fold, worker) for fold in folds for worker in range(workers_per_fold)]
     with ThreadPoolExecutor(min(workers, len(tasks))) as pool:
-        found = list(pool.map(assess, *zip(*tasks, strict=True)))
-    by_part = [found[place * hands : (place + 1) * hands] for place in range(len(parts))]
-    tried = [
-        Trial(params, rounds, tuple(hand[place % hands][place // hands][look] for hand in by_part))
-        for place, params in enumerate(tries)
-        for look, rounds in enumerate(rounds_of(params, looks))
+        by_task = list(pool.map(assess, *zip(*tasks, strict=True)))
+
+    def on_all_folds(place: int, at: int) -> tuple[Metrics, ...]:
+        turn, worker = divmod(place, workers_per_fold)
+        return tuple(results[turn][at] for results in by_task[worker::workers_per_fold])
+
+    trials = [
+        Trial(params, rounds, on_all_folds(place, at))
+        for place, params in enumerate(parameter_sets)
+        for at, rounds in enumerate(rounds_of(params, assess_at))
     ]
-    return sorted(tried, key=lambda one: -one.merit)
+    return sorted(trials, key=lambda trial: -trial.objective)
 
 
-def out_of_fold(
+def out_of_fold_margins(
     events: LabelledEvents,
-    parts: Sequence[Part],
+    folds: Sequence[SampledFold],
     rounds: int,
     params: Params,
     *,
     seed: int,
     workers: int,
 ) -> list[Margins]:
-    """Margins of each fold's assessed events, by a model of the fold's own."""
-    threads = max(1, workers // len(parts))
+    """Margins of each fold's assessed events, by a model that was trained on that fold."""
+    threads = max(1, workers // len(folds))
 
-    def margins(part: Part) -> Margins:
-        data = _data(events, part, params)
+    def margins(fold: SampledFold) -> Margins:
+        data = _binned(events, fold, params)
         booster = boost(data, rounds, seed=seed, threads=threads, params=params)
-        return margins_of(booster, events.matrix[part.fold.assess])
+        return margins_of(booster, events.matrix[fold.fold.assess])
 
-    with ThreadPoolExecutor(min(workers, len(parts))) as pool:
-        return list(pool.map(margins, parts))
+    with ThreadPoolExecutor(min(workers, len(folds))) as pool:
+        return list(pool.map(margins, folds))
 
 
 def margins_of(booster: xgb.Booster, matrix: npt.NDArray[np.float32], rounds: int = 0) -> Margins:
-    """Margins float32[N] of a matrix float32[N, F], by the first `rounds` rounds; 0 for all."""
+    """Compute margins with the first rounds of a model.
+
+    Args:
+        booster: The model.
+        matrix: float32[N, F].
+        rounds: Number of rounds; 0 for all.
+
+    Returns:
+        float32[N].
+    """
     margins: Margins = booster.inplace_predict(
         matrix, predict_type="margin", iteration_range=(0, rounds)
     )
     return margins
 
 
-def _data(events: LabelledEvents, part: Part, params: Params) -> xgb.QuantileDMatrix:
-    return binned(
-        events.matrix[part.sample.rows],
-        part.sample.labels,
-        threads=1,
-        max_bin=params.get("max_bin", MAX_BIN),
-        weights=part.sample.weights,
-    )
+def rounds_of(params: Params, assess_at: Sequence[float]) -> list[int]:
+    """Numbers of rounds at which a parameter set is assessed."""
+    return [max(1, round(product / params["learning_rate"])) for product in assess_at]
 
 
-def _worth(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Metrics:
-    margins = margins_of(booster, events.matrix[fold.assess], rounds)
-    return Metrics.of(fold.labels, margins, events.cards[fold.assess], fold.days)
-
-
-def rounds_of(params: Params, looks: Sequence[float]) -> list[int]:
-    """Numbers of rounds at which a trial with some parameters is assessed."""
-    return [max(1, round(look / params["learning_rate"])) for look in looks]
-
-
-def steps(advance: Advance, total: int) -> Step:
-    """A function to call after each step, by any thread."""
+def step_counter(advance: Advance, name: str, total: int) -> Step:
+    """Make a function that reports one more finished part of a step; any thread may call it."""
     lock, done = threading.Lock(), 0
 
     def step() -> None:
         nonlocal done
         with lock:
             done += 1
-            advance(done, total)
+            advance(name, done, total)
 
     return step
+
+
+def _binned(events: LabelledEvents, fold: SampledFold, params: Params) -> xgb.QuantileDMatrix:
+    return binned(
+        events.matrix[fold.sample.rows],
+        fold.sample.labels,
+        threads=1,
+        max_bin=params.get("max_bin", MAX_BIN),
+        weights=fold.sample.weights,
+    )
+
+
+def _metrics(events: LabelledEvents, fold: Fold, booster: xgb.Booster, rounds: int) -> Metrics:
+    margins = margins_of(booster, events.matrix[fold.assess], rounds)
+    return Metrics.of(fold.labels, margins, events.cards[fold.assess], fold.days)

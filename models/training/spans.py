@@ -1,83 +1,142 @@
-"""Choose the days to learn from, by earlier folds that assess the same events."""
+"""Choose the days to train on, by earlier folds that assess the same events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from base.errors import ConfigurationError
 from models.training.folds import Fold, Span, earlier_folds
 from models.training.plan import Plan
-from models.training.recipes import DEEP, FEW, MANY_FRAUDS, Recipe
+from models.training.recipes import DEEP, MANY_FRAUDS, SHALLOW, Params, Recipe, candidates
 from models.training.sample import sample
-from models.training.search import Part
+from models.training.search import Advance, SampledFold, Trial, search, step_counter
 from models.training.table import LabelledEvents
+from models.training.training_options import TrainingOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A span with its recipe; the first part of the search chooses one."""
+class SpanRecipe:
+    """A span, and the recipe for the number of frauds in it."""
 
     span: Span
     recipe: Recipe
 
+    def parameter_sets(self, options: TrainingOptions, count: int) -> list[Params]:
+        """The first parameter sets of the search; parameters in the options override them."""
+        forest = {} if options.forest is None else {"num_parallel_tree": options.forest}
+        return [
+            {**self.recipe.fixed, **forest, **drawn, **options.params}
+            for drawn in candidates(self.recipe, count, options.seed)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
-class TriedSpan:
-    """A span with its best average precision and its best merit on the earlier folds."""
+class SpanResult:
+    """Average precision and objective of a span's best trial on the earlier folds."""
 
     span: Span
     average_precision: float
-    merit: float
+    objective: float
 
 
 def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
     """Folds of each span, latest first; the folds of all spans assess the same events.
 
-    Folds without frauds, or without other events, are left out. So are spans that would have fewer
-    folds than others.
+    Folds without frauds, or without other events, are left out. Spans with fewer folds than other
+    spans are left out, too.
+
+    Raises:
+        ConfigurationError: if no fold is left.
     """
-    found = {
+    folds = {
         span: list(earlier_folds(events, plan.begin, span, plan.lengths_of(span), plan.folds))
         for span in plan.spans
     }
     usable = {
-        span: [place for place, fold in enumerate(folds) if _holds_both(fold)]
-        for span, folds in found.items()
+        span: [place for place, fold in enumerate(of_span) if _has_both_classes(fold)]
+        for span, of_span in folds.items()
     }
     most = max(map(len, usable.values()))
     if not most:
-        may_be_why = "".join(f"{one}. Otherwise " for one in plan.apart)
+        likely_cause = "".join(f"{rows}. Otherwise " for rows in plan.stray_rows)
         raise ConfigurationError(
             "--features: no earlier fold holds both frauds and others, in the days to train on and "
-            f"in those to assess; {may_be_why}train on later or more days. Where only frauds are "
+            f"in those to assess; {likely_cause}train on later or more days. Where only frauds are "
             "labelled, give --unlabelled legit"
         )
     return {
-        span: [found[span][place] for place in places]
+        span: [folds[span][place] for place in places]
         for span, places in usable.items()
         if len(places) == most
     }
 
 
-def ways(folds: Mapping[Span, Sequence[Fold]]) -> list[Way]:
-    """Each span with its recipe: deep trees where all its folds have many frauds to train on."""
+def span_recipes(folds: Mapping[Span, Sequence[Fold]]) -> list[SpanRecipe]:
+    """Each span with its recipe: deep trees if all its folds have many frauds to train on."""
     frauds = {
         span: min(int(fold.train_labels.sum()) for fold in of_span)
         for span, of_span in folds.items()
     }
-    return [Way(span, DEEP if many >= MANY_FRAUDS else FEW) for span, many in frauds.items()]
-
-
-def parts_of(
-    events: LabelledEvents, folds: Sequence[Fold], span: Span, most: int, seed: int
-) -> list[Part]:
-    """The folds, each with a sample of at most `most` rows to fit models on."""
     return [
-        Part(fold, sample(events, fold.train, fold.train_labels, span, most, seed))
+        SpanRecipe(span, DEEP if count >= MANY_FRAUDS else SHALLOW)
+        for span, count in frauds.items()
+    ]
+
+
+def sampled_folds(
+    events: LabelledEvents, folds: Sequence[Fold], span: Span, most: int, seed: int
+) -> list[SampledFold]:
+    """Each fold with a sample of at most `most` rows to fit models on."""
+    return [
+        SampledFold(fold, sample(events, fold.train, fold.train_labels, span, most, seed))
         for fold in folds
     ]
 
 
-def _holds_both(fold: Fold) -> bool:
+def choose_span(
+    events: LabelledEvents,
+    folds: Mapping[Span, Sequence[Fold]],
+    fixed: Params,
+    options: TrainingOptions,
+    advance: Advance,
+) -> tuple[SpanRecipe, list[SpanResult]]:
+    """Choose the span whose recipe's first parameter set does best on the earlier folds.
+
+    Returns:
+        The span with its recipe, and the results of all spans. If there is no choice, nothing is
+        tried, and there are no results.
+    """
+    offered = span_recipes(folds)
+    if options.chosen is not None or len(offered) == 1:
+        return offered[0], []
+    sampled = {
+        span: sampled_folds(events, of_span, span, options.search_rows, options.seed)
+        for span, of_span in folds.items()
+    }
+    step = step_counter(advance, "spans", sum(len(sampled[one.span]) for one in offered))
+
+    def best_trial(one: SpanRecipe) -> Trial:
+        return search(
+            events,
+            sampled[one.span],
+            one.parameter_sets(options, 1),
+            fixed,
+            assess_at=one.recipe.assess_at,
+            seed=options.seed,
+            workers=options.workers,
+            advance=step,
+        )[0]
+
+    # The search of one parameter set uses as many cores as there are folds.
+    with ThreadPoolExecutor(max(1, options.workers // len(sampled[offered[0].span]))) as pool:
+        best = dict(zip(offered, pool.map(best_trial, offered), strict=True))
+    return max(best, key=lambda one: best[one].objective), [
+        SpanResult(one.span, trial.metrics.average_precision, trial.objective)
+        for one, trial in best.items()
+    ]
+
+
+def _has_both_classes(fold: Fold) -> bool:
     return all(0 < labels.sum() < len(labels) for labels in (fold.train_labels, fold.labels))

@@ -1,4 +1,4 @@
-"""Training table as ``fraud-worker features build`` writes it, read for a span of time."""
+"""Training table, as `fraud-worker features build` writes it, read for a range of time."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ import pyarrow.parquet as pq
 from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
 
 METADATA: Final = b"fraud_worker"
 UNKNOWN: Final = np.int8(-1)
-"""Label of an event that is neither known to be a fraud nor known to be none."""
+"""Label of an event that is known neither as fraud nor as legitimate."""
 _NEVER: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledEvents:
-    """N events of a table in order of time; all times in microseconds since 1970 UTC.
+    """N events of a table, in order of time; all times are in microseconds since 1970 UTC.
 
     Attributes:
-        matrix: float32[N, F].
+        matrix: float32[N, F], features.
         times: int64[N], event times.
         cards: int32[N], a number for each card.
-        labels: int8[N]: 1 fraud, 0 none, UNKNOWN.
-        label_times: int64[N], times when the labels were known.
-        amounts: int64[N], minor units; None where they are not known.
-        unlabelled_legit: True: events without a label count as no fraud. False: they are left out.
+        labels: int8[N]: 1 for a fraud, 0 for a legitimate event, or UNKNOWN.
+        label_times: int64[N], times when the labels became known.
+        amounts: int64[N], in minor units; None if they are not known.
+        unlabelled_legit: True: events without a label count as legitimate. False: they are left
+            out.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -53,56 +54,56 @@ class LabelledEvents:
 
     def labels_known(self, at: int) -> Labels:
         """Labels as known at a time, int8[N]; UNKNOWN for events to leave out."""
-        nothing = np.int8(0) if self.unlabelled_legit else UNKNOWN
+        default = np.int8(0) if self.unlabelled_legit else UNKNOWN
         known = (self.label_times <= at) & (self.labels != UNKNOWN)
-        return np.where(known, self.labels, nothing)
+        return np.where(known, self.labels, default)
 
     def between(self, since: int, until: int) -> npt.NDArray[np.intp]:
-        """The rows of events at since <= time < until."""
+        """Rows of the events with since <= time < until, intp[M]."""
         first, end = np.searchsorted(self.times, [since, until])
         return np.arange(first, end)
 
 
 class TrainingTable:
-    """Times, cards and labels of all rows; features are read only for a span of time."""
+    """Times, cards and labels of all rows; features are read for a range of time only."""
 
     def __init__(self, path: Path, card: str | None = None) -> None:
         """Read the table, except its features.
 
         Args:
-            path: The file.
-            card: Column that identifies the card; by default that of the first entity.
+            path: The Parquet file.
+            card: Column that identifies the card; by default the key of the first entity.
 
         Raises:
-            ConfigurationError: for a file that is no such table.
+            ConfigurationError: if the file is not a training table.
         """
         self.path = path
-        described = _described(path)
-        self.feature_set: str = described["feature_set"]
-        self.features = tuple(FeatureRef(**feature) for feature in described["features"])
-        columns: Mapping[str, Any] = described["columns"]
+        description = _read_description(path)
+        self.feature_set: str = description["feature_set"]
+        self.features = tuple(FeatureRef(**feature) for feature in description["features"])
+        columns: Mapping[str, Any] = description["columns"]
         self.card = _card(path, columns, card)
         time, label, label_time, amount = (
-            columns[what] for what in ("time", "label", "label_time", "amount")
+            columns[role] for role in ("time", "label", "label_time", "amount")
         )
-        facts = pq.read_table(path, columns=[*{time, self.card, label, label_time, amount}])
-        self.times = _times(facts, time, path)
-        self._cards = _codes(facts[self.card])
-        self._labels = facts[label].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
-        known_at = facts[label_time].cast(pa.int64()).fill_null(_NEVER).to_numpy()
+        rows = pq.read_table(path, columns=[*{time, self.card, label, label_time, amount}])
+        self.times = _times(rows, time, path)
+        self._cards = _codes(rows[self.card])
+        self._labels = rows[label].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
+        known_at = rows[label_time].cast(pa.int64()).fill_null(_NEVER).to_numpy()
         self._label_times = np.where(self._labels == UNKNOWN, _NEVER, known_at)
-        amounts = facts[amount]
+        amounts = rows[amount]
         self._amounts = None if amounts.null_count else amounts.to_numpy()
 
     def __len__(self) -> int:
         return len(self.times)
 
     def longest_delay(self) -> int:
-        """Longest delay from an event to its label, in microseconds; 0 without any label."""
+        """Longest delay from an event to its label, in microseconds; 0 without labels."""
         return max(0, int(self._delays().max(initial=0)))
 
     def usual_delay(self) -> int:
-        """Delay within which nine of ten labels are known, in microseconds."""
+        """Delay within which nine of ten labels become known, in microseconds."""
         delays = self._delays()
         return max(0, int(np.quantile(delays, 0.9, method="higher"))) if len(delays) else 0
 
@@ -112,12 +113,18 @@ class TrainingTable:
         return delays
 
     def fingerprint(self) -> str:
-        """The SHA-256 of the file, as ``sha256sum`` gives it."""
+        """SHA-256 of the file, as `sha256sum` prints it."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read(self, since: int, until: int, *, unlabelled_legit: bool = False) -> LabelledEvents:
-        """The events at since <= time < until, with their features."""
+        """Read the events with since <= time < until, with their features.
+
+        Args:
+            since: Begin, in microseconds since 1970 UTC.
+            until: End, in microseconds since 1970 UTC.
+            unlabelled_legit: As in `LabelledEvents`.
+        """
         rows = np.flatnonzero((self.times >= since) & (self.times < until))
         order = np.argsort(self.times[rows], kind="stable")
         sorted_rows = rows[order]
@@ -132,48 +139,51 @@ class TrainingTable:
         )
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> dict[str, Any]:
+    """Read the description of the columns from the metadata of the file."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"--features: {path} cannot be read: {error}") from error
-    told = (schema.metadata or {}).get(METADATA)
-    if told is None:
+    text = (schema.metadata or {}).get(METADATA)
+    if text is None:
         raise ConfigurationError(
             f"--features: {path} is no training table; write one with fraud-worker features build"
         )
     try:
-        described = json.loads(told)
+        description = json.loads(text)
     except (ValueError, RecursionError):
-        described = None
-    if not isinstance(described, dict) or "columns" not in described:
+        description = None
+    if not isinstance(description, dict) or "columns" not in description:
         raise ConfigurationError(
-            f"--features: {path} does not tell which columns are the time, the cards and the "
-            "labels, as it is from an earlier version; write it anew with fraud-worker features "
-            "build"
+            f"--features: {path} does not name the columns of the time, the cards and the labels, "
+            "so an earlier version wrote it; write it again with fraud-worker features build"
         )
-    return described
+    return description
 
 
-def _card(path: Path, columns: Mapping[str, Any], asked: str | None) -> str:
+def _card(path: Path, columns: Mapping[str, Any], given: str | None) -> str:
     """Column that identifies the card; without entities it is the event's id."""
     entities: list[str] = [*columns["entities"].values()]
-    if asked is None:
+    if given is None:
         return str([*entities, columns["id"]][0])
-    who = [columns["id"], *entities, columns["partition_key"]]
-    named = [*dict.fromkeys(name for name in who if name is not None)]
-    if asked not in named:
+    keys = [columns["id"], *entities, columns["partition_key"]]
+    names = [*dict.fromkeys(name for name in keys if name is not None)]
+    if given not in names:
         raise ConfigurationError(
-            f"--card: {path} has no column {asked} of who is who; it has {', '.join(named)}"
+            f"--card: {path} has no id or key column {given}; it has {', '.join(names)}"
         )
-    return asked
+    return given
 
 
-def _times(facts: pa.Table, name: str, path: Path) -> Longs:
-    array = facts[name].combine_chunks()
+def _times(rows: pa.Table, name: str, path: Path) -> Longs:
+    array = rows[name].combine_chunks()
     column, wrong = to_column(array, Kind.TIME, 0, f"column {name!r} of {path}")
     if wrong.any() or not column.valid.all():
-        raise ConfigurationError(f"{path}: column {name} holds what is no time")
+        raise ConfigurationError(
+            f"--features: column {name} of {path} holds values that are no times; build the table "
+            "again"
+        )
     return column.values.astype(np.int64)
 
 
@@ -184,9 +194,15 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 
 def _matrix(path: Path, names: list[str], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """Features float32[N, F] of some rows, in ascending order.
+    """Read features of some rows; only the row groups with these rows are read.
 
-    Only the parts of the file that hold these rows are read.
+    Args:
+        path: The Parquet file.
+        names: Names of the features.
+        rows: intp[N], ascending.
+
+    Returns:
+        float32[N, F].
     """
     matrix = np.empty((len(rows), len(names)), np.float32)
     first = 0

@@ -1,12 +1,9 @@
-"""Train a model: earlier folds choose days and parameters, calibrate, and assess; then fit it."""
+"""Train a model: choose days and parameters on earlier folds, calibrate, and fit."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,279 +11,151 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from base.errors import ConfigurationError
+from base.times import utc
 from models.backend.cuda import require_cuda
 from models.bundle import TrainingRecord
 from models.bundle.golden import nan_for
-from models.calibration import Calibration
-from models.training.fit import DEFAULT_PARAMS, Device, fit
+from models.training.fit import DEFAULT_PARAMS, fit
 from models.training.folds import Fold, Span
 from models.training.metrics import Metrics
+from models.training.out_of_fold import calibrated
 from models.training.plan import Plan
-from models.training.recipes import FEW, Params, candidates
-from models.training.sample import FIT_ROWS, SEARCH_ROWS, Sample, sample
-from models.training.scored import OutOfFold, calibrated
-from models.training.search import Trial, out_of_fold, search, steps
-from models.training.spans import TriedSpan, Way, folds_by_span, parts_of, ways
+from models.training.recipes import SHALLOW, Params
+from models.training.result import Training
+from models.training.sample import Sample, sample
+from models.training.search import Advance, Trial, out_of_fold_margins, search, step_counter
+from models.training.spans import SpanRecipe, choose_span, folds_by_span, sampled_folds
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
-
-Advance = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """Options of a training.
-
-    Attributes:
-        seed: Random seed of the samples, the search and the models.
-        tries: Number of parameter sets to search through.
-        forest: Trees that each round grows side by side, each on a sample of its own; None for the
-            recipe's number.
-        params: Parameters that all trials share.
-        chosen: Parameters and rounds to use without a search, on the plan's first span; None to
-            search.
-        missing: Value of a feature that stands for a missing one, besides NaN.
-        monotone: +1 or -1 by feature.
-        device: Device on which trees are grown.
-        threads: Threads of the last fit; in the search the number of parallel fits.
-        search_rows: Largest number of rows of each fold that the search uses.
-        fit_rows: Largest number of rows that the model and those of the folds are fitted on.
-    """
-
-    seed: int = 0
-    tries: int = 16
-    forest: int | None = None
-    params: Params = field(default_factory=dict)
-    chosen: tuple[Params, int] | None = None
-    missing: float = math.nan
-    monotone: Mapping[str, int] = field(default_factory=dict)
-    device: Device = "cpu"
-    threads: int = 1
-    search_rows: int = SEARCH_ROWS
-    fit_rows: int = FIT_ROWS
-
-    @property
-    def workers(self) -> int:
-        """Number of parallel fits."""
-        return 1 if self.device == "cuda" else self.threads
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Training:
-    """A model and its training.
-
-    Attributes:
-        plan: The plan that was followed.
-        span: The days that were chosen.
-        spans: Spans that were tried, in the order of the plan; empty where there was no choice.
-        booster: The model.
-        gains: Reduction of the loss by the splits on each feature, by name.
-        begins: Begin of the assessed days of each fold of `chosen`, in microseconds since 1970 UTC.
-        calibration: Calibration of the model's margins.
-        chosen: Parameters and rounds of the model.
-        tried: Trials, best first; only the given one where there was no search.
-        out_of_fold: Assessed events of the earlier folds.
-        sample: Rows that the model was fitted on.
-        available: Number of labelled rows of its days.
-        trained: Record for the manifest.
-        missing: Value that stands for a missing one, as in the options.
-    """
-
-    plan: Plan
-    span: Span
-    spans: Sequence[TriedSpan]
-    booster: xgb.Booster
-    gains: Mapping[str, float]
-    begins: Sequence[int]
-    calibration: Calibration
-    chosen: Trial
-    tried: Sequence[Trial]
-    out_of_fold: OutOfFold
-    sample: Sample
-    available: int
-    trained: TrainingRecord
-    missing: float
+from models.training.training_options import TrainingOptions
 
 
 def train(
     table: TrainingTable,
     plan: Plan,
-    wishes: TrainingOptions,
+    options: TrainingOptions,
     *,
     unlabelled_legit: bool = False,
-    advance: Advance = lambda _what, _done, _of: None,
+    advance: Advance = lambda _name, _done, _total: None,
 ) -> Training:
     """Train a model.
 
     Args:
         table: The training table.
-        plan: The plan.
-        wishes: The options.
-        unlabelled_legit: Events without a label count as no fraud; otherwise they are left out.
-        advance: Called with the name of a step, the parts of it that are done, and their total.
+        plan: Days and folds to use.
+        options: Options of the training.
+        unlabelled_legit: True: events without a label count as legitimate. False: they are left
+            out.
+        advance: Progress callback.
 
     Raises:
-        ConfigurationError: where the days hold too little to learn from, and where there is no GPU
-            to train on: XGBoost would take the CPU, with a warning.
+        ConfigurationError: if the days hold too little to learn from, or if there is no GPU to
+            train on: XGBoost would use the CPU, with only a warning.
     """
-    if wishes.device == "cuda":
+    if options.device == "cuda":
         require_cuda()
-    fixed = _fixed(table, wishes)
+    fixed = _fixed_params(table, options)
     advance("reading", 0, 1)
     events = table.read(plan.reads_from, plan.reads_until, unlabelled_legit=unlabelled_legit)
-    events = replace(events, matrix=nan_for(wishes.missing, events.matrix))
-    folds = folds_by_span(events, plan)
-    way, spans = _choose_way(events, folds, fixed, wishes, advance)
-    tried = _tried(events, folds[way.span], way, fixed, wishes, advance)
-    chosen = tried[0]
-    params = {**fixed, **chosen.params}
+    events = replace(events, matrix=nan_for(options.missing, events.matrix))
+    folds_of = folds_by_span(events, plan)
+    choice, spans = choose_span(events, folds_of, fixed, options, advance)
+    span, folds = choice.span, folds_of[choice.span]
+    trials = _trials(events, folds, choice, fixed, options, advance)
+    params, rounds = {**fixed, **trials[0].params}, trials[0].rounds
     advance("calibrating", 0, 1)
-    parts = parts_of(events, folds[way.span], way.span, wishes.fit_rows, wishes.seed)
-    margins = out_of_fold(
-        events, parts, chosen.rounds, params, seed=wishes.seed, workers=wishes.workers
-    )
+    margins = _assessed_margins(events, folds, span, params, rounds, options)
+    if not trials[0].folds:
+        trials = [replace(trials[0], folds=_metrics_of(events, folds, margins))]
+    calibration, scored = calibrated(events, folds, margins)
     advance("fitting", 0, 1)
-    rows, labels = _training_rows(events, plan, way.span)
-    fitted = sample(events, rows, labels, way.span, wishes.fit_rows, wishes.seed)
-    booster = _fitted(events, fitted, params, chosen.rounds, wishes)
-    calibration, scored = calibrated(events, folds[way.span], margins)
-    noted = {**params, "rounds": chosen.rounds, **_learned_from(way.span, fitted)}
+    rows, labels = _training_rows(events, plan, span)
+    fitted = sample(events, rows, labels, span, options.fit_rows, options.seed)
+    booster = _fit(events, fitted, params, rounds, options)
     return Training(
-        plan,
-        way.span,
-        spans,
-        booster,
-        _gains(booster, table),
-        [fold.begin for fold in folds[way.span]],
-        calibration,
-        chosen if chosen.folds else _with_worth(chosen, events, folds[way.span], margins),
-        tried,
-        scored,
-        fitted,
-        len(rows),
-        _trained(table, events.times[fitted.rows], fitted.labels, noted, wishes),
-        wishes.missing,
+        plan=plan,
+        span=span,
+        spans=spans,
+        booster=booster,
+        gains=_gains(booster, table),
+        begins=[fold.begin for fold in folds],
+        calibration=calibration,
+        trials=trials,
+        out_of_fold=scored,
+        sample=fitted,
+        available=len(rows),
+        trained=_record(table, events, span, fitted, {**params, "rounds": rounds}, options.seed),
+        missing=options.missing,
     )
 
 
-def _choose_way(
-    events: LabelledEvents,
-    folds: Mapping[Span, Sequence[Fold]],
-    fixed: Params,
-    wishes: TrainingOptions,
-    advance: Advance,
-) -> tuple[Way, list[TriedSpan]]:
-    """Choose the span whose recipe's first parameters do best on the earlier folds."""
-    offered = ways(folds)
-    if wishes.chosen is not None or len(offered) == 1:
-        return offered[0], []
-    parts = {
-        span: parts_of(events, of_span, span, wishes.search_rows, wishes.seed)
-        for span, of_span in folds.items()
-    }
-    fits = sum(len(parts[way.span]) for way in offered)
-    step = steps(lambda done, of: advance("spans", done, of), fits)
-
-    def first(way: Way) -> Trial:
-        return search(
-            events,
-            parts[way.span],
-            _tries(way, wishes, 1),
-            fixed,
-            looks=way.recipe.looks,
-            seed=wishes.seed,
-            workers=wishes.workers,
-            advance=step,
-        )[0]
-
-    # one parameter set keeps as many cores busy as there are folds
-    with ThreadPoolExecutor(max(1, wishes.workers // len(parts[offered[0].span]))) as pool:
-        best = dict(zip(offered, pool.map(first, offered), strict=True))
-    return max(best, key=lambda way: best[way].merit), [
-        TriedSpan(way.span, one.worth.average_precision, one.merit) for way, one in best.items()
-    ]
-
-
-def _tries(way: Way, wishes: TrainingOptions, count: int) -> list[Params]:
-    own = {} if wishes.forest is None else {"num_parallel_tree": wishes.forest}
-    return [
-        {**way.recipe.fixed, **own, **drawn, **wishes.params}
-        for drawn in candidates(way.recipe, count, wishes.seed)
-    ]
-
-
-def _fitted(
-    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, wishes: TrainingOptions
-) -> xgb.Booster:
-    return fit(
-        events.matrix[fitted.rows],
-        fitted.labels,
-        threads=wishes.threads,
-        rounds=rounds,
-        seed=wishes.seed,
-        params=params,
-        weights=fitted.weights,
-    )
-
-
-def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
-    found: dict[str, Any] = booster.get_score(importance_type="total_gain")
-    return {
-        feature.name: float(found.get(f"f{place}", 0.0))
-        for place, feature in enumerate(table.features)
-    }
-
-
-def _fixed(table: TrainingTable, wishes: TrainingOptions) -> dict[str, Any]:
-    """Parameters that are not searched for."""
+def _fixed_params(table: TrainingTable, options: TrainingOptions) -> dict[str, Any]:
+    """Parameters that the search does not change."""
     names = [feature.name for feature in table.features]
-    unknown = sorted(wishes.monotone.keys() - set(names))
+    unknown = sorted(options.monotone.keys() - set(names))
     if unknown:
         raise ConfigurationError(
             f"--monotone: {table.path} has no feature {', '.join(unknown)}; it has "
             f"{', '.join(names)}"
         )
-    fixed: dict[str, Any] = {
-        **DEFAULT_PARAMS,
-        **FEW.fixed,
-        "device": wishes.device,
-    }
-    if wishes.monotone:
-        fixed["monotone_constraints"] = (
-            "(" + ",".join(str(wishes.monotone.get(name, 0)) for name in names) + ")"
-        )
-    return {**fixed, **wishes.params}
+    fixed: dict[str, Any] = {**DEFAULT_PARAMS, **SHALLOW.fixed, "device": options.device}
+    if options.monotone:
+        signs = ",".join(str(options.monotone.get(name, 0)) for name in names)
+        fixed["monotone_constraints"] = f"({signs})"
+    return {**fixed, **options.params}
 
 
-def _tried(
+def _trials(
     events: LabelledEvents,
     folds: Sequence[Fold],
-    way: Way,
+    choice: SpanRecipe,
     fixed: Params,
-    wishes: TrainingOptions,
+    options: TrainingOptions,
     advance: Advance,
 ) -> list[Trial]:
-    if wishes.chosen is not None:
-        return [Trial(*wishes.chosen, folds=())]
-    tries = _tries(way, wishes, wishes.tries)
+    """Search, best trial first; with parameters given, one trial that is not assessed yet."""
+    if options.chosen is not None:
+        return [Trial(*options.chosen, folds=())]
+    parameter_sets = choice.parameter_sets(options, options.tries)
     return search(
         events,
-        parts_of(events, folds, way.span, wishes.search_rows, wishes.seed),
-        tries,
+        sampled_folds(events, folds, choice.span, options.search_rows, options.seed),
+        parameter_sets,
         fixed,
-        looks=way.recipe.looks,
-        seed=wishes.seed,
-        workers=wishes.workers,
-        advance=steps(lambda done, of: advance("searching", done, of), len(folds) * len(tries)),
+        assess_at=choice.recipe.assess_at,
+        seed=options.seed,
+        workers=options.workers,
+        advance=step_counter(advance, "searching", len(folds) * len(parameter_sets)),
+    )
+
+
+def _assessed_margins(
+    events: LabelledEvents,
+    folds: Sequence[Fold],
+    span: Span,
+    params: Params,
+    rounds: int,
+    options: TrainingOptions,
+) -> list[npt.NDArray[np.float32]]:
+    """Margins of each fold's assessed events, by models that are fitted like the final model."""
+    sampled = sampled_folds(events, folds, span, options.fit_rows, options.seed)
+    return out_of_fold_margins(
+        events, sampled, rounds, params, seed=options.seed, workers=options.workers
+    )
+
+
+def _metrics_of(
+    events: LabelledEvents, folds: Sequence[Fold], margins: Sequence[npt.NDArray[np.float32]]
+) -> tuple[Metrics, ...]:
+    return tuple(
+        Metrics.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
+        for fold, of_fold in zip(folds, margins, strict=True)
     )
 
 
 def _training_rows(
     events: LabelledEvents, plan: Plan, span: Span
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int8]]:
-    """All rows of the training days whose labels are known when the model goes to work.
-
-    Their labels are returned with them.
-    """
+    """Rows of the training days whose labels are known when the model goes live, and the labels."""
     known = events.labels_known(plan.begin)
     rows = events.between(plan.train_from(span), plan.train_until)
     rows = rows[known[rows] != UNKNOWN]
@@ -300,47 +169,51 @@ def _training_rows(
     return rows, labels
 
 
-def _with_worth(
-    chosen: Trial,
-    events: LabelledEvents,
-    folds: Sequence[Fold],
-    margins: Sequence[npt.NDArray[np.float32]],
-) -> Trial:
-    worths = [
-        Metrics.of(fold.labels, of_fold, events.cards[fold.assess], fold.days)
-        for fold, of_fold in zip(folds, margins, strict=True)
-    ]
-    return Trial(chosen.params, chosen.rounds, tuple(worths))
+def _fit(
+    events: LabelledEvents, fitted: Sample, params: Params, rounds: int, options: TrainingOptions
+) -> xgb.Booster:
+    return fit(
+        events.matrix[fitted.rows],
+        fitted.labels,
+        threads=options.threads,
+        rounds=rounds,
+        seed=options.seed,
+        params=params,
+        weights=fitted.weights,
+    )
 
 
-def _learned_from(span: Span, fitted: Sample) -> dict[str, Any]:
-    """Entries of the manifest's parameters that are not XGBoost's; `like` reads the span."""
+def _gains(booster: xgb.Booster, table: TrainingTable) -> dict[str, float]:
+    by_column: dict[str, Any] = booster.get_score(importance_type="total_gain")
     return {
+        feature.name: float(by_column.get(f"f{place}", 0.0))
+        for place, feature in enumerate(table.features)
+    }
+
+
+def _record(
+    table: TrainingTable,
+    events: LabelledEvents,
+    span: Span,
+    fitted: Sample,
+    params: dict[str, Any],
+    seed: int,
+) -> TrainingRecord:
+    """Make the record for the manifest; `--like` reads the parameters and the span from it."""
+    times = events.times[fitted.rows]
+    data_params = {
         "days": span.days,
         "half_life": span.half_life,
         "legitimate_share": round(fitted.shares[0], 6),
         "fraud_share": round(fitted.shares[1], 6),
     }
-
-
-def _trained(
-    table: TrainingTable,
-    times: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int8],
-    params: dict[str, Any],
-    wishes: TrainingOptions,
-) -> TrainingRecord:
     return TrainingRecord(
-        rows=len(labels),
-        frauds=int(labels.sum()),
-        since=_moment(times[0]),
-        until=_moment(times[-1]),
+        rows=len(fitted.labels),
+        frauds=int(fitted.labels.sum()),
+        since=utc(int(times[0])),
+        until=utc(int(times[-1])),
         data=table.fingerprint(),
         xgboost=xgb.__version__,
-        params=params,
-        seed=wishes.seed,
+        params={**params, **data_params},
+        seed=seed,
     )
-
-
-def _moment(time: np.int64) -> datetime:
-    return datetime.fromtimestamp(int(time) / 1e6, UTC)

@@ -1,10 +1,10 @@
 """Table-based TreeSHAP: the values of XGBoost's `pred_contribs`, several times as fast.
 
-XGBoost computes the Shapley values of every leaf for every row anew. But the value of a leaf for a
-row depends only on the outcomes of the splits above it: a few bits. So trees are cut into *pieces*:
-subtrees that, with the splits above them, have few splits. For each combination of outcomes the
-values of all leaves of a piece are added up once, when the model is loaded. To explain a row is to
-look up one line of each piece.
+XGBoost computes the Shapley values of every leaf again for every row. But the value of a leaf for a
+row depends only on the outcomes of the splits above the leaf: a few bits. So trees are cut into
+subtrees that have few splits, counting the splits above them. When the model is loaded, the values
+of all leaves of a subtree are added up for each combination of outcomes, and stored in a table. To
+explain a row, one line of the table is looked up for each subtree.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Avro: types, schema resolution, and decoding and encoding by column."""
+"""Avro: types, schema resolution, and column-wise decoding and encoding."""

@@ -1,4 +1,4 @@
-"""Buffers that the executors fill: a slot for each path in use, a fault for each failed row."""
+"""Buffers that the decoders fill: a slot for each path in use, a fault for each failed row."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs, Mask, Rows
 from base.errors import ErrorCode
-from schemas.avro.cursor import Longs, Mask, Rows
 from schemas.avro.paths import Target
 from schemas.avro.steps import Constant, Fault
 from schemas.batch import Column, Kind
@@ -25,8 +25,8 @@ _DTYPES: Final[Mapping[Kind, type[np.generic]]] = {
 }
 
 
-class Sheet:
-    """Slots of a micro-batch of N bodies.
+class ColumnBuffers:
+    """Decoded values of N bodies, in one slot for each path in use.
 
     Numbers are stored as they are decoded. A string is stored as its position in the buffer, an
     enum as the index of the reader's symbol; both become Arrow arrays at the end.
@@ -64,7 +64,7 @@ class Sheet:
                 self.faults[row] = Fault(code, path, offset)
 
     def store(self, slot: int, rows: Rows, values: npt.NDArray[Any]) -> None:
-        """Store one value for each of ``rows``, which rise; takes ownership of ``values``."""
+        """Store one value for each of ``rows``, in ascending order; takes ownership of ``values``."""
         if len(rows) == self._size:
             self._values[slot], self._present[slot] = values, self._everywhere
             return
@@ -76,7 +76,7 @@ class Sheet:
         present[rows] = True
 
     def store_text(self, slot: int, rows: Rows, begin: Longs, length: Longs) -> None:
-        """Store for each of ``rows`` the text of ``length`` bytes at ``begin``."""
+        """Store the text of ``length`` bytes at ``begin`` for each of ``rows``."""
         self.store(slot, rows, begin)
         self.store(slot + len(self._targets), rows, length)
 
@@ -90,7 +90,7 @@ class Sheet:
         self.store(slot, rows, np.full(len(rows), value, dtype))
 
     def columns(self) -> dict[str, Column]:
-        """A column for each path; a row with a fault is null in all of them."""
+        """Return the column of each path; a row with a fault is null in all columns."""
         texts = [item.slot for item in self._targets if _is_text(item)]
         arrays = {slot: self._text(slot) for slot in texts}
         for slot, array in arrays.items():
@@ -117,7 +117,7 @@ class Sheet:
         return Column(kind, values, present, target.type.scale)
 
     def _text(self, slot: int) -> pa.StringArray:
-        """The strings of a slot, "" for a row without one; not yet validated as UTF-8.
+        """Strings of a slot, "" for a row without one; not yet validated as UTF-8.
 
         Arrow takes every second of 2N consecutive parts of the buffer: a string, the bytes between
         it and the next one, the next one, and so on.
@@ -173,7 +173,7 @@ class Sheet:
 
 
 def columns_of_rows(targets: Sequence[Target], rows: Sequence[Sequence[Any]]) -> dict[str, Column]:
-    """Columns from the slots of each row, None where a row has no value."""
+    """Convert the slots of each row to columns; a slot without a value is None."""
     return {item.path: _column_of_rows(item, [row[item.slot] for row in rows]) for item in targets}
 
 

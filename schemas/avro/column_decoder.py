@@ -1,4 +1,4 @@
-"""Run the steps of a plan over a whole micro-batch with numpy, a field of all records at a time.
+"""Run the steps of a schema over a whole micro-batch with numpy, one field of all records at a time.
 
 The bodies lie end to end in one buffer. A cursor holds, for the records still alive, the current
 position in each and the end of its own body. A record that fails is noted and leaves the cursor, so
@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask, Rows
 from base.errors import BodyError, ErrorCode
 from schemas.avro import steps as plan
-from schemas.avro.buffers import Sheet
-from schemas.avro.cursor import OVERLONG, Bodies, Cursor, Longs, Mask, Rows
+from schemas.avro.buffers import ColumnBuffers
+from schemas.avro.cursor import OVERLONG, Bodies, Cursor
 from schemas.avro.row_decoder import RowReader
 from schemas.avro.steps import Step
 
@@ -25,17 +26,17 @@ FEW: Final = 24
 
 
 class ColumnReader:
-    """Decode bodies by plans into a sheet.
+    """Decode bodies by the steps of their schemas into column buffers.
 
     Args:
         bodies: Buffer of all bodies of the micro-batch.
-        sheet: Slots that take the values, and faults.
+        buffers: Slots that take the values, and faults.
         max_items: Maximum items of an array or map.
     """
 
-    def __init__(self, bodies: Bodies, sheet: Sheet, max_items: int) -> None:
+    def __init__(self, bodies: Bodies, buffers: ColumnBuffers, max_items: int) -> None:
         self._bodies = bodies
-        self._sheet = sheet
+        self._buffers = buffers
         self._max_items = max_items
 
     def read(self, steps: Sequence[Step], rows: Rows, start: Longs, end: Longs) -> None:
@@ -61,13 +62,13 @@ class ColumnReader:
         if not bad.any():
             return arrays
         rows, positions = cursor.rows[bad], cursor.pos[bad]
-        self._sheet.fail(rows, positions, code, path)
+        self._buffers.fail(rows, positions, code, path)
         kept = np.flatnonzero(~bad)
         cursor.keep(kept)
         return tuple(array[kept] for array in arrays)
 
     def _checked_varint(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
-        """Integers of the living records and the positions after them, within their bodies."""
+        """Varints of the records in the cursor and the positions after them, within their bodies."""
         value, behind = self._bodies.varints(cursor.pos)
         return self._drop_overrun(cursor, path, value, behind)
 
@@ -209,7 +210,7 @@ class ColumnReader:
         live.keep(np.flatnonzero(ends >= 0))
 
     def _one_by_one(self, cursor: Cursor, move: Callable[[RowReader, int, int, int], int]) -> None:
-        """Move each record of a short cursor by itself: move(reader, place, position, end)."""
+        """Move the records of a short cursor one by one: move(reader, place, position, end)."""
         reader = RowReader(self._bodies.data, self._max_items, [])
         places: list[int] = []
         moved: list[int] = []
@@ -220,7 +221,7 @@ class ColumnReader:
                 places.append(place)
             except BodyError as error:
                 row = cursor.rows[place : place + 1]
-                self._sheet.fail(row, np.array([error.position]), error.code, error.path)
+                self._buffers.fail(row, np.array([error.position]), error.code, error.path)
         cursor.keep(np.array(places, np.intp))
         cursor.pos = np.array(moved, np.int64)
 
@@ -231,7 +232,7 @@ class ColumnReader:
         self._drop(cursor, cursor.pos >= cursor.end, ErrorCode.BODY_TRUNCATED, path)
         byte = self._bodies.bytes[cursor.pos]
         (byte,) = self._drop(cursor, byte > 1, ErrorCode.BOOLEAN_INVALID, path, byte)
-        self._sheet.store(step.slot, cursor.rows, byte == 1)
+        self._buffers.store(step.slot, cursor.rows, byte == 1)
         cursor.pos = cursor.pos + 1
 
     def _read_long(self, step: plan.ReadLong, cursor: Cursor) -> None:
@@ -246,7 +247,7 @@ class ColumnReader:
         if step.divisor > 1:
             value = value // step.divisor
         kept = value.astype(np.float64) if step.as_double else value
-        self._sheet.store(step.slot, cursor.rows, kept)
+        self._buffers.store(step.slot, cursor.rows, kept)
         cursor.pos = behind
 
     def _read_floating(self, step: plan.ReadFloating, cursor: Cursor) -> None:
@@ -257,12 +258,12 @@ class ColumnReader:
             # A signalling NaN is a number like any other here, and widening it no event.
             with np.errstate(invalid="ignore"):
                 value = self._bodies.floats[cursor.pos].astype(np.float64)
-        self._sheet.store(step.slot, cursor.rows, value)
+        self._buffers.store(step.slot, cursor.rows, value)
         cursor.pos = cursor.pos + step.size
 
     def _read_string(self, step: plan.ReadString, cursor: Cursor) -> None:
         begin, length = self._sized(cursor, step.path)
-        self._sheet.store_text(step.slot, cursor.rows, begin, length)
+        self._buffers.store_text(step.slot, cursor.rows, begin, length)
         cursor.pos = begin + length
 
     def _read_enum(self, step: plan.ReadEnum, cursor: Cursor) -> None:
@@ -272,7 +273,7 @@ class ColumnReader:
         symbol, behind = self._drop(
             cursor, symbol < 0, ErrorCode.ENUM_SYMBOL_INVALID, step.path, symbol, behind
         )
-        self._sheet.store(step.slot, cursor.rows, symbol)
+        self._buffers.store(step.slot, cursor.rows, symbol)
         cursor.pos = behind
 
     def _read_decimal(self, step: plan.ReadDecimal, cursor: Cursor) -> None:
@@ -289,7 +290,7 @@ class ColumnReader:
         value, begin, length = self._drop(
             cursor, outside, ErrorCode.VALUE_OUT_OF_RANGE, step.path, value, begin, length
         )
-        self._sheet.store(step.slot, cursor.rows, value)
+        self._buffers.store(step.slot, cursor.rows, value)
         cursor.pos = begin + length
 
     def _long_decimals(self, begin: Longs, length: Longs, value: Longs) -> Mask:
@@ -309,7 +310,7 @@ class ColumnReader:
         return outside
 
     def _fill(self, step: plan.Fill, cursor: Cursor) -> None:
-        self._sheet.fill(step.slot, cursor.rows, step.value)
+        self._buffers.fill(step.slot, cursor.rows, step.value)
 
     def _branch(self, step: plan.Branch, cursor: Cursor) -> None:
         number, behind = self._checked_varint(cursor, step.path)

@@ -7,9 +7,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
+from base.arrays import Longs, Rows
 
 # Behind the last body, so that a gather of a whole word at its end stays inside the buffer.
 PADDING: Final = 16
@@ -68,7 +66,7 @@ class Bodies:
     def _complete(
         self, pos: Longs, places: Rows, value: npt.NDArray[np.uint64], behind: Longs
     ) -> None:
-        """Completes in place the integers of nine and ten bytes."""
+        """Complete the integers of nine and ten bytes in place."""
         at = pos[places]
         ninth = self.bytes[at + 8].astype(np.uint64)
         tenth = self.bytes[at + 9].astype(np.uint64)
@@ -80,7 +78,7 @@ class Bodies:
 
 
 class Cursor:
-    """Positions in the bodies of M living records.
+    """Positions in the bodies of M records that have not failed.
 
     Attributes:
         pos: int64[M], current positions in the buffer.

@@ -1,4 +1,4 @@
-"""Decode the records of one micro-batch to columns: framing, schemas and bodies."""
+"""Decode the records of a micro-batch to columns: framing, schemas and bodies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from base.arrays import Longs
 from base.errors import (
     ConfigurationError,
     ErrorCode,
@@ -14,9 +15,9 @@ from base.errors import (
     RecordError,
     SchemaRefusedError,
 )
-from schemas.avro.buffers import Sheet, columns_of_rows
+from schemas.avro.buffers import ColumnBuffers, columns_of_rows
 from schemas.avro.column_decoder import FEW, ColumnReader
-from schemas.avro.cursor import PADDING, Bodies, Longs
+from schemas.avro.cursor import PADDING, Bodies
 from schemas.avro.paths import PathType, targets
 from schemas.avro.resolution import project
 from schemas.avro.row_decoder import RowReader
@@ -41,7 +42,7 @@ MAX_BATCH_BYTES: Final = 2**31 - 1 - PADDING
 
 
 class Decoder:
-    """Decode the paths in use of Avro records, by the writer schema that each record names."""
+    """Decode the paths in use of Avro records, by the writer schema of each record."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Decoder:
         self._plans: dict[SchemaId, Plan | RecordError] = {}
 
     def for_paths(self, paths: Iterable[str]) -> Decoder:
-        """A decoder of other paths of the same records.
+        """Return a decoder of other paths of the same records.
 
         It has the same source of schemas and the same bounds.
 
@@ -98,12 +99,12 @@ class Decoder:
 
     @property
     def kinds(self) -> Mapping[str, PathType]:
-        """The column type of each path."""
+        """Column type of each path."""
         return {item.path: item.type for item in self._targets}
 
     @property
     def writer_schemas(self) -> Mapping[str, RecordError | None]:
-        """The writer schemas met so far, by id: the error of all its records, or None."""
+        """Writer schema ids met so far, each with the error of all its records, or None."""
         return {
             str(schema_id): plan if isinstance(plan, RecordError) else None
             for schema_id, plan in self._plans.items()
@@ -125,7 +126,7 @@ class Decoder:
         return self._decode_many(values, headers)
 
     def _plans_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Plan | RecordError]:
-        """The plan of each id; schemas not met yet are asked for together."""
+        """Return the plan of each id; schemas that were not met before are fetched together."""
         new = [schema_id for schema_id in schema_ids if schema_id not in self._plans]
         # Not kept here: the source knows for how long an id stays unknown.
         errors: dict[SchemaId, Plan | RecordError] = {}
@@ -196,8 +197,8 @@ class Decoder:
         starts = begins.copy()
         for item in groups:
             starts[item.rows] = item.starts
-        sheet = Sheet(self._targets, bodies.data, starts)
-        reader = ColumnReader(bodies, sheet, self._max_items)
+        buffers = ColumnBuffers(self._targets, bodies.data, starts)
+        reader = ColumnReader(bodies, buffers, self._max_items)
         plans = self._plans_of([item.schema_id for item in groups])
         for item in groups:
             plan = plans[item.schema_id]
@@ -205,14 +206,14 @@ class Decoder:
                 errors.update(dict.fromkeys(item.rows.tolist(), plan))
             else:
                 reader.read(plan, item.rows, item.starts, ends[item.rows])
-        columns = sheet.columns()
-        errors.update((row, fault.as_record_error()) for row, fault in sheet.faults.items())
+        columns = buffers.columns()
+        errors.update((row, fault.as_record_error()) for row, fault in buffers.faults.items())
         errors.update((row, EMPTY) for row in errors if values[row] == b"")
         return Decoded(columns, errors, _ids(groups, len(values)))
 
 
 def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
-    """The values end to end in one buffer, and the positions at which each begins and ends."""
+    """Concatenate the values to one buffer; return it with the begin and end of each value."""
     given = values if None not in values else [value or b"" for value in values]
     present = cast("Sequence[bytes]", given)
     lengths = np.fromiter(map(len, present), np.int64, len(present))
@@ -223,7 +224,7 @@ def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
 
 
 def _ids(groups: Sequence[SchemaGroup], size: int) -> list[str | None]:
-    """The schema id of each row, as text; None for the rows of no group."""
+    """Schema id of each row, as text; None for rows in no group."""
     if len(groups) == 1 and len(groups[0].rows) == size:
         return [str(groups[0].schema_id)] * size
     ids: list[str | None] = [None] * size

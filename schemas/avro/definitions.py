@@ -72,7 +72,7 @@ class Definitions:
         return resolved
 
     def recursive(self) -> set[str]:
-        """Records that contain themselves: at least one of every circle of records."""
+        """Records that contain themselves: at least one of every cycle of records."""
         found: set[str] = set()
         done: set[str] = set()
         for root in self._named:
@@ -178,7 +178,7 @@ class Definitions:
 
 
 def _only(schema: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Keep the attributes that are read; all others may have any name and value."""
+    """Keep the attributes in use; all others may have any name and value."""
     return {name: schema[name] for name in names if name in schema}
 
 
@@ -194,7 +194,7 @@ def refuse_other_documents(schema: object) -> None:
         return
     words = schema.keys() & {"properties", "$ref", "$defs", "anyOf", "oneOf", "allOf"}
     if "$schema" in schema or schema.get("type") == "object" or (words and "fields" not in schema):
-        raise SchemaRefusedError("it looks like JSON Schema; Avro is read")
+        raise SchemaRefusedError("it looks like JSON Schema; only Avro is supported")
     if "type" not in schema and isinstance(schema.get("schema"), str):
         raise SchemaRefusedError(
             'it is an answer of a schema registry; keep the text of its "schema" alone '
@@ -207,7 +207,7 @@ def refuse_other_documents(schema: object) -> None:
 
 
 def json_depth(value: object) -> int:
-    """Levels of nesting, counted without recursion and only up to just past the limit."""
+    """Levels of nesting, counted without recursion and only up to one beyond the limit."""
     level, depth = [value], 0
     while level and depth <= MAX_JSON_DEPTH:
         depth += 1

@@ -68,14 +68,14 @@ def _target(slot: int, path: str, reader: Type) -> Target:
         where = f"reader schema {reader.name}, path {path!r}"
         if here.base != "record":
             raise ConfigurationError(f"{where}: {passed!r} is {here.base}, which has no fields.")
-        found = next((item for item in here.fields if item.name == name), None)
-        if found is None:
+        field = next((item for item in here.fields if item.name == name), None)
+        if field is None:
             known = ", ".join(item.name for item in here.fields)
             raise ConfigurationError(
                 f"{where}: {here.name} has no field {name!r}. It has: {known}. Name one of these."
             )
         passed = f"{passed}.{name}" if passed else name
-        here, optional = without_null(found.type)
+        here, optional = without_null(field.type)
         nullable = nullable or optional
     kind = _kind(here)
     if kind is None:

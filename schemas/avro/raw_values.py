@@ -1,4 +1,4 @@
-"""Decode records to Python values one at a time, for topics with few records of any shape."""
+"""Decode records to Python values one at a time, for topics with few records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.registry.source import SchemaSource
 
 
 class ValueReader:
-    """Decode records by the schema that each names.
+    """Decode records by the writer schema of each record.
 
     Args:
         source: Source of the writer schemas.

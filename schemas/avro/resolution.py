@@ -39,7 +39,7 @@ _Skips: TypeAlias = Mapping[str, tuple[Step, ...]]
 
 
 def project(writer: Type, reader: Type, wanted: Iterable[Target]) -> tuple[Step, ...]:
-    """The steps through a body of ``writer`` that fill the slots of ``wanted``.
+    """Return the steps through a body of ``writer`` that fill the slots of ``wanted``.
 
     Raises:
         IncompatibleError: No body of this writer could be read.

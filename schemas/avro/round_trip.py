@@ -9,9 +9,10 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
-from base.errors import ErrorCode, RecordError
+from base.arrays import Mask, RowErrors
+from base.errors import ErrorCode
 from schemas.avro.buffers import columns_of_rows
-from schemas.avro.encode.body import Mask, Present
+from schemas.avro.encode.body import Present
 from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, both
 from schemas.avro.encode.schema import build, walk
 from schemas.avro.paths import targets
@@ -43,7 +44,7 @@ class RoundTrip:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The paths whose columns matter.
+        """Paths whose columns are read.
 
         These are the paths asked for, and those that decide if a record is null.
         """
@@ -57,16 +58,16 @@ class RoundTrip:
         A row that no record can hold is an error, and null in all columns. A path without a column
         takes the schema's default; without a default it is null.
         """
-        errors: dict[int, RecordError] = {}
+        errors = RowErrors()
         found = {path: self._column(path, rows, columns, errors) for path in self._ways}
-        if errors:
+        if errors.by_row:
             good = np.ones(rows, np.bool_)
-            good[list(errors)] = False
+            good[list(errors.by_row)] = False
             found = {path: column.where(good) for path, column in found.items()}
-        return Decoded(found, errors)
+        return Decoded(found, errors.by_row)
 
     def _column(
-        self, path: str, rows: int, columns: Mapping[str, Column], errors: dict[int, RecordError]
+        self, path: str, rows: int, columns: Mapping[str, Column], errors: RowErrors
     ) -> Column:
         present: Present = None
         for node, default in self._ways[path]:
@@ -116,20 +117,18 @@ def _way(root: Node, path: str) -> Iterator[tuple[Node, bytes | None]]:
         yield node, default
 
 
-def _held(
-    leaf: LeafNode, column: Column, present: Present, errors: dict[int, RecordError]
-) -> Column:
+def _held(leaf: LeafNode, column: Column, present: Present, errors: RowErrors) -> Column:
     values, fits = leaf.writer.held(column)
     if fits is not None:
         message = f"{leaf.path} has a value that its type in the schema cannot hold"
-        _note(errors, column.valid & ~fits, ErrorCode.BODY_INVALID, message)
+        errors.add(column.valid & ~fits, ErrorCode.BODY_INVALID, message)
     if column.kind is Kind.STRING:
         message = f"{leaf.path} is no text in UTF-8"
-        _note(errors, _not_utf8(values), ErrorCode.UTF8_INVALID, message)
+        errors.add(_not_utf8(values), ErrorCode.UTF8_INVALID, message)
     if (leaf.union is None or leaf.union.null is None) and not column.valid.all():
         missing = ~column.valid if present is None else ~column.valid & present
         message = f"{leaf.path} is null, and its schema allows none"
-        _note(errors, missing, ErrorCode.BODY_INVALID, message)
+        errors.add(missing, ErrorCode.BODY_INVALID, message)
     return Column(column.kind, values, column.valid, column.scale)
 
 
@@ -145,11 +144,3 @@ def _not_utf8(values: pa.StringArray) -> Mask:
         for row, value in enumerate(values.cast(pa.binary()).to_pylist()):
             wrong[row] = value.decode("utf-8", "replace").encode() != value
     return wrong
-
-
-def _note(errors: dict[int, RecordError], rows: Mask, code: ErrorCode, message: str) -> None:
-    """Add the error to the rows that have none yet."""
-    if rows.any():
-        error = RecordError(code, message)
-        for row in np.flatnonzero(rows).tolist():
-            errors.setdefault(row, error)

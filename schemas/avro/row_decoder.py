@@ -1,4 +1,4 @@
-"""Run the steps of a plan over one body at a time, for micro-batches too small for numpy.
+"""Run the steps of a schema over one body at a time, for micro-batches too small for numpy.
 
 ``column_decoder`` does the same for many bodies at once; both give the same values and faults.
 """

@@ -35,7 +35,7 @@ class SkipFixed(Step):
 
 @dataclass(frozen=True, slots=True)
 class SkipLong(Step):
-    """Skip one varint."""
+    """Skip a varint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Readers of event files: JSON lines, Parquet and Avro containers."""
+"""Readers of event files: Parquet, Avro containers and JSON lines."""

@@ -1,4 +1,4 @@
-"""Avro containers: blocks of bodies behind a header with their writer's schema."""
+"""Avro containers: a header with the writer schema, then blocks of bodies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from schemas.files.container_rows import BlockReader, Lost, is_bounded
 CODECS: Final = ("null", "deflate", "bzip2", "xz", "snappy", "zstandard")
 
 ANY: Final = ".*"
-"""Suffix of a map's name: the map may hold any key after the dot."""
+"""Suffix of a map's name: any key may follow the dot."""
 
 _HEADER: Final = fastavro.parse_schema(
     {
@@ -43,8 +43,8 @@ class Container:
     Attributes:
         path: Path of the file.
         tree: Writer schema.
-        schema: Schema that fastavro reads with; None if the bytes of a value do not bound its
-            memory, see ``is_bounded``.
+        schema: Schema that fastavro reads with; None if the number of bytes of a value does not
+            bound its memory, see ``is_bounded``.
         stream: The file, with a header that fastavro accepts.
     """
 
@@ -54,12 +54,12 @@ class Container:
     stream: Any
 
     def leaves(self) -> dict[str, str]:
-        """The dotted name and the logical type of each value that is no record, through unions.
+        """Logical type of each value that is not a record, by dotted name, also inside unions.
 
-        Records that contain themselves are entered once. The paths through many such records have
-        no end, so only the first MAX_NODES types inside are visited, shallow ones first.
+        A record that contains itself is entered once. Several such records can refer to each other
+        in very many paths, so the number of visited types is limited, the least nested first.
         """
-        found: dict[str, str] = {}
+        logical: dict[str, str] = {}
         waiting = deque([(self.tree, "", frozenset({self.tree.name}))])
         for _ in range(2 * MAX_NODES):
             if not waiting:
@@ -74,20 +74,20 @@ class Container:
                         here = f"{path}.{item.name}" if path else item.name
                         waiting.append((item.type, here, within))
                 case "map" if is_bounded(declared):
-                    found[f"{path}{ANY}"] = ""
+                    logical[f"{path}{ANY}"] = ""
                 case base if path and base != "null":
                     own = declared.logical or ""
-                    found[path] = own if found.get(path, own) == own else ""
-        return found
+                    logical[path] = own if logical.get(path, own) == own else ""
+        return logical
 
     def records(self, names: Collection[str]) -> Iterator[Any]:
-        """Python values of the records; a RecordError for a record out of bounds.
+        """Python values of the records; a RecordError for a record that exceeds the bounds.
 
-        Times are numbers, UUIDs keep their form, and text that is no UTF-8 has lone surrogates.
+        Times are numbers, UUIDs stay as they are stored, and invalid UTF-8 becomes lone surrogates.
 
         Args:
-            names: Dotted names in use. If values are not bounded, a record holds only these, and
-                they are its keys.
+            names: Dotted names in use. If the schema is not bounded, a record has only these names
+                as its keys.
         """
         if self.schema is not None:
             reader = fastavro.reader(self.stream, handle_unicode_errors="surrogateescape")
@@ -96,7 +96,7 @@ class Container:
         return self._checked(BlockReader(self.tree, names))
 
     def count(self) -> int:
-        """Number of records, from the headers of the blocks."""
+        """Count the records by the headers of the blocks."""
         return sum(block.num_records for block in fastavro.block_reader(self.stream))
 
     def _checked(self, reader: BlockReader) -> Iterator[Any]:
@@ -106,8 +106,8 @@ class Container:
             for record in reader.read(data, block.num_records):
                 if isinstance(record, Lost):
                     raise ConfigurationError(
-                        f"event file {self.path}, row {row}: {record.message}; where the next row "
-                        "begins is not known: write the file again without this one"
+                        f"event file {self.path}, row {row}: {record.message}; the start of the "
+                        "next row is then unknown: write the file again without this row"
                     )
                 yield record
                 row += 1
@@ -117,37 +117,36 @@ class Container:
 def open_container(path: Path) -> Iterator[Container]:
     """Open an Avro container.
 
-    Any other exception than the one below means that the file is no Avro container.
-
     Raises:
         ConfigurationError: The codec or the schema is not supported.
+        Exception: The file is not an Avro container; the type depends on its content.
     """
     with path.open("rb") as file:
         header: Any = fastavro.schemaless_reader(file, _HEADER, None)
         if header["magic"] != b"Obj\x01":
-            raise ValueError("it does not begin as an Avro container")
+            raise ValueError("it does not begin like an Avro container")
         meta = header["meta"]
         codec = meta.get("avro.codec", b"null").decode()
         if codec not in CODECS:
             raise ConfigurationError(
-                f"event file {path} is compressed with the codec {codec}, which is not read: write "
-                f"it with one of {', '.join(CODECS)}"
+                f"event file {path} is compressed with the codec {codec}, which is not supported: "
+                f"write it with one of {', '.join(CODECS)}"
             )
         try:
             tree = parse_writer_schema(json.loads(meta["avro.schema"]))
         except SchemaRefusedError as error:
             raise ConfigurationError(
-                f"event file {path} has a schema that is not read: {error}; write the file with "
-                "another schema, or as Parquet or JSON lines"
+                f"event file {path} has a schema that is not supported: {error}; write the file "
+                "with another schema, or as Parquet or JSON lines"
             ) from error
         schema = FastavroSchema(tree, decimals) if is_bounded(tree) else None
         meta["avro.schema"] = json.dumps("bytes" if schema is None else schema.json).encode()
         head = io.BytesIO()
         fastavro.schemaless_writer(head, _HEADER, header)
-        yield Container(path, tree, schema, _Joined(head.getvalue(), file))
+        yield Container(path, tree, schema, _ReplacedHeader(head.getvalue(), file))
 
 
-class _Joined:
+class _ReplacedHeader:
     """A file whose bytes before its current position are replaced by ``head``."""
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:
@@ -155,8 +154,8 @@ class _Joined:
         self._file = file
 
     def read(self, size: int) -> bytes:
-        found = self._head.read(size)
-        return found if len(found) == size else found + self._file.read(size - len(found))
+        data = self._head.read(size)
+        return data if len(data) == size else data + self._file.read(size - len(data))
 
     def tell(self) -> int:
         return self._file.tell()

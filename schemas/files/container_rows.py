@@ -1,4 +1,4 @@
-"""Read container bodies whose schema does not bound their memory, one by one and within bounds."""
+"""Read container bodies one by one within bounds, for schemas that do not bound their memory."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _PASSABLE: Final = {ErrorCode.NESTED_TOO_DEEP, ErrorCode.COLLECTION_TOO_LONG}
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The fault of a body whose end is unknown; the start of the next body is then unknown too."""
+    """Fault of a body whose end is unknown, so that the start of the next body is unknown too."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Keep(Step):
-    """Store ``prefix`` and the bytes that ``steps`` skip."""
+    """Store ``prefix`` and then the bytes that ``steps`` skip."""
 
     slot: int
     prefix: bytes
@@ -42,9 +42,9 @@ class _Keep(Step):
 
 
 class BlockReader:
-    """Read the values under dotted names from each body; skip the rest, whatever its type.
+    """Read the values of dotted names from each body, and skip all other values.
 
-    The bytes of these values are joined to the body of a flat record, which fastavro decodes.
+    The bytes of these values are concatenated to the body of a flat record that fastavro decodes.
     """
 
     def __init__(self, tree: Type, names: Collection[str]) -> None:
@@ -52,7 +52,7 @@ class BlockReader:
 
         Args:
             tree: Writer schema of the container.
-            names: Dotted names of leaves, or of the values that a map may hold.
+            names: Dotted names of leaves, or of values of a map.
         """
         layout = _Layout(names)
         self._steps = tuple(layout.steps(tree, ""))
@@ -63,7 +63,7 @@ class BlockReader:
         schema.restore(self._schema)
 
     def read(self, data: bytes, rows: int) -> Iterator[dict[str, Any] | RecordError | Lost]:
-        """Read ``rows`` bodies from the beginning of ``data``; stop after a Lost."""
+        """Read ``rows`` bodies from the beginning of ``data``; stop after a ``Lost``."""
         position = 0
         for _ in range(rows):
             slots = [_NONE] * len(self._paths)
@@ -82,7 +82,7 @@ class BlockReader:
                 yield self._values(b"".join(slots))
 
     def _passed(self, code: ErrorCode, data: bytes, position: int) -> int:
-        """The end of a body that only exceeds the bounds.
+        """Return the end of a body that exceeds the bounds, but is valid otherwise.
 
         Raises:
             BodyError: The body has another fault.
@@ -102,7 +102,7 @@ class BlockReader:
 
 
 class _Layout:
-    """The flat record of the values in use: a union of null and the possible types at each path.
+    """Flat record of the values in use: for each path a union of null and the possible types.
 
     Attributes:
         paths: Path of each field of the flat record.
@@ -119,7 +119,7 @@ class _Layout:
         return list(self._types)
 
     def steps(self, declared: Type, path: str) -> list[Step]:
-        """Steps through a value that keep the parts in use and skip the rest."""
+        """Steps through a value that store the parts in use and skip the rest."""
         here = declared.unfolded
         skip = skip_value(declared, path)
         used = path in self._names
@@ -142,7 +142,7 @@ class _Layout:
                 return [self._keep(path, here, skip)] if used else skip
 
     def record(self) -> Type:
-        """The flat record; each value is in a record of its own, as a union cannot hold a union."""
+        """The flat record. Each value is in its own record: a union cannot contain a union."""
         fields = (
             Field(f"f{number}", Type("union", branches=(Type("null"), *map(_boxed, types))))
             for number, types in enumerate(self._types.values())
@@ -150,7 +150,7 @@ class _Layout:
         return Type("record", fields=tuple(fields))
 
     def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> _Keep:
-        """A step that stores the value that ``steps`` skip; _NO_VALUE is stored as empty array."""
+        """Step that stores the value that ``steps`` skip; _NO_VALUE is stored as an empty array."""
         slot = list(self._types).index(path) if path in self._types else len(self._types)
         types = self._types.setdefault(path, [])
         types.append(declared)
@@ -163,7 +163,7 @@ class _Layout:
 
 
 _NO_VALUE: Final = Type("array", item=Type("null"))
-"""Sentinel for a value that is not single: an array, or a record where another branch is used."""
+"""Sentinel for a value that is not a single value: an array, or a record beside a used branch."""
 
 
 class _Keeper(RowReader):
@@ -183,9 +183,9 @@ class _Keeper(RowReader):
 
 
 class _Passer(RowReader):
-    """Skip records that contain themselves, to a far greater depth than is read.
+    """Skip records that contain themselves, with a far larger depth limit than for reading.
 
-    The depth is limited, as a body could otherwise take hundreds of times its own size in memory.
+    Without a limit, a body could take hundreds of times its own size in memory.
     """
 
     __slots__ = ()
@@ -194,9 +194,9 @@ class _Passer(RowReader):
 
 
 def is_bounded(declared: Type) -> bool:
-    """Return True if the bytes and the schema of a value bound the memory and stack that it takes.
+    """Return True if the size and schema of an encoded value bound its memory and stack.
 
-    An array of items without bytes can announce billions of them, and a record that contains
+    An array whose items take no bytes can declare billions of items, and a record that contains
     itself can exhaust the stack.
     """
     inner = [*declared.branches, *(item.type for item in declared.fields)]

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from base.errors import ErrorCode, RecordError
 from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
+from schemas.files.arrow_values import plain, uuid_texts
 from schemas.files.avro_container import open_container
 from schemas.files.json_text import json_lines
-from schemas.files.value_conversion import exact_digits, plain, uuid_texts
+from schemas.files.values import exact_digits
 
 Pick: TypeAlias = Callable[[Iterable[str]], Mapping[str, str]]
-"""Given the names that a file has, the name to read for each path; raises ConfigurationError."""
+"""Given the names in a file, returns the name to read for each path; raises ConfigurationError."""
 
 _TIMES = {
     "timestamp-millis": (pa.int64(), pa.timestamp("ms", "UTC")),
@@ -37,15 +38,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Chunk:
-    """Some rows of a file.
+    """Consecutive rows of a file.
 
     Attributes:
         rows: Number of rows, N.
-        arrays: An array[N] for each path that the file has.
-        names: The column's name in the file, by path.
-        errors: Errors of unreadable rows.
-        inexact: For paths with numbers and text side by side, the rows whose number has no exact
-            digits.
+        arrays: array[N] of each path that the file has.
+        names: Name of the column in the file, by path.
+        errors: Error of each row that cannot be read.
+        inexact: Rows with a float that has no exact decimal digits, by path; only for paths with
+            both numbers and text.
     """
 
     rows: int
@@ -56,12 +57,12 @@ class Chunk:
 
 
 def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
-    """Chunks of at most ``rows`` rows; fields of structs have dotted names."""
-    # In nanoseconds, which is Arrow's choice for INT96, dates such as 9999-12-31 wrap around.
+    """Read chunks of at most ``rows`` rows; fields of structs have dotted names."""
+    # In nanoseconds, Arrow's default for INT96, dates such as 9999-12-31 overflow.
     with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
         parts = dict(_leaves(file.schema_arrow))
         names = pick(parts)
-        # Without any column a batch would not know its number of rows.
+        # Without any column, a batch would have no number of rows.
         columns = list(names.values()) or [next(iter(parts))]
         for batch in file.iter_batches(batch_size=rows, columns=columns):
             chunk = Chunk(batch.num_rows, names=names)
@@ -74,12 +75,12 @@ def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 
 def count_parquet(path: Path) -> int:
-    """Number of rows, from the file's footer."""
+    """Count the rows by the footer of the file."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
-    """Chunks of at most ``rows`` rows; fields of records have dotted names."""
+    """Read chunks of at most ``rows`` rows; fields of records have dotted names."""
     with open_container(path) as container:
         logical = container.leaves()
         names = pick(logical)
@@ -95,40 +96,40 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
 
 
 def count_avro(path: Path) -> int:
-    """Number of rows, from the headers of the file's blocks."""
+    """Count the rows by the headers of the blocks."""
     with open_container(path) as container:
         return container.count()
 
 
 def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
-    """Chunks of at most ``rows`` lines, blank ones not counted; members have dotted names.
+    """Read chunks of at most ``rows`` lines without blank ones; members have dotted names.
 
-    A line that is no JSON object is an error of its row. Names are picked from the lines up to the
-    end of the chunk, and a name once picked stays.
+    A line that is not a JSON object is an error of its row. Each chunk may add names, and a name
+    that was picked for a path does not change.
     """
-    found: dict[str, None] = {}
+    seen: dict[str, None] = {}
     names: dict[str, str] = {}
     with json_lines(path) as lines:
         while chunk := list(islice(lines, rows)):
             errors: dict[int, RecordError] = {}
             events = [_parse_line(line, row, errors) for row, line in enumerate(chunk)]
             for event in events:
-                add_names(event, "", found)
-            if found:
-                names = {**pick(found), **names}
+                add_names(event, "", seen)
+            if seen:
+                names = {**pick(seen), **names}
             read = from_rows(events, names)
             read.errors.update(errors)
             yield read
 
 
 def count_json(path: Path) -> int:
-    """Number of lines that are not blank."""
+    """Count the lines that are not blank."""
     with json_lines(path) as lines:
         return sum(1 for _ in lines)
 
 
 def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The dotted name of each column that is no struct, with its parts."""
+    """Dotted name of each column that is not a struct, with its parts."""
     for column in schema:
         parts = (*above, column.name)
         if pa.types.is_struct(column.type):
@@ -138,7 +139,7 @@ def _leaves(schema: Iterable[pa.Field], *above: str) -> Iterator[tuple[str, tupl
 
 
 def _as_logical(array: pa.Array, logical: str) -> pa.Array:
-    """Numbers as times, in microseconds as far as these reach; the bytes of UUIDs as text."""
+    """Convert numbers to times, in microseconds where possible, and the bytes of UUIDs to text."""
     if logical == "uuid" and pa.types.is_binary(array.type):
         return uuid_texts(array)
     times = _TIMES.get(logical)
@@ -154,13 +155,19 @@ def _as_logical(array: pa.Array, logical: str) -> pa.Array:
         return array
 
 
-def add_names(event: Any, above: str, found: dict[str, None]) -> None:
-    """Adds the dotted name of each value within ``event`` that holds no others."""
+def add_names(event: Any, above: str, names: dict[str, None]) -> None:
+    """Add the dotted name of each value inside ``event`` that is not an object.
+
+    Args:
+        event: JSON object.
+        above: Prefix of the names, with its dot.
+        names: Takes the names, in the order of their first occurrence.
+    """
     for name, value in event.items():
         if isinstance(value, dict):
-            add_names(value, f"{above}{name}.", found)
+            add_names(value, f"{above}{name}.", names)
         else:
-            found[above + name] = None
+            names[above + name] = None
 
 
 def _brackets(line: str | bytes) -> int:
@@ -174,17 +181,22 @@ def _parse_line(line: str | bytes, row: int, errors: dict[int, RecordError]) -> 
         event = json.loads(line)
     except (ValueError, RecursionError):
         event = None
-    # Versions of Python read JSON of other depths; this bound is below all of theirs.
+    # The maximum depth differs between versions of Python; this bound is below all of them.
     if _brackets(line) > MAX_JSON_DEPTH and json_depth(event) > MAX_JSON_DEPTH:
         event = None
     if not isinstance(event, dict):
-        errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is no JSON object")
+        errors[row] = RecordError(ErrorCode.BODY_INVALID, "the line is not a JSON object")
         return {}
     return event
 
 
 def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
-    """Nested Python values as arrays, by dotted names."""
+    """Convert nested Python values to a chunk with an array for each path.
+
+    Args:
+        events: JSON object or RecordError of each row.
+        names: Dotted name in the events, by path.
+    """
     chunk = Chunk(len(events), names=names)
     for path, name in names.items():
         values = _values(events, name)
@@ -193,16 +205,16 @@ def from_rows(events: list[Any], names: Mapping[str, str]) -> Chunk:
 
 
 def _values(events: list[Any], name: str) -> list[Any]:
-    """The value under a dotted name in each event; None where it has none."""
+    """Value of a dotted name in each event; None where the event lacks it."""
     if "." in name:
         return [_dig(event, name) for event in events]
     return [event.get(name) if isinstance(event, dict) else None for event in events]
 
 
 def _dig(event: Any, name: str) -> Any:
-    """The value of a dotted name: the member of that name, or one inside the member of a prefix.
+    """Value of a dotted name: the member with that name, or one inside the member of a prefix.
 
-    Members of both forms may stand side by side: {"card": {"n": 1}, "card.limit": 2}.
+    An object may have members of both forms: {"card": {"n": 1}, "card.limit": 2}.
     """
     if not isinstance(event, dict):
         return None
@@ -210,21 +222,21 @@ def _dig(event: Any, name: str) -> Any:
         return event[name]
     end = name.rfind(".")
     while end >= 0:
-        found = _dig(event.get(name[:end]), name[end + 1 :])
-        if found is not None:
-            return found
+        value = _dig(event.get(name[:end]), name[end + 1 :])
+        if value is not None:
+            return value
         end = name.rfind(".", 0, end)
     return None
 
 
 def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
-    """Convert values to an array, of text if their types differ.
+    """Convert values to an array; if their types differ, to an array of text.
 
-    A value that is not a single readable one becomes an error of its row in ``chunk``.
+    A list, an object, or text with a lone surrogate becomes an error of its row in ``chunk``.
     """
     try:
         array = pa.array(values)
-    # ValueError: ArrowInvalid is one, and text with a lone surrogate, which UTF-8 cannot hold.
+    # ValueError includes ArrowInvalid, and the error for a lone surrogate, which is not UTF-8.
     except (ValueError, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = None
     if array is not None and not pa.types.is_nested(array.type):
@@ -232,12 +244,12 @@ def _array(values: list[Any], path: str, chunk: Chunk) -> pa.Array:
     texts: list[str | None] = []
     for row, value in enumerate(values):
         if isinstance(value, dict | list):
-            chunk.errors[row] = RecordError(ErrorCode.BODY_INVALID, f"{path} is no single value")
+            message = f"{path} is a list or an object, not a single value"
+            chunk.errors[row] = RecordError(ErrorCode.BODY_INVALID, message)
             texts.append(None)
         elif isinstance(value, str) and _SURROGATE.search(value):
-            chunk.errors[row] = RecordError(
-                ErrorCode.BODY_INVALID, f"{path} holds half a character"
-            )
+            message = f"{path} contains half a character (a lone UTF-16 surrogate)"
+            chunk.errors[row] = RecordError(ErrorCode.BODY_INVALID, message)
             texts.append(None)
         else:
             if isinstance(value, float) and exact_digits(value) is None:

@@ -1,4 +1,4 @@
-"""Read event files (Parquet, Avro containers, JSON lines) to the same columns as from the topic."""
+"""Read event files (Parquet, Avro containers, JSON lines) to the same columns as records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from base.errors import ConfigurationError, ErrorCode, RecordError
+from base.arrays import RowErrors
+from base.errors import ConfigurationError, ErrorCode
 from schemas.batch import Column, Decoded, Kind
 from schemas.files.avro_container import ANY
 from schemas.files.formats import (
@@ -27,8 +28,8 @@ from schemas.files.formats import (
     json_chunks,
     parquet_chunks,
 )
-from schemas.files.json_text import MAGIC_BYTES, described
-from schemas.files.value_conversion import Mask, to_column
+from schemas.files.json_text import MAGIC_BYTES, detect_format
+from schemas.files.values import to_column
 
 PathTypes: TypeAlias = Mapping[str, tuple[Kind, int, bool]]
 """Kind, scale (for a decimal) and nullability of each path."""
@@ -37,10 +38,10 @@ Units: TypeAlias = Mapping[str, str]
 """Unit of each path whose whole numbers are times: s, ms, us or ns."""
 
 Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
-"""Other names that a file may use, by path."""
+"""Other names that a file may use for a path, by path."""
 
 CHUNK_ROWS = 50_000
-# As a path, s3://bucket/file has one slash.
+# Parsed as a path, s3://bucket/file has one slash.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 _NO_DIGITS = dict.fromkeys(
@@ -52,13 +53,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileChunk:
-    """Some rows of a file, decoded and as the file holds them.
+    """Consecutive rows of a file, decoded and as stored.
 
     Attributes:
         rows: Number of rows, N.
         decoded: The decoded rows.
-        arrays: array[N] of the file's own values, for each path that the file has.
-        names: The column's name in the file, by path.
+        arrays: array[N] of the stored values, for each path that the file has.
+        names: Name of the column in the file, by path.
     """
 
     rows: int
@@ -72,11 +73,11 @@ class _Format(NamedTuple):
     count: Callable[[Path], int]
 
 
-_TO_PARQUET = " (pandas.read_csv(FILE).to_parquet(OTHER), say: Parquet keeps the types of columns)"
+_TO_PARQUET = " (such as pandas.read_csv(FILE).to_parquet(OTHER): Parquet keeps the column types)"
 _HINTS = {
     ".csv": _TO_PARQUET,
     ".tsv": _TO_PARQUET,
-    ".json": " (one JSON object on each line; jq -c '.[]' FILE makes lines of an array)",
+    ".json": " (one JSON object on each line; jq -c '.[]' FILE converts an array to lines)",
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), " (unpack it first)"),
 }
 
@@ -97,23 +98,23 @@ def read_events(
     optional: PathTypes | None = None,
     units: Units = MappingProxyType({}),
 ) -> Iterator[Decoded]:
-    """The events of a file, in its order and in chunks.
+    """Read the events of a file in chunks, in the order of the file.
 
-    ``schemas.files.value_conversion.to_column`` says how values are read. A row is in ``errors`` if
-    a value cannot be read, or is null where the path may not be null.
+    ``schemas.files.values.to_column`` converts the values. A row is in ``errors`` if one of its
+    values cannot be read, or is null although its path may not be null.
 
     Args:
-        path: File; its suffix names its format.
-        wanted: Types of the paths to read. A path that the file lacks is all null if it may be
-            null.
+        path: File; its suffix determines the format.
+        wanted: Types of the paths to read. A path that the file lacks is null in every row if it
+            may be null.
         aliases: Other names of the paths; a path is looked up by its own name first.
-        chunk_rows: Maximum rows of a chunk.
+        chunk_rows: Maximum number of rows in a chunk.
         optional: Types of paths that are left out of the columns if the file lacks them.
-        units: Units of whole numbers that are times.
+        units: Units of the whole numbers that are times, by path.
 
     Raises:
-        ConfigurationError: The file is absent, broken or of an unknown suffix; a column is missing,
-            or has a type that cannot be read.
+        ConfigurationError: The file is missing, broken or has an unknown suffix; a column is
+            missing, or has a type that cannot be read.
     """
     for chunk in read_chunks(path, wanted, aliases, chunk_rows, optional, units=units):
         yield chunk.decoded
@@ -128,9 +129,19 @@ def read_chunks(
     raw: Collection[str] = (),
     units: Units = MappingProxyType({}),
 ) -> Iterator[FileChunk]:
-    """The events of a file in chunks, as ``read_events`` gives them, with the file's own arrays.
+    """Read the events of a file in chunks like ``read_events``, with the stored arrays.
 
-    The arrays of the paths in ``raw`` are included if the file has them, and are not decoded.
+    Args:
+        path: File; its suffix determines the format.
+        wanted: Types of the paths to read.
+        aliases: Other names of the paths.
+        chunk_rows: Maximum number of rows in a chunk.
+        optional: Types of paths that are left out of the columns if the file lacks them.
+        raw: Paths that are returned as stored arrays if the file has them, but are not decoded.
+        units: Units of the whole numbers that are times, by path.
+
+    Raises:
+        ConfigurationError: The same as for ``read_events``.
     """
     extra = optional or {}
     types = {**wanted, **extra}
@@ -156,15 +167,15 @@ def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: st
         aliases: Other names of the paths.
         where: Name of the source, for messages.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for event in events:
-        add_names(event, "", found)
-    chunk = from_rows(events, _pick(where, list(found), paths, aliases, ()))
+        add_names(event, "", names)
+    chunk = from_rows(events, _pick(where, list(names), paths, aliases, ()))
     return _decoded(where, chunk, paths, paths, {})
 
 
 def count_rows(path: Path) -> int:
-    """Number of rows that ``read_events`` gives, counted without decoding them.
+    """Count the rows that ``read_events`` returns, without decoding them.
 
     Raises:
         ConfigurationError: The same as for ``read_events``.
@@ -176,11 +187,11 @@ def count_rows(path: Path) -> int:
 def _format(path: Path) -> _Format:
     if path.is_dir():
         raise ConfigurationError(
-            f"event file {path} is a folder: name the files in it, such as {path}/*.parquet where "
-            "several are taken"
+            f"event file {path} is a folder: name the files in it, such as {path}/*.parquet if "
+            "several files are allowed"
         )
-    found = _FORMATS.get(path.suffix.lower())
-    if found is None:
+    file_format = _FORMATS.get(path.suffix.lower())
+    if file_format is None:
         hint = _HINTS.get(path.suffix.lower(), "")
         raise ConfigurationError(
             f"event file {path} has the suffix {path.suffix!r}: give a file that ends in "
@@ -188,12 +199,12 @@ def _format(path: Path) -> _Format:
         )
     if not path.is_file():
         at = " (files are read from this machine: download it)" if _ADDRESS.match(str(path)) else ""
-        raise ConfigurationError(f"event file {path} does not exist or is no file{at}")
+        raise ConfigurationError(f"event file {path} does not exist or is not a file{at}")
     with path.open("rb") as file:
-        looks = described(file.read(MAGIC_BYTES))
-    if looks and path.suffix.lower() not in looks.suffixes:
-        raise ConfigurationError(f"event file {path} is {looks.found}: {looks.remedy}")
-    return found
+        detected = detect_format(file.read(MAGIC_BYTES))
+    if detected and path.suffix.lower() not in detected.suffixes:
+        raise ConfigurationError(f"event file {path} is {detected.name}: {detected.remedy}")
+    return file_format
 
 
 def _attempt(path: Path, read: Callable[[], T]) -> T:
@@ -201,7 +212,7 @@ def _attempt(path: Path, read: Callable[[], T]) -> T:
         return read()
     except ConfigurationError:
         raise
-    except Exception as error:  # broken bytes surface as whatever the reader stumbles over
+    except Exception as error:  # readers raise exceptions of any type for broken bytes
         raise ConfigurationError(
             f"event file {path} cannot be read as {path.suffix[1:]}: "
             f"{type(error).__name__}: {error}"
@@ -211,14 +222,14 @@ def _attempt(path: Path, read: Callable[[], T]) -> T:
 def _pick(
     where: str, names: list[str], paths: Iterable[str], aliases: Aliases, needed: Collection[str]
 ) -> dict[str, str]:
-    """The name in the file for each path that it has."""
+    """Return the name in the file of each path that the file has."""
     picked: dict[str, str] = {}
     for event_path in paths:
         others = aliases.get(event_path, ())
         candidates = [event_path, *([others] if isinstance(others, str) else others)]
-        found = next((name for name in candidates if _has(names, name)), None)
-        if found is not None:
-            picked[event_path] = found
+        present = next((name for name in candidates if _has(names, name)), None)
+        if present is not None:
+            picked[event_path] = present
         elif event_path in needed:
             raise ConfigurationError(
                 f"{where} has no column for {event_path!r} (looked for "
@@ -236,7 +247,7 @@ def _decoded(
     source: str, chunk: Chunk, types: PathTypes, optional: PathTypes, units: Units
 ) -> Decoded:
     columns: dict[str, Column] = {}
-    errors = dict(chunk.errors)
+    errors = RowErrors(chunk.errors)
     for event_path, (kind, scale, nullable) in types.items():
         array = chunk.arrays.get(event_path)
         if array is None:
@@ -248,19 +259,21 @@ def _decoded(
         column, bad = to_column(array, kind, scale, where, unit)
         if kind is Kind.STRING:
             bad[chunk.inexact.get(event_path, [])] = True
-        _note(errors, bad, f"{event_path} {_unreadable(kind, unit)}")
+        message = f"{event_path} {_unreadable(kind, unit)}"
+        errors.add(bad, ErrorCode.BODY_INVALID, message)
         if not nullable:
-            _note(errors, ~column.valid & ~bad, f"{event_path} is null, and its schema allows none")
+            message = f"{event_path} is null, and its schema allows none"
+            errors.add(~column.valid & ~bad, ErrorCode.BODY_INVALID, message)
         columns[event_path] = column
-    if errors:
+    if errors.by_row:
         good = np.ones(chunk.rows, np.bool_)
-        good[list(errors)] = False
+        good[list(errors.by_row)] = False
         columns = {name: column.where(good) for name, column in columns.items()}
-    return Decoded(columns, errors)
+    return Decoded(columns, errors.by_row)
 
 
 def _unreadable(kind: Kind, unit: str | None) -> str:
-    """The end of a sentence about a value that cannot be read.
+    """Return the end of the message about a value that cannot be read.
 
     Args:
         kind: Kind of the column.
@@ -272,12 +285,6 @@ def _unreadable(kind: Kind, unit: str | None) -> str:
     if unit is not None:
         numbers = f"whole numbers ({unit})"
     return (
-        "is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
-        f"{numbers} since 1970-01-01 UTC are read"
+        "is not a time: allowed are timestamps, dates, ISO 8601 text such as "
+        f"2026-05-01T12:00:00Z, and {numbers} since 1970-01-01 UTC"
     )
-
-
-def _note(errors: dict[int, RecordError], rows: Mask, message: str) -> None:
-    """Add the error to the rows that have none yet."""
-    for row in np.flatnonzero(rows).tolist():
-        errors.setdefault(row, RecordError(ErrorCode.BODY_INVALID, message))

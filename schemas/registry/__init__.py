@@ -1,1 +1,1 @@
-"""Schema registries, and the framing that names a schema in each record."""
+"""Sources of writer schemas, the client of a schema registry, and the framing of records."""

@@ -1,4 +1,4 @@
-"""Client of a schema registry: every answer is classified, and bounded in size and time."""
+"""Client of a schema registry that classifies every response, and bounds its size and time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from base.errors import (
     RegistryRefusedError,
 )
 
-# Confluent keeps each schema in a record of a Kafka topic: 1 MiB, where nobody has raised it.
+# Confluent stores each schema in a record of a Kafka topic, which is limited to 1 MiB by default.
 MAX_ANSWER_BYTES: Final = 4 * 2**20
-_TOGETHER: Final = 8
-# No subject, no version of it, no schema: the answers with which a registry says that it has none.
+_CONCURRENT_REQUESTS: Final = 8
+# Error codes of an unknown subject, version and schema.
 _ABSENT: Final = frozenset({40401, 40402, 40403})
 _REFUSED: Final = frozenset({409, 422})
 _HEADERS: Final = {
     "Accept": "application/vnd.schemaregistry.v1+json, application/json",
-    # A small compressed body can unpack to any size.
+    # A small compressed body can decompress to any size.
     "Accept-Encoding": "identity",
     "Content-Type": "application/vnd.schemaregistry.v1+json",
 }
@@ -39,15 +39,15 @@ Key = TypeVar("Key")
 
 
 class RegistryClient:
-    """Requests to a schema registry by Confluent's protocol.
+    """Client of a schema registry, with Confluent's protocol.
 
-    Only the registry's own JSON settles anything. All else (a proxy's page, a redirect, a missing
-    right, an answer that is too large or too slow) raises DependencyUnavailableError, as no answer
-    at all does.
+    Only JSON of the registry itself is a valid response. Any other response (the page of a proxy, a
+    redirect, a missing permission, a body that is too large or too slow) raises
+    DependencyUnavailableError, like no response at all.
 
     Attributes:
-        address: The registry's address, without user and query: both may hold secrets.
-        timeout_s: Bound on one answer as a whole, in seconds.
+        address: Address of the registry, without user and query, which may contain secrets.
+        timeout_s: Timeout of a complete response, in seconds.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class RegistryClient:
         credentials: Callable[[], tuple[str, str] | None] = lambda: None,
         timeout_s: float = 5.0,
     ) -> None:
-        """Prepare requests; none is sent yet.
+        """Create a client without connecting.
 
         Args:
-            url: Address of the registry with the path under which it serves. Of several, separated
-                by commas, each is asked until one answers.
-            credentials: Gives user and password, asked anew for each connection, so that a renewed
-                secret needs no restart.
-            timeout_s: Bound on one answer as a whole, in seconds.
+            url: Address of the registry, with its base path. Of several addresses, separated by
+                commas, each is tried until one responds.
+            credentials: Returns user and password. It is called again for each connection, so that
+                a rotated secret needs no restart.
+            timeout_s: Timeout of a complete response, in seconds.
 
         Raises:
-            ConfigurationError: An address cannot be used.
+            ConfigurationError: An address is invalid.
         """
         self._bases = [_address(part.strip()) for part in url.split(",")]
         self._credentials = credentials
@@ -78,7 +78,7 @@ class RegistryClient:
     def ask(
         self, method: str, path: str, read: Callable[[Answer], T], body: Answer | None = None
     ) -> T:
-        """Make one request; see `Session.ask`."""
+        """Send one request; see ``Session.ask``."""
 
         async def one() -> T:
             async with self._session() as session:
@@ -92,11 +92,19 @@ class RegistryClient:
         fetch: Callable[[Session, Key], Awaitable[T]],
         seconds: float,
     ) -> dict[Key, T | NotInRegistryError | DependencyUnavailableError]:
-        """Fetch every key, in order, a bounded number at a time.
+        """Fetch all keys in their order, with a bounded number of concurrent requests.
 
-        A key is left out of the result if its fetch was not begun when ``seconds`` are over, or had
-        less time than one answer may take. The remaining keys are left out when several fetches in
-        a row fail, which means that the registry is away.
+        When several fetches in a row fail, the registry is considered away, and the remaining keys
+        are not fetched.
+
+        Args:
+            keys: Keys to fetch.
+            fetch: Coroutine that fetches one key.
+            seconds: Timeout of the whole call, in seconds.
+
+        Returns:
+            The result or error of each key. A key is missing if its fetch was not started, or was
+            cancelled before ``timeout_s`` had passed.
         """
         results: dict[Key, T | NotInRegistryError | DependencyUnavailableError] = {}
         waiting = deque(keys)
@@ -104,33 +112,33 @@ class RegistryClient:
 
         async def work(session: Session) -> None:
             nonlocal failed_in_a_row
-            while waiting and failed_in_a_row < _TOGETHER:
-                key, begun = waiting.popleft(), time.monotonic()
+            while waiting and failed_in_a_row < _CONCURRENT_REQUESTS:
+                key, started = waiting.popleft(), time.monotonic()
                 result: T | NotInRegistryError | DependencyUnavailableError
                 try:
                     result = await fetch(session, key)
                 except (NotInRegistryError, DependencyUnavailableError) as error:
                     result = error
                 except asyncio.CancelledError:
-                    if time.monotonic() - begun >= self.timeout_s:
+                    if time.monotonic() - started >= self.timeout_s:
                         results[key] = self._too_slow(key)
                     raise
                 results[key] = result
                 away = isinstance(result, DependencyUnavailableError)
                 failed_in_a_row = failed_in_a_row + 1 if away else 0
 
-        async def all_of_them() -> None:
-            # A deadline that has passed cancels what waits, in whatever it waits for.
+        async def work_all() -> None:
+            # The timeout cancels all workers, whatever they wait for.
             with suppress(TimeoutError):
                 async with (
                     self._session() as session,
                     asyncio.timeout(seconds),
                     asyncio.TaskGroup() as group,
                 ):
-                    for _ in range(min(_TOGETHER, len(waiting))):
+                    for _ in range(min(_CONCURRENT_REQUESTS, len(waiting))):
                         group.create_task(work(session))
 
-        _run(all_of_them())
+        _run(work_all())
         return results
 
     def _too_slow(self, key: object) -> DependencyUnavailableError:
@@ -146,7 +154,7 @@ class RegistryClient:
         http = httpx2.AsyncClient(
             auth=auth,
             verify=self._tls,
-            timeout=None,  # of single reads; the whole has one
+            timeout=None,  # the complete response has a timeout instead
             headers=_HEADERS,
             follow_redirects=False,
         )
@@ -158,8 +166,8 @@ class Session:
 
     Args:
         http: HTTP client of the connections.
-        bases: Addresses of the registry; the one that answered last moves to the front.
-        timeout_s: Bound on one answer as a whole, in seconds.
+        bases: Addresses of the registry; the one that responded last moves to the front.
+        timeout_s: Timeout of a complete response, in seconds.
     """
 
     def __init__(self, http: httpx2.AsyncClient, bases: list[httpx2.URL], timeout_s: float) -> None:
@@ -177,19 +185,19 @@ class Session:
     async def ask(
         self, method: str, path: str, read: Callable[[Answer], T], body: Answer | None = None
     ) -> T:
-        """Make one request, and read the registry's answer.
+        """Send one request, and parse the registry's response.
 
         Args:
             method: HTTP method.
             path: Path below the registry's address, percent-encoded.
-            read: Takes the wanted value from an answer, or raises ValueError if it is not in it: a
-                registry checks what it stores, so another server answered.
+            read: Parses the value from the response, or raises ValueError if the response lacks it.
+                A registry validates what it stores, so another server has responded then.
             body: JSON values to send.
 
         Raises:
-            NotInRegistryError: The registry answers that it has no such subject or schema.
-            RegistryRefusedError: The registry answers that the schema in ``body`` is refused.
-            DependencyUnavailableError: All else; the message says what was found.
+            NotInRegistryError: The registry does not have the subject, version or schema.
+            RegistryRefusedError: The registry refuses the schema in ``body``.
+            DependencyUnavailableError: Any other response, or none; the message describes it.
         """
         reasons = []
         for base in list(self._bases):
@@ -204,7 +212,7 @@ class Session:
                 reason = str(error)
             except TimeoutError:
                 reason = f"no whole answer within {self._timeout_s:g} s"
-            # The name of a host is encoded before it is looked up.
+            # UnicodeError: a host name is encoded before it is looked up.
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
                 reason = f"it does not answer ({type(error).__name__}: {error})"
             else:
@@ -235,25 +243,25 @@ class Session:
 
 
 class _NoAnswerError(Exception):
-    """An answer that is not the registry's own, or that settles nothing."""
+    """A response that does not come from the registry itself, or reports a failure."""
 
 
 def _judged(status: int, body: bytes, read: Callable[[Answer], T], *, checks: bool) -> T:
-    """Classify an answer, and read its body.
+    """Classify a response, and parse its body.
 
     Args:
-        status: HTTP status of the answer.
-        body: Bytes of the answer.
-        read: Takes the wanted value from the answer, or raises ValueError.
-        checks: True if the registry was asked to check a schema, which it may refuse.
+        status: HTTP status of the response.
+        body: Bytes of the response.
+        read: Parses the value from the response, or raises ValueError.
+        checks: True if the request sends a schema, which the registry may refuse.
 
     Returns:
-        The value that ``read`` takes from the answer.
+        The value that ``read`` returns.
 
     Raises:
-        NotInRegistryError: The registry has no such subject, version or schema.
+        NotInRegistryError: The registry does not have the subject, version or schema.
         RegistryRefusedError: The registry refuses the schema.
-        _NoAnswerError: All else.
+        _NoAnswerError: Any other response.
     """
     try:
         answer = json.loads(body)
@@ -276,7 +284,7 @@ def _judged(status: int, body: bytes, read: Callable[[Answer], T], *, checks: bo
 
 
 def subject_path(subject: str, *rest: str | int) -> str:
-    """The path of a subject, or of a resource below it."""
+    """Path of a subject, or of a resource below it."""
     return "/".join(["subjects", quote(subject, safe=""), *map(str, rest)])
 
 
@@ -286,7 +294,7 @@ def _address(text: str) -> httpx2.URL:
     except httpx2.InvalidURL:
         url = httpx2.URL("")
     if url.scheme not in {"http", "https"} or not url.host:
-        # It is not shown: who knows where in it a password stands.
+        # The address is not shown: any part of it may be a password.
         raise ConfigurationError(
             "schema registry: its address is no http:// or https:// address; correct it"
         )
@@ -298,15 +306,15 @@ def _shown(base: httpx2.URL) -> str:
 
 
 def _joined(base: httpx2.URL, path: str) -> httpx2.URL:
-    """The base address with a path below its own; the query of the base is kept."""
+    """Append a path to the path of the base address, and keep its query."""
     own, mark, query = base.raw_path.partition(b"?")
     return base.copy_with(raw_path=own.rstrip(b"/") + b"/" + path.encode() + mark + query)
 
 
 def _run(task: Coroutine[Any, Any, T]) -> T:
-    """Run a task to its end, without waiting for threads that look up a host's name.
+    """Run a task to its end, without waiting for threads that look up host names.
 
-    asyncio.run would wait for such a thread without any bound.
+    ``asyncio.run`` would wait for such a thread without a timeout.
     """
     loop = asyncio.new_event_loop()
     try:

@@ -1,8 +1,9 @@
 """Read the frame of a record: the id of its writer schema, and the start of its body.
 
-Three forms, after Confluent's wire format: magic 0 and a 4-byte id before the body; magic 1 and a
-16-byte GUID before the body; or the same two, without a body, in the header VALUE_SCHEMA_HEADER.
-If a schema is configured for records that name none, a record without that header is all body.
+Confluent's wire format has three forms: magic 0 and a 4-byte id before the body, magic 1 and a
+16-byte GUID before the body, or one of these two prefixes in the header VALUE_SCHEMA_HEADER. If a
+default schema is configured for records without a schema id, the whole value of a record without
+that header is the body.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from schemas.batch import Headers
 
 VALUE_SCHEMA_HEADER: Final = "__value_schema_id"
 
-# None names the schema that is configured for records without framing.
+# None is the default schema, for records without framing.
 SchemaId = int | UUID | None
 
 _ID_BYTES: Final = 5
@@ -31,15 +32,15 @@ _MAGIC: Final = np.uint64(0xFF)
 
 _JSON: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
 _FOREIGN: Final = (
-    (_JSON, "it looks like JSON; Avro is read"),
+    (_JSON, "it looks like JSON; only Avro is supported"),
     # Version 3, then no compression or zlib, then the schema's UUID.
-    (re.compile(rb"\x03[\x00\x05]", re.DOTALL), "AWS Glue framing is not read"),
-    (re.compile(rb"\xc3\x01"), "Avro's single-object encoding is not read"),
-    (re.compile(rb"Obj\x01"), "it looks like an Avro file; a record is one body"),
+    (re.compile(rb"\x03[\x00\x05]", re.DOTALL), "AWS Glue framing is not supported"),
+    (re.compile(rb"\xc3\x01"), "Avro's single-object encoding is not supported"),
+    (re.compile(rb"Obj\x01"), "it looks like an Avro file; a record must be a single Avro body"),
 )
 
 
-# Also the error of an empty body, unless the schema has no type that takes bytes.
+# Also the error of an empty body, unless a value of the schema takes no bytes.
 EMPTY: Final = RecordError(ErrorCode.EMPTY_VALUE, "the value is empty")
 
 
@@ -60,7 +61,7 @@ class ValueLayout:
     """Positions of N values in one buffer.
 
     Attributes:
-        words: uint64, the buffer as overlapping little-endian words; one begins at every byte.
+        words: uint64, the buffer as overlapping little-endian words, one from every byte on.
         begins: int64[N], index at which each value begins.
         ends: int64[N], index at which each value ends.
     """
@@ -76,7 +77,7 @@ class SchemaGroup:
 
     Attributes:
         schema_id: Id of the writer schema.
-        rows: intp[M], rows of the records, rising.
+        rows: intp[M], rows of the records, in ascending order.
         starts: int64[M], index in the buffer at which each body begins.
     """
 
@@ -93,8 +94,8 @@ def unframe(
     Args:
         value: Value of the record.
         headers: Headers of the record.
-        framed: True if a record without a schema header names its schema in front of its body.
-        max_bytes: Maximum size of a value; a longer one is an error.
+        framed: True if a record without a schema header has its schema id before its body.
+        max_bytes: Maximum size of a value in bytes.
     """
     if value is None:
         return RecordError(ErrorCode.NULL_VALUE, "the record has no value")
@@ -112,12 +113,12 @@ def unframe(
 
 
 def _schema_header(headers: Headers) -> bytes | None:
-    """The value of the last header that names the schema; b"" if that header is null."""
-    found = None
+    """Value of the last VALUE_SCHEMA_HEADER; b"" if it is null, None if there is none."""
+    schema_header = None
     for name, value in headers:
         if name == VALUE_SCHEMA_HEADER:
-            found = value or b""
-    return found
+            schema_header = value or b""
+    return schema_header
 
 
 def _from_header(named: bytes) -> RecordFrame | RecordError:
@@ -139,18 +140,18 @@ def looks_like_json(value: bytes | None) -> bool:
 
 
 def _foreign_format(value: bytes) -> str:
-    """Name of another format whose beginning matches the record's value; "" if none is known."""
-    return next((said for begin, said in _FOREIGN if begin.match(value)), "")
+    """Hint for a value that begins like another format; "" for an unknown format."""
+    return next((hint for begin, hint in _FOREIGN if begin.match(value)), "")
 
 
 def _schema_id(prefix: bytes) -> RecordFrame | RecordError:
-    """The schema id at the beginning of ``prefix``; ``start`` of the frame is the id's end."""
+    """Read the schema id at the beginning of ``prefix``; the frame starts at the end of the id."""
     magic = prefix[0] if prefix else 0
     if magic > 1:
-        guess = _foreign_format(prefix)
+        hint = _foreign_format(prefix)
         return RecordError(
             ErrorCode.MAGIC_UNKNOWN,
-            f"the first byte is {magic}; 0 (id) and 1 (GUID) are known{guess and f'; {guess}'}",
+            f"the first byte is {magic}; 0 (id) and 1 (GUID) are known{hint and f'; {hint}'}",
         )
     size = _GUID_BYTES if magic else _ID_BYTES
     if len(prefix) < size:
@@ -173,8 +174,15 @@ def group(
 ) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
     """Group the records of a micro-batch by their writer schema.
 
+    Args:
+        values: Value of each record.
+        headers: Headers of each record; None if no record has any.
+        layout: Positions of the values in one buffer.
+        framed: True if a record without a schema header has its schema id before its body.
+        max_bytes: Maximum size of a value in bytes.
+
     Returns:
-        The groups, and an error for each row without a readable frame.
+        The groups, and the error of each row whose frame cannot be read.
     """
     lengths = layout.ends - layout.begins
     ordinary = (lengths > 0) & (lengths <= max_bytes)
@@ -213,7 +221,7 @@ def _by_id(
 
     Args:
         layout: Positions of the N values.
-        whole: bool[N], True for values of a size that can hold an id.
+        whole: bool[N], True for values that are long enough for an id.
 
     Returns:
         The groups, and the rows of all other records.

@@ -1,8 +1,7 @@
-"""Fetch writer schemas from a schema registry together, cache them, and wait for late answers."""
+"""Fetch writer schemas from a schema registry concurrently, with a cache and retries."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -18,19 +17,19 @@ from base.errors import (
 )
 from schemas.avro.definitions import Definitions
 from schemas.avro.types import Type, parse_writer_schema
-from schemas.registry.client import Answer, RegistryClient, Session, subject_path
+from schemas.registry.client import RegistryClient, Session
 from schemas.registry.framing import SchemaId
+from schemas.registry.registered import RegisteredSchema, read_registered, schema_path
 
-# Registries count in signed integers of 32 bits; some answer larger ids with a server error.
+# Ids are signed 32-bit integers; some registries respond with a server error to a larger id.
 _MAX_ID: Final = 2**31 - 1
 _MAX_DOUBTED: Final = 10_000
 _MAX_REFERENCES: Final = 200
-# One call waits for at least so long before it says that the registry is away.
+# Minimum time that one call waits before it reports that the registry is away.
 _SLICE_S: Final = 5.0
-_ASK_AGAIN_S: Final = 0.5
-_AVRO: Final = "AVRO"
+_RETRY_S: Final = 0.5
 _PROBES: Final = 3
-# Between two proofs that lie further apart the registry may have been away.
+# If two proofs are further apart, the registry may have been away between them.
 _PROOF_HOLDS_S: Final = 60.0
 
 Writer = Type | RecordError
@@ -38,12 +37,12 @@ Writer = Type | RecordError
 
 @dataclass(slots=True)
 class _Pending:
-    """A schema id that no answer has settled yet.
+    """A schema id without a final response.
 
     Attributes:
         asked: Number of requests.
-        absent_since: Time of the first answer that there is no such schema.
-        failed_since: Value of the proven time at the first request without an answer.
+        absent_since: Time of the first response that the schema does not exist.
+        failed_since: Proven time at the first request that failed.
     """
 
     asked: int = 0
@@ -53,7 +52,7 @@ class _Pending:
 
 @dataclass(slots=True)
 class _ProvenTime:
-    """A clock that advances only while the registry is known to answer."""
+    """A clock that advances only while the registry is known to respond."""
 
     seconds: float = 0.0
     _proven_at: float | None = field(default=None)
@@ -72,13 +71,13 @@ class RegistrySchemaSource:
 
     Args:
         client: Client of the registry.
-        give_up_s: Seconds after which an id without an answer is given up. Only time in which the
-            registry answers for ids that it is known to have counts; while it answers nothing, the
-            wait has no end.
-        settle_s: Seconds for which the registry must answer that it has no such id before the id
-            counts as unknown, as a follower may lag.
-        unknown_s: Seconds after which an unknown or given up id is asked for again.
-        clock: Monotonic time, in seconds.
+        give_up_s: Seconds after which an id is given up if all requests for it fail. Only the time
+            in which the registry responds to requests for known ids counts: while the registry
+            is away, the wait has no limit.
+        settle_s: Seconds for which the registry must respond that it does not have an id before
+            the id counts as unknown, because a follower may lag.
+        unknown_s: Seconds after which an unknown or given up id is requested again.
+        clock: Returns monotonic time in seconds.
         pause: Sleeps for a number of seconds.
     """
 
@@ -102,21 +101,21 @@ class RegistrySchemaSource:
         self._pause = pause
         self._slice_s = max(_SLICE_S, client.timeout_s + 1.0)
         self._known: dict[SchemaId, Writer] = {}
-        # Unknown or given up, and the time at which each is asked for again.
+        # Unknown or given up ids, with the time at which each is requested again.
         self._doubted: dict[SchemaId, tuple[float, RecordError]] = {}
         self._pending: dict[SchemaId, _Pending] = {}
-        # By path, until all that is wanted is settled: a schema that refers to many others may take
-        # several calls, and goes on where it ended.
-        self._answers: dict[str, _Registered] = {}
+        # Responses by path, kept until all requested ids are settled: a schema that refers to many
+        # others may need several calls, and the next call continues.
+        self._answers: dict[str, RegisteredSchema] = {}
         self._proven = _ProvenTime()
         self._knows_guids = self._gave_up_guids = False
 
     def get_all(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Writer]:
-        """The writer schema of each id, or the error of its records.
+        """Return the writer schema of each id, or the error of its records.
 
         Raises:
-            DependencyUnavailableError: Some are not answered yet. The call took a few seconds at
-                most; the next one continues where it ended.
+            DependencyUnavailableError: Some ids have no response yet. The call takes a few seconds
+                at most, and the next call continues where it ended.
         """
         wanted = set(schema_ids)
         missing = [schema_id for schema_id in wanted if self._settled(schema_id) is None]
@@ -126,20 +125,20 @@ class RegistrySchemaSource:
             before = len(self._pending)
             failure = self._ask(ends - self._clock())
             settled += before - len(self._pending)
-            if self._pending and (failure or self._clock() + _ASK_AGAIN_S >= ends):
+            if self._pending and (failure or self._clock() + _RETRY_S >= ends):
                 self._keep_doubted(wanted, renewed=settled > 0)
                 raise failure or DependencyUnavailableError(
                     f"schema registry {self._client.address}: {settled} of {len(missing)} schemas "
                     f"answered within {self._slice_s:g} s; the others are asked for again"
                 )
             if self._pending:
-                self._pause(_ASK_AGAIN_S)
+                self._pause(_RETRY_S)
         self._keep_doubted(wanted, renewed=False)
         self._answers.clear()
         return {schema_id: self._answer(schema_id) for schema_id in wanted}
 
     def _settled(self, schema_id: SchemaId) -> Writer | None:
-        """The answer for an id, or None if the registry must be asked."""
+        """Schema or error of an id, or None if the registry must be asked."""
         if schema_id in self._known or _impossible(schema_id):
             return self._answer(schema_id)
         until, error = self._doubted.get(schema_id, (0.0, None))
@@ -153,12 +152,12 @@ class RegistrySchemaSource:
         return self._known.get(schema_id) or self._doubted[schema_id][1]
 
     def _ask(self, seconds: float) -> DependencyUnavailableError | None:
-        """Ask once for the pending ids.
+        """Request each pending id once.
 
         Returns:
             The first failure of an id that is still pending, or None.
         """
-        # What was asked for least goes first, so that no id keeps another from being asked for.
+        # Ids with the fewest requests go first, so that every id gets its turn.
         pending = sorted(self._pending, key=lambda schema_id: self._pending[schema_id].asked)
         results = self._client.ask_together(pending, self._fetch, seconds)
         failed: dict[SchemaId, DependencyUnavailableError] = {}
@@ -212,14 +211,14 @@ class RegistrySchemaSource:
     def _was(self, schema_id: SchemaId, code: ErrorCode) -> bool:
         """Return True if the id was doubted for the same reason before.
 
-        Such an id is not waited for a second time.
+        The source does not wait for such an id again.
         """
         return schema_id in self._doubted and self._doubted[schema_id][1].code is code
 
     def _is_futile(self, schema_id: SchemaId) -> bool:
-        """Return True for a GUID if the registry seems to have no path for GUIDs.
+        """Return True for a GUID if the registry seems not to support GUIDs.
 
-        This is so if one GUID was given up after the full wait, and none was ever answered.
+        That is assumed once a GUID was given up after the full wait, and none was ever fetched.
         """
         return isinstance(schema_id, UUID) and self._gave_up_guids and not self._knows_guids
 
@@ -229,9 +228,11 @@ class RegistrySchemaSource:
         del self._pending[schema_id]
 
     def _keep_doubted(self, wanted: set[SchemaId], *, renewed: bool) -> None:
-        """Bound the number of doubted ids; keep those of ``wanted``, which the next call needs.
+        """Remove the oldest doubted ids beyond the maximum, but none of ``wanted``.
 
-        With ``renewed``, the doubted ids of ``wanted`` are kept for another ``unknown_s``.
+        Args:
+            wanted: Ids that the next call needs.
+            renewed: If True, the doubted ids of ``wanted`` stay for another ``unknown_s``.
         """
         if renewed:
             until = self._clock() + self._unknown_s
@@ -242,19 +243,19 @@ class RegistrySchemaSource:
                 del self._doubted[schema_id]
 
     def _answers_for_known(self) -> bool:
-        """Return True if the registry still gives a schema that it gave before."""
+        """Return True if the registry still returns a schema that it returned before."""
         probes = list(self._known)[-_PROBES:]
 
-        async def probe(session: Session, schema_id: SchemaId) -> _Registered:
-            return await session.ask("GET", _path_of(schema_id), _read)
+        async def probe(session: Session, schema_id: SchemaId) -> RegisteredSchema:
+            return await session.ask("GET", schema_path(schema_id), read_registered)
 
         results = self._client.ask_together(probes, probe, self._client.timeout_s)
-        return any(isinstance(result, _Registered) for result in results.values())
+        return any(isinstance(result, RegisteredSchema) for result in results.values())
 
     async def _fetch(self, session: Session, schema_id: SchemaId) -> Writer:
         try:
             definitions = Definitions()
-            schema = await self._registered(session, _path_of(schema_id))
+            schema = await self._registered(session, schema_path(schema_id))
             await self._add_references(session, schema, definitions, set())
             parsed = parse_writer_schema(schema.avro, definitions)
         except SchemaRefusedError as error:
@@ -262,7 +263,7 @@ class RegistrySchemaSource:
         return parsed
 
     async def _add_references(
-        self, session: Session, schema: _Registered, definitions: Definitions, seen: set[str]
+        self, session: Session, schema: RegisteredSchema, definitions: Definitions, seen: set[str]
     ) -> None:
         for path in schema.references:
             if path in seen:
@@ -274,70 +275,11 @@ class RegistrySchemaSource:
             await self._add_references(session, referred, definitions, seen)
             definitions.add(referred.avro)
 
-    async def _registered(self, session: Session, path: str) -> _Registered:
+    async def _registered(self, session: Session, path: str) -> RegisteredSchema:
         if path not in self._answers:
-            self._answers[path] = await session.ask("GET", path, _read)
+            self._answers[path] = await session.ask("GET", path, read_registered)
         return self._answers[path]
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """A schema as the registry gives it.
-
-    Attributes:
-        kind: Type of the schema, as the registry names it.
-        schema: JSON values of an Avro schema; None for another type.
-        references: Paths of the schema versions that it refers to.
-    """
-
-    kind: str
-    schema: object
-    references: tuple[str, ...]
-
-    @property
-    def avro(self) -> object:
-        """The JSON values of an Avro schema.
-
-        Raises:
-            SchemaRefusedError: The schema is of another type.
-        """
-        if self.kind != _AVRO:
-            name = {"JSON": "JSON Schema", "PROTOBUF": "Protobuf"}.get(self.kind, self.kind)
-            raise SchemaRefusedError(f"it is {name}; Avro is read")
-        return self.schema
-
-
-def _read(answer: Answer) -> _Registered:
-    """Read the registry's answer to a request for a schema.
-
-    Raises:
-        ValueError: No registry gives such an answer.
-    """
-    kind, text = answer.get("schemaType") or _AVRO, answer.get("schema")
-    if not isinstance(text, str) or not text or not isinstance(kind, str):
-        raise ValueError("no schema in the answer")
-    if kind != _AVRO:
-        return _Registered(kind, None, ())
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError):
-        schema = None
-    if not schema or not isinstance(schema, str | list | dict):
-        raise ValueError("a broken schema in the answer")
-    references = answer.get("references") or []
-    try:
-        paths = tuple(
-            subject_path(item["subject"], "versions", int(item["version"])) for item in references
-        )
-    except (TypeError, KeyError) as error:
-        raise ValueError("broken references in the answer") from error
-    return _Registered(kind, schema, paths)
 
 
 def _impossible(schema_id: SchemaId) -> bool:
     return schema_id is None or (isinstance(schema_id, int) and schema_id > _MAX_ID)
-
-
-def _path_of(schema_id: SchemaId) -> str:
-    form = "guids" if isinstance(schema_id, UUID) else "ids"
-    return f"schemas/{form}/{schema_id}"

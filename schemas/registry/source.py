@@ -25,37 +25,37 @@ class SchemaSource(Protocol):
 
     @property
     def framed(self) -> bool:
-        """True if a record without a schema header names its schema in front of its body."""
+        """True if a record without a schema header has its schema id before its body."""
         ...
 
     def get_all(self, schema_ids: Collection[SchemaId]) -> Mapping[SchemaId, Type | RecordError]:
-        """The writer schema of each id, or the error of its records.
+        """Return the writer schema of each id, or the error of its records.
 
         Raises:
-            DependencyUnavailableError: The answer for an id is not known now.
+            DependencyUnavailableError: The schema of an id is not known now.
         """
         ...
 
 
 def read_schema_file(path: Path) -> Type:
-    """Read the writer schema in an .avsc file, with the schemas beside it that it refers to.
+    """Read the writer schema in an .avsc file, with the schema files beside it that it refers to.
 
     Raises:
-        ConfigurationError: The file cannot be read, or holds no Avro record schema.
+        ConfigurationError: The file cannot be read, or contains no Avro record schema.
     """
-    found: object
+    reason: object
     try:
         known = Definitions()
         schema = _add(path, known, set())
         return parse_writer_schema(schema, known)
     except OSError as error:
-        found = error.strerror
+        reason = error.strerror
     except json.JSONDecodeError as error:
-        found = f"it is not JSON: {error}"
+        reason = f"it is not JSON: {error}"
     except (ValueError, RecursionError, SchemaRefusedError) as error:
-        found = error
+        reason = error
     raise ConfigurationError(
-        f"schema file {path}: {found}. Name a file with an Avro record schema."
+        f"schema file {path}: {reason}. Name a file with an Avro record schema."
     )
 
 
@@ -65,10 +65,10 @@ def _add(path: Path, known: Definitions, seen: set[str]) -> object:
     Args:
         path: The .avsc file.
         known: Definitions that the types are added to.
-        seen: Names of the types whose files have been read already.
+        seen: Names of the types whose files were read before.
 
     Returns:
-        The JSON values of the file.
+        JSON values of the file.
     """
     schema = json.loads(path.read_text("utf-8-sig"))
     while True:
@@ -88,8 +88,8 @@ class FileSchemaSource:
 
     Args:
         paths: Schema files by id or GUID.
-        default: Schema file for records that name no schema; with it, a record without a schema
-            header is all body.
+        default: Schema file for records without a schema id. With a default, the whole value of a
+            record without a schema header is the body.
 
     Raises:
         ConfigurationError: A file is invalid, or no file is given.

@@ -1,12 +1,14 @@
-"""Breaks workers, servers and topics under load, then holds what is left against a serial run.
+"""Inject faults into workers, servers and topics under load, and compare with a serial run.
 
     .venv/bin/python tests/commands/chaos.py --kills 20 --seed 7
 
-Progress goes to stderr, one line of JSON to stdout. Exit status 0: nothing lost, nothing twice, all
-in order, every score as in the serial run. The faults and their order follow the seed; when exactly
-they strike depends on the machine as well. Workers and the store are killed, workers stopped for a
-while, the broker is restarted, the input topic deleted and created again, and the schema registry
-answers oddly. Some records of the load are hostile.
+Workers and the store are killed, workers are frozen, the broker is restarted, the input topic is
+deleted and created again, and the schema registry responds oddly. Some records of the load are
+hostile. The seed determines the faults and their order; their exact times also depend on the
+machine.
+
+Progress is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that
+no output is lost, duplicated or out of order, and every score equals that of the serial run.
 """
 
 from __future__ import annotations
@@ -45,19 +47,19 @@ COUNTED = (
     "odd_registries",
     "hostile_records",
 )
-# The worker's exit statuses: DELIVERY, CONFIGURATION, OVERSTAYED.
+# The worker's exit codes for delivery errors, for configuration errors and of the watchdog.
 REPLACED, REFUSED, OVERSTAYED = 3, 2, 70
-# Kafka's default refuses records from an hour ahead on.
+# By default, Kafka refuses records with timestamps more than an hour ahead.
 BROKER = {"log.message.timestamp.after.max.ms": str(2**63 - 1)}
 GROWTH = 2_000
 
 
 class Chaos:
-    """Faults on one rig, one after the other, in an order that the seed gives.
+    """Sequence of faults on one rig, in random order by the seed.
 
     Attributes:
-        counts: Faults by name.
-        verdicts: The oracle's verdict on each input topic that was deleted.
+        counts: Number of faults by name.
+        verdicts: Verdict of the oracle on each input topic that was deleted.
     """
 
     def __init__(
@@ -88,7 +90,12 @@ class Chaos:
         print(f"{time.monotonic() - self._started:6.1f} s  {line}", file=sys.stderr, flush=True)
 
     def run(self) -> None:
-        """All faults, then the drain. Raises TimeoutError or RuntimeError with the state seen."""
+        """Inject all faults, then drain.
+
+        Raises:
+            TimeoutError: A wait took too long; the message shows the state.
+            RuntimeError: A worker ended with an unexpected status, or wrote unexpected output.
+        """
         try:
             for name in ("one", "two"):
                 self._fleet.join(name)
@@ -110,7 +117,7 @@ class Chaos:
             self._fleet.leave(name)
 
     def _answer_all(self) -> None:
-        """Stop the load, and wait until all of it is answered."""
+        """Stop the load, and wait until all its records are answered."""
         self._load.stop()
         self.counts["hostile_records"] += self._load.hostile
         self.say(f"draining {self._load.sent:,} records, {self._load.hostile} more are hostile")
@@ -134,7 +141,7 @@ class Chaos:
         self._fleet.kill(victim)
 
     def _zombie(self) -> None:
-        """Stop a worker until the others have its partitions, and wake it again."""
+        """Freeze a worker until the others have its partitions, then resume it."""
         self.counts["zombies"] += 1
         victim = self._random.choice(self._fleet.names)
         held = SESSION_TIMEOUT_S + self._random.uniform(0.5, 4.0)
@@ -145,10 +152,10 @@ class Chaos:
         self._fleet.thaw(victim)
 
     def _restart_broker(self) -> None:
-        """Stop the broker in order, and start it again.
+        """Stop the broker in order, and restart it.
 
-        Not killed: a single Kafka 4.3 or 4.4 that was may forget to end a transaction that it had
-        promised to commit (KAFKA-20734), and then no client can go on.
+        It is not killed: a killed single broker of Kafka 4.3 or 4.4 may never end a transaction that
+        it had decided to commit (KAFKA-20734), and then no client can continue.
         """
         self.counts["broker_restarts"] += 1
         self.say("the broker restarts")
@@ -157,7 +164,7 @@ class Chaos:
         self._kafka.start()
 
     def _kill_store(self) -> None:
-        """Kill the store, and start it again: what it acknowledged is in its file."""
+        """Kill and restart the store; its append-only file has all acknowledged writes."""
         self.counts["store_kills"] += 1
         self.say("the store is killed")
         self._valkey.kill()
@@ -165,10 +172,10 @@ class Chaos:
         self._valkey.start()
 
     def _create_again(self) -> None:
-        """Delete the input topic under the workers and create it again; accept it in the end.
+        """Delete the input topic while workers run, create it again, and finally accept it.
 
-        The oracle knows one input topic, so it judges first what there is, and the output topics
-        are created again as well.
+        The oracle can judge only one input topic. Therefore it judges the old topic first, and the
+        output topics are created again too.
         """
         self.counts["topics_created_again"] += 1
         self._answer_all()
@@ -182,12 +189,12 @@ class Chaos:
         self._grow_again()
         if asleep:
             self._fleet.thaw(asleep)
-        # The watchdog of one that slept for too long may be first.
+        # In a worker that was frozen for too long, the watchdog may fire first.
         self._fleet.await_ends(REPLACED, *([OVERSTAYED] if asleep else []))
         self._fleet.start_again()
         self._fleet.await_ends(REFUSED)
-        if (found := self._rig.outputs()) != answered:
-            raise RuntimeError(f"{found - answered} records of a topic that nobody has accepted")
+        if (outputs := self._rig.outputs()) != answered:
+            raise RuntimeError(f"{outputs - answered} outputs for a topic that was not accepted")
         self.say("the new topic is accepted")
         self._rig.configure("kafka", accept_topic=self._rig.input_id())
         self._rig.delete_topics("output", "dead_letter")
@@ -196,7 +203,7 @@ class Chaos:
         self._load.start()
 
     def _grow_again(self) -> None:
-        """Create the input topic again, with records where the workers' offsets are as well."""
+        """Create the input topic again, with records at and beyond the workers' offsets."""
         ends = self._rig.ends()
         self._rig.delete_topics("input")
         self._rig.create_topics("input")
@@ -208,7 +215,7 @@ class Chaos:
         self._load.send(GROWTH)
 
     def _odd_registry(self) -> None:
-        """Have something else answer in the registry's place, when a new schema is needed."""
+        """Replace the registry's responses by odd ones while a new schema is needed."""
         self.counts["odd_registries"] += 1
         kind, victim = self._random.choice([*ODD]), self._random.choice(self._fleet.names)
         self.say(f"the registry answers oddly: {kind}; {victim} is killed meanwhile")
@@ -234,7 +241,7 @@ class Chaos:
             self._fleet.join("three")
 
     def _recover(self, deadline_s: float) -> None:
-        """Wait until every worker that is awake has committed again, or the time has passed."""
+        """Wait until every worker that is not frozen has committed again, or the deadline is over."""
         marks = self._fleet.marks()
         try:
             await_that(
@@ -254,7 +261,7 @@ class Chaos:
 
 
 def play(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], bool]:
-    """The result, and whether everything held."""
+    """Run the faults; return the result, and True if all checks passed."""
     started = time.monotonic()
     with ExitStack() as stack:
         kafka = stack.enter_context(Kafka(folder / "kafka", BROKER))

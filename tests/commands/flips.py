@@ -1,10 +1,10 @@
-"""Flips single bits of a bundle, sums it again, and has it verified.
+"""Flip single bits of a bundle, update its checksums, and verify it.
 
     .venv/bin/python tests/commands/flips.py --flips 500 --seed 7
 
-A bundle whose sums were made to agree is refused, or accepted where all golden margins are what
-they were. Progress goes to stderr, one line of JSON to stdout. Exit status 0: that holds for all,
-and every flip of a bit is refused where the sums were left as they are.
+A bundle with updated checksums must be refused, or accepted with unchanged golden margins. Progress
+is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that this is
+true for all flips, and that every flip without updated checksums is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LIMITS = Limits(seconds=120.0)
 
 
 def small_bundle(folder: Path) -> Path:
-    """A bundle with all its parts, of less than 32 KiB."""
+    """Write a bundle with all parts and less than 32 KiB."""
     matrix = matrix_of(2_000, len(NAMES))
     booster = fit(matrix, labels_of(matrix), rounds=6, threads=1, params={"max_depth": 3})
     day = datetime(2026, 11, 1, tzinfo=UTC)
@@ -76,7 +76,7 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 
 def sum_again(folder: Path) -> None:
-    """As an attacker or a helpful colleague would: make the sums agree with the files."""
+    """Update the checksums to the content of the files, like an attacker or a helpful colleague."""
     files = sorted(path for path in folder.iterdir() if path.name != "SHA256SUMS")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(lines))
@@ -84,16 +84,23 @@ def sum_again(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Flip:
+    """Result of one flip.
+
+    Attributes:
+        file: Name of the file.
+        bit: Index of the bit in the file.
+        reason: Reason of the refusal; "" if the bundle was accepted.
+        margins_same: False if the bundle was accepted and its golden margins have changed.
+    """
+
     file: str
     bit: int
     reason: str
-    """Why it was refused; "" where it was accepted."""
     margins_same: bool
-    """Of those that were accepted: whether the model gives the golden vectors their margins."""
 
 
 class Flipper:
-    """Tries flips on copies of one bundle."""
+    """Verify copies of one bundle, each with a flipped bit."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -101,7 +108,7 @@ class Flipper:
         self._golden = load_bundle(self.folder).golden
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[str, int]]:
-        """Bits of all files but the sums, each as likely as any other."""
+        """Draw bits uniformly from all files except the checksums."""
         sizes = {name: len(content) for name, content in contents_of(self.folder).items()}
         del sizes["SHA256SUMS"]
         chosen = random.Random(seed)
@@ -120,16 +127,16 @@ class Flipper:
                 verified = verify(copy, expected=FEATURES, limits=LIMITS)
             except BundleRefusedError as error:
                 return Flip(file, bit, str(error).replace(str(copy), ""), margins_same=True)
-            # As a worker goes on, in whose process a death would be everybody's.
+            # As in a worker, where a crash in the model ends the whole process.
             backend = open_backend(load_bundle(copy, proven=verified.sums), "cpu", threads=1)
-            found = backend.margins(np.tile(self._golden.vectors, (50, 1)))
+            margins = backend.margins(np.tile(self._golden.vectors, (50, 1)))
             expected = np.tile(self._golden.margins, 50)
-            return Flip(file, bit, "", np.array_equal(found, expected))
+            return Flip(file, bit, "", np.array_equal(margins, expected))
 
 
 def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tuple[str, int]]:
-    """Which of all flips of one bit of a bundle get through where the sums stay as they are."""
-    found = []
+    """Flip each bit of a bundle without updating its checksums; return the accepted flips."""
+    accepted = []
     for name, content in contents.items():
         for bit in range(8 * len(content)):
             (folder / name).write_bytes(flipped(content, bit))
@@ -137,9 +144,9 @@ def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tup
                 load_bundle(folder)
             except BundleRefusedError:
                 continue
-            found.append((name, bit))
+            accepted.append((name, bit))
         (folder / name).write_bytes(content)
-    return found
+    return accepted
 
 
 def main() -> int:
@@ -154,7 +161,7 @@ def main() -> int:
         with ThreadPoolExecutor(2) as pool:
             flips = list(pool.map(flipper.flip, flipper.draw(given.flips, seed)))
         contents = contents_of(flipper.folder)
-        print("every bit, sums as they were", file=sys.stderr)
+        print("every bit, checksums not updated", file=sys.stderr)
         through = accepted_with_old_sums(flipper.folder, contents)
     refused = [flip for flip in flips if flip.reason]
     wrong = [flip for flip in flips if not flip.margins_same]

@@ -1,16 +1,16 @@
-"""Sends hostile records through real Kafka, and holds each against its one answer.
+"""Send hostile records through real Kafka, and check that each has exactly one answer.
 
     .venv/bin/python tests/commands/hostile.py --seconds 60 --seed 7
 
-In rounds, one at least, until the time has passed: new topics with random limits, a worker with random settings,
-and records with random headers, keys, timestamps, sizes, bodies, schema ids and event times. Each
-committed record has to have exactly one committed answer: a score, or a dead letter. Records and
-limits follow the seed; how many rounds there are depends on the machine.
+Each round has new topics with random limits, a worker with random settings, and records with random
+headers, keys, timestamps, sizes, bodies, schema ids and event times. Rounds start until the time is
+over, at least one. Each committed record must have exactly one committed answer: a score or a dead
+letter. The seed determines records and limits; the number of rounds also depends on the machine.
 
-Progress goes to stderr, with a table of what was sent and how it was answered; one line of JSON goes
-to stdout. Exit status 0: nothing lost, nothing twice, nothing stuck, no answer to no record, and
-the worker never ended by itself nor logged a traceback. Under ``at_least_once`` second answers are
-allowed and counted as ``repeated``.
+Progress is printed to stderr, with a table of the records and their answers, and the result to
+stdout as a line of JSON. Exit status 0 means that no answer is lost, duplicated or missing, that no
+answer names an unknown record, and that the worker neither ended by itself nor logged a traceback.
+With ``at_least_once``, second answers are allowed and counted as ``repeated``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MORE_COUNTS = ("stray", "crashes", "tracebacks", "repeated", "refused_inputs", "
 
 
 def play(folder: Path, seconds: int, seed: int) -> tuple[dict[str, Any], bool]:
-    """The result, and whether everything held."""
+    """Run rounds until the time is over; return the result, and True if all checks passed."""
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -61,7 +61,7 @@ def play(folder: Path, seconds: int, seed: int) -> tuple[dict[str, Any], bool]:
 
 
 def table(total: Result) -> list[str]:
-    """A line for each kind of record: how many there were, and how many got which answer."""
+    """Lines with the number of records and of their answers, one for each kind of record."""
     lines = []
     for kind in sorted(total.sent):
         codes = {code: n for (of, code), n in total.answers.items() if of == kind}
@@ -73,4 +73,4 @@ def table(total: Result) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, "seconds", 60, "start no round after so many seconds", play))
+    sys.exit(command(__doc__, "seconds", 60, "start no new round after this time", play))

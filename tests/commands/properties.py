@@ -1,7 +1,8 @@
-"""The windows against the oracle, case by case: ``python -m tests.commands.properties --cases 20000``.
+"""Compare the windows with the oracle on random cases.
 
-From the root of the repository. Cases are generated in portions, each from a seed of its own, on
-all cores. Prints the smallest failing case, if any, and last a JSON line with what was covered.
+Run ``python -m tests.commands.properties --cases 20000`` from the root of the repository. Cases are
+generated in portions on all cores, each from its own seed. The program prints the smallest failing
+case, if any, and finally a JSON line with the coverage.
 """
 
 from __future__ import annotations
@@ -37,9 +38,17 @@ def run(
     shrink: bool = True,
     watch: Callable[[Scenario], object] = id,
 ) -> Counter[str]:
-    """What ``cases`` scenarios covered; raises the error of the smallest one that fails.
+    """Check random scenarios; raise the error of the smallest one that fails.
 
-    watch: is given each scenario, the one that fails last.
+    Args:
+        cases: Number of scenarios.
+        seed: Seed of the scenarios.
+        make: Creates the system under test.
+        shrink: Shrink a failing scenario.
+        watch: Called with each scenario; the last one is the one that fails.
+
+    Returns:
+        Counts of what the scenarios covered.
     """
     tally: Counter[str] = Counter()
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
@@ -75,12 +84,12 @@ def main() -> int:
     tally: Counter[str] = Counter()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        for found in pool.map(partial(_portion, seed), range(len(sizes)), sizes):
-            if isinstance(found, str):
-                print(found, flush=True)
+        for outcome in pool.map(partial(_portion, seed), range(len(sizes)), sizes):
+            if isinstance(outcome, str):
+                print(outcome, flush=True)
                 pool.shutdown(cancel_futures=True)
                 return 1
-            tally += found
+            tally += outcome
             if sys.stderr.isatty():
                 print(f"\r{tally['cases']} cases", end="", file=sys.stderr, flush=True)
     took = round(time.monotonic() - began, 1)
@@ -89,10 +98,10 @@ def main() -> int:
 
 
 def _portion(seed: int, number: int, cases: int) -> Counter[str] | str:
-    """What a portion covered, or how it failed."""
+    """Return the coverage of a portion, or the traceback of its failure."""
     try:
         return run(cases, seed + number)
-    except Exception:  # noqa: BLE001 - whatever it is, it is the result
+    except Exception:  # noqa: BLE001 - any exception is a result
         return f"{traceback.format_exc()}\nCASES={cases} SEED={seed + number} repeats it alone"
 
 

@@ -1,7 +1,7 @@
-"""The short tests on every Python that pyproject.toml names and that this machine has.
+"""Run the short tests with every Python version of pyproject.toml that is installed.
 
-`make pythons` runs them where `make test` does not: on the versions that .venv was not made with.
-Each has an environment of its own, with the versions of the lock.
+`make pythons` runs them on the versions other than that of .venv, which `make test` uses. Each
+version has its own environment with the packages of the lock.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Golden scores, those of a worker on Kafka and Valkey among them; then what has differed by the
-# version of Python (how deep it parses and recurses) or of XGBoost.
+# Golden scores, also of a worker on Kafka and Valkey; then tests of what has differed between
+# versions of Python (depth of parsing and recursion) or of XGBoost.
 SHORT = (
     "tests/golden/test_replay.py",
     "tests/unit/features/test_definition.py",
@@ -34,19 +34,19 @@ _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def named() -> list[str]:
-    """Versions that the classifiers name."""
+    """Versions in the classifiers of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = (re.fullmatch(r".* :: (3\.\d+)", each) for each in project["classifiers"])
-    return [match[1] for match in found if match]
+    matches = (re.fullmatch(r".* :: (3\.\d+)", each) for each in project["classifiers"])
+    return [match[1] for match in matches if match]
 
 
 def find(version: str) -> Path | None:
-    """An interpreter of that version, on the path or among those that pyenv built."""
+    """Interpreter of a version, from PATH or pyenv; None if there is none."""
     return next((each for each in _candidates(version) if version_of(each) == version), None)
 
 
 def version_of(interpreter: Path) -> str:
-    """Version of an interpreter; "" where it does not run, as a shim of pyenv may not."""
+    """Version of an interpreter; "" if it does not run, as can happen with a shim of pyenv."""
     try:
         said = subprocess.run(
             [interpreter, "-c", _VERSION], capture_output=True, text=True, check=False
@@ -66,9 +66,9 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the short tests; 0 where they pass on all that were found."""
+    """Run the short tests; return 0 if they pass on all installed versions."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--all", action="store_true", help="fail where a version is not found")
+    parser.add_argument("--all", action="store_true", help="fail if a version is not installed")
     needs_all = parser.parse_args(arguments).all
     own = ".".join(map(str, sys.version_info[:2]))
     passed: list[str] = []
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _passes(interpreter: Path) -> bool:
-    # What the `make` around this one hands down would set its variables here.
+    # The variables of the outer `make` must not affect the inner one.
     environment = {key: value for key, value in os.environ.items() if "MAKE" not in key}
     command = ["make", "test", f"PYTHON={interpreter}", f"ARGS={' '.join(SHORT)}"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

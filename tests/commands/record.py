@@ -1,7 +1,7 @@
-"""Renews the golden replay: `make record` scores the recorded stretch anew and shows what changed.
+"""Update the golden replay: `make record` scores the recorded log again and shows the changes.
 
-With --stretch it first records a new stretch, on an embedded broker: simulated transactions and
-bad records, as a consumer sees them.
+With --stretch it first records a new log on an embedded broker: simulated transactions and invalid
+records, as a consumer receives them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from confluent_kafka import Message
 from rich.console import Console
 from rich.table import Table
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from models.bundle import write_bundle
@@ -47,7 +49,7 @@ _SEED = 7
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stretch", action="store_true", help="record a new stretch first")
+    parser.add_argument("--stretch", action="store_true", help="record a new log first")
     if parser.parse_args().stretch:
         _record_stretch()
     before = replay.load_expected() if replay.EXPECTED.exists() else {}
@@ -135,7 +137,7 @@ def _produce(bootstrap: str, keys: Sequence[bytes], values: Sequence[bytes]) -> 
 
 
 def _write_lookups(feature_set: FeatureSet, events: Simulated) -> None:
-    """A value for most customers: some have none, some an old one."""
+    """Write lookup values: some customers have none, some have old ones."""
     random = np.random.default_rng(_SEED)
     lookup = feature_set.lookups[replay.LOOKUP]
     customers = np.unique(events.customer_id)
@@ -165,10 +167,10 @@ def _write_model(feature_set: FeatureSet, events: Simulated) -> None:
     n = len(values)
     zeros = np.zeros(n, np.int64)
     records = Records(replay.TOPIC, [None] * n, values, zeros.astype(np.int32), zeros, zeros)
-    batch, _ = feature_set.bind(records, decoder.decode(values))
+    batch, _ = bind(feature_set, records, decoder.decode(values))
     store = MemoryStore()
     replay.fill(store)
-    matrix = feature_set.enrich(batch, store).matrix
+    matrix = enrich(feature_set, batch, store).matrix
     labels = (events.is_fraud | (events.amount > 120)).astype(np.int64)
     booster = fit(matrix, labels, threads=1, rounds=20, params={"max_depth": 3})
     shutil.rmtree(replay.PIPELINE / "model", ignore_errors=True)

@@ -1,16 +1,16 @@
-"""Exchanges models and policies under full load, then holds every score against what it names.
+"""Swap models and policies under full load, and check every score against its model and policy.
 
     .venv/bin/python tests/commands/swaps.py --swaps 100 --seed 7
 
-Two workers with more records than they can take follow a location and a policy. To so many swaps
-come a fifth as many broken bundles, a fifth as many rollbacks, and half as many policies, a third of
-them broken. Each change is awaited in the metrics of both workers, which have to say exactly what
-is expected of it. At last both are ended while they verify a bundle that hangs, which has to leave
-no process behind. Models, policies and their order follow the seed.
+Two workers under full load follow a location and a policy. For N swaps there are N/5 broken bundles,
+N/5 rollbacks, and N/2 policies, a third of them broken. After each change the test waits until the
+metrics of both workers show exactly the expected state. At the end both workers are stopped while
+they verify a bundle that hangs; no process may be left over. The seed determines the models, the
+policies and their order.
 
-Progress goes to stderr, one line of JSON to stdout. Exit status 0: nothing lost, nothing twice, all
-in order, every score what the model and policy named on it give, every good one seen on scores, and
-no broken one.
+Progress is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that
+no output is lost, duplicated or out of order, every score is that of the model and policy that it
+names, and scores name every valid model and policy but no broken one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 
 
 def play(rig: Rig, trained: Path, swaps: int, seed: int) -> tuple[dict[str, Any], bool]:
-    """The result, and whether everything held."""
+    """Run the swaps; return the result, and True if all checks passed."""
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -77,12 +77,12 @@ def play(rig: Rig, trained: Path, swaps: int, seed: int) -> tuple[dict[str, Any]
 
 
 def _some(values: Sequence[int]) -> list[int]:
-    """The first, the one after a tenth of them, the last."""
+    """Return the first value, the one after a tenth of them, and the last."""
     return [values[0], values[len(values) // 10], values[-1]] if values else []
 
 
 def serve_and_play(folder: Path, swaps: int, seed: int) -> tuple[dict[str, Any], bool]:
-    """As `play`, on servers of its own."""
+    """Run ``play`` on new servers."""
     with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
         train(folder)
         servers = (kafka.bootstrap, valkey.url)

@@ -181,7 +181,7 @@ def test_a_replaced_value_stays(server: RedisStore, watcher: Any, prefix: bytes)
     assert server.replace(prefix, b"one", b"two")
     assert watcher.pttl(prefix) == -1
     watcher.hset(prefix + b"hash", "a", "b")
-    with pytest.raises(ConfigurationError, match="something that this worker has not written"):
+    with pytest.raises(ConfigurationError, match="that this worker has not written"):
         server.replace(prefix + b"hash", None, b"two")
 
 
@@ -278,7 +278,7 @@ def test_a_key_of_another_kind_is_named(server: RedisStore, watcher: Any, prefix
     wrong = prefix + b"1500"
     watcher.hset(wrong, "a", "b")
     keys = [prefix + b"%d" % i for i in range(2_000)]
-    named = rf"holds at the key b'{wrong.decode()}' something that this worker has not written"
+    named = rf"holds at the key b'{wrong.decode()}' a value that is not a string and that this "
     with pytest.raises(ConfigurationError, match=named):
         server.append([(key, b"x") for key in keys])
     with pytest.raises(ConfigurationError, match=named):
@@ -311,12 +311,14 @@ def test_a_replica_cannot_be_appended_to(private_valkey: MakeValkey, prefix: byt
 
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "runbook.md").read_text())[0].split()
+DOCUMENTED = re.findall(r"ACL SETUSER.*", (ROOT / "docs" / "reference" / "store.md").read_text())[
+    0
+].split()
 RIGHTS = [word[1:] for word in DOCUMENTED if word[0] == "+"]
 
 
 @pytest.mark.parametrize("without", [None, *RIGHTS])
-def test_the_rights_that_the_runbook_names_are_those_that_it_needs(
+def test_the_documented_rights_are_those_that_the_store_needs(
     private_valkey: MakeValkey, tmp_path: Path, without: str | None
 ) -> None:
     secret = tmp_path / "password"

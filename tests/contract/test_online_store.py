@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from base.errors import ConfigurationError, DependencyUnavailableError
+from features.compute.enrich import enrich
 from features.definition import load_feature_set
 from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
@@ -98,7 +99,7 @@ features: [{{name: MEAN, lookup: profile.mean}}]
     pq.write_table(pa.table({"card": ["a", "b"], "mean": [1.5, 2.5]}), file)
     assert load_lookup(made, "profile", file, store) == (2, 2)
     batch = making.events(made, 3, card=making.strings(["b", "gone", "a"]))
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     np.testing.assert_array_equal(enriched.matrix, np.array([[2.5], [-1], [1.5]], np.float32))
     assert enriched.flags.tolist() == [0, 1, 0]
 
@@ -183,7 +184,7 @@ features:
     write_hash(key + (596).to_bytes(8, "little") + project.encode(), fields)
     store.write([(key + (7).to_bytes(8, "little") + project.encode(), b"no hash")])
     batch = making.events(made, 3, shop=making.longs([596, 7, 8]))
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     wanted = [[3, 57.16, -2], [-1, -1, -2], [-1, -1, -2]]
     np.testing.assert_array_equal(enriched.matrix, np.array(wanted, np.float32))
     names = [

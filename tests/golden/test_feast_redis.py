@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features.compute.enrich import enrich
 from features.store.feast import numbers, timestamps
 from features.store.feast.keys import KeyType, hash_field, redis_keys, timestamp_field
 from features.store.memory import MemoryStore
@@ -134,7 +135,7 @@ features:
     micros = [round(time.timestamp() * 1_000_000) for time in times]
     customers = [596, 596, 596, 4961, 4961, 7]
     batch = making.events(made, 6, shop=making.longs(customers), at=making.longs(micros, Kind.TIME))
-    found = made.enrich(batch, store)
+    found = enrich(made, batch, store)
     np.testing.assert_array_equal(
         found.matrix,
         np.array(

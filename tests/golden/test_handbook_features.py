@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.definition import load_feature_set
-from features.tables import FileEvents, Partitioning, build
+from features.tables import EventTableReader, Partitioning, build
 
 SET = Path(__file__).parents[2] / "examples" / "handbook" / "features.yaml"
 ROWS = 201_295
@@ -40,7 +40,7 @@ def published(data_dir: Path) -> pa.Table:
 def table(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     out = tmp_path_factory.mktemp("built") / "table.parquet"
     made = load_feature_set(SET)
-    assert build(made, FileEvents(made, [raw]), out).rows == 1_754_155
+    assert build(made, EventTableReader(made, [raw]), out).rows == 1_754_155
     return pq.read_table(out)
 
 
@@ -87,7 +87,7 @@ def test_features_are_the_same_in_four_partitions(
     raw: Path, table: pa.Table, tmp_path: Path
 ) -> None:
     made = load_feature_set(SET)
-    source = FileEvents(made, [raw], Partitioning.by(made, "CUSTOMER_ID", 4))
+    source = EventTableReader(made, [raw], Partitioning.by(made, "CUSTOMER_ID", 4))
     build(made, source, tmp_path / "table.parquet", partitions=4)
     several = pq.read_table(tmp_path / "table.parquet")
     # The file is in order of time, so terminals see the same too.

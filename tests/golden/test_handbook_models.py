@@ -11,7 +11,7 @@ import pytest
 import xgboost as xgb
 
 from features.definition import load_feature_set
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.training.folds import Lengths, make_fold
 from models.training.metrics import Metrics
 from models.training.table import TrainingTable
@@ -34,7 +34,7 @@ def micros(month: int, day: int) -> int:
 def table(tmp_path_factory: pytest.TempPathFactory) -> TrainingTable:
     out = tmp_path_factory.mktemp("handbook") / "table.parquet"
     feature_set = load_feature_set(ROOT / "examples" / "handbook" / "features.yaml")
-    build(feature_set, FileEvents(feature_set, [RAW]), out)
+    build(feature_set, EventTableReader(feature_set, [RAW]), out)
     return TrainingTable(out)
 
 

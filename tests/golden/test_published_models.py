@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from base.errors import BundleRefusedError
 from models.backend.cpu import CpuBackend
-from models.bundle.facts import open_model
+from models.bundle.model_checks import open_model
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.worker_process import read_until, worker
 from tools.cli.model import app
@@ -190,7 +190,7 @@ def test_a_model_of_several_classes_is_refused(tmp_path: Path, model: Path, outp
     assert isinstance(result.exception, BundleRefusedError)
     assert (
         f"its objective is multi:softmax with {outputs} output(s) per row, whose margin is no "
-        "log-odds (each class has one of its own); accepted: binary:logistic, binary:logitraw, "
+        "log-odds (each class has its own margin); accepted: binary:logistic, binary:logitraw, "
         "reg:logistic, with one output"
     ) in str(result.exception)
     assert not (tmp_path / "out").exists()

@@ -17,11 +17,12 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+from features.compute.enrich import enrich
 from features.history.labels import LABEL
 from features.store.redis import RedisStore
-from features.tables import FileEvents, Partitioning, build
-from features.tables.event_records import EventFile
-from features.tables.partitions import partitions_of
+from features.tables import EventTableReader, Partitioning, build
+from features.tables.event_files import partitions_of
+from features.tables.event_records import EventRecordReader
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.transactions import DAY_US, SET, handbook, transactions, write
 from worker.consume.topics import InputTopic
@@ -67,7 +68,7 @@ def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 def play(bootstrap: str, topic: str, path: Path) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
-    for chunk in EventFile(handbook(), topic, framed(1)).read(path):
+    for chunk in EventRecordReader(handbook(), topic, framed(1)).read(path):
         for key, value in zip(chunk.records.keys, chunk.records.values, strict=True):
             producer.produce(topic, value, key)
     assert producer.flush(30) == 0
@@ -94,7 +95,7 @@ def test_a_table_over_a_topic_is_that_over_the_file_that_was_played(
     assert f"partition 1, offset {_counts(events)[1]}: magic_unknown" in done.stderr
     made = handbook()
     by = Partitioning.by(made, "customer_id", 3)
-    build(made, FileEvents(made, [events], by), tmp_path / "file.parquet", partitions=3)
+    build(made, EventTableReader(made, [events], by), tmp_path / "file.parquet", partitions=3)
     ours, theirs = (
         pq.read_table(tmp_path / "topic.parquet"),
         pq.read_table(tmp_path / "file.parquet"),
@@ -210,8 +211,8 @@ def test_a_history_is_shown_as_the_store_holds_it(
     topic = InputTopic("in", "topic-id", 1, None)
     wanted = Claim(source_of(topic, "tests"), made.histories.layouts)
     namespace = claim(store, "handbook", "tests", wanted)
-    for chunk in FileEvents(made, [events]):
-        enriched = made.enrich(chunk.batch, store, namespace=namespace)
+    for chunk in EventTableReader(made, [events]):
+        enriched = enrich(made, chunk.batch, store, namespace=namespace)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         # All of it again, as after a crash: it is stored twice, and counts once.
         store.append(enriched.writes.appends)

@@ -21,7 +21,7 @@ import yaml
 from confluent_kafka import Producer
 
 from features.definition import FeatureSet, load_feature_set
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.conftest import MakeTopic, SharedKafka
@@ -147,7 +147,7 @@ def _play(bootstrap: str, topic: str, feature_set: FeatureSet, path: Path) -> No
             "queue.buffering.max.kbytes": 2_000_000,
         }
     )
-    for chunk in EventFile(feature_set, topic, framed(1)).read(path):
+    for chunk in EventRecordReader(feature_set, topic, framed(1)).read(path):
         messages: Any = [
             {"value": value, "key": key}
             for value, key in zip(chunk.records.values, chunk.records.keys, strict=True)

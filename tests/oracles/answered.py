@@ -1,8 +1,8 @@
-"""Judge on delivery by positions alone: each input record has exactly one committed answer.
+"""Oracle of delivery by positions alone: each input record has exactly one committed answer.
 
-It holds for any records, also those of which no serial run can say what becomes of them. A record
-may carry headers with the worker's own names: of each name the last counts, as the worker appends
-its own behind those of the record.
+It works for any records, also those whose result no serial run can determine. A record may have
+headers with the worker's own names. The last header of each name counts, because the worker appends
+its headers to those of the record.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Answer:
     """A committed score or dead letter.
 
     Attributes:
-        source: Position of the record that it answers; None where it names none.
-        at: Its own position.
+        source: Position of the record that it answers; None if it names none.
+        at: Position of the answer itself.
         code: SCORED, UNREADABLE, or the code of a dead letter.
     """
 
@@ -47,10 +47,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Records and answers that break the rule of one answer for each record.
+    """Violations of the rule of one answer for each record.
 
     Attributes:
-        records: Number of the records.
+        records: Number of records.
         lost: Records without an answer that the group has committed.
         stuck: Records without an answer that the group has not committed.
         duplicated: Answers beyond the first one of a record.
@@ -67,7 +67,7 @@ class Verdict:
 def judge(
     inputs: Collection[Position], answers: Collection[Answer], committed: Mapping[int, int]
 ) -> Verdict:
-    """Hold ``answers`` against ``inputs``.
+    """Compare the answers with the input records.
 
     Args:
         inputs: Positions of all committed records of one input topic, without control records.
@@ -92,7 +92,7 @@ def judge(
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Address of the brokers, and names of a pipeline's topics."""
+    """Address of the brokers, and names of the pipeline's topics."""
 
     bootstrap: str
     inputs: str
@@ -100,11 +100,11 @@ class Pipeline:
     dead_letters: str
 
     def last_offsets(self) -> dict[int, int]:
-        """The offset of the last committed record of each input partition that has one."""
+        """Offset of the last committed record of each input partition that has one."""
         return {position.partition: position.offset for position in self._records()}
 
     def answers(self) -> list[Answer]:
-        """All committed answers: first the scores, then the dead letters."""
+        """Read all committed answers: first the scores, then the dead letters."""
         await_ended_transactions(
             self.bootstrap, (self.scores, self.dead_letters), _OPEN_TRANSACTIONS_S
         )
@@ -115,7 +115,7 @@ class Pipeline:
         ]
 
     def judge(self, answers: Collection[Answer], committed: Mapping[int, int]) -> Verdict:
-        """Hold the answers against the input topic as it is now."""
+        """Compare the answers with the current input topic."""
         return judge([*self._records()], answers, committed)
 
     def _records(self) -> Iterator[Position]:
@@ -126,31 +126,31 @@ class Pipeline:
 
 
 def score(message: Message, schema: Schema) -> Answer:
-    """The answer that a score is. schema: the parsed score.avsc."""
+    """Parse a score; ``schema`` is the parsed score.avsc."""
     body = io.BytesIO((message.value() or b"")[_FRAME_BYTES:])
     try:
         record = fastavro.schemaless_reader(body, schema, None)
-    except Exception:  # noqa: BLE001 - whatever fastavro raises on bytes that are no score
+    except Exception:  # noqa: BLE001 - fastavro raises exceptions of any type for other bytes
         return Answer(None, place(message), UNREADABLE)
     assert isinstance(record, dict)
     return Answer(Position(**record["source"]), place(message), SCORED)
 
 
 def dead_letter(message: Message) -> Answer:
-    """The answer that a dead letter is, by the last header of each name."""
+    """Parse a dead letter by the last header of each name."""
     try:
         headers = dict(cast("list[tuple[str, bytes]]", message.headers() or []))
         topic, partition, offset, code = (
             headers[_PREFIX + name].decode() for name in ("topic", "partition", "offset", "code")
         )
         return Answer(Position(topic, int(partition), int(offset)), place(message), code)
-    # A name that is not UTF-8, a header that is not there, has no value or is no number.
+    # A name that is not UTF-8; a header that is missing, has no value or is not a number.
     except (UnicodeDecodeError, KeyError, AttributeError, ValueError):
         return Answer(None, place(message), UNREADABLE)
 
 
 def place(message: Message) -> Position:
-    """The position of a message."""
+    """Position of a message."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert partition is not None

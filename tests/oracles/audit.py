@@ -1,15 +1,16 @@
-"""Reads a pipeline's topics to their ends, runs the log serially, prints the verdict as JSON.
+"""Read a pipeline's topics to their ends, run the log serially, and print the verdict as JSON.
 
-``python -m tests.oracles.audit DIR``, from the root of the repository: a process of its own, as the
-system tests import nothing of the worker. The serial run takes the pipeline's own stages, one
-partition after the other, histories of its own, which begin empty, and the lookups and labels of
-the online store as they are. What no serial run gives back, windows with `across: best_effort` and
-the flag that their history is capped, is left out; the model must not use it. Where the pipeline
-has a location, each record is scored by the model and the policy that its score names.
+Run ``python -m tests.oracles.audit DIR`` from the root of the repository. It is a separate process,
+because the system tests import nothing of the worker. The serial run uses the pipeline's own stages,
+one partition after the other, with its own empty histories, and with the lookups and labels of the
+online store. Values that a serial run cannot reproduce are ignored: windows with
+``across: best_effort``, and the flag for their capped history. The model must not use them. If the
+pipeline has a location of models, each record is scored with the model and policy that its score
+names.
 
 The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
-verdict, ``models`` and ``policies`` with how many scores name each version, and ``shown``: the
-first cases of each fault, in words.
+verdict, ``models`` and ``policies`` with the number of scores of each version, and ``shown`` with
+the first cases of each fault.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Scores:
-    """Reads score records, and makes them comparable: without ``scored_at``, as bytes.
+    """Reader of score records that makes them comparable: as bytes, without ``scored_at``.
 
-    ignored: names in the vector, and flags, that no serial run determines.
+    Args:
+        ignored: Features in the vector, and flags, that a serial run cannot reproduce.
     """
 
     def __init__(self, ignored: Collection[str]) -> None:
@@ -70,7 +72,7 @@ class Scores:
         return record
 
     def content(self, key: bytes | None, value: bytes) -> tuple[Position, Pair, Hashable]:
-        """What a score names, input position, model and policy, and all that those determine."""
+        """Input position of a score, its model and policy, and all that these determine."""
         record = self.read(value)
         source = Position(**record["source"])
         out = io.BytesIO(value[:_FRAME_BYTES])
@@ -79,7 +81,7 @@ class Scores:
         return source, Pair.of(record), ("score", key, out.getvalue())
 
     def difference(self, seen: Any, serial: Any) -> str:
-        """What differs, in words: a field's values, or all there is."""
+        """Description of the difference: values of the fields, or the whole content."""
         if serial is None or {seen[0], serial[0]} != {"score"}:
             return f"{seen!r}; serial: {serial!r}"
         left, right = self.read(seen[2]), self.read(serial[2])
@@ -87,8 +89,8 @@ class Scores:
         return "; ".join(f"{n} is {left[n]!r}, serial: {right[n]!r}" for n in fields) or "bytes"
 
 
-class Apart(MemoryStore):
-    """Takes what is written; what it was not given is read from the ``shared`` store."""
+class OverlayStore(MemoryStore):
+    """Store that keeps its writes in memory, and reads other keys from the ``shared`` store."""
 
     def __init__(self, shared: OnlineStore) -> None:
         super().__init__()
@@ -102,8 +104,8 @@ class Apart(MemoryStore):
         ]
 
 
-class Named(NoHistories):
-    """Histories that nobody else has, beside labels that all have."""
+class OwnNamespace(NoHistories):
+    """Namespace with its own histories and the shared labels."""
 
     def __init__(self, state: Namespace) -> None:
         self._state = state
@@ -113,7 +115,7 @@ class Named(NoHistories):
 
 
 def audit(folder: Path) -> dict[str, Any]:
-    """The verdict on the pipeline in ``folder``, by its topics as they are now."""
+    """Judge the pipeline in ``folder`` by the current content of its topics."""
     pipeline = load_pipeline(folder)
     kafka = pipeline.settings.kafka
     outputs = (kafka.output_topic, kafka.dead_letter_topic)
@@ -143,7 +145,7 @@ def audit(folder: Path) -> dict[str, Any]:
 def _scored(
     bootstrap: str, topic: str, scores: Scores, named: dict[Position, Pair]
 ) -> Iterator[Answer]:
-    """The scores; ``named`` is told what the first of each input position names."""
+    """Read the scores; ``named`` takes the model and policy of the first one of each position."""
     for messages in read_to_end(bootstrap, topic):
         for message in messages:
             source, pair, content = scores.content(message.key(), message.value() or b"")
@@ -181,11 +183,11 @@ def _place(message: Message) -> Position:
 def _serial(
     pipeline: Pipeline, servings: Servings, scores: Scores, named: Mapping[Position, Pair]
 ) -> Iterator[tuple[Position, Hashable]]:
-    """Each input position with what the stages make of it, one after the other."""
+    """Run the stages serially; return the expected content of each input position's answer."""
     settings = pipeline.settings
     shared = open_store(settings)
-    store = Apart(shared)
-    # Of the shared store the labels are read, of none the histories.
+    store = OverlayStore(shared)
+    # Labels are read from the shared store; histories are not shared.
     labels = label_namespace(shared, pipeline.feature_set.name, settings.state_name)
     state = replace(labels, topic_id="oracle", partitions=1)
     limits = TopicLimits(settings.kafka, settings.delivery.broker_timeout_s)
@@ -196,7 +198,7 @@ def _serial(
         store,
         score_prefix(settings),
         limits,
-        histories=Named(state),
+        histories=OwnNamespace(state),
     )
     serial = Serial(stages, store)
     try:
@@ -206,7 +208,7 @@ def _serial(
             for records, pair in stretches(records_of(settings.kafka.input_topic, messages), named):
                 serial._stages = replace(stages, serving=servings(pair))
                 made = dict(_made(serial(records), scores, largest_letter))
-                # A position that the stages forget stays in: with no content, nothing equals it.
+                # A position without a result is kept with None, which equals no answer.
                 for row in range(len(records)):
                     position = records.position(row)
                     yield position, made.get(position)
@@ -231,7 +233,7 @@ def _shown(
     serial: Mapping[Position, Hashable],
     scores: Scores,
 ) -> dict[str, list[str]]:
-    """The first cases of each fault, in words."""
+    """Descriptions of the first cases of each fault."""
     by_source: dict[Position, list[Answer]] = {}
     if not verdict.clean:
         for answer in answers:
@@ -239,7 +241,7 @@ def _shown(
     return {
         "lost": [_at(position) for position in verdict.lost[:_SHOWN]],
         "duplicated": [
-            f"{_at(a.source)} stands at {', '.join(_at(b.at) for b in by_source[a.source])}"
+            f"{_at(a.source)} is at {', '.join(_at(b.at) for b in by_source[a.source])}"
             for a in verdict.duplicated[:_SHOWN]
         ],
         "out_of_order": [f"{_at(a.source)} at {_at(a.at)}" for a in verdict.out_of_order[:_SHOWN]],
@@ -255,7 +257,7 @@ def _at(position: Position) -> str:
 
 
 def main() -> None:
-    """Print the verdict; the exit status is 0 whatever it is."""
+    """Print the verdict; the exit status is always 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
     print(json.dumps(audit(parser.parse_args().folder)))  # noqa: T201 - its result

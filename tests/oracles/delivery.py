@@ -1,4 +1,4 @@
-"""The oracle of delivery: what a topic's readers saw, held against a serial run of the log."""
+"""Oracle of delivery: compare the output topics with a serial run of the log."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from schemas.batch import Position
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A score or dead letter that a read-committed reader saw.
+    """A committed score or dead letter.
 
-    source: the input record that it names. at: where it stands itself. content: all of it that a
-    serial run determines.
+    Attributes:
+        source: Position of the input record that it names.
+        at: Position of the answer itself.
+        content: All parts of it that a serial run determines.
     """
 
     source: Position
@@ -23,11 +25,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What did not hold.
+    """Violations of exactly-once, ordered delivery.
 
-    lost: input positions without an answer. duplicated: answers beyond the first of a position.
-    out_of_order: answers that stand behind the answer to a later record of their input partition.
-    scores_different: answers with other content than the serial run's, or to no record at all.
+    Attributes:
+        lost: Input positions without an answer.
+        duplicated: Answers beyond the first of a position.
+        out_of_order: Answers that follow the answer to a later record of their input partition.
+        scores_different: Answers whose content differs from the serial run, or to no record.
     """
 
     lost: list[Position] = field(default_factory=list)
@@ -36,22 +40,25 @@ class Verdict:
     scores_different: list[Answer] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
-        """How many of each."""
+        """Number of violations of each kind."""
         return {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
 
     @property
     def clean(self) -> bool:
-        """Exactly once, in order, with the scores of the serial run."""
+        """True if there is no violation."""
         return not any(self.counts().values())
 
 
 def judge(
     inputs: Collection[Position], answers: Sequence[Answer], serial: Mapping[Position, Hashable]
 ) -> Verdict:
-    """Hold all ``answers`` of all output topics against the ``inputs`` and a ``serial`` run.
+    """Compare all answers with the input records and a serial run.
 
-    serial: for each input position the content of its one answer. Bit-equal content is equal, so
-    give numbers as bytes: NaN is not equal to itself.
+    Args:
+        inputs: Positions of all input records.
+        answers: Answers of all output topics.
+        serial: Expected content of the answer to each input position. Contents are compared bit by
+            bit, so numbers must be bytes: NaN is not equal to itself.
     """
     answered = {answer.source for answer in answers}
     firsts, repeats = _split(answers)
@@ -68,7 +75,7 @@ def judge(
 
 
 def _split(answers: Iterable[Answer]) -> tuple[list[Answer], list[Answer]]:
-    """The first answer to each position, and all others."""
+    """Split the answers into the first of each position, and all others."""
     seen: set[Position] = set()
     firsts: list[Answer] = []
     repeats: list[Answer] = []
@@ -79,7 +86,7 @@ def _split(answers: Iterable[Answer]) -> tuple[list[Answer], list[Answer]]:
 
 
 def _out_of_order(answers: Iterable[Answer]) -> list[Answer]:
-    """Answers that follow, in their own partition, one to a later record of the same partition."""
+    """Answers that follow, in their partition, one to a later record of the same input partition."""
     highest: dict[tuple[str, int, str, int], int] = {}
     behind: list[Answer] = []
     for answer in sorted(answers, key=lambda a: (a.at.topic, a.at.partition, a.at.offset)):

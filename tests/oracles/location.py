@@ -1,10 +1,10 @@
-"""Makes a location of bundles, good and broken ones, and changes its champion as it is told.
+"""Create a location of valid and broken bundles, and change its champion on request.
 
-``python -m tests.oracles.location TRAINED LOCATION``: a process of its own, as the system tests
-import nothing of the worker. TRAINED is what `tests.oracles.train` has filled. The folder of a
-good bundle is called as its version. A first line of JSON on stdout, ``good`` and ``broken`` with
-the names of bundles, says that all is made and the first of the good ones is the champion. From
-then on each line on stdin, ``promote NAME`` or ``rollback``, is answered by one with the champion.
+``python -m tests.oracles.location TRAINED LOCATION`` is a separate process, because the system
+tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has filled. The
+folder of a valid bundle has the name of its version. When all bundles are written and the first
+valid one is the champion, the program prints a line of JSON with their names in ``good`` and
+``broken``. Then it answers each line on stdin, ``promote NAME`` or ``rollback``, with the champion.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import Bundle, Location, load_bundle, write_bundle
-from models.bundle.draw import draw_vectors
+from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
 from models.training.fit import fit
@@ -35,8 +35,14 @@ _FRAUD = 0.9
 _NARROW = 7
 
 
-class _Wanted(NamedTuple):
-    """columns: of the trained model, in another order or fewer of them."""
+class _BundleSpec(NamedTuple):
+    """A bundle to create.
+
+    Attributes:
+        seed: Seed of the model.
+        columns: Columns of the trained model, in any order; some may be left out.
+        knots: Calibration curve; None for none.
+    """
 
     seed: int
     columns: Sequence[int]
@@ -44,7 +50,7 @@ class _Wanted(NamedTuple):
 
 
 def main() -> None:
-    """Make all, say so, and do as told until stdin ends."""
+    """Create the location, print its bundles, and answer requests until stdin ends."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trained", type=Path, metavar="TRAINED")
     parser.add_argument("location", type=Path, metavar="LOCATION")
@@ -74,20 +80,20 @@ def _make(trained: Bundle, folder: Path) -> None:
         for scores in ((0.01, 0.3, 0.97), (0.05, 0.6, 0.99))
     )
     wanted = (
-        _Wanted(1, every, None),
-        _Wanted(2, every, low),
-        # The trees of the one before: only the calibration tells them apart.
-        _Wanted(2, every, high),
-        _Wanted(3, turned, None),
-        _Wanted(4, every[:_NARROW], high),
-        _Wanted(5, turned[:_NARROW], low),
+        _BundleSpec(1, every, None),
+        _BundleSpec(2, every, low),
+        # The same trees as the previous one: only the calibration differs.
+        _BundleSpec(2, every, high),
+        _BundleSpec(3, turned, None),
+        _BundleSpec(4, every[:_NARROW], high),
+        _BundleSpec(5, turned[:_NARROW], low),
     )
     vectors = _vectors(trained)
     for version, of in zip(_GOOD, wanted, strict=True):
         _write(trained, vectors, folder / version, version, of)
     for seed, name in enumerate(_BROKEN, start=10):
         version = _GOOD[0] if name == "same_name" else name
-        _write(trained, vectors, folder / name, version, _Wanted(seed, every, None))
+        _write(trained, vectors, folder / name, version, _BundleSpec(seed, every, None))
     _flip(folder / "flipped" / "model.ubj")
     _halve(folder / "half_copied" / "model.ubj")
     edit_manifest(
@@ -96,7 +102,7 @@ def _make(trained: Bundle, folder: Path) -> None:
 
 
 def _vectors(trained: Bundle) -> npt.NDArray[np.float32]:
-    """float32[_ROWS, F] along the thresholds of the trained model."""
+    """Vectors near the thresholds of the trained model, float32[_ROWS, F]."""
     document = ModelDocument((trained.path / "model.ubj").read_bytes(), str(trained.path))
     return draw_vectors(
         trained.booster, document.trees(), len(trained.features), count=_ROWS, seed=1
@@ -104,9 +110,9 @@ def _vectors(trained: Bundle) -> npt.NDArray[np.float32]:
 
 
 def _write(
-    trained: Bundle, vectors: npt.NDArray[np.float32], folder: Path, version: str, of: _Wanted
+    trained: Bundle, vectors: npt.NDArray[np.float32], folder: Path, version: str, of: _BundleSpec
 ) -> None:
-    """A model of the columns that are wanted; what it takes for fraud follows its seed."""
+    """Write a bundle with a model of the given columns; its labels depend on the seed."""
     matrix = np.ascontiguousarray(vectors[:, list(of.columns)])
     known = np.nan_to_num(matrix).astype(np.float64)
     taste = np.random.default_rng(of.seed).normal(1.0, 1.0, matrix.shape[1])
@@ -126,7 +132,7 @@ def _flip(file: Path) -> None:
 
 
 def _halve(file: Path) -> None:
-    """As a copy that is under way, or has been broken off."""
+    """Truncate a file, like a copy in progress or an interrupted one."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 

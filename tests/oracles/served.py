@@ -1,4 +1,4 @@
-"""What served, by what scores name: a model of the pipeline's location, a policy of its archive."""
+"""Serving stages by the model and policy that a score names, from the location and the archive."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from worker.app import Pipeline
 from worker.stages.serving import Serving
 
 ARCHIVE = "policies"
-"""Folder beside worker.yaml, where each policy that is to serve lies as VERSION.yaml."""
+"""Folder beside worker.yaml with each valid policy as VERSION.yaml."""
 
 
 class Pair(NamedTuple):
-    """The version of a model, and of a policy, as a score names them."""
+    """Versions of the model and the policy that a score names."""
 
     model: str
     policy: str
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 class Servings:
-    """The stages of each pair. A folder with neither location nor archive has one of them."""
+    """Serving stages of each pair; without location and archive, those of the pipeline."""
 
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         self._pipeline = pipeline
@@ -47,9 +47,9 @@ class Servings:
         self._made: dict[Pair, Serving] = {}
 
     def __call__(self, pair: Pair | None) -> Serving:
-        """The stages of the pair; the pipeline's own where there are none by that name.
+        """Return the stages of a pair, or the pipeline's own for an unknown pair.
 
-        Whoever scores by a name that stands for nothing scores otherwise than those.
+        A score that names an unknown pair then differs from the serial run.
         """
         if pair is None:
             return self._pipeline.serving
@@ -61,7 +61,7 @@ class Servings:
         return self._made[pair]
 
     def widened(self, decoder: Decoder) -> Decoder:
-        """One that reads what the conditions of any policy do."""
+        """Return a decoder that also reads the fields in the conditions of any policy."""
         read = [rules.paths for rules in self._rules.values()]
         return decoder.for_paths(decoder.kinds.keys() | frozenset().union(*read))
 
@@ -88,7 +88,7 @@ class Servings:
 def stretches(
     records: Records, named: Mapping[Position, Pair]
 ) -> Iterator[tuple[Records, Pair | None]]:
-    """The records, cut where the pair changes. Those without a score go with the ones before."""
+    """Split the records where the pair changes; records without a score join the previous ones."""
     start, now = 0, None
     for row in range(len(records)):
         pair = named.get(records.position(row))

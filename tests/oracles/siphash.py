@@ -1,4 +1,4 @@
-"""SipHash-2-4 of one string, written from its paper (Aumasson and Bernstein, 2012)."""
+"""SipHash-2-4 of a string, written from its paper (Aumasson and Bernstein, 2012)."""
 
 from __future__ import annotations
 

@@ -14,17 +14,17 @@ from tests.oracles.windows import (
     DAY,
     Event,
     Label,
-    Past,
+    PartitionState,
     Raw,
     Rules,
-    Sight,
+    VisibleHistory,
     Window,
     counted,
     float32,
-    look,
     serial,
     units,
     value,
+    visible_history,
     watermark,
     watermarks_before,
 )
@@ -32,7 +32,7 @@ from tests.oracles.windows import (
 S = 1_000_000
 RULES = Rules(lateness=10, remembered=50, cap=3, horizons={"card": 100})
 NEVER = -math.inf
-NOTHING = Past(NEVER, math.inf, 0)
+NOTHING = PartitionState(NEVER, math.inf, 0)
 
 
 def event(offset: int, time: int, **given: object) -> Event:
@@ -47,11 +47,11 @@ def window(kind: str, **given: object) -> Window:
     return Window(**{"name": "W", "kind": kind, "entity": "card", "over": 100, "of": of} | given)  # type: ignore[arg-type]
 
 
-def sight(x: Event, *members: Event) -> Sight:
-    return look(RULES, "card", x, NOTHING, members)
+def sight(x: Event, *members: Event) -> VisibleHistory:
+    return visible_history(RULES, "card", x, NOTHING, members)
 
 
-# --- who is late, twice, a member
+# --- late events, duplicates and members
 
 
 def test_late_is_more_than_the_allowed_lateness_behind_the_watermark_before() -> None:
@@ -130,7 +130,7 @@ def test_the_newest_are_seen_and_a_hidden_one_that_a_window_could_reach_is_told(
     assert sight(event(9, 199), *members).capped
     assert not sight(event(9, 200), *members).capped
     assert not sight(event(9, 120), *members[1:]).capped
-    far = look(RULES, "card", event(9, 120), Past(210, 0, 1), members)
+    far = visible_history(RULES, "card", event(9, 120), PartitionState(210, 0, 1), members)
     assert (far.base, far.late, far.capped) == (200, True, False)
 
 
@@ -163,14 +163,16 @@ def test_a_window_is_open_at_its_begin_and_closed_at_its_end(
     rules = Rules(10, 50, 99, {"card": 100})
     members = [event(t, t) for t in (70, 71, 80, 81, 90, 100, 101)]
     x = event(7, 100)
-    found = counted(window("count", **given), 99, x, look(rules, "card", x, NOTHING, members))
+    found = counted(
+        window("count", **given), 99, x, visible_history(rules, "card", x, NOTHING, members)
+    )
     assert sorted(m.offset for m in found) == sorted(offsets)
 
 
 def test_a_late_event_sees_no_further_back_than_any_that_is_in_time() -> None:
     members = [event(0, 71), event(1, 85), event(2, 95)]
     x = event(3, 85)
-    found = look(RULES, "card", x, Past(100, 0, 1), members)
+    found = visible_history(RULES, "card", x, PartitionState(100, 0, 1), members)
     assert found.late
     assert found.base == 90
     names = [m.offset for m in counted(window("count", over=19, current=True), 3, x, found)]
@@ -193,7 +195,7 @@ def amounts(kind: str, *numbers: Raw, digits: int = 0, default: float = -1.0) ->
     rules = Rules(10, 50, 9, {"card": 100})
     x = event(99, 100)
     made = window(kind, digits=digits, default=default)
-    return value(made, 9, x, look(rules, "card", x, NOTHING, members), [])
+    return value(made, 9, x, visible_history(rules, "card", x, NOTHING, members), [])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Topics read to their ends, as a read-committed consumer sees them."""
+"""Read topics to their ends with a read-committed consumer."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _LOOK_S = 0.1
 
 
 def await_ended_transactions(bootstrap: str, topics: Sequence[str], deadline_s: float) -> None:
-    """Return when no transaction is open in the topics: a reader then sees all that is committed.
+    """Wait until no transaction is open in the topics; a reader then sees all committed records.
 
-    Raises TimeoutError that names the partitions where one is.
+    Raises:
+        TimeoutError: Transactions are still open; the message names their partitions.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap})
     asked = [
@@ -49,9 +50,10 @@ def await_ended_transactions(bootstrap: str, topics: Sequence[str], deadline_s: 
 
 
 def read_to_end(bootstrap: str, topic: str, silence_s: float = 30.0) -> Iterator[list[Message]]:
-    """All records of the topic, partition by partition in the order of their offsets.
+    """Read all records of the topic, partition by partition in the order of their offsets.
 
-    Raises TimeoutError when nothing is heard for ``silence_s`` seconds before an end.
+    Raises:
+        TimeoutError: No record arrived for ``silence_s`` seconds before the end of a partition.
     """
     consumer = Consumer(
         {
@@ -60,7 +62,7 @@ def read_to_end(bootstrap: str, topic: str, silence_s: float = 30.0) -> Iterator
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
-            # The broker tells of an end only after this time without a record; 500 by default.
+            # The broker reports an end only after this time without a record; 500 by default.
             "fetch.wait.max.ms": 20,
         }
     )
@@ -77,7 +79,7 @@ def _partition(consumer: Consumer, name: str, silence_s: float) -> Iterator[list
     while not ended:
         messages = consumer.consume(1, silence_s)
         if not messages:
-            raise TimeoutError(f"{name}: nothing heard for {silence_s:g} s before its end")
+            raise TimeoutError(f"{name}: no record for {silence_s:g} s before its end")
         messages += consumer.consume(_CHUNK, 0)
         for message in messages:
             error = message.error()

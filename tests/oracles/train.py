@@ -1,7 +1,8 @@
-"""Makes what the pipeline of the system tests needs to run: a small model, its lookups as files.
+"""Create the model and the lookups' files for the pipeline of the system tests.
 
-``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``; the same
-every time. The model is of no use but that it depends on each feature that a serial run determines.
+``python -m tests.oracles.train DIR`` writes ``DIR/model`` and ``DIR/LOOKUP.parquet``, the same in
+every run. The model depends on each feature that a serial run determines; it serves no other
+purpose.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from features.windows.window import Across, Window
 from models.bundle import write_bundle
 from models.training.fit import fit
@@ -32,12 +35,14 @@ _FIRST_TIME_MS = 1_522_540_800_000  # 2018-04-01 UTC
 
 
 def best_effort(feature_set: FeatureSet) -> list[Window]:
-    """The windows that no serial run gives back."""
-    return [window for window in feature_set.windows if window.across is Across.BEST_EFFORT]
+    """Windows that a serial run cannot reproduce."""
+    return [
+        window for window in feature_set.histories.windows if window.across is Across.BEST_EFFORT
+    ]
 
 
 def main() -> None:
-    """Simulate lookups and events, compute the features as the worker does, train."""
+    """Simulate lookups and events, compute the features with the worker's code, and train."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
     folder: Path = parser.parse_args().folder
@@ -95,9 +100,9 @@ def _matrix(feature_set: FeatureSet, events: Path, store: MemoryStore) -> npt.ND
         max_collection_items=10_000,
     )
     rows, log = [], LogState()
-    for chunk in EventFile(feature_set, "history", b"").read(events):
-        batch, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
-        enriched = feature_set.enrich(batch, store, log)
+    for chunk in EventRecordReader(feature_set, "history", b"").read(events):
+        batch, _ = bind(feature_set, chunk.records, decoder.decode(chunk.records.values))
+        enriched = enrich(feature_set, batch, store, log)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         log = enriched.after
         rows.append(enriched.matrix)
@@ -105,7 +110,7 @@ def _matrix(feature_set: FeatureSet, events: Path, store: MemoryStore) -> npt.ND
 
 
 def _labels(matrix: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """The tenth of the events that stands out most, all features taken together."""
+    """Labels: the tenth of the events with the highest sum of normalized features is fraud."""
     known = np.nan_to_num(matrix).astype(np.float64)
     shares = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-9)
     margin = shares @ random.normal(1.0, 0.5, matrix.shape[1])

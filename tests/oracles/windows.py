@@ -1,6 +1,7 @@
-"""The oracle of windows: what each event of a log sees, one after the other, in plain Python.
+"""Oracle of windows: the history that each event of a log sees, in plain Python.
 
-Slow, and written from the documentation only: docs/features.md. Times are microseconds.
+It is slow, and written only from the documentation in docs/reference/features.md and
+docs/explanation/histories.md. Times are microseconds.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ DAY = 86_400 * 10**6
 
 
 def most(cap: int) -> int:
-    """The bound on a value: a full history's and the event's own together fit 64 bits."""
+    """Bound on a value: the values of a full history and of the event have a sum of 64 bits."""
     return (2**63 - 1) // (cap + 1)
 
 
 @dataclass(frozen=True)
 class Event:
-    """values: what windows and their conditions read, by field or feature; None is null.
+    """An event of the log.
 
-    recorded: the record's own timestamp, milliseconds; none where it is not above 0.
+    Attributes:
+        values: Values that windows and their conditions read, by field or feature; None is null.
+        recorded: Kafka timestamp in milliseconds; 0 or less for none.
     """
 
     partition: int
@@ -47,13 +50,19 @@ class Event:
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """Members stand by time, those of one time by position."""
+        """Order of members: by time, then by position."""
         return (self.time, self.partition, self.offset)
 
 
 @dataclass(frozen=True)
 class Label:
-    """time: from when on it is known. partition and offset: its own position."""
+    """A label of an event.
+
+    Attributes:
+        time: Time from which it is known.
+        partition: Partition of the label itself.
+        offset: Offset of the label itself.
+    """
 
     event_id: str
     event_time: int
@@ -78,7 +87,12 @@ def always(_: Event) -> bool:
 
 @dataclass(frozen=True)
 class Window:
-    """A window feature. current: the event itself is counted. digits: decimal digits kept."""
+    """A window feature.
+
+    Attributes:
+        digits: Number of stored decimal digits.
+        current: True if the window includes the event itself.
+    """
 
     name: str
     kind: str
@@ -94,11 +108,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Rules:
-    """What of a feature set decides who sees whom.
+    """Settings of a feature set that decide which events see each other.
 
-    horizons: for each entity the reach of its longest window, without D.
-
-    support: of the watermark. ahead: of a record's timestamp, at most; None: any.
+    Attributes:
+        lateness: Allowed lateness.
+        remembered: Time for which an event id is remembered.
+        cap: Maximum number of members of a history.
+        horizons: Reach of each entity's longest window, without the allowed lateness.
+        support: Number of events that support a watermark.
+        ahead: Maximum time that an event may be ahead of its Kafka timestamp; None for no limit.
     """
 
     lateness: int
@@ -109,17 +127,18 @@ class Rules:
     ahead: int | None = None
 
     def back(self, entity: str) -> int:
-        """How far before the watermark an event to come may see."""
+        """Maximum age, before the watermark, of a member that a later event may see."""
         return self.lateness + max(self.horizons[entity], self.remembered)
 
 
 @dataclass(frozen=True)
-class Past:
-    """What the partition of an event has had.
+class PartitionState:
+    """State of an event's partition.
 
-    watermark: before it; -inf where there is none. begin: the time that histories reach back to,
-    inf where they have not begun. members: how many events they have that are not early. Its own
-    included in both.
+    Attributes:
+        watermark: Watermark before the event; -inf for none.
+        begin: Time at which histories begin, with the event included; inf if they have not begun.
+        members: Number of members that are not early, with the event included.
     """
 
     watermark: float
@@ -128,10 +147,18 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What an event sees of a history. members: in their order, without the event itself.
+class VisibleHistory:
+    """Part of a history that an event sees.
 
-    short: its longest window begins before the history does.
+    Attributes:
+        base: Time from which the begin of the windows is computed: the time of the event, or for a
+            late event the watermark less the allowed lateness.
+        late: True if the event is later than the allowed lateness.
+        ahead: True if the event is far ahead of its record or of the watermark.
+        duplicate: True if the event id is remembered.
+        capped: True if the cap hides members that a window would include.
+        short: True if the longest window begins before the history does.
+        members: Members in their order, without the event itself.
     """
 
     base: int
@@ -147,14 +174,16 @@ class Sight:
         return not (self.late or self.duplicate)
 
 
-def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event]) -> Sight:
-    """What ``x`` sees of the members in ``view``, those of its key before it."""
+def visible_history(
+    rules: Rules, entity: str, x: Event, past: PartitionState, view: Iterable[Event]
+) -> VisibleHistory:
+    """Compute what ``x`` sees of ``view``, the earlier members with the same key."""
     watermark = past.watermark
     base = max(x.time, watermark - rules.lateness)
     horizon = max(rules.horizons[entity], rules.remembered)
     members = sorted(view, key=lambda m: m.order)
     beyond, seen = members[: -rules.cap], members[-rules.cap :]
-    return Sight(
+    return VisibleHistory(
         base=int(base),
         late=x.time < base,
         ahead=early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY),
@@ -165,39 +194,39 @@ def look(rules: Rules, entity: str, x: Event, past: Past, view: Iterable[Event])
     )
 
 
-def counted(window: Window, cap: int, x: Event, sight: Sight) -> list[Event]:
-    """The very events that the window's value is made from, in member order."""
+def counted(window: Window, cap: int, x: Event, sight: VisibleHistory) -> list[Event]:
+    """Events that the window's value is computed from, in the order of members."""
     until = x.time - window.delay
     after = sight.base - window.delay - window.over
-    found = [m for m in sight.members if after < m.time <= until]
+    members = [m for m in sight.members if after < m.time <= until]
     if window.current and not sight.duplicate:
-        found.append(x)
-    found = [m for m in found if window.where(m)]
+        members.append(x)
+    members = [m for m in members if window.where(m)]
     if window.of:
-        found = [m for m in found if kept(window, cap, m) is not None]
-    return sorted(found, key=lambda m: m.order)
+        members = [m for m in members if kept(window, cap, m) is not None]
+    return sorted(members, key=lambda m: m.order)
 
 
-def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Sight]:
-    """What each event sees in an uninterrupted run, where a key's events are of one partition."""
+def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, VisibleHistory]:
+    """Compute what each event sees in an uninterrupted run; each key is in one partition."""
     before = pasts(rules, log)
     members: dict[str, list[Event]] = defaultdict(list)
     sights = {}
     for x in sorted(log, key=lambda e: e.place):
         key = x.keys[entity]
-        sights[x.place] = look(rules, entity, x, before[x.place], members[key])
+        sights[x.place] = visible_history(rules, entity, x, before[x.place], members[key])
         if sights[x.place].joins:
             members[key].append(x)
     return sights
 
 
-def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, Past]:
-    """What each event's own partition has had."""
+def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, PartitionState]:
+    """State of each event's partition."""
     before = watermarks_before(rules, log)
     supporting: dict[int, list[int]] = defaultdict(list)
     members: dict[int, int] = defaultdict(int)
     begin: dict[int, float] = defaultdict(lambda: math.inf)
-    found = {}
+    states = {}
     for x in sorted(log, key=lambda e: e.place):
         p, late = x.partition, x.time < before[x.place] - rules.lateness
         if not early(rules, x):
@@ -205,36 +234,38 @@ def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, Past]:
             members[p] += not late
         if members[p] == 2 * rules.support - 1 and begin[p] == math.inf:
             begin[p] = watermark(rules, supporting[p])
-        found[x.place] = Past(before[x.place], begin[p], members[p])
-    return found
+        states[x.place] = PartitionState(before[x.place], begin[p], members[p])
+    return states
 
 
 def watermarks_before(rules: Rules, log: Iterable[Event]) -> dict[Place, float]:
-    """The watermark before each event in its own partition, -inf where there is none."""
+    """Watermark of the partition before each event; -inf for none."""
     times: dict[int, list[int]] = defaultdict(list)
-    found = {}
+    before = {}
     for x in sorted(log, key=lambda e: e.place):
-        found[x.place] = watermark(rules, times[x.partition])
+        before[x.place] = watermark(rules, times[x.partition])
         if not early(rules, x):
             insort(times[x.partition], x.time)
-    return found
+    return before
 
 
 def watermark(rules: Rules, times: Iterable[int]) -> float:
-    """Of a partition with events at these times: ``support`` of them are no earlier."""
+    """Watermark of a partition with events at these times: its ``support``-th highest time."""
     rising = sorted(times)
     return rising[-rules.support] if len(rising) >= rules.support else -math.inf
 
 
 def early(rules: Rules, x: Event) -> bool:
-    """Too far ahead of its own record."""
+    """Return True if the event is too far ahead of its Kafka timestamp."""
     if rules.ahead is None or x.recorded <= 0:
         return False
     return x.time - 1000 * x.recorded > rules.ahead
 
 
-def value(window: Window, cap: int, x: Event, sight: Sight, labels: Iterable[Label]) -> float:
-    """The value of ``window`` at ``x``, before the cast. labels: all that the store held."""
+def value(
+    window: Window, cap: int, x: Event, sight: VisibleHistory, labels: Iterable[Label]
+) -> float:
+    """Value of a window at ``x`` before the cast to float32; ``labels`` are all stored labels."""
     members = counted(window, cap, x, sight)
     if len(members) < (2 if window.kind == "std" else 1):
         return window.default
@@ -275,7 +306,7 @@ def aggregate(window: Window, values: Sequence[int | str | None]) -> float:
 
 
 def std(values: Sequence[int]) -> float:
-    """Of the sample, about the mean, squares added in member order."""
+    """Sample standard deviation; squared deviations are added in the order of members."""
     mean = float(sum(values)) / float(len(values))
     squares = 0.0
     for v in values:
@@ -284,9 +315,13 @@ def std(values: Sequence[int]) -> float:
 
 
 def frauds(
-    window: Window, x: Event, sight: Sight, members: Iterable[Event], labels: Iterable[Label]
+    window: Window,
+    x: Event,
+    sight: VisibleHistory,
+    members: Iterable[Event],
+    labels: Iterable[Label],
 ) -> list[Event]:
-    """The members of which the latest label that is known at ``x`` says so; no label says no."""
+    """Members whose latest label known at ``x`` is fraud; members without a label are not."""
     after = sight.base - window.delay - window.over
     key = x.keys[window.entity]
     known = [n for n in labels if n.keys[window.entity] == key and n.event_time > after]
@@ -296,23 +331,23 @@ def frauds(
 
 
 def units(raw: Raw, digits: int, cap: int) -> int | str | None:
-    """The value as a history keeps it: text, or a whole number of units of 10**-digits.
+    """Value as a history stores it: text, or a whole number of units of 10**-digits.
 
-    None where it is null, not finite or beyond the bound.
+    None if it is null, not finite or beyond the bound.
     """
     if raw is None or isinstance(raw, str):
         return raw
     if isinstance(raw, float):
         if not math.isfinite(raw * 10.0**digits):
             return None
-        found = round(raw * 10.0**digits)
+        kept = round(raw * 10.0**digits)
     else:
-        found = round(Decimal(raw).scaleb(digits))
-    return found if abs(found) <= most(cap) else None
+        kept = round(Decimal(raw).scaleb(digits))
+    return kept if abs(kept) <= most(cap) else None
 
 
 def float32(number: float) -> bytes:
-    """The four bytes that the model is given; what is not finite is missing."""
+    """Four bytes of the model's input; a value that is not finite is missing (NaN)."""
     with np.errstate(over="ignore"):
         cast = np.float32(number)
     return (cast if np.isfinite(cast) else np.float32(np.nan)).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ STARTED = {
     "tools.__main__",
     "models.sandbox.child",
     "tools.embedded.guard",
-    "tools.settings_manual",
+    "tools.manual.__main__",
 }
 
 Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -98,3 +99,22 @@ def test_every_module_has_an_importer_or_is_started() -> None:
                 imported.add(str(node.module))
     packages = {dotted(path) for path, _ in modules() if path.name == "__init__.py"}
     assert known - imported - packages - STARTED == set()
+
+
+def test_the_tree_of_exceptions_is_complete() -> None:
+    """The tree in the docstring of base/errors.py, line by line, with the base of each class."""
+    tree, above = {}, ["Exception"]
+    text = ast.get_docstring(ast.parse((ROOT / "base" / "errors.py").read_text())) or ""
+    for match in re.finditer(r"^([│ ]*)[├└]── (?:\w+\.)*(\w+)", text, re.MULTILINE):
+        depth = len(match[1]) // 4 + 1
+        tree[match[2]] = above[depth - 1]
+        above[depth:] = [match[2]]
+    declared = {
+        node.name: ast.unparse(node.bases[0])
+        for _, module in modules()
+        for node in definitions(module)
+        if isinstance(node, ast.ClassDef) and re.match(r"[A-Z].*Error$", node.name) and node.bases
+    }
+    # The bases that others declare.
+    foreign = {"ResponseError": "Exception", "ValueError": "Exception"}
+    assert tree == declared | foreign

@@ -15,17 +15,17 @@ from tests.oracles.windows import (
     Event,
     Label,
     Place,
-    Sight,
+    VisibleHistory,
     Window,
     counted,
     early,
     float32,
     frauds,
     kept,
-    look,
     pasts,
     serial,
     value,
+    visible_history,
     watermark,
 )
 from tests.properties.logs import is_event
@@ -42,7 +42,7 @@ Held = Mapping[Of, Mapping[Place, Event]]
 class Answers:
     """sights: of each event on each entity's history. members: what the batch adds to each."""
 
-    sights: list[Mapping[str, Sight]]
+    sights: list[Mapping[str, VisibleHistory]]
     members: dict[Of, list[Event]]
 
 
@@ -68,7 +68,7 @@ class Comparison:
     ) -> Answers:
         """The oracle's answers; DisagreementError where matrix or flags of the batch differ."""
         view = _View(held, events)
-        answers: list[Mapping[str, Sight]] = []
+        answers: list[Mapping[str, VisibleHistory]] = []
         for row, x in enumerate(events):
             sights = {entity: self._sight(entity, x, view) for entity in ENTITIES}
             answers.append(sights)
@@ -90,7 +90,12 @@ class Comparison:
         return Answers(answers, view.added)
 
     def compare_traced(
-        self, window: Window, x: Event, sight: Sight, labels: Sequence[Label], traced: Traced
+        self,
+        window: Window,
+        x: Event,
+        sight: VisibleHistory,
+        labels: Sequence[Label],
+        traced: Traced,
     ) -> None:
         """What ``trace`` says that a window's value is made from."""
         members = counted(window, self.rules.cap, x, sight)
@@ -134,12 +139,14 @@ class Comparison:
                 f"the log's state is {after}, not {highest}, {lowest}, {counted}"
             )
 
-    def _sight(self, entity: str, x: Event, view: _View) -> Sight:
+    def _sight(self, entity: str, x: Event, view: _View) -> VisibleHistory:
         if entity in self.exact:
             return self.exact[entity][x.place]
-        return look(self.rules, entity, x, self._before[x.place], view.of(entity, x))
+        return visible_history(self.rules, entity, x, self._before[x.place], view.of(entity, x))
 
-    def _value(self, window: Window, x: Event, sight: Sight, labels: Sequence[Label]) -> float:
+    def _value(
+        self, window: Window, x: Event, sight: VisibleHistory, labels: Sequence[Label]
+    ) -> float:
         if window.entity not in self.exact or window.kind == "fraud_share":
             return value(window, self.rules.cap, x, sight, labels)
         known = self._known.get((window.name, x.place))
@@ -148,7 +155,7 @@ class Comparison:
             self._known[window.name, x.place] = known
         return known
 
-    def _compare_flags(self, x: Event, bits: int, sights: Mapping[str, Sight]) -> None:
+    def _compare_flags(self, x: Event, bits: int, sights: Mapping[str, VisibleHistory]) -> None:
         names = self._set.flag_names
         found = {name for bit, name in enumerate(names) if bits >> bit & 1}
         expected = {f"history_capped:{e}" for e, sight in sights.items() if sight.capped}
@@ -165,7 +172,7 @@ class Comparison:
                 f"{self._explain('', x, sights, ())}"
             )
 
-    def _count(self, x: Event, sights: Mapping[str, Sight]) -> None:
+    def _count(self, x: Event, sights: Mapping[str, VisibleHistory]) -> None:
         self._tally["events"] += 1
         for entity, sight in sights.items():
             self._tally[f"late, {entity}"] += sight.late
@@ -180,7 +187,7 @@ class Comparison:
         self,
         name: str,
         x: Event,
-        sights: Mapping[str, Sight],
+        sights: Mapping[str, VisibleHistory],
         labels: Iterable[Label],
     ) -> str:
         lines = [f"{x}"]

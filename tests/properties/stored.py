@@ -7,8 +7,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from features.compute.matrix import Writes
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from tests.oracles.windows import Event, Place, Rules, watermark
 from tests.properties.comparison import DisagreementError, Of
 from tests.properties.subject import Subject

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.compute.matrix import Enriched, Writes
+from features.compute.bind import bind
+from features.compute.enrich import enrich
+from features.compute.matrix import Enriched
+from features.compute.trace import trace
 from features.definition import FeatureSet
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import OnlineStore
+from features.store.protocol import OnlineStore, Writes
 from features.values.hash64 import PROCESS_KEY
 from features.windows.trace import Traced
 from schemas.batch import Decoded, EventBatch, Kind, Records
@@ -45,21 +48,22 @@ class Subject:
     def bind(self, events: Sequence[Event]) -> tuple[EventBatch, set[int]]:
         """The good ones as a batch, and the rows of the others."""
         decoded = Decoded(_columns(events), {})
-        batch, errors = self.feature_set.bind(_records(events), decoded)
+        batch, errors = bind(self.feature_set, _records(events), decoded)
         return batch, set(errors)
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
-        return self.feature_set.enrich(batch, self.store, log, self.namespace)
+        return enrich(self.feature_set, batch, self.store, log, self.namespace)
 
     def trace(self, feature: str, row: int, batch: EventBatch, log: LogState) -> Traced:
-        return self.feature_set.trace(feature, row, batch, (self.store, log, self.namespace))
+        return trace(self.feature_set, feature, row, batch, (self.store, log, self.namespace))
 
     def append(self, writes: Writes) -> None:
         self.store.append(writes.appends, writes.compactions)
 
     def append_labels(self, labels: Sequence[Label]) -> None:
         batch = _label_batch(labels)
-        self.append(Writes(self.feature_set.label_appends(batch, self.namespace)))
+        entities = self.feature_set.labelled_entities
+        self.append(Writes(label_appends(batch, entities, self.namespace)))
 
     def read(self, key: bytes) -> bytes:
         """What the store holds."""

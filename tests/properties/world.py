@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from unittest import mock
 
-from features.compute.matrix import Writes
 from features.history import compact
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from features.windows import portions, ragged
 from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label

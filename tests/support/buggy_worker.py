@@ -1,9 +1,9 @@
-"""Runs a worker with a bug, a crash point or a pause planted in it: material for the oracle's tests.
+"""Run a worker with a seeded bug, crash point or pause, for the tests of the oracle.
 
 ``python -m tests.support.buggy_worker --bug NAME --at POINT --pipeline DIR``. At a crash point the
-process kills itself, in its third delivery, once: it leaves the file ``crashed`` in DIR, and where
-that is, nothing crashes any more. At ``pause`` the first delivery makes the file ``paused`` and
-waits for the file ``go``, while the loop goes on polling.
+process kills itself once, in its third delivery. It then creates the file ``crashed`` in DIR, and
+does not crash again while that file exists. At ``pause`` the first delivery creates the file
+``paused`` and waits for the file ``go``, while the loop continues to poll.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from features.compute.matrix import Enriched, Writes
+from features.compute.matrix import Enriched
+from features.store.protocol import Writes
 from worker import app, kafka
 from worker.consume.poll import Polled, Poller
 from worker.delivery.checkpoint import ExactlyOnce
@@ -47,7 +48,13 @@ _score = Score.__call__
 
 
 class Planted:
-    """The bug and the points; `plant` puts them into the worker's classes."""
+    """Seeded bug and crash point; ``plant`` patches the worker's classes.
+
+    Args:
+        folder: Pipeline folder.
+        bug: Name of the bug; "" for none.
+        at: Name of the crash point or ``pause``; "" for none.
+    """
 
     def __init__(self, folder: Path, bug: str, at: str) -> None:
         self.folder = folder
@@ -106,14 +113,14 @@ class Planted:
             setattr(owner, name, own)
 
     def overlap(self, poller: Poller) -> None:
-        """Keep polling while the first delivery pauses: here a member that was away joins again."""
+        """Continue to poll while the first delivery pauses, so that a lost member rejoins."""
         if self.at == "pause" and self.polled:
             while not (self.folder / "go").exists():
                 poller.serve()
                 poller.rewind_needed = True
 
     def deliver(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
-        """Deliver, with the bug."""
+        """Deliver with the bug."""
         if self.bug == "commit_before_produce":
             self._commit_before_produce(checkpoint, outbox)
             return
@@ -129,7 +136,7 @@ class Planted:
             _write(*self.unwritten.pop())
 
     def write(self, histories: StoredHistories, writes: Writes) -> None:
-        """Write to the store, with the bug."""
+        """Write to the store with the bug."""
         if self.bug == "write_after_commit":
             self.unwritten.append((histories, writes))
             return
@@ -138,7 +145,7 @@ class Planted:
         _write(histories, writes)
 
     def score(self, stage: Score, enriched: Enriched) -> Scored:
-        """Score; with the bug the model before has its part in the first micro-batch of another."""
+        """Score with the bug: half of a new model's first micro-batch gets the old model's scores."""
         before, self.scored_with = self.scored_with, stage
         scored = _score(stage, enriched)
         if self.bug != "mixed_batch" or before in (None, stage):
@@ -165,18 +172,18 @@ class Planted:
         producer.commit_transaction(_TIMEOUT_S)
 
     def pause(self) -> None:
-        """Wait for leave to deliver, the first time."""
+        """Make the first delivery wait for the file ``go``."""
         if self.at != "pause" or self.deliveries > 1:
             return
         (self.folder / "paused").touch()
         until = time.monotonic() + _PAUSE_DEADLINE_S
         while not (self.folder / "go").exists():
             if time.monotonic() > until:
-                raise TimeoutError("nobody said go")
+                raise TimeoutError("the file go was not created in time")
             time.sleep(0.02)
 
     def reached(self, point: str) -> None:
-        """Crash, if this is the point and the time."""
+        """Crash if this is the crash point, in the third delivery, for the first time."""
         crashed = self.folder / "crashed"
         if self.at == point and self.deliveries >= _CRASH_IN_DELIVERY and not crashed.exists():
             crashed.touch()
@@ -184,7 +191,7 @@ class Planted:
 
 
 def main() -> None:
-    """Run until SIGTERM, as ``fraud-worker run`` does."""
+    """Run until SIGTERM, like ``fraud-worker run``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bug", default="")
     parser.add_argument("--at", default="")

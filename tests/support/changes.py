@@ -1,4 +1,4 @@
-"""Those who change champion and policy of a pipeline, for the better and for the worse."""
+"""Change the champion and the policy of a pipeline, to valid and to broken ones."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ _CODES = {
 
 
 class Champions:
-    """A location of bundles, and the process that names its champion, by the project's own code.
+    """A location of bundles, and a process that changes its champion with the project's own code.
 
     As a context manager it ends the process on exit.
+
+    Attributes:
+        good: Names of the valid bundles.
+        broken: Names of the broken bundles.
     """
 
     def __init__(self, trained: Path, location: Path) -> None:
@@ -40,11 +44,11 @@ class Champions:
         self.broken: list[str] = names["broken"]
 
     def promote(self, name: str) -> str:
-        """The champion then."""
+        """Promote a bundle, and return the new champion."""
         return self._ask(f"promote {name}")
 
     def rollback(self) -> str:
-        """The champion then."""
+        """Roll back, and return the new champion."""
         return self._ask("rollback")
 
     def __enter__(self) -> Self:
@@ -62,14 +66,17 @@ class Champions:
     def _answer(self) -> str:
         line = cast("IO[str]", self._process.stdout).readline()
         if not line:
-            raise RuntimeError(f"who names champions ended with status {self._process.wait()}")
+            raise RuntimeError(f"tests.oracles.location ended with status {self._process.wait()}")
         return line.strip()
 
 
 class Policies:
-    """The file policy.yaml in `folder`; what is good goes into the archive, for the oracle, as well.
+    """Writer of policy.yaml in a folder; valid policies are also archived for the oracle.
 
-    Each policy has segments and reasons, and a version of its own.
+    Each policy has its own version, with random segments and reasons.
+
+    Attributes:
+        first: Version of the first policy.
     """
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
@@ -81,7 +88,7 @@ class Policies:
         self.first = self.write_good()
 
     def write_good(self) -> str:
-        """Its version."""
+        """Write a valid policy, and return its version."""
         version = f"p{self._written}"
         text = _text(self._policy(version))
         (self._archive / f"{version}.yaml").write_text(text)
@@ -89,7 +96,7 @@ class Policies:
         return version
 
     def write_broken(self, fault: Fault) -> None:
-        """Wrong in one place; `version`: it has that of the first."""
+        """Write a policy with one fault; ``version`` repeats the version of the first policy."""
         policy = self._policy(f"broken{self._written}")
         if fault == "threshold":
             policy["segments"][-1]["bands"]["decline"] = 1.5
@@ -114,7 +121,7 @@ class Policies:
                     "where": f"amount >= {draw.randint(40, 200)}",
                     "bands": self._bands(),
                 },
-                # A field that nothing else reads.
+                # A field that is used nowhere else.
                 {
                     "name": "often",
                     "where": f"channel == 'other' and NB_6H > {draw.randint(1, 20)}",
@@ -136,7 +143,7 @@ class Policies:
         return {"review": draw.uniform(0.5, 0.8), "decline": draw.uniform(0.8, 0.99)}
 
     def _write(self, text: str) -> None:
-        """By rename, and never what is there already."""
+        """Replace the file by rename; its content always changes."""
         beside = self._file.with_suffix(".new")
         beside.write_text(f"# change {self._written}\n{text}")
         beside.replace(self._file)

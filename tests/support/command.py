@@ -1,4 +1,4 @@
-"""What commands that play for minutes share: a seed to repeat them by, a folder, a verdict."""
+"""Command line of the long-running tests: seed, scratch folder and exit status."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from pathlib import Path
 from typing import Any
 
 Play = Callable[[Path, int, int], tuple[dict[str, Any], bool]]
-"""Takes a folder, how many and the seed; gives the result, and whether everything held."""
+"""Called with a folder, a count and a seed; returns the result, and True if all checks passed."""
 
 
 def command(about: str | None, what: str, count: int, meaning: str, play: Play) -> int:
-    """Parse ``--WHAT`` and ``--seed``, play, print the result as JSON; the exit status.
+    """Parse the command line, play, and print the result as JSON.
 
-    about: a docstring whose first line describes the command. The folder is kept, and named,
-    unless everything held.
+    The folder is kept and printed unless all checks passed.
+
+    Args:
+        about: Docstring whose first line describes the command.
+        what: Name of the option for the count.
+        count: Default of the count.
+        meaning: Help text of the count.
+        play: Function that runs the test.
+
+    Returns:
+        Exit status: 0 if all checks passed, else 1.
     """
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument(f"--{what}", dest="count", type=int, default=count, help=meaning)

@@ -1,4 +1,4 @@
-"""Small event files in the schema of transactions."""
+"""Small event files with the schema of transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exchanges models and policies under two workers that have as much to do as they can take."""
+"""Swap models and policies of two workers under full load."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import yaml
 
 from tests.support.changes import FAULTS, Champions, Fault, Policies
 from tests.support.load import Load
-from tests.support.replica import Replica, Standing, verifying
+from tests.support.replica import Replica, ServedState, verifying
 from tests.support.rig import Rig, await_that
 
 Step = Callable[[], None]
 
-# Small micro-batches: many of them for a swap to fall between, and few events for the oracle.
+# Small micro-batches: a swap can fall between many of them, with few events for the oracle.
 SETTINGS = {"delivery": {"max_batch_events": 25}}
 REPLICAS = ("one", "two")
 HANGS = "hangs"
@@ -33,7 +33,7 @@ LEFT_OVER_S = 2.0
 
 
 class Feed:
-    """As many records as the workers take: there are always some that wait for them."""
+    """Producer at the workers' speed: some records always wait for them."""
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self._rig = rig
@@ -46,7 +46,7 @@ class Feed:
         self._done = self._pool.submit(self._run)
 
     def stop(self) -> None:
-        """Raises what has gone wrong with it."""
+        """Stop, and raise the error that ended the feed before."""
         self._stopping.set()
         self._pool.shutdown()
         if self._done is not None:
@@ -59,10 +59,19 @@ class Feed:
 
 
 class Swaps:
-    """Changes of one pipeline, one after the other, and what each worker has to say of them.
+    """Sequence of changes of one pipeline, each checked by the metrics of both workers.
 
-    say: takes lines for people. taken: versions of what has served.
-    resident: MiB of each worker, threads: their number, both after each step.
+    Args:
+        rig: Pipeline on real servers.
+        champions: Location of the models.
+        seed: Seed of all choices.
+        say: Prints a line of progress.
+
+    Attributes:
+        counts: Number of changes by kind.
+        taken: Versions of the models and policies that were served.
+        resident: Resident memory of each worker in MiB, after each step.
+        threads: Number of threads of each worker, after each step.
     """
 
     def __init__(
@@ -81,7 +90,7 @@ class Swaps:
         follow(rig, champions.location)
         self._replicas: list[Replica] = []
         self._champion = champions.good[0]
-        self._expected = Standing(self._champion, self._policies.first)
+        self._expected = ServedState(self._champion, self._policies.first)
         names = ("swaps", "refused_models", "rollbacks", "reloads", "refused_policies")
         self.counts = dict.fromkeys(names, 0)
         self.taken = {"models": {self._champion}, "policies": {self._policies.first}}
@@ -89,12 +98,12 @@ class Swaps:
         self.threads: dict[str, list[int]] = {name: [] for name in REPLICAS}
 
     def steps(self, swaps: int) -> list[Step]:
-        """So many promotions of good bundles, and all else in proportion, in a random order."""
+        """Plan ``swaps`` promotions of valid bundles, with other changes in proportion, shuffled."""
         some = max(1, swaps // 5)
         kinds = [name for name in self._champions.broken if name != HANGS]
         self._draw.shuffle(kinds)
         broken = [kinds[i % len(kinds)] for i in range(some)]
-        if some > len(kinds):  # it takes as long as a verification may
+        if some > len(kinds):  # rare, because it takes as long as the verification timeout
             broken[-1] = HANGS
         reloads = (swaps + 1) // 2
         faults = [FAULTS[i % len(FAULTS)] for i in range(reloads // 3)]
@@ -105,14 +114,19 @@ class Swaps:
             *(partial(self._reload_broken, fault) for fault in faults),
         ]
         self._draw.shuffle(steps)
-        # Each behind a promotion of its own: there is always one to take back.
+        # Each rollback follows its own promotion, so that there is always one to take back.
         promotions = [place for place, step in enumerate(steps) if step == self._promote]
         for place in sorted(self._draw.sample(promotions, some), reverse=True):
             steps.insert(self._draw.randint(place + 1, len(steps)), self._rollback)
         return steps
 
     def run(self, steps: Sequence[Step]) -> None:
-        """Take the steps, then end the workers. Raises TimeoutError or RuntimeError."""
+        """Run the steps, then end the workers.
+
+        Raises:
+            TimeoutError: A change is not served in time.
+            RuntimeError: A worker ends with an error.
+        """
         try:
             self._replicas = [Replica(self._rig, name) for name in REPLICAS]
             for replica in self._replicas:
@@ -137,7 +151,7 @@ class Swaps:
         self.counts["swaps"] += 1
 
     def _promote_broken(self, name: str) -> None:
-        if name == self._champion:  # it would be no change
+        if name == self._champion:  # would change nothing
             name = next(other for other in self._champions.broken if other != name)
         self._named(self._champions.promote(name))
 
@@ -166,7 +180,7 @@ class Swaps:
         self._await_change()
 
     def _named(self, name: str) -> None:
-        """A champion is: the workers take it, refuse it, or stay with it."""
+        """Wait until the workers have loaded or refused the new champion, or kept the same model."""
         expected = self._expected
         self._champion = name
         good = name in self._champions.good
@@ -182,10 +196,10 @@ class Swaps:
         self._await_change()
 
     def _await_change(self) -> None:
-        """Both workers say what is expected, and then have scored with it."""
+        """Wait until both workers report the expected state, and have scored with it."""
         for each in self._replicas:
-            each.await_standing(self._expected)
-        # One micro-batch may be in flight, and one on its way through the old stages.
+            each.await_served(self._expected)
+        # One micro-batch may be in flight, and another may still be in the old stages.
         wanted = {each: each.committed() + 3 for each in self._replicas}
         await_that(
             lambda: all(each.committed() >= count for each, count in wanted.items()),
@@ -195,7 +209,7 @@ class Swaps:
         )
 
     def _end(self) -> None:
-        """All is answered; then SIGTERM for both while they verify a bundle."""
+        """Wait until all records are answered, then send SIGTERM while a bundle is verified."""
         self._feed.stop()
         self._rig.await_all_answered(DRAIN_S)
         location = self._champions.location
@@ -222,7 +236,7 @@ class Swaps:
 
 
 def follow(rig: Rig, location: Path) -> None:
-    """Have the rig's workers follow the location, and the policy in the rig's own folder."""
+    """Configure the rig's workers to follow the location and the policy in the rig's folder."""
     file = rig.folder / "worker.yaml"
     settings = yaml.safe_load(file.read_text())
     model = {"location": str(location), "device": "cpu", "threads": 1, "verify_timeout_s": VERIFY_S}

@@ -1,4 +1,4 @@
-"""A schema registry over HTTP that answers as Confluent's does, or as oddly as a test says."""
+"""Schema registry over HTTP that responds like Confluent's, or oddly if a test says so."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class FakeRegistry(ThreadingHTTPServer):
     """Registered schemas by id and subject.
 
     Attributes:
-        answers: JSON of status 200, by path below BASE.
-        odd: What answers instead, by path below BASE; "" stands for all paths.
+        answers: JSON of responses with status 200, by path below BASE.
+        odd: Handlers that respond instead, by path below BASE; "" is for all paths.
         asked: Method and path below BASE of each request.
         heads: Headers of each request.
-        delay_s: Time that each answer takes.
-        most_together: Largest number of requests that were under way at once.
+        delay_s: Duration of each response in seconds.
+        most_together: Maximum number of concurrent requests.
     """
 
     daemon_threads = True
@@ -54,7 +54,7 @@ class FakeRegistry(ThreadingHTTPServer):
             self._together -= 1
 
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up are part of the tests."""
+        """Ignore clients that close the connection; tests do so."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ Odd = Callable[[BaseHTTPRequestHandler], None]
 
 
 def answer(status: int, body: object, **headers: str) -> Odd:
-    """An answer of JSON; text and bytes are sent as they are."""
+    """Respond with JSON; text and bytes are sent unchanged."""
     content = body.encode() if isinstance(body, str) else body
     content = content if isinstance(content, bytes) else json.dumps(body).encode()
 
@@ -104,7 +104,7 @@ def answer(status: int, body: object, **headers: str) -> Odd:
 
 
 def giant(handler: BaseHTTPRequestHandler) -> None:
-    """A body of 200 MB of JSON."""
+    """Respond with 200 MB of JSON."""
     handler.send_response(200)
     handler.end_headers()
     handler.wfile.write(b'{"schema": "')
@@ -114,7 +114,7 @@ def giant(handler: BaseHTTPRequestHandler) -> None:
 
 
 def drip(beginning: bytes) -> Odd:
-    """After the beginning a byte now and then, without end."""
+    """Respond with the beginning, and then with a byte every 20 ms without end."""
 
     def send(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(beginning)
@@ -126,16 +126,16 @@ def drip(beginning: bytes) -> Odd:
 
 
 def silence(handler: BaseHTTPRequestHandler) -> None:
-    """No answer, until the client hangs up."""
+    """Send no response until the client closes the connection."""
     handler.rfile.read(1)
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    """The connection ends without an answer."""
+    """Close the connection without a response."""
 
 
 def cut(handler: BaseHTTPRequestHandler) -> None:
-    """The connection ends within the body."""
+    """Close the connection in the middle of the body."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 
 

@@ -1,7 +1,7 @@
-"""Stand-ins for Kafka's clients, in one thread and without a broker.
+"""Fakes of Kafka's clients, in one thread and without a broker.
 
-They keep a log, positions and checkpoints as the real ones do, so that a test says what happens
-("partition 1 is lost") and reads off what came of it.
+They keep a log, positions and checkpoints like the real ones, so that a test can cause events
+("partition 1 is lost") and check the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OnDelivery = Callable[["KafkaError | None", Any], None]
 
 
 class Clock:
-    """Seconds that pass when somebody says so."""
+    """Clock that advances only in ``sleep``."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,7 +35,18 @@ class Clock:
 
 @dataclass(slots=True)
 class FakeMessage:
-    """A record as a consumer hands it over, or an error; unreadable: a name is not UTF-8."""
+    """A record as a consumer returns it, or an error.
+
+    Attributes:
+        at: Partition and offset.
+        body: Value of the record.
+        name: Key of the record.
+        extra: Headers.
+        millis: Kafka timestamp in milliseconds.
+        fault: Error instead of a record.
+        unreadable: True if the name of a header is not UTF-8.
+        on: Topic.
+    """
 
     at: tuple[int, int] = (0, 0)
     body: bytes | None = b"body"
@@ -77,15 +88,25 @@ class FakeMessage:
 
 
 class FakeConsumer:
-    """A member of a group on one topic of ``records`` records a partition.
+    """A group member on one topic.
 
-    ``controls``: how many offsets of control records follow the records of a partition.
-    committed: the group's checkpoints; ``notes``: their metadata. lows: first offset of partitions
-    that lost older records. ``starts``: where reading of partitions was begun. A pause outlives the
-    assignment of its partition, as librdkafka has it.
-    What ``next`` lists happens one by one, each within a `consume`; ``faults`` are raised, one
-    each, by the calls that they are named by. A `consume` that finds nothing lets its timeout pass
-    on the clock, and calls ``when_idle`` if it had a timeout and nothing else happened.
+    A ``consume`` without records lets its timeout pass on the clock; with a timeout, and if nothing
+    else happened, it calls ``when_idle``. A pause outlives the assignment of its partition, as in
+    librdkafka.
+
+    Args:
+        records: Number of records of each partition.
+        committed: Committed offsets of the group.
+        lows: First offset of partitions that lost older records.
+        clock: Clock on which timeouts pass.
+
+    Attributes:
+        next: Actions, one of which runs in each ``consume``.
+        faults: Exceptions by the name of the call that raises them, one for each call.
+        checkpoints: Committed offsets.
+        notes: Metadata of the committed offsets.
+        starts: Partition and offset of each start of reading.
+        controls: Number of offsets of control records after the records of a partition.
     """
 
     def __init__(
@@ -119,7 +140,7 @@ class FakeConsumer:
         self._clock = clock or Clock()
         self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
 
-    # what happens to the group
+    # Events of the group
 
     def will_assign(self, *partitions: int) -> None:
         self.next.append(lambda: self._rebalance("on_assign", partitions))
@@ -137,7 +158,7 @@ class FakeConsumer:
         self.generation += 1
         self._callbacks[callback](self, [TopicPartition("in", p) for p in partitions])
 
-    # the client's own calls
+    # Methods of the client
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
         self._called("subscribe")
@@ -152,19 +173,19 @@ class FakeConsumer:
             self.next.popleft()()
         if self.errors:
             return [FakeMessage(fault=self.errors.popleft())]
-        found = []
+        messages = []
         for _ in range(count):
             message = self._fetch()
             if message is None:
                 break
-            found.append(message)
-        if len(found) < count:
-            found += self._fetch_ends()
-        if not found:
+            messages.append(message)
+        if len(messages) < count:
+            messages += self._fetch_ends()
+        if not messages:
             self._clock.sleep(timeout)
             if timeout > 0 and not happened:
                 self.when_idle()
-        return found
+        return messages
 
     def _fetch(self) -> FakeMessage | None:
         for partition in sorted(self.positions.keys() - self.paused):
@@ -176,7 +197,7 @@ class FakeConsumer:
         return None
 
     def _fetch_ends(self) -> list[FakeMessage]:
-        """Each end once, until the position or the end is another one."""
+        """Report each partition's end once, until its position or end changes."""
         told = []
         for partition in sorted(self.positions.keys() - self.paused):
             end = self.ends[partition] + self.controls.get(partition, 0)
@@ -267,7 +288,14 @@ class FakeConsumer:
 
 
 class Brokers:
-    """The brokers' topics by name, with the id of each; ``away`` is raised while they are away."""
+    """Topics of the brokers.
+
+    Attributes:
+        ids: Id of each topic, by name.
+        partitions: Number of partitions of the input topic.
+        away: Exception that is raised while the brokers are away.
+        asked: Number of requests.
+    """
 
     def __init__(self, partitions: int = 1) -> None:
         self.ids: dict[str, str | None] = {"in": "id-1", "out": "id-2", "dead": "id-3"}
@@ -299,7 +327,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was handed to a producer."""
+    """A record that was passed to a producer."""
 
     topic: str
     value: bytes | None
@@ -309,14 +337,27 @@ class Sent:
 
 @dataclass(slots=True)
 class FakeProducer:
-    """Keeps what it is given and the names of the calls; ``faults`` as of `FakeConsumer`.
+    """Producer that records its calls and records.
 
-    room: how many more records its queue takes. unacknowledged: what `flush` says is left, after
-    ``when_flushed``. ``notes``: the metadata of each set of offsets. refuses: the error code with
-    which a topic refuses a record; after a refusal it can commit no transaction. What is queued until something waits for it is one batch of
-    records, which its topic takes or refuses as a whole; a transaction does not outlive a refusal.
-    ``written``: what readers of committed records see. checkpoints: of the group that transactions
-    commit to.
+    All records that are queued when something waits for them are one batch, which its topic
+    accepts or refuses as a whole. A transaction with a refused record must be aborted. After a
+    refusal the producer can begin no transaction.
+
+    Attributes:
+        room: Number of records that the queue can still take.
+        refuses: Returns the error code with which the topic refuses a record, or None.
+        on_delivery: Callback for records without their own.
+        written: Records that read-committed consumers see.
+        unacknowledged: Result of ``flush``, after ``when_flushed``.
+        calls: Names of the calls.
+        sent: All records that were passed to the producer.
+        offsets: Offsets and group metadata of each ``send_offsets_to_transaction``.
+        notes: Metadata of each set of offsets.
+        faults: Exceptions by the name of the call that raises them, one for each call.
+        batch_fault: Error of each record of ``produce_batch``.
+        when_flushed: Called in ``flush``.
+        checkpoints: Offsets of the committed transactions.
+        refused: Number of refused batches.
     """
 
     room: int = 1_000_000
@@ -418,7 +459,7 @@ class FakeProducer:
         self._queued.append((sent, told or self.on_delivery))
 
     def _deliver(self) -> None:
-        """Send what is queued, a batch for each topic."""
+        """Send the queued records, one batch for each topic."""
         queued, self._queued = self._queued, []
         for topic in dict.fromkeys(sent.topic for sent, _ in queued):
             batch = [(sent, told) for sent, told in queued if sent.topic == topic]
@@ -453,9 +494,10 @@ class FakeProducer:
 
 
 def batch_codes(refusals: Sequence[int | None]) -> list[int] | None:
-    """The errors that librdkafka reports on the records of a batch; None where it is taken.
+    """Error codes that librdkafka reports for the records of a batch; None if it is accepted.
 
-    refusals: the topic's error code for each record.
+    Args:
+        refusals: Error code of the topic for each record, or None.
     """
     codes = [code for code in refusals if code is not None]
     if not codes:
@@ -471,7 +513,7 @@ def batch_codes(refusals: Sequence[int | None]) -> list[int] | None:
 def kafka_error(
     code: int, *, fatal: bool = False, retriable: bool = False, txn_requires_abort: bool = False
 ) -> KafkaException:
-    """What the clients raise."""
+    """Exception like those of the clients."""
     return KafkaException(
         KafkaError(
             code, None, fatal=fatal, retriable=retriable, txn_requires_abort=txn_requires_abort

@@ -1,4 +1,4 @@
-"""Workers as processes of their own, and a supervisor that starts dead ones again."""
+"""Workers as child processes, and a supervisor that restarts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tests.support.rig import Rig, await_that
 from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
-# Delivery could not go on safely; the watchdog ended it.
+# Exit codes of DeliveryFatalError and of the watchdog.
 _RESTARTABLE = (3, 70)
 _BATCHES = re.compile(r'^fraud_worker_batches_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _HTTP_S = 1.0
@@ -31,7 +31,14 @@ class HasFolder(Protocol):
 
 
 class Worker:
-    """One process of a replica. ``program`` is what runs instead of ``python -m tools run``."""
+    """One process of a replica.
+
+    Args:
+        rig: Pipeline folder of the worker.
+        replica: Name of the replica.
+        program: Arguments of the Python interpreter, instead of ``-m tools run``.
+        environment: Further environment variables.
+    """
 
     def __init__(
         self,
@@ -58,11 +65,15 @@ class Worker:
         self._process.send_signal(number)
 
     def status(self) -> int | None:
-        """The exit status, None while it runs."""
+        """Return the exit status, or None while it runs."""
         return self._process.poll()
 
     def wait(self, deadline_s: float) -> int:
-        """The exit status. Raises TimeoutError with the end of the log."""
+        """Wait for the end, and return the exit status.
+
+        Raises:
+            TimeoutError: It still runs; the message ends with the end of the log.
+        """
         await_that(
             lambda: self.status() is not None, deadline_s, f"the end of {self.replica}", self.tail
         )
@@ -73,24 +84,24 @@ class Worker:
         self.wait(DRAIN_S)
 
     def drain(self) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM, and return the exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(DRAIN_S)
 
     def committed(self) -> float:
-        """Micro-batches that this process has committed; 0 while it does not say."""
+        """Number of micro-batches that this process has committed; 0 while it does not respond."""
         return self._batches().get("committed", 0.0)
 
     def attempts(self) -> float:
-        """Micro-batches that it has committed, or tried to."""
+        """Number of micro-batches that it has committed or tried to commit."""
         return sum(self._batches().values())
 
     def _batches(self) -> dict[str, float]:
-        found = _BATCHES.findall(self._get("/metrics")[1])
-        return {outcome: float(count) for outcome, count in found}
+        samples = _BATCHES.findall(self._get("/metrics")[1])
+        return {outcome: float(count) for outcome, count in samples}
 
     def not_ready(self) -> list[str]:
-        """Why it is not ready; empty when it is."""
+        """Reasons why it is not ready; empty if it is ready."""
         status, body = self._get("/ready")
         if status == 0:
             return ["does not answer"]
@@ -103,7 +114,7 @@ class Worker:
         await_that(lambda: not self.not_ready(), READY_S, f"{self.replica} ready", self.tail)
 
     def events_logged(self) -> list[str]:
-        """The names of the events in its replica's log, in order."""
+        """Names of the events in the replica's log, in order."""
         events = []
         for line in self.log.read_text(errors="replace").splitlines():
             try:
@@ -129,9 +140,13 @@ class Worker:
 
 
 class Fleet:
-    """Replicas that are started again whenever their process ends, under the same name.
+    """Replicas that are restarted under the same name whenever their process ends.
 
-    `tend` does that, as a supervisor would; call it while waiting. ``say`` takes lines for people.
+    Call ``tend`` while waiting: it restarts them, like a supervisor.
+
+    Args:
+        rig: Pipeline of the replicas.
+        say: Prints a line of progress.
     """
 
     def __init__(self, rig: Rig, say: Callable[[str], None]) -> None:
@@ -143,14 +158,18 @@ class Fleet:
 
     @property
     def names(self) -> list[str]:
-        """The replicas that are not asleep."""
+        """Names of the replicas that are not frozen."""
         return [name for name in self._workers if name not in self._asleep]
 
     def join(self, name: str) -> None:
         self._workers[name] = Worker(self._rig, name)
 
     def leave(self, name: str) -> None:
-        """Drain a replica for good. Raises RuntimeError unless it ends with status 0."""
+        """Drain a replica and remove it.
+
+        Raises:
+            RuntimeError: It ends with a status other than 0.
+        """
         worker = self._workers.pop(name)
         worker.await_ready()
         if status := worker.drain():
@@ -170,13 +189,17 @@ class Fleet:
         self._workers[name].signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Kill what is left."""
+        """Kill all running replicas."""
         for worker in self._workers.values():
             if worker.status() is None:
                 worker.kill()
 
     def tend(self) -> None:
-        """Start again what has ended. Raises RuntimeError for an end that no restart mends."""
+        """Restart replicas that have ended.
+
+        Raises:
+            RuntimeError: A replica ended by itself with a status that a restart does not heal.
+        """
         for name, worker in self._workers.items():
             status = worker.status()
             if status is None:
@@ -188,14 +211,16 @@ class Fleet:
             self._workers[name] = Worker(self._rig, name)
 
     def start_again(self) -> None:
-        """Start every replica's process anew; all of them have ended."""
+        """Restart all replicas, which must have ended."""
         for name in self._workers:
             self.join(name)
 
     def await_ends(self, *statuses: int) -> None:
         """Wait until every replica has ended by itself.
 
-        Raises TimeoutError, and RuntimeError for a status that is none of these.
+        Raises:
+            TimeoutError: A replica still runs.
+            RuntimeError: A replica ended with a status that is not in ``statuses``.
         """
         for name, worker in self._workers.items():
             status = worker.wait(READY_S)
@@ -203,7 +228,7 @@ class Fleet:
                 raise RuntimeError(f"{name} ended with status {status}; {worker.tail()}")
 
     def await_ready(self) -> None:
-        """Return when every replica is ready, none of them asleep."""
+        """Wait until every replica is ready; none may be frozen."""
 
         def ready() -> bool:
             self.tend()
@@ -212,11 +237,11 @@ class Fleet:
         await_that(ready, READY_S, "all replicas ready", self.marks)
 
     def marks(self) -> dict[str, tuple[int, float]]:
-        """What each replica that is not asleep has committed: its process, its micro-batches."""
+        """Process id and number of committed micro-batches of each replica that is not frozen."""
         return {name: self._mark(name) for name in self.names}
 
     def committed_since(self, marks: Mapping[str, tuple[int, float]]) -> bool:
-        """Whether every replica that is not asleep has committed since then."""
+        """Return True if every replica that is not frozen has committed since ``marks``."""
         self.tend()
         return all(self._moved(name, marks.get(name, (0, 0.0))) for name in self.names)
 

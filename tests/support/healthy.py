@@ -1,4 +1,4 @@
-"""A pipeline folder in which everything holds, for tests that break one thing."""
+"""Valid pipeline folder, for tests that break one part of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ SCHEMA = Path(__file__).parents[2] / "schemas" / "transaction.avsc"
 
 
 def healthy_pipeline(folder: Path, **kafka: Any) -> Path:
-    """The golden pipeline with its model and a schema of its own. kafka: that section's settings.
+    """Copy the golden pipeline with its model and its own schema.
 
-    Nothing answers at the addresses in it.
+    No server runs at the addresses in it.
+
+    Args:
+        folder: Folder to create.
+        kafka: Settings of the section ``kafka``.
     """
     shutil.copytree(PIPELINE, folder)
     shutil.copy(SCHEMA, folder / "transaction.avsc")

@@ -1,4 +1,4 @@
-"""Random values of records: events at every bound, and bytes that are no event."""
+"""Random values of records: events at every bound, and invalid bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _IDS = (1, 2, SCHEMA_ID + 1, INCOMPATIBLE_ID, 0, 2**31 - 1, 2**31, 2**32 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Largest record of each topic, and largest value that the worker decodes; in bytes."""
+    """Maximum record size of each topic, and maximum value that the worker decodes, in bytes."""
 
     input: int
     scores: int
@@ -48,15 +48,21 @@ class Sizes:
 
 
 @dataclass(slots=True)
-class Bodies:
-    """Draws the values of records. made: how many events, as each is later than the last."""
+class HostileBodies:
+    """Generator of record values.
+
+    Attributes:
+        draw: Source of all choices.
+        sizes: Sizes that values are drawn near.
+        made: Number of generated events; each event is later than the previous one.
+    """
 
     draw: random.Random
     sizes: Sizes
     made: int = field(default=0, init=False)
 
     def good(self, **changes: bytes) -> bytes:
-        """An event that is scored unless ``changes``, encoded fields, are in the way."""
+        """Valid event; ``changes`` replace encoded fields."""
         self.made += 1
         fields = {
             "id": some(text(f"p-{self.made}")),
@@ -68,7 +74,7 @@ class Bodies:
         return framed(body(**(fields | changes)))
 
     def kinds(self) -> Kinds:
-        """A function for each kind of hostile value."""
+        """Generator of each kind of hostile value."""
         broken = [bad.value for bad in bad_records()]
         return {
             "broken": lambda: self.draw.choice(broken),
@@ -102,7 +108,7 @@ class Bodies:
         return b"\x01" + self.draw.randbytes(16) + self.good()[5:]
 
     def _noted(self, limit: int) -> bytes:
-        """An event whose note brings it to about ``limit`` bytes."""
+        """Event of about ``limit`` bytes, by the length of its note."""
         note = filler(self.draw, near(self.draw, limit))
         return self.good(note=varint(len(note)) + note)
 
@@ -110,14 +116,14 @@ class Bodies:
         return self.good(amount=some(struct.pack("<d", self.draw.choice(_AMOUNTS))))
 
     def _any_text(self, largest: int) -> bytes:
-        """A string of any length, at the ends more often, now and then not UTF-8."""
+        """String of any length, often very short or long, sometimes not UTF-8."""
         size = self.draw.choice((0, 1, largest - 2, largest - 1, self.draw.randrange(largest)))
         character = self.draw.choice(("x", "\x00", " ", "\n", "\u2028", '"'))
         data = b"\xff" * size if self.draw.random() < 0.1 else (character * size).encode()[:size]
         return varint(len(data)) + data
 
     def _blocks(self) -> bytes:
-        """An array in blocks of one, blocks that tell their bytes, or about as long as allowed."""
+        """Array in blocks of one item, in blocks with a byte count, or of about the maximum length."""
         item = text("t")
         number = self.draw.choice((0, 1, MAX_ITEMS - 1, MAX_ITEMS, MAX_ITEMS + 1))
         blocks = self.draw.choice(
@@ -137,17 +143,17 @@ class Bodies:
 
 
 def near(draw: random.Random, limit: int) -> int:
-    """A size that with what is added to it is a little above or below the limit."""
+    """Size that is a little above or below the limit, after the other fields are added."""
     return max(0, limit - draw.randrange(2 * _SOME_BYTES))
 
 
 def filler(draw: random.Random, size: int) -> bytes:
-    """Text that compresses well, or not at all: limits are on what the broker gets."""
+    """Text that compresses well or not at all, because limits apply to the compressed size."""
     if draw.random() < 0.5:
         return draw.choice((b"n", b"\x00", b" ")) * size
     return b64encode(draw.randbytes(size))[:size]
 
 
 def some(encoded: bytes) -> bytes:
-    """The second branch of a union."""
+    """Encode the second branch of a union."""
     return b"\x02" + encoded

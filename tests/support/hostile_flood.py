@@ -1,4 +1,4 @@
-"""Hostile records on their way into the input topic, and what each of them was."""
+"""Write hostile records to the input topic, and remember the kinds of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from confluent_kafka import Message, Producer
 
-from tests.support.hostile_records import Hostile, Maker
+from tests.support.hostile_records import HostileRecord, RecordMaker
 from tests.support.raw_produce import CODECS, RawProducer, RefusedError
 
 _LONGEST_BATCH = 30
@@ -18,16 +18,16 @@ _TRANSACTION_S = 30.0
 
 
 class Flood:
-    """Writes records to random partitions, in batches of random length and compression.
+    """Write records to random partitions, in batches of random length and compression.
 
     Attributes:
-        kinds: The kinds of each record that the broker took, by partition and offset.
-        refused: Number of records that the input topic refused, which need no answer.
-        aborted: Number of records in aborted transactions, which need none either.
+        kinds: Kinds of each record that the broker accepted, by partition and offset.
+        refused: Number of records that the input topic refused; they need no answer.
+        aborted: Number of records in aborted transactions; they need no answer.
     """
 
     def __init__(
-        self, draw: random.Random, bootstrap: str, topic: str, partitions: int, maker: Maker
+        self, draw: random.Random, bootstrap: str, topic: str, partitions: int, maker: RecordMaker
     ) -> None:
         self._draw = draw
         self._bootstrap, self._topic, self._partitions = bootstrap, topic, partitions
@@ -36,7 +36,7 @@ class Flood:
         self.refused = self.aborted = 0
 
     def send(self, count: int, large_bytes: int) -> None:
-        """Write ``count`` records, of which large ones take ``large_bytes`` together."""
+        """Write ``count`` records; large ones take at most ``large_bytes`` together."""
         with RawProducer(self._bootstrap) as producer:
             for batch in self._batches(count, large_bytes):
                 partition = self._draw.randrange(self._partitions)
@@ -44,7 +44,7 @@ class Flood:
                 self._append(producer, partition, batch, codec)
 
     def transactions(self, outcomes: Sequence[bool]) -> None:
-        """Write a transaction for each outcome. True: it is committed."""
+        """Write a transaction for each outcome: True to commit it, False to abort it."""
         producer = Producer(
             {
                 "bootstrap.servers": self._bootstrap,
@@ -58,7 +58,7 @@ class Flood:
             self._transaction(producer, committed=committed)
 
     def sent(self) -> Counter[str]:
-        """How many records of each kind the broker took."""
+        """Number of records of each kind that the broker accepted."""
         return Counter(kind for kinds in self.kinds.values() for kind in kinds)
 
     def _transaction(self, producer: Producer, *, committed: bool) -> None:
@@ -75,7 +75,7 @@ class Flood:
                 assert offset is not None
                 delivered[partition, offset] = (*kinds, "writer: transaction")
 
-            # Headers and timestamps are left to the raw producer, which can write all of them.
+            # Hostile headers and timestamps need the raw producer.
             value = (hostile.record.value or b"")[:100_000]
             partition = self._draw.randrange(self._partitions)
             producer.produce(self._topic, value, b"t", partition, on_delivery=on_delivery)
@@ -88,9 +88,9 @@ class Flood:
             self.aborted += len(delivered)
 
     def _append(
-        self, producer: RawProducer, partition: int, batch: Sequence[Hostile], codec: str
+        self, producer: RawProducer, partition: int, batch: Sequence[HostileRecord], codec: str
     ) -> None:
-        """Append a batch; record by record where the broker refuses all of it for one."""
+        """Append a batch; if the broker refuses it, append its records one by one."""
         try:
             first = producer.produce(self._topic, partition, [h.record for h in batch], codec)
         except RefusedError:
@@ -103,8 +103,8 @@ class Flood:
             for at, hostile in enumerate(batch):
                 self.kinds[partition, first + at] = (*hostile.kinds, f"writer: {codec}")
 
-    def _batches(self, count: int, large_bytes: int) -> Iterator[list[Hostile]]:
-        batch: list[Hostile] = []
+    def _batches(self, count: int, large_bytes: int) -> Iterator[list[HostileRecord]]:
+        batch: list[HostileRecord] = []
         longest, batch_bytes = self._draw.randint(1, _LONGEST_BATCH), 0
         while count > 0:
             hostile = self._maker()

@@ -1,4 +1,4 @@
-"""Random settings of one round's topics and worker."""
+"""Random settings of a round's topics and worker."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TopicSettings = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one round's records meet.
+    """Settings of one round.
 
     Attributes:
         partitions: Number of partitions of the input topic.
         topics: Settings of the topics, by their names in worker.yaml without ``_topic``.
-        exactly_once: The delivery guarantee; otherwise duplicates are allowed.
-        windows: The feature set has windows, so that events have histories.
-        decoded: Largest value that the worker decodes, in bytes.
+        exactly_once: True for exactly-once delivery; otherwise duplicates are allowed.
+        windows: True if the feature set has windows, so that events have histories.
+        decoded: Maximum value that the worker decodes, in bytes.
         worker: Sections of worker.yaml.
     """
 
@@ -45,12 +45,12 @@ class Limits:
     worker: dict[str, dict[str, Any]]
 
     def sizes(self) -> Sizes:
-        """The sizes that records are drawn near."""
+        """Sizes that records are drawn near."""
         largest = {name: int(own["max.message.bytes"]) for name, own in self.topics.items()}
         return Sizes(largest["input"], largest["output"], largest["dead_letter"], self.decoded)
 
     def summary(self) -> str:
-        """One line for people."""
+        """One line about the settings."""
         words = [f"{self.partitions} partitions"]
         words += ["exactly once" if self.exactly_once else "at least once"]
         words += ["windows"] * self.windows
@@ -61,10 +61,10 @@ class Limits:
 
 
 def draw_limits(draw: random.Random) -> Limits:
-    """Limits under which each record can be answered.
+    """Draw settings with which each record can be answered.
 
-    A dead-letter topic that refuses dead letters, as a compacted one does those without a key, is
-    no part of it: there the worker has to stop.
+    A dead-letter topic that refuses dead letters is left out, because the worker has to stop then.
+    A compacted topic, for example, refuses dead letters without a key.
     """
     exactly_once, decoded = draw.random() < 0.75, draw.choice((1_000, 20_000, 1_000_000, 5_000_000))
     worker: dict[str, dict[str, Any]] = {
@@ -89,7 +89,7 @@ def draw_limits(draw: random.Random) -> Limits:
 
 
 def make_topics(bootstrap: str, name: str, limits: Limits) -> dict[str, str]:
-    """Create the topics; return their names by those in worker.yaml without ``_topic``."""
+    """Create the topics; return their names, by the settings in worker.yaml without ``_topic``."""
     sizes = {"input": limits.partitions, "output": limits.partitions + 1, "dead_letter": 1}
     names = {role: f"{name}.{role}" for role in sizes}
     for role, partitions in sizes.items():
@@ -100,12 +100,19 @@ def make_topics(bootstrap: str, name: str, limits: Limits) -> dict[str, str]:
 def make_folder(
     folder: Path, servers: tuple[str, str], topics: dict[str, str], limits: Limits
 ) -> None:
-    """Write the pipeline. servers: bootstrap address of Kafka, URL of the store."""
+    """Write the pipeline folder.
+
+    Args:
+        folder: Folder to create; its name is the name of the group.
+        servers: Bootstrap address of Kafka, URL of the store.
+        topics: Names of the topics.
+        limits: Settings of the round.
+    """
     kafka: dict[str, Any] = {
         "bootstrap_servers": servers[0],
         "group": folder.name,
         **{f"{role}_topic": topic for role, topic in topics.items()},
-        # A worker that was killed stays a member, and its transaction open, for that long.
+        # A killed worker stays a member, and its transaction stays open, for this time.
         "consumer": {
             "session.timeout.ms": int(SESSION_TIMEOUT_S * 1000),
             "heartbeat.interval.ms": 1_500,
@@ -140,8 +147,9 @@ def _output(draw: random.Random, *, exactly_once: bool) -> TopicSettings:
     if draw.random() < 0.3:
         settings["cleanup.policy"] = "compact"
     if draw.random() < 0.4:
-        # Within a millisecond of its time a score gets to the broker at times. A marker that ends a
-        # transaction may be late as well, and then Kafka 4.3 never ends it (decision 16).
+        # A score sometimes reaches the broker within a millisecond of its time. With exactly-once
+        # delivery a transaction marker may be late too, and Kafka 4.3 then never ends the
+        # transaction (decision 16), so the bound is longer.
         bound = draw.choice((_MINUTE_MS if exactly_once else 1, _MINUTE_MS, _HOUR_MS))
         settings["message.timestamp.before.max.ms"] = str(bound)
     if draw.random() < 0.3:

@@ -1,35 +1,35 @@
-"""A load with hostile records among its transactions."""
+"""Load generator with hostile records among its transactions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.support.hostile_bodies import Kinds, Sizes, filler, near
-from tests.support.hostile_records import Maker
+from tests.support.hostile_records import RecordMaker
 from tests.support.load import FIRST_TIME_MS, STEP_MS, TERMINALS, Load
 from tests.support.raw_produce import RawProducer, RefusedError
 from tests.support.rig import Rig
 
 _SHARE = 0.004
-# What topics take by default, and what a worker decodes by default.
+# Default limits of topics and of the worker.
 _SIZES = Sizes(input=1_048_588, scores=1_048_588, dead_letters=1_048_588, decoded=1_000_000)
 _LONGEST_KEY = 1_024
-# No time to come: all events after it would be late.
+# No future times, because all later events would be late.
 _TIMES_MS = (-(2**63), -1, 0, 1, 946_684_799_999, FIRST_TIME_MS - 86_400_000)
 _AMOUNTS = (0.0, -0.0, 5e-324, 1e15, -1e300, float("nan"), float("inf"))
 
 
 class HostileLoad(Load):
-    """Transactions at a steady rate, and a hostile record now and then.
+    """Transactions at a constant rate, and sometimes a hostile record.
 
-    A customer's events have to be in one partition, whatever the keys of their records are. So the
-    hostile events of each partition have customers of their own.
+    All events of a customer must be in one partition, whatever the keys of their records are.
+    Therefore the hostile events of each partition have their own customers.
 
     Args:
         rig: Pipeline whose input topic is written to.
         seed: Seed of all choices.
-        rate: Ordinary records a second.
-        share: Hostile records for each ordinary one.
+        rate: Ordinary records per second.
+        share: Number of hostile records per ordinary record.
 
     Attributes:
         hostile: Number of hostile records that the broker acknowledged.
@@ -42,18 +42,18 @@ class HostileLoad(Load):
         self._bootstrap, self._partitions = rig.bootstrap, rig.partitions
         self._raw: RawProducer | None = None
         self._partition = self._made = 0
-        self._make = Maker(self._random, self, _SIZES, self._topic, kinds=1.0)
+        self._make = RecordMaker(self._random, self, _SIZES, self._topic, kinds=1.0)
 
     def stop(self) -> None:
         super().stop()
         self._disconnect()
 
     def good(self, **changes: Any) -> bytes:
-        """An event of the partition that is being written to."""
+        """Valid event of the current partition."""
         return self._framed(self._hostile_event() | changes)
 
     def kinds(self) -> Kinds:
-        """A function for each kind of hostile value."""
+        """Generator of each kind of hostile value."""
         draw = self._random
         return {
             "broken": lambda: self._broken(self._hostile_event()),

@@ -1,7 +1,7 @@
 """Random records that try to break a worker: bodies, keys, headers, timestamps and sizes.
 
-A record is drawn aspect by aspect. Each ``Maker`` uses a share of the kinds of each aspect: with
-half of them, a fault which stops everything does not hide all others in every round.
+A record is drawn aspect by aspect. Each ``RecordMaker`` uses only a share of the kinds of each
+aspect, so that a fault that stops the worker does not hide all other faults in every round.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ T = TypeVar("T")
 
 
 class Values(Protocol):
-    """Values of records, for one schema of events."""
+    """Generator of record values for one event schema."""
 
     def good(self) -> bytes:
-        """An event that is scored."""
+        """Event that is scored."""
         ...
 
     def kinds(self) -> Kinds:
-        """A function for each kind of hostile value."""
+        """Generator of each kind of hostile value."""
         ...
 
 
 class Aspect(Generic[T]):
-    """One side of a record: mostly plain, else one of some hostile kinds.
+    """One part of a record: usually plain, otherwise of one of several hostile kinds.
 
     Args:
         name: Name of the aspect.
         draw: Source of all choices.
-        plain: Makes the ordinary value.
-        kinds: Make the hostile ones.
+        plain: Generates the ordinary value.
+        kinds: Generate the hostile values, by kind.
         kind_share: Share of the kinds that are used.
         share: Share of hostile values.
     """
@@ -63,7 +63,7 @@ class Aspect(Generic[T]):
         self._kinds = {kind: make for kind, make in kinds.items() if draw.random() < kind_share}
 
     def __call__(self) -> tuple[T, str]:
-        """A value, and its kind as ``aspect: kind``."""
+        """Draw a value; return it with its kind as ``aspect: kind``."""
         if not self._kinds or self._draw.random() >= self._share:
             return self._plain(), f"{self._name}: plain"
         kind = self._draw.choice([*self._kinds])
@@ -71,21 +71,21 @@ class Aspect(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Hostile:
-    """A record, and its kind in each aspect."""
+class HostileRecord:
+    """A record, with its kind in each aspect."""
 
     record: RawRecord
     kinds: tuple[str, ...]
 
 
-class Maker:
-    """Draws records; the same ones for the same ``draw``, except for timestamps near the present.
+class RecordMaker:
+    """Generator of records: reproducible by ``draw``, except for timestamps near the present.
 
     Args:
         draw: Source of all choices.
-        values: Bodies of the records.
-        sizes: Bounds that sizes are drawn near.
-        topic: The input topic, which forged headers name.
+        values: Generator of the record values.
+        sizes: Limits that sizes are drawn near.
+        topic: Input topic, which forged headers name.
         kinds: Share of the kinds that are used.
     """
 
@@ -100,14 +100,14 @@ class Maker:
         )
         self._timestamp = Aspect[int]("timestamp", draw, now_ms, self._timestamps(), kinds, 0.2)
 
-    def __call__(self) -> Hostile:
-        """The next record."""
+    def __call__(self) -> HostileRecord:
+        """Draw the next record."""
         value, of_value = self._value()
         key, of_key = self._key()
         headers, of_headers = self._headers()
         timestamp, of_timestamp = self._timestamp()
         record = RawRecord(key, value, headers, timestamp)
-        return Hostile(record, (of_value, of_key, of_headers, of_timestamp))
+        return HostileRecord(record, (of_value, of_key, of_headers, of_timestamp))
 
     def _plain_key(self) -> bytes:
         return f"c-{self._draw.randrange(20)}".encode()
@@ -159,7 +159,7 @@ class Maker:
         return headers
 
     def _forged(self) -> list[Header]:
-        """Headers of a dead letter that answers to another record, or to none."""
+        """Headers like those of a dead letter for another record, or for no record."""
         offset = self._draw.choice((b"0", b"1", b"%d" % self._draw.randrange(300), b"x", None))
         names: list[Header] = [
             (_PREFIX + b"topic", self._topic.encode()),
@@ -192,5 +192,5 @@ class Maker:
 
 
 def now_ms() -> int:
-    """The present as a timestamp of Kafka."""
+    """Current time as a Kafka timestamp."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""One round of hostile records: topics and a worker of its own, a flood, and the verdict."""
+"""One round of hostile records, with its own topics and worker, and the verdict."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from confluent_kafka.admin import AdminClient
 
 from tests.oracles.answered import Answer, Pipeline, Verdict
 from tests.support.fleet import Worker
-from tests.support.hostile_bodies import Bodies
+from tests.support.hostile_bodies import HostileBodies
 from tests.support.hostile_flood import Flood
 from tests.support.hostile_limits import draw_limits, make_folder, make_topics
-from tests.support.hostile_records import Maker
+from tests.support.hostile_records import RecordMaker
 
 RUN = ("-m", "tools", "run")
 RECORDS = 400
@@ -39,12 +39,12 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Result:
-    """Numbers of a round, or of all rounds together.
+    """Counts of one round, or of all rounds together.
 
     Attributes:
-        counts: By the names of the command's result.
-        sent: How many records of each kind were to be answered.
-        answers: How many of these got which answer, by kind and code.
+        counts: Counts by the names of the command's result.
+        sent: Number of records that need an answer, by kind.
+        answers: Number of answers, by kind of the record and code of the answer.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -58,15 +58,15 @@ class Result:
 
 
 class Supervised:
-    """A worker that is started again whenever it ends, STARTS times in all.
+    """A worker that is restarted whenever it ends, with at most STARTS starts.
 
     Args:
         start: Starts the worker.
-        patience_s: How long the next progress may take; twice as long where a start is in it.
-        say: Takes lines for people.
+        patience_s: Maximum time without progress, in seconds; twice as long after a start.
+        say: Prints a line of progress.
 
     Attributes:
-        crashes: How often it ended by itself, or did not drain.
+        crashes: Number of times that it ended by itself or did not drain.
     """
 
     def __init__(self, start: Callable[[], Worker], patience_s: float, say: Say) -> None:
@@ -76,13 +76,13 @@ class Supervised:
         self._begin()
 
     def tend(self, committed: int) -> bool:
-        """Start it again where it has ended.
+        """Restart the worker if it has ended.
 
         Args:
-            committed: Sum of the committed offsets, by which progress is measured.
+            committed: Sum of the committed offsets, which measures the progress.
 
         Returns:
-            False where there is nothing more to wait for.
+            False if waiting any longer is useless.
         """
         if committed > self._committed:
             self._committed = committed
@@ -103,7 +103,7 @@ class Supervised:
         return True
 
     def end(self, *, drain: bool) -> None:
-        """End it; ``drain``: in order, which is part of what it has to do."""
+        """End the worker; with ``drain`` it must end in order, and a failure counts as a crash."""
         if self._worker.status() is not None:
             self._worker.wait(_END_S)
             self.crashes += drain
@@ -130,15 +130,15 @@ class Supervised:
 
 
 class Round:
-    """Plays one round.
+    """One round.
 
     Args:
-        folder: Where the pipeline is written; its name is that of the group and the topics.
+        folder: Pipeline folder to create; its name is used for the group and the topics.
         servers: Bootstrap address of Kafka, URL of the store.
         draw: Source of all choices.
-        say: Takes lines for people.
-        program: Runs instead of the worker, in tests of the command itself.
-        patience_s: How long the worker may take for its next progress.
+        say: Prints a line of progress.
+        program: Program to run instead of the worker, in tests of the command itself.
+        patience_s: Maximum time without progress, in seconds.
     """
 
     def __init__(
@@ -163,16 +163,16 @@ class Round:
         self._admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
         topic, partitions = self._pipeline.inputs, self._limits.partitions
         sizes = self._limits.sizes()
-        maker = Maker(draw, Bodies(draw, sizes), sizes, topic)
+        maker = RecordMaker(draw, HostileBodies(draw, sizes), sizes, topic)
         self._flood = Flood(draw, self._bootstrap, topic, partitions, maker)
         self._inputs = [TopicPartition(topic, partition) for partition in range(partitions)]
-        # No member: it only asks what is committed.
+        # Not a member: it only reads the committed offsets.
         self._group = Consumer(
             {"bootstrap.servers": self._bootstrap, "group.id": folder.name, "log_level": 0}
         )
 
     def play(self) -> Result:
-        """Half of the flood waits for the worker, half comes while it runs; then the verdict."""
+        """Write half of the records before the worker starts and half after, then judge."""
         self._send()
         supervised = Supervised(
             lambda: Worker(self, "one", program=self._program), self._patience_s, self._say
@@ -200,8 +200,8 @@ class Round:
             self._flood.transactions([self._draw.random() < 0.5 for _ in range(count)])
 
     def _await_answers(self, supervised: Supervised) -> bool:
-        """Return True once the group is past all records, False once it stands still."""
-        # Not the ends of the partitions: control records may stand there.
+        """Wait for the group; return True once it has committed all records, False if it stops."""
+        # Not the ends of the partitions, because control records may follow the last record.
         last = self._pipeline.last_offsets()
         while any(self._committed().get(partition, 0) <= last[partition] for partition in last):
             if not supervised.tend(sum(self._committed().values())):
@@ -210,7 +210,7 @@ class Round:
         return True
 
     def _committed(self) -> dict[int, int]:
-        """The committed offsets; none while the brokers do not answer."""
+        """Committed offsets; empty while the brokers do not answer."""
         try:
             answers = self._group.committed(self._inputs, timeout=_ANSWER_S)
         except KafkaException:
@@ -249,7 +249,7 @@ class Round:
         return counts
 
     def _show(self, verdict: Verdict) -> None:
-        """Say the first cases of each fault, and what their records were."""
+        """Print the first cases of each fault, with the kinds of their records."""
         cases: dict[str, list[Any]] = {
             "lost": verdict.lost,
             "stuck": verdict.stuck,
@@ -257,8 +257,8 @@ class Round:
         }
         if self._limits.exactly_once:
             cases["duplicated"] = verdict.duplicated
-        for name, found in cases.items():
-            for case in found[:_SHOWN]:
+        for name, examples in cases.items():
+            for case in examples[:_SHOWN]:
                 source = case.source if isinstance(case, Answer) else case
                 place = (source.partition, source.offset) if source else (-1, -1)
                 self._say(f"{name}: {case}: {self._flood.kinds.get(place, 'not of this command')}")

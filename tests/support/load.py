@@ -1,4 +1,4 @@
-"""Transactions at a steady rate, some of them broken, from a thread of its own."""
+"""Produce transactions at a constant rate from a thread; some are invalid."""
 
 from __future__ import annotations
 
@@ -28,10 +28,19 @@ _AGAIN_SHARE, _REMEMBERED = 0.02, 50
 
 
 class Load:
-    """``rate`` records a second into the rig's input topic, the same ones for the same ``seed``.
+    """Producer of transactions to the rig's input topic, reproducible by seed.
 
-    A second of event time passes from one to the next. A few customers have most of the events.
-    Some events come up to ten minutes late, and some a second time.
+    Successive events are one second of event time apart. A few customers have most of the events.
+    Some events are up to ten minutes late, and some are sent twice.
+
+    Args:
+        rig: Pipeline on real servers.
+        seed: Seed of all choices.
+        rate: Records per second.
+
+    Attributes:
+        sent: Number of records.
+        schema_id: Schema id of the next records.
     """
 
     def __init__(self, rig: Rig, seed: int, rate: float) -> None:
@@ -62,9 +71,11 @@ class Load:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and see all of it acknowledged.
+        """Stop, and wait until all records are acknowledged.
 
-        Raises TimeoutError if it is not, and the error that ended the load before.
+        Raises:
+            TimeoutError: Some records were not acknowledged.
+            Exception: The error that ended the load before.
         """
         self._stopping.set()
         if self._thread.ident is not None:
@@ -75,7 +86,7 @@ class Load:
             raise TimeoutError(f"{left} records of the load were not acknowledged")
 
     def send(self, count: int) -> None:
-        """``count`` records at once, acknowledged; without `start`."""
+        """Send ``count`` records at once, and wait until they are acknowledged; without ``start``."""
         for _ in range(count):
             self._send_one()
         if left := self._producer.flush(_FLUSH_S):
@@ -114,7 +125,7 @@ class Load:
             try:
                 self._producer.produce(self._topic, value, key, headers=headers)
             except KafkaException:
-                # A broker that has just started may say that there is no such topic.
+                # A broker that has just started may respond that the topic does not exist.
                 if time.monotonic() > until:
                     raise
                 self._producer.poll(_TICK_S)
@@ -130,7 +141,7 @@ class Load:
         delay_ms = draw.randrange(_LONGEST_DELAY_MS) if draw.random() < _DELAYED_SHARE else 0
         event = {
             "transaction_id": f"tx-{self.sent}",
-            # Whole seconds: many events are at the very time of another.
+            # Whole seconds, so that many events have the same time.
             "tx_time": now_ms - delay_ms // 1000 * 1000,
             "customer_id": str(int(_CUSTOMERS * draw.random() ** 3)),
             "terminal_id": str(draw.randrange(TERMINALS)),
@@ -145,7 +156,7 @@ class Load:
         return b"\x00" + self.schema_id.to_bytes(4, "big") + body.getvalue()
 
     def _broken(self, event: dict[str, Any]) -> bytes | None:
-        """One of several ways in which a record is no event."""
+        """Invalid record of one of several kinds."""
         good = self._framed(event)
         return self._random.choice(
             (

@@ -1,4 +1,4 @@
-"""The loop on fakes: stages, histories and checkpoint that do as a test says."""
+"""Loop on fakes: stages, histories and checkpoint that a test controls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 import worker.delivery.checkpoint
 from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
-from features.compute.matrix import Writes
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.batch_bound import BatchBound
@@ -37,10 +37,17 @@ REASON = f"{SERVICE} is away: redis does not answer"
 
 
 class Process:
-    """The stages: a score for each record but the ``bad`` ones; those ``ahead`` are flagged so.
+    """Fake stages: a score for each record that is not in ``bad``.
 
-    The event time of an event is its offset, and each adds a member to the history "h". ``logs``:
-    the log's states that they were given. ``then``: what happens in each call, in turn; what it raises is raised.
+    The event time of an event is its offset, and each event adds a member to the history "h".
+
+    Attributes:
+        seen: Places of the records of each call.
+        logs: Watermarks that each call was given.
+        bad: Records that become dead letters.
+        ahead: Records with the flag ``ahead``.
+        keyless: Records without a key.
+        then: Actions, one of which runs in each call.
     """
 
     def __init__(self, journal: list[str]) -> None:
@@ -94,10 +101,14 @@ class Process:
 
 
 class Histories:
-    """Keeps what is written, in its order, unless an outcome says otherwise.
+    """Fake histories that store the written members in order, unless an outcome raises.
 
-    ``outcomes``, ``openings``: what happens in each write and each opening, in turn; what it
-    raises is raised.
+    Attributes:
+        outcomes: Actions, one of which runs in each write.
+        openings: Exceptions, one of which is raised in each opening.
+        announced: Writes that were announced.
+        written: Members that were written.
+        partitions: Maximum number of partitions.
     """
 
     def __init__(self, journal: list[str]) -> None:
@@ -135,9 +146,14 @@ class Histories:
 
 
 class Checkpoint:
-    """Commits to the consumer's group, unless an outcome says otherwise.
+    """Fake checkpoint that commits to the consumer's group, unless an outcome raises.
 
-    ``outcomes``: what happens in each delivery, in turn; what it raises is raised.
+    Attributes:
+        outcomes: Actions, one of which runs in each delivery.
+        openings: Exceptions, one of which is raised in each opening.
+        delivered: Outboxes of all deliveries.
+        committed: Outboxes of the deliveries that succeeded.
+        closed: True after ``close``.
     """
 
     def __init__(self, consumer: FakeConsumer, journal: list[str]) -> None:
@@ -171,8 +187,8 @@ class Checkpoint:
         self.closed = True
 
 
-class Bench:
-    """A loop on fakes: partition 0 is assigned at the start; it stops when there is no more to read."""
+class LoopHarness:
+    """A loop on fakes: partition 0 is assigned at the start, and the loop stops when it is idle."""
 
     def __init__(
         self,
@@ -181,7 +197,14 @@ class Bench:
         budget_s: float = 1000.0,
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
     ) -> None:
-        """real: makes a checkpoint of the worker's own, in place of one that does as it is told."""
+        """Create the loop.
+
+        Args:
+            records: Number of records of each partition.
+            batch: Maximum number of events in a micro-batch.
+            budget_s: Latency budget in seconds.
+            real: Creates a real checkpoint instead of the fake one.
+        """
         self.clock = Clock()
         self.journal: list[str] = []
         self.consumer = FakeConsumer(records, clock=self.clock)
@@ -220,7 +243,7 @@ class Bench:
 
     @property
     def answered(self) -> list[str]:
-        """What was committed, in its order."""
+        """Committed values, in order."""
         return [value.decode() for outbox in self.checkpoint.committed for value in outbox.values]
 
 

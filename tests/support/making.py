@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from schemas.batch import Column, Decoded, EventBatch, Kind, Records
@@ -121,14 +123,14 @@ def records(rows: int) -> Records:
 
 def events(made: FeatureSet, rows: int, **given: Column) -> EventBatch:
     """The batch of ``rows`` events, all of them good."""
-    batch, errors = made.bind(records(rows), Decoded(columns(rows, **given), {}))
+    batch, errors = bind(made, records(rows), Decoded(columns(rows, **given), {}))
     assert errors == {}
     return batch
 
 
 def matrix(made: FeatureSet, rows: int, **given: Column) -> Any:
     """float32[rows, F] of events with the given columns and an empty store."""
-    return made.enrich(events(made, rows, **given), MemoryStore()).matrix
+    return enrich(made, events(made, rows, **given), MemoryStore()).matrix
 
 
 def take(batch: Mapping[str, Column], rows: Sequence[int]) -> dict[str, Column]:

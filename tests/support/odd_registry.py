@@ -1,4 +1,4 @@
-"""The schema registry of the chaos run, and what may answer in its place."""
+"""Schema registry of the chaos run, and the odd responses that may replace it."""
 
 from __future__ import annotations
 

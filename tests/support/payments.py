@@ -1,4 +1,4 @@
-"""A small pipeline of its own, one field for each thing that can be wrong, and records that are."""
+"""Small pipeline with a field for each possible fault of a record, and records with each fault."""
 
 from __future__ import annotations
 
@@ -75,7 +75,13 @@ class BadRecord:
 
 
 def write_pipeline(folder: Path, kafka: dict[str, Any], seed: int = 0) -> Path:
-    """The pipeline folder, with a model of random taste. ``kafka``: that section's settings."""
+    """Write the pipeline folder, with a model that depends on the seed.
+
+    Args:
+        folder: Folder to create.
+        kafka: Settings of the section ``kafka``.
+        seed: Seed of the model.
+    """
     folder.mkdir(parents=True)
     (folder / "payment.avsc").write_text(json.dumps(SCHEMA))
     (folder / "writer-schemas").mkdir()
@@ -109,7 +115,7 @@ def framed(body: bytes, schema_id: int = SCHEMA_ID) -> bytes:
 
 
 def body(**changes: bytes) -> bytes:
-    """A good body; ``changes`` replace the encoded form of single fields."""
+    """Valid body; ``changes`` replace encoded fields."""
     good = {
         "id": _some(text("p-1")),
         "at": _some(varint(TIME_MS)),
@@ -127,7 +133,7 @@ def body(**changes: bytes) -> bytes:
 
 
 def good_record(number: int) -> bytes:
-    """A framed record that is scored."""
+    """Framed record that is scored."""
     return framed(
         body(
             id=_some(text(f"p-{number}")),
@@ -140,7 +146,7 @@ def good_record(number: int) -> bytes:
 
 
 def bad_records() -> list[BadRecord]:
-    """One of each kind."""
+    """One invalid record of each kind."""
     return [BadRecord(name, code, value) for name, code, value in _bad()]
 
 
@@ -206,13 +212,13 @@ def _bad() -> Iterator[tuple[str, ErrorCode, bytes | None]]:
 
 
 def output_too_large() -> BadRecord:
-    """A record whose carried note does not fit MAX_OUTPUT_BYTES."""
+    """Record whose carried note exceeds MAX_OUTPUT_BYTES."""
     value = framed(body(note=text("n" * (MAX_OUTPUT_BYTES + 1000))))
     return BadRecord("carries too much", ErrorCode.OUTPUT_TOO_LARGE, value)
 
 
 def varint(number: int) -> bytes:
-    """Zigzag and variable length, after the Avro specification."""
+    """Encode a zigzag variable-length integer, after the Avro specification."""
     left = (number << 1) ^ (number >> 63)
     out = bytearray()
     while left > 0x7F:
@@ -227,12 +233,12 @@ def text(value: str) -> bytes:
 
 
 def _some(encoded: bytes) -> bytes:
-    """The second branch of a union."""
+    """Encode the second branch of a union."""
     return b"\x02" + encoded
 
 
 def write_model(path: Path, features_yaml: Path, *, version: str = "1", seed: int = 0) -> Path:
-    """A bundle at ``path``, whose model has a taste of its own for each ``seed``."""
+    """Write a bundle at ``path``, with a model that depends on the seed."""
     features = load_feature_set(features_yaml).features
     random = np.random.default_rng(seed)
     matrix = random.normal(10, 30, (500, len(features))).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Produce requests over a plain socket: records that no client library lets through.
+"""Send produce requests over a plain socket, with records that no client library accepts.
 
-Record batches are those of magic 2, after Kafka's protocol guide. Names of headers are bytes,
-timestamps any 64-bit number, and a batch may be compressed.
+Record batches have magic 2, after Kafka's protocol guide. Header names are any bytes, timestamps
+are any 64-bit number, and a batch may be compressed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ _POLYNOMIAL = 0x82F63B78
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """A record as the broker stores it. timestamp: milliseconds since 1970, or -1 for none."""
+    """A record as the broker stores it.
+
+    Attributes:
+        timestamp: Milliseconds since 1970-01-01 UTC; -1 for none.
+    """
 
     key: bytes | None
     value: bytes | None
@@ -40,7 +44,11 @@ class RawRecord:
 
 
 class RefusedError(Exception):
-    """The broker refused a batch. code: its error code."""
+    """The broker refused a batch.
+
+    Attributes:
+        code: Error code of the broker.
+    """
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the broker refuses the batch with error code {code}")
@@ -48,9 +56,10 @@ class RefusedError(Exception):
 
 
 class RawProducer:
-    """A connection to the one broker of a test.
+    """A connection to the single broker of a test.
 
-    bootstrap: its address, as host:port.
+    Args:
+        bootstrap: Address of the broker, as host:port.
     """
 
     def __init__(self, bootstrap: str) -> None:
@@ -61,9 +70,10 @@ class RawProducer:
     def produce(
         self, topic: str, partition: int, records: Sequence[RawRecord], codec: str = "none"
     ) -> int:
-        """Append the records as one batch; return the offset of the first.
+        """Append the records as one batch, and return the offset of the first.
 
-        Raises RefusedError where the broker does not take the batch.
+        Raises:
+            RefusedError: The broker refuses the batch.
         """
         batch = record_batch(records, codec)
         until = time.monotonic() + _TIMEOUT_MS / 1000
@@ -100,7 +110,7 @@ class RawProducer:
         self._socket.sendall(struct.pack(">i", len(request)) + request)
         (size,) = struct.unpack(">i", self._receive(4))
         answer = self._receive(size)
-        # Behind the correlation id, the count of topics, the name and the count of partitions.
+        # After the correlation id, the number of topics, the name and the number of partitions.
         _, code, offset = struct.unpack_from(">ihq", answer, 4 + 4 + 2 + len(name) + 4)
         if code:
             raise RefusedError(code)
@@ -117,7 +127,7 @@ class RawProducer:
 
 
 def record_batch(records: Sequence[RawRecord], codec: str = "none") -> bytes:
-    """The bytes of a batch of magic 2. codec: a key of CODECS."""
+    """Encode a batch of magic 2; ``codec`` is a key of CODECS."""
     base = records[0].timestamp
     number, compress = CODECS[codec]
     encoded = b"".join(_record(record, at, base) for at, record in enumerate(records))
@@ -131,13 +141,13 @@ def record_batch(records: Sequence[RawRecord], codec: str = "none") -> bytes:
             compress(encoded),
         )
     )
-    # Behind the length: no leader epoch, magic 2, the checksum.
+    # After the length: no leader epoch, magic 2, the checksum.
     tail = struct.pack(">ibI", -1, 2, crc32c(checked)) + checked
     return struct.pack(">qi", 0, len(tail)) + tail
 
 
 def crc32c(data: bytes) -> int:
-    """The checksum of record batches: CRC-32C (Castagnoli)."""
+    """Checksum of record batches: CRC-32C (Castagnoli)."""
     table, value = _TABLE, 0xFFFFFFFF
     for byte in data:
         value = table[(value ^ byte) & 0xFF] ^ (value >> 8)
@@ -164,7 +174,7 @@ def _sized(data: bytes | None) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Zigzag in seven bits a byte; a difference beyond 64 bits wraps, as it does in Java."""
+    """Encode a zigzag integer in 7 bits per byte; beyond 64 bits it wraps, as in Java."""
     left = ((number << 1) ^ (number >> 63)) & 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while left > 0x7F:

@@ -1,6 +1,6 @@
-"""Apicurio Registry, which speaks the protocol of Confluent's schema registry, kept in memory.
+"""Apicurio Registry in memory, which implements the protocol of Confluent's schema registry.
 
-For tests: its files are 159 MB.
+It is used in tests only: its files are 159 MB.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _PATH = "/apis/ccompat/v7"
 
 
 class SchemaRegistry(Server):
-    """One registry, its log in ``folder``; it forgets all schemas when it ends."""
+    """A registry with its log in ``folder``; it loses all schemas when it ends."""
 
     name = f"Apicurio Registry {VERSION}"
 
     @property
     def url(self) -> str:
-        """The address for clients of Confluent's registry, with its path."""
+        """Address for clients of Confluent's registry, with the base path."""
         return f"http://{LOOPBACK}:{self.port}{_PATH}"
 
     def prepare(self) -> list[str]:

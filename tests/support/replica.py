@@ -1,4 +1,4 @@
-"""What a worker says and takes while models and policies are exchanged under it."""
+"""Worker with the metrics of its served and refused models and policies."""
 
 from __future__ import annotations
 
@@ -25,8 +25,15 @@ _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass
-class Standing:
-    """model, policy: versions that serve. refused: whether what is named is. counts: by what, outcome."""
+class ServedState:
+    """Models and policies that a worker serves, loaded and refused.
+
+    Attributes:
+        model: Version of the served model.
+        policy: Version of the served policy.
+        refused: True if the currently configured model or policy is refused.
+        counts: Number of swaps by kind (``model`` or ``policy``) and outcome.
+    """
 
     model: str = ""
     policy: str = ""
@@ -37,50 +44,50 @@ class Standing:
 
 
 class Replica(Worker):
-    """A worker that hangs when it has the bundle `hangs` verified."""
+    """A worker that hangs while it verifies the bundle ``hangs``."""
 
     def __init__(
         self, rig: Rig, replica: str, *, program: Sequence[str] = ("-m", "tools", "run")
     ) -> None:
         super().__init__(rig, replica, program=program, environment={"PYTHONPATH": str(HANGING)})
 
-    def standing(self) -> Standing:
-        """What its metrics say. Empty while it does not answer."""
+    def served(self) -> ServedState:
+        """Read the state from its metrics; empty while it does not respond."""
         said = self._get("/metrics")[1]
         served = _INFO.search(said)
-        return Standing(
+        return ServedState(
             served[1] if served else "",
             served[2] if served else "",
             {what: float(value) == 1 for what, value in _REFUSED.findall(said)},
             Counter({(what, outcome): int(float(n)) for outcome, what, n in _SWAPS.findall(said)}),
         )
 
-    def await_standing(self, expected: Standing) -> None:
+    def await_served(self, expected: ServedState) -> None:
         await_that(
-            lambda: self.standing() == expected,
+            lambda: self.served() == expected,
             _CHANGE_S,
             f"{self.replica} says {expected}",
-            lambda: (self.standing(), self.tail()),
+            lambda: (self.served(), self.tail()),
         )
 
     def mebibytes(self) -> int:
-        """Its resident memory."""
-        found = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
-        assert found
-        return int(found[1]) // 1024
+        """Resident memory in MiB."""
+        match = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
+        assert match
+        return int(match[1]) // 1024
 
     def threads(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
 
 def verifying(location: Path) -> list[int]:
-    """The processes, of whomever, that verify a bundle of this location."""
-    found = []
+    """Process ids of all processes that verify a bundle of this location."""
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text().split("\0")
         except OSError:  # it has just ended
             continue
         if "models.sandbox.child" in words and any(w.startswith(f"{location}/") for w in words):
-            found.append(int(process.name))
-    return found
+            pids.append(int(process.name))
+    return pids

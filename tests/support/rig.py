@@ -1,4 +1,4 @@
-"""One pipeline on real servers, driven and judged from outside: processes, topics and HTTP only."""
+"""Pipeline on real servers, controlled and checked from outside: processes, topics and HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,17 @@ _DELETION_S = 60.0
 def await_that(
     condition: Callable[[], bool], deadline_s: float, what: str, state: Callable[[], object]
 ) -> None:
-    """Return when ``condition`` holds. Raises TimeoutError that says what was seen instead."""
+    """Wait until ``condition`` is True.
+
+    Args:
+        condition: Condition to wait for.
+        deadline_s: Timeout in seconds.
+        what: Description of the condition, for the message.
+        state: Returns the current state, for the message.
+
+    Raises:
+        TimeoutError: The condition is still False; the message shows the state.
+    """
     until = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > until:
@@ -43,15 +53,19 @@ def await_that(
 
 
 def train(folder: Path) -> None:
-    """A model and the lookups' files, in ``folder``: of use to any number of rigs."""
+    """Write a model and the files of the lookups to ``folder``; all rigs can share it."""
     run([sys.executable, "-m", "tests.oracles.train", str(folder)], _COMMAND_S)
 
 
 class Rig:
-    """A pipeline folder with topics of its own.
+    """A pipeline folder with its own topics.
 
-    trained: a folder that `train` has filled. partitions: of the input topic. settings: sections of
-    worker.yaml, merged over the rig's own.
+    Args:
+        folder: Folder to create; its name is used for the group and the topics.
+        trained: Folder that ``train`` has filled.
+        servers: Bootstrap address of Kafka, URL of the store.
+        partitions: Number of partitions of the input topic.
+        settings: Sections of worker.yaml, merged over the defaults.
     """
 
     def __init__(
@@ -67,7 +81,7 @@ class Rig:
         self.bootstrap, redis_url = servers
         name = folder.name
         self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
-        # Another number of partitions than the input's: its order must survive the mixing.
+        # Input and output have different numbers of partitions: the order must survive that.
         self._sizes = dict(zip(self.topics, (partitions, partitions + 1, 1), strict=True))
         self.group = name
         self._trained = trained
@@ -80,7 +94,7 @@ class Rig:
         self.create_topics(*self.topics)
 
     def configure(self, section: str, **values: Any) -> None:
-        """Change a section of worker.yaml, for the workers that start from now on."""
+        """Change a section of worker.yaml, for workers that start later."""
         path = self.folder / "worker.yaml"
         sections = yaml.safe_load(path.read_text())
         sections[section] = {**sections.get(section, {}), **values}
@@ -89,7 +103,7 @@ class Rig:
     def create_topics(self, *roles: str) -> None:
         """Create topics by their names in worker.yaml without ``_topic``."""
         create_topics(self.bootstrap, {self.topics[role]: self._sizes[role] for role in roles})
-        # One that knows the leaders of deleted topics is told that they are not (measured).
+        # A client that knows the leaders of deleted topics gets NOT_LEADER errors (measured).
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def delete_topics(self, *roles: str) -> None:
@@ -98,7 +112,7 @@ class Rig:
             answer.result(_DELETION_S)
 
     def pass_offsets(self, offsets: Mapping[int, int]) -> None:
-        """Let each input partition grow to an offset, by aborted records, which need no answer."""
+        """Let each input partition grow to an offset by aborted records, which need no answer."""
         topic = self.topics["input"]
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "transactional.id": topic, "log_level": 0}
@@ -121,48 +135,48 @@ class Rig:
         )
 
     def input_id(self) -> str:
-        """Kafka's id of the input topic, which is another one for each creation."""
+        """Kafka's id of the input topic, which changes when the topic is created again."""
         name = self.topics["input"]
         asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=10)
         return str(asked[name].result().topic_id)
 
     def load_lookups(self) -> None:
-        """Fill the store. Without it every lookup takes its defaults, which is a score as well."""
+        """Load the lookups into the store; without them, events are scored with the defaults."""
         for lookup in LOOKUPS:
             self.command("features", "load", lookup, str(self._trained / f"{lookup}.parquet"))
 
     def command(self, *words: str) -> None:
-        """Run ``fraud-worker`` with these words on this pipeline, and wait."""
+        """Run ``fraud-worker`` with these arguments on this pipeline, and wait."""
         command = [sys.executable, "-m", "tools", *words, "--pipeline", str(self.folder)]
         run(command, _COMMAND_S)
 
     def audit(self) -> dict[str, Any]:
-        """The oracle's verdict on the topics as they are now."""
+        """Verdict of the oracle on the current content of the topics."""
         output = run([sys.executable, "-m", "tests.oracles.audit", str(self.folder)], _AUDIT_S)
         verdict = json.loads(output)
         assert isinstance(verdict, dict)
         return verdict
 
     def ends(self) -> dict[int, int]:
-        """The end offset of each input partition."""
+        """End offset of each input partition."""
         asked = {at: _latest() for at in self._inputs()}
         answers = self._admin.list_offsets(asked, request_timeout=10)
         return {at.partition: answer.result().offset for at, answer in answers.items()}
 
     def checkpoints(self) -> dict[int, int]:
-        """The group's committed offset of each input partition that has one."""
+        """Committed offset of each input partition that has one."""
         sizes = {self.topics["input"]: self.partitions}
         answers = committed_offsets(self.bootstrap, self.group, sizes)
         return {at.partition: at.offset for at in answers if at.offset >= 0}
 
     def members(self) -> int:
-        """How many members the group has, once all agree on the assignment; 0 until then."""
+        """Number of members of the group; 0 while it rebalances."""
         (answer,) = self._admin.describe_consumer_groups([self.group], request_timeout=10).values()
-        found = answer.result()
-        return len(found.members) if found.state.name == "STABLE" else 0
+        group = answer.result()
+        return len(group.members) if group.state.name == "STABLE" else 0
 
     def await_all_answered(self, deadline_s: float) -> None:
-        """Return when the group has committed the whole input, as it ends now."""
+        """Wait until the group has committed the input up to its current end."""
         ends = {partition: end for partition, end in self.ends().items() if end}
         await_that(
             lambda: _quietly(self.checkpoints) == ends,
@@ -172,12 +186,12 @@ class Rig:
         )
 
     def await_checkpoints_near_the_end(self, deadline_s: float) -> None:
-        """As `await_all_answered`, for workers that may commit an offset one short."""
+        """Wait like ``await_all_answered``, for workers that may commit one offset too few."""
         ends = {partition: end for partition, end in self.ends().items() if end}
 
         def near() -> bool:
-            found = _quietly(self.checkpoints)
-            return all(end - found.get(partition, 0) <= 1 for partition, end in ends.items())
+            committed = _quietly(self.checkpoints)
+            return all(end - committed.get(partition, 0) <= 1 for partition, end in ends.items())
 
         await_that(near, deadline_s, "all records read", lambda: (_quietly(self.checkpoints), ends))
 
@@ -186,7 +200,11 @@ class Rig:
 
 
 def run(command: Sequence[str], timeout_s: float) -> str:
-    """The output of a command that succeeds. Raises RuntimeError with what it said if not."""
+    """Run a command, and return its output.
+
+    Raises:
+        RuntimeError: The command failed; the message contains its stderr.
+    """
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -202,7 +220,7 @@ def run(command: Sequence[str], timeout_s: float) -> str:
 
 
 def _quietly(ask: Callable[[], dict[int, int]]) -> dict[int, int]:
-    """What the brokers say; nothing while they do not answer."""
+    """Return the answer of the brokers, or nothing while they do not respond."""
     try:
         return ask()
     except KafkaException:
@@ -226,7 +244,7 @@ def _settings(rig: Rig, redis_url: str, trained: Path) -> dict[str, Any]:
         },
         "store": {"url": redis_url},
         "model": {"bundle": str(trained / "model"), "device": "cpu", "threads": 1},
-        # What hangs in librdkafka is to be over before the next fault.
+        # A call that hangs in librdkafka must end before the next fault.
         "delivery": {"watchdog_s": 20.0},
         "output": {"vector": "all", "carry": ["amount"]},
         "http": {"host": LOOPBACK},

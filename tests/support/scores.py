@@ -1,4 +1,4 @@
-"""Scores as a worker writes them, made by hand."""
+"""Hand-made scores in the worker's format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = fastavro.parse_schema(score_schema())
 
 @dataclass(frozen=True)
 class Score:
-    """A score, and the record that it answers to."""
+    """A score with the position of its input record."""
 
     partition: int
     offset: int

@@ -1,8 +1,8 @@
-"""Kafka and Valkey for one run of the tests, however many processes it has.
+"""Kafka and Valkey for one run of the tests, shared by all its processes.
 
-They come from the environment (``FRAUD_WORKER_TEST_KAFKA`` as host:port,
-``FRAUD_WORKER_TEST_REDIS`` as redis://host:port; all databases of that Redis are wiped), else from
-Docker, else they are child processes. Nothing starts before a test asks for it.
+The servers are those of the environment (``FRAUD_WORKER_TEST_KAFKA`` as host:port,
+``FRAUD_WORKER_TEST_REDIS`` as redis://host:port; all databases of that Redis are wiped), or
+Docker containers, or child processes. A server starts when a test asks for it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ _CONTROLLER = "localhost:9093"
 
 
 class Servers:
-    """Owned by the one process that outlives all others of a run; answers requests on ``address``.
+    """Owner of the servers, in the process that outlives all others of a run.
 
-    A request is the name of one of ``kafka``, ``valkey`` and ``database``; see ``ask``.
+    It answers requests on ``address``. A request is ``kafka``, ``valkey`` or ``database``; see
+    ``ask``.
     """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        # Not pytest's own folder: the path of a socket may have about a hundred characters.
+        # Not pytest's folder: the path of a socket has at most about a hundred characters.
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fraud-worker."))
         self._folder = Path(folder)
         self._requests: dict[str, Callable[[], str]] = {
@@ -53,7 +54,7 @@ class Servers:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Stop what was started."""
+        """Stop the started servers."""
         with Client(self.address, "AF_UNIX") as connection:
             connection.send("end")
             connection.recv()
@@ -68,10 +69,10 @@ class Servers:
                     return
 
     def _answer(self, request: str) -> tuple[str | None, str | None]:
-        """The answer and no trouble, or no answer and the trouble."""
+        """Return the answer and None, or None and the error."""
         try:
             return self._requests[request](), None
-        except Exception as error:  # noqa: BLE001 - it belongs to the process that asked
+        except Exception as error:  # noqa: BLE001 - raised in the process that asked
             return None, f"{type(error).__name__}: {error}"
 
     def _kafka(self) -> str:
@@ -98,10 +99,18 @@ class Servers:
 
 
 def ask(address: str, request: str) -> str:
-    """The answer of the ``Servers`` at ``address``.
+    """Ask the ``Servers`` at ``address`` for a server.
 
-    ``kafka``: bootstrap address; ``valkey``: URL without a database; ``database``: URL of an empty
-    database that nobody else uses. Raises RuntimeError when the server cannot be had.
+    Args:
+        address: Address of the ``Servers``.
+        request: ``kafka``, ``valkey`` or ``database``.
+
+    Returns:
+        Bootstrap address of Kafka, URL of Valkey without a database, or URL of an empty database
+        that no other test uses.
+
+    Raises:
+        RuntimeError: The server cannot be started.
     """
     with Client(address, "AF_UNIX") as connection:
         connection.send(request)
@@ -112,7 +121,7 @@ def ask(address: str, request: str) -> str:
 
 
 def docker_answers() -> bool:
-    """Whether there is a Docker engine; quick where there is none."""
+    """Return True if a Docker engine responds; quick if there is none."""
     if "DOCKER_HOST" not in os.environ and not any(path.exists() for path in _DOCKER_SOCKETS):
         return False
     import docker  # type: ignore[import-untyped] # noqa: PLC0415 - slow, seldom needed

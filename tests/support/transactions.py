@@ -1,4 +1,4 @@
-"""Random transactions in small, as the Handbook's files have them; the example's feature set."""
+"""Small tables of random transactions in the Handbook's format, and the example's feature set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from schemas.avro.decoder import Decoder
 from schemas.registry.source import FileSchemaSource
 
@@ -28,7 +31,7 @@ def handbook() -> FeatureSet:
 
 
 def transactions(rows: int, seed: int, days: int = 60, lateness_s: int = 7_200) -> pa.Table:
-    """In order of time but for some that are late, by up to ``lateness_s``; with frauds."""
+    """Random transactions with frauds, by time; some are up to ``lateness_s`` seconds late."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, days * 86_400, rows))
     late = random.random(rows) < 0.05
@@ -54,7 +57,7 @@ def write(path: Path, table: pa.Table) -> Path:
 
 
 def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, Any]:
-    """The matrix of a file as the worker computes it: records, decoded, in small batches.
+    """Compute the matrix of a file like the worker: decoded records, in small batches.
 
     All frauds of the file are in the store before the first event.
     """
@@ -66,10 +69,11 @@ def served(feature_set: FeatureSet, path: Path, batch: int) -> np.ndarray[Any, A
         max_collection_items=10,
     )
     store, log, matrices = MemoryStore(), LogState(), []
-    store.append(feature_set.label_appends(_frauds(feature_set, path)))
-    for chunk in EventFile(feature_set, "in", b"").read(path, chunk=batch):
-        events, _ = feature_set.bind(chunk.records, decoder.decode(chunk.records.values))
-        enriched = feature_set.enrich(events, store, log)
+    labels, namespace = _frauds(feature_set, path), Namespace.local(feature_set.name)
+    store.append(label_appends(labels, feature_set.labelled_entities, namespace))
+    for chunk in EventRecordReader(feature_set, "in", b"").read(path, chunk=batch):
+        events, _ = bind(feature_set, chunk.records, decoder.decode(chunk.records.values))
+        enriched = enrich(feature_set, events, store, log)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         log = enriched.after
         matrices.append(enriched.matrix)

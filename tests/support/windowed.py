@@ -1,4 +1,4 @@
-"""The payments pipeline with windows, whose model does not use them."""
+"""Payments pipeline with windows that its model does not use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ RISK: dict[str, Any] = {
 
 
 def windowed_pipeline(folder: Path, *more: dict[str, Any], **kafka: Any) -> Path:
-    """The folder; ``more``: further features. Nothing answers at its addresses unless named."""
+    """Write the pipeline folder; no server runs at the default addresses.
+
+    Args:
+        folder: Folder to create.
+        more: Further features.
+        kafka: Settings of the section ``kafka``.
+    """
     write_pipeline(folder, kafka)
 
     def features(values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`fraud-worker run` as a child of a test, and the topics that it writes."""
+"""``fraud-worker run`` as a child process, and a reader of its output topics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _END_S = 40.0
 
 @contextmanager
 def worker(pipeline: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The worker, ended by SIGTERM on exit. Raises AssertionError unless it then drains."""
+    """Run the worker, and end it with SIGTERM on exit.
+
+    Raises:
+        AssertionError: The worker does not drain with status 0.
+    """
     log = pipeline / "worker.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -39,7 +43,11 @@ def worker(pipeline: Path) -> Iterator[subprocess.Popen[bytes]]:
 def read_until(
     bootstrap: str, topics: list[str], count: int, deadline_s: float = 60.0
 ) -> list[Message]:
-    """``count`` committed records of the topics. Raises TimeoutError saying what was there."""
+    """Read ``count`` committed records of the topics.
+
+    Raises:
+        TimeoutError: There are fewer records; the message says how many.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -56,15 +64,15 @@ def read_until(
                 for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions
             ]
         )
-        found: list[Message] = []
+        messages: list[Message] = []
         until = time.monotonic() + deadline_s
-        while len(found) < count:
+        while len(messages) < count:
             if time.monotonic() > until:
-                raise TimeoutError(f"{len(found)} of {count} records in {topics}")
+                raise TimeoutError(f"{len(messages)} of {count} records in {topics}")
             for message in consumer.consume(1000, 0.2):
                 error = message.error()
                 assert error is None or error.code() == KafkaError._PARTITION_EOF, error
-                found.append(message)
-        return found
+                messages.append(message)
+        return messages
     finally:
         consumer.close()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 
-from tests.support.hostile_bodies import Bodies, Sizes
+from tests.support.hostile_bodies import HostileBodies, Sizes
 from tests.support.hostile_limits import draw_limits
-from tests.support.hostile_records import Hostile, Maker
+from tests.support.hostile_records import HostileRecord, RecordMaker
 
 SIZES = Sizes(input=5_000, scores=2_000, dead_letters=2_000, decoded=5_000)
 HEADER_KINDS = ("name not UTF-8", "forged answer", "forged, large", "thousands")
 
 
-def drawn(seed: int, count: int, kinds: float = 0.5) -> list[Hostile]:
+def drawn(seed: int, count: int, kinds: float = 0.5) -> list[HostileRecord]:
     draw = random.Random(seed)
-    make = Maker(draw, Bodies(draw, SIZES), SIZES, "topic", kinds=kinds)
+    make = RecordMaker(draw, HostileBodies(draw, SIZES), SIZES, "topic", kinds=kinds)
     return [make() for _ in range(count)]
 
 

@@ -15,7 +15,7 @@ from tests.commands.swaps import FAULTS, play
 from tests.support.changes import Champions, Policies
 from tests.support.exchange import SETTINGS, follow
 from tests.support.load import Load
-from tests.support.replica import Replica, Standing
+from tests.support.replica import Replica, ServedState
 from tests.support.rig import Rig
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -59,7 +59,7 @@ def test_a_micro_batch_that_mixes_two_models_is_found(make_rig: MakeRig, trained
         worker = Replica(rig, "one", program=PROGRAM)
         rig.await_all_answered(_DEADLINE_S)
         champions.promote(second)
-        worker.await_standing(Standing(second, policy, counts=Counter({("model", "taken"): 1})))
+        worker.await_served(ServedState(second, policy, counts=Counter({("model", "taken"): 1})))
         load.send(100)
         rig.await_all_answered(_DEADLINE_S)
         assert worker.drain() == 0, worker.tail()

@@ -22,7 +22,7 @@ _DAY_MS = 86_400_000
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """Names of the checks in this module that apply to the feature set."""
-    if feature_set is None or not feature_set.has_histories:
+    if feature_set is None or not feature_set.histories.windows:
         return []
     judged = feature_set.histories.rules.max_ahead is not None
     return [TIMES, RECORD_TIMES] if judged else [TIMES]
@@ -41,7 +41,7 @@ def check_times(
     if not len(batch):
         return [skipped(check, "no record is an event") for check in checks(feature_set)]
     findings = []
-    if feature_set.has_histories:
+    if feature_set.histories.windows:
         findings.append(_judge_times(feature_set, batch))
     if RECORD_TIMES in checks(feature_set):
         maximum = feature_set.histories.rules.max_ahead or 0
@@ -81,7 +81,7 @@ def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
         )
         return warning(TIMES, found, remedy)
     if late * 100 > events:
-        lateness = duration(feature_set.allowed_lateness)
+        lateness = duration(feature_set.histories.rules.allowed_lateness)
         return warning(
             TIMES, found, f"raise history.allowed_lateness ({lateness}): none counts them"
         )

@@ -150,7 +150,7 @@ def _histories(
     store_holds: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
-    if feature_set is None or not feature_set.has_histories:
+    if feature_set is None or not feature_set.histories.windows:
         return
     if source is None:
         for check in histories.checks(feature_set):

@@ -20,8 +20,7 @@ def examine_features(path: Path) -> list[Finding]:
     feature_set, findings = read_features(path)
     if feature_set is None:
         return findings
-    _, described = describe(path)
-    kinds = Counter(feature.kind for feature in described)
+    kinds = Counter(feature.kind for feature in describe(feature_set))
     return [
         *findings,
         ok("kinds", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
@@ -40,14 +39,14 @@ def _of_hooks(feature_set: FeatureSet) -> Iterator[Finding]:
 
 def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
     rules = feature_set.histories.rules
-    for entity, horizon in feature_set.horizons.items():
-        count = sum(window.entity == entity for window in feature_set.windows)
+    for entity, horizon in feature_set.histories.horizons.items():
+        count = sum(window.entity == entity for window in feature_set.histories.windows)
         yield ok(
             WINDOWS,
             f"{many(count, 'window')} by {entity}, which see up to {rules.cap:,} events of the "
             f"last {duration(horizon)}",
         )
-    across = [window for window in feature_set.windows if window.across is not Across.OWN]
+    across = [window for window in feature_set.histories.windows if window.across is not Across.OWN]
     for kind, meaning in (
         (Across.ALIGNED, "exact; the input topic has to have one partition"),
         (Across.BEST_EFFORT, "see what the store holds of other partitions at that moment"),

@@ -103,7 +103,7 @@ def _against_each_other(
     if settings is None or feature_set is None:
         return [skipped("output.carry", "worker.yaml and features.yaml have to hold first")]
     findings = []
-    stored = [*feature_set.lookups, *(window.name for window in feature_set.windows)]
+    stored = [*feature_set.lookups, *(window.name for window in feature_set.histories.windows)]
     if stored and settings.store is None:
         found = f"store is missing, and {', '.join(stored)} are lookups or windows"
         findings.append(failed(FILE_NAME, found, "add store.url"))

@@ -28,7 +28,9 @@ WINDOWS, REBUILD, STATE, COVERAGE = (
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """Names of the checks in this module that apply to the feature set."""
-    return [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.has_histories else []
+    return (
+        [WINDOWS, REBUILD, STATE, COVERAGE] if feature_set and feature_set.histories.windows else []
+    )
 
 
 def judge_windows(
@@ -43,11 +45,11 @@ def judge_windows(
             without a retention keeps its records for ever.
     """
     try:
-        refuse_split(feature_set.windows, topic)
+        refuse_split(feature_set.histories.windows, topic)
     except ConfigurationError as error:
         findings = refused(WINDOWS, error)
     else:
-        count, parts = len(feature_set.windows), topic.partitions
+        count, parts = len(feature_set.histories.windows), topic.partitions
         findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
     if not retention_known:
         why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
@@ -56,10 +58,12 @@ def judge_windows(
 
 
 def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Finding:
-    longest_ms = max(window.reach for window in feature_set.windows) // 1000
+    longest_ms = max(window.reach for window in feature_set.histories.windows) // 1000
     if retention_ms is None:
         return ok(REBUILD, f"up to {days(longest_ms)}; the topic is kept for ever")
-    beyond = [window for window in feature_set.windows if window.reach > 1000 * retention_ms]
+    beyond = [
+        window for window in feature_set.histories.windows if window.reach > 1000 * retention_ms
+    ]
     if not beyond:
         return ok(REBUILD, f"up to {days(longest_ms)}, within the topic's {days(retention_ms)}")
     names = ", ".join(f"{window.name} ({days(window.reach // 1000)})" for window in beyond)

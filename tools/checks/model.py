@@ -6,7 +6,7 @@ from pathlib import Path
 
 from base.errors import BundleRefusedError
 from features.definition import FeatureSet
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.bundle import Bundle, Location, read_manifest, resolve
 from models.policy import Rules
 from tools.checks.finding import Finding, examined, failed, many, ok, skipped
@@ -15,7 +15,7 @@ from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
 _TRAIN = (
-    'train a model on these features (README, "A model") and put its bundle there, '
+    "train a model on these features (docs/how-to/train-and-promote.md) and put its bundle there, "
     "or name another with model.bundle"
 )
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import RecordError
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.compute.matrix import count_flags
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
@@ -94,7 +96,7 @@ def check_sample(
         return [skipped(check, why) for check in checks(feature_set)]
     decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
-    batch, errors = feature_set.bind(records, decoded)
+    batch, errors = bind(feature_set, records, decoded)
     json = sum(looks_like_json(records.values[row]) for row in errors)
     findings = [
         judge_errors(len(records), errors, json),
@@ -172,7 +174,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
-    flags = feature_set.enrich(batch, store).flags
+    flags = enrich(feature_set, batch, store).flags
     by_flag = count_flags(flags, feature_set.flag_names)
     return [judge_lookup(name, len(batch), by_flag) for name in feature_set.lookups]
 

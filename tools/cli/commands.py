@@ -19,18 +19,7 @@ from tools.cli import check, demo, dev, features, init, model, run, score, train
 from tools.cli.local_paths import Commands
 from worker.process.exit_codes import ExitCode
 
-EXIT_CODES = """Exit codes:
-
-0  done, nothing lost
-
-1  failed, rows of a file were refused (score), or a dependency or the GPU is away
-
-2  the configuration or the call does not hold; the message says what to do
-
-3  delivery could not go on safely: start the worker again
-
-70 a call overstayed and the watchdog ended the process: start it again
-"""
+EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{code:<2} {code.meaning}" for code in ExitCode)
 
 PROGRAM = "fraud-worker"
 app = Commands(
@@ -62,6 +51,7 @@ def _program(
 
 
 app.command("init")(init.init)
+app.command("schema")(init.schema)
 app.command("check")(check.check)
 app.command("score")(score.score)
 app.command("run")(run.run)

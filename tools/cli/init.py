@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tools.cli.options import HERE, PipelineOption
+
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the files into.")],
@@ -38,3 +40,15 @@ def init(
     ]
     for number, step in enumerate(steps, 1):
         typer.echo(f"  {number}. {step}")
+
+
+def schema(pipeline: PipelineOption = HERE) -> None:
+    """Write the JSON Schemas of the three files, by which editors complete and check them.
+
+    `init` writes them too. They are those of this version of the program:
+    write them again after an upgrade.
+    """
+    from tools.init.pipeline_folder import write_schemas
+
+    for path in write_schemas(pipeline):
+        typer.echo(f"wrote {path}")

@@ -18,9 +18,10 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from models.training.plan import Plan
+    from models.training.result import Training
     from models.training.table import TrainingTable
-    from models.training.train import Training, TrainingOptions
-    from models.training.write import Wanted
+    from models.training.training_options import TrainingOptions
+    from models.training.write_outputs import OutputOptions
 
 _DATE = ["%Y-%m-%d"]
 
@@ -143,17 +144,16 @@ def train(
     BUNDLE.policy.yaml. Ends with one line of JSON on stdout.
     """
     from models.backend.threads import available_threads
-    from models.training.like import parameters_of
     from models.training.plan import make_plan
     from models.training.table import TrainingTable
-    from models.training.train import TrainingOptions
-    from models.training.write import Wanted, write_training
+    from models.training.training_options import TrainingOptions, read_earlier_training
+    from models.training.write_outputs import OutputOptions, write_training
 
     started = time.perf_counter()
-    wanted = Wanted(out, name, version, alerts, review_cost, scale)
+    wanted = OutputOptions(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
-    before = None if like is None else parameters_of(like)
-    wishes = TrainingOptions(
+    before = None if like is None else read_earlier_training(like)
+    options = TrainingOptions(
         seed=seed,
         tries=tries,
         forest=forest,
@@ -176,35 +176,35 @@ def train(
     with warnings.catch_warnings():
         # warnings of libraries name nothing that the user could change
         warnings.simplefilter("ignore")
-        trained = _train(table, plan, wishes, unlabelled_legit=unlabelled is Unlabelled.legit)
+        trained = _train(table, plan, options, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
     _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
 def _train(
-    table: TrainingTable, plan: Plan, wishes: TrainingOptions, *, unlabelled_legit: bool
+    table: TrainingTable, plan: Plan, options: TrainingOptions, *, unlabelled_legit: bool
 ) -> Training:
     from models.training.train import train
     from tools.cli.progress import stages
 
     with stages() as advance:
-        return train(table, plan, wishes, unlabelled_legit=unlabelled_legit, advance=advance)
+        return train(table, plan, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
-def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
+def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
-    from models.training.told import learned_from, warnings_of
+    from models.training.result import describe_data, describe_warnings
 
-    worth = trained.chosen.worth
+    metrics = trained.chosen.metrics
     measures = (
-        f"On {len(trained.begins)} earlier folds: average precision {worth.average_precision:.3f}, "
-        f"ROC AUC {worth.roc_auc:.3f}, card precision at 100 {worth.card_precision_100:.3f}"
+        f"On {len(trained.begins)} earlier folds: average precision {metrics.average_precision:.3f}, "
+        f"ROC AUC {metrics.roc_auc:.3f}, card precision at 100 {metrics.card_precision_100:.3f}"
     )
     lines = [
-        *learned_from(trained),
+        *describe_data(trained),
         measures,
-        *warnings_of(trained, bands),
+        *describe_warnings(trained, bands),
         f"Bundle:  {wanted.out}",
         f"Report:  {wanted.out / 'report.html'}",
         f"Policy:  {wanted.policy}",
@@ -213,7 +213,7 @@ def _tell(trained: Training, wanted: Wanted, bands: dict[str, float]) -> None:
 
 
 def _summary(
-    trained: Training, wanted: Wanted, bands: dict[str, float], seconds: float
+    trained: Training, wanted: OutputOptions, bands: dict[str, float], seconds: float
 ) -> dict[str, Any]:
     scored = trained.out_of_fold
     return {
@@ -227,7 +227,7 @@ def _summary(
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,
         "folds": len(trained.begins),
-        **{name: round(value, 4) for name, value in asdict(trained.chosen.worth).items()},
+        **{name: round(value, 4) for name, value in asdict(trained.chosen.metrics).items()},
         "calibration_error": round(scored.calibration_error, 6),
         "brier": round(scored.brier, 6),
         "expected_frauds": round(scored.expected, 1),
@@ -256,12 +256,13 @@ def _monotone(given: list[str]) -> dict[str, int]:
 def _days(given: str | None) -> float | None:
     """Parse a duration into days; a bare number is days."""
     from base.errors import ConfigurationError
-    from features.definition.spec import parse_delay
+    from base.times import DAY
+    from features.definition.scalars import parse_delay
 
     if given is None:
         return None
     try:
-        return parse_delay(f"{given}d" if given.isdecimal() else given) / 86_400_000_000
+        return parse_delay(f"{given}d" if given.isdecimal() else given) / DAY
     except ValueError as error:
         raise ConfigurationError(f"--delay: {error}") from None
 

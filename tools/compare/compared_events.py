@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from features.definition.spec import MICROSECONDS
+from base.times import DAY
 from tools.compare.join import Joined
 from tools.compare.scores import Longs, ScoreCategories, ScoreProvenance
 from tools.compare.side import ScoreLog
@@ -68,7 +68,7 @@ def events_of(
     times = own.times[rows]
     return ComparedEvents(
         times,
-        times // MICROSECONDS["d"],
+        times // DAY,
         np.unique(own.cards[rows], return_inverse=True)[1],
         own.labels[rows],
         vocabulary.decisions.texts,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from base.times import utc
 from tools.compare.compared_events import ComparedEvents, WorkerAnswers, events_of
 from tools.compare.join import Unmatched, join
 from tools.compare.measures import (
@@ -91,8 +91,8 @@ class Comparison:
         times = self.events.times
         return {
             "both": len(self.events),
-            "from": _iso(int(times.min())),
-            "to": _iso(int(times.max())),
+            "from": utc(int(times.min())).isoformat(),
+            "to": utc(int(times.max())).isoformat(),
             **{name: side.as_json() for name, side in self.sides.items()},
             "agreement": asdict(self.agreement),
             "shift": asdict(self.shift),
@@ -139,7 +139,3 @@ def compare(
         shift(events),
         Top(top, DailyRange.of(top_overlap(events, top)[1])),
     )
-
-
-def _iso(time: int) -> str:
-    return datetime.fromtimestamp(time / 1e6, UTC).isoformat()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from html import escape
 
+from base.times import utc
 from models.report.document import count, page, section, table, tiles
 from tools.compare import charts
 from tools.compare.comparison import Comparison
@@ -134,4 +134,4 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _day(time: int) -> str:
-    return f"{datetime.fromtimestamp(time / 1e6, UTC):%-d %B %Y}"
+    return f"{utc(time):%-d %B %Y}"

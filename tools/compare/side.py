@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from base.errors import ConfigurationError
-from features.values.hash64 import KEY_BYTES, names
+from features.values.hash64 import KEY_BYTES, hash_ids
 from schemas.avro.decoder import Decoder
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Records
@@ -160,7 +160,7 @@ class ScoreLogReader:
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
-        events, words = names(ids, _KEY), self._vocabulary
+        events, words = hash_ids(ids, _KEY), self._vocabulary
         return ScoreColumns(
             words.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
@@ -202,7 +202,7 @@ def read_letters(log: TopicLog) -> dict[Place, Longs]:
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     keys = pa.array(records.keys, pa.binary())
-    cards = names(keys.fill_null(b""), _KEY)
+    cards = hash_ids(keys.fill_null(b""), _KEY)
     return np.where(keys.is_valid().to_numpy(zero_copy_only=False), cards, events)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Producer
 
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from schemas.avro.paths import PathType
 from schemas.batch import Column, Kind, Records
 
@@ -36,7 +36,13 @@ class Player:
     """Sender of a file's events, in its own thread."""
 
     def __init__(
-        self, bootstrap: str, source: EventFile, path: Path, *, event_id: str, label: str | None
+        self,
+        bootstrap: str,
+        source: EventRecordReader,
+        path: Path,
+        *,
+        event_id: str,
+        label: str | None,
     ) -> None:
         self._producer = Producer(
             {
@@ -105,7 +111,7 @@ class Player:
         for chunk in self._source.read(self._path, extra):
             rows = np.arange(min(left, len(chunk.records)))
             self._keep_labels(chunk.columns, rows)
-            self.played.refused += len(chunk.refused)
+            self.played.refused += len(chunk.errors)
             yield chunk.records.take(rows)
             left -= len(rows)
             if left == 0:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from features.tables import FileEvents
+from features.tables import EventTableReader
 from schemas.files.read import count_rows
 from tools.demo.simulator import Simulated, simulate
 
@@ -68,7 +68,7 @@ def require_playable(feature_set: FeatureSet, path: Path) -> None:
             "--events-file: a model is trained on it, and events.label in features.yaml is missing; "
             "name the label's column there"
         )
-    first = next(iter(FileEvents(feature_set, [path])), None)
+    first = next(iter(EventTableReader(feature_set, [path])), None)
     if first is None or not first.rows:
         raise ConfigurationError(f"--events-file: {path} holds no rows; play one with events")
     if first.fraud is None:

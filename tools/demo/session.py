@@ -8,7 +8,7 @@ from pathlib import Path
 
 from base.errors import DependencyUnavailableError
 from features.definition import FeatureSet
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from tools.demo.player import Played, Player
 from tools.demo.screen import Screen
 from tools.demo.watch import Snapshot, Watch
@@ -53,7 +53,7 @@ class PlaySession:
         bindings = self.feature_set.bindings
         player = Player(
             self.bootstrap,
-            EventFile(self.feature_set, TOPICS[0], self.prefix),
+            EventRecordReader(self.feature_set, TOPICS[0], self.prefix),
             path,
             event_id=bindings.event_id.path,
             label=None if bindings.label is None else bindings.label.field,

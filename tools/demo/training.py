@@ -18,7 +18,7 @@ from features.history.namespace import Namespace
 from features.loading import LabelFile
 from features.loading.label_loader import LabelLoader
 from features.store.protocol import OnlineStore
-from features.tables import EventTable, FileEvents, build
+from features.tables import EventTable, EventTableReader, build
 from models.backend.threads import available_threads
 from models.bundle import write_bundle
 from models.training.fit import fit
@@ -49,13 +49,13 @@ def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> DemoM
     label = feature_set.bindings.label
     if label is None:
         raise ConfigurationError("features.yaml: events.label is missing; name the label's column")
-    source = _first(FileEvents(feature_set, [path]), rows)
+    source = _first(EventTableReader(feature_set, [path]), rows)
     built = build(feature_set, source, folder / _TABLE)
     table = pq.read_table(folder / _TABLE).slice(0, rows)
     table = table.filter(pc.is_valid(table["label"]))
     if len(table):
         known_at = table["label_time"].cast(pa.int64()).to_numpy()
-        reach = max((window.reach for window in feature_set.windows), default=0)
+        reach = max((window.reach for window in feature_set.histories.windows), default=0)
         table = table.take(pa.array(training_rows(known_at, label.delay, reach)[-MOST_EVENTS:]))
     fraud = table["label"].to_numpy()
     if len(np.unique(fraud)) < 2:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.definition.fields import SchemaFields
+from features.definition.event_fields import SchemaFields
 from schemas.avro.paths import targets
 from schemas.avro.types import parse_record_schema
 from schemas.batch import Kind

@@ -11,11 +11,12 @@ from base.output_file import require_file_or_nothing
 from base.yaml_document import YamlDocument
 from tools.init.features_yaml import features_yaml, starters
 from tools.init.guess import guess
+from tools.init.json_schemas import modelines, schema_files
 from tools.init.leaves import read_record
 from tools.init.openings import open_places
 from tools.init.policy_yaml import policy_yaml
 from tools.init.worker_yaml import worker_yaml
-from worker.settings import FILE_NAME
+from worker.settings import FILE_NAME, require_folder
 
 _MOST_CHARACTERS_OF_NAME = 50
 
@@ -36,7 +37,8 @@ class Written:
 def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
     """Write worker.yaml, features.yaml and policy.yaml for events of ``schema`` into ``folder``.
 
-    The schema is copied there. Where the schema or a file is refused, nothing is written.
+    The schema is copied there, and the JSON Schemas of the three files written beside them. Where
+    the schema or a file is refused, nothing is written.
 
     Raises:
         ConfigurationError: The schema cannot be used or has the name of one of these files; or a
@@ -54,22 +56,43 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
             f"--schema: {schema} has the name of a file that init writes beside its copy; call it "
             "event.avsc, say"
         )
-    content[schema.name] = schema.read_text(encoding="utf-8")
-    files = {folder / name: text for name, text in content.items()}
+    files = {folder / name: modelines(name) + text for name, text in content.items()}
+    files[folder / schema.name] = schema.read_text(encoding="utf-8")
+    files |= _schemas(folder)
     for path in files:
         require_file_or_nothing(path, "DIR", "name another folder")
     if not force:
         _refuse_to_overwrite(files)
+    _write(files)
+    features = YamlDocument(folder / "features.yaml", content["features.yaml"])
+    return Written(tuple(files), tuple(open_places(features.values)))
+
+
+def write_schemas(folder: Path) -> tuple[Path, ...]:
+    """Write the JSON Schemas of this version for the pipeline in ``folder``; return their paths.
+
+    Raises:
+        ConfigurationError: There is no such folder, or it cannot be written to.
+    """
+    require_folder(folder)
+    files = _schemas(folder)
+    _write(files)
+    return tuple(files)
+
+
+def _schemas(folder: Path) -> dict[Path, str]:
+    return {folder / path: text for path, text in schema_files().items()}
+
+
+def _write(files: dict[Path, str]) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename}: cannot be written ({error.strerror}); name another folder"
         ) from error
-    features = YamlDocument(folder / "features.yaml", content["features.yaml"])
-    return Written(tuple(files), tuple(open_places(features.values)))
 
 
 def _refuse_to_overwrite(files: dict[Path, str]) -> None:

@@ -8,10 +8,9 @@ from typing import Any, cast
 from base.errors import RecordError
 from features.definition import FeatureSet
 from features.loading import LabelRows
-from features.loading.label_fields import LabelFields
-from features.tables.refusal import Refusal
+from features.loading.label_files import LabelFields
 from schemas.avro.raw_values import ValueReader
-from schemas.batch import Records
+from schemas.batch import Records, Refusal, refusals
 from schemas.files.read import decode_rows
 from tools.topics.log import TopicLog
 from worker.schema_sources import label_source
@@ -56,11 +55,9 @@ class LabelRecords:
         labels, errors = self._fields.read(
             decoded, len(records), records.partitions, records.offsets
         )
-        return labels, [
-            Refusal(
-                f"{self._topic}, partition {records.partitions[row]}, offset {records.offsets[row]}",
-                error.code.value,
-                error.message,
-            )
-            for row, error in sorted({**errors, **bad}.items())
-        ]
+        return labels, refusals(
+            {**errors, **bad},
+            lambda row: (
+                f"{self._topic}, partition {records.partitions[row]}, offset {records.offsets[row]}"
+            ),
+        )

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from features.compute.bind import bind
 from features.definition import FeatureSet
 from features.tables.event_files import CHUNK_ROWS
 from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.merge import Merge
-from features.tables.refusal import Refusal
 from models.policy import Rules
-from schemas.batch import EventBatch, Records
+from schemas.batch import EventBatch, Records, Refusal, refusals
 from tools.topics.log import TopicLog
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
@@ -61,9 +61,9 @@ class LogEvents:
         given = rows = 0
         batch: EventBatch | None = None
         for records in self._log:
-            batch, refusals = self._decoded(records)
+            batch, invalid = self._decoded(records)
             merge.add(batch)
-            refused += refusals
+            refused += invalid
             rows += len(records)
             while (merged := merge.take(self._log.unfinished)) is not None:
                 yield self._events(merged, given, refused, rows)
@@ -85,15 +85,11 @@ class LogEvents:
             records.timestamps,
             faults=records.faults,
         )
-        batch, errors = self._feature_set.bind(places, decoded)
-        return batch, [
-            Refusal(
-                f"partition {records.partitions[row]}, offset {records.offsets[row]}",
-                error.code.value,
-                error.message,
-            )
-            for row, error in sorted(errors.items())
-        ]
+        batch, errors = bind(self._feature_set, places, decoded)
+        return batch, refusals(
+            errors,
+            lambda row: f"partition {records.partitions[row]}, offset {records.offsets[row]}",
+        )
 
     def _events(
         self, batch: EventBatch, first: int, refused: list[Refusal], rows: int

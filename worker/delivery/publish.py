@@ -9,7 +9,7 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError
-from features.compute.matrix import Writes
+from features.store.protocol import Writes
 from schemas.batch import Headers
 from worker.delivery.reports import REFUSED_CODES, Reports
 from worker.stages.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_size

@@ -10,7 +10,6 @@ import structlog
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
-from features.loading.whole_labels import labelled_entities
 from features.store.protocol import OnlineStore
 from features.windows.window import Across, Window
 from worker.consume.topics import InputTopic
@@ -53,7 +52,7 @@ def find_place(
         DependencyUnavailableError: The store does not answer.
         ConfigurationError: Windows, topic and state do not fit.
     """
-    refuse_split(feature_set.windows, topic)
+    refuse_split(feature_set.histories.windows, topic)
     wanted = claim_of(settings, feature_set, features, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
@@ -77,7 +76,7 @@ def claim_of(
         feature_set.histories.backs,
         feature_set.histories.rules.cap,
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
-        frozenset(labelled_entities(feature_set)),
+        frozenset(feature_set.labelled_entities),
     )
 
 

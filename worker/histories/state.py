@@ -213,7 +213,7 @@ def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
             f"store.state: the windows in features.yaml keep other values of {named} than "
             f"{state} does, so that histories begin empty under a model or policy that uses "
             "them; restore these windows, fill histories for the new ones in a second pipeline "
-            "with its own kafka.group (docs/challenger.md), or accept empty ones with "
+            "with its own kafka.group (docs/how-to/upgrade.md), or accept empty ones with "
             f"history.accept_empty: [{named}] in features.yaml"
         )
 
@@ -228,7 +228,7 @@ def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> No
             f"store.state: the windows or the history rules in features.yaml look back further "
             f"than {state} has kept histories ({kept}), which are too short at first under a model "
             "or policy that uses them; restore these windows and rules, fill histories for the new "
-            "ones in a second pipeline with its own kafka.group (docs/challenger.md), or accept "
+            "ones in a second pipeline with its own kafka.group (docs/how-to/upgrade.md), or accept "
             f"short ones with history.accept_empty: [{named}] in features.yaml"
         )
 

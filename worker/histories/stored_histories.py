@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
-from features.compute.matrix import Writes
 from features.history.namespace import Namespace
-from features.store.protocol import OnlineStore
+from features.store.protocol import OnlineStore, Writes
 from worker.consume.topics import InputTopic
 from worker.histories.place import Place
 from worker.process import metrics

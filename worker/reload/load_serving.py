@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from features.definition import FeatureSet
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.backend.protocol import Backend
 from models.bundle import Bundle, Limits, load_bundle, resolve, verify
 from models.bundle.manifest import NamedFeature

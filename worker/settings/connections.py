@@ -59,12 +59,12 @@ class KafkaSettings(Section):
         examples=["/secrets/kafka-password"],
     )
     secret_files: dict[str, File] = Field(
-        default_factory=dict,
+        default={},
         description="Files with the values of further secret librdkafka options, by option.",
         examples=[{"ssl.key.password": "/secrets/key-password"}],
     )
     options: Options = Field(
-        default_factory=dict,
+        default={},
         description="librdkafka options for all clients, such as security.protocol.",
         examples=[
             {
@@ -75,12 +75,12 @@ class KafkaSettings(Section):
         ],
     )
     consumer: Options = Field(
-        default_factory=dict,
+        default={},
         description="librdkafka options for the consumer.",
         examples=[{"session.timeout.ms": 45000}],
     )
     producer: Options = Field(
-        default_factory=dict,
+        default={},
         description="librdkafka options for the producer.",
         examples=[{"compression.type": "zstd"}],
     )
@@ -204,7 +204,7 @@ class Store(Section):
         examples=[604800],
     )
     options: Options = Field(
-        default_factory=dict,
+        default={},
         description="redis-py's own connection options.",
         examples=[{"ssl_ca_certs": "/secrets/ca.pem"}],
     )

@@ -1,23 +1,31 @@
-"""All settings with type, default and meaning, read from the settings' own classes."""
+"""All settings with type, default and meaning, read from the JSON Schema of worker.yaml."""
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from functools import cache
+from typing import Any
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
+from base.json_schema import json_schema
 from worker.settings.sections import ENV_PREFIX, WorkerSettings
 
-_WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
-_BOUNDS = {Gt: ("above", "gt"), Ge: ("from", "ge"), Lt: ("below", "lt"), Le: ("to", "le")}
+_WORDS = {
+    "array": "list of text",
+    "boolean": "true or false",
+    "integer": "whole number",
+    "number": "number",
+    "object": "mapping",
+    "string": "text",
+}
+_BOUNDS = {
+    "exclusiveMinimum": "above",
+    "minimum": "from",
+    "exclusiveMaximum": "below",
+    "maximum": "to",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +69,28 @@ class SettingGroup:
     settings: tuple[Setting, ...]
 
 
+@cache
 def groups() -> tuple[SettingGroup, ...]:
     """All settings, in the order in which the classes declare them."""
-    fields = WorkerSettings.model_fields
-    sections = {name: section_of(info.annotation) for name, info in fields.items()}
-    top = [_setting(name, fields[name]) for name, section in sections.items() if section is None]
-    found = [SettingGroup("", required=True, meaning="", settings=tuple(top))]
-    for name, section in sections.items():
-        if section is not None:
-            meaning = [section.__doc__ or "", fields[name].description or ""]
-            settings = (_setting(f"{name}.{key}", f) for key, f in section.model_fields.items())
-            found.append(
-                SettingGroup(
-                    name,
-                    fields[name].is_required(),
-                    " ".join(filter(None, meaning)),
-                    tuple(settings),
-                )
-            )
+    schema = json_schema(WorkerSettings, "worker.yaml")
+    top = {name: own for name, own in schema["properties"].items() if "$ref" not in own}
+    settings = _settings("", {**schema, "properties": top})
+    found = [SettingGroup("", required=True, meaning="", settings=settings)]
+    for name, own in schema["properties"].items():
+        if "$ref" in own:
+            section = schema["$defs"][own["$ref"].rpartition("/")[2]]
+            meaning = " ".join(filter(None, (section["description"], own.get("description"))))
+            required = name in schema["required"]
+            found.append(SettingGroup(name, required, meaning, _settings(f"{name}.", section)))
     return tuple(found)
 
 
-def setting_names(model: type[BaseModel] = WorkerSettings, prefix: str = "") -> Iterator[str]:
+def setting_names() -> Iterator[str]:
     """Every setting's dotted name, sections included."""
-    for name, info in model.model_fields.items():
-        yield prefix + name
-        section = section_of(info.annotation)
-        if section:
-            yield from setting_names(section, f"{prefix}{name}.")
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section class in an annotation such as ``Store | None``, if it holds one."""
-    for candidate in _alternatives(annotation):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    for group in groups():
+        if group.name:
+            yield group.name
+        yield from (setting.name for setting in group.settings)
 
 
 def variable_of(name: str) -> str:
@@ -104,53 +98,30 @@ def variable_of(name: str) -> str:
     return ENV_PREFIX + name.replace(".", "__").upper()
 
 
-def _setting(name: str, info: FieldInfo) -> Setting:
-    required = info.is_required()
-    default = None if required or info.default_factory is not None else info.default
-    if info.default_factory in (dict, list):
-        default = info.default_factory()
-    return Setting(
-        name,
-        _kind(info),
-        required,
-        _yaml(default),
-        _yaml((info.examples or [None])[0]),
-        info.description or "",
-    )
-
-
-def _kind(info: FieldInfo) -> str:
-    (annotation,) = _alternatives(info.annotation)
-    if typing.get_origin(annotation) is Literal:
-        *choices, last = map(str, typing.get_args(annotation))
-        return f"{', '.join(choices)} or {last}"
-    if typing.get_origin(annotation) is list:
-        return "list of text"
-    if typing.get_origin(annotation) is dict:
-        return "mapping"
-    bounds = [
-        f"{word} {getattr(bound, attribute)}"
-        for bound in info.metadata
-        for kind, (word, attribute) in _BOUNDS.items()
-        if isinstance(bound, kind)
-    ]
-    return " ".join([_WORDS[annotation], *bounds])
-
-
-def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Members of a union, without None and ``Annotated``; the annotation if it is no union."""
-    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
-        return (annotation,)
-    members = (item for item in typing.get_args(annotation) if item is not types.NoneType)
+def _settings(prefix: str, section: dict[str, Any]) -> tuple[Setting, ...]:
     return tuple(
-        typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
-        for item in members
+        Setting(
+            prefix + key,
+            _kind(own),
+            key in section.get("required", ()),
+            _yaml(own.get("default")),
+            _yaml(own.get("examples", [None])[0]),
+            own["description"],
+        )
+        for key, own in section["properties"].items()
     )
+
+
+def _kind(own: dict[str, Any]) -> str:
+    if "enum" in own:
+        *choices, last = own["enum"]
+        return f"{', '.join(choices)} or {last}"
+    bounds = [f"{word} {own[bound]}" for bound, word in _BOUNDS.items() if bound in own]
+    return " ".join([own.get("format", _WORDS[own["type"]]), *bounds])
 
 
 def _yaml(value: Any) -> str:
     if value is None:
         return ""
-    plain = str(value) if isinstance(value, Path) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=1000)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return text.strip().removesuffix("...").strip()

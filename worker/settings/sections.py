@@ -130,7 +130,7 @@ class Output(Section):
     """Content of a score beyond the decision."""
 
     carry: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Fields of the event to copy into `carried`.",
         examples=[["amount"]],
     )
@@ -139,7 +139,7 @@ class Output(Section):
         description="Feature values on the score; irreproducible: those the log cannot give back.",
     )
     headers: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Headers of the event to copy; costs throughput.",
         examples=[["traceparent"]],
     )

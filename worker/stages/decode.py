@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from features.compute.bind import bind
 from features.definition import FeatureSet
 from schemas.avro.decoder import Decoder
 from schemas.batch import EventBatch, Records
@@ -23,7 +24,7 @@ class Decode:
         Raises DependencyUnavailableError when a schema is needed from a registry that is away.
         """
         decoded = self.decoder.decode(records.values, records.headers)
-        batch, errors = self.feature_set.bind(records, decoded)
+        batch, errors = bind(self.feature_set, records, decoded)
         letters = [
             dead_letter(
                 records,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from features.compute.enrich import Enriching
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
@@ -33,7 +34,7 @@ class Enrich:
         Raises:
             DependencyUnavailableError: The store is away.
         """
-        enriching = self.feature_set.begin(batch, log, self.histories.namespace())
+        enriching = Enriching(self.feature_set, batch, log, self.histories.namespace())
         self.histories.await_written()
         return enriching.read(self.store).finish()
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import ErrorCode, RecordError
-from features.compute.matrix import Writes, count_flags
+from features.compute.matrix import count_flags
 from features.history.watermarks import LogState
+from features.store.protocol import Writes
 from features.windows.plan import AHEAD
 from schemas.batch import Headers, Records
 from worker.delivery.publish import SizeLimits, too_large, without_key

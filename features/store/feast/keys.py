@@ -1,9 +1,10 @@
-"""The names under which Feast keeps entities and features in Redis."""
+"""Keys and fields of the hashes in which Feast stores a feature view in Redis."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 _INTEGER = re.compile(rb"-?[0-9]+")
@@ -18,6 +19,34 @@ class KeyType(Enum):
     INT32 = 3
     INT64 = 4
     UNIX_TIMESTAMP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FeastView:
+    """A feature view by Feast's own names; its entity has one join key."""
+
+    project: str
+    feature_view: str
+    join_key: str
+    key_type: KeyType
+
+    def keys(self, entity_keys: Sequence[bytes]) -> list[bytes | None]:
+        """Key of each entity's hash; None for an entity that Feast cannot have."""
+        return redis_keys({self.join_key: (self.key_type, entity_keys)}, self.project)
+
+    def fields(self, features: Sequence[str]) -> tuple[bytes, ...]:
+        """Fields of a hash: one for each feature, then the time of the values."""
+        names = (hash_field(self.feature_view, feature) for feature in features)
+        return (*names, timestamp_field(self.feature_view))
+
+    def canonical(self) -> dict[str, str]:
+        """Definition for fingerprints: the parts of the view that change values."""
+        return {
+            "project": self.project,
+            "feature_view": self.feature_view,
+            "join_key": self.join_key,
+            "key_type": self.key_type.name.lower(),
+        }
 
 
 _INTEGER_WIDTHS = {KeyType.INT32: 4, KeyType.INT64: 8, KeyType.UNIX_TIMESTAMP: 8}
@@ -84,12 +113,12 @@ def _serialized(kind: KeyType, values: Sequence[bytes]) -> list[bytes | None]:
         return [_u32(kind.value) + _sized(value) for value in values]
     head = _u32(kind.value) + _u32(width)
     limit = 1 << (8 * width - 1)
-    found: list[bytes | None] = []
+    serialized: list[bytes | None] = []
     for value in values:
         number = int(value) if _INTEGER.fullmatch(value) else limit
         fits = -limit <= number < limit
-        found.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
-    return found
+        serialized.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
+    return serialized
 
 
 def _u32(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Decode Feast's protobuf messages ``feast.types.Value`` and ``Timestamp``, as kept in Redis."""
+"""Decode Feast's protobuf messages ``feast.types.Value`` and ``Timestamp``, as stored in Redis."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats, Longs, Mask
 from base.errors import MalformedError
-
-Floats = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5
 _WIDTHS = {_FIXED64: 8, _FIXED32: 4}
@@ -24,14 +20,14 @@ _NULL = 19
 _DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
 _DOUBLE_TAG = 5 << 3 | _FIXED64
 _MORE = 0x80
-"""Bit of a varint's byte that says that more bytes follow."""
+"""Bit of a varint's byte that is set if more bytes follow."""
 _USUAL_BYTES = 12
 _SECONDS, _NANOS = slice(1, 6), slice(7, 12)
-"""Where a usual ``Timestamp`` has its varints, each behind its tag."""
+"""Bytes of the varints in a usual ``Timestamp``, each behind its tag."""
 _SEVENS = 1 << 7 * np.arange(5, dtype=np.int64)
 _NANOS_PER_SECOND = 1_000_000_000
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""0001-01-01 and the end of 9999, which a Timestamp may not leave."""
+"""Range of a Timestamp: 0001-01-01 to the end of 9999."""
 
 
 class Numbers(NamedTuple):
@@ -62,23 +58,25 @@ class FeastTimes(NamedTuple):
     invalid: Mask
 
 
-def numbers(found: Sequence[bytes | None]) -> Numbers:
+def numbers(messages: Sequence[bytes | None]) -> Numbers:
     """Decode N values, None where the hash lacks the field.
 
     A value is invalid if it is neither a finite number nor NaN: text, a list, infinity, damaged
     bytes.
     """
-    rows = len(found)
+    rows = len(messages)
     values = np.full(rows, np.nan)
     invalid = np.zeros(rows, np.bool_)
-    absent = np.fromiter((value is None for value in found), np.bool_, rows)
-    double = np.fromiter((value is not None and _is_double(value) for value in found), bool, rows)
-    joined = b"".join(value for value in compress(found, double) if value is not None)
+    absent = np.fromiter((value is None for value in messages), np.bool_, rows)
+    double = np.fromiter(
+        (value is not None and _is_double(value) for value in messages), bool, rows
+    )
+    joined = b"".join(value for value in compress(messages, double) if value is not None)
     values[double] = np.frombuffer(joined, _DOUBLE)["value"]
     other = ~double & ~absent
     if other.any():
-        # Counts and the like: few distinct ones.
-        rest = [value for value in compress(found, other) if value is not None]
+        # Counts and other whole numbers: few distinct ones.
+        rest = [value for value in compress(messages, other) if value is not None]
         read = {value: _number_or_infinite(value) for value in set(rest)}
         values[other] = [read[value] for value in rest]
     infinite = np.isinf(values)
@@ -88,16 +86,16 @@ def numbers(found: Sequence[bytes | None]) -> Numbers:
     return Numbers(values, absent, invalid)
 
 
-def timestamps(found: Sequence[bytes | None]) -> FeastTimes:
+def timestamps(messages: Sequence[bytes | None]) -> FeastTimes:
     """Decode N times, None where the hash lacks the field."""
-    rows = len(found)
-    absent = np.fromiter((value is None for value in found), np.bool_, rows)
-    micros, read = _usual_timestamps(found)
+    rows = len(messages)
+    absent = np.fromiter((value is None for value in messages), np.bool_, rows)
+    micros, read = _usual_timestamps(messages)
     micros[~read] = 0
     invalid = np.zeros(rows, np.bool_)
     for row in np.flatnonzero(~read & ~absent).tolist():
         try:
-            micros[row] = timestamp(found[row] or b"")
+            micros[row] = timestamp(messages[row] or b"")
         except MalformedError:
             invalid[row] = True
     return FeastTimes(micros, absent, invalid)
@@ -105,13 +103,13 @@ def timestamps(found: Sequence[bytes | None]) -> FeastTimes:
 
 def number(message: bytes) -> float:
     """Decode the number in a ``Value``, NaN for a null; MalformedError if it is not a number."""
-    found = math.nan
+    number = math.nan
     for field, wire, value in _fields(message):
         reader = _READERS.get((field, wire))
         if reader is None:
-            raise MalformedError(f"field {field} is no number")
-        found = reader(value)
-    return found
+            raise MalformedError(f"field {field} is not a number")
+        number = reader(value)
+    return number
 
 
 def timestamp(message: bytes) -> int:
@@ -119,11 +117,11 @@ def timestamp(message: bytes) -> int:
     parts = {1: 0, 2: 0}
     for field, wire, value in _fields(message):
         if wire != _VARINT or field not in parts:
-            raise MalformedError(f"field {field} is none of a Timestamp")
+            raise MalformedError(f"field {field} is not a field of a Timestamp")
         parts[field] = _signed(value, 64)
     seconds, nanos = parts[1], parts[2]
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS_PER_SECOND):
-        raise MalformedError("beyond what a Timestamp may hold")
+        raise MalformedError("outside the range of a Timestamp")
     return seconds * 1_000_000 + nanos // 1000
 
 
@@ -138,13 +136,13 @@ def _number_or_infinite(value: bytes) -> float:
         return math.inf
 
 
-def _usual_timestamps(found: Sequence[bytes | None]) -> tuple[Longs, Mask]:
+def _usual_timestamps(messages: Sequence[bytes | None]) -> tuple[Longs, Mask]:
     """Decode usual timestamps: seconds in five bytes (1978 to 3058), with or without nanoseconds.
 
     Returns:
         int64[N] in microseconds, and bool[N], False for a message in another form.
     """
-    usual = [b"" if value is None or len(value) > _USUAL_BYTES else value for value in found]
+    usual = [b"" if value is None or len(value) > _USUAL_BYTES else value for value in messages]
     last = np.fromiter(map(len, usual), np.int64, len(usual)) - 1
     joined = b"".join(value.ljust(_USUAL_BYTES, b"\0") for value in usual)
     table = np.frombuffer(joined, np.uint8).reshape(-1, _USUAL_BYTES)
@@ -186,11 +184,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
     """A number of up to 64 bits, and the index behind it."""
-    found = 0
+    number = 0
     for count, byte in enumerate(message[place : place + _MAX_VARINT_BYTES]):
-        found |= (byte & 0x7F) << 7 * count
+        number |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
-            return found & (1 << 64) - 1, place + count + 1
+            return number & (1 << 64) - 1, place + count + 1
     raise MalformedError("a number does not end")
 
 

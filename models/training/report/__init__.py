@@ -1,7 +1,7 @@
-"""Report of a training: one HTML file that refers to nothing outside itself."""
+"""Report of a training: one HTML file without external resources."""
 
 from __future__ import annotations
 
-from models.training.report.page import Subject, write_report
+from models.training.report.page import ReportDetails, write_report
 
-__all__ = ["Subject", "write_report"]
+__all__ = ["ReportDetails", "write_report"]

@@ -20,11 +20,11 @@ from models.report.canvas import (
     precision_recall_curve,
 )
 from models.training.alerts import Alerts
-from models.training.scored import OutOfFold
+from models.training.out_of_fold import OutOfFold
 
 _BINS: Final = 12
 _FEATURES: Final = 20
-# The lower two may lie close to each other: one is named above its line, one below.
+# The lines of the lower two may lie close together, so one label is above its line, one below.
 _QUANTILES: Final = (
     (0.5, "#9fb3c8", "top"),
     (0.9, "#6b93bd", "bottom"),
@@ -34,14 +34,14 @@ _QUANTILES: Final = (
 
 
 def precision_recall(scored: OutOfFold, marked: Iterable[tuple[str, Alerts]]) -> str:
-    """Precision-recall curve, with some thresholds marked on it."""
+    """Draw the precision-recall curve, with some thresholds marked on it."""
     recall, precision = precision_recall_curve(scored.labels, scored.scores)
     with chart("pr", 5.2, 3.9) as (axes, svg):
         axes.plot(recall, precision, color=LINE, lw=1.8)
         axes.fill_between(recall, precision, color=FILL, alpha=0.5, lw=0)
         share = float(np.mean(scored.labels == 1))
         axes.axhline(share, color=GREY, lw=0.8, ls=":")
-        axes.text(0.01, share + 0.015, f"by chance {share:.2%}", color=GREY, size=8)
+        axes.text(0.01, share + 0.015, f"random scores {share:.2%}", color=GREY, size=8)
         for name, alerts in marked:
             axes.plot(alerts.recall, alerts.precision, "o", color=HOT, ms=5)
             axes.annotate(
@@ -52,14 +52,14 @@ def precision_recall(scored: OutOfFold, marked: Iterable[tuple[str, Alerts]]) ->
                 color=HOT,
                 size=9,
             )
-        axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall: frauds found")
-        axes.set_ylabel("precision: alerts that are frauds")
+        axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall: share of frauds alerted")
+        axes.set_ylabel("precision: share of alerts that are frauds")
         percent(axes, "xy")
     return svg[0]
 
 
 def reliability(scored: OutOfFold) -> str:
-    """Share of frauds by score, in bins that hold equal numbers of frauds, on logarithmic axes."""
+    """Draw the share of frauds by score, in bins with equal numbers of frauds, on log axes."""
     edges = np.unique(
         np.quantile(scored.scores[scored.labels == 1], np.linspace(0, 1, _BINS + 1)[1:-1])
     )
@@ -67,14 +67,14 @@ def reliability(scored: OutOfFold) -> str:
     counts = np.bincount(places)
     used = counts > 0
     expected = (np.bincount(places, scored.scores)[used] / counts[used]).clip(1e-6)
-    found = np.bincount(places, scored.labels == 1)[used] / counts[used]
-    error = np.sqrt(found * (1 - found) / counts[used])
+    shares = np.bincount(places, scored.labels == 1)[used] / counts[used]
+    error = np.sqrt(shares * (1 - shares) / counts[used])
     with chart("rel", 5.2, 3.9) as (axes, svg):
-        low = min(expected.min(), found[found > 0].min()) / 2
+        low = min(expected.min(), shares[shares > 0].min()) / 2
         axes.plot([low, 1], [low, 1], color=GREY, lw=0.8, ls=":")
-        bars = np.stack([np.minimum(2 * error, found * 0.9), 2 * error])
+        bars = np.stack([np.minimum(2 * error, shares * 0.9), 2 * error])
         axes.errorbar(
-            expected, found, bars, fmt="o-", color=LINE, ecolor=FILL, elinewidth=3, ms=5, lw=1.2
+            expected, shares, bars, fmt="o-", color=LINE, ecolor=FILL, elinewidth=3, ms=5, lw=1.2
         )
         axes.set(xscale="log", yscale="log", xlim=(low, 1.3), ylim=(low, 1.3))
         axes.set(xlabel="score", ylabel="share of frauds")
@@ -83,10 +83,10 @@ def reliability(scored: OutOfFold) -> str:
 
 
 def gains(gain_by_feature: Mapping[str, float]) -> str:
-    """Total gain of each of the first twenty features, most first."""
+    """Draw the share of the total gain of the twenty most important features."""
     ranked = sorted(gain_by_feature.items(), key=lambda item: -item[1])[:_FEATURES]
     names = [name for name, _ in ranked][::-1]
-    # a model without any split has no gain
+    # A model without any split has no gain.
     total = sum(gain_by_feature.values()) or 1.0
     shares = [gain / total for _, gain in ranked][::-1]
     with chart("gain", 10.6, 0.5 + 0.26 * len(names)) as (axes, svg):
@@ -102,17 +102,17 @@ def gains(gain_by_feature: Mapping[str, float]) -> str:
 
 
 def by_day(scored: OutOfFold, threshold: float) -> str:
-    """Frauds below and above the threshold, and false alerts, by day."""
+    """Draw the frauds above and below the threshold, and the false alerts, of each day."""
     days, places = np.unique(scored.days, return_inverse=True)
     fraud, above = scored.labels == 1, scored.scores >= threshold
-    found, missed, false = (
+    detected, missed, false = (
         np.bincount(places[rows], minlength=len(days))
         for rows in (fraud & above, fraud & ~above, ~fraud & above)
     )
     with chart("days", 10.6, 3.1) as (axes, svg):
         at = np.arange(len(days))
-        axes.bar(at, found, color=LINE, width=0.74, label="frauds above the threshold")
-        axes.bar(at, missed, bottom=found, color=FILL, width=0.74, label="frauds below")
+        axes.bar(at, detected, color=LINE, width=0.74, label="frauds above the threshold")
+        axes.bar(at, missed, bottom=detected, color=FILL, width=0.74, label="frauds below")
         axes.bar(at, -false, color=HOT, alpha=0.75, width=0.74, label="alerts that are no frauds")
         axes.axhline(0, color=INK, lw=0.8)
         day_ticks(axes, days)
@@ -124,7 +124,7 @@ def by_day(scored: OutOfFold, threshold: float) -> str:
 
 
 def score_quantiles(scored: OutOfFold) -> str:
-    """Median and upper quantiles of the scores of each day, on a logarithmic axis."""
+    """Draw the median and upper quantiles of the scores of each day, on a logarithmic axis."""
     days, places = np.unique(scored.days, return_inverse=True)
     at = np.arange(len(days))
     with chart("scores", 10.6, 2.9) as (axes, svg):

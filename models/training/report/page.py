@@ -1,36 +1,35 @@
-"""Page of the training report: the training, its quality, and the effects of thresholds."""
+"""Report of a training as an HTML page: data, metrics, effects of thresholds, and charts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 
+from base.times import utc
 from models.report.document import count, facts, page, section, table, tiles
 from models.training.alerts import Alerts, alerts_at, alerts_by_budget
+from models.training.out_of_fold import OutOfFold
 from models.training.report import charts
-from models.training.scored import OutOfFold
+from models.training.result import Training, describe_data
 from models.training.search import Trial
-from models.training.told import learned_from
-from models.training.train import Training
 
 BUDGETS = (5, 10, 20, 50, 100, 200, 500)
-"""Cards a day for which the table of thresholds has a row."""
-_SHOWN_TRIES = 8
+"""Numbers of cards per day for which the table of thresholds has a row."""
+_SHOWN_TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """Facts for the report that the training does not have.
+class ReportDetails:
+    """Contents of the report that are not part of the training.
 
     Attributes:
         name: Name of the bundle.
         version: Version of the bundle.
-        table: Name of the training table.
+        table: Path of the training table.
         card: Column that identifies the card.
-        review_cost: Minor units for a review.
+        review_cost: Cost of a review in minor units.
         scale: Decimal digits of the minor units.
         bands: Thresholds of the suggested policy, by decision.
     """
@@ -44,87 +43,90 @@ class Subject:
     bands: Mapping[str, float]
 
 
-def write_report(training: Training, subject: Subject) -> str:
-    """The page as one HTML text; it refers to nothing outside itself."""
+def write_report(training: Training, details: ReportDetails) -> str:
+    """Make the page as one HTML text without external resources."""
     sections = [
-        _head(training, subject),
+        _head(training, details),
         _tiles(training),
-        _thresholds(training, subject),
-        *_charts(training, subject),
-        section("How it was chosen", _CHOSEN, _tries(training)),
-        section("Made from", "", _facts(training, subject)),
+        _thresholds(training, details),
+        *_charts(training, details),
+        section("Parameter search", _SEARCH, _trials(training)),
+        section("Origin", "", _facts(training, details)),
     ]
-    return page(f"{subject.name} {subject.version}: training report", sections)
+    return page(f"{details.name} {details.version}: training report", sections)
 
 
-_CHOSEN = (
-    "Each row is a set of parameters at its best number of rounds. Every fold was trained on days "
-    "of its own and assessed on later ones, after the delay that labels take; none of them reaches "
-    "beyond the last day of training."
+_SEARCH = (
+    "Each row is a parameter set at its best number of rounds. Each fold has its own training days, "
+    "and is assessed on later days, after the label delay. No fold uses events after the last day of "
+    "training."
 )
 
 
-def _head(training: Training, subject: Subject) -> str:
+def _head(training: Training, details: ReportDetails) -> str:
     plan = training.plan
-    learned = "".join(f"{escape(line)}. " for line in learned_from(training))
+    data = "".join(f"{escape(line)}. " for line in describe_data(training))
     return (
-        f"<header><h1>{escape(subject.name)} <small>{escape(subject.version)}</small></h1>"
-        f"<p>{learned}All that follows is "
-        f"measured on {count(len(training.begins), 'earlier fold')} of {training.span}, "
-        f"{plan.delay:g} days until labels are known and {plan.assess} days assessed: "
-        f"{len(training.out_of_fold.labels):,} events, {int(training.out_of_fold.labels.sum()):,} "
-        "frauds, each scored by a model that had not seen it; cards known to be compromised are "
-        "left out.</p></header>\n"
+        f"<header><h1>{escape(details.name)} <small>{escape(details.version)}</small></h1>"
+        f"<p>{data}All numbers below are "
+        f"measured on {count(len(training.begins), 'earlier fold')}: each is trained on "
+        f"{training.span} and, after a label delay of {plan.delay:g} days, assessed on "
+        f"{count(plan.assess, 'day')}. The assessed days have "
+        f"{len(training.out_of_fold.labels):,} events and "
+        f"{int(training.out_of_fold.labels.sum()):,} frauds. Each event is scored by a model that "
+        "was not trained on it. Cards known to be compromised are left out.</p></header>\n"
     )
 
 
 def _tiles(training: Training) -> str:
-    worth, scored = training.chosen.worth, training.out_of_fold
+    metrics, scored = training.chosen.metrics, training.out_of_fold
     return tiles(
         [
-            ("Average precision", f"{worth.average_precision:.3f}", "mean of folds"),
-            ("ROC AUC", f"{worth.roc_auc:.3f}", "mean of folds"),
-            ("Card precision at 100", f"{worth.card_precision_100:.1%}", "of 100 cards a day"),
-            ("Calibration error", f"{scored.calibration_error:.2%}", "by curves of other folds"),
-            ("Brier score", f"{scored.brier:.5f}", "likewise"),
+            ("Average precision", f"{metrics.average_precision:.3f}", "mean of folds"),
+            ("ROC AUC", f"{metrics.roc_auc:.3f}", "mean of folds"),
+            ("Card precision at 100", f"{metrics.card_precision_100:.1%}", "of 100 cards a day"),
+            ("Calibration error", f"{scored.calibration_error:.2%}", "cross-validated"),
+            ("Brier score", f"{scored.brier:.5f}", "cross-validated"),
         ]
     )
 
 
-def _thresholds(training: Training, subject: Subject) -> str:
+def _thresholds(training: Training, details: ReportDetails) -> str:
     """Table of thresholds: a row for each budget, and a marked row for each band."""
     scored = training.out_of_fold
-    rows = {a.threshold: a for a in alerts_by_budget(scored, BUDGETS, subject.review_cost)}
-    for threshold in subject.bands.values():
-        rows.setdefault(threshold, alerts_at(scored, threshold, subject.review_cost))
-    marks = {threshold: decision for decision, threshold in subject.bands.items()}
-    titles = (
-        "score from",
-        "cards a day",
-        "least to most",
-        "events a day",
-        "least to most",
-        "precision",
-        "recall",
-        "saved a day",
-    )
+    rows = {a.threshold: a for a in alerts_by_budget(scored, BUDGETS, details.review_cost)}
+    for threshold in details.bands.values():
+        rows.setdefault(threshold, alerts_at(scored, threshold, details.review_cost))
+    decisions = {threshold: decision for decision, threshold in details.bands.items()}
     body = "".join(
-        _row(rows[threshold], marks.get(threshold), subject.scale)
+        _row(rows[threshold], decisions.get(threshold), details.scale)
         for threshold in sorted(rows, reverse=True)
     )
-    cost = _money(subject.review_cost, subject.scale)
-    return section(
-        "What thresholds would bring",
-        "Each row alerts so many cards on an average day. A card is reviewed once a day however "
-        "many of its events are alerted. Saved are the amounts of the frauds that are alerted, "
-        f"less {cost} for each review; amounts in the units of the events. "
-        + (
-            "Bands of the suggested policy are marked."
-            if subject.bands
-            else "The suggested policy has no band: none saved more than its reviews cost."
-        ),
-        table(titles, body),
+    bands = (
+        "Bands of the suggested policy are marked."
+        if details.bands
+        else "The suggested policy has no band: no band saved more than its reviews cost."
     )
+    return section(
+        "Effects of thresholds",
+        "Each row is a threshold, with the number of cards that it alerts on an average day. A card "
+        "is reviewed at most once a day. Saved money is the amounts of alerted frauds minus "
+        f"{_money(details.review_cost, details.scale)} for each review, in the currency of the "
+        f"events. {bands}",
+        table(_THRESHOLD_TITLES, body),
+    )
+
+
+_THRESHOLD_TITLES = (
+    "score from",
+    "cards a day",
+    "lowest to highest",
+    "events a day",
+    "lowest to highest",
+    "precision",
+    "recall",
+    "saved a day",
+)
 
 
 def _row(alerts: Alerts, decision: str | None, scale: int) -> str:
@@ -145,34 +147,35 @@ def _row(alerts: Alerts, decision: str | None, scale: int) -> str:
     return f"<tr{tag}>{inner}<td{bad}>{saved}</td></tr>"
 
 
-def _charts(training: Training, subject: Subject) -> list[str]:
+def _charts(training: Training, details: ReportDetails) -> list[str]:
     scored = training.out_of_fold
     marked = [
-        (decision, alerts_at(scored, threshold, subject.review_cost))
-        for decision, threshold in subject.bands.items()
+        (decision, alerts_at(scored, threshold, details.review_cost))
+        for decision, threshold in details.bands.items()
     ]
     pair = section(
         "Precision and recall",
-        "How many alerts are frauds, and how many frauds are alerts, at every threshold.",
+        "Share of frauds among alerts (precision), and share of frauds that are alerted (recall), at "
+        "each threshold.",
         charts.precision_recall(scored, marked),
     ) + section(
         "Reliability",
-        "What became of events by their score; on the dotted line a score is the share of frauds. "
-        "Bars: two standard errors.",
+        "Share of frauds by score. On the dotted line the score equals the share of frauds. Bars "
+        "show two standard errors.",
         charts.reliability(scored),
     )
     return [
         f'<div class="pair">{pair}</div>',
-        *([_day_by_day(scored, min(subject.bands.values()))] if subject.bands else []),
+        *([_day_by_day(scored, min(details.bands.values()))] if details.bands else []),
         section(
             "Scores by day",
-            "Where the median event stands, and the most suspicious tenth, hundredth and "
-            "thousandth. Lines that climb or fall over the weeks say that the stream changes.",
+            "Score of the median event, and the scores that a tenth, a hundredth and a thousandth of "
+            "the events exceed. If the lines rise or fall over the weeks, the events are changing.",
             charts.score_quantiles(scored),
         ),
         section(
-            "What the model looks at",
-            "Share of the total gain: what the splits on a feature took from the loss in training.",
+            "Feature importance",
+            "Share of the total gain: the reduction of the training loss by the splits on a feature.",
             charts.gains(training.gains),
         ),
     ]
@@ -181,42 +184,50 @@ def _charts(training: Training, subject: Subject) -> list[str]:
 def _day_by_day(scored: OutOfFold, lowest: float) -> str:
     return section(
         "Day by day",
-        f"Frauds and alerts of each assessed day, at a score of {lowest:.3g} or more.",
+        f"Frauds and alerts on each assessed day, with alerts from a score of {lowest:.3g}.",
         charts.by_day(scored, lowest),
     )
 
 
-def _tries(training: Training) -> str:
+def _trials(training: Training) -> str:
+    """Table of the best trial of each parameter set; the chosen one is marked."""
     best: list[Trial] = []
-    for one in training.tried if training.tried[0].folds else [training.chosen]:
-        if all(one.params != other.params for other in best):
-            best.append(one)
+    for trial in training.trials:
+        if all(trial.params != other.params for other in best):
+            best.append(trial)
     folds = [f"from {_day(begin)}" for begin in training.begins]
-    titles = ["average precision", *folds, "cards at 100", "ROC AUC", "rounds", "parameters"]
+    titles = [
+        "average precision",
+        *folds,
+        "card precision at 100",
+        "ROC AUC",
+        "rounds",
+        "parameters",
+    ]
     rows = []
-    for one in best[:_SHOWN_TRIES]:
-        worth = one.worth
+    for trial in best[:_SHOWN_TRIALS]:
+        metrics = trial.metrics
         cells = [
-            f"{worth.average_precision:.4f}",
-            *(f"<small>{fold.average_precision:.3f}</small>" for fold in one.folds),
-            f"{worth.card_precision_100:.1%}",
-            f"{worth.roc_auc:.4f}",
-            str(one.rounds),
+            f"{metrics.average_precision:.4f}",
+            *(f"<small>{fold.average_precision:.3f}</small>" for fold in trial.folds),
+            f"{metrics.card_precision_100:.1%}",
+            f"{metrics.roc_auc:.4f}",
+            str(trial.rounds),
         ]
-        told = ", ".join(f"{name} {value}" for name, value in sorted(one.params.items()))
-        tag = ' class="band"' if one is best[0] else ""
+        params = ", ".join(f"{name} {value}" for name, value in sorted(trial.params.items()))
+        tag = ' class="band"' if trial is best[0] else ""
         rows.append(f"<tr{tag}>" + "".join(f"<td>{cell}</td>" for cell in cells))
-        rows.append(f'<td class="words">{escape(told)}</td></tr>')
+        rows.append(f'<td class="words">{escape(params)}</td></tr>')
     return table(titles, "".join(rows))
 
 
-def _facts(training: Training, subject: Subject) -> str:
+def _facts(training: Training, details: ReportDetails) -> str:
     trained = training.trained
     return facts(
         {
-            "table": escape(subject.table),
-            "its SHA-256": f"<code>{trained.data}</code>",
-            "cards by": escape(subject.card),
+            "training table": escape(details.table),
+            "SHA-256 of the table": f"<code>{trained.data}</code>",
+            "card column": escape(details.card),
             "features": str(len(training.gains)),
             "XGBoost": f"{escape(trained.xgboost)}, seed {trained.seed}",
             "parameters": f"<code>{escape(json.dumps(trained.params))}</code>",
@@ -231,4 +242,4 @@ def _money(minor: float, scale: int) -> str:
 
 
 def _day(time: int) -> str:
-    return f"{datetime.fromtimestamp(time / 1e6, UTC):%-d %b}"
+    return f"{utc(time):%-d %b}"

@@ -1,1 +1,1 @@
-"""Avro encoding of records, a batch at a time."""
+"""Column-wise Avro encoding of records."""

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Mask = npt.NDArray[np.bool_]
+from base.arrays import Mask, byte_lengths
+
 Present = Mask | None
 """bool[N], False where a piece is left out; None when no row leaves it out."""
 
@@ -31,10 +32,12 @@ _DECIMAL_FLOORS = np.int64(1) << np.arange(7, 63, 8)[:, None]
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A place of ``width`` bytes in the matrix.
+    """Columns of the matrix that one value takes.
 
-    values: a scalar or an array[N] of an item size of ``width``, or uint8[width, N].
-    used: bool[width, N], or None when every byte of every row is used.
+    Attributes:
+        width: Number of bytes.
+        values: A scalar or array[N] with an item size of ``width``, or uint8[width, N].
+        used: bool[width, N]; None if every byte of every row is used.
     """
 
     width: int
@@ -43,7 +46,7 @@ class _Slot:
 
 
 class Body:
-    """N bodies that grow by one piece at a time; ``finish`` gives their bytes."""
+    """N bodies that grow by one piece at a time; ``finish`` returns their bytes."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -53,19 +56,19 @@ class Body:
         self._pieces: list[Any] = []
 
     def constant(self, data: bytes, present: Present = None) -> None:
-        """The same bytes in every row."""
+        """Append the same bytes to every row."""
         if present is None:
             self._constant += data
         elif data:
             self._slot(len(data), np.array(data, f"V{len(data)}"), present)
 
     def number(self, values: npt.NDArray[Any], dtype: str, present: Present = None) -> None:
-        """Array[N] of numbers as little-endian items of ``dtype``, such as "<f8"."""
+        """Append numbers, array[N], as little-endian items of ``dtype``, such as "<f8"."""
         items = values.astype(dtype, copy=False)
         self._slot(items.dtype.itemsize, items, present)
 
     def varint(self, values: npt.NDArray[Any], present: Present = None) -> None:
-        """int64[N] as zigzag variable-length integers of 1 to 10 bytes."""
+        """Append int64[N] as zigzag variable-length integers of 1 to 10 bytes."""
         signed = values.astype(np.int64, copy=False)
         zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
         width = (max(int(zigzag.max()).bit_length(), 1) + 6) // 7
@@ -98,12 +101,12 @@ class Body:
     def decimal_fixed(
         self, unscaled: npt.NDArray[np.int64], size: int, present: Present = None
     ) -> None:
-        """int64[N] as big-endian two's complement of ``size`` bytes."""
+        """Append int64[N] as big-endian two's complement of ``size`` bytes."""
         self._slot(size, _big_endian(unscaled, size), present)
 
     def string(self, values: pa.StringArray, present: Present = None) -> None:
-        """StringArray[N] as length-prefixed UTF-8."""
-        lengths = _lengths(values)
+        """Append StringArray[N] as length-prefixed UTF-8."""
+        lengths = byte_lengths(values)
         if present is not None and lengths[~present].any():
             values = pc.if_else(pa.array(present), values, "")
         self.varint(lengths, present)
@@ -111,19 +114,23 @@ class Body:
         self._pieces.append(values.view(pa.binary()))
 
     def encoded(self, values: pa.BinaryArray, present: Present = None) -> None:
-        """BinaryArray[N] of bytes that are Avro already."""
+        """Append BinaryArray[N] of values that are encoded already."""
         self._flush()
         if present is not None:
             values = pc.if_else(pa.array(present), values, pa.scalar(b"", pa.binary()))
         self._pieces.append(values)
 
     def finish(self) -> list[bytes]:
-        """The N bodies. Raises OverflowError when they exceed 2 GiB together."""
+        """Return the N bodies.
+
+        Raises:
+            OverflowError: The bodies exceed 2 GiB together.
+        """
         bodies: list[bytes] = self.joined().to_pylist()
         return bodies
 
     def joined(self) -> pa.BinaryArray:
-        """The N bodies, without a null. Raises as ``finish``."""
+        """Return the N bodies as BinaryArray without nulls; raises like ``finish``."""
         self._flush()
         nothing = pa.scalar(b"", pa.binary())
         # A constant alone would make a single scalar: an array of empty strings gives the rows.
@@ -153,12 +160,12 @@ class Body:
             self._pieces.append(pa.scalar(data, pa.binary()))
 
     def _flush(self) -> None:
-        """Turns all that awaits its place into pieces."""
+        """Convert the pending slots and constant to pieces."""
         self._place_constant()
         self._flush_slots()
 
     def _flush_slots(self) -> None:
-        """Turns the slots so far into one piece."""
+        """Convert the pending slots to one piece."""
         if not self._slots:
             return
         width = sum(slot.width for slot in self._slots)
@@ -214,12 +221,6 @@ def _big_endian(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uin
     # Shifting by more than 63 is undefined: bytes above the eighth repeat the sign.
     shifts = np.minimum(np.arange(width - 1, -1, -1) * 8, 63)[:, None]
     return (values >> shifts).astype(np.uint8)
-
-
-def _lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
-    """int32[N] of bytes."""
-    offsets = np.frombuffer(values.buffers()[1], np.int32)
-    return np.diff(offsets[values.offset : values.offset + len(values) + 1])
 
 
 def where_present(values: npt.NDArray[Any], present: Present) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Encode columns to Avro records, a micro-batch at a time."""
+"""Encode the columns of a micro-batch to Avro records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Options:
-    """A few values of a field, each encoded once; each record uses one of them."""
+    """Values of a field that are encoded once; each record uses one of them."""
 
     encoded: pa.BinaryArray
 

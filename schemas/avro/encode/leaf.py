@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body, Mask, Present, where_present
+from schemas.avro.encode.body import Body, Present, where_present
 from schemas.batch import Column, Kind
 
 _DAY = 86_400_000_000

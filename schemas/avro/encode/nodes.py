@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body, Mask, Present
+from schemas.avro.encode.body import Body, Present
 from schemas.avro.encode.leaf import LeafWriter
 from schemas.batch import Column
 

@@ -67,7 +67,7 @@ def test_scores_in_any_order_that_are_those_offline_are_equal(want: Expected) ->
     assert result.bit_equal
     assert (result.events, result.assessed) == (EVENTS, 300)
     assert result.frauds == want.labels[want.assessed].sum()
-    assert "0 margins and 0 scores of 400 differ" in result.words()
+    assert "0 margins and 0 scores of 400 differ" in result.described()
 
 
 def test_scores_that_differ_in_one_bit_differ(want: Expected) -> None:
@@ -101,7 +101,7 @@ def test_scores_of_another_model_are_no_result(want: Expected) -> None:
 def test_the_single_split_is_the_first_fold(want: Expected) -> None:
     first: Result = judge(want, on_topic(want, ANY_ORDER), 0)
     line = summary([first, first])
-    assert line["single"]["roc_auc"] == round(first.worth.roc_auc, 5)
+    assert line["single"]["roc_auc"] == round(first.metrics.roc_auc, 5)
     assert {"roc_auc", "average_precision", "card_precision_100", "calibration_error"} <= set(
         line["prequential"]
     )

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.ground import PIPELINE, enriched_payments
 from benchmarks.latency.measure import Latency
 from benchmarks.models import (
     chart,
@@ -34,11 +33,12 @@ from benchmarks.models.scoring import Scoring, XGBoost, measure_scoring
 from benchmarks.models.stages import Stages, measure_stages
 from benchmarks.programs import Run, RunError
 from benchmarks.summary import summarise
+from benchmarks.testbed import PIPELINE, enriched_payments
 from benchmarks.throughput import Measured
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
-from models.backend.open import open_backend
+from models.backend import open_backend
 from models.backend.protocol import Backend
 from models.bundle import Bundle, Location, load_bundle, write_bundle
 from models.calibration import Calibration, logistic
@@ -99,7 +99,7 @@ def rules(
 
 
 @pytest.fixture(scope="module")
-def on(
+def micro_batch(
     feature_set: FeatureSet,
     backend: Backend,
     rules: Rules,
@@ -123,54 +123,67 @@ def test_a_difference_is_of_the_same_round() -> None:
 
 
 def test_each_of_the_five_segments_takes_events(
-    tmp_path: Path, feature_set: FeatureSet, on: MicroBatch
+    tmp_path: Path, feature_set: FeatureSet, micro_batch: MicroBatch
 ) -> None:
     rules = Rules(load_policy(policies.write_five(tmp_path / "five.yaml")), feature_set)
-    matrix = on.enriched.matrix.copy()
+    matrix = micro_batch.enriched.matrix.copy()
     matrix[::5, feature_set.names.index("CARD_DAYS_ACTIVE")] = 400.0
-    found = rules.decide(on.batch, matrix, on.scored.scores, on.enriched.flags)
+    found = rules.decide(
+        micro_batch.batch, matrix, micro_batch.scored.scores, micro_batch.enriched.flags
+    )
     assert set(found.segments.tolist()) == set(range(5))
 
 
-def test_margins_are_timed_beside_xgboost(bundle: Bundle, backend: Backend, on: MicroBatch) -> None:
+def test_margins_are_timed_beside_xgboost(
+    bundle: Bundle, backend: Backend, micro_batch: MicroBatch
+) -> None:
     by_hand = XGBoost(bundle, 1)
-    found = measure_scoring(backend, TREES, on.scored.matrix, by_hand.ways)
+    found = measure_scoring(backend, TREES, micro_batch.scored.matrix, by_hand.methods)
     assert [(row.device, row.trees, row.batch) for row in found] == [
         ("cpu", TREES, 1),
         ("cpu", TREES, 10),
     ]
     assert all(row.worker > 0 and row.in_place and row.dmatrix for row in found)
-    alone = measure_scoring(backend, TREES, on.scored.matrix, {})
+    alone = measure_scoring(backend, TREES, micro_batch.scored.matrix, {})
     assert all(row.in_place is None for row in alone)
     with pytest.raises(RunError, match="odd gives other margins"):
         measure_scoring(
-            backend, TREES, on.scored.matrix, {"odd": lambda rows: by_hand.in_place(rows) + 1}
+            backend,
+            TREES,
+            micro_batch.scored.matrix,
+            {"odd": lambda rows: by_hand.in_place(rows) + 1},
         )
 
 
 def test_reasons_are_timed_beside_xgboost(
-    bundle: Bundle, backend: Backend, rules: Rules, feature_set: FeatureSet, on: MicroBatch
+    bundle: Bundle, backend: Backend, rules: Rules, feature_set: FeatureSet, micro_batch: MicroBatch
 ) -> None:
     theirs, coding = XGBoost(bundle, 1).contributions, policies.coding_of(rules, feature_set)
-    found = measure_explaining(backend, TREES, coding, on, {"xgboost": theirs})
+    found = measure_explaining(backend, TREES, coding, micro_batch, {"xgboost": theirs})
     assert [row.explained for row in found] == [1, 10]
     assert all(row.reasons > 0 and row.xgboost for row in found)
     with pytest.raises(RunError, match="other contributions"):
-        measure_explaining(backend, TREES, coding, on, {"xgboost": lambda rows: theirs(rows) * 2})
+        measure_explaining(
+            backend, TREES, coding, micro_batch, {"xgboost": lambda rows: theirs(rows) * 2}
+        )
 
 
 def test_the_other_stages_are_timed(
-    tmp_path: Path, feature_set: FeatureSet, on: MicroBatch
+    tmp_path: Path, feature_set: FeatureSet, micro_batch: MicroBatch
 ) -> None:
     curve = Calibration([-3.0, 0.0], [0.1, 0.6])
-    found = measure_stages(tmp_path, feature_set, on, curve)
+    found = measure_stages(tmp_path, feature_set, micro_batch, curve)
     assert all(value > 0 for value in asdict(found).values())
 
 
-def scores_of(on: MicroBatch, backend: Backend, rules: Rules, names: FeatureSet) -> list[bytes]:
+def scores_of(
+    micro_batch: MicroBatch, backend: Backend, rules: Rules, names: FeatureSet
+) -> list[bytes]:
     reasons = Reasons(policies.coding_of(rules, names), backend)
-    rows = np.flatnonzero(on.decided.codes)
-    return on.encoded(reasons.explain(on.scored.matrix, on.scored.margins, rows))
+    rows = np.flatnonzero(micro_batch.decided.codes)
+    return micro_batch.encoded(
+        reasons.explain(micro_batch.scored.matrix, micro_batch.scored.margins, rows)
+    )
 
 
 def test_scores_have_reasons_just_where_they_are_meant_to(
@@ -178,10 +191,10 @@ def test_scores_have_reasons_just_where_they_are_meant_to(
     backend: Backend,
     rules: Rules,
     feature_set: FeatureSet,
-    on: MicroBatch,
+    micro_batch: MicroBatch,
 ) -> None:
-    values = scores_of(on, backend, rules, feature_set)
-    share = float(np.count_nonzero(on.decided.codes)) / EVENTS
+    values = scores_of(micro_batch, backend, rules, feature_set)
+    share = float(np.count_nonzero(micro_batch.decided.codes)) / EVENTS
     assert 0 < share < 1
     written = list(values)
 
@@ -192,21 +205,21 @@ def test_scores_have_reasons_just_where_they_are_meant_to(
     monkeypatch.setattr(explained, "read_to_end", read)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", share)
     monkeypatch.setattr(explained, "_EVERY", 1)
-    ground: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
+    testbed: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
     reasoned = explained.Reasoned(reasons=True)
-    reasoned.check(ground, Run("r"), EVENTS)
+    reasoned.check(testbed, Run("r"), EVENTS)
     assert reasoned.share == share
     with pytest.raises(RunError, match="999 events were committed, 1000 records read"):
-        reasoned.check(ground, Run("r"), EVENTS - 1)
+        reasoned.check(testbed, Run("r"), EVENTS - 1)
     with pytest.raises(RunError, match="wrong reasons"):
-        explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
-    written[:] = on.encoded()
-    explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
+        explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
+    written[:] = micro_batch.encoded()
+    explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
     with pytest.raises(RunError, match="wrong reasons"):
-        reasoned.check(ground, Run("r"), EVENTS)
+        reasoned.check(testbed, Run("r"), EVENTS)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", 2 * share)
     with pytest.raises(RunError, match="for review"):
-        explained.Reasoned(reasons=False).check(ground, Run("r"), EVENTS)
+        explained.Reasoned(reasons=False).check(testbed, Run("r"), EVENTS)
 
 
 def test_a_sample_goes_on_where_the_last_chunk_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +239,8 @@ def test_a_sample_goes_on_where_the_last_chunk_ended(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(explained, "read_to_end", read)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", 1.0)
     monkeypatch.setattr(explained.Reasoned, "_decode", decode)
-    ground: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
-    explained.Reasoned(reasons=False).check(ground, Run("r"), sum(sizes))
+    testbed: Any = SimpleNamespace(kafka=SimpleNamespace(bootstrap=""))
+    explained.Reasoned(reasons=False).check(testbed, Run("r"), sum(sizes))
     assert looked == list(range(0, sum(sizes), 31))
 
 
@@ -261,7 +274,7 @@ def test_the_champion_changes_by_itself(
 def test_swaps_that_do_not_happen_are_no_result(taken: int, refused: int) -> None:
     numbers = {swaps._TAKEN: taken, swaps._REFUSED: refused}
     worker: Any = SimpleNamespace(metrics=lambda: numbers, error=RunError)
-    with pytest.raises(RunError, match=f"took {taken} models over and refused {refused}"):
+    with pytest.raises(RunError, match=f"loaded {taken} models and refused {refused}"):
         swaps._taken(worker)
 
 

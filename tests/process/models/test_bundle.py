@@ -248,7 +248,7 @@ def test_sums_read_back_as_written() -> None:
 def test_a_model_that_xgboost_did_not_write_is_refused(folder: Path) -> None:
     (folder / "model.ubj").write_bytes(b"no model")
     sum_again(folder)
-    with pytest.raises(BundleRefusedError, match=r"model\.ubj: XGBoost did not write it so"):
+    with pytest.raises(BundleRefusedError, match=r"model\.ubj: is not as XGBoost writes it"):
         load_bundle(folder)
 
 
@@ -308,7 +308,9 @@ def test_a_bundle_that_is_proven_is_taken_at_its_word_but_no_other_one(
     monkeypatch.setattr(load, "ModelDocument", fails)
     monkeypatch.setattr(load, "score", fails)
     assert load_bundle(folder, proven=proven).sums == proven
-    with pytest.raises(BundleRefusedError, match="another bundle than the one that was verified"):
+    with pytest.raises(
+        BundleRefusedError, match="was replaced by another bundle after its verification"
+    ):
         load_bundle(folder, proven="0" * 64)
     with pytest.raises(AssertionError):
         load_bundle(folder)

@@ -65,7 +65,7 @@ def test_models_that_xgboost_trains_pass_validation(params: dict[str, Any]) -> N
 DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     "another output": (
         lambda m: model_in(m)["tree_info"].__setitem__(3, 1),
-        "tree_info names an output beyond the first",
+        "tree_info names another output than the first",
     ),
     "fewer in tree_info": (lambda m: model_in(m)["tree_info"].pop(), "20 trees and 19 in"),
     "a tree less": (lambda m: trees_in(m).pop(), "num_trees is 20, with 19 trees"),
@@ -102,7 +102,7 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "vectors": (
         lambda m: trees_in(m)[1]["tree_param"].update(size_leaf_vector="2"),
-        "tree 1: its leaves are no single numbers",
+        "tree 1: its leaves have more than one number",
     ),
     "other place": (lambda m: trees_in(m)[1].update(id=0), "tree 1: its id is 0, not its place"),
     "other width": (
@@ -115,11 +115,11 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "fractions": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 1.5),
-        "left_children is no array of whole numbers",
+        "left_children is no array of 32-bit whole numbers",
     ),
     "beyond 32 bits": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 2**31),
-        "left_children is no array of whole numbers of 32 bits",
+        "left_children is no array of 32-bit whole numbers",
     ),
     "beyond 64 bits": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 2**80),
@@ -222,7 +222,7 @@ def test_typed_arrays_of_ubj_are_arrays() -> None:
         (b"X", "cannot begin with b'X'"),
         (b"l\x00", "cut off"),
         (b"[i\x01]", "an array has no count"),
-        (b"[#i\x01i\x01", "not one of 64 bits"),
+        (b"[#i\x01i\x01", "a count does not have 64 bits"),
         (b"[$l]", "an array has no count"),
         (b"[$X#" + count_of(1), "a type that is not known"),
         (b"[$d#" + count_of(2**62) + bytes(8), "goes beyond the end"),

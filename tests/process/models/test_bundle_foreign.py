@@ -51,7 +51,7 @@ def zipped() -> bytes:
 
 
 LIGHTGBM = b"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
-ONLY = "only XGBoost's models are served: train one"
+ONLY = "only XGBoost models are served: train one"
 SAVE = "save_model('model.ubj')"
 
 
@@ -101,7 +101,7 @@ SAVE = "save_model('model.ubj')"
         (b"[]", "is JSON without a model", SAVE),
         (b'\n {"a": 1}', "is JSON, but no model of XGBoost", SAVE),
         (b'["a"]', "is JSON without a model", SAVE),
-        ("{}".encode("utf-16"), "is text in UTF-16", SAVE),
+        ("{}".encode("utf-16"), "is UTF-16 text", SAVE),
         (b"(Version 3)\n", "it begins with b'(Version 3)", SAVE),
     ],
     ids=lambda value: repr(value)[:24],

@@ -12,7 +12,7 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from models.bundle import Golden, load_bundle, write_bundle
-from models.bundle.draw import DEFAULT_GOLDEN, draw_vectors
+from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.golden import check_margins
 from models.training import fit
 from tests.support.bundles import sum_again, trees_of

@@ -82,8 +82,8 @@ def test_a_manifest_without_calibration_and_origin_has_none(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("margins", "scores", "said"),
     [
-        ([0.0, 0.0], [0.1, 0.2], "margins must rise strictly; 0.0 follows on 0.0"),
-        ([0.0, 1.0], [0.2, 0.1], "scores must rise strictly; 0.1 follows on 0.2"),
+        ([0.0, 0.0], [0.1, 0.2], "margins must rise strictly; 0.0 follows 0.0"),
+        ([0.0, 1.0], [0.2, 0.1], "scores must rise strictly; 0.1 follows 0.2"),
         ([0.0, 1.0], [0.2, 0.2], "scores must rise strictly"),
         ([0.0, 1.0, 2.0], [0.1, 0.2], "3 margins and 2 scores"),
         ([0.0], [0.5], "at least 2"),

@@ -135,7 +135,7 @@ def test_without_definitions_the_bundle_fits_no_set(tmp_path: Path) -> None:
         (None, Names(), "names none of them; give --feature-names .* or --generate-names"),
         (None, Names(["a", "b"]), "has 4 columns, and 2 feature names were given"),
         (NAMES, Names(tuple(reversed(NAMES))), "the same features in another order"),
-        (NAMES, GENERATE, "names its features itself .* leave --generate-names away"),
+        (NAMES, GENERATE, "has feature names .* omit --generate-names"),
         (None, Names(["amount", "hour", "avg_amount", "risky"]), "'risky'; did you mean 'risk'?"),
         (None, GENERATE, "unknown feature 'f0'"),
         (None, Names(["amount", "hour", "hour", "risk"]), "more than once: hour|unique"),
@@ -163,7 +163,7 @@ def test_names_that_do_not_fit_are_refused_with_the_option(
         ({"objective": "rank:map"}, "it orders the rows of a group"),
         ({"objective": "count:poisson"}, "it is the logarithm of a count"),
         ({"objective": "survival:cox"}, "it is the logarithm of a hazard"),
-        ({"objective": "binary:hinge"}, "on which side of a hyperplane"),
+        ({"objective": "binary:hinge"}, "side of a hyperplane"),
         ({"objective": "reg:squarederror"}, "the predicted value itself: an estimate of 0 or 1"),
         ({"objective": "reg:squaredlogerror"}, "the predicted value itself, or"),
         ({"objective": "reg:pseudohubererror"}, "the predicted value itself, or"),
@@ -215,7 +215,7 @@ def test_an_objective_of_ones_own_is_accepted_where_its_name_says_log_odds(tmp_p
         params = {"nthread": 1, "base_score": 0.5} | ({} if name is None else {"objective": name})
         xgb.train(params, data, 2, obj=loss).save_model(tmp_path / "model.ubj")
         if refused:
-            said = "reg:squarederror .* beside an objective function of your own .* binary:logistic"
+            said = "reg:squarederror .* your own objective function .* binary:logistic"
             with pytest.raises(BundleRefusedError, match=said):
                 pack(tmp_path / "model.ubj", GENERATE)
         else:
@@ -282,11 +282,13 @@ def test_the_missing_value_that_a_wrapper_wrote_is_taken_over(tmp_path: Path) ->
     booster = trained(tmp_path / "model.json")
     booster.set_attr(scikit_learn=json.dumps({"missing": -1, "_estimator_type": "classifier"}))
     booster.save_model(tmp_path / "model.json")
-    with pytest.raises(BundleRefusedError, match=r"took -1 as missing, and --missing is -999"):
+    with pytest.raises(BundleRefusedError, match=r"treated -1 as missing, and --missing is -999"):
         pack(tmp_path / "model.json", GENERATE, missing=-999.0)
     packed = pack(tmp_path / "model.json", GENERATE)
     assert packed.missing == load_bundle(tmp_path / "bundle").missing == -1.0
-    assert packed.notes == ("its scikit-learn wrapper took -1 as missing, and so does the bundle",)
+    assert packed.notes == (
+        "its scikit-learn wrapper treated -1 as missing, and so does the bundle",
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle import facts, load_bundle, write_bundle
+from models.bundle import load_bundle, model_checks, write_bundle
 from models.bundle.trees import check_trees
 from tests.support.bundles import edit_model, trees_in, trees_of
 from tests.support.small_model import NAMES, feature_set, matrix_of
@@ -71,11 +71,11 @@ def at(key: str, value: float, *, leaf: bool) -> Callable[[Tree], None]:
 
 
 BROKEN: dict[str, tuple[Callable[[Tree], None], str]] = {
-    "child is root": (point_to_root, "tree 2, node 0 has more than one way to it"),
-    "child is itself": (point_up, r"tree 2, node \d+ has more than one way to it"),
+    "child is root": (point_to_root, "tree 2, node 0 has more than one path to it"),
+    "child is itself": (point_up, r"tree 2, node \d+ has more than one path to it"),
     "other parent": (another_parent, "has another parent than the node that leads to it"),
     "root's parent": (root_with_a_parent, "tree 2, node 0 has a parent, and is the root"),
-    "two ways": (share_a_child, r"tree 2, node \d+ has more than one way to it"),
+    "two paths": (share_a_child, r"tree 2, node \d+ has more than one path to it"),
     "child beyond": (point_beyond, "tree 2, node 0 has a child that is not a node of its tree"),
     "half a leaf": (half_a_leaf, r"tree 2, node \d+ has a child that is not a node"),
     "feature": (other_feature, "tree 2, node 0 has a feature beyond the 4 that it has"),
@@ -148,6 +148,6 @@ def test_a_model_whose_margins_are_no_numbers_is_not_written(
 
 
 def test_too_many_trees_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "MAX_TREES", 19)
+    monkeypatch.setattr(model_checks, "MAX_TREES", 19)
     with pytest.raises(BundleRefusedError, match="has 20 trees; accepted are 1 to 19"):
         load_bundle(folder)

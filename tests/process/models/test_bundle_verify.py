@@ -100,9 +100,12 @@ def too_large(folder: Path) -> None:
     ("damage", "said"),
     [
         (truncated, r"model\.ubj: has the SHA-256"),
-        (half_copied, r"golden_margins\.npy named in SHA256SUMS but not there; copy it again"),
+        (
+            half_copied,
+            r"golden_margins\.npy named in SHA256SUMS but not there; copy the bundle again",
+        ),
         (reversed_columns, "or in another order"),
-        (cycle, "more than one way to it|child that is not a node"),
+        (cycle, "more than one path to it|child that is not a node"),
         (infinite_leaf, "a leaf that is no finite number"),
         (greedy, "a count of 8589934592 goes beyond the end"),
         (too_large, r"model\.ubj 1,073,741,824 of them; a bundle may have 536,870,912: write"),
@@ -142,7 +145,7 @@ def child_that(code: str) -> list[str]:
         ("import sys; sys.stdout.buffer.write(b'\\xff\\n')", "answer that cannot be read"),
         (
             "import sys; print('{}'); sys.exit('no')",
-            "failed with status 1, with the words: no; see",
+            "failed with status 1, and printed: no; check",
         ),
         ("import os; os.kill(os.getpid(), 11)", "ended the process that verified it with SIGSEGV"),
         (
@@ -247,7 +250,7 @@ def test_the_child_ends_itself_when_its_time_is_over() -> None:
 
 def test_the_child_bounds_its_memory_beyond_the_libraries() -> None:
     said, _ = refused("def prove(*_): return bytearray(2**26 + 2**24)")
-    assert "asks for more than 67,108,864 bytes" in said
+    assert "needs more than 67,108,864 bytes" in said
     status, answer, _ = in_the_child("def prove(*_): return len(bytearray(2**25))")
     assert (status, json.loads(answer)) == (0, {"proven": 2**25})
 

@@ -12,10 +12,11 @@ import pytest
 
 from base.errors import ConfigurationError
 from models.training.plan import make_plan
-from models.training.stray import find_apart
+from models.training.result import describe_warnings
+from models.training.stray_rows import find_stray_rows
 from models.training.table import TrainingTable
-from models.training.told import warnings_of
-from models.training.train import TrainingOptions, train
+from models.training.train import train
+from models.training.training_options import TrainingOptions
 from tests.support.training_table import DAY, START, simulated, write_table
 
 SOON = TrainingOptions(tries=1, threads=1, forest=1)
@@ -63,7 +64,7 @@ def test_a_row_days_before_all_others_is_a_warning(tmp_path: Path) -> None:
     table = table_of(tmp_path, columns)
     plan = make_plan(table)
     trained = train(table, plan, SOON)
-    (line,) = (line for line in warnings_of(trained, {"review": 0.5}) if "rows" in line)
+    (line,) = (line for line in describe_warnings(trained, {"review": 0.5}) if "rows" in line)
     assert "Warning: 1 of the 2,000 rows" in line
     assert "lies far before the others, the first at 2018-06-11" in line
     assert "the nearest other is of 2018-07-01" in line
@@ -86,17 +87,17 @@ def test_honest_gaps_are_not_told(tmp_path: Path) -> None:
     weekdays = [day for day in range(60) if (day + 6) % 7 < 5]
     monthly = [0, 31, 62, 92, 123, 153, 184]
     for days in (weekdays, monthly):
-        assert find_apart(of_days(tmp_path, days)) == ()
+        assert find_stray_rows(of_days(tmp_path, days)) == ()
         # The last day has begun: it holds three rows so far.
         cut = of_days(tmp_path, days[:-1])
         columns = simulated(days=1, a_day=len(cut) + 3)
         columns["times"] = np.append(cut.times, START + days[-1] * DAY + np.arange(3) * 1000)
-        assert not any(one.is_far for one in find_apart(table_of(tmp_path, columns)))
+        assert not any(one.is_far for one in find_stray_rows(table_of(tmp_path, columns)))
     shop_closed_for_a_week = [*range(30), *range(37, 39)]
-    assert find_apart(of_days(tmp_path, shop_closed_for_a_week)) == ()
+    assert find_stray_rows(of_days(tmp_path, shop_closed_for_a_week)) == ()
 
 
 def test_few_rows_are_three_or_one_in_a_thousand(tmp_path: Path) -> None:
-    assert find_apart(with_last(tmp_path, 3, 20))[0].is_far
-    assert find_apart(with_last(tmp_path, 4, 20)) == ()
-    assert find_apart(with_last(tmp_path, 5, 20, a_day=125))[0].is_far
+    assert find_stray_rows(with_last(tmp_path, 3, 20))[0].is_far
+    assert find_stray_rows(with_last(tmp_path, 4, 20)) == ()
+    assert find_stray_rows(with_last(tmp_path, 5, 20, a_day=125))[0].is_far

@@ -22,15 +22,15 @@ from models.calibration import Calibration
 from models.policy import load_policy
 from models.training.alerts import alerts_at
 from models.training.folds import Span
-from models.training.like import parameters_of
 from models.training.plan import Plan, make_plan
-from models.training.recipes import DEEP, FEW
+from models.training.recipes import DEEP, SHALLOW
+from models.training.result import Training, describe_data, describe_warnings
 from models.training.search import margins_of
-from models.training.spans import folds_by_span, ways
+from models.training.spans import folds_by_span, span_recipes
 from models.training.table import TrainingTable
-from models.training.told import learned_from, warnings_of
-from models.training.train import Training, TrainingOptions, train
-from models.training.write import Wanted, write_training
+from models.training.train import train
+from models.training.training_options import TrainingOptions, read_earlier_training
+from models.training.write_outputs import OutputOptions, write_training
 from tests.support.training_table import DAY, START, simulated, write_table
 
 HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
@@ -61,13 +61,13 @@ def training(table: TrainingTable) -> Training:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory, training: Training, table: TrainingTable) -> Path:
     out = tmp_path_factory.mktemp("out") / "v1"
-    write_training(training, table, Wanted(out, alerts=10))
+    write_training(training, table, OutputOptions(out, alerts=10))
     return out
 
 
 def test_a_model_ranks_and_its_scores_are_probabilities(training: Training) -> None:
     scored = training.out_of_fold
-    assert training.chosen.worth.average_precision > 0.5
+    assert training.chosen.metrics.average_precision > 0.5
     assert scored.scores.sum() == pytest.approx(scored.labels.sum(), rel=1e-4)
     # Of scores by the curve of the other fold: some sixty frauds each.
     assert scored.calibration_error < 0.02
@@ -139,12 +139,12 @@ def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> Non
 def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
-    taken = parameters_of(out)
+    taken = read_earlier_training(out)
     assert taken.chosen[1] == training.chosen.rounds
     assert taken.span == training.span
     like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=taken.chosen))
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
-    assert like.chosen.worth == training.chosen.worth
+    assert like.chosen.metrics == training.chosen.metrics
 
 
 def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
@@ -154,7 +154,7 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
     columns = simulated()
     columns["RISK"] = np.where(np.isnan(columns["RISK"]), -999.0, columns["RISK"])
     other = TrainingTable(write_table(tmp_path / "table.parquet", columns))
-    like = parameters_of(out)
+    like = read_earlier_training(out)
     assert np.isnan(like.missing)
     write_bundle(
         tmp_path / "before",
@@ -165,13 +165,13 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
         missing=-999.0,
         trained=training.trained,
     )
-    before = parameters_of(tmp_path / "before")
+    before = read_earlier_training(tmp_path / "before")
     assert before == (like.chosen, -999.0, like.span)
-    wishes = dataclasses.replace(SOON, chosen=before.chosen, missing=before.missing)
-    again = train(other, plan_of(other), wishes)
+    options = dataclasses.replace(SOON, chosen=before.chosen, missing=before.missing)
+    again = train(other, plan_of(other), options)
     assert again.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert again.calibration.scores == training.calibration.scores
-    write_training(again, other, Wanted(tmp_path / "after"))
+    write_training(again, other, OutputOptions(tmp_path / "after"))
     assert load_bundle(tmp_path / "after").missing == -999.0
 
 
@@ -187,10 +187,10 @@ def test_a_gpu_grows_a_model_that_is_worth_as_much(
 ) -> None:
     on_gpu = train(table, plan_of(table), dataclasses.replace(SOON, device="cuda"))
     assert on_gpu.trained.params["device"] == "cuda"
-    worth = on_gpu.chosen.worth.average_precision
-    assert worth == pytest.approx(training.chosen.worth.average_precision, abs=0.05)
+    metrics = on_gpu.chosen.metrics.average_precision
+    assert metrics == pytest.approx(training.chosen.metrics.average_precision, abs=0.05)
     # What a GPU has grown serves on a CPU.
-    write_training(on_gpu, table, Wanted(tmp_path / "gpu"))
+    write_training(on_gpu, table, OutputOptions(tmp_path / "gpu"))
     week = table.read(START + 24 * DAY, START + 31 * DAY)
     backend = open_backend(load_bundle(tmp_path / "gpu"), "cpu")
     np.testing.assert_array_equal(
@@ -201,8 +201,8 @@ def test_a_gpu_grows_a_model_that_is_worth_as_much(
 def test_a_score_never_falls_with_a_feature_that_is_declared_to_raise_it(
     table: TrainingTable,
 ) -> None:
-    wishes = dataclasses.replace(SOON, tries=1, monotone={"NOISE": 1, "AMOUNT": -1})
-    booster = train(table, plan_of(table), wishes).booster
+    options = dataclasses.replace(SOON, tries=1, monotone={"NOISE": 1, "AMOUNT": -1})
+    booster = train(table, plan_of(table), options).booster
     for place, sign in ((2, 1), (0, -1)):
         matrix = np.full((200, 3), 0.4, np.float32)
         matrix[:, place] = np.linspace(-5, 300, 200)
@@ -260,8 +260,8 @@ def test_the_report_stands_alone_and_shows_what_was_asked_for(out: Path) -> None
         "Reliability",
         "Day by day",
         "Scores by day",
-        "What the model looks at",
-        "What thresholds would bring",
+        "Feature importance",
+        "Effects of thresholds",
         "saved a day",
     ):
         assert title in outside.text
@@ -279,7 +279,7 @@ def test_references_within_the_report_lead_to_one_place_each(out: Path) -> None:
 def test_names_cannot_break_the_report(
     tmp_path: Path, training: Training, table: TrainingTable
 ) -> None:
-    wanted = Wanted(tmp_path / "v1", alerts=10)
+    wanted = OutputOptions(tmp_path / "v1", alerts=10)
     evil = dataclasses.replace(training, gains={"<script>alert(1)</script>": 1.0})
     write_training(evil, table, wanted)
     assert "<script" not in (wanted.out / "report.html").read_text()
@@ -309,17 +309,17 @@ def test_a_model_that_finds_nothing_has_no_band_and_a_report_that_says_so(tmp_pa
     columns["amount_minor"] = np.full(3_000, 700)
     useless = TrainingTable(write_table(tmp_path / "t.parquet", columns))
     trained = train(useless, make_plan(useless), dataclasses.replace(SOON, tries=1))
-    assert write_training(trained, useless, Wanted(tmp_path / "v1")) == {}
+    assert write_training(trained, useless, OutputOptions(tmp_path / "v1")) == {}
     assert load_policy(tmp_path / "v1.policy.yaml").segments[0].bands == ()
     assert "The suggested policy has no band" in (tmp_path / "v1" / "report.html").read_text()
-    assert "no threshold was better" in warnings_of(trained, {})[0]
+    assert "no threshold was better" in describe_warnings(trained, {})[0]
 
 
 def test_a_model_without_any_split_has_a_report(
     tmp_path: Path, training: Training, table: TrainingTable
 ) -> None:
     flat = dataclasses.replace(training, gains=dict.fromkeys(training.gains, 0.0))
-    write_training(flat, table, Wanted(tmp_path / "v1"))
+    write_training(flat, table, OutputOptions(tmp_path / "v1"))
 
 
 @pytest.mark.parametrize(("factor", "told"), [(0.85, True), (0.95, False), (1.2, True)])
@@ -328,7 +328,7 @@ def test_a_curve_that_misses_the_count_by_a_tenth_is_told(
 ) -> None:
     scored = training.out_of_fold
     missed = dataclasses.replace(scored, scores=scored.scores * factor)
-    lines = warnings_of(dataclasses.replace(training, out_of_fold=missed), {"review": 0.5})
+    lines = describe_warnings(dataclasses.replace(training, out_of_fold=missed), {"review": 0.5})
     assert any("calibration expects" in line for line in lines) is told
 
 
@@ -347,15 +347,15 @@ def drifting(days: int, seed: int = 5) -> dict[str, Any]:
 def test_training_chooses_more_days_where_they_teach_more(tmp_path: Path) -> None:
     """Two weeks of that table hold too little; all that is older says the same."""
     table = TrainingTable(write_table(tmp_path / "t.parquet", drifting(days=80)))
-    wishes = dataclasses.replace(SOON, tries=1)
-    trained = train(table, make_plan(table, folds=2), wishes)
+    options = dataclasses.replace(SOON, tries=1)
+    trained = train(table, make_plan(table, folds=2), options)
     assert trained.span.days != 7
     assert [one.span for one in trained.spans] == list(trained.plan.spans)
-    best = max(trained.spans, key=lambda one: one.merit)
+    best = max(trained.spans, key=lambda one: one.objective)
     assert best.span == trained.span
     assert best.average_precision > trained.spans[0].average_precision + 0.01
     assert trained.trained.params["days"] == trained.span.days
-    told = "\n".join(learned_from(trained))
+    told = "\n".join(describe_data(trained))
     assert f"({trained.span})" in told
     assert "7 days 0." in told
 
@@ -363,25 +363,25 @@ def test_training_chooses_more_days_where_they_teach_more(tmp_path: Path) -> Non
 def test_a_sample_of_a_large_table_is_told_and_scores_stay_probabilities(
     table: TrainingTable, training: Training
 ) -> None:
-    wishes = dataclasses.replace(SOON, tries=1, fit_rows=600, search_rows=600)
-    trained = train(table, plan_of(table), wishes)
+    options = dataclasses.replace(SOON, tries=1, fit_rows=600, search_rows=600)
+    trained = train(table, plan_of(table), options)
     assert trained.trained.rows == 600 < trained.available == training.trained.rows
     assert trained.trained.frauds == training.trained.frauds
-    assert any("legitimate events" in line for line in learned_from(trained))
+    assert any("legitimate events" in line for line in describe_data(trained))
     scored = trained.out_of_fold
     assert len(scored.labels) == len(training.out_of_fold.labels), "all are assessed"
     assert scored.scores.sum() == pytest.approx(scored.labels.sum(), rel=1e-3)
-    worth = trained.chosen.worth.average_precision
-    assert worth == pytest.approx(training.chosen.worth.average_precision, abs=0.1)
+    metrics = trained.chosen.metrics.average_precision
+    assert metrics == pytest.approx(training.chosen.metrics.average_precision, abs=0.1)
 
 
 def test_trees_are_deep_where_there_are_thousands_of_frauds(
     table: TrainingTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folds = {Span(7): folds_by_span(table.read(0, START + 31 * DAY), plan_of(table))[Span(7)]}
-    assert [way.recipe for way in ways(folds)] == [FEW]
+    assert [way.recipe for way in span_recipes(folds)] == [SHALLOW]
     monkeypatch.setattr("models.training.spans.MANY_FRAUDS", 10)
-    assert [way.recipe for way in ways(folds)] == [DEEP]
+    assert [way.recipe for way in span_recipes(folds)] == [DEEP]
 
 
 def test_training_overwrites_nothing(
@@ -389,7 +389,7 @@ def test_training_overwrites_nothing(
 ) -> None:
     (tmp_path / "v1.policy.yaml").write_text("mine")
     with pytest.raises(ConfigurationError, match="exists already"):
-        write_training(training, table, Wanted(tmp_path / "v1"))
+        write_training(training, table, OutputOptions(tmp_path / "v1"))
     assert (tmp_path / "v1.policy.yaml").read_text() == "mine"
     assert not (tmp_path / "v1").exists()
 

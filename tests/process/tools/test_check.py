@@ -198,7 +198,7 @@ def test_check_without_a_model_says_how_to_get_one(folder: Path) -> None:
     shutil.rmtree(folder / "model")
     files, settings = read(folder)
     findings = model.check_model(settings, files.feature_set)
-    says(findings[0], State.FAILED, f"no bundle at {folder / 'model'}", "README")
+    says(findings[0], State.FAILED, f"no bundle at {folder / 'model'}", "train-and-promote")
     assert [finding.state for finding in findings[1:]] == [State.SKIPPED] * 2
 
 

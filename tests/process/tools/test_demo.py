@@ -114,7 +114,9 @@ def test_history_comes_before_the_live_events_and_fills_every_window(
     assert np.ptp(times[0]) > (HISTORY_DAYS - 1) * DAY
     label = handbook.bindings.label
     assert label is not None
-    assert max(w.reach for w in handbook.windows) + label.delay < (HISTORY_DAYS - 10) * DAY
+    assert (
+        max(w.reach for w in handbook.histories.windows) + label.delay < (HISTORY_DAYS - 10) * DAY
+    )
 
 
 @pytest.mark.parametrize("events", [1, 1_500, 5_000])

@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from base.errors import ConfigurationError
+from features.definition import load_feature_set
 from features.inspect.explanation import Explainer
 from features.inspect.stored_history import ShownHistory, ShownLabel, ShownMember
 from features.store.memory import MemoryStore
-from features.tables import FileEvents
+from features.tables import EventTableReader
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.transactions import SET, handbook, transactions, write
@@ -124,7 +125,7 @@ def test_rows_that_are_no_events_are_counted_by_code_and_the_first_are_shown(
     assert json.loads(result.stdout)["refused"] == 7
     shown = result.stderr.splitlines()
     assert "7 are no events: 6 body_invalid, 1 event_id_missing" in shown
-    assert f"  {path}, row 1: body_invalid: the line is no JSON object" in shown
+    assert f"  {path}, row 1: body_invalid: the line is not a JSON object" in shown
     assert sum(line.startswith(f"  {path}") for line in shown) == 5
 
 
@@ -132,7 +133,7 @@ def test_a_build_of_nothing_is_an_error(tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     path = tmp_path / "events.jsonl"
     for content, said in (
-        (json.dumps([row(0)]), "is a JSON array: one object on each line is read; jq"),
+        (json.dumps([row(0)]), "is a JSON array: write one object on each line: jq"),
         (
             "{broken\n",
             "nothing is built: of 1 rows none is an event (1 body_invalid); the first is",
@@ -252,10 +253,10 @@ def test_features_explain_prints_a_table_on_a_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     event = str(pq.read_table(events)["TRANSACTION_ID"][150].as_py())
-    explainer = Explainer(SET)
-    source = FileEvents(explainer.feature_set, [events])
+    made = load_feature_set(SET)
+    source = EventTableReader(made, [events])
     feature = "CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"
-    explanation = explainer.explain(feature, event, source, None)
+    explanation = Explainer(made).explain(feature, event, source, None)
     _tables(explanation)
     shown = capsys.readouterr().out
     assert explanation.feature.counted is not None

@@ -259,7 +259,7 @@ def test_a_timestamp_that_is_no_time_is_an_error(tmp_path: Path) -> None:
     score = CliRunner().invoke(commands, ["score", *map(str, given)])
     for told in (run("build", *given, "--out", out), score):
         assert isinstance(told.exception, ConfigurationError)
-        named = f"{path}, row 2: '01.03.2024 10:00' in column 'kafka_time' is no time"
+        named = f"{path}, row 2: '01.03.2024 10:00' in column 'kafka_time' is not a time"
         assert named in str(told.exception)
     assert not out.exists()
 

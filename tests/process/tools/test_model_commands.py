@@ -200,7 +200,7 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
     assert run("rollback", location).stdout == "champion: one (before: two)\n"
     assert (location / "CHAMPION").read_text() == "one\n"
     result = run("rollback", location, fails_with=BundleRefusedError)
-    assert "remembers no champion before one" in str(result.exception)
+    assert "has no champion before one" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from base.errors import ConfigurationError
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from tests.support.event_files import Make, Row, lines, row
 from tests.support.healthy import edit, healthy_pipeline
 from tools import replay
@@ -50,7 +50,7 @@ def test_a_file_is_scored_as_the_worker_would_score_its_records(folder: Path, fi
     roomy = SizeLimits(2**20, 2**20)
     stages = make_stages(pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: roomy)
     prefix = framed(pipeline.settings.wire.schema_id)
-    (chunk,) = EventFile(pipeline.feature_set, "transactions", prefix).read(path)
+    (chunk,) = EventRecordReader(pipeline.feature_set, "transactions", prefix).read(path)
     schema = fastavro.parse_schema(score_schema())
     for score, value in zip(replayed.scores, stages(chunk.records).values, strict=True):
         expected: Any = fastavro.schemaless_reader(io.BytesIO(value), schema, None)
@@ -84,8 +84,10 @@ def test_replay_counts_rows_refused_by_the_file_and_by_each_stage(folder: Path, 
 def test_a_limit_is_the_first_events_and_nothing_is_told_of_rows_behind_them(
     folder: Path, file: Make, limit: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = EventFile.read
-    monkeypatch.setattr(EventFile, "read", lambda source, path: read(source, path, chunk=chunk))
+    read = EventRecordReader.read
+    monkeypatch.setattr(
+        EventRecordReader, "read", lambda source, path: read(source, path, chunk=chunk)
+    )
     path = file(row(0), "broken", row(2), row(3), "broken", row(5))
     replayed = scores(folder, path, limit)
     scored = [score["source"]["offset"] for part in replayed for score in part.scores]

@@ -10,11 +10,11 @@ from schemas.batch import Decoded
 from schemas.registry.client import RegistryClient
 from schemas.registry.registry_source import RegistrySchemaSource
 from tests.support.fake_registry import answer, serving
-from tests.support.loop_harness import Bench
+from tests.support.loop_harness import LoopHarness
 
 
 def test_a_registry_that_answers_oddly_makes_it_unready_until_it_answers_as_a_registry() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     schema = {"type": "record", "name": "E", "fields": [{"name": "id", "type": "string"}]}
     records = [b"\x00\x00\x00\x00" + bytes([n]) + b"\x02a" for n in (1, 2)]
     oddities = [answer(404, "<html>"), answer(200, "<html>"), answer(200, {}), answer(503, "")]

@@ -62,9 +62,9 @@ def test_histories_stay_for_the_longest_horizon_the_lateness_and_the_lag(
 
 
 def test_aligned_windows_are_refused_over_several_partitions(feature_set: FeatureSet) -> None:
-    refuse_split(feature_set.windows, replace(TOPIC, partitions=1))
+    refuse_split(feature_set.histories.windows, replace(TOPIC, partitions=1))
     with pytest.raises(ConfigurationError) as refused:
-        refuse_split(feature_set.windows, TOPIC)
+        refuse_split(feature_set.histories.windows, TOPIC)
     message = str(refused.value)
     assert "payments has 3 partitions, and CARD_RISK_7D sees" in message
     assert NUMBER not in message

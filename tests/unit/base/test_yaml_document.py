@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError
 from base.yaml_document import MAX_BYTES, YamlDocument
 from base.yaml_reader import MAX_DEPTH
-from features.definition.fields import SchemaFields
+from features.definition.event_fields import SchemaFields
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def test_a_yaml_path_that_is_no_regular_file_is_refused_and_never_waited_for(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe, Path(os.devnull)):
-        with pytest.raises(ConfigurationError, match="no regular file"):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
             YamlDocument.read(path)
     with pytest.raises(ConfigurationError, match="No such file"):
         YamlDocument.read(tmp_path / "absent")

@@ -18,7 +18,7 @@ def test_figures_are_those_of_the_recorded_run(case: str, least: float) -> None:
     assert reached >= least
     (line,) = (
         line
-        for line in (ROOT / "docs" / "training.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "explanation" / "training.md").read_text().splitlines()
         if path.name in line
     )
     assert f"| .{round(reached * 1000)} | {found['processor_seconds']:.0f} s |" in line

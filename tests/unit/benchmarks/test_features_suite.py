@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.features import building, chart, lengths, memory, report, source, states, table
-from benchmarks.features.ground import PIPELINE
 from benchmarks.features.suite import last_line
+from benchmarks.features.testbed import PIPELINE
 from benchmarks.programs import RunError
 from benchmarks.rivals import sorted_sets
 from benchmarks.summary import summarise
 from benchmarks.throughput import Measured
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
@@ -70,10 +71,10 @@ def test_keys_of_a_store_have_kinds() -> None:
 
 def kept() -> dict[str, memory.State]:
     worker = {
-        "history:customer": memory.Kept(keys=2, bytes=1000, payload=360, members=0),
-        "history:terminal": memory.Kept(keys=4, bytes=400, payload=280, members=0),
+        "history:customer": memory.KeyUsage(keys=2, bytes=1000, payload=360, members=0),
+        "history:terminal": memory.KeyUsage(keys=4, bytes=400, payload=280, members=0),
     }
-    rival = {"c": memory.Kept(2, 3000, 0, 12), "t": memory.Kept(4, 800, 0, 8)}
+    rival = {"c": memory.KeyUsage(2, 3000, 0, 12), "t": memory.KeyUsage(4, 800, 0, 8)}
     return {"worker": memory.State(1500, worker), "sorted_sets": memory.State(4000, rival)}
 
 
@@ -133,14 +134,14 @@ def test_made_up_histories_have_their_length_and_give_both_the_same_events(
 ) -> None:
     length, store, log = 5, MemoryStore(), LogState()
     batch = lengths.batch_of(handbook, 0, range(length), length)
-    enriched = handbook.enrich(batch, store, log)
+    enriched = enrich(handbook, batch, store, log)
     store.append(enriched.writes.appends)
     size = memory.member_bytes(handbook)["history:customer"]
     histories = [data for key, data in enriched.writes.appends if b":customer:" in key]
     assert {len(data) for data in histories} == {length * size}
     assert len(histories) == lengths.KEYS
     last = lengths.batch_of(handbook, length * lengths.KEYS, range(length, length + 1), length)
-    matrix = handbook.enrich(last, store, enriched.after).matrix
+    matrix = enrich(handbook, last, store, enriched.after).matrix
     assert set(matrix[:, handbook.names.index("CUSTOMER_ID_NB_TX_30DAY_WINDOW")]) == {length + 1}
     some = lengths.events(length)
     assert [one["transaction_id"] for one in some] == last.event_id.to_pylist()

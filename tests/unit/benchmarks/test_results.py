@@ -137,7 +137,7 @@ def test_a_run_leaves_the_repository_as_it_is(measured_into: list[Path]) -> None
 
 
 def test_a_run_that_is_recorded_writes_the_page_too(measured_into: list[Path]) -> None:
-    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    page = (ROOT / "docs" / "explanation" / "performance.md").read_text("utf-8")
     assert report.PAGE.read_text("utf-8") != page
     assert main(["--record"]) == 0
     assert measured_into == [RESULTS]
@@ -166,5 +166,5 @@ def test_a_page_keeps_what_is_around_the_tables() -> None:
 def test_the_page_shows_the_newest_result(suite: str) -> None:
     page = report.PAGE.read_text("utf-8")
     assert report.put(page, suite, report.render(suite)) == page, (
-        "docs/performance.md is behind: run python -m benchmarks.report, and commit it with the result"
+        "docs/explanation/performance.md is behind: run python -m benchmarks.report, and commit it with the result"
     )

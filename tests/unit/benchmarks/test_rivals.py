@@ -11,10 +11,12 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import population
-from benchmarks.ground import EVENT_SCHEMA_ID, PIPELINE, encoder
 from benchmarks.rivals import hand_written, per_event
 from benchmarks.rivals.parts import Event, EventReader, Profiles
 from benchmarks.rivals.task import LookupTask, ScoreTask, Task
+from benchmarks.testbed import EVENT_SCHEMA_ID, PIPELINE, encoder
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from schemas.avro.decoder import Decoder
@@ -60,7 +62,7 @@ def store(feature_set: FeatureSet) -> MemoryStore:
 def expected(
     feature_set: FeatureSet, values: list[bytes], store: MemoryStore
 ) -> npt.NDArray[np.float32]:
-    return feature_set.enrich(bound(feature_set, values), store).matrix
+    return enrich(feature_set, bound(feature_set, values), store).matrix
 
 
 def bound(feature_set: FeatureSet, values: list[bytes]) -> EventBatch:
@@ -73,7 +75,7 @@ def bound(feature_set: FeatureSet, values: list[bytes]) -> EventBatch:
         max_record_bytes=1_000_000,
         max_collection_items=100,
     )
-    batch, errors = feature_set.bind(records, decoder.decode(values, None))
+    batch, errors = bind(feature_set, records, decoder.decode(values, None))
     assert not errors
     return batch
 

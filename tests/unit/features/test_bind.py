@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from base.arrays import byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
+from features.compute.bind import bind
 from features.definition import FeatureSet
-from features.values.column_values import byte_lengths, event_times, minor_units, numbers, text
+from features.values.column_values import event_times, minor_units, numbers, text
 from schemas.batch import Column, Decoded, Kind
 from tests.support.making import (
     T0,
@@ -50,7 +52,7 @@ def decoded(rows: int, **given: Column) -> Decoded:
 
 def test_good_records_are_events_and_nothing_is_copied(made: FeatureSet) -> None:
     given_records, given = records(3), decoded(3)
-    batch, errors = made.bind(given_records, given)
+    batch, errors = bind(made, given_records, given)
     assert errors == {}
     assert batch.records is given_records
     assert batch.columns is given.columns
@@ -106,7 +108,7 @@ def test_a_bad_record_is_split_off_with_its_code(
     good = decoded(5)
     mixed = dict(good.columns)
     mixed[path] = with_row(good.columns[path], 2, bad)
-    batch, errors = made.bind(records(5), Decoded(mixed, {}))
+    batch, errors = bind(made, records(5), Decoded(mixed, {}))
     assert {row: error.code for row, error in errors.items()} == {2: code}
     assert path in errors[2].message
     rows = [0, 1, 3, 4]
@@ -126,7 +128,7 @@ def test_a_row_keeps_its_first_error(made: FeatureSet) -> None:
         3, id=strings(["a", None, None]), amount=doubles([math.nan, math.nan, 1.0])
     ).columns
     broken = RecordError(ErrorCode.BODY_TRUNCATED, "ends in the middle")
-    batch, errors = made.bind(records(3), Decoded(columns_, {2: broken}))
+    batch, errors = bind(made, records(3), Decoded(columns_, {2: broken}))
     assert len(batch) == 0
     assert errors[2] is broken
     assert errors[0].code is ErrorCode.AMOUNT_NOT_FINITE
@@ -135,12 +137,12 @@ def test_a_row_keeps_its_first_error(made: FeatureSet) -> None:
 
 def test_no_message_holds_a_key(made: FeatureSet) -> None:
     secret = "4111-1111" + "x" * 2000
-    _, errors = made.bind(records(1), decoded(1, card=strings([secret])))
+    _, errors = bind(made, records(1), decoded(1, card=strings([secret])))
     assert "4111" not in errors[0].message
 
 
 def test_an_empty_batch_is_bound(made: FeatureSet) -> None:
-    batch, errors = made.bind(records(0), decoded(0))
+    batch, errors = bind(made, records(0), decoded(0))
     assert (len(batch), errors) == (0, {})
 
 
@@ -151,7 +153,7 @@ def test_a_column_of_another_kind_is_named(made: FeatureSet) -> None:
         ("amount", strings(["1"]), "a number"),
     ]:
         with pytest.raises(ConfigurationError, match=f"field {path}: .*{wanted}"):
-            made.bind(records(1), decoded(1, **{path: column}))
+            bind(made, records(1), decoded(1, **{path: column}))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_time_too_large_for_its_unit_does_not_wrap_into_range(unit: str, tmp_p
         *(2**62 + 2**k for k in range(62)),
         *(-(2**k) for k in range(63)),
     ]
-    _, errors = made.bind(records(len(values)), decoded(len(values), seconds=longs(values)))
+    _, errors = bind(made, records(len(values)), decoded(len(values), seconds=longs(values)))
     assert {error.code for error in errors.values()} == {ErrorCode.EVENT_TIME_OUT_OF_RANGE}
     assert len(errors) == len(values)
 

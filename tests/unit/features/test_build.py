@@ -19,9 +19,9 @@ import yaml
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.loading import KnownLabels, LabelFile
-from features.tables import Built, EventTable, FileEvents, Partitioning, build
-from features.tables.partitions import partitions_of
-from features.tables.swept_store import SweptStore
+from features.tables import Built, EventTable, EventTableReader, Partitioning, build
+from features.tables.event_files import partitions_of
+from features.tables.history_run import SweptStore
 from features.tables.training_table import METADATA
 from tests.support.event_files import Row, lines, row
 from tests.support.healthy import edit
@@ -39,7 +39,7 @@ def built(
     chunk_rows: int = 1_000,
 ) -> tuple[pa.Table, Built]:
     made = feature_set or handbook()
-    source = FileEvents(made, files, by, chunk_rows)
+    source = EventTableReader(made, files, by, chunk_rows)
     result = build(made, source, out, labels, partitions=source.partitions)
     return pq.read_table(out), result
 
@@ -134,7 +134,7 @@ def test_floats_in_a_column_that_began_as_text_are_their_digits(tmp_path: Path) 
 def test_rows_can_be_records_of_several_partitions(file: Path, tmp_path: Path, field: str) -> None:
     made, raw = handbook(), pq.read_table(file)
     by = Partitioning.by(made, field, 3)
-    chunks = list(FileEvents(made, [file], by, 100))
+    chunks = list(EventTableReader(made, [file], by, 100))
     partitions = np.concatenate([chunk.batch.records.partitions for chunk in chunks])
     offsets = np.concatenate([chunk.batch.records.offsets for chunk in chunks])
     keys = raw["CUSTOMER_ID"].cast(pa.string()).combine_chunks()
@@ -165,7 +165,7 @@ def test_a_customer_has_the_same_features_in_one_partition_and_in_several(
 def test_rows_can_be_put_in_the_order_of_partitions(file: Path, tmp_path: Path) -> None:
     made = handbook()
     by = Partitioning.by(made, "CUSTOMER_ID", 3)
-    events = list(FileEvents(made, [file], by, 100))
+    events = list(EventTableReader(made, [file], by, 100))
     for wanted in ({0, 1, 2}, {2}):
         chosen = []
         for chunk in events:
@@ -253,7 +253,7 @@ def test_a_file_without_events_makes_no_table_and_says_why(tmp_path: Path) -> No
         built(out, [path], chunk_rows=1)
     assert str(caught.value) == (
         "nothing is built: of 3 rows none is an event (2 body_invalid, 1 event_id_missing); the "
-        f"first is {path}, row 0: body_invalid: the line is no JSON object. Correct the input, or "
+        f"first is {path}, row 0: body_invalid: the line is not a JSON object. Correct the input, or "
         "name its columns under events of features.yaml"
     )
     assert out.read_bytes() == b"before"
@@ -420,14 +420,14 @@ def test_features_build_keeps_the_old_table_until_the_new_one_is_complete(
     made = handbook()
 
     def breaking() -> Iterator[EventTable]:
-        yield from FileEvents(made, [file], chunk_rows=200)
+        yield from EventTableReader(made, [file], chunk_rows=200)
         raise FailingError
 
     with pytest.raises(FailingError):
         build(made, breaking(), out)
     assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
     assert out.read_text() == "the old one"
-    build(made, FileEvents(made, [file]), out)
+    build(made, EventTableReader(made, [file]), out)
     assert pq.read_metadata(out).num_rows == 600
     assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
 
@@ -465,7 +465,7 @@ def test_two_columns_of_one_name_are_refused(
 
 
 def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.tables.swept_store._FEW", 4)
+    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 4)
     store = SweptStore()
     store._due = 4
     for time in range(20):
@@ -487,14 +487,14 @@ def test_features_build_keeps_members_of_the_last_horizon_only(
     # Every customer comes once, so no history is ever read again.
     raw = raw.set_column(2, "CUSTOMER_ID", pa.array(np.arange(rows), pa.int32()))
     path = write(tmp_path / "events.parquet", raw)
-    monkeypatch.setattr("features.tables.swept_store._FEW", 10)
+    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:
         stores.append(SweptStore())
         return stores[-1]
 
-    monkeypatch.setattr("features.tables.builder.SweptStore", make)
+    monkeypatch.setattr("features.tables.history_run.SweptStore", make)
     built(tmp_path / "out.parquet", [path], chunk_rows=100)
     # 37 days of 600, and what has come since the last look.
     assert len(stores[0]._values) < rows / 4

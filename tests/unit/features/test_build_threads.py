@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from features.tables.threads import Behind, ahead
+from features.tables.builder import Behind, ahead
 
 
 class BrokenError(Exception):

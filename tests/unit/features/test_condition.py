@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from features.compute.condition import compile_condition
 from features.definition import FeatureSet
 from features.expression import ExpressionError
 from tests.support.making import EVENTS, doubles, events, feature_set
@@ -38,21 +39,23 @@ def test_features_have_the_values_of_the_matrix_and_fields_those_of_the_event(
         "x >= 1 and not LARGE": [True, False, True],
         "True": [True, True, True],
     }.items():
-        np.testing.assert_array_equal(made.condition(source)(batch, matrix), expected, source)
+        np.testing.assert_array_equal(
+            compile_condition(made, source)(batch, matrix), expected, source
+        )
 
 
 def test_a_condition_names_the_fields_that_it_reads(made: FeatureSet) -> None:
-    assert made.condition("x > 1 and DOUBLE_X > 2 or merchant.risk > 1").paths == {
+    assert compile_condition(made, "x > 1 and DOUBLE_X > 2 or merchant.risk > 1").paths == {
         "x",
         "merchant.risk",
     }
-    assert made.condition("LARGE").paths == frozenset()
+    assert compile_condition(made, "LARGE").paths == frozenset()
 
 
 def test_a_condition_on_no_events_is_empty(made: FeatureSet) -> None:
     batch = events(made, 0, x=doubles([]))
     for source in ("x > 1", "LARGE", "True"):
-        assert made.condition(source)(batch, np.empty((0, 3), np.float32)).shape == (0,)
+        assert compile_condition(made, source)(batch, np.empty((0, 3), np.float32)).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +70,4 @@ def test_an_expression_that_is_no_condition_is_refused(
     made: FeatureSet, source: str, said: str
 ) -> None:
     with pytest.raises(ExpressionError, match=said):
-        made.condition(source)
+        compile_condition(made, source)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
@@ -56,7 +57,7 @@ def short(
     )
     if partitions is not None:
         batch.records.partitions[:] = partitions
-    enriched = made.enrich(batch, MemoryStore(), log or LogState(), namespace)
+    enriched = enrich(made, batch, MemoryStore(), log or LogState(), namespace)
     bits = {name: bit for bit, name in enumerate(made.flag_names)}
     flagged = {
         entity: (enriched.flags >> np.uint32(bits[f"history_short:{entity}"]) & 1 > 0).tolist()
@@ -125,7 +126,7 @@ def test_an_event_that_is_early_for_its_record_begins_no_histories(tmp_path: Pat
         shop=making.longs([1] * 4),
     )
     batch.records.timestamps[:] = making.T0 // 1000 + 5000
-    after = made.enrich(batch, MemoryStore()).after
+    after = enrich(made, batch, MemoryStore()).after
     assert set(after.lowest[0].values()) == {making.T0 + 2 * SECOND}
 
 
@@ -229,7 +230,7 @@ def test_events_that_join_no_history_end_those_of_their_partition(
     _, log = short(made, [0, 100, 200], partitions=[0, 1, 0])
     assert log.lowest.keys() == {0, 1}
     batch = making.events(without, 1, at=making.longs([making.T0 + 210 * SECOND], Kind.TIME))
-    gap = without.enrich(batch, MemoryStore(), log, LOCAL).after
+    gap = enrich(without, batch, MemoryStore(), log, LOCAL).after
     assert gap.lowest.keys() == {1}
     found, after = short(made, [220, 290], gap)
     assert found["card"] == [True, True]

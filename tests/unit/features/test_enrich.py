@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.lookups.lookup import NEVER
 from features.store.memory import MemoryStore
@@ -98,7 +99,7 @@ def test_one_read_of_unique_keys_gives_every_event_its_values(made: FeatureSet) 
         shop=longs([7, 7, 7, 8]),
         z=doubles([1.0, 3.0, 5.0, 2.0]),
     )
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     assert len(store.asked) == 1
     assert len(store.asked[0]) == 5
     np.testing.assert_array_equal(
@@ -140,7 +141,7 @@ def test_age_is_event_time_less_the_values_own_time(made: FeatureSet) -> None:
         shop=longs([1] * 4),
         z=doubles([1.0] * 4),
     )
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     assert enriched.matrix[:, 0].tolist() == [-1, 5, 5, -1]
     assert enriched.matrix[:, 2].tolist() == [0.75] * 4
     stale = {"lookup_stale:profile"}
@@ -159,7 +160,7 @@ def test_a_value_that_is_not_in_the_layout_is_flagged_and_replaced(made: Feature
     store.write([(prefix + b"less", b"z" * 23)])
     cards = ["good", "infinite", "short", "empty", "long", "less"]
     batch = events(made, 6, card=strings(cards), shop=longs([1] * 6), z=doubles([1.0] * 6))
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     assert enriched.matrix[:, 0].tolist() == [5, -1, -1, -1, -1, -1]
     found = [names - {"lookup_missing:place"} for names in flags(made, enriched.flags)]
     assert found == [set(), *[{"lookup_invalid:profile"}] * 5]
@@ -170,7 +171,7 @@ def test_lengths_that_make_up_for_each_other_are_seen(made: FeatureSet) -> None:
     prefix = made.lookups["place"].prefix
     store.write([(prefix + b"1", b"x" * 15), (prefix + b"2", b"x" * 17)])
     batch = events(made, 2, shop=longs([1, 2]), z=doubles([1.0] * 2))
-    enriched = made.enrich(batch, store)
+    enriched = enrich(made, batch, store)
     assert enriched.matrix[:, 2].tolist() == [0.25, 0.25]
     assert all("lookup_invalid:place" in names for names in flags(made, enriched.flags))
 
@@ -187,13 +188,13 @@ def test_each_of_many_lookups_gets_its_own_part_of_the_answer(tmp_path: Path) ->
         put(made, store, name, "a", NEVER, place)
         put(made, store, name, "b", NEVER, 10 + place)
     batch = events(made, 3, card=strings(["b", "a", "b"]))
-    found = made.enrich(batch, store).matrix
+    found = enrich(made, batch, store).matrix
     assert found.tolist() == [[10, 11, 12, 13], [0, 1, 2, 3], [10, 11, 12, 13]]
 
 
 def test_an_empty_batch_asks_nothing(made: FeatureSet) -> None:
     store = CountingStore()
-    enriched = made.enrich(events(made, 0, shop=longs([]), z=doubles([])), store)
+    enriched = enrich(made, events(made, 0, shop=longs([]), z=doubles([])), store)
     assert enriched.matrix.shape == (0, 4)
     assert store.asked == []
 
@@ -201,7 +202,7 @@ def test_an_empty_batch_asks_nothing(made: FeatureSet) -> None:
 def test_without_lookups_the_store_is_not_asked(tmp_path: Path) -> None:
     made = feature_set(tmp_path, f"{EVENTS}features: [{{name: A, field: z}}]\n")
     store = CountingStore()
-    made.enrich(events(made, 1, z=doubles([1.0])), store)
+    enrich(made, events(made, 1, z=doubles([1.0])), store)
     assert store.asked == []
     assert made.irreproducible == ()
 
@@ -302,7 +303,7 @@ def test_a_vector_has_the_same_bits_alone_and_in_any_batch(
             channel=strings(channels),
             at=longs([T0 + hour * 3_600_000_000 for hour in hours], Kind.TIME),
         )
-        enriched = made.enrich(batch, store)
+        enriched = enrich(made, batch, store)
         assert not np.isinf(enriched.matrix).any()
         return enriched.matrix.tobytes(), enriched.flags.tobytes()
 

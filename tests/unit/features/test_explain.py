@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
+from features.definition import load_feature_set
 from features.inspect.explanation import ExplainedValue, Explainer, Explanation
 from features.loading import KnownLabels, LabelFile
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from tests.support.making import EVENTS, T0, write_pipeline
 from tests.support.transactions import DAY_US, SET, transactions, write
 
@@ -26,9 +27,9 @@ def file(tmp_path: Path, seed: int) -> Path:
 
 
 def explain(path: Path, event: int | str, feature: str, file: Path, **more: int) -> Explanation:
-    explainer = Explainer(path)
-    source = FileEvents(explainer.feature_set, [file], chunk_rows=more.get("chunk_rows", 90))
-    return explainer.explain(feature, str(event), source, None)
+    made = load_feature_set(path)
+    source = EventTableReader(made, [file], chunk_rows=more.get("chunk_rows", 90))
+    return Explainer(made).explain(feature, str(event), source, None)
 
 
 def id_of(file: Path, row: int) -> str:
@@ -46,8 +47,8 @@ def id_of(file: Path, row: int) -> str:
 def test_the_members_make_the_value_that_the_table_has(
     file: Path, tmp_path: Path, seed: int, feature: str, aggregate: str
 ) -> None:
-    made = Explainer(SET).feature_set
-    build(made, FileEvents(made, [file]), tmp_path / "table.parquet")
+    made = load_feature_set(SET)
+    build(made, EventTableReader(made, [file]), tmp_path / "table.parquet")
     table = pq.read_table(tmp_path / "table.parquet")
     raw = pq.read_table(file)
     ids = raw["TRANSACTION_ID"].to_pylist()
@@ -160,14 +161,14 @@ def test_the_inputs_of_every_kind_are_named(tmp_path: Path) -> None:
 
 def test_labels_can_come_from_a_file(file: Path, tmp_path: Path) -> None:
     raw = pq.read_table(file)
-    explainer = Explainer(SET)
-    made = explainer.feature_set
+    made = load_feature_set(SET)
+    explainer = Explainer(made)
     labels = KnownLabels(made, [rows for rows, _ in LabelFile(made, file)])
     bare = write(tmp_path / "bare.parquet", raw.drop_columns(["TX_FRAUD"]))
     feature = "TERMINAL_ID_RISK_30DAY_WINDOW"
     last = id_of(file, 399)
-    with_labels = explainer.explain(feature, last, FileEvents(made, [bare]), labels)
-    without = explainer.explain(feature, last, FileEvents(made, [bare]), None)
+    with_labels = explainer.explain(feature, last, EventTableReader(made, [bare]), labels)
+    without = explainer.explain(feature, last, EventTableReader(made, [bare]), None)
     assert with_labels.feature == explain(SET, last, feature, file).feature
     assert without.feature.value == 0
 
@@ -195,19 +196,19 @@ def test_ids_and_keys_that_a_file_stores_as_floats_are_their_digits(tmp_path: Pa
         tmp_path / "labels.parquet",
         pa.table({"event_id": ids, "fraud": [True, False, False]}),
     )
-    explainer = Explainer(path)
-    parts, refused = zip(*LabelFile(explainer.feature_set, labels), strict=True)
+    made = load_feature_set(path)
+    parts, refused = zip(*LabelFile(made, labels), strict=True)
     assert [(told.where, told.code) for told in refused[0]] == [
         (f"{labels}, row 2", "body_invalid")
     ]
-    known = KnownLabels(explainer.feature_set, parts)
-    source = FileEvents(explainer.feature_set, [events])
-    told = explainer.explain("N", "900000000000002", source, known).feature
+    known = KnownLabels(made, parts)
+    source = EventTableReader(made, [events])
+    told = Explainer(made).explain("N", "900000000000002", source, known).feature
     assert (told.value, told.fields) == (2.0, {"card": "4275982953449306"})
     assert told.counted is not None
     assert [m.event_id for m in told.counted.members] == ["900000000000001", "900000000000002"]
-    source = FileEvents(explainer.feature_set, [events])
-    result = build(explainer.feature_set, source, tmp_path / "table.parquet", known)
+    source = EventTableReader(made, [events])
+    result = build(made, source, tmp_path / "table.parquet", known)
     assert (result.rows, result.labelled, result.refused) == (2, 2, {"body_invalid": 1})
 
 

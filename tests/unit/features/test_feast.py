@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError, MalformedError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.loading.lookup_files import load_lookup
 from features.store.feast import numbers, timestamps
@@ -283,7 +284,7 @@ def test_missing_stale_and_malformed_feast_values_have_flags(
     put(made, store, "card", *stored)
     cards = ["good", "card", "good", "card"]
     at = longs([T0] * 4, Kind.TIME)
-    found = made.enrich(events(made, 4, card=strings(cards), at=at), store)
+    found = enrich(made, events(made, 4, card=strings(cards), at=at), store)
     wanted = [[1, 2.0], values, [1, 2.0], values]
     np.testing.assert_array_equal(found.matrix, np.array(wanted, np.float32))
     assert flags(made, found.flags) == [set(), flagged, set(), flagged]
@@ -294,7 +295,7 @@ def test_feast_values_without_a_max_age_are_never_stale(tmp_path: Path) -> None:
     store = MemoryStore()
     put(made, store, "a", whole(3), double(1.5), OLD)
     put(made, store, "b", whole(4), double(2.5), None)
-    found = made.enrich(events(made, 2, card=strings(["a", "b"])), store)
+    found = enrich(made, events(made, 2, card=strings(["a", "b"])), store)
     np.testing.assert_array_equal(found.matrix, np.array([[3, 1.5], [4, 2.5]], np.float32))
     assert found.flags.tolist() == [0, 0]
 
@@ -305,7 +306,7 @@ def test_a_key_of_another_kind_than_a_hash_is_invalid(tmp_path: Path) -> None:
     view = made.lookups["velocity"].feast
     assert view is not None
     store.write([(view.keys([b"a"])[0] or b"", b"text")])
-    found = made.enrich(events(made, 1, card=strings(["a"])), store)
+    found = enrich(made, events(made, 1, card=strings(["a"])), store)
     assert found.matrix.tolist() == [[7, -1]]
     assert flags(made, found.flags) == [{INVALID}]
 
@@ -317,7 +318,7 @@ def test_a_key_that_feast_cannot_have_is_missing(tmp_path: Path) -> None:
     put(made, store, "13", whole(4), double(2.5), FRESH)
     cards = strings(["x", "12", "9" * 30, "13", "x"])
     at = longs([T0] * 5, Kind.TIME)
-    found = made.enrich(events(made, 5, card=cards, at=at), store)
+    found = enrich(made, events(made, 5, card=cards, at=at), store)
     wanted = [[7, -1], [3, 1.5], [7, -1], [4, 2.5], [7, -1]]
     np.testing.assert_array_equal(found.matrix, np.array(wanted, np.float32))
     nothing = {MISSING}
@@ -355,7 +356,7 @@ def test_fingerprints_tell_sources_apart(tmp_path: Path) -> None:
 
 def test_a_batch_without_events_has_no_values(tmp_path: Path) -> None:
     made = feature_set(tmp_path, TEXT)
-    found = made.enrich(events(made, 0), MemoryStore())
+    found = enrich(made, events(made, 0), MemoryStore())
     assert found.matrix.shape == (0, 2)
 
 

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from schemas.avro.decoder import Decoder
@@ -37,11 +39,11 @@ def test_events_from_the_wire_become_vectors(made: FeatureSet) -> None:
         max_collection_items=100,
     )
     bodies = [body(made, amount=amount) for amount in (12.34, float("nan"), -5.0)]
-    batch, errors = made.bind(records(4), decoder.decode([*bodies, b"\x00"], None))
+    batch, errors = bind(made, records(4), decoder.decode([*bodies, b"\x00"], None))
     assert sorted(errors) == [1, 3]
     assert batch.amount_minor is not None
     assert batch.amount_minor.tolist() == [1234, -500]
-    matrix = made.enrich(batch, MemoryStore()).matrix
+    matrix = enrich(made, batch, MemoryStore()).matrix
     np.testing.assert_array_equal(
         matrix[:, :3], np.array([[12.34, 0, 1], [-5.0, 0, 1]], np.float32)
     )
@@ -70,7 +72,7 @@ def batches(made: FeatureSet, path: Path) -> Iterator[EventBatch]:
     }
     assert types.keys() == made.paths
     for decoded in read_events(path, types, made.aliases):
-        batch, errors = made.bind(records(_rows(decoded)), decoded)
+        batch, errors = bind(made, records(_rows(decoded)), decoded)
         assert errors == {}
         yield batch
 
@@ -92,7 +94,7 @@ def test_request_features_are_those_that_the_handbook_published(
     path = tmp_path / "raw.parquet"
     pq.write_table(raw, path)
     ours = np.concatenate(
-        [made.enrich(batch, MemoryStore()).matrix[:, :3] for batch in batches(made, path)]
+        [enrich(made, batch, MemoryStore()).matrix[:, :3] for batch in batches(made, path)]
     )
     theirs = np.column_stack(
         [raw["TX_AMOUNT"].to_numpy(), *(published[name].to_numpy() for name in names)]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.compute.enrich import enrich
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
-from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, names
+from features.values.hash64 import KEY_BYTES, PROCESS_KEY, fingerprint, hash_ids
 from schemas.batch import Kind
 from tests.oracles.siphash import siphash
 from tests.support import making
@@ -38,7 +39,7 @@ MURMUR_TWINS = ("payment-00000001", "ooregaikmpuvI/HT")
 
 
 def hashed(values: Sequence[str], key: bytes = PUBLISHED) -> list[int]:
-    found: list[int] = names(pa.array(values, pa.string()), key).tolist()
+    found: list[int] = hash_ids(pa.array(values, pa.string()), key).tolist()
     return found
 
 
@@ -71,7 +72,7 @@ def test_long_strings_among_short_ones_and_slices_of_columns() -> None:
     wanted = [expected(value) for value in values]
     assert hashed(values) == wanted
     column = pa.array(["before", *values, "behind"])
-    assert names(column.slice(1, len(values)), PUBLISHED).tolist() == wanted
+    assert hash_ids(column.slice(1, len(values)), PUBLISHED).tolist() == wanted
     assert hashed([]) == []
     assert hashed(["", ""]) == [siphash(PUBLISHED, b"")] * 2
 
@@ -105,7 +106,7 @@ def test_forged_ids_and_texts_are_no_twins(tmp_path: Path) -> None:
         card=making.strings(["c", "c"]),
         channel=making.strings(list(MURMUR_TWINS)),
     )
-    enriched = made.enrich(batch, MemoryStore())
+    enriched = enrich(made, batch, MemoryStore())
     duplicate = 1 << made.flag_names.index("duplicate")
     assert not (enriched.flags & duplicate).any()
     assert enriched.matrix[1].tolist() == [2.0, 2.0]
@@ -125,7 +126,7 @@ def test_histories_keep_ids_and_texts_hashed_with_the_key_of_the_state(
     members = []
     for key in (PUBLISHED, PROCESS_KEY):
         namespace = Namespace("test", "state", "topic", 1, key)
-        enriched = made.enrich(batch, MemoryStore(), namespace=namespace)
+        enriched = enrich(made, batch, MemoryStore(), namespace=namespace)
         ((_, member),) = enriched.writes.appends
         assert siphash(key, b"e").to_bytes(8, "little") in member
         assert siphash(key, b"pos").to_bytes(8, "little") in member

@@ -19,8 +19,8 @@ from features.loading import KnownLabels, LabelFile, LabelRows, whole_labels
 from features.loading.label_loader import LabelLoader
 from features.loading.label_rows import UNKNOWN
 from features.store.memory import MemoryStore
-from features.tables.refusal import Refusal
 from features.values.hash64 import PROCESS_KEY
+from schemas.batch import Refusal
 from tests.support.event_files import Row, lines
 from tests.support.healthy import edit
 from tests.support.transactions import DAY_US, SET, handbook, transactions, write

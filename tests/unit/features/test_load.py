@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.loading.lookup_files import ROWS_AT_A_TIME, load_lookup
 from features.store.memory import MemoryStore
@@ -56,7 +57,7 @@ def profile(folder: Path, **columns: Any) -> Path:
 def enriched(made: FeatureSet, store: MemoryStore, cards: list[str], shops: list[int]) -> Any:
     rows = len(cards)
     batch = events(made, rows, card=strings(cards), shop=longs(shops), z=doubles([0.0] * rows))
-    return made.enrich(batch, store)
+    return enrich(made, batch, store)
 
 
 def test_loaded_lookup_values_are_looked_up(made: FeatureSet, tmp_path: Path) -> None:
@@ -162,8 +163,8 @@ def test_progress_is_told(made: FeatureSet, tmp_path: Path) -> None:
         ({"card": None}, "no column for the key of entity customer: .*card or CARD_NO or customer"),
         ({"CARD_NO": ["a", "b"]}, "has both card and CARD_NO"),
         ({"card": [True, False]}, "column card is bool, not text or a whole number"),
-        ({"card": [1.0, 2.5]}, "row 2: card is no whole number, or one that a float does not"),
-        ({"card": [1e16, 2.0]}, "row 1: card is no whole number, or one that a float does not"),
+        ({"card": [1.0, 2.5]}, "row 2: card is not a whole number, or one that a float does not"),
+        ({"card": [1e16, 2.0]}, "row 1: card is not a whole number, or one that a float does not"),
         ({"card": ["a", None]}, "row 2: card is null; 1 such rows"),
         ({"card": ["a", ""]}, "row 2: card is empty"),
         ({"card": ["a" * 1025, "b"]}, "row 1: card is longer than 1024 bytes"),

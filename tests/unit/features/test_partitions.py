@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.tables.partitions import murmur2, partitions_of
+from features.tables.event_files import murmur2, partitions_of
 
 # Apache Kafka, org.apache.kafka.common.utils.UtilsTest.testMurmur2
 VECTORS = {

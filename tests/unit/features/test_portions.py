@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.compute.enrich import enrich
 from features.compute.matrix import Enriched
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.windows import portions
@@ -52,8 +54,9 @@ def run(folder: Path, seed: int, each: portions.Each = map) -> list[Enriched]:
             np.full(EVENTS, -1, np.int32),
             batch.records.offsets,
         )
-        store.append(made.label_appends(labels))
-        found.append(made.enrich(batch, store, log, each=each))
+        namespace = Namespace.local(made.name)
+        store.append(label_appends(labels, made.labelled_entities, namespace))
+        found.append(enrich(made, batch, store, log, each=each))
         store.append(found[-1].writes.appends, found[-1].writes.compactions)
         log = found[-1].after
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from tests.support.making import (
@@ -112,7 +113,7 @@ def test_a_row_that_it_refuses_is_missing_and_flagged_and_no_other(tmp_path: Pat
     )
     assert loaded.flag_names[-2:] == ("python_failed:B", "python_failed:P")
     values = [1.0, 1234.5, None, 4.0, 1234.5]
-    enriched = loaded.enrich(events(loaded, 5, x=doubles(values)), MemoryStore())
+    enriched = enrich(loaded, events(loaded, 5, x=doubles(values)), MemoryStore())
     np.testing.assert_array_equal(enriched.matrix[:, 2], [2, np.nan, np.nan, 5, np.nan])
     failed = 1 << loaded.flag_names.index("python_failed:P")
     assert (enriched.flags & failed).tolist() == [0, failed, 0, 0, failed]
@@ -121,11 +122,11 @@ def test_a_row_that_it_refuses_is_missing_and_flagged_and_no_other(tmp_path: Pat
 
 
 REFUSED = {
-    "no args": (", args: [A, 2 * amount]", "", "10:5", "a python feature needs args: add what"),
+    "no args": (", args: [A, 2 * amount]", "", "10:5", "a python feature needs args: list the"),
     "empty args": ("[A, 2 * amount]", "[]", "10:47", "at least 1 item"),
     "a mapping": ("[A, 2 * amount]", "[{a: 1}]", "10:48", ""),
     "args elsewhere": ("expr: x + 1", "expr: x + 1, args: [x]", "9:5", "args belongs to a python"),
-    "args alone": ("expr: x + 1", "args: [x]", "9:5", "says nothing of its value: add field"),
+    "args alone": ("expr: x + 1", "args: [x]", "9:5", "has no kind: add field"),
     "two kinds": ("python:", "field: x, python:", "10:5", "field and python exclude each other"),
     "an unknown name": ("[A, ", "[AA, ", "10:48", "unknown name 'AA'"),
     "within an argument": ("2 * amount", "2 * amuont", "10:55", "did you mean 'amount'?"),

@@ -500,7 +500,9 @@ def test_a_python_path_that_is_no_regular_file_is_refused_and_not_waited_for(
         case "circle":
             path.symlink_to("own.py")
     reference = "./o\0wn.py:f" if kind == "null byte" else "./own.py:f"
-    with pytest.raises(HookError, match=r"is no plain file; put|cannot be read: .*; put the file"):
+    with pytest.raises(
+        HookError, match=r"is not a plain file; put|cannot be read: .*; put the file"
+    ):
         PythonFiles(tmp_path).function(reference, ["a"])
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
-from features.tables import FileEvents, Partitioning, SortedEvents, build
+from features.tables import EventTableReader, Partitioning, SortedEvents, build
 from features.tables import sort as sorting
 from tests.support.event_files import Row, lines, row
 from tests.support.transactions import handbook, transactions, write
@@ -47,7 +47,7 @@ def test_a_sorted_build_is_that_of_the_sorted_file(
         write(tmp_path / "b.parquet", by_card.slice(half)),
     ]
     by = Partitioning.by(made, "TERMINAL_ID", partitions) if partitions > 1 else None
-    source = SortedEvents(FileEvents(made, files, by, chunk_rows), chunk_rows)
+    source = SortedEvents(EventTableReader(made, files, by, chunk_rows), chunk_rows)
     assert source.count() == ROWS
     done: list[int] = []
     build(
@@ -59,7 +59,12 @@ def test_a_sorted_build_is_that_of_the_sorted_file(
     )
     assert done[-1] == ROWS
     whole = write(tmp_path / "whole.parquet", by_time)
-    build(made, FileEvents(made, [whole], by, 64), tmp_path / "out.parquet", partitions=partitions)
+    build(
+        made,
+        EventTableReader(made, [whole], by, 64),
+        tmp_path / "out.parquet",
+        partitions=partitions,
+    )
     assert pq.read_table(tmp_path / "sorted.parquet") == pq.read_table(tmp_path / "out.parquet")
     offsets = [events.batch.records.offsets for events in source if len(events.batch)]
     if by is None:
@@ -69,7 +74,7 @@ def test_a_sorted_build_is_that_of_the_sorted_file(
 def test_rows_that_are_no_events_are_told_and_the_others_sorted(tmp_path: Path) -> None:
     rows: list[Row | str] = [row(5), "{broken", row(3), row(9, transaction_id=""), row(4), row(1)]
     path = lines(tmp_path / "events.jsonl", rows)
-    source = SortedEvents(FileEvents(handbook(), [path], chunk_rows=2), 2)
+    source = SortedEvents(EventTableReader(handbook(), [path], chunk_rows=2), 2)
     parts = list(source)
     assert [name for part in parts for name in part.batch.event_id.to_pylist()] == [
         "t-1",
@@ -87,7 +92,7 @@ def test_rows_that_are_no_events_are_told_and_the_others_sorted(tmp_path: Path) 
 def test_times_of_the_records_are_sorted_with_them(tmp_path: Path) -> None:
     rows = [row(i, kafka_ms=1_522_540_800_000 + i) for i in (3, 1, 2)]
     path = lines(tmp_path / "events.jsonl", rows)
-    source = SortedEvents(FileEvents(handbook(), [path], record_time="kafka_ms"))
+    source = SortedEvents(EventTableReader(handbook(), [path], record_time="kafka_ms"))
     (events,) = source
     assert (events.batch.records.timestamps - 1_522_540_800_000).tolist() == [1, 2, 3]
 
@@ -99,4 +104,4 @@ def test_a_column_of_two_types_is_refused_as_it_is_unsorted(tmp_path: Path) -> N
     )
     files = [write(tmp_path / "a.parquet", first), write(tmp_path / "b.parquet", other)]
     with pytest.raises(ConfigurationError, match="column CUSTOMER_ID is int"):
-        list(SortedEvents(FileEvents(handbook(), files)))
+        list(SortedEvents(EventTableReader(handbook(), files)))

@@ -14,18 +14,22 @@ import pytest
 
 from base.errors import ConfigurationError
 from base.yaml_document import YamlDocument
+from features.compute.bind import bind
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.definition.spec import KINDS, WINDOW_KEYS, FeaturesFile, FeatureSpec
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.tables.event_records import EventFile
+from features.tables.event_records import EventRecordReader
 from features.windows.window import Across, Aggregate
 from schemas.batch import Decoded, EventBatch, Kind
 from tests.support.making import T0, longs, records, strings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "sparkov" / "features.yaml"
-DOCUMENTED = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+DOCUMENTED = "".join(
+    (ROOT / "docs" / "reference" / page).read_text("utf-8") for page in ("features.md", "store.md")
+)
 HOUR = 3_600_000_000
 
 
@@ -46,8 +50,8 @@ def test_the_sparkov_example_uses_every_kind_of_feature(
     assert {spec.window for spec in specs} - {None} == {*Aggregate}
     used = {key for spec in specs for key in spec.model_fields_set}
     assert used == {"name", "args", *KINDS, *WINDOW_KEYS}
-    assert {window.across for window in made.windows} == {*Across}
-    assert {window.entity for window in made.windows} == {*made.bindings.entities}
+    assert {window.across for window in made.histories.windows} == {*Across}
+    assert {window.entity for window in made.histories.windows} == {*made.bindings.entities}
     assert 20 <= len(specs) <= 30
 
 
@@ -72,7 +76,7 @@ def event_batch(
         "merch_long_e4": longs(longs_),
         "amount": longs(cents),
     }
-    batch, errors = made.bind(records(len(rows)), Decoded(given, {}))
+    batch, errors = bind(made, records(len(rows)), Decoded(given, {}))
     assert errors == {}
     return batch
 
@@ -90,7 +94,7 @@ def test_a_card_is_followed(made: FeatureSet) -> None:
             (30, "a", "m", "a new one", *LONDON, 500),
         ],
     )
-    matrix = made.enrich(batch, MemoryStore()).matrix
+    matrix = enrich(made, batch, MemoryStore()).matrix
     of = {name: matrix[:, place] for place, name in enumerate(made.names)}
     card = [0, 2, 3]
 
@@ -125,7 +129,7 @@ def test_the_way_from_home_needs_the_lookup(made: FeatureSet) -> None:
     home = {"home_lat": PARIS[0] / 1e4, "home_long": PARIS[1] / 1e4, "age": 33.0}
     store.write([(key, _stored(T0, [home[name] for name in lookup.names]))])
     rows = [(hour, "a", "m", "travel", *LONDON, 100) for hour in (1, 24 * 401)]
-    enriched = made.enrich(event_batch(made, rows), store)
+    enriched = enrich(made, event_batch(made, rows), store)
     place = made.names.index("KM_FROM_HOME")
     np.testing.assert_allclose(enriched.matrix[:, place], [343.55653, np.nan], rtol=1e-6)
     np.testing.assert_array_equal(enriched.matrix[:, made.names.index("AGE")], [33, 45])
@@ -138,10 +142,10 @@ def _stored(updated_at: int, values: list[float]) -> bytes:
 
 
 def batches(made: FeatureSet, path: Path) -> Iterator[EventBatch]:
-    for chunk in EventFile(made, "events", b"").read(path):
-        batch, errors = made.bind(chunk.records, Decoded(chunk.columns, {}))
+    for chunk in EventRecordReader(made, "events", b"").read(path):
+        batch, errors = bind(made, chunk.records, Decoded(chunk.columns, {}))
         assert errors == {}
-        assert not chunk.refused
+        assert not chunk.errors
         yield batch
 
 
@@ -150,7 +154,7 @@ def test_the_sparkov_example_reads_the_generators_file(made: FeatureSet, data_di
     store, log = MemoryStore(), LogState()
     parts, cards, times = [], [], []
     for batch in islice(batches(made, path), 2):
-        enriched = made.enrich(batch, store, log)
+        enriched = enrich(made, batch, store, log)
         store.append(enriched.writes.appends, enriched.writes.compactions)
         log = enriched.after
         parts.append(enriched.matrix)

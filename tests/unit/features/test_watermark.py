@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.compute.matrix import count_flags
 from features.definition import FeatureSet
-from features.history.watermark import UNKNOWN, advance
-from features.history.watermarks import LogState
+from features.history.watermarks import UNKNOWN, LogState, advance
 from features.inspect.explanation import Explainer
 from features.store.memory import MemoryStore
-from features.tables import FileEvents, build
-from features.tables.swept_store import SweptStore
+from features.tables import EventTableReader, build
+from features.tables.history_run import SweptStore
 from schemas.batch import EventBatch, Kind
 from tests.support import making
 from tests.support.making import EVENTS, T0, feature_set
@@ -116,22 +116,24 @@ def test_one_event_of_the_future_leaves_the_windows_of_the_others_as_they_are(
 ) -> None:
     made = feature_set(tmp_path, HEAD + COUNT)
     path = file(tmp_path, TIMES, CARDS)
-    result = build(made, FileEvents(made, [path], chunk_rows=2), tmp_path / "out.parquet")
+    result = build(made, EventTableReader(made, [path], chunk_rows=2), tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     assert table["N"].to_pylist() == [1, 2, 1, 3, 1, 2]
     assert dict(result.flagged).get("late", 0) == 0
-    enriched = made.enrich(batch(made, TIMES, CARDS), MemoryStore())
+    enriched = enrich(made, batch(made, TIMES, CARDS), MemoryStore())
     assert enriched.matrix[:, 0].tolist() == [1, 2, 1, 3, 1, 2]
-    explainer = Explainer(tmp_path / "features.yaml")
+    explainer = Explainer(made)
     for event, value in (("e3", 3), ("e4", 1), ("e5", 2)):
-        explained = explainer.explain("N", event, FileEvents(made, [path], chunk_rows=2), None)
+        explained = explainer.explain(
+            "N", event, EventTableReader(made, [path], chunk_rows=2), None
+        )
         assert explained.feature.value == value
 
 
 def test_two_leave_them_and_a_third_of_the_same_time_moves_the_watermark(tmp_path: Path) -> None:
     made = feature_set(tmp_path, HEAD + COUNT)
     times = [T0, T0 + 1, T0 + 2, IN_2042, IN_2042 + 1, T0 + 3, IN_2042 + 2, T0 + 4]
-    enriched = made.enrich(batch(made, times, ["a"] * 8), MemoryStore())
+    enriched = enrich(made, batch(made, times, ["a"] * 8), MemoryStore())
     ahead, late = ["ahead"], ["late"]
     assert flags(made, enriched.flags) == [[], [], [], ahead, ahead, [], ahead, late]
     assert enriched.matrix[:6, 0].tolist() == [1, 2, 3, 1, 2, 4]
@@ -140,7 +142,7 @@ def test_two_leave_them_and_a_third_of_the_same_time_moves_the_watermark(tmp_pat
 def test_ahead_is_more_than_a_day_above_the_watermark(tmp_path: Path) -> None:
     made = feature_set(tmp_path, history(watermark_support=1))
     times = [T0, T0 + DAY, T0 + 2 * DAY + 1]
-    enriched = made.enrich(batch(made, times, ["a"] * 3), MemoryStore())
+    enriched = enrich(made, batch(made, times, ["a"] * 3), MemoryStore())
     assert flags(made, enriched.flags) == [[], [], ["ahead"]]
 
 
@@ -148,9 +150,9 @@ def test_a_wild_event_joins_its_own_history(tmp_path: Path) -> None:
     made = feature_set(tmp_path, HEAD + COUNT)
     times, cards = [T0, T0 + 1, T0 + 2, IN_2042, T0 + 3, IN_2042 + 1], [*"aaabab"]
     store = MemoryStore()
-    first = made.enrich(batch(made, times[:4], cards[:4]), store)
+    first = enrich(made, batch(made, times[:4], cards[:4]), store)
     store.append(first.writes.appends)
-    second = made.enrich(batch(made, times[4:], cards[4:], first=4), store, first.after)
+    second = enrich(made, batch(made, times[4:], cards[4:], first=4), store, first.after)
     assert second.matrix[:, 0].tolist() == [4, 2]
 
 
@@ -161,17 +163,17 @@ def test_however_many_are_early_for_their_records_they_move_no_watermark(tmp_pat
     made = feature_set(tmp_path, history(max_ahead="1h"))
     times = [T0, T0 + 1, T0 + 2, *[T0 + 2 * DAY] * 9, T0 + 3]
     events = batch(made, times, ["a"] * 13, recorded=T0 // 1000)
-    enriched = made.enrich(events, MemoryStore())
+    enriched = enrich(made, events, MemoryStore())
     assert flags(made, enriched.flags) == [[]] * 3 + [["ahead"]] * 9 + [[]]
     assert enriched.matrix[-1, 0] == 4
-    without = made.enrich(batch(made, times, ["a"] * 13), MemoryStore())
+    without = enrich(made, batch(made, times, ["a"] * 13), MemoryStore())
     assert flags(made, without.flags)[-1] == ["late"]
 
 
 @pytest.mark.parametrize("recorded", [-1, 0, 2**63 - 1])
 def test_a_record_without_a_usable_timestamp_is_not_judged(recorded: int, tmp_path: Path) -> None:
     made = feature_set(tmp_path, history(max_ahead="1s"))
-    enriched = made.enrich(batch(made, [T0], ["a"], recorded=recorded), MemoryStore())
+    enriched = enrich(made, batch(made, [T0], ["a"], recorded=recorded), MemoryStore())
     assert flags(made, enriched.flags) == [[]]
 
 
@@ -179,7 +181,7 @@ def test_max_ahead_is_of_microseconds(tmp_path: Path) -> None:
     made = feature_set(tmp_path, history(max_ahead="1s"))
     for more, ahead in ((1_000_000, False), (1_000_001, True)):
         events = batch(made, [T0 + more], ["a"], recorded=T0 // 1000)
-        found = flags(made, made.enrich(events, MemoryStore()).flags)
+        found = flags(made, enrich(made, events, MemoryStore()).flags)
         assert found == [["ahead"] if ahead else []]
 
 
@@ -187,12 +189,12 @@ def test_a_file_may_have_a_column_of_the_records_times(tmp_path: Path) -> None:
     made = feature_set(tmp_path, history(max_ahead="1h"))
     recorded = [T0 // 1000, "2018-08-01T00:00:00Z", None, 0, -1]
     path = file(tmp_path, [T0 + DAY] * 5, ["a"] * 5, kafka_time=recorded)
-    source = FileEvents(made, [path], record_time="kafka_time")
+    source = EventTableReader(made, [path], record_time="kafka_time")
     assert build(made, source, tmp_path / "out.parquet").without_timestamp == 3
     table = pq.read_table(tmp_path / "out.parquet")
     found = [without_short(names) for names in table["flags"].to_pylist()]
     assert found == [["ahead"], ["ahead"], [], [], []]
-    source = FileEvents(made, [path], record_time="kafka_tim")
+    source = EventTableReader(made, [path], record_time="kafka_tim")
     with pytest.raises(ConfigurationError, match=r"--record-time: .* no column 'kafka_tim'"):
         build(made, source, tmp_path / "out.parquet")
 
@@ -206,8 +208,8 @@ def test_a_value_of_that_column_that_is_no_time_is_named(
     recorded = [others] * 4
     recorded[2] = value
     path = file(tmp_path, [T0] * 4, ["a"] * 4, kafka_time=recorded)
-    source = FileEvents(made, [path], chunk_rows=2, record_time="kafka_time")
-    named = r"events.jsonl, row 2: .* in column 'kafka_time' is no time"
+    source = EventTableReader(made, [path], chunk_rows=2, record_time="kafka_time")
+    named = r"events.jsonl, row 2: .* in column 'kafka_time' is not a time"
     with pytest.raises(ConfigurationError, match=named):
         build(made, source, tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
@@ -227,7 +229,7 @@ def test_a_feature_set_has_64_flags(tmp_path: Path) -> None:
     made = feature_set(tmp_path, HEAD + COUNT + hooks)
     assert len(made.flag_names) == 64
     events = making.events(made, 3, x=making.doubles([58.0625, 7.0625, 77.0]))
-    enriched = made.enrich(events, MemoryStore())
+    enriched = enrich(made, events, MemoryStore())
     found = flags(made, enriched.flags)
     assert [one[:1] for one in found] == [["python_failed:P58"], ["python_failed:P7"], []]
     assert count_flags(enriched.flags, made.flag_names)["python_failed:P58"] == 1
@@ -236,7 +238,7 @@ def test_a_feature_set_has_64_flags(tmp_path: Path) -> None:
 def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path: Path) -> None:
     made = feature_set(tmp_path, HEAD + COUNT)
     path = file(tmp_path, [*[T0 + DAY] * 3, T0, IN_2042], ["a"] * 5)
-    result = build(made, FileEvents(made, [path], chunk_rows=2), tmp_path / "out.parquet")
+    result = build(made, EventTableReader(made, [path], chunk_rows=2), tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     found = [without_short(names) for names in table["flags"].to_pylist()]
     assert found == [[], [], [], ["late"], ["ahead"]]
@@ -251,7 +253,7 @@ def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path:
 def test_members_of_a_wild_event_stay_and_others_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.tables.swept_store._FEW", 10)
+    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:
@@ -259,13 +261,17 @@ def test_members_of_a_wild_event_stay_and_others_are_swept(
         stores[-1]._due = 10
         return stores[-1]
 
-    monkeypatch.setattr("features.tables.builder.SweptStore", make)
+    monkeypatch.setattr("features.tables.history_run.SweptStore", make)
     made = feature_set(tmp_path, HEAD + COUNT)
     days = 400
     times = [T0 + day * DAY for day in range(days)]
     cards = [f"c{day}" for day in range(days)]
     times[5], times[-1] = IN_2042, IN_2042 + 1
     cards[5] = cards[-1] = "wild"
-    build(made, FileEvents(made, [file(tmp_path, times, cards)], chunk_rows=20), tmp_path / "out")
+    build(
+        made,
+        EventTableReader(made, [file(tmp_path, times, cards)], chunk_rows=20),
+        tmp_path / "out",
+    )
     assert len(stores[0]._values) < 100
     assert pq.read_table(tmp_path / "out")["N"].to_pylist() == [1] * (days - 1) + [2]

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from base.errors import ConfigurationError
+from base.times import DAY
 from features.definition import FeatureSet, load_feature_set
-from features.definition.spec import MICROSECONDS
-from features.history.layout import Keeps
+from features.history.layout import StoredKind
 from features.windows.window import Across, Window
 from tests.support.making import EVENTS, feature_set, write_pipeline
-
-DAY = MICROSECONDS["d"]
 
 HEAD = """\
 name: test
@@ -38,7 +36,7 @@ features:
 
 
 def windows(folder: Path, *entries: str) -> tuple[Window, ...]:
-    return made(folder, *entries).windows
+    return made(folder, *entries).histories.windows
 
 
 def made(folder: Path, *entries: str) -> FeatureSet:
@@ -60,9 +58,9 @@ def test_a_window_resolves(tmp_path: Path) -> None:
     assert (found.name, found.aggregate, found.entity) == ("W0", "sum", "shop")
     assert (found.over, found.delay, found.reach) == (7 * DAY, DAY // 2, 15 * DAY // 2)
     assert found.value is not None
-    assert (found.value.keeps, found.value.scale) == (Keeps.VALUE, 2)
+    assert (found.value.kind, found.value.scale) == (StoredKind.VALUE, 2)
     assert found.where is not None
-    assert found.where.keeps is Keeps.CONDITION
+    assert found.where.kind is StoredKind.CONDITION
     assert not found.include_current
     assert found.across is Across.BEST_EFFORT
     assert found.default == -1
@@ -72,8 +70,8 @@ def test_history_holds_for_all_windows(tmp_path: Path) -> None:
     loaded = made(tmp_path, "window: count, by: card, over: 1d")
     rules = loaded.histories.rules
     assert (rules.allowed_lateness, rules.duplicates, rules.cap) == (DAY // 12, 3 * DAY, 100)
-    assert loaded.allowed_lateness == DAY // 12
-    assert loaded.has_histories
+    assert loaded.histories.rules.allowed_lateness == DAY // 12
+    assert loaded.histories.windows
     history = "history: {allowed_lateness: 2h, duplicates: 3d, cap: 100}\n"
     text = HEAD.replace(history, "") + "  - {name: W, window: count, by: card, over: 1d}\n"
     rules = feature_set(tmp_path, text).histories.rules
@@ -104,7 +102,7 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path:
         "window: count, by: shop, over: 7d, delay: 7d",
         "window: count, by: shop, over: 10d, delay: 1d",
     )
-    assert loaded.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
+    assert loaded.histories.horizons == {"card": 3 * DAY, "shop": 14 * DAY}
     assert loaded.flag_names[3:] == (
         "late",
         "ahead",
@@ -134,8 +132,8 @@ def test_accept_empty_names_entities_with_windows_and_changes_no_fingerprint(
 
 def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
     loaded = feature_set(tmp_path, HEAD)
-    assert not loaded.has_histories
-    assert loaded.horizons == {}
+    assert not loaded.histories.windows
+    assert loaded.histories.horizons == {}
     assert all(name.startswith("lookup_") for name in loaded.flag_names)
 
 
@@ -181,27 +179,27 @@ def test_the_current_event_may_be_left_out_or_in(included: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("of", "keeps", "scale"),
+    ("of", "kind", "scale"),
     [
-        ("amount", Keeps.VALUE, 2),
-        ("price", Keeps.VALUE, 4),
-        ("cents", Keeps.VALUE, 0),
-        ("online", Keeps.VALUE, 0),
-        ("x, scale: 3", Keeps.VALUE, 3),
-        ("merchant.risk, scale: 6", Keeps.VALUE, 6),
-        ("L, scale: 4", Keeps.VALUE, 4),
-        ("C, scale: 0", Keeps.VALUE, 0),
-        ("IN_SHOP, scale: 0", Keeps.VALUE, 0),
-        ("channel", Keeps.NAME, 0),
-        ("merchant.code", Keeps.NAME, 0),
+        ("amount", StoredKind.VALUE, 2),
+        ("price", StoredKind.VALUE, 4),
+        ("cents", StoredKind.VALUE, 0),
+        ("online", StoredKind.VALUE, 0),
+        ("x, scale: 3", StoredKind.VALUE, 3),
+        ("merchant.risk, scale: 6", StoredKind.VALUE, 6),
+        ("L, scale: 4", StoredKind.VALUE, 4),
+        ("C, scale: 0", StoredKind.VALUE, 0),
+        ("IN_SHOP, scale: 0", StoredKind.VALUE, 0),
+        ("channel", StoredKind.HASH, 0),
+        ("merchant.code", StoredKind.HASH, 0),
     ],
 )
 def test_values_are_whole_numbers_of_a_scale(
-    of: str, keeps: Keeps, scale: int, tmp_path: Path
+    of: str, kind: StoredKind, scale: int, tmp_path: Path
 ) -> None:
     found = window(tmp_path, f"window: distinct, of: {of}, by: card, over: 1d").value
     assert found is not None
-    assert (found.keeps, found.scale) == (keeps, scale)
+    assert (found.kind, found.scale) == (kind, scale)
 
 
 def test_the_fields_behind_a_window_are_decoded(tmp_path: Path) -> None:
@@ -215,8 +213,8 @@ def test_the_fields_behind_a_window_are_decoded(tmp_path: Path) -> None:
 def test_a_field_is_bounded_by_the_finest_scale_that_is_kept_of_it(tmp_path: Path) -> None:
     entries = [f"window: sum, of: x, scale: {scale}, by: card, over: 1d" for scale in (2, 6, 4)]
     loaded = made(tmp_path, *entries, "window: sum, of: cents, by: card, over: 1d")
-    assert loaded.bounded.fields == {"x": 6, "cents": None}
-    assert loaded.bounded.largest == loaded.histories.rules.largest_value
+    assert loaded.bounds.fields == {"x": 6, "cents": None}
+    assert loaded.bounds.largest == loaded.histories.rules.largest_value
 
 
 def test_columns_of_best_effort_cannot_be_given_back(tmp_path: Path) -> None:
@@ -229,7 +227,12 @@ def test_columns_of_best_effort_cannot_be_given_back(tmp_path: Path) -> None:
         "expr: W1 / W0",
         "expr: W2 / W0",
     )
-    assert [w.across.value for w in loaded.windows] == ["own", "best_effort", "aligned", "aligned"]
+    assert [w.across.value for w in loaded.histories.windows] == [
+        "own",
+        "best_effort",
+        "aligned",
+        "aligned",
+    ]
     assert [loaded.names[place] for place in loaded.irreproducible] == ["V", "W1", "W4"]
 
 
@@ -240,13 +243,13 @@ REFUSED = {
     "no length": ("window: count, by: card", "W0: a window needs over (a duration"),
     "an unknown entity": ("window: count, by: ^crad, over: 1d", "did you mean 'card'?"),
     "a field as its entity": ("window: count, by: ^channel, over: 1d", "unknown entity"),
-    "a number of days": ("window: count, by: card, over: ^7", "7 is no duration"),
-    "no days": ("window: count, by: card, over: ^0d", "'0d' is no duration"),
+    "a number of days": ("window: count, by: card, over: ^7", "7 is not a duration"),
+    "no days": ("window: count, by: card, over: ^0d", "'0d' is not a duration"),
     "months": ("window: count, by: card, over: ^2mo", "a whole number and s, m, h or d"),
     "a lifetime": ("window: count, by: card, over: ^99999d", "longer than a hundred years"),
     "a delay that is none": (
         "window: count, by: card, over: 1d, delay: ^soon",
-        "'soon' is no duration",
+        "'soon' is not a duration",
     ),
     "a misspelt key": (
         "window: count, by: card, over: 1d, ^wehre: IN_SHOP",
@@ -254,21 +257,21 @@ REFUSED = {
     ),
     "two kinds": ("window: count, by: card, over: 1d, field: x", "exclude each other"),
     "keys of a window elsewhere": ("field: x, over: 1d", "over belongs to a window"),
-    "keys of a window alone": ("by: card, over: 1d", "says nothing of its value"),
+    "keys of a window alone": ("by: card, over: 1d", "has no kind: add"),
     "args": ("window: count, by: card, over: 1d, args: [x]", "args belongs to a python"),
     # of and scale
     "no value": ("window: mean, by: card, over: 1d", "mean needs a value: add of"),
     "a value of a count": (
         "window: count, of: ^amount, by: card, over: 1d",
-        "count is of events, not of a value: remove of",
+        "count aggregates events, not a value: remove of",
     ),
     "a value of frauds": (
         "window: fraud_share, of: ^amount, by: card, over: 1d",
-        "fraud_share is of events",
+        "fraud_share aggregates events",
     ),
     "a scale of a time": (
         "window: time_since_last, scale: ^2, by: card, over: 1d",
-        "time_since_last is of events, not of a value: remove scale",
+        "time_since_last aggregates events, not a value: remove scale",
     ),
     "an unknown value": (
         "window: sum, of: ^amuont, by: card, over: 1d",
@@ -280,7 +283,7 @@ REFUSED = {
     ),
     "a looked-up value": (
         "window: sum, of: ^V, by: card, over: 1d",
-        "V needs a window or a lookup; members keep what their own event says",
+        "V needs a window or a lookup, and members store values of their own event",
     ),
     "an expression as its value": (
         "window: sum, of: ^amount * 2, by: card, over: 1d",
@@ -292,9 +295,9 @@ REFUSED = {
     ),
     "a sum of text": (
         "window: sum, of: ^channel, by: card, over: 1d",
-        "channel is text: sum is of numbers; distinct takes text",
+        "channel is text, and sum needs numbers; only distinct takes text",
     ),
-    "the last text": ("window: last, of: ^channel, by: card, over: 1d", "last is of"),
+    "the last text": ("window: last, of: ^channel, by: card, over: 1d", "last needs numbers"),
     "a time": (
         "window: max, of: ^later, by: card, over: 1d",
         "later is a time: use an expr of it as a feature",
@@ -302,11 +305,11 @@ REFUSED = {
     "the event time": ("window: max, of: ^at, by: card, over: 1d", "at is a time"),
     "a double without a scale": (
         "window: sum, of: x, by: card, over: 1d",
-        "x is a floating-point number; windows keep whole numbers: add scale",
+        "x is a floating-point number; windows store whole numbers: add scale",
     ),
     "a feature without a scale": (
         "window: sum, of: L, by: card, over: 1d",
-        "W0: a feature is a number; windows keep whole numbers: add scale, the digits to keep",
+        "W0: a feature is a number; windows store whole numbers: add scale, the number of decimal digits",
     ),
     "a scale of the amount": (
         "window: sum, of: amount, scale: ^2, by: card, over: 1d",
@@ -336,7 +339,7 @@ REFUSED = {
     ),
     "text in a sum in where": (
         "window: count, by: card, over: 1d, where: ^channel + 1 > 2",
-        "text is no number",
+        "text is not a number",
     ),
     "a number as where": (
         "window: count, by: card, over: 1d, where: ^amount",
@@ -379,11 +382,11 @@ REFUSED = {
     # default
     "an infinite default": (
         "window: count, by: card, over: 1d, default: ^.inf",
-        "no finite number, nan or null",
+        "not a finite number, nan or null",
     ),
     "a default in words": (
         "window: count, by: card, over: 1d, default: ^none",
-        "'none' is no finite number",
+        "'none' is not a finite number",
     ),
 }
 """^ stands where the message points; without one it points at the entry."""
@@ -409,8 +412,8 @@ def test_an_invalid_window_is_refused_at_its_place(
         ("{cap: 0}", "10:16", "greater than or equal to 1"),
         ("{cap: 100001}", "10:16", "less than or equal to 100000"),
         ("{cap: 1e3}", "10:16", "valid integer"),
-        ("{allowed_lateness: 1}", "10:29", "1 is no duration"),
-        ("{duplicates: none}", "10:23", "'none' is no duration"),
+        ("{allowed_lateness: 1}", "10:29", "1 is not a duration"),
+        ("{duplicates: none}", "10:23", "'none' is not a duration"),
         ("{lateness: 1h}", "10:11", "unknown key 'lateness'; did you mean 'allowed_lateness'?"),
     ],
 )
@@ -486,5 +489,5 @@ def test_a_fingerprint_does_not_know_what_changes_nothing(tmp_path: Path) -> Non
 def test_without_a_partition_key_every_entity_is_across(tmp_path: Path) -> None:
     text = f"{EVENTS}entities: {{card: card}}\nfeatures:\n"
     entry = "  - {name: W, window: count, by: card, over: 1d}\n"
-    (found,) = feature_set(tmp_path, text + entry).windows
-    assert found.across is Across.ALIGNED
+    (window,) = feature_set(tmp_path, text + entry).histories.windows
+    assert window.across is Across.ALIGNED

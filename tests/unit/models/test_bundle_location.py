@@ -39,10 +39,10 @@ def test_rollback_goes_back_one_champion_after_the_other(place: Location) -> Non
     for name in ("a", "b", "c", "a"):
         place.promote(name)
     assert [place.rollback() for _ in range(3)] == [("c", "a"), ("b", "c"), ("a", "b")]
-    with pytest.raises(BundleRefusedError, match="remembers no champion before a; name one"):
+    with pytest.raises(BundleRefusedError, match="has no champion before a; name one"):
         place.rollback()
     assert place.champion_name() == "a"
-    with pytest.raises(BundleRefusedError, match="remembers no champion before the first"):
+    with pytest.raises(BundleRefusedError, match="has no champion before the first"):
         Location(place.folder.parent).rollback()
 
 
@@ -52,7 +52,7 @@ def test_a_rollback_to_another_than_was_looked_at_is_none(place: Location) -> No
     looked_at = place.before()
     assert looked_at == "a"
     place.promote("c")
-    with pytest.raises(BundleRefusedError, match="meanwhile, and the champion before is b, not a"):
+    with pytest.raises(BundleRefusedError, match="meanwhile, and the former champion is b, not a"):
         place.rollback(looked_at)
     assert place.champion_name() == "c"
     assert place.rollback("b") == ("b", "c")
@@ -72,7 +72,7 @@ def test_after_a_crash_between_the_two_files_rollback_still_goes_back(place: Loc
     assert place.rollback() == ("a", "b")
     # rollback had named a the champion, and came no further
     (place.folder / "PREVIOUS").write_text("a\n")
-    with pytest.raises(BundleRefusedError, match="remembers no champion before a"):
+    with pytest.raises(BundleRefusedError, match="has no champion before a"):
         place.rollback()
 
 
@@ -228,7 +228,7 @@ def test_a_lock_that_is_held_is_not_waited_for_for_ever(
     monkeypatch.setattr(location, "_LOCK_S", 0.05)
     with (
         place._locked(),
-        pytest.raises(BundleRefusedError, match=r"another process has held it for 0\.05 s"),
+        pytest.raises(BundleRefusedError, match=r"another process has held the lock for 0\.05 s"),
     ):
         Location(place.folder).promote("a")
     assert place.promote("a") is None

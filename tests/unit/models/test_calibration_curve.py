@@ -107,7 +107,7 @@ def test_scores_are_the_same_on_every_machine() -> None:
     ("margins", "scores", "named"),
     [
         ([0, 1], [0.1], "2 margins and 1 scores"),
-        ([0], [0.1], "two at least"),
+        ([0], [0.1], "at least two"),
         ([0, 0], [0.1, 0.2], "margins must rise strictly"),
         ([0, 1], [0.2, 0.2], "scores must rise strictly"),
         ([0, float("nan")], [0.1, 0.2], "margins must rise strictly"),

@@ -66,7 +66,7 @@ def test_the_examples_fit_their_features_and_every_code_has_some(example: str) -
 
 
 def test_the_documented_policy_holds(tmp_path: Path) -> None:
-    documented = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
     text = documented.split("```yaml\n")[1].split("```")[0]
     whole = load_feature_set(ROOT / "examples" / "handbook" / "features.yaml")
     rules = Rules(policy_of(tmp_path, text), whole)
@@ -154,7 +154,7 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
         (
             "version: a\nsegments:\n- {name: x, bands: {b: .5}}\n- {name: y, bands: {b: .4}}\n",
             3,
-            "segment x has no where.*none is left",
+            "segment x has no where.*get none",
         ),
         (
             segments("b: .5", "b: .4").replace("s1", "s0"),
@@ -174,8 +174,8 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
         ("version: a\nbands:\n  b: .nan\n", 3, "bands.b"),
         ("version: a\nbands:\n  b: high\n", 3, "bands.b: .* found 'high'"),
         ("version: a\nbands:\n  b: '0.5'\n", 3, "bands.b: .* found '0.5'"),
-        ("version: a\nbands:\n  approve: 0.5\n", 3, "named like the default decision"),
-        ("version: a\ndefault: b\nbands:\n  b: 0.5\n", 4, "named like the default decision"),
+        ("version: a\nbands:\n  approve: 0.5\n", 3, "has the name of the default decision"),
+        ("version: a\ndefault: b\nbands:\n  b: 0.5\n", 4, "has the name of the default decision"),
         ("version: 1.1\nbands: {b: 0.5}\n", 1, "1.1 as a number; write it in quotes"),
         ("bands: {b: 0.5}\n", 1, "version is missing"),
         (SHORT + "bandz: 1\n", 3, "unknown key 'bandz'; did you mean 'bands'"),
@@ -195,7 +195,7 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
         ),
         (SHORT + "decisions: [b, approve]\n", 3, "default, approve, comes first; found b"),
         (SHORT + "decisions: [approve]\n", 2, "unknown decision 'b'"),
-        (SHORT + "decisions: [approve, c, b]\n", 3, "no band decides c; remove it"),
+        (SHORT + "decisions: [approve, c, b]\n", 3, "no band has the decision c; remove it"),
         (SHORT + "decisions: [approve, b, b]\n", 3, "b is listed twice"),
         (
             "version: a\nbands: {b: 0.5, c: 0.6}\ndecisions: [approve, c, b]\n",
@@ -203,7 +203,7 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
             "c is above b here, and before it in decisions",
         ),
         # degraded
-        (SHORT + "degraded: [late]\n", 3, "nothing without when_degraded"),
+        (SHORT + "degraded: [late]\n", 3, "no effect without when_degraded"),
         (SHORT + "when_degraded: approve\n", 3, "approve is the default decision"),
         (SHORT + "when_degraded: c\n", 3, "unknown decision 'c'; known are: approve, b .*list all"),
         (
@@ -244,7 +244,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
     ("text", "place", "said"),
     [
         (TWO % "amont > 3", (3, 20), "unknown name 'amont'; did you mean 'amount'"),
-        (TWO % "'amount > and'", (3, 30), "no expression"),
+        (TWO % "'amount > and'", (3, 30), "not an expression"),
         (TWO % "amount", (3, 20), "a condition is needed here, not a number"),
         (TWO % "country < 'x'", (3, 30), "text has no order"),
         (SHORT + "when_degraded: b\ndegraded: [lookup_stale:age]\n", (4, 12), "unknown flag"),
@@ -253,7 +253,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
         (
             REASONS + '    R1: {features: ["*"], text: t}\n    R2: {features: [AGE], text: t}\n',
             (7, 5),
-            "all features of R2 belong to codes before it",
+            "all features of R2 belong to earlier codes",
         ),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_few_labels_that_came_late_are_told_from_the_usual_delay(tmp_path: Pat
     columns = simulated(days=10, a_day=50, delay=1)
     columns["label_time"][:3] += 8_000 * DAY
     table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
-    with pytest.raises(ConfigurationError, match="give --delay 1d, by which most labels"):
+    with pytest.raises(ConfigurationError, match="give --delay 1d, within which most labels"):
         make_plan(table)
     assert make_plan(table, delay=1).folds >= 1
 

@@ -1,4 +1,4 @@
-"""What scores are worth, held against the Handbook's own words for it."""
+"""Metrics of scores, held against the Handbook's own words for it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_area_under_the_curve_is_unknown_without_both_labels() -> None:
 
 
 def test_the_worth_of_folds_is_their_mean() -> None:
-    worth = Metrics.mean([Metrics(0.8, 0.5, 0.1), Metrics(0.9, 0.7, 0.3)])
-    assert worth.roc_auc == pytest.approx(0.85)
-    assert worth.average_precision == pytest.approx(0.6)
-    assert worth.card_precision_100 == pytest.approx(0.2)
+    metrics = Metrics.mean([Metrics(0.8, 0.5, 0.1), Metrics(0.9, 0.7, 0.3)])
+    assert metrics.roc_auc == pytest.approx(0.85)
+    assert metrics.average_precision == pytest.approx(0.6)
+    assert metrics.card_precision_100 == pytest.approx(0.2)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from models.policy import Policy, load_policy
-from models.training.alerts import alerts_at, alerts_by_budget, threshold_for
-from models.training.scored import OutOfFold
-from models.training.suggest import SURE, policy_text, suggest_bands
+from models.training.alerts import alerts_at, alerts_by_budget
+from models.training.out_of_fold import OutOfFold
+from models.training.suggest_policy import SURE, policy_text, suggest_bands
 
 COST = 500
 FEATURES = ("AMOUNT", "RISK", "NOISE")
@@ -48,10 +48,7 @@ def test_a_day_without_alerts_counts() -> None:
 
 def test_thresholds_come_from_budgets_of_cards_a_day() -> None:
     some = scored(*((day, card, card / 1_000, 0, 1) for day in (1, 2) for card in range(1, 101)))
-    threshold = threshold_for(some, 10)
-    assert threshold == pytest.approx(0.091)
     assert alerts_at(some, 0.091, 0).cards == (10.0, 10, 10)
-    assert threshold_for(some, 101) is None
     assert [row.threshold for row in alerts_by_budget(some, (50, 10, 500), 0)] == [0.091, 0.051]
 
 

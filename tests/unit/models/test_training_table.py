@@ -13,7 +13,7 @@ import pytest
 
 from base.errors import ConfigurationError
 from features.definition import load_feature_set
-from features.tables import FileEvents, build
+from features.tables import EventTableReader, build
 from models.training.table import METADATA, UNKNOWN, TrainingTable
 from tests.support.training_table import DAY, NAMES, START, simulated, write_table
 
@@ -48,7 +48,9 @@ def test_a_span_is_read_in_order_of_time_whatever_the_order_of_rows(tmp_path: Pa
 def test_cards_are_those_of_the_first_entity_unless_another_is_named(path: Path) -> None:
     assert TrainingTable(path).card == "CUSTOMER"
     assert TrainingTable(path, "TERMINAL").card == "TERMINAL"
-    with pytest.raises(ConfigurationError, match=r"--card: .*no column SHOP.*CUSTOMER, TERMINAL"):
+    with pytest.raises(
+        ConfigurationError, match=r"--card: .*no id or key column SHOP.*CUSTOMER, TERMINAL"
+    ):
         TrainingTable(path, "SHOP")
 
 
@@ -80,7 +82,11 @@ def test_a_built_table_says_who_is_who_in_the_names_of_its_input(tmp_path: Path)
         }
     )
     pq.write_table(raw, tmp_path / "raw.parquet")
-    build(feature_set, FileEvents(feature_set, [tmp_path / "raw.parquet"]), tmp_path / "t.parquet")
+    build(
+        feature_set,
+        EventTableReader(feature_set, [tmp_path / "raw.parquet"]),
+        tmp_path / "t.parquet",
+    )
     table = TrainingTable(tmp_path / "t.parquet")
     assert table.card == "CUSTOMER_ID"
     assert table.times.tolist() == [START, START + 5_000_000, START + DAY]
@@ -94,7 +100,7 @@ def test_a_table_that_does_not_tell_its_columns_has_to_be_written_anew(path: Pat
     told = json.loads(whole.schema.metadata[METADATA])
     del told["columns"]
     pq.write_table(whole.replace_schema_metadata({METADATA: json.dumps(told)}), path)
-    with pytest.raises(ConfigurationError, match=r"which columns are .* write it anew with"):
+    with pytest.raises(ConfigurationError, match=r"name the columns .* write it again with"):
         TrainingTable(path)
 
 
@@ -129,7 +135,7 @@ def test_a_file_that_is_no_training_table_is_refused(tmp_path: Path) -> None:
     for note in (b"[" * 100_000, b"[]", b"9" * 5000):
         hostile = pa.table({"a": [1]}).replace_schema_metadata({METADATA: note})
         pq.write_table(hostile, tmp_path / "hostile.parquet")
-        with pytest.raises(ConfigurationError, match="does not tell which columns"):
+        with pytest.raises(ConfigurationError, match="does not name the columns"):
             TrainingTable(tmp_path / "hostile.parquet")
     with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
         TrainingTable(other)

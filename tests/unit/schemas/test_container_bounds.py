@@ -207,7 +207,7 @@ def test_a_column_of_a_nested_value_is_an_error_of_its_row(tmp_path: Path) -> No
     assert texts(decoded, "in") == ["i", None]
     own = container(tmp_path / "own.avro", EVERY, [every(b"\0", b"\0", own=b"\2" + record)])
     (decoded,) = read_events(own, {"self": TEXT}, {})
-    assert decoded.errors[0].message == "self is no single value"
+    assert decoded.errors[0].message == "self is a list or an object, not a single value"
     with pytest.raises(ConfigurationError, match=r"no column for 'deep\.k'"):
         list(read_events(path, {"deep.k": (Kind.STRING, 0, False)}, {}))
 

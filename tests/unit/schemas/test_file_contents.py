@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError
 from schemas.batch import Column, Kind
 from schemas.files.read import count_rows, read_events
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 from tests.unit.schemas import avro_cases as avro
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
@@ -161,13 +161,13 @@ LINES = b'{"v": "a"}\n{"v": "b"}\n'
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'[{"v": "a"}]', r"is a JSON array: one object on each line is read; jq -c '\.\[\]'"),
+        (b'[{"v": "a"}]', r"is a JSON array: write one object on each line: jq -c '\.\[\]'"),
         (b'\n [\n  {"v": "a"},\n  {"v": "b"}\n]\n', "is a JSON array"),
         ('[\n{"v": "a"}]'.encode("utf-16"), "is a JSON array"),
         (b'{\n  "v": "a"\n}\n{\n  "v": "b"\n}', r"is JSON over several lines: .* jq -c \. FILE"),
-        (b"v,n\na,1\nb,2\n", r"is a table in text \(CSV, say\): convert it to Parquet"),
-        (b'"v";"n"\r\n"a";"1"\r\n', "is a table in text"),
-        (b"v\tn\na\t1\n", "is a table in text"),
+        (b"v,n\na,1\nb,2\n", r"is a text table \(such as CSV\): convert it to Parquet"),
+        (b'"v";"n"\r\n"a";"1"\r\n', "is a text table"),
+        (b"v\tn\na\t1\n", "is a text table"),
         (gzip.compress(LINES, mtime=0), "is compressed with gzip: unpack it first"),
         (bz2.compress(LINES), "is compressed with bzip2: unpack"),
         (lzma.compress(LINES), "is compressed with xz: unpack"),

@@ -18,7 +18,7 @@ import pytest
 from base.errors import ConfigurationError, ErrorCode
 from schemas.batch import Column, Decoded, Kind
 from schemas.files.read import count_rows, decode_rows, read_chunks, read_events
-from schemas.files.value_conversion import to_column
+from schemas.files.values import to_column
 
 AT = datetime(2018, 4, 1, 0, 0, 31, 250_000, tzinfo=UTC)
 AT_MICROS = 1_522_540_831_250_000
@@ -229,7 +229,8 @@ def test_a_value_that_cannot_be_read_is_the_error_of_its_row(
 
 def test_lists_in_every_line_are_errors_of_their_rows(tmp_path: Path) -> None:
     decoded = read_one(json_file(tmp_path, [1], [2, 3]), Kind.LONG)
-    assert [error.message for error in decoded.errors.values()] == ["v is no single value"] * 2
+    message = "v is a list or an object, not a single value"
+    assert [error.message for error in decoded.errors.values()] == [message] * 2
 
 
 def test_half_a_character_is_an_error_of_its_row(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_half_a_character_is_an_error_of_its_row(tmp_path: Path) -> None:
     decoded = read_one(path, Kind.STRING)
     assert plain(decoded.columns["v"]) == ["a", None, "b"]
     assert {row: error.message for row, error in decoded.errors.items()} == {
-        1: "v holds half a character"
+        1: "v contains half a character (a lone UTF-16 surrogate)"
     }
 
 
@@ -269,7 +270,7 @@ def test_lines_that_are_no_objects_are_errors_of_their_rows(tmp_path: Path) -> N
 
     assert plain(decoded.columns["v"]) == [None, 2, None, None, None, 3, None]
     assert decoded.errors.keys() == {0, 2, 3, 4, 6}
-    assert decoded.errors[0].message == "the line is no JSON object"
+    assert decoded.errors[0].message == "the line is not a JSON object"
     assert count_rows(path) == len(lines)
 
 
@@ -447,8 +448,8 @@ def test_text_that_is_no_time_is_refused_with_the_forms_that_are_read(
     wanted = {"at": (kind, 0, False)}
     (decoded,) = read_events(path, wanted, {}, units={} if unit is None else {"at": unit})
     assert {row: error.message for row, error in decoded.errors.items()} == {
-        1: "at is no time: timestamps, dates, ISO 8601 text such as 2026-05-01T12:00:00Z, and "
-        f"{numbers} since 1970-01-01 UTC are read"
+        1: "at is not a time: allowed are timestamps, dates, ISO 8601 text such as "
+        f"2026-05-01T12:00:00Z, and {numbers} since 1970-01-01 UTC"
     }
 
 

@@ -315,7 +315,10 @@ def test_a_registry_that_knows_a_guid_has_a_path_for_them(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"schema": '{"type": "object"}', "schemaType": "JSON"}, "it is JSON Schema; Avro is read"),
+        (
+            {"schema": '{"type": "object"}', "schemaType": "JSON"},
+            "it is JSON Schema; only Avro is supported",
+        ),
         ({"schema": '"bytes"', "schemaType": "AVRO"}, "top level is bytes"),
         ({"schema": '{"type": "wreckord", "name": "A"}'}, "wreckord"),
     ],

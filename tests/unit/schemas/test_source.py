@@ -88,7 +88,7 @@ def test_a_file_may_have_faults_that_reading_does_not_meet(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (json.dumps(JSON_SCHEMA), "it looks like JSON Schema; Avro is read"),
+        (json.dumps(JSON_SCHEMA), "it looks like JSON Schema; only Avro is supported"),
         (None, "No such file"),
         ("{", "JSON"),
         ('"string"', "top level is string"),

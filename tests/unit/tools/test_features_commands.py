@@ -187,7 +187,8 @@ WORDS = {
 
 @pytest.mark.parametrize(("entry", "words"), WORDS.items(), ids=WORDS)
 def test_a_feature_in_words(entry: str, words: str, tmp_path: Path) -> None:
-    _, (described,) = describe(write(tmp_path, f"  - {{name: A, {entry}}}\n"))
+    path = write(tmp_path, f"  - {{name: A, {entry}}}\n")
+    (described,) = describe(load_feature_set(path))
     assert described.definition == words
 
 

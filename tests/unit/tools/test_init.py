@@ -61,11 +61,14 @@ def test_the_projects_own_schema_is_ready_at_once(tmp_path: Path) -> None:
     written = write_pipeline(folder, TRANSACTION, force=False)
 
     assert written.still_open == ()
-    assert {path.name for path in written.files} == {
+    assert {str(path.relative_to(folder)) for path in written.files} == {
         "worker.yaml",
         "features.yaml",
         "policy.yaml",
         "transaction.avsc",
+        ".schemas/worker.schema.json",
+        ".schemas/features.schema.json",
+        ".schemas/policy.schema.json",
     }
     assert load_settings(folder).kafka.group == "fraud-cards"
     assert load_policy(folder / "policy.yaml").default == "approve"
@@ -124,9 +127,9 @@ def test_commented_lines_of_an_init_folder_load_when_uncommented(tmp_path: Path)
 def test_windows_that_are_commented_out_can_be_taken_as_they_stand(tmp_path: Path) -> None:
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "features.yaml"
-    assert not load_feature_set(path).windows
+    assert not load_feature_set(path).histories.windows
     path.write_text(re.sub(r"(?m)^( *)#(?=- |history:)", r"\1", path.read_text()))
-    windows = [(w.name, w.entity, w.across) for w in load_feature_set(path).windows]
+    windows = [(w.name, w.entity, w.across) for w in load_feature_set(path).histories.windows]
     assert windows == [
         ("customer_count_7d", "customer", Across.OWN),
         ("customer_mean_30d", "customer", Across.OWN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from structlog.testing import capture_logs
 
-from tests.support.loop_harness import Bench
+from tests.support.loop_harness import LoopHarness
 from worker.process.ahead import MOST, RECENT, AheadShare
 from worker.process.health import Health
 
@@ -59,11 +59,11 @@ def test_partitions_that_others_read_now_are_forgotten() -> None:
 
 
 def test_the_loop_tells_of_what_it_has_committed() -> None:
-    bench = Bench({0: 20})
+    bench = LoopHarness({0: 20})
     bench.process.ahead = {(0, offset) for offset in range(11)}
     bench.run()
     assert any("ahead of time (partition 0: 11)" in reason for reason in bench.health.ready())
-    bench = Bench({0: 20})
+    bench = LoopHarness({0: 20})
     bench.process.ahead = {(0, offset) for offset in range(10)}
     bench.run()
     assert not any("ahead" in reason for reason in bench.health.ready())

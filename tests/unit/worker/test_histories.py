@@ -18,10 +18,9 @@ from base.errors import (
     DependencyUnavailableError,
     StoreAwayError,
 )
-from features.compute.matrix import Writes
 from features.history.namespace import Namespace, record_key
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
@@ -410,7 +409,7 @@ def test_histories_that_would_begin_empty_under_a_model_that_uses_them_are_refus
         claimed(store, wanted(layouts=layouts, used=CARD))
     message = str(refused.value)
     assert "keep other values of card than fraud does" in message
-    assert "docs/challenger.md" in message
+    assert "docs/how-to/upgrade.md" in message
     assert "history.accept_empty: [card]" in message
     assert find_namespace(store, "cards", "fraud") == first
     # The others are as they were.

@@ -23,7 +23,7 @@ from tests.support.loop_harness import (
     PATIENCE_S,
     REASON,
     SERVICE,
-    Bench,
+    LoopHarness,
     first_batches,
     raising,
     sample,
@@ -44,7 +44,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_every_record_is_answered_once_in_its_order_and_the_loop_ends_in_order() -> None:
-    bench = Bench({0: 5})
+    bench = LoopHarness({0: 5})
     bench.run()
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3", "0/4"]
     assert bench.consumer.checkpoints == {0: 5}
@@ -54,7 +54,7 @@ def test_every_record_is_answered_once_in_its_order_and_the_loop_ends_in_order()
 
 
 def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_it() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     second_is_prepared = threading.Event()
     bench.process.then.extend([lambda: None, second_is_prepared.set])
     prepared: list[bool] = []
@@ -67,14 +67,14 @@ def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_i
 
 
 def test_with_a_delivery_in_flight_no_time_is_spent_waiting_for_records() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.run()
     # The assignment; the first record, the others; the end while in flight; the idle poll.
     assert bench.consumer.timeouts == [0.2, 0.2, 0, 0, 0, 0.2]
 
 
 def test_micro_batches_shrink_when_they_take_longer_than_the_budget() -> None:
-    bench = Bench({0: 12}, batch=4, budget_s=2.0)
+    bench = LoopHarness({0: 12}, batch=4, budget_s=2.0)
     bench.process.then.extend([lambda: bench.clock.sleep(4.0), lambda: None])
     bench.run()
     assert [len(batch) for batch in bench.process.seen[:4]] == [4, 4, 2, 2]
@@ -82,7 +82,7 @@ def test_micro_batches_shrink_when_they_take_longer_than_the_budget() -> None:
 
 
 def test_an_outbox_commits_each_partition_after_its_last_record_under_its_own_membership() -> None:
-    bench = Bench({0: 3, 2: 4}, batch=100)
+    bench = LoopHarness({0: 3, 2: 4}, batch=100)
     bench.consumer.next.clear()
     bench.consumer.will_assign(0, 2)
     bench.process.bad = {(2, 3), (0, 1)}
@@ -95,7 +95,7 @@ def test_an_outbox_commits_each_partition_after_its_last_record_under_its_own_me
 
 
 def test_a_batch_of_bad_records_alone_commits_its_offsets() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.process.bad = {(0, 0), (0, 1)}
     bench.run()
     (outbox,) = bench.checkpoint.committed
@@ -119,7 +119,7 @@ def test_the_loop_counts_committed_events_alone() -> None:
         ("record_age_seconds_count", {}),
     ]
     before = [sample(name, **labels) for name, labels in names]
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.process.bad = {(0, 1)}
     bench.checkpoint.outcomes.append(raising(BatchAbortedError("once")))
     bench.run()
@@ -132,7 +132,7 @@ def test_the_loop_counts_committed_events_alone() -> None:
 
 def test_the_age_of_a_record_without_a_time_is_not_counted() -> None:
     before = sample("record_age_seconds_count")
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.messages[0, 1] = FakeMessage((0, 1), millis=-1)
     bench.run()
     assert sample("record_age_seconds_count") == before
@@ -144,7 +144,7 @@ def test_the_age_of_a_record_without_a_time_is_not_counted() -> None:
 def test_when_a_delivery_is_aborted_the_batch_behind_it_is_dropped_and_both_are_read_again() -> (
     None
 ):
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     second_is_prepared = threading.Event()
     bench.process.then.extend([lambda: None, second_is_prepared.set])
     dropped = sample("batches_total", outcome="dropped")
@@ -170,7 +170,7 @@ def test_when_a_delivery_is_aborted_the_batch_behind_it_is_dropped_and_both_are_
 
 
 def test_an_aborted_batch_is_read_again_from_the_checkpoint_and_not_from_the_start() -> None:
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     bench.checkpoint.outcomes.extend([lambda: None, raising(BatchAbortedError("once"))])
     bench.run()
     assert bench.consumer.starts == [(0, 0), (0, 2)]
@@ -181,7 +181,7 @@ def test_an_aborted_batch_is_read_again_from_the_checkpoint_and_not_from_the_sta
 def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoint_is_read(
     committed: bool,
 ) -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def lose_the_answer() -> None:
         if committed:
@@ -214,7 +214,7 @@ def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoin
     ids=["fatal", "not a delivery error"],
 )
 def test_a_fatal_error_ends_the_loop_with_everything_closed(error: Exception) -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.checkpoint.outcomes.append(raising(error))
     with pytest.raises(type(error), match=str(error)):
         bench.run()
@@ -225,7 +225,7 @@ def test_a_fatal_error_ends_the_loop_with_everything_closed(error: Exception) ->
 
 
 def test_an_error_of_the_stations_ends_the_loop_after_the_delivery_in_flight() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.process.then.extend([lambda: None, raising(ZeroDivisionError("a bug"))])
     with pytest.raises(ZeroDivisionError):
         bench.run()
@@ -235,7 +235,7 @@ def test_an_error_of_the_stations_ends_the_loop_after_the_delivery_in_flight() -
 
 
 def test_unknown_outcomes_in_a_row_back_off_and_make_the_worker_unready() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     at: list[tuple[float, list[str]]] = []
 
     def unknown() -> None:
@@ -256,7 +256,7 @@ def test_unknown_outcomes_in_a_row_back_off_and_make_the_worker_unready() -> Non
 
 
 def test_a_stop_ends_the_wait_for_an_unknown_outcome() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     outcomes = iter(range(100))
 
     def unknown() -> None:
@@ -271,7 +271,7 @@ def test_a_stop_ends_the_wait_for_an_unknown_outcome() -> None:
 
 
 def test_a_stop_while_a_delivery_fails_commits_nothing_behind_it() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     second_is_prepared = threading.Event()
     bench.process.then.extend([lambda: None, second_is_prepared.set])
 
@@ -290,7 +290,7 @@ def test_a_stop_while_a_delivery_fails_commits_nothing_behind_it() -> None:
 
 
 def test_records_polled_while_the_assignment_changed_are_dropped_and_read_again() -> None:
-    bench = Bench({0: 4, 1: 2})
+    bench = LoopHarness({0: 4, 1: 2})
     bench.consumer.next.append(lambda: None)
     bench.consumer.will_assign(1)
     bench.run()
@@ -300,7 +300,7 @@ def test_records_polled_while_the_assignment_changed_are_dropped_and_read_again(
 
 
 def test_before_partitions_move_the_delivery_in_flight_ends() -> None:
-    bench = Bench({0: 2, 1: 2})
+    bench = LoopHarness({0: 2, 1: 2})
     release = threading.Event()
     order: list[str] = []
 
@@ -323,7 +323,7 @@ def test_before_partitions_move_the_delivery_in_flight_ends() -> None:
 
 
 def test_a_delivery_that_does_not_end_holds_up_partitions_for_a_bounded_time_only() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     release, moved = threading.Event(), threading.Event()
 
     def stuck() -> None:
@@ -346,7 +346,7 @@ def test_a_delivery_that_does_not_end_holds_up_partitions_for_a_bounded_time_onl
 
 
 def test_a_member_that_is_not_taken_back_ends_the_worker() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.when_idle = lambda: None
     bench.consumer.next.extend([lambda: None] * 4)
     bench.consumer.will_lose(0)
@@ -358,7 +358,7 @@ def test_a_member_that_is_not_taken_back_ends_the_worker() -> None:
 
 @pytest.mark.parametrize("why", ["taken back", "revoked", "brokers away"])
 def test_a_member_that_may_yet_come_back_is_waited_for(why: str) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     polls = iter(range(60))
 
     def idle() -> None:
@@ -385,7 +385,7 @@ def test_the_group_is_heard_while_its_checkpoints_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As with a client that answers nothing until it is told that its partitions are lost."""
-    bench = Bench({0: 2, 1: 2})
+    bench = LoopHarness({0: 2, 1: 2})
     committed, slept = bench.consumer.committed, iter(range(20))
 
     def of_another(asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
@@ -404,7 +404,7 @@ def test_the_group_is_heard_while_its_checkpoints_cannot_be_read(
 
 def test_a_worker_that_cannot_rewind_is_not_ready_though_the_brokers_answer() -> None:
     """As with one partition that has no leader."""
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     told: list[bool] = []
     polls = iter(range(40))
 
@@ -432,7 +432,7 @@ def test_a_worker_that_cannot_rewind_is_not_ready_though_the_brokers_answer() ->
 def test_a_partition_that_is_not_read_ends_the_worker_while_the_brokers_answer(
     brokers: str,
 ) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     polls = iter(range(60))
     bench.consumer.next.append(lambda: bench.consumer.paused.add(0))
 
@@ -456,7 +456,7 @@ def test_a_partition_that_is_not_read_ends_the_worker_while_the_brokers_answer(
 
 
 def test_while_a_dependency_is_away_the_worker_pauses_and_resumes_with_the_same_batch() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     told: list[tuple[list[str], set[int], float]] = []
 
     def away() -> None:
@@ -480,7 +480,7 @@ def test_while_a_dependency_is_away_the_worker_pauses_and_resumes_with_the_same_
 
 
 def test_the_waits_for_a_dependency_grow_to_a_bound() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.when_idle = lambda: None
     at: list[float] = []
 
@@ -499,7 +499,7 @@ def test_the_waits_for_a_dependency_grow_to_a_bound() -> None:
 
 
 def test_a_batch_whose_partitions_moved_while_a_dependency_was_away_is_dropped() -> None:
-    bench = Bench({0: 2, 1: 2})
+    bench = LoopHarness({0: 2, 1: 2})
 
     def away() -> None:
         bench.consumer.will_revoke(0)
@@ -517,7 +517,7 @@ def test_a_batch_whose_partitions_moved_while_a_dependency_was_away_is_dropped()
 def test_a_delivery_in_flight_is_settled_before_the_pause_and_if_it_failed_both_are_read_again() -> (
     None
 ):
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.checkpoint.outcomes.append(raising(BatchAbortedError("once")))
     bench.process.then.extend([lambda: None, raising(AWAY)])
     bench.run()
@@ -528,7 +528,7 @@ def test_a_delivery_in_flight_is_settled_before_the_pause_and_if_it_failed_both_
 
 
 def test_a_stop_while_a_dependency_is_away_ends_the_wait_and_commits_nothing_more() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def away() -> None:
         bench.loop.stop()
@@ -542,7 +542,7 @@ def test_a_stop_while_a_dependency_is_away_ends_the_wait_and_commits_nothing_mor
 
 
 def test_the_loop_ticks_while_a_dependency_is_away() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     live: list[list[str]] = []
 
     def away() -> None:
@@ -561,7 +561,7 @@ def test_the_loop_ticks_while_a_dependency_is_away() -> None:
 def test_a_worker_that_is_asked_to_drain_before_it_found_the_brokers_ends_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.brokers.away = kafka_error(KafkaError._TRANSPORT)
     monkeypatch.setattr(time, "sleep", lambda _: bench.loop.stop())
     bench.run()
@@ -570,7 +570,7 @@ def test_a_worker_that_is_asked_to_drain_before_it_found_the_brokers_ends_in_ord
 
 
 def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 8)
     reasons: list[list[str]] = []
     opening = bench.checkpoint.open
@@ -592,7 +592,7 @@ def test_the_start_waits_for_the_brokers_and_says_so(waits: list[float]) -> None
 
 
 def test_a_worker_that_waits_for_the_brokers_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 60)
     live: list[list[str]] = []
 
@@ -607,7 +607,7 @@ def test_a_worker_that_waits_for_the_brokers_is_live(monkeypatch: pytest.MonkeyP
 
 
 def test_a_rewind_is_repeated_until_the_brokers_answer_and_the_loop_ticks_meanwhile() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.fail("committed", *[kafka_error(KafkaError._TIMED_OUT)] * 3)
     bench.run()
     assert bench.answered == ["0/0", "0/1"]
@@ -615,7 +615,7 @@ def test_a_rewind_is_repeated_until_the_brokers_answer_and_the_loop_ticks_meanwh
 
 
 def test_a_stop_while_the_brokers_are_away_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.checkpoint.openings.extend([kafka_error(KafkaError._TRANSPORT)] * 100)
     waits: list[float] = []
 
@@ -631,7 +631,7 @@ def test_a_stop_while_the_brokers_are_away_ends_the_wait(monkeypatch: pytest.Mon
 
 
 def test_idle_brokers_that_are_away_are_noticed_and_their_return_too() -> None:
-    bench = Bench({0: 0})
+    bench = LoopHarness({0: 0})
     seen: list[tuple[bool, float]] = []
     polls = iter(range(200))
 
@@ -657,7 +657,7 @@ def test_idle_brokers_that_are_away_are_noticed_and_their_return_too() -> None:
 
 
 def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
     bench.run()
@@ -677,7 +677,7 @@ def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
 
 
 def test_a_stop_drains_what_is_in_flight_and_takes_no_more() -> None:
-    bench = Bench({0: 100})
+    bench = LoopHarness({0: 100})
     bench.process.then.extend([lambda: None, lambda: None, bench.loop.stop])
     told: list[list[str]] = []
     bench.checkpoint.outcomes.extend(
@@ -691,7 +691,7 @@ def test_a_stop_drains_what_is_in_flight_and_takes_no_more() -> None:
 
 
 def test_a_delivery_that_fails_in_the_drain_leaves_the_checkpoint_as_it_is() -> None:
-    bench = Bench({0: 100})
+    bench = LoopHarness({0: 100})
     bench.process.then.append(bench.loop.stop)
     bench.checkpoint.outcomes.append(raising(OutcomeUnknownError("timed out")))
     bench.run()
@@ -700,7 +700,7 @@ def test_a_delivery_that_fails_in_the_drain_leaves_the_checkpoint_as_it_is() -> 
 
 
 def test_a_fatal_delivery_in_the_drain_is_told() -> None:
-    bench = Bench({0: 100})
+    bench = LoopHarness({0: 100})
     bench.process.then.append(bench.loop.stop)
     bench.checkpoint.outcomes.append(raising(DeliveryFatalError("fenced")))
     with pytest.raises(DeliveryFatalError):
@@ -709,7 +709,7 @@ def test_a_fatal_delivery_in_the_drain_is_told() -> None:
 
 
 def test_ready_from_the_assignment_on_and_the_lag_is_shown() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.next.appendleft(lambda: None)
     told: list[list[str]] = []
     bench.process.then.append(lambda: told.append(bench.health.ready()))
@@ -719,7 +719,7 @@ def test_ready_from_the_assignment_on_and_the_lag_is_shown() -> None:
 
 
 def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went() -> None:
-    bench = Bench({0: 2, 1: 0})
+    bench = LoopHarness({0: 2, 1: 0})
     bench.consumer.high[1] = 7
     seen: list[tuple[float, float | None, float | None]] = []
     polls = iter(range(200))
@@ -750,7 +750,7 @@ def test_the_lag_is_renewed_every_two_seconds_and_forgets_partitions_that_went()
 
 
 def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing_of_it() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def create_again() -> None:
         bench.brokers.ids["in"] = "id-9"
@@ -766,7 +766,7 @@ def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing
 
 
 def test_nothing_is_committed_while_the_ids_of_the_topics_are_not_known() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def away() -> None:
         bench.brokers.away = kafka_error(KafkaError._TIMED_OUT)
@@ -786,11 +786,11 @@ def test_nothing_is_committed_while_the_ids_of_the_topics_are_not_known() -> Non
 
 
 def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
-    bench = Bench({0: 3})
+    bench = LoopHarness({0: 3})
     bench.consumer.controls[0] = 1
     bench.run()
     assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
-    bench = Bench({0: 3})
+    bench = LoopHarness({0: 3})
     bench.consumer.controls[0] = 1
     bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", (2,)).encode()}
     bench.run()
@@ -800,7 +800,7 @@ def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
 
 
 def test_a_group_that_refuses_the_worker_makes_it_unready_until_it_is_joined() -> None:
-    bench = Bench({0: 1})
+    bench = LoopHarness({0: 1})
     bench.consumer.next.clear()
     seen: list[list[str]] = []
 
@@ -819,7 +819,7 @@ def test_a_group_that_refuses_the_worker_makes_it_unready_until_it_is_joined() -
 
 
 def test_a_transaction_that_stays_open_in_the_input_is_told_once() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.controls[0] = 0
     bench.consumer.high = {0: 9}
     polls = iter(range(10_000))

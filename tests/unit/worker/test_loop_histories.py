@@ -18,7 +18,7 @@ from base.errors import (
     StoreAwayError,
 )
 from tests.support.fakes import kafka_error
-from tests.support.loop_harness import AWAY, PATIENCE_S, Bench, first_batches, raising, sample
+from tests.support.loop_harness import AWAY, PATIENCE_S, LoopHarness, first_batches, raising, sample
 from worker.consume.topics import InputTopic
 
 FULL = "the online store at redis://x is out of memory"
@@ -40,7 +40,7 @@ def note(event_time: int) -> str:
 
 
 def test_each_batch_is_given_the_state_behind_the_one_before_and_the_checkpoint_keeps_it() -> None:
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     bench.run()
     assert bench.process.logs == [{}, {0: (1,)}, {0: (3,)}]
     assert [outbox.notes for outbox in bench.checkpoint.committed] == [
@@ -51,7 +51,7 @@ def test_each_batch_is_given_the_state_behind_the_one_before_and_the_checkpoint_
 
 
 def test_a_restart_begins_with_the_state_that_the_checkpoint_tells() -> None:
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     bench.consumer.checkpoints, bench.consumer.notes = {0: 4}, {0: note(77)}
     bench.run()
     assert bench.process.logs == [{0: (77,)}]
@@ -59,7 +59,7 @@ def test_a_restart_begins_with_the_state_that_the_checkpoint_tells() -> None:
 
 
 def test_a_note_names_only_the_partitions_whose_offsets_it_goes_with() -> None:
-    bench = Bench({0: 2, 1: 0})
+    bench = LoopHarness({0: 2, 1: 0})
     bench.consumer.next.clear()
     bench.consumer.will_assign(0, 1)
     bench.consumer.checkpoints, bench.consumer.notes = {1: 0}, {1: note(9)}
@@ -72,7 +72,7 @@ def test_a_note_names_only_the_partitions_whose_offsets_it_goes_with() -> None:
 def test_after_a_failed_delivery_the_state_is_that_of_the_checkpoint_again(
     error: Exception,
 ) -> None:
-    bench = Bench({0: 6})
+    bench = LoopHarness({0: 6})
     second_is_prepared = threading.Event()
     bench.process.then.extend([lambda: None, lambda: None, second_is_prepared.set])
 
@@ -88,7 +88,7 @@ def test_after_a_failed_delivery_the_state_is_that_of_the_checkpoint_again(
 
 
 def test_after_an_unknown_outcome_that_was_a_commit_the_state_is_that_of_the_commit() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def lose_the_answer() -> None:
         bench.consumer.checkpoints[0], bench.consumer.notes[0] = 2, note(1)
@@ -101,7 +101,7 @@ def test_after_an_unknown_outcome_that_was_a_commit_the_state_is_that_of_the_com
 
 
 def test_when_partitions_move_the_state_is_that_of_their_checkpoints() -> None:
-    bench = Bench({0: 4, 1: 9})
+    bench = LoopHarness({0: 4, 1: 9})
     bench.consumer.checkpoints, bench.consumer.notes = {1: 7}, {1: note(700)}
     bench.consumer.next.extend([lambda: None] * 2)
     bench.consumer.will_assign(1)
@@ -111,7 +111,7 @@ def test_when_partitions_move_the_state_is_that_of_their_checkpoints() -> None:
 
 
 def test_a_batch_that_waited_for_a_dependency_keeps_its_state() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.process.then.extend([lambda: None, raising(AWAY), raising(AWAY)])
     bench.run()
     assert bench.process.logs == [{}, {0: (1,)}, {0: (1,)}, {0: (1,)}]
@@ -121,7 +121,7 @@ def test_a_batch_that_waited_for_a_dependency_keeps_its_state() -> None:
 
 
 def test_a_batch_is_announced_on_the_loops_thread_and_written_before_its_transaction() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     threads: list[str] = []
     bench.histories.outcomes.append(lambda: threads.append(threading.current_thread().name))
     bench.run()
@@ -133,7 +133,7 @@ def test_a_batch_is_announced_on_the_loops_thread_and_written_before_its_transac
 
 
 def test_while_the_store_takes_no_writes_nothing_is_committed_and_the_worker_says_so() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     told: list[list[str]] = []
 
     def refuse() -> None:
@@ -156,7 +156,7 @@ def test_while_the_store_takes_no_writes_nothing_is_committed_and_the_worker_say
 
 
 def test_the_waits_for_a_store_that_takes_no_writes_grow_to_a_bound() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.consumer.when_idle = lambda: None
     at: list[float] = []
 
@@ -175,7 +175,7 @@ def test_the_waits_for_a_store_that_takes_no_writes_grow_to_a_bound() -> None:
 
 
 def test_the_waits_begin_anew_after_a_commit() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     at: list[float] = []
 
     def refuse() -> None:
@@ -190,7 +190,7 @@ def test_the_waits_begin_anew_after_a_commit() -> None:
 
 
 def test_a_stop_while_the_store_takes_no_writes_ends_the_wait() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
 
     def refuse() -> None:
         bench.loop.stop()
@@ -204,7 +204,7 @@ def test_a_stop_while_the_store_takes_no_writes_ends_the_wait() -> None:
 
 
 def test_a_store_that_must_not_be_written_to_ends_the_worker() -> None:
-    bench = Bench({0: 4})
+    bench = LoopHarness({0: 4})
     bench.histories.outcomes.append(raising(ConfigurationError("no right to EVALSHA")))
     with pytest.raises(ConfigurationError, match="EVALSHA"):
         bench.run()
@@ -218,7 +218,7 @@ def test_a_store_that_must_not_be_written_to_ends_the_worker() -> None:
 def test_the_start_waits_for_the_store_and_for_the_brokers_and_says_which(
     waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     away = DependencyUnavailableError("no answer")
     broken = kafka_error(KafkaError._TRANSPORT)
     bench.histories.openings.extend([away, away])
@@ -245,7 +245,7 @@ def test_the_start_waits_for_the_store_and_for_the_brokers_and_says_which(
 
 
 def test_a_state_of_another_topic_ends_the_start() -> None:
-    bench = Bench({0: 2})
+    bench = LoopHarness({0: 2})
     bench.histories.openings.append(ConfigurationError("histories of another topic"))
     with pytest.raises(ConfigurationError, match="another topic"):
         bench.run()
@@ -253,7 +253,7 @@ def test_a_state_of_another_topic_ends_the_start() -> None:
 
 
 def test_a_partition_that_was_not_there_when_the_histories_began_ends_the_worker() -> None:
-    bench = Bench({0: 2, 1: 2})
+    bench = LoopHarness({0: 2, 1: 2})
     bench.histories.partitions = 1
     bench.consumer.next.extend([lambda: None] * 2)
     bench.consumer.will_assign(1)

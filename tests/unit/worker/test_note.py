@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from features.compute.bind import LATEST
 from features.definition.spec import MAX_WATERMARK_SUPPORT
-from features.history.watermark import enough_to_begin
-from features.history.watermarks import LogState
+from features.history.watermarks import LogState, enough_to_begin
 from worker.consume.note import Note, log_state_of
 
 TIMES = st.integers(-(2**63), 2**63 - 1)

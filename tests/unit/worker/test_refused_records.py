@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from base.errors import DeliveryFatalError
 from tests.support.fakes import FakeConsumer, FakeProducer, Sent
-from tests.support.loop_harness import Bench, sample
+from tests.support.loop_harness import LoopHarness, sample
 from worker.delivery.answers import Answers
 from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.publish import SizeLimits
@@ -28,7 +28,7 @@ ROOMY = SizeLimits(2**20, 2**20)
 Rule = Callable[[Sent], int | None]
 
 
-class Refusing(Bench):
+class Refusing(LoopHarness):
     """A loop whose producer writes to topics that refuse records by a rule."""
 
     def __init__(

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 
 from base.errors import ConfigurationError
+from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.history import compact
 from features.history.namespace import Namespace, record_key
@@ -233,7 +234,7 @@ class Worker:
             batch.records.offsets[:] += self.offset
             self.offset += len(part)
             self.store.now = max(self.store.now, part[0][0])
-            enriched = made.enrich(batch, self.store, log, namespace)
+            enriched = enrich(made, batch, self.store, log, namespace)
             self.store.append(enriched.writes.appends, enriched.writes.compactions, expire_ms)
             log = enriched.after
             flags = [{*made.flags_of(mask)} for mask in enriched.flags.tolist()]

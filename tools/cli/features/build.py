@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from features.definition import FeatureSet
     from features.loading import KnownLabels
-    from features.tables import Built, FileEvents, HistoryRun, SortedEvents
+    from features.tables import Built, EventTableReader, HistoryRun, SortedEvents
     from tools.topics.topic_events import LogEvents
 
-    Source = FileEvents | SortedEvents | LogEvents
+    Source = EventTableReader | SortedEvents | LogEvents
 
 
 class _Columns(NamedTuple):
@@ -225,9 +225,9 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
         yield LogEvents(feature_set, settings, rules, log)
 
 
-def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> FileEvents:
+def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> EventTableReader:
     from base.errors import ConfigurationError
-    from features.tables import FileEvents, Partitioning
+    from features.tables import EventTableReader, Partitioning
 
     partition_by, partitions, record_time = columns
     if (partition_by is None) != (partitions is None):
@@ -235,7 +235,7 @@ def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) 
     partitioning = None
     if partition_by is not None and partitions is not None:
         partitioning = Partitioning.by(feature_set, partition_by, partitions)
-    return FileEvents(feature_set, files, partitioning, record_time=record_time)
+    return EventTableReader(feature_set, files, partitioning, record_time=record_time)
 
 
 def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -> dict[str, Any]:

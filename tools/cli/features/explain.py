@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.times import utc
 from tools.cli.features.inputs import (
     EVENTS,
     SORT_THEM,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from features.inspect.explanation import ExplainedValue, Explanation, Member
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def explain(
     *,
@@ -52,20 +50,21 @@ def explain(
     terminal, JSON lines in a pipe: a feature, then the events that it counts,
     then the features that it is made of.
     """
+    from features.definition import load_feature_set
     from features.inspect.explanation import Explainer
-    from features.tables import FileEvents, SortedEvents
+    from features.tables import EventTableReader, SortedEvents
     from tools.cli.progress import progress
 
     files = [*events, *(more_events or [])]
-    explainer = Explainer(features_file(feature_set, pipeline))
-    known = known_labels(explainer.feature_set, labels)
-    read = FileEvents(explainer.feature_set, files, record_time=record_time)
+    made = load_feature_set(features_file(feature_set, pipeline))
+    known = known_labels(made, labels)
+    read = EventTableReader(made, files, record_time=record_time)
     source = SortedEvents(read) if sort else read
     total = source.count()
     with progress("reading") as advance:
         read.advance = lambda done: advance(done, total)
-        explanation = explainer.explain(feature, event_id, source, known)
-    tell_times(explainer.feature_set, explanation.times, record_time, SORT_THEM)
+        explanation = Explainer(made).explain(feature, event_id, source, known)
+    tell_times(made, explanation.times, record_time, SORT_THEM)
     tell_flagged(explanation.before)
     if sys.stdout.isatty():
         _tables(explanation)
@@ -82,7 +81,7 @@ def _lines(explanation: Explanation, feature: ExplainedValue) -> Iterator[dict[s
         "value": feature.value,
         "kind": feature.kind,
         "definition": feature.definition,
-        "event_time": _iso(explanation.event_time),
+        "event_time": utc(explanation.event_time).isoformat(),
         "partition": explanation.partition,
         "offset": explanation.offset,
         "flags": explanation.flags,
@@ -91,8 +90,8 @@ def _lines(explanation: Explanation, feature: ExplainedValue) -> Iterator[dict[s
     }
     if counted is not None:
         head |= {
-            "after": _iso(counted.after),
-            "until": _iso(counted.until),
+            "after": utc(counted.after).isoformat(),
+            "until": utc(counted.until).isoformat(),
             "events": len(counted.members),
         }
     yield head
@@ -105,7 +104,7 @@ def _lines(explanation: Explanation, feature: ExplainedValue) -> Iterator[dict[s
 def _row(member: Member) -> dict[str, Any]:
     return {
         "event_id": member.event_id,
-        "time": _iso(member.time),
+        "time": utc(member.time).isoformat(),
         "value": member.value,
         "fraud": member.fraud,
         "itself": member.current,
@@ -118,7 +117,7 @@ def _tables(explanation: Explanation) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(f"event {explanation.event_id} of {_iso(explanation.event_time)}")
+    console.print(f"event {explanation.event_id} of {utc(explanation.event_time).isoformat()}")
     if explanation.flags:
         console.print(f"flags: {', '.join(explanation.flags)}")
     _show(console, explanation.feature)
@@ -134,8 +133,8 @@ def _show(console: Console, feature: ExplainedValue) -> None:
     counted = feature.counted
     if counted is not None:
         console.print(
-            f"  {len(counted.members)} events after {_iso(counted.after)}, until "
-            f"{_iso(counted.until)}"
+            f"  {len(counted.members)} events after {utc(counted.after).isoformat()}, until "
+            f"{utc(counted.until).isoformat()}"
         )
         rows = [_row(member) for member in counted.members]
         # A field that no event of this window has gets no column.
@@ -146,7 +145,3 @@ def _show(console: Console, feature: ExplainedValue) -> None:
         console.print(table)
     for inner in feature.features:
         _show(console, inner)
-
-
-def _iso(micros: int) -> str:
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat()

@@ -12,8 +12,9 @@ import typer
 if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
-    from features.tables import Built, HistoryRun, Refusal
+    from features.tables import Built, HistoryRun
     from features.windows.order import InputTimes
+    from schemas.batch import Refusal
 
 EVENTS = typer.Option(
     "--events",
@@ -118,7 +119,7 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
     """Report on stderr which features cannot have the values that they have online."""
     from features.windows.window import Aggregate
 
-    shares = [w.name for w in feature_set.windows if w.aggregate is Aggregate.FRAUD_SHARE]
+    shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
     if shares and not labelled:
         note(f"no labels: {', '.join(shares)} count no frauds")
     if feature_set.lookups:
@@ -141,14 +142,14 @@ def require_order(
     from features.inspect.describe import duration
 
     found = run.times.out_of_order
-    if not feature_set.has_histories or found * 100 <= rows:
+    if not feature_set.histories.windows or found * 100 <= rows:
         return
     late, remedy = "", ""
     if run.flagged["late"]:
         late = (
             f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
             f"before them by more than history.allowed_lateness, "
-            f"{duration(feature_set.allowed_lateness)}), which windows of later rows would not count"
+            f"{duration(feature_set.histories.rules.allowed_lateness)}), which windows of later rows would not count"
         )
     if feature_set.histories.rules.max_ahead is not None and record_time is None:
         remedy = (
@@ -191,7 +192,7 @@ def tell_times(
         record_time: The column with the timestamps of the records.
         remedy: Advice on how to sort the rows.
     """
-    if not feature_set.has_histories:
+    if not feature_set.histories.windows:
         return
     if times.out_of_order:
         note(

@@ -41,7 +41,6 @@ def load_labels(
     from base.errors import ConfigurationError
     from features.definition import load_feature_set
     from features.loading.label_loader import LabelLoader
-    from features.loading.whole_labels import labelled_entities
     from tools.cli.progress import progress
     from worker.app import open_store
     from worker.histories.record import label_namespace, note_labelled
@@ -51,7 +50,7 @@ def load_labels(
     if settings.store is None:
         raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
     feature_set = load_feature_set(settings.features)
-    if not labelled_entities(feature_set):
+    if not feature_set.labelled_entities:
         raise ConfigurationError(
             f"{settings.features}: no feature counts frauds (window: fraud_share): labels have "
             "nothing to be kept for"
@@ -67,7 +66,7 @@ def load_labels(
                 done += len(rows) + len(refused)
                 advance(done, total)
         if loader.loaded.labels:
-            entities = labelled_entities(feature_set)
+            entities = feature_set.labelled_entities
             note_labelled(store, feature_set.name, settings.state_name, entities)
     finally:
         store.close()

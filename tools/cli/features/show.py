@@ -31,9 +31,11 @@ def show(
     ] = False,
 ) -> None:
     """List the features: kind, definition, what stands for a missing value, fingerprint."""
+    from features.definition import load_feature_set
     from features.inspect.describe import describe
 
-    made, features = describe(features_file(feature_set, pipeline))
+    made = load_feature_set(features_file(feature_set, pipeline))
+    features = describe(made)
     if as_json:
         typer.echo(json.dumps(_as_json(made, features)))
         return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.times import utc
 from tools.cli.features.inputs import note
 from tools.cli.options import HERE, PipelineOption
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from features.inspect.stored_history import ShownHistory, ShownLabel, ShownMember
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def state(
@@ -47,7 +45,7 @@ def state(
 def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
     from features.definition import load_feature_set
-    from features.inspect.stored_history import kept_names, read_history, windows_of
+    from features.inspect.stored_history import column_names, read_history, windows_of
     from worker.app import open_store
     from worker.histories.record import find_namespace
     from worker.settings import load_settings
@@ -68,20 +66,20 @@ def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str
         history = read_history(windows, key, store, namespace)
     finally:
         store.close()
-    return history, kept_names(settings.features, feature_set)
+    return history, column_names(feature_set)
 
 
 def _line(member: ShownMember, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "partition": member.partition,
         "offset": member.offset,
-        "time": _iso(member.time),
-        "event_id_64": member.event_name,
-        "kept": {names.get(key, key): value for key, value in member.kept.items()},
+        "time": utc(member.time).isoformat(),
+        "event_id_64": member.event_id_hash,
+        "kept": {names.get(key, key): value for key, value in member.values.items()},
         "labels": [
             {
                 "fraud": label.fraud,
-                "label_time": _iso(label.label_time),
+                "label_time": utc(label.label_time).isoformat(),
                 "partition": label.partition,
                 "offset": label.offset,
             }
@@ -94,7 +92,7 @@ def _table(title: str, history: ShownHistory, names: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    kept = list(history.members[0].kept) if history.members else []
+    kept = list(history.members[0].values) if history.members else []
     columns = (
         "partition",
         "offset",
@@ -104,16 +102,12 @@ def _table(title: str, history: ShownHistory, names: Mapping[str, str]) -> None:
     )
     table = Table(*columns, "labels", title=title)
     for member in history.members:
-        values = ["" if member.kept[k] is None else str(member.kept[k]) for k in kept]
+        values = ["" if member.values[k] is None else str(member.values[k]) for k in kept]
         labels = ", ".join(map(_label, member.labels))
         place = str(member.partition), str(member.offset)
-        table.add_row(*place, _iso(member.time), member.event_name, *values, labels)
+        table.add_row(*place, utc(member.time).isoformat(), member.event_id_hash, *values, labels)
     Console(highlight=False).print(table)
 
 
 def _label(label: ShownLabel) -> str:
-    return f"{'fraud' if label.fraud else 'no fraud'} since {_iso(label.label_time)}"
-
-
-def _iso(micros: int) -> str:
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat()
+    return f"{'fraud' if label.fraud else 'no fraud'} since {utc(label.label_time).isoformat()}"

@@ -1,0 +1,73 @@
+"""Testbed of the online part: one partition full of events, and a model trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.features.source import Source
+from benchmarks.play import CHUNK, Messages, play
+from benchmarks.programs import ROOT
+from benchmarks.testbed import EVENT_SCHEMA_ID, INPUT_TOPIC, Testbed, note
+from features.definition import FeatureSet, load_feature_set
+from features.tables.event_records import EventRecordReader
+from models.backend.threads import available_threads
+from models.bundle import Bundle, load_bundle, write_bundle
+from models.training.fit import fit
+from tools.embedded.kafka import Kafka
+from tools.embedded.topic_admin import create_topics
+from tools.embedded.valkey import Valkey
+from worker.schema_sources import framed
+
+PIPELINE = ROOT / "examples" / "handbook"
+TRAINING_EVENTS = 200_000
+
+
+@contextmanager
+def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
+    """Train on the table ``built``, start the servers, and produce the events."""
+    feature_set = load_feature_set(PIPELINE / "features.yaml")
+    bundle = train(folder / "model", feature_set, source, built)
+    with ExitStack() as stack:
+        note(f"starting Apache Kafka and Valkey, playing {source.rows:,} events …")
+        kafka = stack.enter_context(Kafka(folder / "kafka"))
+        valkey = stack.enter_context(Valkey(folder / "valkey"))
+        create_topics(kafka.bootstrap, {INPUT_TOPIC: 1, "dead-letters": 1})
+        play(kafka.bootstrap, INPUT_TOPIC, _messages(feature_set, source))
+        yield Testbed(
+            folder=folder,
+            pipeline=PIPELINE,
+            kafka=kafka,
+            valkey=valkey,
+            feature_set=feature_set,
+            bundle=bundle,
+            events=source.rows,
+            partitions=1,
+        )
+
+
+def train(folder: Path, feature_set: FeatureSet, source: Source, built: Path) -> Bundle:
+    """Train 100 trees of depth 6 on events with full histories."""
+    columns = [*feature_set.names, "label"]
+    table = pq.read_table(built, columns=columns).slice(source.history, TRAINING_EVENTS)
+    matrix = np.column_stack([table[name].to_numpy() for name in feature_set.names])
+    labels = table["label"].cast(pa.int64()).to_numpy()
+    booster = fit(
+        np.ascontiguousarray(matrix, np.float32), labels, threads=available_threads(), rounds=100
+    )
+    features = feature_set.features
+    write_bundle(folder, booster, name=feature_set.name, version="bench", features=features)
+    return load_bundle(folder)
+
+
+def _messages(feature_set: FeatureSet, source: Source) -> Iterator[Messages]:
+    events = EventRecordReader(feature_set, INPUT_TOPIC, framed(EVENT_SCHEMA_ID))
+    for chunk in events.read(source.path, chunk=CHUNK):
+        if chunk.errors:
+            raise ValueError(f"{source.path}: {next(iter(chunk.errors.values()))}")
+        yield chunk.records.values, chunk.records.keys

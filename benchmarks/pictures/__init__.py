@@ -1,0 +1,1 @@
+"""Pictures of the README and the documentation, drawn from committed results."""

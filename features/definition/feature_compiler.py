@@ -1,0 +1,279 @@
+"""Compile each entry of ``features:`` to a feature, with the function that computes its column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from base.arrays import Floats
+from base.errors import ConfigurationError
+from base.suggest import unknown
+from base.yaml_document import Location, YamlDocument
+from features.definition.event_fields import Bindings, SchemaFields, path_type
+from features.definition.feature import Feature, canonical_number, fingerprint
+from features.definition.python_feature import PythonCompiler
+from features.definition.spec import CategorySpec, FeatureSpec
+from features.definition.window_feature import WindowCompiler
+from features.expression import Expression, ExpressionError, compile_expression
+from features.expression.functions import Sort, Term
+from features.lookups.lookup import Lookup
+from features.values.frame import Frame
+from features.windows.window import Across, HistoryRules, Window
+from schemas.batch import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """Result of compiling one kind of feature; fields as in ``Feature``."""
+
+    definition: Any
+    compute: Callable[[Frame], Floats]
+    paths: frozenset[str] = frozenset()
+    sort: Sort = Sort.NUMBER
+    of_event: bool = True
+    irreproducible: bool = False
+    entities: frozenset[str] = frozenset()
+    window: Window | None = None
+
+
+class FeatureCompiler:
+    """Compiler of features, in their order; an expression may use the features before it.
+
+    Attributes:
+        bounded: Fields whose values windows store, with the decimal digits of a field that has no
+            scale of its own.
+        leaves: Terms of the fields.
+    """
+
+    def __init__(
+        self,
+        document: YamlDocument,
+        fields: SchemaFields,
+        bindings: Bindings,
+        lookups: Mapping[str, Lookup],
+        rules: HistoryRules,
+    ) -> None:
+        self._document = document
+        self._fields = fields
+        self._bindings = bindings
+        self._lookups = lookups
+        self._features: dict[str, Feature] = {}
+        self.leaves = {path: self._leaf(path) for path in fields.known}
+        self._windows = WindowCompiler(document, fields, bindings, rules, self.leaves)
+        self._python = PythonCompiler(document)
+
+    @property
+    def bounded(self) -> Mapping[str, int | None]:
+        return self._windows.bounded
+
+    def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
+        """Compile the features; ConfigurationError lists every invalid entry with its place."""
+        refusals: list[str] = []
+        refused: set[str] = set()
+        for index, spec in enumerate(specs):
+            try:
+                self._features[spec.name] = self._feature(spec, ("features", index))
+            except ConfigurationError as error:
+                # An entry that names an invalid feature cannot be checked.
+                if not refused & _words(spec):
+                    refusals.append(str(error))
+                refused.add(spec.name)
+        if refusals:
+            raise ConfigurationError("\n".join(refusals))
+        return tuple(self._features.values())
+
+    def _feature(self, spec: FeatureSpec, location: Location) -> Feature:
+        self._check_name(spec, location)
+        compiled = self._compile(spec, location)
+        digest = fingerprint(compiled.definition)
+        return Feature(
+            spec=spec,
+            fingerprint=digest,
+            compute=compiled.compute,
+            term=Term(compiled.sort, ["feature", digest], _earlier(spec.name)),
+            paths=compiled.paths,
+            of_event=compiled.of_event,
+            irreproducible=compiled.irreproducible,
+            entities=compiled.entities,
+            window=compiled.window,
+        )
+
+    def _check_name(self, spec: FeatureSpec, location: Location) -> None:
+        where = (*location, "name")
+        if spec.name in self._features:
+            raise self._document.refuse(where, f"feature {spec.name} appears twice: rename one")
+        if spec.name in self._fields.known and spec.field != spec.name:
+            raise self._document.refuse(
+                where, f"{spec.name} is a field of the schema: give the feature another name"
+            )
+
+    def _compile(self, spec: FeatureSpec, location: Location) -> _Compiled:
+        if spec.field is not None:
+            return self._field(spec.field, (*location, "field"))
+        if spec.category is not None:
+            return self._category(spec.category, (*location, "category"))
+        if spec.lookup is not None:
+            return self._lookup(spec.lookup, (*location, "lookup"))
+        if spec.window is not None:
+            return self._window(spec, location)
+        if spec.python is not None:
+            return self._python_feature(spec, location)
+        return self._expression(spec.expr or "", (*location, "expr"))
+
+    def _field(self, path: str, location: Location) -> _Compiled:
+        kind = path_type(self._document, location, path, self._fields).kind
+        leaf = self.leaves[path]
+        if leaf.sort is Sort.TEXT:
+            raise self._document.refuse(
+                location, f"{path} is text: use category: {{field: {path}, values: [...]}}"
+            )
+        if leaf.sort is Sort.TIME or kind is Kind.TIME:
+            raise self._document.refuse(
+                location, f"{path} is a time: use an expr such as hour({path})"
+            )
+        return _Compiled({"field": leaf.canonical}, leaf.evaluate, frozenset({path}), leaf.sort)
+
+    def _category(self, spec: CategorySpec, location: Location) -> _Compiled:
+        path = spec.field
+        kind = path_type(self._document, (*location, "field"), path, self._fields).kind
+        wanted = {Kind.STRING: str, Kind.LONG: int}.get(kind)
+        if wanted is None:
+            raise self._document.refuse(
+                (*location, "field"), f"{path} is {kind.value}; a category is text or long"
+            )
+        for index, value in enumerate(spec.values):
+            if not isinstance(value, wanted):
+                raise self._document.refuse(
+                    (*location, "values", index),
+                    f"{value!r} is not {'text: quote it' if wanted is str else 'a whole number'}, "
+                    f"and {path} is {kind.value}",
+                )
+        definition = {
+            "category": self.leaves[path].canonical,
+            "values": list(spec.values),
+            "other": spec.other,
+        }
+        values = pa.array([str(value) for value in spec.values], pa.string())
+        unlisted = float(len(values)) if spec.other else np.nan
+        return _Compiled(
+            definition, lambda frame: frame.codes(path, values, unlisted), frozenset({path})
+        )
+
+    def _lookup(self, name: str, location: Location) -> _Compiled:
+        known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.names}
+        if name not in known:
+            raise self._document.refuse(location, unknown("looked-up value", name, known))
+        lookup = self._lookups[known[name]]
+        value = name.removeprefix(f"{lookup.name}.")
+        definition = {
+            "lookup": lookup.name,
+            "value": value,
+            "default": canonical_number(lookup.defaults[lookup.names.index(value)]),
+            "max_age": lookup.max_age,
+            "by": self._bindings.entities[lookup.entity].canonical(),
+        }
+        if lookup.feast is not None:
+            definition["feast"] = lookup.feast.canonical()
+        return _Compiled(
+            definition,
+            lambda frame: frame.lookups[name],
+            frozenset({self._bindings.entities[lookup.entity].path}),
+            of_event=False,
+            irreproducible=True,
+        )
+
+    def _window(self, spec: FeatureSpec, location: Location) -> _Compiled:
+        alone = {name: f.term for name, f in self._features.items() if f.of_event}
+        window, definition = self._windows.compile(
+            spec, location, alone, frozenset(self._features.keys() - alone.keys())
+        )
+        paths = {self._bindings.entities[window.entity].path}
+        for used in window.uses:
+            paths |= self._features[used].paths if used in self._features else {used}
+        return _Compiled(
+            definition,
+            lambda frame: frame.windows[window.name],
+            frozenset(paths),
+            of_event=False,
+            irreproducible=window.across is Across.BEST_EFFORT,
+            entities=frozenset({window.entity}),
+            window=window,
+        )
+
+    def _python_feature(self, spec: FeatureSpec, location: Location) -> _Compiled:
+        arguments = [
+            self._compile_expression(str(source), (*location, "args", place))
+            for place, source in enumerate(spec.args or ())
+        ]
+        compute, definition = self._python.compile(spec, location, arguments)
+        names = frozenset().union(*(argument.names for argument in arguments))
+        return self._made_of(names, definition, compute, Sort.NUMBER)
+
+    def _expression(self, source: str, location: Location) -> _Compiled:
+        compiled = self._compile_expression(source, location)
+        term = compiled.term
+        return self._made_of(compiled.names, {"expr": term.canonical}, term.evaluate, term.sort)
+
+    def _compile_expression(self, source: str, location: Location) -> Expression:
+        scope = {**{k: f.term for k, f in self._features.items()}, **self.leaves}
+        try:
+            return compile_expression(source, scope)
+        except ExpressionError as error:
+            raise self._document.refuse_within(location, error.offset, str(error)) from error
+
+    def _made_of(
+        self, names: frozenset[str], definition: Any, compute: Callable[[Frame], Floats], sort: Sort
+    ) -> _Compiled:
+        """Compile a feature that reads the fields and earlier features in ``names``."""
+        earlier = [
+            self._features[name]
+            for name in names
+            if name in self._features and name not in self.leaves
+        ]
+        paths = names & self.leaves.keys()
+        return _Compiled(
+            definition,
+            compute,
+            paths.union(*(feature.paths for feature in earlier)),
+            sort,
+            of_event=all(feature.of_event for feature in earlier),
+            irreproducible=any(feature.irreproducible for feature in earlier),
+            entities=frozenset().union(*(feature.entities for feature in earlier)),
+        )
+
+    def _leaf(self, path: str) -> Term:
+        """Term of the field at ``path``."""
+        amount, time = self._bindings.amount, self._bindings.event_time
+        if amount is not None and path == amount.source.path:
+            scale = amount.scale
+            return Term(
+                Sort.NUMBER, {"amount": amount.canonical()}, lambda frame: frame.amount(scale)
+            )
+        if path == time.path:
+            return Term(Sort.TIME, {"time": time.canonical()}, lambda frame: frame.event_time())
+        kind, scale, _ = self._fields.known[path]
+        canonical = {"path": path, "kind": kind.value, "scale": scale}
+        match kind:
+            case Kind.STRING:
+                return Term(Sort.TEXT, canonical, lambda frame: frame.text(path))
+            case Kind.TIME:
+                return Term(Sort.TIME, canonical, lambda frame: frame.time(path))
+            case Kind.BOOL:
+                return Term(Sort.BOOLEAN, canonical, lambda frame: frame.number(path))
+            case _:
+                return Term(Sort.NUMBER, canonical, lambda frame: frame.number(path))
+
+
+def _earlier(name: str) -> Callable[[Frame], Floats]:
+    return lambda frame: frame.features[name]
+
+
+def _words(spec: FeatureSpec) -> set[str]:
+    """Names of earlier features that the entry may use."""
+    texts = [spec.expr, spec.of, spec.where, *map(str, spec.args or ())]
+    return {word for text in texts if text for word in re.findall(r"\w+", text)}

@@ -1,0 +1,195 @@
+"""Histories in memory during one pass over an input."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from base.arrays import Longs, Mask, Rows
+from features.compute.enrich import Enriching, StoreRead
+from features.compute.matrix import count_flags
+from features.definition import FeatureSet
+from features.history.labels import LabelBatch, label_appends
+from features.history.namespace import Namespace
+from features.history.watermarks import LogState
+from features.loading import KnownLabels
+from features.loading.label_rows import FILE_PARTITION
+from features.store.memory import MemoryStore
+from features.store.protocol import Compaction
+from features.tables.event_table import EventTable
+from features.windows.order import InputTimes
+from features.windows.portions import Each
+from schemas.batch import EventBatch
+
+_FEWEST_KEYS = 10_000
+"""Number of keys below which no sweep runs."""
+
+
+class SweptStore(MemoryStore):
+    """Store that drops keys that are no longer read; histories lose old members when they are read.
+
+    Attributes:
+        now: Event time reached so far, in microseconds. Nothing that is written is later, except
+            the keys passed to `outlive`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self._written: dict[bytes, int] = {}
+        self._later: dict[bytes, int] = {}
+        self._due = _FEWEST_KEYS
+
+    def append(
+        self,
+        appends: Sequence[tuple[bytes, bytes]],
+        compactions: Sequence[Compaction] = (),
+        expire_ms: int | None = None,
+    ) -> None:
+        super().append(appends, compactions, expire_ms)
+        self._written |= dict.fromkeys((key for key, _ in appends), self.now)
+
+    def outlive(self, keys: Iterable[bytes], time: int) -> None:
+        """Keep these keys until ``time``, which is later than ``now``."""
+        for key in keys:
+            self._later[key] = max(time, self._later.get(key, time))
+
+    def sweep(self, before: int) -> None:
+        """Drop keys whose last write was when ``now`` was at or before ``before``.
+
+        A sweep runs only once the number of keys has doubled, as its cost grows with that number.
+        """
+        if len(self._written) < self._due:
+            return
+        self._later = {key: time for key, time in self._later.items() if time > before}
+        for key in [key for key, last in self._written.items() if last <= before]:
+            if key in self._later:
+                continue
+            del self._written[key]
+            self._values.pop(key, None)
+        self._due = max(_FEWEST_KEYS, 2 * len(self._written))
+
+
+class HistoryRun:
+    """Histories in memory during one pass over an input.
+
+    Args:
+        feature_set: The feature set.
+        labels: Labels of all events; None for the labels that the events carry.
+        partitions: Number of partitions of the input.
+        each: ``map``, or the ``map`` of a thread pool.
+
+    Attributes:
+        flagged: Number of events so far with each flag of windows or lookups.
+        times: Event times of the events so far.
+    """
+
+    def __init__(
+        self,
+        feature_set: FeatureSet,
+        labels: KnownLabels | None,
+        partitions: int,
+        each: Each = map,
+    ) -> None:
+        self.store = SweptStore()
+        self.log = LogState()
+        self.flagged: Counter[str] = Counter()
+        self.times = InputTimes(feature_set.histories.rules)
+        self.namespace = replace(Namespace.local(feature_set.name), partitions=partitions)
+        self._feature_set = feature_set
+        self._labels = labels
+        self._partitions = partitions
+        self._each = each
+        if labels is not None and labels.ahead is not None and len(labels):
+            self.store.now = int(labels.ahead.event_time.max())
+            self._learn(labels.ahead)
+            self.store.now = 0
+
+    def label(self, events: EventTable) -> dict[str, pa.Array]:
+        """Make the labels of the events known to windows; return ``label`` and ``label_time``."""
+        batch = events.batch
+        if len(batch):
+            self._reach(batch)
+        if self._labels is not None:
+            of = self._labels.of(batch)
+            if self._labels.ahead is None:
+                self._learn(of.labels)
+            return _labels(len(batch), of.rows, of.fraud, of.label_time)
+        label = self._feature_set.bindings.label
+        if events.fraud is None or label is None:
+            nothing = np.empty(0, np.int64)
+            return _labels(len(batch), nothing, nothing > 0, nothing)
+        rows = np.flatnonzero(events.fraud.is_valid())
+        fraud = pc.is_in(events.fraud, pa.array([True])).to_numpy(zero_copy_only=False)
+        known = batch.event_time + label.delay
+        # An event without a label is not a fraud, so only labels of frauds are stored.
+        self._learn(_of_column(events, np.flatnonzero(fraud), known))
+        return _labels(len(batch), rows, fraud[rows], known[rows])
+
+    def begin(self, batch: EventBatch, log: LogState) -> Enriching:
+        """First step for events behind ``log``: the next ones, or later ones."""
+        return Enriching(self._feature_set, batch, log, self.namespace)
+
+    def read(self, enriching: Enriching) -> StoreRead:
+        """Compute the windows of the next events, which ``label`` has seen.
+
+        The run is not changed.
+        """
+        return enriching.read(self.store, self._each)
+
+    def keep(self, batch: EventBatch, answered: StoreRead) -> None:
+        """Add the events to the histories."""
+        self.store.append(answered.writes.appends, answered.writes.compactions)
+        self.log = answered.after
+        self.times.add(batch)
+        self.flagged.update(count_flags(answered.flags, self._feature_set.flag_names))
+        histories = self._feature_set.histories
+        watermarks = self.log.watermarks(histories.rules.watermark_support)
+        if len(watermarks) == self._partitions:
+            self.store.sweep(min(watermarks.values()) - histories.back)
+
+    def _reach(self, batch: EventBatch) -> None:
+        """Tell the store the event time reached so far, and the keys of few events beyond it."""
+        histories, times = self._feature_set.histories, batch.event_time
+        few = min(histories.rules.watermark_support, len(times))
+        self.store.now = max(self.store.now, int(np.partition(times, -few)[-few]))
+        beyond = batch.take(np.flatnonzero(times > self.store.now))
+        for entity in histories.entities if len(beyond) else ():
+            written = entity.request(beyond, self.namespace)
+            keys = [*written.histories, *written.labels]
+            self.store.outlive(keys, int(beyond.event_time.max()))
+
+    def _learn(self, labels: LabelBatch) -> None:
+        entities = self._feature_set.labelled_entities
+        self.store.append(label_appends(labels, entities, self.namespace))
+
+
+def _of_column(events: EventTable, rows: Rows, known: Longs) -> LabelBatch:
+    """Labels of the events at ``rows``, all of them frauds."""
+    batch, places = events.batch, pa.array(rows)
+    return LabelBatch(
+        batch.event_id.take(places),
+        batch.event_time[rows],
+        {entity: keys.take(places) for entity, keys in batch.entity_keys.items()},
+        np.ones(len(rows), np.bool_),
+        known[rows],
+        np.full(len(rows), FILE_PARTITION, np.int32),
+        events.numbers[rows],
+    )
+
+
+def _labels(size: int, rows: Rows, fraud: Mask, known: Longs) -> dict[str, pa.Array]:
+    """Label columns of N events; null except at ``rows``."""
+    missing = np.ones(size, np.bool_)
+    missing[rows] = False
+    label, time = np.zeros(size, np.int8), np.zeros(size, np.int64)
+    label[rows], time[rows] = fraud, known
+    return {
+        "label": pa.array(label, mask=missing),
+        "label_time": pa.array(time, pa.timestamp("us", "UTC"), mask=missing),
+    }

@@ -1,0 +1,90 @@
+"""The values of one micro-batch while its features are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from base.arrays import Floats, Longs, Mask
+from features.expression.operations import Text, Times
+from features.values import column_values as columns
+from features.values.hash64 import PROCESS_KEY
+from schemas.batch import EventBatch
+
+
+class Frame:
+    """Columns of a batch in the forms that features read; each is converted once.
+
+    Attributes:
+        features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
+            missing.
+        lookups: float64[N] of each looked-up value, by "lookup.value".
+        windows: float64[N] of each window feature, by name.
+        failed: bool[N] of each python feature whose function raised for a row.
+        key: Key of the hashes of texts that histories store.
+    """
+
+    def __init__(self, batch: EventBatch, key: bytes = PROCESS_KEY) -> None:
+        self.key = key
+        self.features: dict[str, Floats] = {}
+        self.lookups: Mapping[str, Floats] = {}
+        self.windows: Mapping[str, Floats] = {}
+        self.failed: dict[str, Mask] = {}
+        self._batch = batch
+        self._numbers: dict[str, Floats] = {}
+        self._amount: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def number(self, path: str) -> Floats:
+        """float64[N], NaN where null."""
+        if path not in self._numbers:
+            self._numbers[path] = columns.numbers(self._batch.columns[path], path)
+        return self._numbers[path]
+
+    def amount(self, scale: int) -> Floats:
+        """float64[N] in major units: the same from a double, a decimal or minor units."""
+        if self._amount is None:
+            self._amount = self.minor_units() / 10.0**scale
+        return self._amount
+
+    def whole(self, path: str, missing: int) -> Longs:
+        """int64[N] of a LONG, BOOL or DECIMAL (its units), ``missing`` where null."""
+        column = self._batch.columns[path]
+        values = np.asarray(column.values, np.int64)
+        return values if column.valid.all() else np.where(column.valid, values, missing)
+
+    def minor_units(self) -> Longs:
+        """int64[N] of the amount."""
+        if self._batch.amount_minor is None:
+            raise ValueError("the batch was bound without an amount")
+        return self._batch.amount_minor
+
+    def text(self, path: str) -> Text:
+        column = self._batch.columns[path]
+        return Text(columns.text(column, path), column.valid)
+
+    def codes(self, path: str, values: pa.StringArray, unlisted: float) -> Floats:
+        """float64[N], the index of each text in ``values``; NaN where missing.
+
+        Args:
+            path: Path of the field.
+            values: Listed texts.
+            unlisted: Code of texts that are not listed.
+        """
+        text = self.text(path)
+        places = pc.fill_null(pc.index_in(text.values, value_set=values), -1)
+        codes = places.to_numpy(zero_copy_only=False).astype(np.float64)
+        codes = np.where(codes < 0, unlisted, codes)
+        return codes if text.valid.all() else np.where(text.valid, codes, np.nan)
+
+    def time(self, path: str) -> Times:
+        column = self._batch.columns[path]
+        return Times(columns.event_times(column, path, None), column.valid)
+
+    def event_time(self) -> Times:
+        return Times(self._batch.event_time, np.ones(len(self._batch), dtype=np.bool_))
