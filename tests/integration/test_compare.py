@@ -104,7 +104,9 @@ def pair(tmp_path: Path, kafka: SharedKafka, make_topic: MakeTopic) -> Pair:
     return Pair(tmp_path, kafka.bootstrap, make_topic)
 
 
-def test_what_both_committed_is_compared_with_labels_and_a_page(pair: Pair, tmp_path: Path) -> None:
+def test_compare_joins_scores_that_both_sides_committed_with_labels(
+    pair: Pair, tmp_path: Path
+) -> None:
     own = scores(range(EVENTS))
     other = [replace(s, version="2", decision="approve") for s in scores(range(5, EVENTS - 5))]
     pair.write(0, own)
@@ -154,7 +156,7 @@ def test_days_can_be_chosen_and_dead_letters_need_not_be_there(pair: Pair) -> No
     assert "dead letters cannot be read" in done.stderr
 
 
-def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
+def test_compare_refuses_invalid_options(pair: Pair, tmp_path: Path) -> None:
     pair.write(0, scores(range(5)))
 
     def refusal(*options: object) -> str:
@@ -180,7 +182,7 @@ def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
     assert "champion reads transactions, " in refusal()
 
 
-def test_where_only_frauds_are_labelled_the_rest_has_to_be_taken_for_none(
+def test_compare_with_labels_of_frauds_alone_needs_the_option_for_it(
     pair: Pair, tmp_path: Path
 ) -> None:
     written = scores(range(EVENTS))

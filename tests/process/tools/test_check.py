@@ -81,7 +81,7 @@ def says(finding: Finding, state: State, found: str, remedy: str) -> None:
     ), finding
 
 
-def test_nothing_is_wrong_with_a_healthy_folder(folder: Path) -> None:
+def test_check_finds_no_fault_in_a_healthy_folder(folder: Path) -> None:
     files, settings = read(folder)
     assert [finding.state for finding in files.findings] == [State.OK] * 4
     findings = model.check_model(settings, files.feature_set)
@@ -176,7 +176,7 @@ BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN_FILES)
-def test_what_is_wrong_with_a_file_is_found(name: str, folder: Path) -> None:
+def test_check_finds_faults_of_files(name: str, folder: Path) -> None:
     file, change, check, found, remedy = BROKEN_FILES[name]
     edit(folder / file, change)
     says(found_by([*read_files(folder).findings], check), State.FAILED, found, remedy)
@@ -193,7 +193,7 @@ def test_a_file_that_fails_does_not_hide_the_others(folder: Path) -> None:
     says(skipped, State.SKIPPED, "worker.yaml is not valid", "")
 
 
-def test_without_a_model_the_remedy_says_how_to_get_one(folder: Path) -> None:
+def test_check_without_a_model_says_how_to_get_one(folder: Path) -> None:
     shutil.rmtree(folder / "model")
     files, settings = read(folder)
     findings = model.check_model(settings, files.feature_set)
@@ -322,7 +322,7 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
         (answer(503, ""), "HTTP status 503"),
     ],
 )
-def test_what_answers_in_place_of_a_registry_is_found(
+def test_check_finds_what_answers_in_place_of_a_registry(
     folder: Path, registry: FakeRegistry, odd: Odd, found: str, register: bool
 ) -> None:
     files, settings = with_registry(folder, registry.url, register_score_schema=register)
@@ -551,7 +551,7 @@ def test_topics_that_fit_each_other() -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_topic_is_found(
+def test_check_finds_faults_of_topics(
     check: str, topic: Topic, state: State, found: str, remedy: str
 ) -> None:
     role = check if check in ROLES else OUTPUT
@@ -581,7 +581,7 @@ def test_a_compacted_output_topic_fails_where_records_have_no_key() -> None:
     assert judge_keys_of_scores(TOPIC, [None]) == judge_keys_of_scores(None, [None]) == []
 
 
-def test_one_broker_keeps_everything_once() -> None:
+def test_check_of_replication_accepts_a_single_broker() -> None:
     once = {check: replace(topic, replicas=1) for check, topic in ROLES.items()}
     assert {finding.state for finding in judge_topics(once, 1)} == {State.OK}
 
@@ -620,7 +620,7 @@ def test_groups(given: GroupState, state: State, found: str) -> None:
         ("earliest", {0: 10, 1: 21}, State.FAILED, "partitions 1 are beyond the end"),
     ],
 )
-def test_where_partitions_start(
+def test_check_says_where_partitions_start(
     start_from: str,
     checkpoints: dict[int, int | None],
     state: State,
@@ -659,7 +659,7 @@ def test_checkpoints_of_another_topic_are_found(
     says(finding, state, found, "")
 
 
-def test_no_worker_is_fenced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fences_no_worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
     class Taker:
@@ -859,7 +859,7 @@ def test_a_refusal_of_several_lines_is_several_findings() -> None:
     assert [(finding.found, finding.remedy) for finding in findings] == [("a", "b"), ("c", "d")]
 
 
-def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_run_when_one_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("unforeseen")
 
@@ -874,14 +874,14 @@ def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.Monk
         says(found_by(findings, name), State.SKIPPED, "no broker answers", "")
 
 
-def test_options_that_librdkafka_refuses(folder: Path) -> None:
+def test_check_finds_options_that_librdkafka_refuses(folder: Path) -> None:
     edit(folder / "worker.yaml", _set("x", "kafka", "options", "no.such.option"))
     says(
         found_by([*examine(folder)], "brokers"), State.FAILED, "no.such.option", "CONFIGURATION.md"
     )
 
 
-def test_a_password_that_is_not_there(folder: Path) -> None:
+def test_check_finds_a_password_file_that_is_not_there(folder: Path) -> None:
     access = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}
     edit(folder / "worker.yaml", _set({**access, "sasl.username": "me"}, "kafka", "options"))
     edit(folder / "worker.yaml", _set("not-there", "kafka", "password_file"))
@@ -920,18 +920,18 @@ def test_the_command_prints_plain_lines_or_json_and_its_exit_code_tells(
     assert json.loads(run(folder, "--json")[1])["ok"] is True
 
 
-def test_only_failures_fail() -> None:
+def test_check_fails_for_failures_and_not_for_warnings() -> None:
     assert holds([ok("a", ""), warning("b", "", "")])
     assert not holds([ok("a", ""), failed("b", "", "")])
     assert lines([failed("a", "x", "y")])[-1] == "1 failed"
 
 
-def test_of_a_folder_that_is_not_there_one_thing_is_said(tmp_path: Path) -> None:
+def test_check_of_an_absent_folder_says_one_thing(tmp_path: Path) -> None:
     (finding,) = examine(tmp_path / "nosuch")
     says(finding, State.FAILED, f"{tmp_path / 'nosuch'}: there is no such folder", "--pipeline")
 
 
-def test_what_is_skipped_for_one_reason_is_one_line(folder: Path) -> None:
+def test_checks_skipped_for_one_reason_are_one_line(folder: Path) -> None:
     _, printed = run(folder)
     rows = [line for line in printed.splitlines() if line.startswith("skipped")]
     assert len(rows) == 2

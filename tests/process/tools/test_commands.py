@@ -24,6 +24,8 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.cli.commands import app
 from tools.cli.score import score
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 PROGRAM = [sys.executable, "-c", "from tools.cli import commands; commands.main()"]
 
 

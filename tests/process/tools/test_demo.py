@@ -170,7 +170,9 @@ def test_a_model_is_trained_on_the_features_of_the_set(
     load_bundle(tmp_path / "model").columns_for(handbook)
 
 
-def test_what_was_not_known_by_then_changes_nothing(tmp_path: Path, handbook: FeatureSet) -> None:
+def test_labels_after_the_training_time_do_not_change_the_demos_model(
+    tmp_path: Path, handbook: FeatureSet
+) -> None:
     path, first = tmp_path / "events.parquet", tmp_path / "first"
     table = write_events(path, 60)
     rows = table.num_rows * 3 // 4

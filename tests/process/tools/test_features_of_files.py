@@ -27,6 +27,8 @@ from tools.cli.features import app
 from tools.cli.features.explain import _tables
 from tools.cli.features.state import _table
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
@@ -212,7 +214,7 @@ def test_a_load_of_labels_of_which_none_is_one_is_an_error(
     assert run("load-labels", lines(path, []), "-p", folder).exit_code == 0
 
 
-def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:
+def test_features_build_names_values_that_it_cannot_know(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "p")
     path = lines(tmp_path / "events.jsonl", [row(0)])
     result = run("build", "-p", folder, "--events", path, "--out", tmp_path / "table.parquet")
@@ -223,7 +225,9 @@ def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:
     assert "without labels, TERMINAL_ID_RISK_1DAY_WINDOW, " in result.stderr
 
 
-def test_what_does_not_go_together_is_refused(tmp_path: Path, events: Path) -> None:
+def test_features_commands_refuse_options_that_exclude_each_other(
+    tmp_path: Path, events: Path
+) -> None:
     build: list[Any] = ["build", "--set", SET, "--out", tmp_path / "table.parquet"]
     assert "need each other" in refusal(*build, "--events", events, "--partitions", 3)
     assert "need each other" in refusal(*build, "--events", events, "--partition-by", "CUSTOMER_ID")
@@ -246,7 +250,7 @@ def test_an_explanation_is_a_feature_and_what_it_counts(events: Path) -> None:
     assert all(head["after"] < member["time"] <= head["until"] for member in members)
 
 
-def test_on_a_terminal_an_explanation_is_a_table(
+def test_features_explain_prints_a_table_on_a_terminal(
     events: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")

@@ -24,6 +24,8 @@ from worker.app import load_pipeline
 from worker.schema_sources import framed
 from worker.stages.stages import Decode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 OLDER = 7
 EVENT = {
     "transaction_id": "t1",
@@ -81,7 +83,9 @@ class OneRecord:
         """Nothing comes after."""
 
 
-def test_what_the_worker_cannot_decode_is_found_by_check_and_is_in_no_table(folder: Path) -> None:
+def test_records_that_the_worker_cannot_decode_are_found_by_check_and_in_no_table(
+    folder: Path,
+) -> None:
     pipeline, given = load_pipeline(folder), records(folder)
     batch, letters = Decode(pipeline.decoder(), pipeline.feature_set)(given)
     assert len(batch) == 0

@@ -20,6 +20,8 @@ from tests.support.transactions import SET, transactions, write
 from tools.cli.commands import app as commands
 from tools.cli.features import app
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROWS = 300
 
 
@@ -194,7 +196,7 @@ def test_order_is_of_each_partition(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["out_of_order"] == 0, told.stderr
 
 
-def test_without_windows_any_order_will_do(tmp_path: Path) -> None:
+def test_rows_of_a_set_without_windows_may_be_in_any_order(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "p")
     edit(folder / "features.yaml", lambda values: values.pop("history", None))
     out = tmp_path / "out.parquet"
@@ -276,7 +278,7 @@ def test_rows_without_a_timestamp_are_counted_and_told(tmp_path: Path) -> None:
         assert "4 rows have no timestamp in column kafka_time: history.max_ahead" in one.stderr
 
 
-def test_where_wrong_clocks_make_rows_late_the_timestamps_are_offered(tmp_path: Path) -> None:
+def test_rows_late_by_wrong_clocks_are_offered_record_timestamps(tmp_path: Path) -> None:
     wild = [at(90 * 1440 + i, transaction_id=f"w{i}") for i in range(5)]
     rows = [*[at(60 * i) for i in range(10)], *wild, *[at(60 * i) for i in range(10, 40)]]
     path = lines(tmp_path / "events.jsonl", rows)
@@ -288,7 +290,7 @@ def test_where_wrong_clocks_make_rows_late_the_timestamps_are_offered(tmp_path: 
     assert "give --record-time COLUMN" in str(told.exception)
 
 
-def test_what_is_for_files_is_refused_for_a_topic(tmp_path: Path) -> None:
+def test_options_for_files_are_refused_for_a_topic(tmp_path: Path) -> None:
     for given in (["--sort"], ["--record-time", "t"]):
         error = run(
             "build", "--set", SET, "--out", tmp_path / "t", "-p", tmp_path, *given

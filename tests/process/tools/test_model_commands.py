@@ -26,6 +26,8 @@ from tools.replay import replay_file
 from worker.app import load_pipeline
 from worker.process.exits import ExitCode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:
     result = CliRunner().invoke(app, [*map(str, arguments)])
@@ -157,7 +159,7 @@ def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
     assert told["bundles"][2]["trained"]["from"] == "2018-07-25T00:00:00Z"
 
 
-def test_on_a_terminal_the_bundles_are_a_table(
+def test_model_show_prints_a_table_on_a_terminal(
     location: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Location(location).promote("two")
@@ -210,7 +212,9 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
         ("../model", "is no name of a bundle"),
     ],
 )
-def test_what_does_not_prove_itself_is_not_promoted(location: Path, name: str, said: str) -> None:
+def test_model_promote_refuses_a_bundle_that_fails_verification(
+    location: Path, name: str, said: str
+) -> None:
     Location(location).promote("one")
     result = run("promote", location, name, fails_with=BundleRefusedError)
     assert said in str(result.exception)

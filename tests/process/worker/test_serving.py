@@ -36,6 +36,8 @@ from worker.schema_sources import score_schema
 from worker.stages.serving import Serving
 from worker.stages.stages import Processed, Stages
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROOMY = SizeLimits(2**20, 2**20)
 SCHEMA = fastavro.parse_schema(score_schema())
 NAMES = ("AMOUNT", "HOUR", "PRESENT", "CHANNEL", "FEE")
@@ -183,7 +185,7 @@ def serving_with(pipeline: Pipeline, folder: Path, policy: dict[str, Any]) -> Se
     return Serving(pipeline.feature_set, pipeline.serving.model, rules)
 
 
-def test_another_model_or_policy_takes_over_between_two_batches(
+def test_a_new_model_or_policy_takes_over_between_two_batches(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     stages = stages_of(pipeline)

@@ -125,7 +125,9 @@ def both(draw: st.DrawFn) -> tuple[list[Score], list[Score]]:
 
 @given(both())
 @settings(max_examples=50)
-def test_it_is_what_a_count_by_hand_says(drawn: tuple[list[Score], list[Score]]) -> None:
+def test_a_comparison_gives_the_numbers_of_a_count_by_hand(
+    drawn: tuple[list[Score], list[Score]],
+) -> None:
     own, other = ({s.place: s for s in scores} for scores in drawn)
     places = sorted(own.keys() & other.keys())
     if not places:
@@ -262,7 +264,7 @@ def some(offsets: Sequence[int], **more: Any) -> list[Score]:
     ]
 
 
-def test_what_only_one_scored_is_told_apart() -> None:
+def test_events_that_one_side_alone_scored_are_counted_apart() -> None:
     categories = ScoreCategories()
     letters = {("transactions", 0): np.array([3, 5, 900], np.int64)}
     champion = side(some(range(10)), categories)
@@ -289,7 +291,7 @@ def test_days_outside_of_the_period_do_not_count_but_say_how_far_a_worker_is() -
     assert (found.champion.unmatched.missing, found.champion.unmatched.total) == (2, 2)
 
 
-def test_of_scores_of_one_event_the_latest_counts() -> None:
+def test_a_comparison_counts_the_latest_score_of_an_event() -> None:
     first, second = some([1, 2]), some([2, 3])
     again = [replace(score, score=0.75) for score in second]
     found = compared([*first, *again], some([1, 2, 3]))
@@ -306,7 +308,7 @@ def test_of_scores_of_one_event_the_latest_counts() -> None:
         (some([1]), [], "there are no scores;"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_a_comparison_refuses_scores_that_cannot_be_compared(
     own: list[Score], other: list[Score], named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=named):
@@ -318,7 +320,7 @@ def test_other_days_than_those_of_the_topic_are_refused() -> None:
         side(some([1]), ScoreCategories(), Period(0, 1))
 
 
-def test_what_is_no_score_is_named() -> None:
+def test_a_comparison_names_records_that_are_no_scores() -> None:
     reader = ScoreLogReader(SETTINGS, ScoreCategories(), Period(), None)
     zeros = np.zeros(1, np.int64)
     records = Records("scores", [None], [b"\x00\x00"], zeros.astype(np.int32), zeros + 41, zeros)

@@ -107,7 +107,7 @@ def test_check_names_what_init_left_open(tmp_path: Path) -> None:
     assert "features[0].field is a placeholder" in result.stdout
 
 
-def test_without_a_set_it_is_that_of_the_pipeline(tmp_path: Path) -> None:
+def test_features_commands_take_the_set_of_the_pipeline(tmp_path: Path) -> None:
     handbook = load_feature_set(HANDBOOK / "features.yaml")
     assert handbook.fingerprint[:12] in run("check", "--pipeline", HANDBOOK).stdout
     named = tmp_path / "named"
