@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-child: Any = importlib.import_module("models.sandbox.child")
-process: Any = importlib.import_module("models.sandbox.process")
+from models.sandbox import child, process
 
 
 @pytest.fixture
@@ -23,12 +20,12 @@ def verified_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     own, start = process.COMMAND, process._run
 
-    def run(command: Sequence[str], seconds: float) -> Any:
+    def run(command: Sequence[str], seconds: float) -> process._EndedChild:
         if own != process.COMMAND or command[len(own)] != "verify":
             return start(command, seconds)
         task, path, how, _, memory, _ = command[len(own) :]
-        said = child._look(task, Path(path), how, int(memory))
-        return process._Ended(0, json.dumps(said).encode() + b"\n", "")
+        said = child._outcome(task, Path(path), how, int(memory))
+        return process._EndedChild(0, json.dumps(said).encode() + b"\n", "")
 
     monkeypatch.setattr(process, "_run", run)
     monkeypatch.setattr(child, "_bound_memory", lambda _: lambda: None)

@@ -216,19 +216,24 @@ def test_a_damaged_champion_is_refused_and_the_old_one_serves(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "seconds", "said"),
     [
-        ("import time; time.sleep(600)", "model.verify_timeout_s"),
-        ("import os; os.abort()", "with SIGABRT"),
+        ("import time; time.sleep(600)", 0.3, "model.verify_timeout_s"),
+        ("import os; os.abort()", 20.0, "with SIGABRT"),
     ],
 )
 def test_a_champion_that_hangs_or_ends_its_process_is_refused(
-    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+    folder: Path,
+    location: Location,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    seconds: float,
+    said: str,
 ) -> None:
     edit(folder / "worker.yaml", lambda v: v["model"].update(verify_timeout_s=20))
     worker = start(folder)
     monkeypatch.setattr(process, "COMMAND", [sys.executable, "-c", code])
-    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, 0.3))
+    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, seconds))
     location.promote("b")
     with capture_logs() as logs:
         worker.look()
