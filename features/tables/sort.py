@@ -41,7 +41,7 @@ class SortedEvents:
         return self._source.count()
 
     def __iter__(self) -> Iterator[EventTable]:
-        """Iterate over the events in chunks. Raises ConfigurationError as `EventTableReader` does."""
+        """Iterate over the events in chunks. Raises ConfigurationError as `EventTableReader`."""
         runs = self.count() // self._chunk_rows + 1
         block = max(self._chunk_rows // runs, _LEAST)
         first: EventTable | None = None

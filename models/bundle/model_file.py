@@ -75,7 +75,7 @@ class ModelDocument:
         self.facts = self._read(self._facts)
 
     def trees(self) -> Trees:
-        """Read the trees; their arrays have equal lengths, and `check_trees` checks their structure.
+        """Read the trees; their arrays have equal lengths, `check_trees` checks their structure.
 
         Raises:
             BundleRefusedError: if the booster is not gbtree, or not as XGBoost writes it.

@@ -94,7 +94,7 @@ IDS = ["none", "one of three", "one alone", "two of four", "all", "too large"]
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 @pytest.mark.parametrize("transactional", [True, False], ids=["transaction", "idempotent"])
-def test_what_is_told_of_a_refused_batch(
+def test_the_reports_of_a_refused_batch_name_its_records(
     make: Make, case: tuple[str, list[Any], list[int]], *, transactional: bool
 ) -> None:
     kind, records, codes = case

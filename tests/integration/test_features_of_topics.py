@@ -205,7 +205,7 @@ def test_a_history_is_shown_as_the_store_holds_it(
     ids = pa.array(range(200), pa.int32())
     events = write(tmp_path / "events.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
     folder = pipeline(tmp_path / "p", kafka.bootstrap, redis_url, input_topic="in")
-    with pytest.raises(AssertionError, match="a worker that runs with them begins them"):
+    with pytest.raises(AssertionError, match="a worker that runs with both creates them"):
         run("state", "customer", "3", "--pipeline", folder)
     store, made = RedisStore(redis_url), handbook()
     topic = InputTopic("in", "topic-id", 1, None)

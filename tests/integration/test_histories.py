@@ -15,8 +15,7 @@ import fastavro
 import pytest
 import redis
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore

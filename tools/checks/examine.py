@@ -1,4 +1,4 @@
-"""All checks, in the order of their dependencies; each runs whatever the others find."""
+"""All checks, in the order of their dependencies; a failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
-from tools.checks import brokers, group, histories, model, reasons, sample, store, topics, wire
+from tools.checks import brokers, group, histories, model, sample, schemas, store, topics
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, examined, holds, skipped
 from worker.app import open_store
@@ -23,9 +23,9 @@ from worker.settings import WorkerSettings, require_folder
 T = TypeVar("T")
 
 FOLDER = "pipeline folder"
-_NEEDS_SETTINGS = "worker.yaml has to hold first"
-_NEEDS_FEATURES = "features.yaml has to hold first"
-_NEEDS_INPUT = "the input topic could not be looked at"
+_NEEDS_SETTINGS = "worker.yaml is not valid"
+_NEEDS_FEATURES = "features.yaml is not valid"
+_NEEDS_INPUT = "the input topic could not be described"
 
 
 def examine(folder: Path) -> Iterator[Finding]:
@@ -40,9 +40,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     if settings is None:
         for check in (
             model.BUNDLE,
-            reasons.REASONS,
-            wire.WRITERS,
-            wire.SCORES,
+            model.REASONS,
+            schemas.WRITERS,
+            schemas.SCORES,
             store.STORE,
             brokers.BROKERS,
         ):
@@ -50,24 +50,24 @@ def examine(folder: Path) -> Iterator[Finding]:
         yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
-    yield from reasons.check_reasons(settings, files.rules)
+    yield from model.check_reasons(settings, files.rules)
     if feature_set is None:
-        yield skipped(wire.WRITERS, _NEEDS_FEATURES)
+        yield skipped(schemas.WRITERS, _NEEDS_FEATURES)
     else:
         yield from examined(
-            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+            schemas.WRITERS, partial(schemas.check_writers, settings, feature_set, files.rules)
         )
-    yield from examined(wire.SCORES, partial(wire.check_scores, settings))
+    yield from examined(schemas.SCORES, partial(schemas.check_scores, settings))
     stored = _store(settings)
     yield from stored
     with captured_errors() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
-            yield from _without_brokers(feature_set, "there is no client")
+            yield from _without_brokers(feature_set, "no Kafka client could be created")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_ok=holds(stored))
 
 
 def failures_of_files(folder: Path) -> list[Finding]:
@@ -78,10 +78,12 @@ def failures_of_files(folder: Path) -> list[Finding]:
         findings += files.findings
         if files.settings is not None:
             findings += model.check_model(files.settings, files.feature_set)
-            findings += reasons.check_reasons(files.settings, files.rules)
+            findings += model.check_reasons(files.settings, files.rules)
             if files.feature_set is not None and files.settings.registry is None:
-                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
-                findings += examined(wire.WRITERS, look)
+                look = partial(
+                    schemas.check_writers, files.settings, files.feature_set, files.rules
+                )
+                findings += examined(schemas.WRITERS, look)
     return [finding for finding in findings if finding.state is State.FAILED]
 
 
@@ -101,7 +103,7 @@ def _store(settings: WorkerSettings) -> list[Finding]:
     if settings.store is None:
         return [
             skipped(
-                store.STORE, "none is named; features.yaml has to do without lookups and windows"
+                store.STORE, "worker.yaml names none: features.yaml can have no lookups and windows"
             )
         ]
     return examined(store.STORE, partial(store.check_store, settings))
@@ -113,7 +115,7 @@ def _kafka(
     settings: WorkerSettings,
     files: Files,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
@@ -128,7 +130,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, files, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_ok=store_ok)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -136,8 +138,8 @@ def _kafka(
             yield skipped(check, why)
         return
     judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
-    both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
+    output = (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, judge, output, store_ok=store_ok)
     yield from examined(sample.RECORDS, look)
 
 
@@ -146,7 +148,7 @@ def _histories(
     files: Files,
     source: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     if feature_set is None or not feature_set.histories.windows:
@@ -158,7 +160,7 @@ def _histories(
     topic = source.as_input()
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
-    if store_holds and settings.store is not None:
+    if store_ok and settings.store is not None:
         used = model.used_features(settings, files.rules)
         look = partial(
             histories.check_state, settings, feature_set, topic, used, retention_known=known
@@ -172,7 +174,7 @@ def _histories(
         )
     else:
         for check in (histories.STATE, histories.COVERAGE):
-            yield skipped(check, "the online store does not hold")
+            yield skipped(check, "a check of the online store failed")
 
 
 def _group(
@@ -195,14 +197,13 @@ def _group(
 def _sample(
     settings: WorkerSettings,
     judge: Callable[[Records, OnlineStore | None], list[Finding]],
-    source: topics.Topic,
     output: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> list[Finding]:
-    records = sample.read_sample(settings, source.partitions)
+    records = sample.read_sample(settings)
     findings = topics.judge_keys_of_scores(output, records.keys)
-    if settings.store is not None and not store_holds:
+    if settings.store is not None and not store_ok:
         return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
         return [*findings, *judge(records, opened)]

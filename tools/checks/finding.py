@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from base.errors import ConfigurationError, DependencyUnavailableError
 
 CORRECT = "correct it there"
-"""The remedy of a refusal that gives none of its own."""
+"""Remedy of an error that names none."""
 
 
 class State(StrEnum):
@@ -46,7 +46,7 @@ def ok(check: str, found: str) -> Finding:
 
 
 def warning(check: str, found: str, remedy: str) -> Finding:
-    """Make a finding for a worker that would run, but not as one may expect."""
+    """Make a finding for a worker that would run, but perhaps not as expected."""
     return Finding(check, State.WARNING, found, remedy)
 
 
@@ -91,9 +91,13 @@ def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return [failed(check, str(error), "see that it is up and can be reached from here")]
     except KafkaException as error:
         return [
-            failed(check, error.args[0].str(), "see that the brokers are up and let this user in")
+            failed(
+                check,
+                error.args[0].str(),
+                "see that the brokers are up and that this user has access",
+            )
         ]
     # One check that breaks down must not hide what the others find.
     except Exception as error:  # noqa: BLE001
-        found = f"it could not be checked: {type(error).__name__}: {error}"
-        return [failed(check, found, "report it with the command's output")]
+        found = f"the check failed itself: {type(error).__name__}: {error}"
+        return [failed(check, found, "report this as an error of fraud-worker, with the output")]

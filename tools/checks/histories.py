@@ -52,7 +52,7 @@ def judge_windows(
         count, parts = len(feature_set.histories.windows), topic.partitions
         findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
     if not retention_known:
-        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        why = "the input topic's retention cannot be read: grant DescribeConfigs on it"
         return [*findings, skipped(REBUILD, why)]
     return [*findings, _judge_retention(feature_set, topic.retention_ms)]
 
@@ -60,7 +60,7 @@ def judge_windows(
 def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Finding:
     longest_ms = max(window.reach for window in feature_set.histories.windows) // 1000
     if retention_ms is None:
-        return ok(REBUILD, f"up to {days(longest_ms)}; the topic is kept for ever")
+        return ok(REBUILD, f"up to {days(longest_ms)}; the topic keeps events for ever")
     beyond = [
         window for window in feature_set.histories.windows if window.reach > 1000 * retention_ms
     ]
@@ -69,8 +69,8 @@ def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Findi
     names = ", ".join(f"{window.name} ({days(window.reach // 1000)})" for window in beyond)
     return warning(
         REBUILD,
-        f"the topic keeps events for {days(retention_ms)}, less than {names} look back: they could "
-        "not be rebuilt from it if the store lost its histories",
+        f"the topic keeps events for {days(retention_ms)}, less than {names} reach back: it could "
+        "not rebuild them if the store lost its histories",
         "raise retention.ms of the input topic, or keep the store's data safe (appendonly yes)",
     )
 
@@ -104,13 +104,13 @@ def check_state(
     accepted = _judge_found(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
-    known = "new" if new else f"of {topic.name} as it is"
+    known = "new" if new else f"matches {topic.name}"
     if kept_ms is None and retention_known:
         found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
         return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
     if kept_ms is None:
-        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
-        remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
+        found = f"{state}: {known}; the topic's retention cannot be read, so histories "
+        remedy = "set store.max_lag_s; otherwise histories of unused keys are never deleted"
         return [warning(STATE, found + "are kept for ever", remedy), *accepted]
     kept = f"histories are kept for {days(kept_ms)} after their last event"
     return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
@@ -123,24 +123,24 @@ def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
     emptied, shortened = wanted.emptied(record), wanted.shortened(record)
     findings = []
     if emptied:
-        found = f"histories of {', '.join(emptied)} begin empty with the next start"
-        remedy = "until they reach back far enough, events are flagged history_short"
+        found = f"histories of {', '.join(emptied)} will be empty at the next start"
+        remedy = "expect the flag history_short on events until they reach back far enough"
         findings.append(warning(STATE, found, remedy))
     if shortened:
         kept = "; ".join(f"{entity}: {words}" for entity, words in shortened.items())
         found = f"histories are too short for the next start ({kept})"
         remedy = (
-            "where a window looks back further than they reach, events are flagged history_short"
+            "expect the flag history_short on events whose windows reach back further than they do"
         )
         findings.append(warning(STATE, found, remedy))
     if unknown := wanted.without_labels(record):
         found = f"no labels were loaded for {', '.join(unknown)}, whose fraud_share windows are 0"
-        remedy = "run fraud-worker features load-labels, with all labels so far"
+        remedy = "load all labels: fraud-worker features load-labels"
         findings.append(warning(STATE, found, remedy))
     idle = sorted(wanted.accept_empty.difference(emptied, shortened))
     if idle:
         found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
-        remedy = "remove it from features.yaml, or a later change empties them without a refusal"
+        remedy = "remove it from features.yaml: it lets a later change empty them without a refusal"
         findings.append(warning(STATE, found, remedy))
     return findings
 
@@ -158,7 +158,7 @@ def check_coverage(
         namespace = find_namespace(store, feature_set.name, settings.state_name)
     log = log_state_of({p: at.note for p, at in checkpoints.items() if at.offset is not None})
     if namespace is None or not log.highest:
-        return [ok(COVERAGE, "no events yet: histories begin empty")]
+        return [ok(COVERAGE, "no events yet: histories are empty")]
     plan = feature_set.histories
     return judge_coverage(plan.coverage(log, namespace), plan.reaches)
 
@@ -178,7 +178,7 @@ def judge_coverage(shares: Mapping[str, float], reaches: Mapping[str, int]) -> l
     if min(shares.values()) >= 1.0:
         return [ok(COVERAGE, found)]
     remedy = (
-        "windows are cold, and a model that learned from full ones misjudges: wait until they are "
-        "full, or let an older model decide; see fraud_worker_history_coverage_ratio"
+        "wait until they are full (fraud_worker_history_coverage_ratio), or serve an older model: "
+        "a model trained on full windows misjudges events with short ones"
     )
     return [warning(COVERAGE, f"{found}: such events are flagged history_short", remedy)]

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
-from tools.compare.scores import Longs
+from tools.compare.join import ComparedEvents, WorkerAnswers
+from tools.compare.score_columns import Longs
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

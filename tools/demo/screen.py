@@ -13,9 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from tools.cli.progress import progress
 from tools.demo.audit import Verdict
 from tools.demo.watch import Snapshot
+from tools.progress import progress
 
 _LINE_EVERY_S = 2.0
 

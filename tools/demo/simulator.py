@@ -6,8 +6,9 @@ Handbook" (2022), chapter 3, "Simulator". Written anew, on columns: other draws 
 own program, the same distributions. Both populations live on a square of 100 by 100; a customer
 pays at terminals less than 5 away.
 
-Terminals and customers are compromised so many a day, whatever the population, so a smaller one has
-a larger share of fraud: about 56 / terminals + 14 / customers once the first weeks have passed.
+The number of terminals and customers that are compromised a day does not depend on the population,
+so a smaller one has a larger share of fraud: about 56 / terminals + 14 / customers once the first
+weeks have passed.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_ubj_and_json_say_the_same(booster: xgb.Booster) -> None:
         {"max_depth": 1, "gamma": 1e9},
     ],
 )
-def test_what_xgboost_trains_passes(params: dict[str, Any]) -> None:
+def test_models_that_xgboost_trains_pass_validation(params: dict[str, Any]) -> None:
     matrix = matrix_of(800, len(NAMES))
     given = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1, **params}
     model = xgb.train(given, xgb.DMatrix(matrix, labels_of(matrix)), 8)

@@ -22,6 +22,8 @@ from models.calibration import logistic
 from tests.support.bundles import edit_manifest
 from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 TRAINING = matrix_of(1_500, len(NAMES))
 SET = feature_set("more", *reversed(NAMES)).features
 GENERATE = Names(generate=True)

@@ -97,7 +97,7 @@ def test_a_tree_that_does_not_hold_is_refused(
         load_bundle(folder)
 
 
-def test_what_pruning_left_behind_is_not_looked_at(folder: Path) -> None:
+def test_pruned_nodes_of_a_tree_are_ignored(folder: Path) -> None:
     def prune(model: dict[str, Any]) -> None:
         tree = trees_in(model)[2]
         left = tree["left_children"][0]

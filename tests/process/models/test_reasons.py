@@ -116,7 +116,7 @@ def test_codes_and_features_stand_in_the_order_of_a_plain_loop(
     assert plain(explained) == expected
 
 
-def test_no_rows_have_no_reasons() -> None:
+def test_reasons_of_no_rows_are_empty() -> None:
     reasons = Reasons(coding([0] * FEATURES, 4), Given(np.zeros((1, FEATURES + 1))))
     nothing = np.empty(0, np.intp)
     explained = reasons.explain(matrix_of(3, FEATURES), np.zeros(3, np.float32), nothing)
@@ -231,7 +231,7 @@ def test_a_row_has_the_same_reasons_alone_and_in_any_batch(backend: Any) -> None
         assert str(alone) == str(together[place])
 
 
-def test_no_rows_have_no_contributions_and_bad_ones_are_refused(backend: Any) -> None:
+def test_contributions_of_no_rows_are_empty_and_invalid_rows_are_refused(backend: Any) -> None:
     assert backend.contributions(np.empty((0, FEATURES), np.float32)).shape == (0, FEATURES + 1)
     with pytest.raises(ValueError, match="expected a matrix of 7 columns"):
         backend.contributions(np.zeros((2, 3), np.float32))

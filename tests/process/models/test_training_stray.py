@@ -70,7 +70,7 @@ def test_a_row_days_before_all_others_is_a_warning(tmp_path: Path) -> None:
     assert "the nearest other is of 2018-07-01" in line
 
 
-def test_no_fold_with_both_kinds_names_rows_that_may_be_why(tmp_path: Path) -> None:
+def test_training_without_a_fold_of_both_labels_names_stray_rows(tmp_path: Path) -> None:
     """Of a table of three days, one three days later is not far, and yet the last fold is its day."""
     columns = simulated(days=3, a_day=200, delay=0)
     columns["times"][-1] += 3 * DAY

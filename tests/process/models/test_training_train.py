@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_model_to_the_bit(
     assert other.booster.save_raw("ubj") != training.booster.save_raw("ubj")
 
 
-def test_no_label_enters_that_is_not_known_when_the_test_begins(
+def test_training_uses_no_label_from_after_the_start_of_the_test(
     tmp_path: Path, training: Training
 ) -> None:
     """What becomes known later, and what happens later, may be anything."""
@@ -215,7 +215,7 @@ def test_an_unknown_feature_cannot_be_monotone(table: TrainingTable) -> None:
         train(table, plan_of(table), dataclasses.replace(SOON, monotone={"SIZE": 1}))
 
 
-def test_where_only_frauds_are_labelled_the_others_can_count_as_none(tmp_path: Path) -> None:
+def test_training_can_count_unlabelled_events_as_legitimate(tmp_path: Path) -> None:
     columns = simulated(days=40)
     fraud = columns["label"] == 1
     columns["label"] = [1 if one else None for one in fraud]
@@ -344,7 +344,7 @@ def drifting(days: int, seed: int = 5) -> dict[str, Any]:
     return columns
 
 
-def test_more_days_are_chosen_where_they_teach_more(tmp_path: Path) -> None:
+def test_training_chooses_more_days_where_they_teach_more(tmp_path: Path) -> None:
     """Two weeks of that table hold too little; all that is older says the same."""
     table = TrainingTable(write_table(tmp_path / "t.parquet", drifting(days=80)))
     options = dataclasses.replace(SOON, tries=1)
@@ -384,7 +384,9 @@ def test_trees_are_deep_where_there_are_thousands_of_frauds(
     assert [way.recipe for way in span_recipes(folds)] == [DEEP]
 
 
-def test_nothing_is_overwritten(tmp_path: Path, training: Training, table: TrainingTable) -> None:
+def test_training_overwrites_nothing(
+    tmp_path: Path, training: Training, table: TrainingTable
+) -> None:
     (tmp_path / "v1.policy.yaml").write_text("mine")
     with pytest.raises(ConfigurationError, match="exists already"):
         write_training(training, table, OutputOptions(tmp_path / "v1"))

@@ -94,7 +94,7 @@ def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: 
     assert "for ever" in judged(folder, unlimited)[REBUILD].found
     feature_set = load_feature_set(folder / "features.yaml")
     unread = judge_windows(feature_set, unlimited, retention_known=False)[1]
-    assert (unread.state, "could not be read" in unread.found) == (State.SKIPPED, True)
+    assert (unread.state, "cannot be read" in unread.found) == (State.SKIPPED, True)
 
 
 def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
@@ -115,7 +115,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
     assert "histories are kept for ever, as the topic's events are" in finding.found
     (finding,) = check_state(settings, feature_set, unlimited, (), retention_known=False)
     assert finding.state is State.WARNING
-    assert "payments: of in as it is" in finding.found
+    assert "payments: matches in" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
     with pytest.raises(ConfigurationError, match="created again"):
@@ -138,12 +138,12 @@ def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_a
     # The model does not use them.
     _, empty = judge("CARD_RISK_7D")
     assert (empty.check, empty.state) == (STATE, State.WARNING)
-    assert empty.found == "histories of customer begin empty with the next start"
+    assert empty.found == "histories of customer will be empty at the next start"
     assert "history_short" in empty.remedy
 
     edit(wider / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
     _, empty = judge(NUMBER)
-    assert empty.found == "histories of customer begin empty with the next start"
+    assert empty.found == "histories of customer will be empty at the next start"
     after = load_feature_set(wider / "features.yaml")
     claim(store, "payments", "payments", claim_of(settings, after, [NUMBER], TOPIC))
     _, idle = judge(NUMBER)
@@ -219,7 +219,7 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
         for entity, layout in feature_set.histories.layouts.items()
     )
     hour, day = 3_600_000_000, 24 * 3_600_000_000
-    assert judge(Note("id-1")).found == "no events yet: histories begin empty"
+    assert judge(Note("id-1")).found == "no events yet: histories are empty"
     filled = Note("id-1", (14 * day,), {customer: 13 * day, card: 0})
     assert judge(filled).state is State.OK
     assert judge(filled).found == "customer 100 % of 1 h, card 100 % of 14 days"
@@ -246,7 +246,7 @@ def test_windows_without_a_store_fail(folder: Path, tmp_path: Path) -> None:
     broken = windowed_pipeline(tmp_path / "pipeline")
     edit(broken / "worker.yaml", lambda values: values.pop("store"))
     finding = next(f for f in read_files(broken).findings if f.state is State.FAILED)
-    assert f"store is missing, and {NUMBER}, {TOTAL} are lookups or windows" in finding.found
+    assert f"store is missing, and {NUMBER}, {TOTAL} need it" in finding.found
     assert finding.remedy == "add store.url"
     assert all(f.state is State.OK for f in read_files(folder).findings)
 

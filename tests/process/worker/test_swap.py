@@ -44,6 +44,8 @@ from worker.reload import FileFingerprints, Reloader, load_serving
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 process: Any = importlib.import_module("models.sandbox.process")
 SCHEMA = fastavro.parse_schema(score_schema())
 ROOMY = SizeLimits(2**20, 2**20)
@@ -139,7 +141,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
     assert scores(worker) == before
 
 
-def test_nothing_is_read_again_as_long_as_nothing_is_named_anew(
+def test_a_reloader_reads_no_bundle_while_the_names_are_the_same(
     worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
@@ -214,19 +216,24 @@ def test_a_damaged_champion_is_refused_and_the_old_one_serves(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "seconds", "said"),
     [
-        ("import time; time.sleep(600)", "model.verify_timeout_s"),
-        ("import os; os.abort()", "with SIGABRT"),
+        ("import time; time.sleep(600)", 0.3, "model.verify_timeout_s"),
+        ("import os; os.abort()", 20.0, "with SIGABRT"),
     ],
 )
 def test_a_champion_that_hangs_or_ends_its_process_is_refused(
-    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+    folder: Path,
+    location: Location,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    seconds: float,
+    said: str,
 ) -> None:
     edit(folder / "worker.yaml", lambda v: v["model"].update(verify_timeout_s=20))
     worker = start(folder)
     monkeypatch.setattr(process, "COMMAND", [sys.executable, "-c", code])
-    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, 0.3))
+    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, seconds))
     location.promote("b")
     with capture_logs() as logs:
         worker.look()
@@ -266,7 +273,7 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
     assert served(worker) == ("1", "1")
 
 
-def test_whatever_a_newcomer_raises_the_old_one_serves(
+def test_a_new_model_that_raises_leaves_the_old_one_serving(
     location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -328,7 +335,7 @@ def write_segments(folder: Path, version: str, *segments: object) -> None:
     (folder / "policy.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(policy))))
 
 
-def test_what_is_read_does_not_depend_on_the_policies_before(folder: Path) -> None:
+def test_features_read_by_a_policy_do_not_depend_on_those_before(folder: Path) -> None:
     edit(folder / "worker.yaml", lambda v: v.update(output={"vector": "all"}))
     worker = start(folder)
     values = [framed(body()), framed(body(note=varint(2) + b"\xc3\x28"))]
@@ -443,7 +450,7 @@ def catalogue(feature: str) -> dict[str, Any]:
     return {"max": 2, "catalogue": {"ONE": {"features": [feature], "text": "one"}}}
 
 
-def test_another_model_may_not_take_a_name_that_has_served(
+def test_a_model_may_not_take_a_name_that_another_has_served_under(
     folder: Path, location: Location, worker: Reloader
 ) -> None:
     write_model(location.folder / "d", folder / "features.yaml", version="0", seed=9)
@@ -478,7 +485,7 @@ def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> N
     assert metric("fraud_worker_swaps_total", what="model", outcome="taken") == taken + 1
 
 
-def test_it_looks_by_itself_until_it_is_stopped(folder: Path, location: Location) -> None:
+def test_a_reloader_looks_for_changes_until_it_is_stopped(folder: Path, location: Location) -> None:
     edit(folder / "worker.yaml", lambda v: v.update(reload_s=0.01))
     worker = start(folder)
     worker.start()

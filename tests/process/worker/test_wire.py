@@ -83,7 +83,7 @@ def test_the_schema_of_features_stands_for_its_id_and_writer_schemas_for_theirs(
     assert fields(settings, GUID) == ["newer"]
 
 
-def test_without_framing_every_record_has_the_schema_of_features(load: Load) -> None:
+def test_unframed_records_have_the_schema_of_the_feature_set(load: Load) -> None:
     settings = load({"12.avsc": "older"}, wire={"framing": "none"})
     source = schema_source(settings, settings.features.parent / "event.avsc")
     assert not source.framed

@@ -74,7 +74,7 @@ def test_short_are_events_whose_longest_window_begins_before_the_first_event(
     assert len(after.lowest[0]) == 2
 
 
-def test_it_goes_on_with_the_state_of_the_log_batch_by_batch(made: FeatureSet) -> None:
+def test_coverage_continues_with_the_state_of_the_log_batch_by_batch(made: FeatureSet) -> None:
     seconds, log, found = [0, 20, 35, 31, 99, 100, 90, 120], LogState(), list[bool]()
     for second in seconds:
         flagged, log = short(made, [second], log)

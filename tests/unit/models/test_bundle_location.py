@@ -23,7 +23,7 @@ def place(tmp_path: Path) -> Location:
     return Location(tmp_path / "models")
 
 
-def test_what_is_promoted_is_the_champion(place: Location) -> None:
+def test_a_promoted_bundle_is_the_champion(place: Location) -> None:
     with pytest.raises(BundleRefusedError, match="has no CHAMPION; name one with"):
         place.champion()
     assert place.champion_name() is None
@@ -86,7 +86,7 @@ def test_a_champion_before_that_is_gone_is_not_gone_back_to(place: Location) -> 
     assert place.previous() == ("a",)
 
 
-def test_only_so_many_champions_are_remembered(
+def test_a_location_remembers_a_bounded_number_of_champions(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(location, "_REMEMBERED", 3)
@@ -122,7 +122,7 @@ def empty_folder(folder: Path) -> None:
         (empty_folder, "x: is no folder with a SHA256SUMS"),
     ],
 )
-def test_what_is_no_bundle_is_not_promoted(
+def test_a_folder_that_is_no_bundle_is_not_promoted(
     place: Location, make: Callable[[Path], None], said: str
 ) -> None:
     place.promote("a")

@@ -12,8 +12,8 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Band, Policy, Rules, Segment, load_policy
 from tests.support.making import EVENTS, feature_set
+from tools.init.drafts import policy_yaml
 from tools.init.features_yaml import Starter
-from tools.init.policy_yaml import policy_yaml
 
 ROOT = Path(__file__).parents[3]
 LOOKUPS = """\
@@ -226,7 +226,7 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
         (SHORT + "reasons: {max: 0, catalogue: {R: {features: [A], text: t}}}\n", 3, "max"),
     ],
 )
-def test_another_file_is_refused_with_its_line(
+def test_an_invalid_policy_is_refused_with_its_line(
     tmp_path: Path, text: str, line: int, said: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=said) as refused:
@@ -257,7 +257,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
         ),
     ],
 )
-def test_what_the_features_do_not_have_is_refused_with_its_place(
+def test_a_policy_of_unknown_features_is_refused_with_its_place(
     tmp_path: Path, made: FeatureSet, text: str, place: tuple[int, int], said: str
 ) -> None:
     policy = policy_of(tmp_path, text)

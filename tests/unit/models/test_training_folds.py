@@ -113,7 +113,7 @@ def planned(
     return make_plan(table, since=since, last=last, delay=delay, assess=7, folds=folds)
 
 
-def test_without_dates_the_last_days_with_labels_are_trained_on(tmp_path: Path) -> None:
+def test_folds_without_dates_train_on_the_last_days_with_labels(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
     plan = planned(table)
     assert (plan.train_from(plan.spans[0]) - START) / DAY == 46

@@ -20,7 +20,7 @@ def joined() -> Health:
     return health
 
 
-def test_one_in_a_hundred_may_be_ahead_and_no_more() -> None:
+def test_readiness_allows_one_event_ahead_in_a_hundred() -> None:
     health = joined()
     share = AheadShare(health)
     with capture_logs() as logs:
@@ -38,7 +38,7 @@ def test_one_in_a_hundred_may_be_ahead_and_no_more() -> None:
     ]
 
 
-def test_only_the_last_thousand_are_looked_at() -> None:
+def test_readiness_looks_at_the_last_thousand_events() -> None:
     health = joined()
     share = AheadShare(health)
     share.observe({0: events(MOST + 1, MOST + 1)})

@@ -271,7 +271,7 @@ def test_a_record_that_the_client_refuses_aborts_before_the_offsets_are_sent() -
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     ],
 )
-def test_where_the_worker_may_not_write_the_outcome_names_the_remedy(code: int) -> None:
+def test_a_commit_without_permission_names_the_remedy(code: int) -> None:
     refused, _ = delivered_after("commit_transaction", kafka_error(code, txn_requires_abort=True))
     assert type(refused) is OutcomeUnknownError
     assert "allow this worker's user" in str(refused)

@@ -90,7 +90,7 @@ def sample(name: str) -> float:
 # read your writes
 
 
-def test_what_was_announced_is_waited_for_until_it_is_written() -> None:
+def test_reads_of_histories_wait_for_announced_writes() -> None:
     go, order = threading.Event(), list[str]()
 
     def slowly() -> None:
@@ -148,7 +148,7 @@ def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
     assert issubclass(StoreAwayError, BatchAbortedError)
 
 
-def test_with_nothing_to_write_nobody_waits_and_the_store_is_left_alone() -> None:
+def test_a_batch_without_history_writes_makes_no_reader_wait() -> None:
     store, watchdog = Store(), Guards()
     histories = histories_on(store, watchdog)
     histories.announce(Writes())
@@ -171,7 +171,7 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 # where they are
 
 
-def test_their_place_is_known_once_they_are_open() -> None:
+def test_the_place_of_histories_is_known_once_they_are_open() -> None:
     places = iter([Place(NAMESPACE, None)])
     histories = StoredHistories(Store(), lambda _: next(places), Guards())
     assert histories.namespace() is None
@@ -285,7 +285,7 @@ def test_an_accepted_topic_takes_the_place_of_the_one_before_with_empty_historie
 @pytest.mark.parametrize(
     "topic", [InputTopic("others", "id-9", 3, None), InputTopic("payments", "id-1", 4, None)]
 )
-def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
+def test_accept_topic_allows_no_other_name_or_partitions(
     topic: InputTopic,
 ) -> None:
     store = MemoryStore()
@@ -428,7 +428,9 @@ def test_a_new_entity_of_a_state_that_there_is_begins_empty_as_well() -> None:
     claimed(store, wanted(layouts=both, used=CARD))
 
 
-def test_what_nobody_uses_begins_empty_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_entity_that_no_model_uses_begins_empty_and_is_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store = MemoryStore()
     first = claimed(store, wanted())
     assert "histories_begin_empty" not in capsys.readouterr().out

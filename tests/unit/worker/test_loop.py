@@ -103,7 +103,7 @@ def test_a_batch_of_bad_records_alone_commits_its_offsets() -> None:
     assert bench.consumer.checkpoints == {0: 2}
 
 
-def test_what_was_committed_is_counted_and_nothing_else() -> None:
+def test_the_loop_counts_committed_events_alone() -> None:
     names = [
         ("batches_total", {"outcome": "committed"}),
         ("batches_total", {"outcome": "aborted"}),
@@ -213,7 +213,7 @@ def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoin
     [DeliveryFatalError("fenced"), ValueError("a bug")],
     ids=["fatal", "not a delivery error"],
 )
-def test_what_cannot_go_on_ends_the_loop_with_everything_closed(error: Exception) -> None:
+def test_a_fatal_error_ends_the_loop_with_everything_closed(error: Exception) -> None:
     bench = LoopHarness({0: 4})
     bench.checkpoint.outcomes.append(raising(error))
     with pytest.raises(type(error), match=str(error)):

@@ -311,7 +311,7 @@ def test_a_checkpoint_beyond_the_end_ends_the_worker() -> None:
         assigned(consumer, 0)
 
 
-def test_nothing_is_asked_of_the_brokers_while_partitions_move() -> None:
+def test_poll_asks_the_brokers_nothing_while_partitions_move() -> None:
     consumer = FakeConsumer({0: 8})
     poller = poller_on(consumer)
     consumer.fail("committed", kafka_error(KafkaError._TIMED_OUT))
@@ -606,7 +606,7 @@ def test_checkpoints_of_another_topic_are_refused_before_the_group_is_joined() -
 
 
 @pytest.mark.parametrize("accepted", ["id-0", "id-9"])
-def test_only_the_id_of_the_topic_that_is_there_accepts_it(accepted: str) -> None:
+def test_a_new_topic_is_accepted_by_its_own_id_alone(accepted: str) -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 3})
     consumer.notes = {0: of_topic("id-0")}
     with pytest.raises(ConfigurationError, match=rf"kafka\.accept_topic is {accepted}"):
@@ -664,7 +664,7 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
         poller.poll(1, 0.1)
 
 
-def test_nothing_is_sought_while_the_topic_is_deleted() -> None:
+def test_poll_seeks_nothing_while_the_topic_is_deleted() -> None:
     brokers, clock = Brokers(), Clock()
     poller = poller_on(FakeConsumer({0: 8}), brokers=brokers, clock=clock)
     brokers.ids["in"] = None
@@ -757,7 +757,7 @@ def test_an_end_that_was_not_committed_comes_again_after_the_rewind() -> None:
     assert offsets(poller.poll(9, 0.0)) == {0: 2}
 
 
-def test_no_end_is_committed_under_the_metadata_of_one_that_is_no_member() -> None:
+def test_poll_commits_no_end_of_a_member_that_left_the_group() -> None:
     consumer = FakeConsumer({0: 1}, committed={0: 1})
     consumer.controls[0] = 1
     poller = assigned(consumer, 0)
@@ -829,7 +829,7 @@ def test_a_group_with_eager_members_is_told_once_until_it_is_joined() -> None:
     assert not poller.unable_to_join
 
 
-def test_nothing_is_said_of_reading_where_there_is_nothing_to_read() -> None:
+def test_poll_logs_no_reading_without_partitions() -> None:
     consumer = FakeConsumer({0: 8})
     poller = poller_on(consumer)
     consumer.will_assign()

@@ -73,7 +73,9 @@ def test_histories_that_are_too_short_for_a_model_that_uses_them_are_refused_unt
     assert claimed(store, wanted(**more, used=CARD)) == namespace
 
 
-def test_what_nobody_uses_may_be_too_short_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_history_that_no_model_uses_is_accepted_and_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store = MemoryStore()
     claimed(store, wanted())
     assert "histories_too_short" not in capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_an_answer_counts_from_when_it_was_asked_for() -> None:
     assert rig.brokers.asked == asked + 1
 
 
-def test_nothing_is_taken_for_granted_while_the_brokers_are_away() -> None:
+def test_the_topic_id_is_unknown_while_the_brokers_are_away() -> None:
     rig = Rig()
     rig.clock.sleep(10.0)
     rig.brokers.away = kafka_error(KafkaError._TIMED_OUT)

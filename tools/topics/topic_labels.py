@@ -12,12 +12,12 @@ from features.loading.label_files import LabelFields
 from schemas.avro.raw_values import ValueReader
 from schemas.batch import Records, Refusal, refusals
 from schemas.files.read import decode_rows
-from tools.topics.log import TopicLog
+from tools.topics.topic_log import TopicLog
 from worker.schema_sources import label_source
 from worker.settings import WorkerSettings
 
 
-class LabelRecords:
+class TopicLabels:
     """Labels of a topic, each at its own position; any schema with a label's fields will do."""
 
     def __init__(self, feature_set: FeatureSet, settings: WorkerSettings, log: TopicLog) -> None:
@@ -35,8 +35,7 @@ class LabelRecords:
         """Yield some labels, and a refusal for each invalid record among them.
 
         Raises:
-            KafkaException: A broker does not answer.
-            DependencyUnavailableError: A broker falls silent, or the registry does not answer.
+            DependencyUnavailableError: The brokers or the registry do not answer.
         """
         for records in self._log:
             yield self._labels(records)

@@ -1,13 +1,11 @@
-"""Options of commands that read events and labels, and reports on invalid rows."""
+"""Reports on stderr about the rows of an input; labels of a file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from features.definition import FeatureSet
@@ -16,39 +14,6 @@ if TYPE_CHECKING:
     from features.windows.order import InputTimes
     from schemas.batch import Refusal
 
-EVENTS = typer.Option(
-    "--events",
-    metavar="FILE...",
-    help="Events: .parquet, .avro (container), .jsonl or .ndjson, one after the other.",
-    show_default=False,
-)
-EventsOption = Annotated[list[Path] | None, EVENTS]
-# `--events a b c`: an option takes one value, what follows it are arguments.
-MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
-LabelsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="Labels, or a table of `features build`, in place of the events' label column.",
-        show_default=False,
-    ),
-]
-RecordTimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--record-time",
-        metavar="COLUMN",
-        help="Column with the timestamps of the records in Kafka, for history.max_ahead.",
-        show_default=False,
-    ),
-]
-SortOption = Annotated[
-    bool,
-    typer.Option(
-        "--sort", help="Sort all rows by event time first, through a temporary file on disk."
-    ),
-]
 SORT_THEM = "--sort sorts all rows by event time first"
 _SHOWN = 5
 
@@ -76,19 +41,26 @@ def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | No
     refuse_nothing(f"--labels: {path}", labels, len(refused))
     if not labels:
         raise ConfigurationError(
-            f"--labels: {path} has no rows; give a file with labels, or leave the option away"
+            f"--labels: {path} has no rows; give a file with labels, or remove the option"
         )
     return KnownLabels(feature_set, parts)
 
 
 def tell_refused(
-    what: str, count: int, examples: Sequence[Refusal], by_code: Mapping[str, int] | None = None
+    kind: str, count: int, examples: Sequence[Refusal], by_code: Mapping[str, int] | None = None
 ) -> None:
-    """Report on stderr how many rows are not ``what``, why, and the first of them."""
+    """Report on stderr the number of refused rows, by code, and the first of them.
+
+    Args:
+        kind: Kind of record that the rows should be, in the plural: ``events``.
+        count: Number of refused rows.
+        examples: Some of them.
+        by_code: Number of refused rows by error code.
+    """
     if not count:
         return
     codes = ", ".join(f"{number:,} {code}" for code, number in (by_code or {}).items())
-    note(f"{count:,} are no {what}{f': {codes}' if codes else ''}")
+    note(f"refused: {count:,} rows are not valid {kind}{f': {codes}' if codes else ''}")
     for refusal in examples[:_SHOWN]:
         note(f"  {refusal.where}: {refusal.code}: {refusal.message}")
     if count > _SHOWN:
@@ -101,8 +73,8 @@ def refuse_nothing(source: str, labels: int, refused: int) -> None:
 
     if refused and not labels:
         raise ConfigurationError(
-            f"{source}: of {refused:,} rows none is a label; correct them, or name their columns "
-            "under events of features.yaml"
+            f"{source}: none of its {refused:,} rows is a valid label; correct them, or name their "
+            "columns under events in features.yaml"
         )
 
 
@@ -110,21 +82,21 @@ def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
     """Report on stderr that none of a file's labels belongs to an event that was read."""
     if labels is not None and not labelled:
         note(
-            f"--labels: none of its {len(labels):,} labels is of an event that was read, so nothing "
-            "is labelled; see that its event_id holds the ids of these events"
+            f"--labels: none of its {len(labels):,} labels belongs to an event that was read, so no "
+            "row has a label; see that the column event_id holds the ids of these events"
         )
 
 
 def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
-    """Report on stderr which features cannot have the values that they have online."""
+    """Report on stderr the features whose values differ from those online."""
     from features.windows.window import Aggregate
 
     shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
     if shares and not labelled:
-        note(f"no labels: {', '.join(shares)} count no frauds")
+        note(f"without labels, {', '.join(shares)} count no frauds; give --labels FILE")
     if feature_set.lookups:
         names = ", ".join(feature_set.lookups)
-        note(f"lookups ({names}) take their declared defaults: what they were is nowhere kept")
+        note(f"lookups ({names}) have their default values: their values of the past are not kept")
 
 
 def require_order(
@@ -141,26 +113,26 @@ def require_order(
     from base.errors import ConfigurationError
     from features.inspect.describe import duration
 
-    found = run.times.out_of_order
-    if not feature_set.histories.windows or found * 100 <= rows:
+    out_of_order = run.times.out_of_order
+    if not feature_set.histories.windows or out_of_order * 100 <= rows:
         return
     late, remedy = "", ""
     if run.flagged["late"]:
         late = (
             f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
             f"before them by more than history.allowed_lateness, "
-            f"{duration(feature_set.histories.rules.allowed_lateness)}), which windows of later rows would not count"
+            f"{duration(feature_set.histories.rules.allowed_lateness)}), so windows of later rows would "
+            "miss them"
         )
     if feature_set.histories.rules.max_ahead is not None and record_time is None:
         remedy = (
-            "give --record-time COLUMN where wrong clocks may be the reason, as without it "
-            "history.max_ahead is not applied; otherwise "
+            "if wrong clocks may be the reason, give --record-time COLUMN, as history.max_ahead is "
+            "not applied without it; otherwise "
         )
     raise ConfigurationError(
-        f"--events: the rows are not in the order of time: of {rows:,} at least {found:,} are older "
-        f"than a row before them, whose windows would not count them{late}; {remedy}let --sort sort "
-        "them, or, where the worker gets them in this order too, take them as they are with "
-        "--allow-late"
+        f"--events: the rows are not in order of time: at least {out_of_order:,} of {rows:,} are older than "
+        f"a row before them, whose windows would miss them{late}; {remedy}sort them with --sort, "
+        "or, if the worker reads them in this order too, keep the order with --allow-late"
     )
 
 
@@ -169,15 +141,15 @@ def tell_flagged(flagged: Mapping[str, int]) -> None:
     from features.windows.plan import SHORT
 
     if late := flagged.get("late", 0):
-        note(f"{late:,} rows are late: windows of later rows do not count them")
+        note(f"{late:,} rows are late; windows of later rows do not count them")
     if ahead := flagged.get("ahead", 0):
-        note(f"{ahead:,} rows are ahead of time: see that their times are right")
+        note(f"{ahead:,} rows are ahead of time; see that their times are right")
     for flag, short in flagged.items():
         kind, _, entity = flag.partition(":")
         if kind == SHORT and short:
             note(
-                f"{short:,} rows are short of history ({flag}): windows by {entity} look back beyond "
-                "the beginning of the input; put the events before it in front"
+                f"{short:,} rows are short of history ({flag}): windows by {entity} reach back beyond "
+                "the beginning of the input; to fill them, put earlier events before it"
             )
 
 
@@ -196,20 +168,20 @@ def tell_times(
         return
     if times.out_of_order:
         note(
-            f"{times.out_of_order:,} rows are out of order, older than a row before them, whose "
-            f"windows do not count them: {remedy}"
+            f"{times.out_of_order:,} rows are out of order: older than a row before them, whose "
+            f"windows do not count them; {remedy}"
         )
     if feature_set.histories.rules.max_ahead is None:
         return
     if record_time is None:
         note(
-            "no --record-time: history.max_ahead is not applied, so that lateness and the flag ahead "
-            "may differ from the worker's"
+            "no --record-time: history.max_ahead is not applied, so lateness and the flag ahead may "
+            "differ from the worker's"
         )
     elif times.without_timestamp:
         note(
             f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
-            "history.max_ahead does not judge them"
+            "history.max_ahead is not applied to them"
         )
 
 

@@ -28,7 +28,7 @@ from tests.properties.rich_set import NAME, PRICE_DIGITS
 from tests.support.making import booleans, doubles, longs, strings
 
 
-class Subject:
+class System:
     """One run of the engine over one store, in a namespace of its own."""
 
     def __init__(

@@ -34,7 +34,7 @@ from worker.settings import Registry, WorkerSettings
 
 WRITERS, SCORES = "writer schemas", "score schema"
 _OTHER_TOPIC = "write the scores to another topic, or change its compatibility"
-_REACHABLE = "see that it is up and that registry.url, username and password_file are right"
+_REACHABLE = "see that it is up, and check registry.url, username and password_file"
 
 
 def check_writers(
@@ -72,13 +72,13 @@ def _registered_writer(
         )
         writer = registry_source(registry).get_all([schema_id])[schema_id]
     except NotInRegistryError:
-        remedy = "nothing, if no event was written yet or producers name their subjects otherwise"
+        remedy = "ignore it if no event was written yet, or if producers use other subject names"
         return [warning(WRITERS, f"the registry has no subject {subject}", remedy)]
     except DependencyUnavailableError as error:
         return [failed(WRITERS, str(error), _REACHABLE)]
     name = f"{subject}, version {version}, id {schema_id}"
     if isinstance(writer, RecordError):
-        return [failed(WRITERS, f"{name}: {writer.message}", "register a schema that can be read")]
+        return [failed(WRITERS, f"{name}: {writer.message}", "register a valid schema")]
     return _resolved(feature_set, read, [(name, writer)])
 
 
@@ -97,11 +97,13 @@ def _resolved(
         names.append(name)
         if why:
             remedy = (
-                f"give {feature_set.schema_path.name} a default or a type that Avro resolves, or "
-                "take the writer's schema away"
+                f"give {feature_set.schema_path.name} a default, or a type that Avro resolves the "
+                "writer's to; or delete the writer's schema"
             )
             findings.append(failed(WRITERS, f"{name}: {why}", remedy))
-    return findings or [ok(WRITERS, f"{', '.join(names)}: {len(read)} fields in use, on columns")]
+    return findings or [
+        ok(WRITERS, f"{', '.join(names)}: all {len(read)} fields in use can be decoded")
+    ]
 
 
 def _resolve(
@@ -131,8 +133,10 @@ def check_scores(settings: WorkerSettings) -> list[Finding]:
             return [failed(SCORES, str(error), _REACHABLE)]
         return [ok(SCORES, f"score.avsc is registered with id {schema_id}")]
     if wire.framing == "none":
-        return [ok(SCORES, "bare bodies; consumers need score.avsc itself")]
-    return [ok(SCORES, f"framed with id {wire.score_schema_id}; consumers need score.avsc itself")]
+        return [ok(SCORES, "scores are written without framing; give consumers score.avsc")]
+    return [
+        ok(SCORES, f"scores are framed with id {wire.score_schema_id}; give consumers score.avsc")
+    ]
 
 
 def _registrable(registry: Registry, subject: str) -> Finding:
@@ -142,12 +146,15 @@ def _registrable(registry: Registry, subject: str) -> Finding:
     try:
         compatible = registry_client(registry).ask("POST", path, _read_compatible, body)
     except NotInRegistryError:
-        return ok(SCORES, f"subject {subject} is new; the start registers score.avsc")
+        return ok(SCORES, f"subject {subject} is new; the worker registers score.avsc at its start")
     except RegistryRefusedError as error:
         found = f"subject {subject} refuses score.avsc: {error}"
         return failed(SCORES, found, _OTHER_TOPIC)
     if compatible:
-        return ok(SCORES, f"score.avsc fits subject {subject}; the start registers it")
+        return ok(
+            SCORES,
+            f"score.avsc is compatible with subject {subject}; the worker registers it at its start",
+        )
     found = f"subject {subject} holds a schema that score.avsc is not compatible with"
     return failed(SCORES, found, _OTHER_TOPIC)
 

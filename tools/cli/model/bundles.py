@@ -18,12 +18,12 @@ PlaceArgument = Annotated[
     Path | None,
     typer.Argument(
         metavar="[DIR]",
-        help="A bundle, or a location of bundles; without it, what the pipeline names.",
+        help="Bundle, or location of bundles; default: the one that the pipeline names.",
         show_default=False,
     ),
 ]
 LocationArgument = Annotated[
-    Path, typer.Argument(metavar="LOCATION", help="Directory of bundles with the file CHAMPION.")
+    Path, typer.Argument(metavar="LOCATION", help="Folder of bundles, with the file CHAMPION.")
 ]
 FitOption = Annotated[
     Path | None,
@@ -32,11 +32,10 @@ FitOption = Annotated[
         "-p",
         envvar="FRAUD_WORKER_PIPELINE",
         metavar="DIR",
-        help="Pipeline folder whose features the bundle has to fit, with its limits and device.",
+        help="Pipeline folder: its features, which the bundle has to fit, limits and device.",
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Requirements:
         return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
 
 
-def demands(pipeline: Path | None) -> Requirements:
+def requirements(pipeline: Path | None) -> Requirements:
     """Requirements of the pipeline folder on its model; without a folder, the defaults."""
     from models.bundle import Limits
 
@@ -75,7 +74,7 @@ def demands(pipeline: Path | None) -> Requirements:
     return Requirements(load_feature_set(settings.features).features, model.device, limits)
 
 
-def place(given: Path | None, pipeline: Path | None) -> Path | Location:
+def bundle_or_location(given: Path | None, pipeline: Path | None) -> Path | Location:
     """Choose a bundle's folder or a location: the given one, else the one that the pipeline names.
 
     Raises:

@@ -11,11 +11,32 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tools.compare.words import CategoryEncoder, Codes
-
+Codes = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Names = npt.NDArray[np.uint64]
 _BETWEEN = "\x1f"
+
+
+class CategoryEncoder:
+    """Encoder that numbers texts in the order of their first occurrence; for few texts."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def codes(self, values: pa.StringArray) -> Codes:
+        """Encode a StringArray[N] without nulls as int32[N]."""
+        encoded = values.dictionary_encode()
+        own = [self.code(text) for text in encoded.dictionary.to_pylist()]
+        codes: Codes = np.array(own, np.int32)[encoded.indices.to_numpy()]
+        return codes
+
+    def code(self, text: str) -> int:
+        return self._codes.setdefault(text, len(self._codes))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Text of each code."""
+        return tuple(self._codes)
 
 
 @dataclass(frozen=True, slots=True)

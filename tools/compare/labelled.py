@@ -12,8 +12,8 @@ from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
-from tools.compare.scores import Longs
+from tools.compare.join import ComparedEvents, WorkerAnswers
+from tools.compare.score_columns import Longs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ class EventLabels:
         n = len(event_id)
         nothing = np.zeros(n, np.int64)
         records = Records("", [None] * n, [None] * n, nothing.astype(np.int32), nothing, nothing)
-        found = self._known.of(EventBatch(records, {}, event_id, event_time, None))
+        known = self._known.of(EventBatch(records, {}, event_id, event_time, None))
         labels = np.full(n, self._unlabelled, np.int8)
-        labels[found.rows] = found.fraud
+        labels[known.rows] = known.fraud
         return labels
 
 
-def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
+def measure_labelled(events: ComparedEvents, top: int) -> LabelledMetrics:
     """Measure both workers on labelled events.
 
     Args:
@@ -103,22 +103,25 @@ def truth(events: ComparedEvents, top: int) -> LabelledMetrics:
     labelled, frauds = int(known.sum()), int((events.labels == 1).sum())
     if not labelled:
         raise ConfigurationError(
-            f"--labels: none of the {len(events):,} events that both scored has a label in it; see "
-            "that it is of the same days, and names events as the topic does (event_id)"
+            f"--labels: it has no label for any of the {len(events):,} events that both scored; see "
+            "that it covers the same days and that its event_id holds the ids of these events"
         )
     if frauds in {0, labelled}:
         raise ConfigurationError(
-            f"--labels: {frauds:,} of {labelled:,} labelled events are frauds: precision needs "
-            "frauds and others; where only frauds are labelled, say --unlabelled legit"
+            f"--labels: {frauds:,} of {labelled:,} labelled events are frauds, and the metrics need "
+            "both classes; if only frauds are labelled, give --unlabelled legit"
         )
     return LabelledMetrics(
         labelled,
         frauds,
-        *(_worth(events, answers, top) for answers in (events.champion, events.challenger)),
+        *(
+            _labelled_scores(events, answers, top)
+            for answers in (events.champion, events.challenger)
+        ),
     )
 
 
-def _worth(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
+def _labelled_scores(events: ComparedEvents, answers: WorkerAnswers, top: int) -> LabelledScores:
     rows = np.flatnonzero(events.labels >= 0)
     labels, scores = events.labels[rows], answers.scores[rows]
     decisions = answers.decisions[rows]
@@ -126,9 +129,9 @@ def _worth(events: ComparedEvents, answers: WorkerAnswers, top: int) -> Labelled
     decided = {}
     for code in np.unique(decisions).tolist():
         hits = labels[decisions == code]
-        found = int(hits.sum())
+        hit_frauds = int(hits.sum())
         decided[events.decisions[code]] = LabelledDecisions(
-            len(hits), found, found / len(hits), found / frauds
+            len(hits), hit_frauds, hit_frauds / len(hits), hit_frauds / frauds
         )
     return LabelledScores(
         average_precision(labels, scores),

@@ -10,9 +10,9 @@ from typing import Self
 
 from base.errors import ConfigurationError
 from models.policy import Policy, load_policy
-from tools.compare.scores import Longs, ScoreCategories
-from tools.compare.side import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
-from tools.topics.log import TopicLog, answering
+from tools.compare.score_columns import Longs, ScoreCategories
+from tools.compare.score_log import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
+from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings, load_settings
 
 Note = Callable[[str], None]
@@ -39,13 +39,13 @@ def require_two(champion: ComparedPipeline, challenger: ComparedPipeline) -> Non
     if own.input_topic != other.input_topic:
         raise ConfigurationError(
             f"kafka.input_topic: {champion.folder} reads {own.input_topic}, {challenger.folder} "
-            f"{other.input_topic}; events are compared by their positions, so both have to read one"
+            f"{other.input_topic}; events are joined by position, so give pipelines with one input topic"
         )
     if (own.bootstrap_servers, own.output_topic) == (other.bootstrap_servers, other.output_topic):
         raise ConfigurationError(
             f"kafka.output_topic: {champion.folder} and {challenger.folder} both write to "
-            f"{own.output_topic}; a challenger has an output topic of its own (see that no "
-            "FRAUD_WORKER_KAFKA__OUTPUT_TOPIC in the environment wins over both)"
+            f"{own.output_topic}; give the challenger an output topic of its own (and see that "
+            "FRAUD_WORKER_KAFKA__OUTPUT_TOPIC is not set, which overrides both)"
         )
 
 
@@ -68,10 +68,10 @@ class Reading:
         """
         self._pipelines = (champion, challenger)
         self._note = note
-        self.vocabulary = ScoreCategories()
+        self.categories = ScoreCategories()
         for pipeline in self._pipelines:
             for decision in pipeline.policy.decisions:
-                self.vocabulary.decisions.code(decision)
+                self.categories.decisions.code(decision)
         with ExitStack() as stack:
             self._logs = [self._open(stack, pipeline) for pipeline in self._pipelines]
             self._letters = [self._open_letters(stack, pipeline) for pipeline in self._pipelines]
@@ -83,7 +83,7 @@ class Reading:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def sides(
+    def read(
         self, period: Period, labels_of: LabelsOf | None, advance: Callable[[int, int], None]
     ) -> tuple[ScoreLog, ScoreLog]:
         """Read the scores of the champion and of the challenger.
@@ -97,21 +97,20 @@ class Reading:
             ConfigurationError: A topic has no scores, or a record that is no score.
         """
         total = sum(log.count() for log in self._logs)
-        done, sides = 0, []
-        asked = (labels_of, None)
+        done, logs = 0, []
+        labelling = (labels_of, None)
         for index, pipeline in enumerate(self._pipelines):
-            reader = ScoreLogReader(pipeline.settings, self.vocabulary, period, asked[index])
-            with answering(pipeline.settings.kafka):
-                for records in self._logs[index]:
-                    reader.add(records)
-                    done += len(records)
-                    advance(done, total)
-                letters = self._read_letters(index)
+            reader = ScoreLogReader(pipeline.settings, self.categories, period, labelling[index])
+            for records in self._logs[index]:
+                reader.add(records)
+                done += len(records)
+                advance(done, total)
+            letters = self._read_letters(index)
             topic = pipeline.settings.kafka.output_topic
-            sides.append(reader.side(topic, pipeline.policy.default, letters))
+            logs.append(reader.finish(topic, pipeline.policy.default, letters))
         # Some offsets are transaction markers, so fewer records than the total were read.
         advance(total, total)
-        return sides[0], sides[1]
+        return logs[0], logs[1]
 
     def _open(self, stack: ExitStack, pipeline: ComparedPipeline) -> TopicLog:
         kafka = pipeline.settings.kafka
@@ -124,15 +123,14 @@ class Reading:
         try:
             return self._enter(stack, pipeline, setting, kafka.dead_letter_topic)
         except ConfigurationError as error:
-            self._note(f"dead letters cannot be seen: {error}")
+            self._note(f"dead letters cannot be read: {error}")
             return None
 
     def _enter(
         self, stack: ExitStack, pipeline: ComparedPipeline, setting: str, topic: str
     ) -> TopicLog:
         kafka, timeout_s = pipeline.settings.kafka, pipeline.settings.delivery.broker_timeout_s
-        with answering(kafka):
-            return stack.enter_context(TopicLog(kafka, setting, topic, timeout_s))
+        return stack.enter_context(TopicLog(kafka, setting, topic, timeout_s))
 
     def _read_letters(self, index: int) -> dict[Place, Longs] | None:
         log = self._letters[index]

@@ -13,13 +13,10 @@ import pyarrow as pa
 
 from base.errors import ConfigurationError
 from features.values.hash64 import KEY_BYTES, hash_ids
-from schemas.avro.decoder import Decoder
-from schemas.avro.types import parse_record_schema
 from schemas.batch import Records
-from schemas.registry.source import FixedSchemaSource, SchemaSource
-from tools.compare.scores import Longs, ScoreCategories, ScoreColumns, once
-from tools.topics.log import TopicLog
-from worker.schema_sources import registry_source, score_schema
+from tools.compare.score_columns import Longs, ScoreCategories, ScoreColumns, once
+from tools.topics.score_decoder import ScoreDecoder
+from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings
 from worker.stages.dead_letter import HEADER_PREFIX
 
@@ -43,9 +40,6 @@ _PATHS = (
 )
 # A fixed hash key, so that cards with equal scores are ranked alike in every run.
 _KEY = bytes(KEY_BYTES)
-# Limits of one score, above what any topic accepts, so that none is refused for its size.
-_MOST_BYTES = 2**30
-_MOST_ITEMS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ class ScoreLogReader:
     def __init__(
         self,
         settings: WorkerSettings,
-        vocabulary: ScoreCategories,
+        categories: ScoreCategories,
         period: Period,
         labels_of: LabelsOf | None,
     ) -> None:
@@ -105,35 +99,26 @@ class ScoreLogReader:
 
         Args:
             settings: The settings of the worker.
-            vocabulary: Categories, which grow with the scores.
+            categories: Categories, which grow with the scores.
             period: Event times of the scores to keep.
             labels_of: Function that labels the scores; None for no labels.
         """
-        self._decoder = Decoder(
-            _schemas(settings), score_schema(), _PATHS, _MOST_BYTES, _MOST_ITEMS
-        )
-        self._vocabulary, self._period = vocabulary, period
+        framed = settings.wire.framing == "confluent"
+        self._decoder = ScoreDecoder(_PATHS, framed=framed, registry=settings.registry)
+        self._categories, self._period = categories, period
         self._labels_of = labels_of
         self._parts: list[ScoreColumns] = []
         self._spans: dict[Place, OffsetRange] = {}
 
     def add(self, records: Records) -> None:
         """Decode records. Raises ConfigurationError for a record that is no score."""
-        decoded = self._decoder.decode(records.values, records.headers)
-        for row, error in decoded.errors.items():
-            raise ConfigurationError(
-                f"{records.topic}, partition {records.partitions[row]}, offset "
-                f"{records.offsets[row]}: this is no score ({error.code.value}: {error.message}); "
-                "name a topic that holds scores only, or its registry"
-            )
-        values: dict[str, Any] = {path: column.values for path, column in decoded.columns.items()}
-        scores = self._scores(values, records)
+        scores = self._scores(self._decoder.decode(records), records)
         self._widen(scores)
         times = scores.times
         kept = (times >= self._period.begin) & (times < self._period.end)
         self._parts.append(scores if kept.all() else scores.take(kept))
 
-    def side(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> ScoreLog:
+    def finish(self, topic: str, default: str, letters: Mapping[Place, Longs] | None) -> ScoreLog:
         """Scores of all records that were added.
 
         Args:
@@ -145,9 +130,9 @@ class ScoreLogReader:
             ConfigurationError: None of the scores is of the period.
         """
         if not any(map(len, self._parts)):
-            found = "of these days" if self._spans else "at all"
+            period = " of these days" if self._spans else ""
             raise ConfigurationError(
-                f"{topic} holds no scores {found}; have its worker score events, or compare other "
+                f"{topic}: there are no scores{period}; let its worker score events, or choose other "
                 "days with --since and --until"
             )
         scores, repeated = once(ScoreColumns.merged(self._parts))
@@ -159,15 +144,15 @@ class ScoreLogReader:
         labels = np.full(n, -1, np.int8)
         if self._labels_of is not None:
             labels = self._labels_of(ids, times)
-        events, words = hash_ids(ids, _KEY), self._vocabulary
+        events, categories = hash_ids(ids, _KEY), self._categories
         return ScoreColumns(
-            words.topics.codes(values["source.topic"]),
+            categories.topics.codes(values["source.topic"]),
             values["source.partition"].astype(np.int32),
             values["source.offset"],
             times,
             values["score"],
-            words.decisions.codes(values["decision"]),
-            words.made_by(*(values[path] for path in _PATHS[4:8])),
+            categories.decisions.codes(values["decision"]),
+            categories.made_by(*(values[path] for path in _PATHS[4:8])),
             events,
             _cards(records, events),
             labels,
@@ -176,7 +161,7 @@ class ScoreLogReader:
     def _widen(self, scores: ScoreColumns) -> None:
         places = np.stack([scores.topics, scores.partitions])
         for topic, partition in np.unique(places, axis=1).T.tolist():
-            place = (self._vocabulary.topics.texts[topic], partition)
+            place = (self._categories.topics.texts[topic], partition)
             offsets = scores.offsets[(places[0] == topic) & (places[1] == partition)]
             first, last = int(offsets.min()), int(offsets.max())
             known = self._spans.get(place, OffsetRange(first, last))
@@ -185,29 +170,21 @@ class ScoreLogReader:
 
 def read_letters(log: TopicLog) -> dict[Place, Longs]:
     """Read the positions of the records that became dead letters."""
-    found: dict[Place, set[int]] = {}
+    letters: dict[Place, set[int]] = {}
     wanted = [HEADER_PREFIX + name for name in ("topic", "partition", "offset")]
     for records in log:
         for headers in records.headers or []:
-            told = {name: value for name, value in headers or [] if name in wanted}
-            if len(told) == len(wanted):
-                topic, partition, offset = (told[name] or b"" for name in wanted)
+            named = {name: value for name, value in headers or [] if name in wanted}
+            if len(named) == len(wanted):
+                topic, partition, offset = (named[name] or b"" for name in wanted)
                 # Other programs may write into the topic, with the same names.
                 with suppress(ValueError):
                     place = topic.decode(), int(partition)
-                    found.setdefault(place, set()).add(int(offset))
-    return {place: np.array(sorted(offsets), np.int64) for place, offsets in found.items()}
+                    letters.setdefault(place, set()).add(int(offset))
+    return {place: np.array(sorted(offsets), np.int64) for place, offsets in letters.items()}
 
 
 def _cards(records: Records, events: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     keys = pa.array(records.keys, pa.binary())
     cards = hash_ids(keys.fill_null(b""), _KEY)
     return np.where(keys.is_valid().to_numpy(zero_copy_only=False), cards, events)
-
-
-def _schemas(settings: WorkerSettings) -> SchemaSource:
-    if settings.registry is not None:
-        return registry_source(settings.registry)
-    # An output topic holds only scores, whatever ids they name.
-    own = parse_record_schema(score_schema())
-    return FixedSchemaSource(own, framed=settings.wire.framing == "confluent")

@@ -19,7 +19,7 @@ from tests.properties.logs import is_event
 from tests.properties.rich_set import WINDOWS, Numbers
 from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
-from tests.properties.subject import Subject
+from tests.properties.system import System
 
 T = TypeVar("T")
 
@@ -44,18 +44,18 @@ class Commit:
     log: LogState
 
 
-class World:
+class Simulation:
     """The log, the workers of a group one after the other, and what the store must hold.
 
     tally: counts what happened.
     """
 
-    def __init__(self, scenario: Scenario, subject: Subject, tally: Counter[str]) -> None:
+    def __init__(self, scenario: Scenario, system: System, tally: Counter[str]) -> None:
         self.tally = tally
         self.scenario = scenario
-        self.subject = subject
-        self.comparison = Comparison(scenario, subject.feature_set, tally)
-        self.stored = Stored(self.comparison.rules, subject, scenario.events)
+        self.system = system
+        self.comparison = Comparison(scenario, system.feature_set, tally)
+        self.stored = Stored(self.comparison.rules, system, scenario.events)
         self.logs: list[list[Event]] = [[] for _ in range(scenario.partitions)]
         for event in scenario.events:
             self.logs[event.partition].append(event)
@@ -81,7 +81,7 @@ class World:
         events, reached = self._read(step, commit.reached)
         if not events:
             return
-        batch, bad = self.subject.bind(events)
+        batch, bad = self.system.bind(events)
         cap = self.comparison.rules.cap
         good = [event for event in events if is_event(event.values, cap)]
         if bad != {row for row, event in enumerate(events) if not is_event(event.values, cap)}:
@@ -91,7 +91,7 @@ class World:
             return
         partitions = {event.partition for event in events}
         log = _of(commit.log, partitions) if step.own_log else commit.log
-        enriched = self.subject.enrich(batch, log)
+        enriched = self.system.enrich(batch, log)
         answers = self.comparison.compare(good, enriched, self.stored.held, self.labels)
         self.comparison.compare_after(enriched.after, log, good)
         self._trace(good, batch, log, answers)
@@ -118,7 +118,7 @@ class World:
         number, self.traces = self.traces, self.traces + 1
         self.tally["traces"] += 1
         window, row = WINDOWS[number % len(WINDOWS)], number // 7 % len(events)
-        traced = self.subject.trace(window.name, row, batch, log)
+        traced = self.system.trace(window.name, row, batch, log)
         sight = answers.sights[row][window.entity]
         self.comparison.compare_traced(window, events[row], sight, self.labels, traced)
 
@@ -145,7 +145,7 @@ class World:
         old = self.labels if step.old_labels else []
         self.labels = [*self.labels, *new]
         if again := [*new, *old]:
-            self.subject.append_labels(again)
+            self.system.append_labels(again)
 
     def _land(self, number: float) -> None:
         """The writes of workers that were taken for dead."""
@@ -186,17 +186,17 @@ def _chosen(writes: Sequence[T], mask: int) -> list[T]:
     return [write for bit, write in enumerate(writes) if mask >> bit & 1]
 
 
-Make = Callable[[Numbers, int], Subject]
-"""A subject for rules and a number of partitions."""
+Make = Callable[[Numbers, int], System]
+"""A system for rules and a number of partitions."""
 
 
-def play(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None = None) -> None:
+def play(scenario: Scenario, make: Make = System, tally: Counter[str] | None = None) -> None:
     """Raises DisagreementError where the engine does not say what the oracle says."""
-    subject = make(scenario.rules, scenario.partitions)
-    World(scenario, subject, Counter() if tally is None else tally).play()
+    system = make(scenario.rules, scenario.partitions)
+    Simulation(scenario, system, Counter() if tally is None else tally).play()
 
 
-def check(scenario: Scenario, make: Make = Subject, tally: Counter[str] | None = None) -> None:
+def check(scenario: Scenario, make: Make = System, tally: Counter[str] | None = None) -> None:
     """Likewise, where little is enough.
 
     Histories are compacted for a gain of one member, and few members are a portion: with so little
