@@ -12,7 +12,8 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
 
 from base.errors import ConfigurationError
 from base.kernel_cache import cpu_name, kernel_folder
@@ -58,7 +59,7 @@ class _Locator(_CacheLocator):
 
 
 class _CacheFiles(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes: ClassVar[list[type]] = [_Locator]
 
 
 class _KernelCache(FunctionCache):
@@ -71,17 +72,21 @@ class _KernelCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
+        # A folder of an image, or a full disk: each process compiles it.
+        with suppress(OSError):
             super().save_overload(sig, data)
-        except OSError:
-            pass  # a folder of an image, or a full disk: it is compiled in each process
 
 
 def compiled(function: F) -> F:
     """Compile a kernel that Python calls; without fast-math, so that floats are those of Python."""
-    made: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    if FOLDER is not None and not numba.config.DISABLE_JIT:
-        made._cache = _KernelCache(function)  # noqa: SLF001 - numba offers no other way
+    made: Any
+    if numba.config.DISABLE_JIT:
+        # Sums of 64 bits wrap around, as compiled.
+        made = np.errstate(over="ignore")(function)
+    else:
+        made = numba.njit(nogil=True, error_model="numpy")(function)
+        if FOLDER is not None:
+            made._cache = _KernelCache(function)  # noqa: SLF001 - numba offers no other way
     return made  # type: ignore[no-any-return]
 
 
@@ -114,55 +119,47 @@ def prove(kernel: str, results: bytes, expected: str) -> None:
         )
 
 
-if numba.config.DISABLE_JIT:
-
-    def load32(data: Any, at: int) -> Any:
-        return np.int64(struct.unpack_from("<i", data, at)[0])
-
-    def load64(data: Any, at: int) -> Any:
-        return np.int64(struct.unpack_from("<q", data, at)[0])
-
-    def store32(data: Any, at: int, value: int) -> None:
-        struct.pack_into("<i", data, at, value)
-
-    def store64(data: Any, at: int, value: int) -> None:
-        struct.pack_into("<q", data, at, value)
-
-else:
-
-    def _pointer(context: Any, builder: Any, signature: Any, args: Any, bits: int) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        byte = builder.gep(array.data, [args[1]])
-        return builder.bitcast(byte, ir.IntType(bits).as_pointer())
+def _load(bits: int) -> Any:
+    """Make a function that loads a little-endian integer from a byte position, as int64."""
+    if numba.config.DISABLE_JIT:
+        form = struct.Struct(_FORMATS[bits])
+        return lambda data, at: np.int64(form.unpack_from(data, at)[0])
 
     @intrinsic
-    def load64(_typing: Any, data: Any, at: Any) -> Any:
+    def load(_typing: Any, data: Any, _at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.load(_pointer(context, builder, signature, args, 64), align=1)
+            pointer = _pointer(context, builder, signature, args, bits)
+            value = builder.load(pointer, align=1)
+            return value if bits == 64 else builder.sext(value, ir.IntType(64))
 
         return types.int64(data, types.int64), generate
 
-    @intrinsic
-    def load32(_typing: Any, data: Any, at: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.load(_pointer(context, builder, signature, args, 32), align=1)
-            return builder.sext(value, ir.IntType(64))
+    return load
 
-        return types.int64(data, types.int64), generate
+
+def _store(bits: int) -> Any:
+    """Make a function that stores an int64 at a byte position, as a little-endian integer."""
+    if numba.config.DISABLE_JIT:
+        return struct.Struct(_FORMATS[bits]).pack_into
 
     @intrinsic
-    def store64(_typing: Any, data: Any, at: Any, value: Any) -> Any:
+    def store(_typing: Any, data: Any, _at: Any, _value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            builder.store(args[2], _pointer(context, builder, signature, args, 64), align=1)
+            value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
+            pointer = _pointer(context, builder, signature, args, bits)
+            builder.store(value, pointer, align=1)
             return context.get_dummy_value()
 
         return types.void(data, types.int64, types.int64), generate
 
-    @intrinsic
-    def store32(_typing: Any, data: Any, at: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.trunc(args[2], ir.IntType(32))
-            builder.store(value, _pointer(context, builder, signature, args, 32), align=1)
-            return context.get_dummy_value()
+    return store
 
-        return types.void(data, types.int64, types.int64), generate
+
+def _pointer(context: Any, builder: Any, signature: Any, args: Any, bits: int) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(bits).as_pointer())
+
+
+_FORMATS = {32: "<i", 64: "<q"}
+load32, load64 = _load(32), _load(64)
+store32, store64 = _store(32), _store(64)

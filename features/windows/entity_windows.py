@@ -10,7 +10,7 @@ import numpy as np
 from base.arrays import Longs
 from features.history.layout import Layout, StoredKind
 from features.history.namespace import Namespace, grouped, order_of
-from features.windows.kernel.structs import KEPT, NOWHERE, Plan
+from features.windows.kernel.structs import KEPT, NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -44,7 +44,7 @@ class EntityWindows:
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
         self.compiled = self._compile()
 
-    def _compile(self) -> Plan:
+    def _compile(self) -> CompiledWindows:
         windows, columns = self.windows, self.layout.columns
         row_of = {column.key: KEPT + index for index, column in enumerate(columns)}
         pairs = [
@@ -53,7 +53,7 @@ class EntityWindows:
         ]
         distinct = list(dict.fromkeys(pairs))
         kinds, fields = list(Aggregate), self.layout.dtype.fields or {}
-        return Plan(
+        return CompiledWindows(
             np.array(
                 [
                     [kinds.index(w.aggregate) for w in windows],

@@ -16,7 +16,15 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, engine, plan, position
-from features.windows.kernel.structs import DELAY, EVENT_TIME, FRAUD, ID, LABEL_TIME, Events, Plan
+from features.windows.kernel.structs import (
+    DELAY,
+    EVENT_TIME,
+    FRAUD,
+    ID,
+    LABEL_TIME,
+    CompiledWindows,
+    Events,
+)
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
@@ -119,28 +127,28 @@ class Forgetful(System):
         return super().enrich(batch, LogState())
 
 
-def _offset_off_by_one(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _offset_off_by_one(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     first = events.first
     return plan, events._replace(first=np.where(first == _NEVER, first, first + 1))
 
 
-def _ignores_nothing(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _ignores_nothing(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     return plan, events._replace(first=np.full_like(events.first, _NEVER))
 
 
-def _late_ones_join(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _late_ones_join(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     return plan, events._replace(late=np.zeros_like(events.late))
 
 
-def _no_duplicates(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _no_duplicates(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     return plan._replace(duplicates=-(10**15)), events
 
 
-def _ids_for_ever(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _ids_for_ever(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     return plan._replace(duplicates=10**15), events
 
 
-def _end_is_open(plan: Plan, events: Events) -> tuple[Plan, Events]:
+def _end_is_open(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     windows = plan.windows.copy()
     windows[DELAY] += 1
     return plan._replace(windows=windows), events
@@ -212,10 +220,12 @@ def _patched(target: Any, name: str, bug: Any) -> Bug:
     return Bug(patch=lambda: mock.patch.object(target, name, bug))
 
 
-def _altered(alter: Callable[[Plan, Events], tuple[Plan, Events]]) -> Bug:
+def _altered(alter: Callable[[CompiledWindows, Events], tuple[CompiledWindows, Events]]) -> Bug:
     """A bug that the kernel shows if it is given other arguments."""
 
-    def compute(plan: Plan, stored: Any, labels: Any, events: Events, *rest: Any) -> None:
+    def compute(
+        plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
+    ) -> None:
         plan, events = alter(plan, events)
         _REAL_COMPUTE(plan, stored, labels, events, *rest)
 

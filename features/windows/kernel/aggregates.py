@@ -18,7 +18,6 @@ from features.windows.kernel.structs import (
     FRAUD_SHARE,
     LABEL,
     LAST,
-    MAX,
     MEAN,
     MIN,
     NOWHERE,
@@ -61,7 +60,7 @@ def compute_windows(
     """Compute all windows of the event in the last column of ``members``.
 
     Args:
-        windows: As in `Plan`, like ``numbers`` and ``pairs``.
+        windows: As in `CompiledWindows`, like ``numbers`` and ``pairs``.
         numbers: Likewise.
         pairs: Likewise.
         members: As in `History`, like ``counts``, ``sums``, ``chosen`` and ``table``.
@@ -242,7 +241,7 @@ def _extreme(members: Ints, chosen: Ints, number: int, value: int, least: bool) 
 def _distinct(
     members: Ints, chosen: Ints, number: int, value: int, table: Ints, ticket: int
 ) -> int:
-    """Number of distinct values, by a hash table whose slots are free unless they hold ``ticket``."""
+    """Number of distinct values, by a hash table; slots that do not hold ``ticket`` are free."""
     mask, distinct = table.shape[1] - 1, 0
     for index in range(number):
         kept = members[value, chosen[index]]

@@ -41,8 +41,8 @@ def compact_members(
         end: Byte at which it ends.
         size: Bytes of a member.
         oldest: As in `Stored`.
-        cap: As in `Plan`.
-        worth: As in `Plan`.
+        cap: As in `CompiledWindows`.
+        worth: As in `CompiledWindows`.
         members: The members from before the batch.
         count: Number of these.
         out: Bytes to fill from ``begin`` on.

@@ -37,10 +37,10 @@ from features.windows.kernel.structs import (
     TIME,
     VALUE,
     WHERE,
+    CompiledWindows,
     Events,
     History,
     Ints,
-    Plan,
     Results,
     Stored,
     Trace,
@@ -49,7 +49,7 @@ from features.windows.kernel.structs import (
 
 @compiled
 def compute(
-    plan: Plan,
+    plan: CompiledWindows,
     stored: Stored,
     stored_labels: Stored,
     events: Events,
@@ -87,7 +87,7 @@ def compute(
 
 @inner
 def _compute_events(
-    plan: Plan,
+    plan: CompiledWindows,
     events: Events,
     results: Results,
     trace: Trace,
@@ -140,7 +140,7 @@ def _compute_events(
 
 
 @inner
-def _scratch(plan: Plan, stored: Stored, events: Events) -> History:
+def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
     """Scratch space for the longest history."""
     most = 1
     for of in range(len(events.ends) - 1):
@@ -161,7 +161,7 @@ def _scratch(plan: Plan, stored: Stored, events: Events) -> History:
 
 @inner
 def _trace(
-    plan: Plan,
+    plan: CompiledWindows,
     history: History,
     labels: Ints,
     floor: int,

@@ -38,7 +38,7 @@ def read(
         begin: Byte at which the history begins.
         end: Byte at which it ends, a whole number of members later.
         size: Bytes of a member.
-        columns: As in `Plan`.
+        columns: As in `CompiledWindows`.
         first: As in `Events`.
         members: Columns to fill.
     """

@@ -21,13 +21,13 @@ COUNT, SUM, MEAN, STD, MIN, MAX, LAST, DISTINCT, TIME_SINCE_LAST, FRAUD_SHARE = 
 """Aggregates."""
 
 AGGREGATE, REACH, DELAY, CURRENT, PAIR = range(5)
-"""Rows of ``Plan.windows``."""
+"""Rows of ``CompiledWindows.windows``."""
 DEFAULT, UNIT = range(2)
-"""Rows of ``Plan.numbers``."""
+"""Rows of ``CompiledWindows.numbers``."""
 VALUE, WHERE = range(2)
-"""Rows of ``Plan.pairs``."""
+"""Rows of ``CompiledWindows.pairs``."""
 POSITION, IS_CONDITION = range(2)
-"""Rows of ``Plan.columns``."""
+"""Rows of ``CompiledWindows.columns``."""
 
 AT_OFFSET, AT_TIME, AT_EVENT_ID = 4, 12, 20
 """Byte positions in a stored member; its partition is at 0."""
@@ -48,7 +48,7 @@ ADDED, COMPACTED, LABELS = range(3)
 """Rows of ``Results.lengths``."""
 
 
-class Plan(NamedTuple):
+class CompiledWindows(NamedTuple):
     """W windows of one entity; their Q distinct pairs of value and filter; K kept columns.
 
     Attributes:

@@ -11,8 +11,8 @@ import pytest
 
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
-from features.windows.position import locate
 from features.windows.order import InputTimes
+from features.windows.position import locate
 from schemas.batch import EventBatch, Kind
 from tests.support import making
 from tests.support.making import EVENTS, T0
