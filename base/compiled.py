@@ -35,7 +35,7 @@ FOLDER = kernel_folder(os.environ["NUMBA_CPU_NAME"])
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Locator(_CacheLocator):
+class _Locator(_CacheLocator):  # type: ignore[misc]
     """Place of compiled kernels. Numba's own locators ask for a folder that can be written to."""
 
     def __init__(self, function: Any, file: str) -> None:
@@ -58,11 +58,11 @@ class _Locator(_CacheLocator):
         return str(self._module)
 
 
-class _CacheFiles(CompileResultCacheImpl):
+class _CacheFiles(CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes: ClassVar[list[type]] = [_Locator]
 
 
-class _KernelCache(FunctionCache):
+class _KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _CacheFiles
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -125,7 +125,7 @@ def _load(bits: int) -> Any:
         form = struct.Struct(_FORMATS[bits])
         return lambda data, at: np.int64(form.unpack_from(data, at)[0])
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def load(_typing: Any, data: Any, _at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             pointer = _pointer(context, builder, signature, args, bits)
@@ -142,7 +142,7 @@ def _store(bits: int) -> Any:
     if numba.config.DISABLE_JIT:
         return struct.Struct(_FORMATS[bits]).pack_into
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def store(_typing: Any, data: Any, _at: Any, _value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))

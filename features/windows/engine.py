@@ -97,7 +97,7 @@ class EntityComputation:
         values = [value or b"" for value in found]
         histories, labels = values[:count], values[count:] or [b""] * count
         through = ends_of(histories) // self._plan.compiled.size + self._events.ends
-        made, begin = [], 0
+        made, begin = list[Portion](), 0
         while begin < count:
             most = through[begin] + MEMBERS_AT_A_TIME
             end = max(int(np.searchsorted(through, most, "right")) - 1, begin + 1)

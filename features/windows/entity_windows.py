@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,8 @@ class EntityWindows:
             for w in windows
         ]
         distinct = list(dict.fromkeys(pairs))
-        kinds, fields = list(Aggregate), self.layout.dtype.fields or {}
+        kinds = list(Aggregate)
+        fields: Mapping[str, Any] = self.layout.dtype.fields or {}
         return CompiledWindows(
             np.array(
                 [

@@ -155,7 +155,7 @@ class WindowRequest:
             AHEAD: self._at.ahead,
             DUPLICATE: np.logical_or.reduce([computed.duplicate for computed in computations]),
         }
-        values = {}
+        values: dict[str, Floats] = {}
         for (entity, _), computed in zip(self._requests, computations, strict=True):
             values |= zip((window.name for window in entity.windows), computed.values, strict=True)
             flags[f"{CAPPED}:{entity.entity}"] = computed.capped

@@ -98,7 +98,7 @@ def trace(
     members = [
         TracedMember(partition, offset, time, _value(window, kept), bool(fraud), bool(current))
         for partition, offset, time, kept, fraud, current in traced.members[
-            :, : traced.count[0]
+            :, : traced.number[0]
         ].T.tolist()
     ]
     value = float(computation.values[of, row])

@@ -16,6 +16,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, engine, plan, position
+from features.windows.kernel import loop
 from features.windows.kernel.structs import (
     DELAY,
     EVENT_TIME,
@@ -32,7 +33,6 @@ from tests.properties.simulation import Make
 from tests.properties.system import System
 from tests.support.interpreted import interpreted
 
-_REAL_COMPUTE = engine.compute
 _REAL_SHORT = coverage.find_short
 # Kernels into which a bug is put run without compilation.
 _KERNEL = interpreted("features.windows")
@@ -227,7 +227,7 @@ def _altered(alter: Callable[[CompiledWindows, Events], tuple[CompiledWindows, E
         plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
     ) -> None:
         plan, events = alter(plan, events)
-        _REAL_COMPUTE(plan, stored, labels, events, *rest)
+        loop.compute(plan, stored, labels, events, *rest)
 
     return _patched(engine, "compute", compute)
 

@@ -18,6 +18,7 @@ from features.compute.bind import EARLIEST, LATEST
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
 from features.windows import engine
+from features.windows.kernel import loop
 from features.windows.kernel.structs import CompiledWindows
 from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
@@ -88,7 +89,7 @@ def test_windows_a_century_apart_equal_the_oracle(seed: int) -> None:
 
 
 def test_python_computes_the_bits_of_the_compiled_kernel(seed: int) -> None:
-    compiled, python = engine.compute, interpreted("features.windows")["loop"].compute
+    python = interpreted("features.windows")["loop"].compute
     calls = 0
 
     def compute_both(plan: CompiledWindows, *given: Any) -> None:
@@ -96,7 +97,7 @@ def test_python_computes_the_bits_of_the_compiled_kernel(seed: int) -> None:
         calls += 1
         *stored, results, trace = given
         copies = [type(part)(*map(copy, part)) for part in (results, trace)]
-        compiled(plan, *given)
+        loop.compute(plan, *given)
         python(plan, *stored, *copies)
         for ours, theirs in zip((*results, *trace), chain(*copies), strict=True):
             assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()

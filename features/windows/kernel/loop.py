@@ -189,4 +189,4 @@ def _trace(
         trace.members[3, index] = members[value, chosen] if value != NOWHERE else MISSING
         trace.members[4, index] = is_fraud(labels, members[LABEL, chosen], time, after)
         trace.members[5, index] = 1 if chosen == event else 0
-    trace.count[0] = number
+    trace.number[0] = number

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from base.compiled import inner, load32, load64, store32, store64
 from features.windows.kernel.columns import before, sort
 from features.windows.kernel.structs import (
@@ -148,5 +146,5 @@ def has_id(members: Ints, first: int, end: int, event: int) -> bool:
     ident, hits = members[EVENT_ID, event], 0
     # Without a branch in the loop, so that it is vectorised.
     for place in range(first, end):
-        hits += np.int64(members[EVENT_ID, place] == ident)
+        hits += members[EVENT_ID, place] == ident
     return hits > 0

@@ -146,13 +146,13 @@ class Trace(NamedTuple):
         event: Column of the event in ``Events.members``, or NOWHERE.
         window: Index of the window.
         members: int64[6, C], partition, offset, time, value, fraud and current of each member.
-        count: int64[1], the number of members.
+        number: int64[1], the number of members.
     """
 
     event: int
     window: int
     members: Ints
-    count: Ints
+    number: Ints
 
 
 class History(NamedTuple):
