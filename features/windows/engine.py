@@ -15,22 +15,9 @@ from features.history.watermarks import UNKNOWN
 from features.store.protocol import Compaction, Writes
 from features.values.frame import Frame
 from features.windows.entity_windows import EntityWindows, HistoryRequest
+from features.windows.kernel import rows
 from features.windows.kernel.loop import compute
-from features.windows.kernel.structs import (
-    ADDED,
-    COMPACTED,
-    EVENT_ID,
-    KEPT,
-    LABELS,
-    NOWHERE,
-    OFFSET,
-    PARTITION,
-    TIME,
-    Events,
-    Results,
-    Stored,
-    Trace,
-)
+from features.windows.kernel.structs import NOWHERE, Events, Results, Stored, Trace
 from features.windows.position import WindowPosition
 from schemas.batch import EventBatch
 
@@ -134,9 +121,11 @@ class EntityComputation:
             np.empty((3, end - begin), np.int64),
         )
         compute(self._plan.compiled, stored, stored_labels, events, results, trace)
-        added = _cut(results.added, (events.ends - events.ends[0]) * size, results.lengths[ADDED])
-        compacted = _cut(results.compacted, stored.ends, results.lengths[COMPACTED])
-        new_labels = _cut(results.labels, stored_labels.ends, results.lengths[LABELS])
+        added = _cut(
+            results.added, (events.ends - events.ends[0]) * size, results.lengths[rows.ADDED]
+        )
+        compacted = _cut(results.compacted, stored.ends, results.lengths[rows.COMPACTED])
+        new_labels = _cut(results.labels, stored_labels.ends, results.lengths[rows.LABELS])
         return Writes(
             [(request.histories[begin + of], value) for of, value in added if value],
             [
@@ -161,12 +150,12 @@ def _events_of(
     at: WindowPosition,
 ) -> Events:
     """Events in the form that the compiled loop reads."""
-    members = np.empty((KEPT + len(plan.layout.columns), len(batch)), np.int64)
-    members[TIME] = batch.event_time
-    members[PARTITION] = batch.records.partitions
-    members[OFFSET] = batch.records.offsets
-    members[EVENT_ID] = ids.view(np.int64)
-    for row, column in enumerate(plan.layout.columns, KEPT):
+    members = np.empty((rows.KEPT + len(plan.layout.columns), len(batch)), np.int64)
+    members[rows.TIME] = batch.event_time
+    members[rows.PARTITION] = batch.records.partitions
+    members[rows.OFFSET] = batch.records.offsets
+    members[rows.EVENT_ID] = ids.view(np.int64)
+    for row, column in enumerate(plan.layout.columns, rows.KEPT):
         members[row] = column.read(frame)
     first = np.full(max(at.first, default=0) + 1, np.iinfo(np.int64).max)
     first[list(at.first)] = list(at.first.values())

@@ -10,7 +10,8 @@ import numpy as np
 from base.arrays import Longs
 from features.history.layout import Layout, StoredKind
 from features.history.namespace import Namespace, grouped, order_of
-from features.windows.kernel.structs import KEPT, NOWHERE, CompiledWindows
+from features.windows.kernel import rows
+from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -46,7 +47,7 @@ class EntityWindows:
 
     def _compile(self) -> CompiledWindows:
         windows, columns = self.windows, self.layout.columns
-        row_of = {column.key: KEPT + index for index, column in enumerate(columns)}
+        row_of = {column.key: rows.KEPT + index for index, column in enumerate(columns)}
         pairs = [
             tuple(row_of[column.key] if column else NOWHERE for column in (w.value, w.where))
             for w in windows
@@ -86,14 +87,14 @@ class EntityWindows:
     def request(self, batch: EventBatch, namespace: Namespace) -> HistoryRequest:
         """Build the request for the keys of a batch."""
         keys, codes = grouped(batch.entity_keys[self.entity])
-        rows = order_of(codes, len(keys))
+        order = order_of(codes, len(keys))
         of_histories = namespace.history_prefix(self.entity, self.layout.digest)
         of_labels = namespace.label_prefix(self.entity)
         return HistoryRequest(
             [of_histories + key for key in keys],
             [of_labels + key for key in keys] if self.labelled else [],
-            rows,
-            codes[rows],
+            order,
+            codes[order],
         )
 
 

@@ -8,10 +8,9 @@ import numpy.typing as npt
 from base.arrays import Longs
 from base.compiled import prove
 from features.history.labels import LABEL
+from features.windows.kernel import rows
 from features.windows.kernel.loop import compute
 from features.windows.kernel.structs import (
-    FRAUD_SHARE,
-    KEPT,
     MISSING,
     NOWHERE,
     CompiledWindows,
@@ -20,6 +19,7 @@ from features.windows.kernel.structs import (
     Stored,
     Trace,
 )
+from features.windows.window import Aggregate
 
 _EXPECTED = "2c5bbfe2dc5b8c304e917633bc37227595ce4530abc4af00f789638d095c6556"
 _MEMBER = np.dtype(
@@ -90,12 +90,12 @@ def _spread(count: int, step: int, below: int) -> Longs:
 
 def _plan() -> CompiledWindows:
     """All aggregates without a filter and without the event, and with both."""
-    kinds = np.arange(FRAUD_SHARE + 1).repeat(2)
+    kinds = np.arange(len(Aggregate)).repeat(2)
     other = kinds * 0 + np.arange(len(kinds)) % 2
     return CompiledWindows(
         np.stack([kinds, 300 + 100 * other, 20 * (1 - other), other, other]),
         np.stack([np.full(len(kinds), -1.0), np.full(len(kinds), 100.0)]),
-        np.array([[KEPT, KEPT], [NOWHERE, KEPT + 1]]),
+        np.array([[rows.KEPT, rows.KEPT], [NOWHERE, rows.KEPT + 1]]),
         np.array([[28, 36], [0, 1]]),
         _MEMBER.itemsize,
         400,
@@ -115,12 +115,12 @@ def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
 
 
 def _events(half: Longs) -> Events:
-    members = np.zeros((KEPT + 2, _EVENTS), np.int64)
+    members = np.zeros((rows.KEPT + 2, _EVENTS), np.int64)
     times = 500 + _spread(_EVENTS, 43, 500)
-    rows = times, np.arange(_EVENTS) % 2, 60 + np.arange(_EVENTS), _spread(_EVENTS, 47, 40)
-    members[: len(rows)] = np.stack(rows)
-    members[KEPT] = _spread(_EVENTS, 53, 1000) - 300
-    members[KEPT + 1] = _spread(_EVENTS, 59, 2)
+    known = times, np.arange(_EVENTS) % 2, 60 + np.arange(_EVENTS), _spread(_EVENTS, 47, 40)
+    members[: len(known)] = np.stack(known)
+    members[rows.KEPT] = _spread(_EVENTS, 53, 1000) - 300
+    members[rows.KEPT + 1] = _spread(_EVENTS, 59, 2)
     late = times < 600
     return Events(
         _spread(_EVENTS, 61, 997).argsort(kind="stable"),

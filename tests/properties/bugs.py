@@ -16,16 +16,8 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, engine, plan, position
-from features.windows.kernel import loop
-from features.windows.kernel.structs import (
-    DELAY,
-    EVENT_TIME,
-    FRAUD,
-    ID,
-    LABEL_TIME,
-    CompiledWindows,
-    Events,
-)
+from features.windows.kernel import loop, rows
+from features.windows.kernel.structs import CompiledWindows, Events
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
@@ -150,7 +142,7 @@ def _ids_for_ever(plan: CompiledWindows, events: Events) -> tuple[CompiledWindow
 
 def _end_is_open(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
     windows = plan.windows.copy()
-    windows[DELAY] += 1
+    windows[rows.DELAY] += 1
     return plan._replace(windows=windows), events
 
 
@@ -187,9 +179,9 @@ def _known_at_once(labels: Any, first: int, _: int, after: int) -> Any:
 
 
 def _never_reversed(labels: Any, first: int, time: int, after: int) -> int:
-    of_event = labels[:, labels[ID] == labels[ID, first]]
-    known = (of_event[LABEL_TIME] <= time) & (of_event[EVENT_TIME] > after)
-    return int((of_event[FRAUD] * known).any())
+    of_event = labels[:, labels[rows.ID] == labels[rows.ID, first]]
+    known = (of_event[rows.LABEL_TIME] <= time) & (of_event[rows.EVENT_TIME] > after)
+    return int((of_event[rows.FRAUD] * known).any())
 
 
 def _judges_all(batch: EventBatch, rules: Any) -> Any:

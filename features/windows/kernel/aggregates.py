@@ -5,34 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from base.compiled import inner
+from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.fraud_labels import is_fraud
 from features.windows.kernel.members import is_counted
-from features.windows.kernel.structs import (
-    AGGREGATE,
-    COUNT,
-    CURRENT,
-    DEFAULT,
-    DELAY,
-    DISTINCT,
-    FRAUD_SHARE,
-    LABEL,
-    LAST,
-    MEAN,
-    MIN,
-    NOWHERE,
-    PAIR,
-    REACH,
-    STD,
-    SUM,
-    TIME,
-    TIME_SINCE_LAST,
-    UNIT,
-    VALUE,
-    WHERE,
-    Floats,
-    Ints,
-)
+from features.windows.kernel.structs import NOWHERE, Floats, Ints
+
+COUNT, SUM, MEAN, STD, MIN, MAX, LAST, DISTINCT, TIME_SINCE_LAST, FRAUD_SHARE = range(10)
+"""Aggregates, in the order of `Aggregate`."""
 
 SECOND = 1e6
 """Microseconds."""
@@ -79,8 +59,8 @@ def compute_windows(
     """
     event, of = members.shape[1] - 1, windows.shape[1]
     for window in range(of):
-        kind, pair = windows[AGGREGATE, window], windows[PAIR, window]
-        value, where = pairs[VALUE, pair], pairs[WHERE, pair]
+        kind, pair = windows[rows.AGGREGATE, window], windows[rows.PAIR, window]
+        value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         first, end, own = span(
             windows, window, members, floor, count, place, base, duplicate, value, where
         )
@@ -91,7 +71,7 @@ def compute_windows(
             if value != NOWHERE:
                 total += members[value, event]
         if number == 0 or (kind == STD and number == 1):
-            values[window, column] = numbers[DEFAULT, window]
+            values[window, column] = numbers[rows.DEFAULT, window]
         else:
             values[window, column] = _aggregate(
                 kind,
@@ -104,9 +84,9 @@ def compute_windows(
                 where,
                 number,
                 total,
-                numbers[UNIT, window],
+                numbers[rows.UNIT, window],
                 labels,
-                base - windows[REACH, window],
+                base - windows[rows.REACH, window],
                 table,
                 column * of + window + 1,
             )
@@ -132,10 +112,10 @@ def span(
         does not count itself.
     """
     event = members.shape[1] - 1
-    first = max(floor, behind(members, TIME, count, base - windows[REACH, window]))
-    time = members[TIME, event] - windows[DELAY, window]
-    end = max(first, behind(members, TIME, count, time))
-    if windows[CURRENT, window] and not duplicate and is_counted(members, value, where, event):
+    first = max(floor, behind(members, rows.TIME, count, base - windows[rows.REACH, window]))
+    time = members[rows.TIME, event] - windows[rows.DELAY, window]
+    end = max(first, behind(members, rows.TIME, count, time))
+    if windows[rows.CURRENT, window] and not duplicate and is_counted(members, value, where, event):
         return first, end, min(max(place, first), end)
     return first, end, NOWHERE
 
@@ -170,7 +150,7 @@ def _aggregate(
     event = members.shape[1] - 1
     if kind == TIME_SINCE_LAST:
         latest = _latest(members, first, end, own, value, where)
-        return (members[TIME, event] - members[TIME, latest]) / SECOND
+        return (members[rows.TIME, event] - members[rows.TIME, latest]) / SECOND
     if kind == FRAUD_SHARE and labels.shape[1] == 0:
         return 0.0
     choose(members, first, end, own, value, where, chosen)
@@ -257,9 +237,9 @@ def _distinct(
 @inner
 def _frauds(members: Ints, chosen: Ints, number: int, labels: Ints, after: int) -> int:
     """Number of known frauds."""
-    time, frauds = members[TIME, members.shape[1] - 1], 0
+    time, frauds = members[rows.TIME, members.shape[1] - 1], 0
     for index in range(number):
-        label = members[LABEL, chosen[index]]
+        label = members[rows.LABEL, chosen[index]]
         if label != NOWHERE:
             frauds += is_fraud(labels, label, time, after)
     return frauds

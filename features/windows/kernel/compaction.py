@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from base.compiled import inner, load64
-from features.windows.kernel.structs import (
-    AT_TIME,
-    LABEL_SIZE,
-    NOWHERE,
-    PARTITION,
-    SOURCE,
-    TIME,
-    Bytes,
-    Ints,
-)
+from features.windows.kernel import rows
+from features.windows.kernel.structs import NOWHERE, Bytes, Ints
 
 
 @inner
@@ -55,7 +47,7 @@ def compact_members(
         return NOWHERE
     needed = 0
     for place in range(count):
-        needed += _is_needed(oldest, members[PARTITION, place], members[TIME, place])
+        needed += _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place])
     excess = needed - cap - 1 if needed > 2 * cap else 0
     # Members that come again, and repeated ones, are not among ``count``; most histories have none.
     gone = count - needed + excess
@@ -63,10 +55,10 @@ def compact_members(
         return NOWHERE
     removed = np.zeros(all_, np.uint8)
     for place in range(count):
-        if not _is_needed(oldest, members[PARTITION, place], members[TIME, place]):
-            removed[members[SOURCE, place]] = 1
+        if not _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place]):
+            removed[members[rows.SOURCE, place]] = 1
         elif excess:
-            removed[members[SOURCE, place]] = 1
+            removed[members[rows.SOURCE, place]] = 1
             excess -= 1
     return _copy_others(data, begin, size, removed, out)
 
@@ -84,17 +76,17 @@ def compact_labels(data: Bytes, begin: int, end: int, oldest: int, worth: int, o
     Returns:
         Number of bytes written, NOWHERE if the labels stay as they are.
     """
-    all_ = (end - begin) // LABEL_SIZE
+    all_ = (end - begin) // rows.LABEL_SIZE
     if all_ < worth:
         return NOWHERE
     removed, gone = np.zeros(all_, np.uint8), 0
     for index in range(all_):
-        if load64(data, begin + index * LABEL_SIZE + AT_TIME) <= oldest:
+        if load64(data, begin + index * rows.LABEL_SIZE + rows.AT_TIME) <= oldest:
             removed[index] = 1
             gone += 1
     if gone < max(all_ - gone, worth):
         return NOWHERE
-    return _copy_others(data, begin, LABEL_SIZE, removed, out)
+    return _copy_others(data, begin, rows.LABEL_SIZE, removed, out)
 
 
 @inner

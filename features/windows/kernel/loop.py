@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.compiled import compiled, inner
+from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, span
 from features.windows.kernel.columns import behind
 from features.windows.kernel.compaction import compact_labels, compact_members
@@ -24,19 +25,8 @@ from features.windows.kernel.members import (
     write,
 )
 from features.windows.kernel.structs import (
-    ADDED,
-    COMPACTED,
-    LABEL,
-    LABELS,
     MISSING,
     NOWHERE,
-    OFFSET,
-    PAIR,
-    PARTITION,
-    REACH,
-    TIME,
-    VALUE,
-    WHERE,
     CompiledWindows,
     Events,
     History,
@@ -63,7 +53,7 @@ def compute(
         count = read(
             stored.data, begin, end, plan.size, plan.columns, events.first, history.members
         )
-        results.lengths[COMPACTED, of] = compact_members(
+        results.lengths[rows.COMPACTED, of] = compact_members(
             stored.data,
             begin,
             end,
@@ -77,7 +67,7 @@ def compute(
         )
         begin, end = stored_labels.ends[of], stored_labels.ends[of + 1]
         labels = read_labels(stored_labels.data, begin, end)
-        results.lengths[LABELS, of] = compact_labels(
+        results.lengths[rows.LABELS, of] = compact_labels(
             stored_labels.data, begin, end, stored_labels.oldest[of], plan.worth, results.labels
         )
         find_labels(labels, history.members, 0, count)
@@ -106,10 +96,10 @@ def _compute_events(
         find_labels(labels, members, event, event + 1)
         base, place = events.base[column], place_of(members, count, event)
         floor = max(0, count - plan.cap)
-        oldest = max(floor, behind(members, TIME, count, base - plan.duplicates))
+        oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
         duplicate = has_id(members, oldest, count, event)
         results.duplicate[column] = duplicate
-        results.capped[column] = floor > 0 and members[TIME, floor - 1] > base - plan.horizon
+        results.capped[column] = floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
         compute_windows(
             plan.windows,
             plan.numbers,
@@ -136,7 +126,7 @@ def _compute_events(
             add_up(members, history.counts, history.sums, plan.pairs, place, count)
             write(members, place, plan.columns, results.added, at)
             at += plan.size
-    results.lengths[ADDED, of] = at - begin
+    results.lengths[rows.ADDED, of] = at - begin
 
 
 @inner
@@ -173,20 +163,20 @@ def _trace(
 ) -> None:
     """List the members that the traced window counts for the traced event, in member order."""
     window, members = trace.window, history.members
-    pair = plan.windows[PAIR, window]
-    value, where = plan.pairs[VALUE, pair], plan.pairs[WHERE, pair]
+    pair = plan.windows[rows.PAIR, window]
+    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
     first, end, own = span(
         plan.windows, window, members, floor, count, place, base, duplicate, value, where
     )
     event = members.shape[1] - 1
-    time, after = members[TIME, event], base - plan.windows[REACH, window]
+    time, after = members[rows.TIME, event], base - plan.windows[rows.REACH, window]
     number = choose(members, first, end, own, value, where, history.chosen)
     for index in range(number):
         chosen = history.chosen[index]
-        trace.members[0, index] = members[PARTITION, chosen]
-        trace.members[1, index] = members[OFFSET, chosen]
-        trace.members[2, index] = members[TIME, chosen]
+        trace.members[0, index] = members[rows.PARTITION, chosen]
+        trace.members[1, index] = members[rows.OFFSET, chosen]
+        trace.members[2, index] = members[rows.TIME, chosen]
         trace.members[3, index] = members[value, chosen] if value != NOWHERE else MISSING
-        trace.members[4, index] = is_fraud(labels, members[LABEL, chosen], time, after)
+        trace.members[4, index] = is_fraud(labels, members[rows.LABEL, chosen], time, after)
         trace.members[5, index] = 1 if chosen == event else 0
     trace.number[0] = number

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 from base.compiled import inner, load32, load64, store32, store64
+from features.windows.kernel import rows
 from features.windows.kernel.columns import before, sort
-from features.windows.kernel.structs import (
-    AT_EVENT_ID,
-    AT_OFFSET,
-    AT_TIME,
-    EVENT_ID,
-    IS_CONDITION,
-    KEPT,
-    MEMBER_KEYS,
-    MISSING,
-    OFFSET,
-    PARTITION,
-    POSITION,
-    SOURCE,
-    TIME,
-    VALUE,
-    WHERE,
-    Bytes,
-    Ints,
-)
+from features.windows.kernel.structs import MISSING, Bytes, Ints
 
 
 @inner
@@ -43,21 +26,21 @@ def read(
     count, in_order = 0, True
     for source in range((end - begin) // size):
         at = begin + source * size
-        partition, offset = load32(data, at), load64(data, at + AT_OFFSET)
+        partition, offset = load32(data, at), load64(data, at + rows.AT_OFFSET)
         if 0 <= partition < len(first) and offset >= first[partition]:
             continue
-        members[TIME, count] = load64(data, at + AT_TIME)
-        members[PARTITION, count] = partition
-        members[OFFSET, count] = offset
-        members[EVENT_ID, count] = load64(data, at + AT_EVENT_ID)
-        members[SOURCE, count] = source
+        members[rows.TIME, count] = load64(data, at + rows.AT_TIME)
+        members[rows.PARTITION, count] = partition
+        members[rows.OFFSET, count] = offset
+        members[rows.EVENT_ID, count] = load64(data, at + rows.AT_EVENT_ID)
+        members[rows.SOURCE, count] = source
         for column in range(columns.shape[1]):
-            position = at + columns[POSITION, column]
-            if columns[IS_CONDITION, column]:
-                members[KEPT + column, count] = data[position]
+            position = at + columns[rows.POSITION, column]
+            if columns[rows.IS_CONDITION, column]:
+                members[rows.KEPT + column, count] = data[position]
             else:
-                members[KEPT + column, count] = load64(data, position)
-        if count and not before(members, MEMBER_KEYS, count - 1, count):
+                members[rows.KEPT + column, count] = load64(data, position)
+        if count and not before(members, rows.MEMBER_KEYS, count - 1, count):
             in_order = False
         count += 1
     return count if in_order else _sort_once(members, count)
@@ -66,10 +49,10 @@ def read(
 @inner
 def _sort_once(members: Ints, count: int) -> int:
     """Sort members and drop repeated ones; return the number that is left."""
-    sort(members, MEMBER_KEYS, count)
+    sort(members, rows.MEMBER_KEYS, count)
     left = 0
     for place in range(count):
-        if left and not before(members, MEMBER_KEYS, left - 1, place):
+        if left and not before(members, rows.MEMBER_KEYS, left - 1, place):
             continue
         copy(members, place, members, left)
         left += 1
@@ -87,7 +70,7 @@ def copy(source: Ints, from_: int, target: Ints, to: int) -> None:
 def place_of(members: Ints, count: int, event: int) -> int:
     """Place of an event among the first ``count`` members."""
     place = count
-    while place and before(members, MEMBER_KEYS, event, place - 1):
+    while place and before(members, rows.MEMBER_KEYS, event, place - 1):
         place -= 1
     return place
 
@@ -105,13 +88,13 @@ def insert(members: Ints, count: int, place: int, event: int) -> None:
 @inner
 def write(members: Ints, event: int, columns: Ints, data: Bytes, at: int) -> None:
     """Write an event as a stored member."""
-    store32(data, at, members[PARTITION, event])
-    store64(data, at + AT_OFFSET, members[OFFSET, event])
-    store64(data, at + AT_TIME, members[TIME, event])
-    store64(data, at + AT_EVENT_ID, members[EVENT_ID, event])
+    store32(data, at, members[rows.PARTITION, event])
+    store64(data, at + rows.AT_OFFSET, members[rows.OFFSET, event])
+    store64(data, at + rows.AT_TIME, members[rows.TIME, event])
+    store64(data, at + rows.AT_EVENT_ID, members[rows.EVENT_ID, event])
     for column in range(columns.shape[1]):
-        position, value = at + columns[POSITION, column], members[KEPT + column, event]
-        if columns[IS_CONDITION, column]:
+        position, value = at + columns[rows.POSITION, column], members[rows.KEPT + column, event]
+        if columns[rows.IS_CONDITION, column]:
             data[position] = 1 if value else 0
         else:
             store64(data, position, value)
@@ -121,7 +104,7 @@ def write(members: Ints, event: int, columns: Ints, data: Bytes, at: int) -> Non
 def add_up(members: Ints, counts: Ints, sums: Ints, pairs: Ints, begin: int, end: int) -> None:
     """Renew the running counts and sums behind the places [begin, end)."""
     for pair in range(pairs.shape[1]):
-        value, where = pairs[VALUE, pair], pairs[WHERE, pair]
+        value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         count, total = counts[pair, begin], sums[pair, begin]
         for place in range(begin, end):
             if is_counted(members, value, where, place):
@@ -143,8 +126,8 @@ def is_counted(members: Ints, value: int, where: int, place: int) -> bool:
 @inner
 def has_id(members: Ints, first: int, end: int, event: int) -> bool:
     """True if a member in [first, end) has the id of the event."""
-    ident, hits = members[EVENT_ID, event], 0
+    ident, hits = members[rows.EVENT_ID, event], 0
     # Without a branch in the loop, so that it is vectorised.
     for place in range(first, end):
-        hits += members[EVENT_ID, place] == ident
+        hits += members[rows.EVENT_ID, place] == ident
     return hits > 0
