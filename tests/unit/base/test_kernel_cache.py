@@ -76,10 +76,9 @@ def test_kernels_are_made_of_their_own_files_alone() -> None:
     for path in using:
         assert str(path.relative_to(ROOT)) in own, f"{path}: a kernel lies in a folder `kernel`"
         for module in _imported(path):
-            file = f"{module.replace('.', '/')}.py"
-            assert file in own or module in {"__future__", "numpy", "numpy.typing", "typing"}, (
-                f"{path} imports {module}"
-            )
+            at = module.replace(".", "/")
+            foreign = {"__future__", "numpy", "numpy.typing", "typing"}
+            assert {f"{at}.py", f"{at}/__init__.py"} & own or module in foreign, f"{path}: {module}"
 
 
 def _imported(path: Path) -> dict[str, set[str]]:
