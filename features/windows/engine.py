@@ -179,9 +179,12 @@ def _stored(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> Sto
 
 def _cut(data: npt.NDArray[np.uint8], begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
     """Indexes of the histories that have a value, and the values."""
-    of = np.flatnonzero(lengths != NOWHERE)
-    ranges = zip(of.tolist(), begins[of].tolist(), lengths[of].tolist(), strict=True)
-    return [(index, data[begin : begin + length].tobytes()) for index, begin, length in ranges]
+    view, ranges = memoryview(data), zip(begins[:-1].tolist(), lengths.tolist(), strict=True)
+    return [
+        (of, bytes(view[begin : begin + length]))
+        for of, (begin, length) in enumerate(ranges)
+        if length != NOWHERE
+    ]
 
 
 def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:

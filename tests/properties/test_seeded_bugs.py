@@ -13,6 +13,7 @@ from tests.properties.simulation import check
 SEED = 4
 # Seeds by which the bugs that need many cases are found soonest.
 SEEDS = {
+    "histories begin with late events": 1,
     "compaction by length": 6,
     "compaction takes what comes again for members": 2,
 }
