@@ -179,7 +179,7 @@ def _stored(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> Sto
 
 def _cut(data: npt.NDArray[np.uint8], begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
     """Indexes of the histories that have a value, and the values."""
-    view, ranges = memoryview(data), zip(begins[:-1].tolist(), lengths.tolist(), strict=True)
+    view, ranges = data.data, zip(begins[:-1].tolist(), lengths.tolist(), strict=True)
     return [
         (of, bytes(view[begin : begin + length]))
         for of, (begin, length) in enumerate(ranges)
