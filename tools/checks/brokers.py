@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from tools.checks.finding import Finding, failed, many, ok, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, warning
 from worker.kafka import TRANSACTION_TIMEOUT_MS
 from worker.settings import WorkerSettings
 
@@ -82,7 +82,9 @@ def judge_cluster(cluster: Cluster) -> Finding:
             return failed(
                 BROKERS, found, "upgrade them: exactly-once delivery needs Kafka 2.5 or later"
             )
-    return ok(BROKERS, f"{many(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}")
+    return ok(
+        BROKERS, f"{pluralize(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}"
+    )
 
 
 def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Finding]:

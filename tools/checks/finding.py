@@ -60,7 +60,7 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, State.SKIPPED, why)
 
 
-def many(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """Count with its noun: ``1 topic``, ``3 topics``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
@@ -76,12 +76,12 @@ def refused(check: str, error: ConfigurationError) -> list[Finding]:
     return findings
 
 
-def holds(findings: Iterable[Finding]) -> bool:
+def all_passed(findings: Iterable[Finding]) -> bool:
     """Return True if none of the findings failed."""
     return all(finding.state is not State.FAILED for finding in findings)
 
 
-def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def run_check(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     """Run ``look``; turn its exception into failed findings, so that other checks still run."""
     try:
         return look()

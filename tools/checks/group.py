@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from base.errors import ConfigurationError
-from tools.checks.finding import Finding, failed, many, ok, refused, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
 from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
@@ -89,10 +89,10 @@ def judge_group(group: GroupState) -> Finding:
         remedy = "allow Read on the group for the user of this worker"
         return failed(GROUP, f"{group.name}: this user may not join it", remedy)
     if group.members and group.assignor != _ASSIGNOR:
-        found = f"{group.name}: {many(group.members, 'member')} assigned by {group.assignor!r}"
+        found = f"{group.name}: {pluralize(group.members, 'member')} assigned by {group.assignor!r}"
         return failed(GROUP, found, f"name another kafka.group; this worker uses {_ASSIGNOR}")
     state = "new" if group.state == "DEAD" else group.state.lower()
-    return ok(GROUP, f"{group.name}: {state}, {many(group.members, 'member')}")
+    return ok(GROUP, f"{group.name}: {state}, {pluralize(group.members, 'member')}")
 
 
 def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
@@ -157,7 +157,7 @@ def judge_start(
         return refused(START, error)
     # The checkpoints of the topic before an accepted one do not count.
     offsets = {
-        p: None if at.note.topic_id in foreign else at.offset for p, at in checkpoints.items()
+        p: None if at.metadata.topic_id in foreign else at.offset for p, at in checkpoints.items()
     }
     known = {p: offset for p, offset in offsets.items() if offset is not None}
     lost = {p: first[p] - offset for p, offset in known.items() if offset < first[p]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from tools.checks.finding import Finding, failed, many, ok, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
 from worker.settings import KafkaSettings, WorkerSettings
@@ -111,7 +111,7 @@ def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
 
 
 def _in_words(check: str, topic: Topic) -> str:
-    words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
+    words = [f"{topic.name}: {pluralize(topic.partitions, 'partition')}"]
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None:
         kept = "kept for ever" if retention_ms < 0 else f"kept for {days(retention_ms)}"

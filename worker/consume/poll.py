@@ -11,10 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
-from worker.consume.ends import Ends, Silence
 from worker.consume.group_member import GroupMember
 from worker.consume.micro_batch import Polled, records_of
-from worker.consume.note import Note, log_state_of
+from worker.consume.offset_metadata import OffsetMetadata, log_state_of
+from worker.consume.partition_ends import PartitionEnds, StalledPartitions
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
@@ -56,10 +56,10 @@ class Poller(GroupMember):
         super().__init__(consumer, before_change)
         self._topics = topics
         self._make_starts = starts
-        self._warns_of_notes = needs_log_state
+        self._warns_of_metadata = needs_log_state
         self._clock = clock
-        self._ends = Ends()
-        self._silence = Silence()
+        self._ends = PartitionEnds()
+        self._stalled = StalledPartitions()
         self._paused: list[TopicPartition] = []
         self.log_state = LogState()
 
@@ -95,12 +95,12 @@ class Poller(GroupMember):
         """
         self._topics.require_same_input()
         epoch = self.epoch
-        self._silence.begin_poll(self._clock())
+        self._stalled.begin_poll(self._clock())
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
         at = self._clock()
-        self._silence.end_poll(at, took_all=len(messages) < max_events)
+        self._stalled.end_poll(at, took_all=len(messages) < max_events)
         # Taken here, on the polling thread, right after the records. A fresh object at the time of
         # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
@@ -115,7 +115,7 @@ class Poller(GroupMember):
         records = records_of(self._topic, messages)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-        self._silence.heard_from(last)
+        self._stalled.heard_from(last)
         offsets = self._ends.behind(last) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
@@ -151,11 +151,11 @@ class Poller(GroupMember):
         self._go_to(starts)
         self._starts.update(starts)
         self._ends.restart(starts)
-        self._silence.restart(starts, self._clock())
+        self._stalled.restart(starts, self._clock())
         self.rewind_needed = False
-        notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
-        self._warn_of_notes(notes)
-        self.log_state = log_state_of(notes)
+        metadata = {p: at.metadata for p, at in checkpoints.items() if at.offset is not None}
+        self._warn_of_metadata(metadata)
+        self.log_state = log_state_of(metadata)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 
@@ -186,17 +186,17 @@ class Poller(GroupMember):
                 ) from error
             raise
 
-    def shut_out(self, deadline_s: float) -> None:
+    def commit_old_topic_id(self, deadline_s: float) -> None:
         """Commit the id of the topic that was read, now that another topic has its name.
 
-        The brokers delete a topic's offsets with it. Without this note, the next start would take
+        The brokers delete a topic's offsets with it. Without it, the next start would take
         the new topic for the one that it read before. Retries until the deadline, as the group may
         be rebalancing.
         """
         topic_id, until = self._topics.input.topic_id, self._clock() + deadline_s
         while True:
             try:
-                self._checkpoints.commit({0: 0}, Note(topic_id))
+                self._checkpoints.commit({0: 0}, OffsetMetadata(topic_id))
             except KafkaException as error:
                 if self._clock() > until:
                     log.warning("not_shut_out", topic_id=topic_id, error=str(error))
@@ -214,15 +214,15 @@ class Poller(GroupMember):
         # it is assigned again, and then reads nothing of it (measured).
         self._consumer.resume(self._paused)
         self._paused = []
-        self._silence.listen_anew(self._clock())
+        self._stalled.restart_stall_timer(self._clock())
 
-    def silent(self, seconds: float) -> list[int]:
+    def stalled(self, seconds: float) -> list[int]:
         """Partitions that gave neither a record nor their end for this time since the rewind."""
-        return [] if self._paused else self._silence.partitions(seconds, self._clock())
+        return [] if self._paused else self._stalled.partitions(seconds, self._clock())
 
-    def listen_anew(self) -> None:
-        """Count the time of `silent` from now on."""
-        self._silence.listen_anew(self._clock())
+    def restart_stall_timer(self) -> None:
+        """Count the time of `stalled` from now on."""
+        self._stalled.restart_stall_timer(self._clock())
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""
@@ -250,11 +250,11 @@ class Poller(GroupMember):
         self._topics.stop()
         self._consumer.close()
 
-    def _warn_of_notes(self, notes: Mapping[int, Note]) -> None:
+    def _warn_of_metadata(self, metadata: Mapping[int, OffsetMetadata]) -> None:
         """Warn once of checkpoints that do not say how far event time had come."""
-        empty = [p for p, note in notes.items() if note == Note()]
-        if empty and self._warns_of_notes:
-            self._warns_of_notes = False
+        empty = [p for p, state in metadata.items() if state == OffsetMetadata()]
+        if empty and self._warns_of_metadata:
+            self._warns_of_metadata = False
             log.warning(
                 "checkpoint_without_event_time",
                 partitions=empty,
@@ -279,5 +279,5 @@ class Poller(GroupMember):
             else:
                 self._note_error(error)
         self._ends.reach(ends)
-        self._silence.heard_from(ends)
+        self._stalled.heard_from(ends)
         return [message for message in messages if message.error() is None]

@@ -168,7 +168,7 @@ class Topics:
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
 
-    def look(self) -> None:
+    def refresh_ids(self) -> None:
         """Compare the present ids of the topics with those at the start.
 
         Raises:
@@ -178,7 +178,7 @@ class Topics:
         ids = self._describe(tuple(self._names.values()))
         with self._lock:
             for setting, name in self._names.items():
-                self._judge(setting, name, ids[name])
+                self._compare_id(setting, name, ids[name])
             self._looked_at = max(self._looked_at, started)
 
     def require_same_input(self) -> None:
@@ -200,13 +200,13 @@ class Topics:
             KafkaException: The brokers do not answer, or have no such topic.
         """
         if self._looked_at < since - _TRUST_S:
-            self.look()
+            self.refresh_ids()
         self.require_same_input()
         if INPUT in self._deleted:
             reason = f"{self._names[INPUT]} was deleted"
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
 
-    def _judge(self, setting: str, name: str, topic_id: str | None) -> None:
+    def _compare_id(self, setting: str, name: str, topic_id: str | None) -> None:
         if topic_id is None:
             if setting not in self._deleted:
                 log.warning("topic_deleted", setting=setting, topic=name, remedy="create it again")
@@ -227,7 +227,7 @@ class Topics:
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_S):
             try:
-                self.look()
+                self.refresh_ids()
             except KafkaException as error:
                 log.debug("topics_not_described", error=str(error))
 

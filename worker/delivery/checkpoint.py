@@ -15,7 +15,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
 from worker.delivery.publish import Outbox, Publisher, SizeLimits
-from worker.delivery.reports import INNOCENT, REFUSED_CODES, OnFailure, RecordsRefusedError, Reports
+from worker.delivery.reports import (
+    FAILED_BY_ANOTHER_RECORD,
+    REFUSED_CODES,
+    OnFailure,
+    RecordsRefusedError,
+    Reports,
+)
 from worker.kafka import NOT_A_MEMBER
 from worker.process.watchdog import Watchdog
 
@@ -98,7 +104,10 @@ class _ProducingCheckpoint:
     def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
         return [
             TopicPartition(
-                self.topics[0], partition, offset, metadata=outbox.notes.get(partition, "")
+                self.topics[0],
+                partition,
+                offset,
+                metadata=outbox.offset_metadata.get(partition, ""),
             )
             for partition, offset in outbox.next_offsets.items()
         ]
@@ -156,12 +165,12 @@ class ExactlyOnce(_ProducingCheckpoint):
         """Queue the outbox, and raise RecordsRefusedError if any record is refused so far."""
         limits = self.limits()
         publisher.publish(outbox, limits)
-        for parcel in outbox.apart:
+        for group in outbox.isolated_groups:
             self._await_reports(producer)
             if self._reports.refusals:
                 break
-            publisher.publish(parcel, limits)
-        if outbox.apart:
+            publisher.publish(group, limits)
+        if outbox.isolated_groups:
             self._await_reports(producer)
         if self._reports.refusals:
             raise RecordsRefusedError(self._reports.all(), None, others_written=False)
@@ -243,8 +252,8 @@ class AtLeastOnce(_ProducingCheckpoint):
         producer, publisher = self._opened()
         limits = self.limits()
         try:
-            for parcel in (outbox, *outbox.apart):
-                publisher.publish(parcel, limits)
+            for group in (outbox, *outbox.isolated_groups):
+                publisher.publish(group, limits)
                 with self.watchdog.guard("flush"):
                     left = producer.flush(self.timeout_s)
                 if left:
@@ -273,7 +282,7 @@ class AtLeastOnce(_ProducingCheckpoint):
     def _raise_failures(self) -> None:
         reports = self._reports.all()
         for report in sorted(reports, key=lambda report: not report.error.fatal()):
-            if not report.is_refusal and report.error.code() != INNOCENT:
+            if not report.is_refusal and report.error.code() != FAILED_BY_ANOTHER_RECORD:
                 raise KafkaException(report.error)
         if reports:
             raise RecordsRefusedError(reports, None, others_written=True)

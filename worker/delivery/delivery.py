@@ -83,11 +83,11 @@ class Delivery:
         delivered = self._thread.submit(self._deliver, outbox, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
-    def amend(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
-        """Replace the answers that a topic refused; result as of `Answers.learn`."""
-        return batch.answers.learn(error, self._checkpoint.limits())
+    def handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
+        """Replace the answers that a topic refused; result as of `Answers.handle_refusals`."""
+        return batch.answers.handle_refusals(error, self._checkpoint.limits())
 
-    def again(self, batch: InFlightBatch) -> InFlightBatch:
+    def retry(self, batch: InFlightBatch) -> InFlightBatch:
         """Deliver the rest of a micro-batch whose histories are written."""
         outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
         return replace(batch, outcome=outcome)
@@ -107,7 +107,7 @@ class Delivery:
         self._checkpoint.deliver(outbox)
 
 
-def count(batch: InFlightBatch) -> None:
+def observe_committed_batch(batch: InFlightBatch) -> None:
     """Count a committed micro-batch in the metrics."""
     processed = batch.answers.final()
     metrics.batches.labels("committed").inc()

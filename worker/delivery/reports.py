@@ -21,7 +21,7 @@ REFUSED_CODES = SIZE_CODES | {
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
 }
 """Error codes for a record that the topic never accepts; nothing was written."""
-INNOCENT = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - its public name
+FAILED_BY_ANOTHER_RECORD = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - its public name
 """Error code of a record that was not written because another one of its batch is refused."""
 
 OnFailure = Callable[["KafkaError | None", Any], None]

@@ -43,7 +43,7 @@ class StateSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class HistoryStart:
     """Record of the histories of one entity.
 
     Attributes:
@@ -78,7 +78,7 @@ class StateRecord:
 
     key: bytes = field(repr=False)
     source: StateSource | None = None
-    histories: Mapping[str, Begun] = field(default_factory=dict)
+    histories: Mapping[str, HistoryStart] = field(default_factory=dict)
     labelled: frozenset[str] = frozenset()
 
     def encode(self) -> bytes:
@@ -100,7 +100,9 @@ class StateRecord:
         key = bytes.fromhex(values.pop("key"))
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key of {len(key)} bytes")
-        histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
+        histories = {
+            entity: HistoryStart(**begun) for entity, begun in values.pop("histories").items()
+        }
         labelled = frozenset(values.pop("labelled", ()))
         return cls(key, StateSource(**values) if values else None, histories, labelled)
 

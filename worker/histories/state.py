@@ -13,7 +13,14 @@ from base.errors import ConfigurationError
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from worker.consume.topics import InputTopic
-from worker.histories.record import ANEW, Begun, StateRecord, StateSource, change_record, or_new
+from worker.histories.record import (
+    ANEW,
+    HistoryStart,
+    StateRecord,
+    StateSource,
+    change_record,
+    or_new,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +28,7 @@ _MARK_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class StateRequest:
     """A worker's demand for a state.
 
     Attributes:
@@ -80,11 +87,11 @@ class Claim:
         """Entities whose windows count frauds, but for which no labels were loaded."""
         return sorted(self.labelled - record.labelled)
 
-    def begin(self, entity: str, before: Begun | None) -> Begun:
+    def begin(self, entity: str, before: HistoryStart | None) -> HistoryStart:
         """Make the record of an entity's histories from now on.
 
         Histories that were kept for a shorter time than is needed now reach back to the bound of
-        their last compaction, which the notes of the offsets hold. A lower cap before, or an expiry
+        their last compaction, which the metadata of the offsets holds. A lower cap before, or an expiry
         that came too early, is worse: members of any earlier time may be missing. How far back such
         histories reach is counted anew from now on.
 
@@ -95,7 +102,7 @@ class Claim:
         back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
         if before is None:
             mark = secrets.token_hex(_MARK_BYTES)
-            return Begun(self.layouts[entity], mark, back, cap, expire_ms)
+            return HistoryStart(self.layouts[entity], mark, back, cap, expire_ms)
         capped = before.cap is not None and before.cap < cap
         if capped or (before.expire_ms is not None and 1000 * before.expire_ms < back):
             recounted = before.recounted + 1
@@ -117,8 +124,8 @@ def source_of(topic: InputTopic, group: str) -> StateSource:
     return StateSource(topic.name, topic.topic_id, topic.partitions, group)
 
 
-def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
-    """Claim a state for a worker in the store's record, and return the namespace of the state.
+def claim(store: OnlineStore, feature_set: str, state: str, wanted: StateRequest) -> Namespace:
+    """StateRequest a state for a worker in the store's record, and return the namespace of the state.
 
     Raises:
         DependencyUnavailableError: The store does not answer.
@@ -127,24 +134,24 @@ def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Na
     """
     before: StateRecord | None = None
 
-    def admitted(record: StateRecord | None) -> StateRecord:
+    def accepted(record: StateRecord | None) -> StateRecord:
         nonlocal before
         before = record
-        return admit(state, record, wanted)
+        return accept_state(state, record, wanted)
 
-    record = change_record(store, feature_set, state, admitted)
+    record = change_record(store, feature_set, state, accepted)
     if before is not None and before.source is not None:
         _warn(state, before, wanted)
     return record.namespace(feature_set, state)
 
 
-def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
+def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
     """Check a claim against the record of a state, and return the record of the claimed state.
 
     Args:
         state: Name of the state.
         record: Record before the claim; None for a new state.
-        wanted: Claim of the worker.
+        wanted: StateRequest of the worker.
 
     Raises:
         ConfigurationError: The claim is refused, as by `claim`.
@@ -163,7 +170,7 @@ def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
     return replace(known, source=wanted.source, histories={**known.histories, **begun})
 
 
-def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
+def _warn(state: str, before: StateRecord, wanted: StateRequest) -> None:
     """Warn of histories and labels that are missing in a state that a worker has claimed."""
     if empty := wanted.emptied(before):
         log.warning(
@@ -190,7 +197,7 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
         )
 
 
-def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
+def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
     """Raise ConfigurationError where a state has another topic, number of partitions or group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:
@@ -216,7 +223,7 @@ def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     )
 
 
-def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
+def _refuse_empty(state: str, wanted: StateRequest, emptied: Iterable[str]) -> None:
     """Raise ConfigurationError where a model or policy would see histories begin empty."""
     refused = _not_accepted(wanted, emptied)
     if refused:
@@ -230,7 +237,7 @@ def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
         )
 
 
-def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> None:
+def _refuse_short(state: str, wanted: StateRequest, shortened: Mapping[str, str]) -> None:
     """Raise ConfigurationError where a model or policy would see histories that were cut."""
     refused = _not_accepted(wanted, shortened)
     if refused:
@@ -245,5 +252,5 @@ def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> No
         )
 
 
-def _not_accepted(wanted: Claim, entities: Iterable[str]) -> list[str]:
+def _not_accepted(wanted: StateRequest, entities: Iterable[str]) -> list[str]:
     return [e for e in entities if e in wanted.used and e not in wanted.accept_empty]

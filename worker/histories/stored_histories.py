@@ -16,7 +16,7 @@ from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore, Writes
 from features.windows.window import Across, Window
 from worker.consume.topics import InputTopic
-from worker.histories.state import Claim, claim, source_of
+from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 from worker.settings import WorkerSettings
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StateLocation:
     """Key namespace and TTL of the histories.
 
     Attributes:
@@ -37,14 +37,14 @@ class Place:
     expire_ms: int | None
 
 
-def find_place(
+def claim_location(
     settings: WorkerSettings,
     feature_set: FeatureSet,
     features: Collection[str],
     store: OnlineStore,
     topic: InputTopic,
-) -> Place:
-    """Claim the state in the store for the input topic.
+) -> StateLocation:
+    """StateRequest the state in the store for the input topic.
 
     Args:
         settings: Settings of the worker.
@@ -58,20 +58,20 @@ def find_place(
         ConfigurationError: Windows, topic and state do not fit.
     """
     refuse_split(feature_set.histories.windows, topic)
-    wanted = claim_of(settings, feature_set, features, topic)
+    wanted = state_request(settings, feature_set, features, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
         "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
     )
-    return Place(namespace, expire_ms)
+    return StateLocation(namespace, expire_ms)
 
 
-def claim_of(
+def state_request(
     settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
-) -> Claim:
-    """Make the claim of a worker with these settings; arguments are those of `find_place`."""
-    return Claim(
+) -> StateRequest:
+    """Make the claim of a worker with these settings; arguments are those of `claim_location`."""
+    return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
         feature_set.entities_of(features),
@@ -194,25 +194,25 @@ class StoredHistories:
     """
 
     def __init__(
-        self, store: OnlineStore, find: Callable[[InputTopic], Place], watchdog: Watchdog
+        self, store: OnlineStore, find: Callable[[InputTopic], StateLocation], watchdog: Watchdog
     ) -> None:
         self._store = store
         self._find = find
         self._watchdog = watchdog
-        self._place: Place | None = None
+        self._location: StateLocation | None = None
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
-        self._place = self._find(topic)
+        self._location = self._find(topic)
 
     def namespace(self) -> Namespace | None:
-        return self._place.namespace if self._place else None
+        return self._location.namespace if self._location else None
 
     def assigned(self, partitions: Collection[int]) -> None:
-        if self._place is None:
+        if self._location is None:
             return
-        state, count = self._place.namespace.state, self._place.namespace.partitions
+        state, count = self._location.namespace.state, self._location.namespace.partitions
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
@@ -238,7 +238,7 @@ class StoredHistories:
                 self._written.wait()
 
     def _write(self, writes: Writes) -> None:
-        expire_ms = self._place.expire_ms if self._place else None
+        expire_ms = self._location.expire_ms if self._location else None
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):

@@ -37,7 +37,7 @@ _ANY_FAULT = Exception
 class Reloader:
     """The stages of a worker, with the newest valid model and policy.
 
-    Micro-batches and calls of `look` may come from two threads: a micro-batch keeps the stages that
+    Micro-batches and calls of `reload_if_changed` may come from two threads: a micro-batch keeps the stages that
     it began with. An invalid model or policy is refused, in the log and a metric, and the one
     before goes on serving.
 
@@ -80,7 +80,7 @@ class Reloader:
         return self._stages(records, log)
 
     def start(self) -> None:
-        """Call `look` every `reload_s` seconds, in a thread of its own."""
+        """Call `reload_if_changed` every `reload_s` seconds, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class Reloader:
         self._stop.set()
         self._thread.join(_JOIN_S)
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Serve with the configured model and policy, if they have changed and are valid.
 
         A refused one is tried again from time to time: the fault may have been the node's.
@@ -115,7 +115,7 @@ class Reloader:
     def _watch(self) -> None:
         while not self._stop.wait(self._settings.reload_s):
             try:
-                self.look()
+                self.reload_if_changed()
             except _ANY_FAULT:
                 log.exception("look_failed")
 

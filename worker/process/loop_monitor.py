@@ -19,7 +19,7 @@ _GROUP = "consumer group"
 _LOOK_EVERY_S = 2.0
 
 
-class Pulse:
+class LoopMonitor:
     """Report on each turn of the loop; lag, group and brokers are checked every two seconds.
 
     Args:
@@ -48,7 +48,7 @@ class Pulse:
         self._held_up: AbstractSet[int] = frozenset()
         self._member_at = clock()
 
-    def beat(self) -> None:
+    def check(self) -> None:
         """Report one turn of the loop.
 
         Raises:
@@ -71,8 +71,8 @@ class Pulse:
         self._report_lag()
         # A call that still waits for the brokers ends the outage itself.
         waiting = self._kafka.retrying or self._poller.rewind_needed
-        if self._kafka.lasts and not waiting and self._poller.brokers_answer():
-            self._kafka.ends()
+        if self._kafka.is_down and not waiting and self._poller.brokers_answer():
+            self._kafka.mark_up()
 
     def _report_lag(self) -> None:
         lag = self._poller.lag()
@@ -97,7 +97,7 @@ class Pulse:
         librdkafka can hang between the loss and its rejoin (seen after a broker was killed). The
         group then waits for this member for as long as its heartbeats continue.
         """
-        if not self._poller.expelled or self._kafka.lasts:
+        if not self._poller.expelled or self._kafka.is_down:
             self._member_at = self._clock()
         elif self._clock() - self._member_at > self._rejoin_s:
             raise DeliveryFatalError(
@@ -110,11 +110,11 @@ class Pulse:
 
         The client may stop fetching a partition without an error, while all else works.
         """
-        if self._kafka.lasts:
-            self._poller.listen_anew()
+        if self._kafka.is_down:
+            self._poller.restart_stall_timer()
             return
-        if silent := self._poller.silent(self._rejoin_s):
+        if stalled := self._poller.stalled(self._rejoin_s):
             raise DeliveryFatalError(
-                f"partitions {silent} of the input topic have given neither a record nor their end "
+                f"partitions {stalled} of the input topic have given neither a record nor their end "
                 f"for {self._rejoin_s:g} s; restart the worker"
             )

@@ -17,7 +17,7 @@ _OPEN_FOR_S = 90.0
 _GAP_S = 5.0
 
 
-class Ends:
+class PartitionEnds:
     """Next offset to read in each assigned partition, and the end of the partition if reached."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Ends:
         return {p: at for p, (at, since) in self._held.items() if now - since >= _OPEN_FOR_S}
 
 
-class Silence:
+class StalledPartitions:
     """Partitions from which nothing has come while the consumer listened to them.
 
     The consumer listens while it polls at short intervals and takes everything that is there. In a
@@ -110,7 +110,7 @@ class Silence:
         self._silent = set(partitions)
         self._listening_since = now
 
-    def listen_anew(self, now: float) -> None:
+    def restart_stall_timer(self, now: float) -> None:
         """Count the silence of the partitions from now on."""
         self._listening_since = now
 
