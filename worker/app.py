@@ -1,4 +1,4 @@
-"""Composition of a worker: the only module that names concrete classes."""
+"""Composition of a worker: only this module creates concrete classes."""
 
 from __future__ import annotations
 

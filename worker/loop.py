@@ -3,6 +3,10 @@
 One micro-batch is committed in a thread of its own while the next one is polled and scored. Nothing
 of the next one leaves the process before the outcome of the first is known. If the commit fails,
 the next one is dropped and both are read again.
+
+Exactly-once is decided in three places. `worker.consume.poll` captures the group metadata of each
+micro-batch. This loop drops a micro-batch if the assignment epoch has changed since its poll.
+`worker.delivery.checkpoint` commits under the captured metadata and settles unknown outcomes.
 """
 
 from __future__ import annotations
@@ -47,15 +51,15 @@ _SERVICE = "store or registry"
 _SERVE_EVERY_S = 1.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
-    KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
+    KafkaError._TRANSPORT,  # noqa: SLF001 - confluent_kafka has no public name for it
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - confluent_kafka has no public name for it
 )
 # A rejoin takes a few calls to the brokers, each with a bound of its own.
 _REJOIN_CALLS = 4
 
 
 class StageProcess(Protocol):
-    """The pure stages, decode to encode."""
+    """The processing stages from decode to encode; they make no Kafka calls."""
 
     def __call__(self, records: Records, log: LogState) -> Processed:
         """Run the stages on one micro-batch of records.
@@ -130,11 +134,11 @@ class Loop:
         self._stopping = True
 
     def on_client_error(self, error: KafkaError) -> None:
-        """Take an error of the consumer's connections; without events nothing else reports it."""
-        # A producer that lives through a broken connection may hang in its next transaction
+        """Handle a connection error of the consumer. On an idle topic, nothing else reports it."""
+        # A producer that survives a broken connection may hang in its next transaction
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
         self._producer_is_suspect |= error.code() in _CONNECTION_LOST
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - confluent_kafka has no public name for it
             self._outages.kafka.mark_down(str(error))
 
     def before_change(self) -> None:
@@ -153,7 +157,7 @@ class Loop:
         """
         self._open()
         try:
-            # Where it is to drain before it began, `_open` may have found nothing.
+            # If stop was requested during `_open`, the topics may not be open.
             if not self._stopping:
                 self._poller.subscribe()
             while not self._stopping:
@@ -187,7 +191,7 @@ class Loop:
         if polled is None:
             self._settle()
             if not self._poller.partitions:
-                # Other workers deliver now what this one could not.
+                # Other workers own these partitions now and deliver those events.
                 self._outages.delivery.mark_up()
                 self._outages.letter_refusals.on_reassigned()
             return
@@ -237,7 +241,7 @@ class Loop:
         log.info("resumed")
 
     def _wait(self, seconds: float) -> None:
-        """Back off as a member of the group, no longer than the assignment stays as it is."""
+        """Wait, and stay in the group. Return early if the assignment changes."""
         until, epoch = self._clock() + seconds, self._poller.epoch
         while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
             self._monitor.check()
@@ -284,7 +288,7 @@ class Loop:
         return False
 
     def _handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> bool:
-        """Replace refused scores and dead letters; False where the micro-batch must be dropped.
+        """Replace refused scores and dead letters; False if the micro-batch must be dropped.
 
         A refused dead letter that nothing can replace is retried after a wait.
 
@@ -307,7 +311,7 @@ class Loop:
         self._outages.letter_refusals.record_success()
         took_s = self._clock() - batch.started
         self._bound.observe(len(batch.polled.records), took_s)
-        # The producer may have lived through a broken connection that is not reported yet.
+        # The producer may have survived a broken connection that is not reported yet.
         self._producer_is_suspect |= took_s > _SLOW_S
         self._event_time_monitor.observe(batch.answers.final().ahead)
         observe_committed_batch(batch)
@@ -317,11 +321,11 @@ class Loop:
         self._outages.kafka.retry_until_up(self._delivery.open_checkpoint, self._wait)
 
     def _rewind(self) -> None:
-        """Rewind to the checkpoint; where the brokers do not answer, the next turn tries again.
+        """Rewind to the checkpoint; if the brokers do not answer, the next turn tries again.
 
-        A retry in this place could wait for ever: until the client is polled, it keeps back what
-        the group has decided, and may answer nothing else (measured: `committed` timed out until
-        the worker was killed).
+        A retry in this place could wait forever: the client does not apply the group's new
+        assignment until it is polled, and may answer nothing else (measured: `committed` timed out
+        until the worker was killed).
         """
         try:
             self._poller.rewind()

@@ -31,7 +31,7 @@ class Cluster:
     Attributes:
         cluster_id: Id of the cluster.
         brokers: Number of brokers.
-        settings: Settings of one broker; empty where they may not be read.
+        settings: Settings of one broker; empty if they may not be read.
     """
 
     cluster_id: str
@@ -42,7 +42,7 @@ class Cluster:
 def reach(
     admin: AdminClient, settings: WorkerSettings, lines: list[str]
 ) -> tuple[Cluster | None, list[Finding]]:
-    """Describe the cluster; None where no broker answers within the broker timeout."""
+    """Describe the cluster; None if no broker answers within the broker timeout."""
     timeout_s = settings.delivery.broker_timeout_s
     try:
         described = admin.describe_cluster(request_timeout=timeout_s).result()

@@ -215,7 +215,7 @@ def _kept(
     """Run a check like ``run_check``, and return the value that it found for later checks.
 
     Returns:
-        The value, None where the check failed to get it; and the findings.
+        The value, None if the check failed to get it; and the findings.
     """
     kept: list[T] = []
 

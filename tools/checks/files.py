@@ -59,7 +59,7 @@ def _settings_in_words(settings: WorkerSettings) -> str:
 
 
 def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
-    """Read the features.yaml at ``path``; the feature set is None where the file is invalid."""
+    """Read the features.yaml at ``path``; the feature set is None if the file is invalid."""
     name = path.name
     try:
         still_open = [*open_places(YamlDocument.read(path).values)]

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 
-CORRECT = "correct it there"
+CORRECT = "correct the named setting"
 """Remedy of an error that names none."""
 
 
@@ -31,7 +31,7 @@ class Finding:
         check: Name of the check.
         state: Result of the check.
         found: Description of what was found, or the reason for skipping.
-        remedy: Action that the user should take; "" where there is none.
+        remedy: Action that the user should take; "" if there is none.
     """
 
     check: str
@@ -99,5 +99,5 @@ def run_check(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         ]
     # One check that breaks down must not hide what the others find.
     except Exception as error:  # noqa: BLE001
-        found = f"the check failed itself: {type(error).__name__}: {error}"
+        found = f"the check crashed: {type(error).__name__}: {error}"
         return [failed(check, found, "report this as an error of fraud-worker, with the output")]

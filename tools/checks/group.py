@@ -51,7 +51,7 @@ class GroupState:
         state: Name of its state.
         members: Number of its members.
         assignor: Name of its partition assignor.
-        rights: Operations that this user may do on it; None where the brokers do not report them.
+        rights: Operations that this user may do on it; None if the brokers do not report them.
     """
 
     name: str
@@ -195,8 +195,8 @@ def judge_expiry(
 
     Args:
         settings: The settings of the worker.
-        brokers: The settings of a broker; empty where they may not be read.
-        topic: The settings of the input topic; empty where they may not be read.
+        brokers: The settings of a broker; empty if they may not be read.
+        topic: The settings of the input topic; empty if they may not be read.
     """
     start_from = settings.kafka.start_from
     minutes = whole_number(brokers.get("offsets.retention.minutes"))

@@ -41,7 +41,7 @@ def judge_windows(
     Args:
         feature_set: The feature set, which has windows.
         topic: The input topic.
-        retention_known: False where the topic's retention could not be read; if True, a topic
+        retention_known: False if the topic's retention could not be read; if True, a topic
             without a retention keeps its records for ever.
     """
     try:
@@ -92,7 +92,7 @@ def check_state(
         feature_set: The feature set, which has windows.
         topic: The input topic.
         features: Names of the features that the model and the policy use.
-        retention_known: False where the topic's retention could not be read.
+        retention_known: False if the topic's retention could not be read.
 
     Raises:
         ConfigurationError: The state belongs to another worker.

@@ -32,8 +32,8 @@ class Topic:
         topic_id: Id of the topic.
         partitions: Number of partitions.
         replicas: Smallest number of replicas of a partition.
-        rights: Names of the operations that this user may do; None where not reported.
-        settings: Settings of the topic; empty where they may not be read.
+        rights: Names of the operations that this user may do; None if not reported.
+        settings: Settings of the topic; empty if they may not be read.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Topic:
     settings: Mapping[str, str]
 
     def number(self, setting: str) -> int | None:
-        """A setting as a whole number; None where it could not be read."""
+        """A setting as a whole number; None if it could not be read."""
         return whole_number(self.settings.get(setting))
 
     def as_input(self) -> InputTopic:

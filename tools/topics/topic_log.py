@@ -136,7 +136,7 @@ class TopicLog:
             error, partition = message.error(), cast("int", message.partition())
             if error is not None:
                 # Transaction markers may follow a partition's last record.
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent_kafka has no public name for it
                     self.unfinished.discard(partition)
                 elif not error.retriable():
                     raise KafkaException(error)

@@ -86,8 +86,8 @@ def log_state_of(metadata: Mapping[int, OffsetMetadata]) -> LogState:
 def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
     """Read the highest event times.
 
-    The single time of an earlier version may be that of a wild event: it supports the watermark as
-    much as one event does, and no more.
+    The single time of an earlier version may be that of an event with a wrong clock: it counts as
+    one event for the watermark.
     """
     times = _typed(values, _HIGHEST, list)
     if times is None:
@@ -101,6 +101,6 @@ def _numbers(values: Mapping[str, Any], name: str) -> dict[str, int]:
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
-    """The value if it has exactly this type (a bool is no int), else None."""
+    """The value if it has exactly this type (a bool is not an int), else None."""
     value = values.get(name)
     return value if type(value) is kind else None

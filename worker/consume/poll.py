@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 class Poller(GroupMember):
     """Consumer of the input topic, as a member of the group.
 
+    Each micro-batch carries the group metadata and the assignment epoch of its poll. `worker.loop`
+    compares the epoch, and `worker.delivery.checkpoint` commits under the metadata.
+
     When ``rewind_needed`` is true, the caller settles the micro-batch in flight, then calls
     `rewind`.
 
@@ -83,7 +86,9 @@ class Poller(GroupMember):
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
-        """Consume up to ``max_events`` records: the first within ``timeout_s``, then those there.
+        """Consume up to ``max_events`` records.
+
+        Wait up to ``timeout_s`` for the first, then take what is available.
 
         Returns:
             The records; None when there is nothing to score or to commit, or when the assignment
@@ -128,8 +133,8 @@ class Poller(GroupMember):
         """Seek every assigned partition to its checkpoint, or to its start.
 
         Cooperative rebalancing does not rewind retained partitions. The epoch changes, so that
-        records polled before are dropped. ``rewind_needed`` stays true where the group has gone on
-        without this member: the next poll brings the new assignment.
+        records polled before are dropped. ``rewind_needed`` stays true if the group has already
+        rebalanced without this member: the next poll brings the new assignment.
 
         Raises:
             KafkaException: The brokers do not answer.
@@ -178,8 +183,8 @@ class Poller(GroupMember):
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, start))
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-                # As after an offset out of range: no seek helps until it is assigned again.
+            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
+                # This happens after an offset out of range; only a new assignment fixes it.
                 raise DeliveryFatalError(
                     f"the client no longer reads partition {partition} of {self._topic}; restart "
                     "the worker"
@@ -187,7 +192,7 @@ class Poller(GroupMember):
             raise
 
     def commit_old_topic_id(self, deadline_s: float) -> None:
-        """Commit the id of the topic that was read, now that another topic has its name.
+        """Commit the old topic's id, because a new topic has the same name.
 
         The brokers delete a topic's offsets with it. Without it, the next start would take
         the new topic for the one that it read before. Retries until the deadline, as the group may
@@ -274,7 +279,7 @@ class Poller(GroupMember):
             return messages
         ends: dict[int, int] = {}
         for message, error in events:
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent_kafka has no public name for it
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
                 self._note_error(error)

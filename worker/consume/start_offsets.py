@@ -25,7 +25,7 @@ class Committed(NamedTuple):
     """The group's checkpoint of a partition.
 
     Attributes:
-        offset: Committed offset; None where there is no checkpoint.
+        offset: Committed offset; None if there is no checkpoint.
         metadata: State of the partition behind that offset.
     """
 
@@ -198,7 +198,7 @@ class StartOffsets:
     def _inheriting(self, partition: int, at: Committed) -> Committed:
         """The group's own checkpoint; its metadata also says how far back inherited histories reach.
 
-        The other group has stopped for good. Once this group is past the other's checkpoint, its
+        The other group has stopped permanently. Once this group is past the other's checkpoint, its
         own metadata decides: it has compacted the histories since.
         """
         other = self.inherited.get(partition, Committed(None, OffsetMetadata()))
@@ -223,7 +223,7 @@ class StartOffsets:
         try:
             self.commit(ends, OffsetMetadata(self.topic.topic_id))
         except KafkaException as error:
-            # Only an empty group accepts offsets from a client that is no member (measured): another
+            # Only an empty group accepts offsets from a client that is not a member (measured): another
             # worker was first, and has committed the ends before it joined.
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
                 raise

@@ -1,9 +1,12 @@
-"""Scores and dead letters of a micro-batch, replaced or sent again where a topic refuses some.
+"""Scores and dead letters of a micro-batch, replaced or sent again if a topic refuses some.
 
 The worker has to find out which record a topic refuses. librdkafka names it only where several
 records of a batch are refused at once. Where one record is refused, or where a size is the reason,
 all records of the batch are reported with the same error (measured: decision 16). These suspects
 are sent again in smaller batches, until the refused record is alone in its batch.
+
+These deliveries keep the group metadata of the poll. `worker.loop` compares the assignment epoch
+before each of them, and `worker.delivery.checkpoint` commits them.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ OutputId = int | Position
 Run = Sequence[tuple[OutputId, Report]]
 
 _NOTHING = OutputGroup((), (), None, ())
-# Suspects are divided into so many groups. Each group waits for the acknowledgement of the one
-# before; each round is a transaction.
+# Number of groups into which suspected records are split. Each group waits for the acknowledgement
+# of the one before; each round is a transaction.
 _PARTS = 16
 # The timestamp of a score is the time when it is sent, and about the same for all that are sent
 # together: after so many refused timestamps, suspects are no longer divided.
@@ -98,7 +101,7 @@ class Answers:
             limits: Size limits of the topics, as they are after the refusal.
 
         Returns:
-            The reason and the remedy where a refused dead letter has no other form; else None.
+            The reason and the remedy if a dead letter is refused and cannot be shortened; else None.
         """
         identified = list(self._identified(error.reports))
         if error.others_written:
@@ -172,7 +175,7 @@ class Answers:
                     yield from _single([*run])
 
     def _replaced(self, output_id: OutputId, report: Report, code: int, reason: str) -> bool:
-        """Replace a refused answer by another one; False where there is no other."""
+        """Replace a refused answer by another one; False if there is no other."""
         if isinstance(output_id, int):
             error = RecordError(ErrorCode.OUTPUT_REFUSED, reason)
             if code in SIZE_CODES:
@@ -216,9 +219,9 @@ class Answers:
     def _in_order(self) -> Iterator[list[OutputId]]:
         """Yield the answers still to be written, in groups that keep the order of each partition.
 
-        Suspects come from one batch of one partition: the rest of that partition is before or
-        behind all of them. So each part of the suspects follows everything that is before its last
-        record.
+        Suspects come from one batch of one partition: all other records of that partition come
+        before or after them. So each part of the suspects follows everything that is before its
+        last record.
         """
         order = {
             output_id: place
@@ -270,7 +273,7 @@ def _code(run: Run, error: RecordsRefusedError) -> int:
 
 
 def _is_suspicion(run: Run, code: int) -> bool:
-    """Return True where perhaps not all records of a run are refused.
+    """Return True if perhaps not all records of a run are refused.
 
     Where INVALID_RECORD is reported in place of another error, librdkafka names the records.
     """

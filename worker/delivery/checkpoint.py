@@ -1,6 +1,9 @@
 """Checkpoint: write scores, dead letters and offsets so that all become visible, or none.
 
 The protocol is that of Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
+A commit happens here and nowhere else, under the group metadata that `worker.consume.poll` has
+captured. An unknown outcome is settled by `open`. `worker.loop` drops micro-batches of an earlier
+assignment before they come here.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Checkpoint(Protocol):
         """Write and commit an outbox.
 
         Raises:
-            DeliveryError: The outbox is not committed, or nobody knows.
+            DeliveryError: The outbox is not committed, or its outcome is unknown.
         """
         ...
 
@@ -178,7 +181,7 @@ class ExactlyOnce(_ProducingCheckpoint):
     def _await_reports(self, producer: Producer) -> None:
         """Wait until all queued records are acknowledged, or one is refused.
 
-        `flush` does not serve: behind a refused record the client sends nothing any more.
+        `flush` is not usable: after a refused record the client stops sending.
         """
         until = time.monotonic() + self.timeout_s
         while len(producer) and not self._reports.all():
@@ -189,8 +192,8 @@ class ExactlyOnce(_ProducingCheckpoint):
     def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         if _is_final(reason):
-            return self._final("the transaction was refused for good", reason)
-        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            return self._final("the transaction was refused permanently", reason)
+        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
             # A refusal may have caused the state, and be reported after it.
             producer.poll(_POLL_S)
         if reason.code() in REFUSED_CODES or self._reports.refusals:
@@ -201,7 +204,7 @@ class ExactlyOnce(_ProducingCheckpoint):
         if reason.code() in NOT_A_MEMBER:
             self._abort(producer)
             return BatchAbortedError(str(reason))
-        # Abortable or not: a producer that lost its brokers may hang for good in its next
+        # Abortable or not: a producer that lost its brokers may hang forever in its next
         # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
         return OutcomeUnknownError(_with_remedy(reason))
 
@@ -231,7 +234,9 @@ class ExactlyOnce(_ProducingCheckpoint):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class AtLeastOnce(_ProducingCheckpoint):
-    """Scores first, then the offsets: a crash between the two repeats scores, and loses none.
+    """Scores first, then the offsets.
+
+    A crash between the two steps may repeat scores, but loses none.
 
     Attributes:
         consumer: Consumer that commits the offsets.
@@ -303,7 +308,7 @@ _NOT_ALLOWED = (
 
 
 _FENCED = (
-    KafkaError._FENCED,  # noqa: SLF001 - its public name
+    KafkaError._FENCED,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )

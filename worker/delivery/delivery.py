@@ -1,4 +1,9 @@
-"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka."""
+"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka.
+
+This module orders the steps. The decisions of exactly-once are elsewhere: `worker.consume.poll`
+captures the group metadata, `worker.loop` compares the assignment epoch, and
+`worker.delivery.checkpoint` commits and settles unknown outcomes.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +113,7 @@ class Delivery:
 
 
 def observe_committed_batch(batch: InFlightBatch) -> None:
-    """Count a committed micro-batch in the metrics."""
+    """Record a committed micro-batch in the metrics."""
     processed = batch.answers.final()
     metrics.batches.labels("committed").inc()
     if not len(batch.polled.records):

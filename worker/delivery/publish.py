@@ -22,7 +22,7 @@ class OutputGroup:
     Attributes:
         keys: Key of each score; parallel to ``values``.
         values: Framed scores.
-        headers: Headers of each score, parallel to ``values``; None where there are none.
+        headers: Headers of each score, parallel to ``values``; None if there are none.
         dead_letters: Dead letters, with keys and headers of their own.
     """
 
@@ -145,7 +145,7 @@ class Publisher:
 
     def _unsent(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
         """Note a record that the client refuses; raise any other error."""
-        if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - its public name
+        if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - confluent_kafka has no public name for it
             raise BufferError("local queue full")
         if error.code() not in REFUSED_CODES:
             raise KafkaException(error)

@@ -1,4 +1,4 @@
-"""Claims of workers on states in the online store; the state of another worker is refused."""
+"""Requests of workers for states in the online store; another worker's state is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MARK_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class StateRequest:
-    """A worker's demand for a state.
+    """A worker's request for a state.
 
     Attributes:
         source: Topic and group of the worker.
@@ -97,7 +97,7 @@ class StateRequest:
 
         Args:
             entity: Entity of the histories.
-            before: Record of the histories so far; None where they are empty.
+            before: Record of the histories so far; None if they are empty.
         """
         back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
         if before is None:
@@ -146,15 +146,15 @@ def claim(store: OnlineStore, feature_set: str, state: str, wanted: StateRequest
 
 
 def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
-    """Check a claim against the record of a state, and return the record of the claimed state.
+    """Check a request against the record of a state, and return the record of the claimed state.
 
     Args:
         state: Name of the state.
         record: Record before the claim; None for a new state.
-        wanted: StateRequest of the worker.
+        wanted: Request of the worker.
 
     Raises:
-        ConfigurationError: The claim is refused, as by `claim`.
+        ConfigurationError: The request is refused, as by `claim`.
     """
     known = or_new(record)
     emptied = wanted.emptied(known)
@@ -198,7 +198,7 @@ def _warn(state: str, before: StateRecord, wanted: StateRequest) -> None:
 
 
 def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
-    """Raise ConfigurationError where a state has another topic, number of partitions or group."""
+    """Raise ConfigurationError if a state has another topic, number of partitions or group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:
         why = "its partitions changed, and with them the keys in each partition"
@@ -211,8 +211,8 @@ def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
     elif known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
-            f"{own.group}: two groups on one state would each compact members that the other needs; "
-            f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
+            f"{own.group}: if two groups shared one state, each would delete members that the other needs; "
+            f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped permanently, "
             f"store.accept_group: {known.group}"
         )
     else:
@@ -224,7 +224,7 @@ def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
 
 
 def _refuse_empty(state: str, wanted: StateRequest, emptied: Iterable[str]) -> None:
-    """Raise ConfigurationError where a model or policy would see histories begin empty."""
+    """Raise ConfigurationError if a model or policy would see histories begin empty."""
     refused = _not_accepted(wanted, emptied)
     if refused:
         named = ", ".join(refused)
@@ -238,7 +238,7 @@ def _refuse_empty(state: str, wanted: StateRequest, emptied: Iterable[str]) -> N
 
 
 def _refuse_short(state: str, wanted: StateRequest, shortened: Mapping[str, str]) -> None:
-    """Raise ConfigurationError where a model or policy would see histories that were cut."""
+    """Raise ConfigurationError if a model or policy would see histories that were cut."""
     refused = _not_accepted(wanted, shortened)
     if refused:
         named = ", ".join(refused)

@@ -1,4 +1,4 @@
-"""Histories in the online store: their place, and the writes of each micro-batch."""
+"""Histories in the online store: their location, and the writes of each micro-batch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def claim_location(
 def state_request(
     settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
 ) -> StateRequest:
-    """Make the claim of a worker with these settings; arguments are those of `claim_location`."""
+    """Make the request of a worker with these settings; arguments are those of `claim_location`."""
     return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
@@ -108,12 +108,12 @@ def expiry_ms(
 
     Args:
         feature_set: Feature set whose windows read the histories.
-        retention_ms: Retention of the input topic, in milliseconds; None: for ever.
+        retention_ms: Retention of the input topic, in milliseconds; None: unlimited.
         max_lag_s: Longest delay behind real time of events that are read, in seconds; None: the
             retention of the topic.
 
     Returns:
-        The TTL; None where nothing bounds the lag.
+        The TTL; None if nothing bounds the lag.
     """
     lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
     if lag_ms is None:
@@ -129,7 +129,7 @@ class Histories(Protocol):
     """
 
     def open(self, topic: InputTopic) -> None:
-        """Find the place of this topic's histories.
+        """Find the location of this topic's histories.
 
         Raises:
             DependencyUnavailableError: The store does not answer.
@@ -189,7 +189,7 @@ class StoredHistories:
 
     Args:
         store: Online store.
-        find: Finds the place of the histories of a topic.
+        find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
     """
 

@@ -17,16 +17,16 @@ Mask = npt.NDArray[np.bool_]
 RECENT = 1000
 """Number of the latest events of a partition that are checked."""
 MAX_AHEAD = 10
-"""Most of them that may be ahead of time: 1 %."""
+"""Number of these that may be ahead of time: 1 %."""
 _SUBJECT = "event time"
 
 
 class EventTimeMonitor:
     """Unready state while more than 1 % of a partition's last 1,000 events are ahead of time.
 
-    Events count from the assignment of their partition on, when they are committed. A few wild
-    events move no watermark. Many mean that a clock is wrong, and three in a row empty the windows
-    of the other events.
+    Events count from the assignment of their partition on, when they are committed. A few such
+    events move no watermark. Many such events mean a wrong clock. Three in a row can advance the
+    watermark and empty other events' windows.
     """
 
     def __init__(self, health: Health) -> None:

@@ -16,11 +16,11 @@ from worker.process.outage import Outage
 log = structlog.get_logger(__name__)
 
 _GROUP = "consumer group"
-_LOOK_EVERY_S = 2.0
+_CHECK_EVERY_S = 2.0
 
 
 class LoopMonitor:
-    """Report on each turn of the loop; lag, group and brokers are checked every two seconds.
+    """Monitor of the loop: each turn is reported; lag, group and brokers every two seconds.
 
     Args:
         poller: Poller of the input topic.
@@ -44,7 +44,7 @@ class LoopMonitor:
         self._kafka = kafka
         self._rejoin_s = rejoin_s
         self._clock = clock
-        self._look_again = 0.0
+        self._next_check_at = 0.0
         self._held_up: AbstractSet[int] = frozenset()
         self._member_at = clock()
 
@@ -61,15 +61,15 @@ class LoopMonitor:
         metrics.partitions.set(len(self._poller.partitions))
         self._require_membership()
         self._require_reading()
-        if self._clock() < self._look_again:
+        if self._clock() < self._next_check_at:
             return
-        self._look_again = self._clock() + _LOOK_EVERY_S
+        self._next_check_at = self._clock() + _CHECK_EVERY_S
         if self._poller.unable_to_join:
             self._health.away(_GROUP, self._poller.unable_to_join)
         else:
             self._health.back(_GROUP)
         self._report_lag()
-        # A call that still waits for the brokers ends the outage itself.
+        # If a retry is running, it ends the outage when it succeeds.
         waiting = self._kafka.retrying or self._poller.rewind_needed
         if self._kafka.is_down and not waiting and self._poller.brokers_answer():
             self._kafka.mark_up()
@@ -106,7 +106,7 @@ class LoopMonitor:
             )
 
     def _require_reading(self) -> None:
-        """Raise DeliveryFatalError where a partition gives neither a record nor its end.
+        """Raise DeliveryFatalError if a partition gives neither a record nor its end.
 
         The client may stop fetching a partition without an error, while all else works.
         """

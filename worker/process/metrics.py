@@ -125,7 +125,7 @@ swaps = Counter(
 )
 refused = Gauge(
     "fraud_worker_refused",
-    "1 while the named model or policy is refused, and the one before goes on.",
+    "1 while the named model or policy is refused and the previous one stays in use.",
     ["what"],
     registry=REGISTRY,
 )

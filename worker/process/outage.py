@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _FIRST_REFUSAL_S, _LONGEST_REFUSAL_S = 1.0, 30.0
 _REFUSALS_TO_BE_UNREADY = 3
-# Unknown outcomes in a row after which the worker does no work that anyone should count on.
+# Unknown outcomes in a row after which the worker reports not ready.
 _UNKNOWN_TO_BE_UNREADY = 3
-_STORE_REMEDY = "it has to accept writes; the same events are scored again when it does"
+_STORE_REMEDY = "make the store accept writes; the worker then scores the same events again"
 _DELIVERY_REMEDY = (
     "see the error of the brokers; the same events are scored again until they are committed"
 )
@@ -41,7 +41,7 @@ class Outage:
         error: Exception that calls raise while it is away.
         remedy: Advice to an operator, for the log.
         health: State of the worker that the probes read.
-        give_up: Returns True if there is no use in waiting any more.
+        give_up: Returns True to stop retrying.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Outage:
         self.retrying = False
 
     def mark_down(self, reason: str) -> None:
-        """Note that the dependency is away, or still away, and the present reason."""
+        """Record that the dependency is away, or still away, with the current reason."""
         if not self.is_down:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
         self.is_down = True
@@ -70,7 +70,7 @@ class Outage:
         metrics.paused.labels(self._dependency).set(1)
 
     def mark_up(self) -> None:
-        """Note that the dependency answers."""
+        """Record that the dependency answers."""
         if self.is_down:
             log.info(self._ended)
         self.is_down = False
@@ -119,24 +119,24 @@ class Failures:
         self._count = 0
 
     def record_failure(self, reason: str) -> float:
-        """Note one more failure, and return the seconds to wait after it."""
+        """Count one more failure, and return the seconds to wait after it."""
         self._count += 1
         if self._count >= self._patience:
             self._outage.mark_down(reason)
         return backoff_s(self._count - 1)
 
     def record_success(self) -> None:
-        """Note a success."""
+        """Record a success: the next failure is the first in a row."""
         self._count = 0
         self._outage.mark_up()
 
 
 class LetterRefusals:
-    """Refusals in a row of a dead letter, which must be written and which nothing can replace.
+    """Refusals in a row of a dead letter that must be written and that nothing can replace.
 
     Args:
         outage: Outage that begins with the third refusal in a row.
-        limit_s: Time in seconds after which it is useless to wait longer.
+        limit_s: Time limit in seconds.
         clock: Returns monotonic seconds.
     """
 
@@ -148,7 +148,7 @@ class LetterRefusals:
         self._since = 0.0
 
     def record_failure(self, reason: str) -> float:
-        """Note one more refusal, and return the seconds to wait after it.
+        """Count one more refusal, and return the seconds to wait after it.
 
         Raises:
             DeliveryFatalError: The refusals have lasted for longer than the limit.
@@ -168,12 +168,12 @@ class LetterRefusals:
         return min(wait_s, self._limit_s - lasted_s)
 
     def record_success(self) -> None:
-        """Note that the dead letter was taken."""
+        """Record that the dead letter was accepted."""
         self._count = 0
         self._outage.mark_up()
 
     def on_reassigned(self) -> None:
-        """Note that other workers have to write the dead letter now."""
+        """Stop counting: another worker owns the partition now."""
         self._outage.mark_up()
 
 
@@ -187,8 +187,8 @@ class Outages:
         rewind_failures: Rewinds that the brokers did not answer.
         store_failures: Micro-batches whose members the store refused. A store without free memory
             still answers reads, so nothing but these waits slows the loop.
-        unknown_outcomes: Transactions with an unknown outcome. Brokers that forbid writing answer all other
-            calls, so nothing but these waits slows the loop.
+        unknown_outcomes: Transactions with an unknown outcome. Brokers that forbid writing answer
+            all other calls, so nothing but these waits slows the loop.
         letter_refusals: Refusals of a dead letter.
     """
 
@@ -205,8 +205,9 @@ class Outages:
         Args:
             health: State of the worker that the probes read.
             brokers: Addresses of the brokers, for messages.
-            refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter, in seconds.
-            give_up: Returns True if there is no use in waiting any more.
+            refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter, in
+                seconds.
+            give_up: Returns True to stop retrying.
             clock: Returns monotonic seconds.
         """
 

@@ -258,7 +258,7 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
 
     (writers / "latest.avsc").write_text(json.dumps(schema))
     findings = run_check("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
-    says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
+    says(findings[0], State.FAILED, "latest.avsc: its name is not a schema id", "name it ID.avsc")
 
 
 @pytest.fixture

@@ -376,7 +376,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         ("version: '2'\nbands: {decline: 2.0}\n", "policy.yaml:2:"),
         ("version: '2'\nbands: {", "not valid YAML"),
         ("", "expected a mapping"),
-        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with another content"),
+        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with other content"),
     ],
 )
 def test_a_broken_policy_is_refused_and_the_old_one_decides(
