@@ -105,7 +105,8 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
         Producer,
         "kafka.producer",
         {
-            # The default is 100 ms, and each transaction that follows closely on another waits so long.
+            # The default is 100 ms, and each transaction that follows closely on another waits so
+            # long.
             "retry.backoff.ms": 2,
             "retry.backoff.max.ms": 100,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,

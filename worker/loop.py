@@ -171,7 +171,7 @@ class Loop:
             self._close()
 
     def _open(self) -> None:
-        """Open topics, histories and checkpoints; retry for as long as brokers or store are away."""
+        """Open topics, histories and checkpoints; retry while brokers or store are away."""
         self._outages.kafka.retry_until_up(self._delivery.open_topics)
         self._outages.store.retry_until_up(self._delivery.open_histories)
         # Before the checkpoints are read: the open transaction of a predecessor that was killed may

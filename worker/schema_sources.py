@@ -69,7 +69,7 @@ def fields_read(
 def event_decoder(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> Decoder:
-    """Make the decoder of the input topic, for the worker and for all commands that read its events.
+    """Make the decoder of the input topic, for the worker and all commands that read its events.
 
     Arguments are those of `fields_read`.
 

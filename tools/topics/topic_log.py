@@ -150,7 +150,7 @@ class TopicLog:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Raise DependencyUnavailableError for an error of the brokers, with librdkafka's reason."""
+        """Raise DependencyUnavailableError for the brokers' error, with librdkafka's reason."""
         try:
             yield
         except KafkaException as error:

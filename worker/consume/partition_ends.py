@@ -37,7 +37,7 @@ class PartitionEnds:
         self._held.clear()
 
     def reach(self, ends: Mapping[int, int]) -> None:
-        """Note the ends to which partitions were read.
+        """Record the ends to which partitions were read.
 
         Only the consumer's end-of-partition events are reliable: its position may stem from an
         earlier assignment.
@@ -111,7 +111,7 @@ class StalledPartitions:
         self._listening_since = now
 
     def restart_stall_timer(self, now: float) -> None:
-        """Count the time of stalled partitions from now on."""
+        """Count the time without records from now on."""
         self._listening_since = now
 
     def begin_poll(self, now: float) -> None:
@@ -120,13 +120,13 @@ class StalledPartitions:
             self._listening_since = now
 
     def end_poll(self, now: float, *, took_all: bool) -> None:
-        """Note the end of a poll, and if it took all records that there were."""
+        """Record the end of a poll; ``took_all`` is True if no available record was left."""
         self._polled_at = now
         if not took_all:
             self._listening_since = now
 
     def heard_from(self, partitions: Iterable[int]) -> None:
-        """Note partitions from which a record or their end has come."""
+        """Remove partitions from which a record or their end has come."""
         self._unheard.difference_update(partitions)
 
     def partitions(self, seconds: float, now: float) -> list[int]:

@@ -124,8 +124,8 @@ class StartOffsets:
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
         """The checkpoints that belong to this topic, and not to its predecessor of the same name.
 
-        Their metadata says how far back histories reach, including inherited ones. Where the new topic
-        was accepted, its beginning is committed in place of the predecessor's checkpoints.
+        Their metadata says how far back histories reach, including inherited ones. Where the new
+        topic was accepted, its beginning is committed in place of the predecessor's checkpoints.
 
         Args:
             partitions: Partitions to look up.
@@ -196,7 +196,7 @@ class StartOffsets:
                 raise KafkaException(answer.error)
 
     def _inheriting(self, partition: int, at: Committed) -> Committed:
-        """The group's own checkpoint; its metadata also says how far back inherited histories reach.
+        """The group's own checkpoint, with the reach of inherited histories in its metadata.
 
         The other group has stopped permanently. Once this group is past the other's checkpoint, its
         own metadata decides: it has compacted the histories since.
@@ -223,8 +223,8 @@ class StartOffsets:
         try:
             self.commit(ends, OffsetMetadata(self.topic.topic_id))
         except KafkaException as error:
-            # Only an empty group accepts offsets from a client that is not a member (measured): another
-            # worker was first, and has committed the ends before it joined.
+            # Only an empty group accepts offsets from a client that is not a member (measured):
+            # another worker was first, and has committed the ends before it joined.
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
                 raise
 

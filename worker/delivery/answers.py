@@ -74,7 +74,7 @@ class Answers:
         return self._processed.with_letters(self._refused)
 
     def outbox(self) -> Outbox:
-        """The answers still to be written, with the offsets and the state of the log behind them."""
+        """Answers still to be written, with the offsets and the state of the log behind them."""
         polled, processed = self._polled, self._processed
         main, *isolated = self._groups()
         return Outbox(
@@ -101,7 +101,8 @@ class Answers:
             limits: Size limits of the topics, as they are after the refusal.
 
         Returns:
-            The reason and the remedy if a dead letter is refused and cannot be shortened; else None.
+            The reason and the remedy if a dead letter is refused and cannot be shortened; else
+            None.
         """
         identified = list(self._identified(error.reports))
         if error.others_written:
@@ -144,7 +145,7 @@ class Answers:
         yield from (letter.position for letter in self.final().dead_letters)
 
     def _identified(self, reports: Iterable[Report]) -> Iterator[tuple[OutputId, Report]]:
-        """Yield the reports, each with the output_id of the score or dead letter that it is about."""
+        """Yield the reports, each with the id of the score or dead letter that it is about."""
         rows = {
             value: row
             for row, value in enumerate(self._processed.values)

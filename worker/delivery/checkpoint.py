@@ -1,9 +1,9 @@
 """Checkpoint: write scores, dead letters and offsets so that all become visible, or none.
 
 The protocol is that of Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
-A commit happens here and nowhere else, under the group metadata that `worker.consume.poll` has
-captured. An unknown outcome is settled by `open`. `worker.loop` drops micro-batches of an earlier
-assignment before they come here.
+A micro-batch is committed here and nowhere else, under the group metadata that
+`worker.consume.poll` has captured. An unknown outcome is settled by `open`. `worker.loop` drops
+micro-batches of an earlier assignment before they come here.
 """
 
 from __future__ import annotations

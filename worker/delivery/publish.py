@@ -42,8 +42,8 @@ class Outbox(OutputGroup):
         epoch: Counter of assignment changes, as of the poll.
         offset_metadata: For each input partition, the metadata that is committed with its offset.
         writes: Members that the online store has to hold before the commit.
-        isolated_groups: Further groups. Each is sent after everything before it is acknowledged, so that no
-            batch of records holds records of two groups.
+        isolated_groups: Further groups. Each is sent after everything before it is acknowledged, so
+            that no batch of records holds records of two groups.
     """
 
     next_offsets: Mapping[int, int]
@@ -144,7 +144,7 @@ class Publisher:
             self._unsent(fits, error.args[0], self._dead_letter_topic)
 
     def _unsent(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
-        """Note a record that the client refuses; raise any other error."""
+        """Report a record that the client refuses; raise any other error."""
         if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - confluent_kafka has no public name for it
             raise BufferError("local queue full")
         if error.code() not in REFUSED_CODES:

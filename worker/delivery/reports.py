@@ -82,7 +82,7 @@ class Reports:
         return report
 
     def refused_here(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
-        """Note a record that the client refuses to send."""
+        """Report a record that the client refuses to send."""
         self._add(Report(record, error, topic, None))
 
     def _add(self, report: Report) -> None:

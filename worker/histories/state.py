@@ -91,9 +91,9 @@ class StateRequest:
         """Make the record of an entity's histories from now on.
 
         Histories that were kept for a shorter time than is needed now reach back to the bound of
-        their last compaction, which the metadata of the offsets holds. A lower cap before, or an expiry
-        that came too early, is worse: members of any earlier time may be missing. How far back such
-        histories reach is counted anew from now on.
+        their last compaction, which the metadata of the offsets holds. A lower cap before, or an
+        expiry that came too early, is worse: members of any earlier time may be missing. How far
+        back such histories reach is counted anew from now on.
 
         Args:
             entity: Entity of the histories.
@@ -125,7 +125,7 @@ def source_of(topic: InputTopic, group: str) -> StateSource:
 
 
 def claim(store: OnlineStore, feature_set: str, state: str, wanted: StateRequest) -> Namespace:
-    """StateRequest a state for a worker in the store's record, and return the namespace of the state.
+    """Claim a state for a worker in the store's record, and return the namespace of the state.
 
     Raises:
         DependencyUnavailableError: The store does not answer.

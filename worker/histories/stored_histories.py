@@ -44,7 +44,7 @@ def claim_location(
     store: OnlineStore,
     topic: InputTopic,
 ) -> StateLocation:
-    """StateRequest the state in the store for the input topic.
+    """Claim the state in the store for the input topic.
 
     Args:
         settings: Settings of the worker.

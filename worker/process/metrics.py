@@ -119,7 +119,7 @@ paused = Gauge(
 )
 swaps = Counter(
     "fraud_worker_swaps",
-    "Models and policies that were named anew while running, by outcome: taken or refused.",
+    "Changes of the configured model or policy while running, by outcome: taken or refused.",
     ["what", "outcome"],
     registry=REGISTRY,
 )

@@ -37,9 +37,9 @@ _ANY_FAULT = Exception
 class Reloader:
     """The stages of a worker, with the newest valid model and policy.
 
-    Micro-batches and calls of `reload_if_changed` may come from two threads: a micro-batch keeps the stages that
-    it began with. An invalid model or policy is refused, in the log and a metric, and the
-    previous one stays in use.
+    Micro-batches and calls of `reload_if_changed` may come from two threads: a micro-batch keeps
+    the stages that it began with. An invalid model or policy is refused, in the log and a metric,
+    and the previous one stays in use.
 
     Args:
         settings: Settings that name the model and the policy.

@@ -64,7 +64,7 @@ def _scalar(value: object) -> object:
 
 
 def _open_address(url: str) -> str:
-    """Refuse text that is not an address, or one with a secret; the message repeats no part of it."""
+    """Refuse text that is not an address, or has a secret; the message repeats no part of it."""
     if "@" in url:
         raise ValueError(
             "holds a user, password or token; use username and password_file beside it"

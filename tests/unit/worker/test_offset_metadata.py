@@ -56,7 +56,7 @@ def test_metadata_of_other_programs_says_nothing(text: str) -> None:
 
 
 @given(st.text(max_size=80))
-def test_reading_a_note_accepts_any_metadata(text: str) -> None:
+def test_any_metadata_can_be_read(text: str) -> None:
     OffsetMetadata.decode(text)
 
 
@@ -65,18 +65,18 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     assert OffsetMetadata.decode(later) == OffsetMetadata("a", (5, 4))
 
 
-def test_a_note_of_an_earlier_version_counts_no_events() -> None:
+def test_metadata_of_an_earlier_version_counts_no_events() -> None:
     before = '{"topic_id": "a", "highest_event_times": [5, 4], "lowest_event_time": {"h": 3}}'
     assert OffsetMetadata.decode(before) == OffsetMetadata("a", (5, 4), {"h": 3}, {})
 
 
-def test_the_highest_time_in_a_note_of_an_earlier_version_is_that_of_one_event() -> None:
+def test_the_highest_time_in_metadata_of_an_earlier_version_is_that_of_one_event() -> None:
     assert OffsetMetadata.decode('{"topic_id": "a", "highest_event_time": 5}') == OffsetMetadata(
         "a", (5,)
     )
 
 
-def test_the_longest_note_fits_into_the_metadata_that_brokers_take() -> None:
+def test_the_longest_metadata_is_accepted_by_brokers() -> None:
     """Of the most support, and of as many entities as there are flags for."""
     latest = (LATEST,) * MAX_WATERMARK_SUPPORT
     lowest = {f"{entity:012x}": LATEST for entity in range(31)}
@@ -86,7 +86,7 @@ def test_the_longest_note_fits_into_the_metadata_that_brokers_take() -> None:
     assert len(OffsetMetadata("x" * 22, latest, {}, few).encode().encode()) < 4096
 
 
-def test_notes_of_partitions_tell_the_state_of_the_log() -> None:
+def test_metadata_of_partitions_tells_the_state_of_the_log() -> None:
     metadata = {
         0: OffsetMetadata("a", (7,), {"h": 3}),
         1: OffsetMetadata("a"),
