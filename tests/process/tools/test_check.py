@@ -839,8 +839,12 @@ def test_lookups_that_find_nothing() -> None:
     ("error", "found", "remedy"),
     [
         (ConfigurationError("a: is wrong; mend it"), "a: is wrong", "mend it"),
-        (ConfigurationError("a: is wrong; found 'x'"), "a: is wrong; found 'x'", "correct it"),
-        (ConfigurationError("a (b; c)"), "a (b; c)", "correct it"),
+        (
+            ConfigurationError("a: is wrong; found 'x'"),
+            "a: is wrong; found 'x'",
+            "correct the named setting",
+        ),
+        (ConfigurationError("a (b; c)"), "a (b; c)", "correct the named setting"),
         (DependencyUnavailableError("the store is away"), "the store is away", "it is up"),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), "Host resolution", "brokers are up"),
         (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report this"),
