@@ -87,7 +87,7 @@ def train(
         typer.Option(
             min=1,
             max=20,
-            help="Number of trees a boosting round, each on its own sample of rows.",
+            help="Number of trees per boosting round; each is trained on its own sample of rows.",
             show_default="8; 1 with thousands of frauds, where deep trees are better",
         ),
     ] = None,
@@ -133,8 +133,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Number of cards a day that can be reviewed, for the policy.",
-            show_default="as many as reduce costs",
+            help="Number of cards per day that can be reviewed, for the policy.",
+            show_default="chosen to minimise cost",
         ),
     ] = None,
     review_cost: Annotated[
@@ -143,15 +143,17 @@ def train(
     scale: Annotated[
         int,
         typer.Option(
-            min=0, max=9, help="Decimal digits of amounts, as events.amount.scale in features.yaml."
+            min=0,
+            max=9,
+            help="Decimal digits of amounts; same value as events.amount.scale in features.yaml.",
         ),
     ] = 2,
 ) -> None:
     """Train a model on a table; write its bundle, a report and a suggested policy.
 
-    Earlier folds choose the parameters and calibrate the scores; without --from,
-    also the number of days to train on. Large tables are sampled. The rows that
-    were used are reported on stderr.
+    Parameters and calibration are chosen on earlier folds. Without --from, so is
+    the number of training days. Large tables are sampled. The rows that were used
+    are reported on stderr.
 
     Writes the bundle BUNDLE, which holds report.html, and BUNDLE.policy.yaml
     beside it. The last line on stdout is JSON.

@@ -56,7 +56,7 @@ class Shift:
         mean_absolute: Mean of the absolute differences.
         quantiles: Quantiles of the differences, by share.
         stability_index: Population stability index: how far the distribution of scores has moved.
-        rank_correlation: Spearman's; None where one worker gives all events the same score.
+        rank_correlation: Spearman's; None if one worker gives all events the same score.
         identical: Share of scores equal to the last bit.
     """
 
@@ -146,7 +146,7 @@ def rank_correlation(left: Floats, right: Floats) -> float | None:
     """Spearman's rank correlation of two float64[N]; equal scores share their mean rank.
 
     Returns:
-        The correlation; None where all scores of one worker are equal.
+        The correlation; None if all scores of one worker are equal.
     """
     ranks = [_ranks(scores) for scores in (left, right)]
     a, b = (rank - rank.mean() for rank in ranks)

@@ -28,7 +28,7 @@ class ComparedPipeline:
 
     @classmethod
     def load(cls, folder: Path) -> ComparedPipeline:
-        """Read settings and policy. Raises ConfigurationError where they are invalid."""
+        """Read settings and policy. Raises ConfigurationError if they are invalid."""
         settings = load_settings(folder)
         return cls(folder, settings, load_policy(settings.policy))
 
@@ -94,7 +94,7 @@ class Reading:
             advance: Function that takes the number of records read and the total.
 
         Raises:
-            ConfigurationError: A topic has no scores, or a record that is no score.
+            ConfigurationError: A topic has no scores, or a record that is not a score.
         """
         total = sum(log.count() for log in self._logs)
         done, logs = 0, []

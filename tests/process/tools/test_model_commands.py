@@ -307,7 +307,7 @@ def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
         tmp_path / "o",
         fails_with=ConfigurationError,
     )
-    assert "--missing: inf is no finite float32, so no feature can have it" in str(
+    assert "--missing: inf is not a finite float32, so no feature can have it" in str(
         refused.exception
     )
     shutil.rmtree(pipeline / "model")
