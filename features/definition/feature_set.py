@@ -23,7 +23,7 @@ from features.definition.spec import FeaturesFile, LookupSpec
 from features.expression.functions import Term
 from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
-from features.values.flags import FAILED, MOST_FLAGS, Flags
+from features.values.flags import FAILED, MAX_FLAGS, Flags
 from features.windows.plan import WindowPlan
 from features.windows.window import HistoryRules
 from schemas.batch import Kind
@@ -142,11 +142,11 @@ def _flags(
         *plan.flags,
         *(f"{FAILED}:{name}" for name in hooks),
     )
-    if len(names) > MOST_FLAGS:
+    if len(names) > MAX_FLAGS:
         where: Location = ("lookups",) if lookups else ("features",)
         raise document.refuse(
             where,
-            f"lookups, windows and python features have {len(names)} flags, {MOST_FLAGS} at most: "
+            f"lookups, windows and python features have {len(names)} flags, {MAX_FLAGS} at most: "
             "merge some lookups, or functions",
         )
     return Flags(names)

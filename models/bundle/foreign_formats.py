@@ -61,10 +61,10 @@ _MAGIC: Final = (b"binf", b"bs64")
 _HEADER_BYTES: Final = 136
 _VERSION_AT: Final = 20
 _OBJECTIVE: Final = re.compile(rb"[a-z]+:[a-z]+")
-_MOST_NAME: Final = 40
+_MAX_NAME: Final = 40
 
 
-def name_format(content: bytes) -> str:
+def explain_wrong_format(content: bytes) -> str:
     """Name a file's format by its first bytes, and say what to do.
 
     Returns:
@@ -83,15 +83,15 @@ def name_format(content: bytes) -> str:
             return message
     if text.lstrip().startswith((b"{", b"[")):
         prefix = "blanks" if text is content else "a byte order mark"
-        return name_json_format(text.lstrip()) or f"begins with {prefix}; {_SAVE}"
+        return explain_wrong_json(text.lstrip()) or f"begins with {prefix}; {_SAVE}"
     return f"is no model of XGBoost: it begins with {content[:16]!r}; {_SAVE}"
 
 
-def name_json_format(content: bytes) -> str:
+def explain_wrong_json(content: bytes) -> str:
     """Name the format of a JSON or UBJ document by its keys, and say what to do.
 
     Returns:
-        The rest of a sentence, as from `name_format`; "" for a model of XGBoost.
+        The rest of a sentence, as from `explain_wrong_format`; "" for a model of XGBoost.
     """
     if _TREE.match(content):
         return f"is {_DUMP}"
@@ -127,7 +127,7 @@ def _old_binary(content: bytes) -> str:
     """Name the binary format that XGBoost wrote by default before version 2.1; "" for another."""
     header = content.removeprefix(_MAGIC[0])
     if not content.startswith(_MAGIC):
-        name = header[_HEADER_BYTES + 8 :][:_MOST_NAME]
+        name = header[_HEADER_BYTES + 8 :][:_MAX_NAME]
         length = int.from_bytes(header[_HEADER_BYTES:][:8], "little")
         if not 0 < length <= len(name) or not _OBJECTIVE.fullmatch(name[:length]):
             return ""

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from base.arrays import Floats32
 from base.errors import BundleRefusedError
 from models.bundle.manifest import MAX_GOLDEN, Manifest
 
 VECTORS_FILE = "golden_vectors.npy"
 MARGINS_FILE = "golden_margins.npy"
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +32,8 @@ class Golden:
         margins: float32[G].
     """
 
-    vectors: Floats
-    margins: Floats
+    vectors: Floats32
+    margins: Floats32
 
     def files(self) -> dict[str, bytes]:
         """Contents of the golden files of a bundle, by file name."""
@@ -89,7 +88,7 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
         raise BundleRefusedError(f"{where}: holds infinite values; NaN means missing")
 
 
-def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
+def score(booster: xgb.Booster, matrix: Floats32, missing: float) -> Floats32:
     """Compute margins with all trees, on the booster's device.
 
     Args:
@@ -100,13 +99,13 @@ def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
     Returns:
         float32[N].
     """
-    margins: Floats = booster.inplace_predict(
+    margins: Floats32 = booster.inplace_predict(
         nan_for(missing, matrix), predict_type="margin", validate_features=False
     )
     return margins
 
 
-def nan_for(missing: float, matrix: Floats) -> Floats:
+def nan_for(missing: float, matrix: Floats32) -> Floats32:
     """Replace `missing` by NaN, which XGBoost treats as missing.
 
     Returns:
@@ -117,7 +116,7 @@ def nan_for(missing: float, matrix: Floats) -> Floats:
     return np.where(matrix == np.float32(missing), np.float32(np.nan), matrix)
 
 
-def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float = 0.0) -> None:
+def check_margins(margins: Floats32, golden: Golden, where: str, tolerance: float = 0.0) -> None:
     """Refuse margins that differ from the golden ones.
 
     Args:
@@ -148,13 +147,13 @@ def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float 
         )
 
 
-def _to_npy(array: Floats) -> bytes:
+def _to_npy(array: Floats32) -> bytes:
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
     return file.getvalue()
 
 
-def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats:
+def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats32:
     """Read the array of a .npy file, which must have the given shape and nothing after it."""
     file = io.BytesIO(content)
     try:

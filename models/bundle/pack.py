@@ -15,7 +15,7 @@ import xgboost as xgb
 from base.errors import BundleRefusedError
 from base.suggest import unknown
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
-from models.bundle.foreign_formats import name_format, name_json_format
+from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.model_checks import check_accepted, open_model
 from models.bundle.model_file import ModelDocument, is_dart
@@ -131,14 +131,14 @@ def read_model(path: Path) -> xgb.Booster:
         BundleRefusedError: if the file is not a model of XGBoost.
     """
     content = read_plain(path, MAX_BUNDLE_BYTES)
-    if message := name_format(content):
+    if message := explain_wrong_format(content):
         raise BundleRefusedError(f"{path}: {message}")
     if is_dart(content):
         raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
         return open_model(content, str(path))
     except BundleRefusedError:
-        if message := name_json_format(content):
+        if message := explain_wrong_json(content):
             raise BundleRefusedError(f"{path}: {message}") from None
         raise
 

@@ -14,13 +14,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask
 from base.errors import BundleRefusedError
 
 MAX_TREES = 10_000
 _NO_PARENT = 2**31 - 1
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,14 +36,14 @@ class Trees:
         left_if_missing: bool[N], True if a missing value goes left.
     """
 
-    roots: Ints
-    left: Ints
-    right: Ints
-    parent: Ints
-    feature: Ints
+    roots: Longs
+    left: Longs
+    right: Longs
+    parent: Longs
+    feature: Longs
     value: npt.NDArray[np.float32]
     cover: npt.NDArray[np.float32]
-    left_if_missing: Bools
+    left_if_missing: Mask
 
     @classmethod
     def joined(cls, trees: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Self:
@@ -74,9 +72,9 @@ class Trees:
         )
 
     @property
-    def is_split(self) -> Bools:
+    def is_split(self) -> Mask:
         """Mask of the nodes that have children, bool[N]."""
-        splits: Bools = self.left != -1
+        splits: Mask = self.left != -1
         return splits
 
 
@@ -96,7 +94,7 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
     reached = _reachable(trees, where)
     splits = reached & trees.is_split
     infinite = ~np.isfinite(trees.value)
-    faults: Mapping[str, Bools] = {
+    faults: Mapping[str, Mask] = {
         f"a feature beyond the {columns} that it has": reached
         & ((trees.feature < 0) | (trees.feature >= columns)),
         "a threshold that is no finite number": splits & infinite,
@@ -107,7 +105,7 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
         _refuse(trees, np.flatnonzero(has_fault), fault, where)
 
 
-def _reachable(trees: Trees, where: str) -> Bools:
+def _reachable(trees: Trees, where: str) -> Mask:
     """Mask of the nodes that a row can reach from the roots, bool[N].
 
     Raises:
@@ -134,7 +132,7 @@ def _reachable(trees: Trees, where: str) -> Bools:
     return reached
 
 
-def _refuse(trees: Trees, nodes: Ints, fault: str, where: str) -> None:
+def _refuse(trees: Trees, nodes: Longs, fault: str, where: str) -> None:
     """Raise BundleRefusedError naming the first of `nodes`, if there are any."""
     if not len(nodes):
         return

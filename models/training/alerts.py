@@ -19,8 +19,8 @@ class Range(NamedTuple):
     """Mean, smallest and largest number per day."""
 
     mean: float
-    least: int
-    most: int
+    min: int
+    max: int
 
 
 @dataclass(frozen=True, slots=True)

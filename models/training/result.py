@@ -12,10 +12,10 @@ from models.bundle import TrainingRecord
 from models.calibration import Calibration
 from models.training.folds import Span
 from models.training.out_of_fold import OutOfFold
-from models.training.plan import Plan
 from models.training.sample import Sample
 from models.training.search import Trial
 from models.training.spans import SpanResult
+from models.training.training_days import TrainingDays
 
 _TOLERATED_ERROR: Final = 0.1
 """Largest difference between expected and actual frauds without a warning, as a share."""
@@ -26,15 +26,15 @@ class Training:
     """A trained model with its calibration and the results of the search.
 
     Attributes:
-        plan: The plan that was followed.
-        span: The span that was chosen.
-        spans: Results of the spans that were tried, in the order of the plan; empty if there was
+        days: Training days and folds.
+        span: Training window of the model.
+        spans: Results of the spans that were tried, shortest first; empty if there was
             only one.
         booster: The model.
         gains: Reduction of the loss by the splits on each feature, by feature name.
         begins: Begin of the assessed days of each fold, in microseconds since 1970 UTC.
         calibration: Calibration of the model's margins.
-        trials: Trials on the chosen span, best first; a single one if there was no search.
+        trials: Trials on this span, best first; a single one if there was no search.
         out_of_fold: Assessed events of the earlier folds, with their scores.
         sample: Rows that the model was fitted on.
         available: Number of labelled rows in the training days.
@@ -42,7 +42,7 @@ class Training:
         missing: Feature value that means missing, as in the options.
     """
 
-    plan: Plan
+    days: TrainingDays
     span: Span
     spans: Sequence[SpanResult]
     booster: xgb.Booster
@@ -57,7 +57,7 @@ class Training:
     missing: float
 
     @property
-    def chosen(self) -> Trial:
+    def best_trial(self) -> Trial:
         """Parameters and number of rounds of the model."""
         return self.trials[0]
 
@@ -88,7 +88,7 @@ def describe_data(training: Training) -> list[str]:
 def describe_warnings(training: Training, bands: Mapping[str, float]) -> list[str]:
     """Warn about rows far from all others, a poor calibration, and a policy without bands."""
     scored = training.out_of_fold
-    lines = [f"Warning: {rows}" for rows in training.plan.stray_rows if rows.is_far]
+    lines = [f"Warning: {rows}" for rows in training.days.stray_rows if rows.is_far]
     frauds = int(scored.labels.sum())
     if abs(scored.expected - frauds) > _TOLERATED_ERROR * frauds:
         lines.append(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from models.backend.protocol import Margins
 from models.training.fit import MAX_BIN, binned, boost
 from models.training.folds import Fold
 from models.training.metrics import Metrics
@@ -19,7 +20,6 @@ from models.training.recipes import Params
 from models.training.sample import Sample
 from models.training.table import LabelledEvents
 
-Margins = npt.NDArray[np.float32]
 Advance = Callable[[str, int, int], None]
 """Progress callback: name of the step, number of its parts that are done, their total."""
 Step = Callable[[], None]

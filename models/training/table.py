@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
 from schemas.files.values import to_column
 
-Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
 
 METADATA: Final = b"fraud_worker"
