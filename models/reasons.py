@@ -20,7 +20,7 @@ _ROUNDING = 1e-5
 """Accepted difference as a share of the sum of absolute contributions, if that sum is above ten.
 
 XGBoost adds leaves in float32. Measured: a share of up to 3e-6 for 1,000 trees; an absolute
-difference of 7e-4, which is no fault, for a regression with margins of 1,000.
+difference of 7e-4, which is normal, for a regression with margins of 1,000.
 """
 
 Indices = npt.NDArray[np.intp]

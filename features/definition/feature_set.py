@@ -51,7 +51,8 @@ class FeatureSet:
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
         fields: Terms of the fields of the schema.
-        accept_empty: Entities whose histories may begin empty under a model that uses them.
+        accept_empty: Entities for which the worker may start with empty histories although the
+            model uses them.
     """
 
     name: str

@@ -131,7 +131,7 @@ class HistoryRun:
         return _labels(len(batch), rows, fraud[rows], known[rows])
 
     def begin(self, batch: EventBatch, log: LogState) -> Enriching:
-        """First step for events behind ``log``: the next ones, or later ones."""
+        """First step for events after ``log``: the next ones, or later ones."""
         return Enriching(self._feature_set, batch, log, self.namespace)
 
     def read(self, enriching: Enriching) -> StoreRead:

@@ -105,7 +105,7 @@ class _SortedRun:
 def _merged(runs: Sequence[_SortedRun]) -> Iterator[EventTable]:
     """Rows of all runs in order, in chunks."""
     while runs := [run for run in runs if run.hold()]:
-        # In each run, rows that are not held yet come behind the last one held.
+        # In each run, rows that are not held yet come after the last one held.
         unread = [_last(run.held) for run in runs if run.held and run.blocks]
         time, number = min(unread) if unread else max(_last(run.held) for run in runs if run.held)
         parts = [part for run in runs if (part := run.cut(time, number)) is not None]

@@ -80,7 +80,7 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
     if vectors.dtype != np.float32 or len(shape) != 2 or shape[1] != columns:
         raise BundleRefusedError(
             f"{where}: is {vectors.dtype} of shape {shape}; golden vectors are float32, one row "
-            f"each, with the model's {columns} columns"
+            f"for each vector, with the model's {columns} columns"
         )
     if not 0 < shape[0] <= MAX_GOLDEN:
         raise BundleRefusedError(f"{where}: holds {shape[0]} vectors; give 1 to {MAX_GOLDEN}")
@@ -132,7 +132,7 @@ def check_margins(margins: Floats32, golden: Golden, where: str, tolerance: floa
     if margins.shape != golden.margins.shape or margins.dtype != np.float32:
         raise BundleRefusedError(
             f"{where}: gives margins of shape {margins.shape}, {margins.dtype}; "
-            f"golden are {len(golden.margins)}, float32"
+            f"the golden margins are {len(golden.margins)}, float32"
         )
     differ = margins.view(np.uint32) != golden.margins.view(np.uint32)
     if tolerance:
@@ -142,8 +142,8 @@ def check_margins(margins: Floats32, golden: Golden, where: str, tolerance: floa
         row = int(np.flatnonzero(differ)[0])
         raise BundleRefusedError(
             f"{where}: gives other margins for {np.count_nonzero(differ)} of {len(differ)} golden "
-            f"vectors than when it was written: {margins[row]!s} for vector {row}, golden is "
-            f"{golden.margins[row]!s}; the model was changed or damaged: write the bundle again"
+            f"vectors than when it was written: {margins[row]!s} for vector {row}, where the golden "
+            f"margin is {golden.margins[row]!s}; the model was changed or damaged: write the bundle again"
         )
 
 
@@ -161,7 +161,7 @@ def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats32:
             raise ValueError("not version 1.0 of the format")
         actual, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
-        raise BundleRefusedError(f"{where}: is no .npy file ({error})") from error
+        raise BundleRefusedError(f"{where}: is not a .npy file ({error})") from error
     if (actual, fortran, dtype) != (shape, False, np.dtype("<f4")):
         raise BundleRefusedError(
             f"{where}: holds {dtype} of shape {actual}; the manifest says float32 of shape {shape}"

@@ -95,7 +95,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
     if not 0 < golden <= MAX_GOLDEN:
-        raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
+        raise BundleRefusedError(f"{golden} golden vectors; give 1 to {MAX_GOLDEN}")
     booster = checked_model(_saved_again(model, limits), str(model))
     missing, missing_notes = _missing(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
@@ -200,11 +200,11 @@ def _missing(
     if given is None:
         if math.isnan(own):
             return own, ()
-        note = f"its scikit-learn wrapper treated {own:.9g} as missing, and so does the bundle"
+        note = f"the model's scikit-learn wrapper treated {own:.9g} as missing; the bundle does the same"
         return own, (note,)
     if not math.isnan(own) and own != given:
         raise BundleRefusedError(
-            f"{model}: its scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
+            f"{model}: the model's scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
             f"{given:.9g}; omit --missing"
         )
     return given, ()

@@ -23,7 +23,7 @@ _NO_PARENT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """The N nodes of all T trees, concatenated; a node is named by its place in the arrays.
+    """The N nodes of all T trees, concatenated; a node is named by its position in the arrays.
 
     Attributes:
         roots: int64[T+1], first node of each tree, and N at the end.
@@ -97,9 +97,9 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
     faults: Mapping[str, Mask] = {
         f"a feature beyond the {columns} that it has": reached
         & ((trees.feature < 0) | (trees.feature >= columns)),
-        "a threshold that is no finite number": splits & infinite,
-        "a leaf that is no finite number": reached & ~trees.is_split & infinite,
-        "a cover that is no finite number": reached & ~np.isfinite(trees.cover),
+        "a threshold that is not a finite number": splits & infinite,
+        "a leaf that is not a finite number": reached & ~trees.is_split & infinite,
+        "a cover that is not a finite number": reached & ~np.isfinite(trees.cover),
     }
     for fault, has_fault in faults.items():
         _refuse(trees, np.flatnonzero(has_fault), fault, where)
@@ -114,7 +114,7 @@ def _reachable(trees: Trees, where: str) -> Mask:
     tree_of = np.repeat(np.arange(len(trees.roots) - 1), np.diff(trees.roots))
     reached = np.zeros(len(trees.left), dtype=np.bool_)
     level = trees.roots[:-1]
-    _refuse(trees, level[trees.parent[level] != -1], "a parent, and is the root", where)
+    _refuse(trees, level[trees.parent[level] != -1], "a parent although it is the root", where)
     while len(level):
         reached[level] = True
         splits = level[(trees.left[level] != -1) | (trees.right[level] != -1)]
@@ -127,7 +127,7 @@ def _reachable(trees: Trees, where: str) -> Mask:
         repeated = np.concatenate([distinct[counts > 1], children[reached[children]]])
         _refuse(trees, repeated, "more than one path to it", where)
         other = children[trees.parent[children] != parents]
-        _refuse(trees, other, "another parent than the node that leads to it", where)
+        _refuse(trees, other, "a parent other than the node that leads to it", where)
         level = children
     return reached
 

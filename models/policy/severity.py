@@ -35,7 +35,7 @@ def decisions_of(
 
     Raises:
         ConfigurationError: if segments contradict each other or the key `decisions`, or if
-            `when_degraded` is no decision, or its place in the order is open.
+            `when_degraded` is not a decision, or its place in the order is open.
     """
     severity = _Severity(file.default)
     for segment in segments:

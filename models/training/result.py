@@ -93,7 +93,7 @@ def describe_warnings(training: Training, bands: Mapping[str, float]) -> list[st
     if abs(scored.expected - frauds) > _TOLERATED_ERROR * frauds:
         lines.append(
             f"Warning: the calibration expects {scored.expected:,.1f} frauds, and there were "
-            f"{frauds:,}; scores are no probabilities: train on more days"
+            f"{frauds:,}; scores are not probabilities: train on more days"
         )
     if not bands:
         lines.append(

@@ -24,10 +24,10 @@ Advance = Callable[[str, int, int], None]
 """Progress callback: name of the step, number of its parts that are done, their total."""
 Step = Callable[[], None]
 
-# By chance, average precision and card precision vary alike (two models, over four of the
-# Handbook's weeks before August: standard deviations .0016 and .0012). But among good parameters
-# average precision varies ten times as much, and it rises with rounds while card precision falls:
-# in a plain sum it would decide alone.
+# The random variation of both metrics is similar (two models, over four of the Handbook's weeks
+# before August: standard deviations .0016 and .0012). But among good parameters average precision
+# varies ten times as much as card precision, and it rises with rounds while card precision falls.
+# In a sum without weights, average precision would decide alone.
 _CARD_PRECISION_WEIGHT: Final = 2.0
 
 

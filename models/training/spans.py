@@ -1,4 +1,7 @@
-"""Choose the days to train on, by earlier folds that assess the same events."""
+"""Choose the training window: how many days to train on.
+
+The options are compared on earlier folds that assess the same events.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find a few rows of a table that lie far from all others in time, such as one in 2042."""
+"""Outlier rows: a few rows of a table that lie far from all others in time, such as one in 2042."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_EARLIER_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class StrayRows:
-    """First or last few rows of a table, separated from the others by a gap in time.
+    """Outlier rows: the first or last few rows of a table, separated from the others in time.
 
     The gap is longer than every gap between the other rows.
 
@@ -49,7 +49,7 @@ class StrayRows:
 def find_stray_rows(table: TrainingTable) -> tuple[StrayRows, ...]:
     """Find rows far before or far after all others.
 
-    At each end these are at most three rows, or one in a thousand.
+    At each end they are at most three rows, or one in a thousand if that is more.
     """
     times = np.sort(table.times)
     limit = max(_MAX_STRAY_ROWS, int(len(times) * _MAX_STRAY_SHARE))
@@ -111,7 +111,7 @@ def _described(
     )
     return StrayRows(
         f"{rows} of the {len(table):,} rows of {table.path} {'lies' if single else 'lie'} far "
-        f"{where}; the nearest other is of {nearest}",
+        f"{where}; the nearest other row is from {nearest}",
         f"correct or remove {'it' if single else 'them'}"
         + (f", or give --until {nearest[:10]} or an earlier day" if after else ""),
         after,

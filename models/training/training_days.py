@@ -199,7 +199,7 @@ class DaysRequest:
                 if value is not None
             )
             raise ConfigurationError(
-                f"{given}: {_day(since)} to {_day(self.until - DAY)} are no days of "
+                f"{given}: {_day(since)} to {_day(self.until - DAY)} are not days of "
                 f"{self.table.path}, which has events from {_day(self.first)} to "
                 f"{_day(self.end - DAY)}"
             )

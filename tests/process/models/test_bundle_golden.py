@@ -142,7 +142,11 @@ def _last_bit(array: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        (MARGINS, _changed(_last_bit), r"other margins for 1 of 128 .* for vector 5, golden is"),
+        (
+            MARGINS,
+            _changed(_last_bit),
+            r"other margins for 1 of 128 .* for vector 5, where the golden",
+        ),
         (VECTORS, _changed(lambda v: v[:, ::-1].copy()), r"other margins for \d+ of 128"),
         (VECTORS, _changed(lambda v: v[::-1].copy()), r"other margins for \d+ of 128"),
         (VECTORS, _changed(lambda v: v.astype(np.float64)), "holds float64"),

@@ -287,7 +287,7 @@ def test_the_missing_value_that_a_wrapper_wrote_is_taken_over(tmp_path: Path) ->
     packed = pack(tmp_path / "model.json", GENERATE)
     assert packed.missing == load_bundle(tmp_path / "bundle").missing == -1.0
     assert packed.notes == (
-        "its scikit-learn wrapper treated -1 as missing, and so does the bundle",
+        "the model's scikit-learn wrapper treated -1 as missing; the bundle does the same",
     )
 
 

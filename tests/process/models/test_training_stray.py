@@ -50,7 +50,8 @@ def test_a_row_days_after_all_others_is_refused_by_name(tmp_path: Path, days_lat
     table = with_last(tmp_path, 1, days_later)
     named = r"1 of the 2,000 rows of .*t.parquet lies far after the others, the last at .*"
     named += (
-        r"; the nearest other is of 2018-08-09.*: correct or remove it, or give --until 2018-08-09"
+        r"; the nearest other row is from 2018-08-09.*: correct or remove it, or give "
+        "--until 2018-08-09"
     )
     with pytest.raises(ConfigurationError, match=named):
         find_training_days(table)
@@ -67,7 +68,7 @@ def test_a_row_days_before_all_others_is_a_warning(tmp_path: Path) -> None:
     (line,) = (line for line in describe_warnings(trained, {"review": 0.5}) if "rows" in line)
     assert "Warning: 1 of the 2,000 rows" in line
     assert "lies far before the others, the first at 2018-06-11" in line
-    assert "the nearest other is of 2018-07-01" in line
+    assert "the nearest other row is from 2018-07-01" in line
 
 
 def test_training_without_a_fold_of_both_labels_names_stray_rows(tmp_path: Path) -> None:

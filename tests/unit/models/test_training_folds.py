@@ -207,9 +207,9 @@ def test_folds_that_the_table_does_not_reach_are_left_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("since", "last", "named"),
     [
-        (date(2018, 6, 1), date(2018, 7, 7), "no days of"),
-        (date(2018, 7, 30), date(2018, 7, 29), "no days of"),
-        (date(2018, 7, 30), date(2018, 9, 9), "no days of"),
+        (date(2018, 6, 1), date(2018, 7, 7), "not days of"),
+        (date(2018, 7, 30), date(2018, 7, 29), "not days of"),
+        (date(2018, 7, 30), date(2018, 9, 9), "not days of"),
         (date(2018, 7, 2), date(2018, 7, 8), "needs 21 days"),
     ],
 )
