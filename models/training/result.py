@@ -28,7 +28,7 @@ class Training:
     Attributes:
         days: Training days and folds.
         span: Training window of the model.
-        spans: Results of the spans that were tried, shortest first; empty if there was
+        span_results: Results of the spans that were tried, shortest first; empty if there was
             only one.
         booster: The model.
         gains: Reduction of the loss by the splits on each feature, by feature name.
@@ -44,7 +44,7 @@ class Training:
 
     days: TrainingDays
     span: Span
-    spans: Sequence[SpanResult]
+    span_results: Sequence[SpanResult]
     booster: xgb.Booster
     gains: Mapping[str, float]
     begins: Sequence[int]
@@ -76,8 +76,10 @@ def describe_data(training: Training) -> list[str]:
             lines.append(
                 f"{share:.1%} of the {kind} were sampled, each with a weight of {1 / share:.3g}"
             )
-    if training.spans:
-        tried = ", ".join(f"{one.span} {one.average_precision:.3f}" for one in training.spans)
+    if training.span_results:
+        tried = ", ".join(
+            f"{one.span} {one.average_precision:.3f}" for one in training.span_results
+        )
         lines.append(
             "Training days chosen by average precision and card precision on the earlier folds; "
             f"average precision: {tried}"

@@ -59,7 +59,7 @@ class Trial:
         return metrics.average_precision + _CARD_PRECISION_WEIGHT * metrics.card_precision_100
 
 
-def search(  # noqa: PLR0913  inputs of a search
+def search_parameters(  # noqa: PLR0913  inputs of a search
     events: LabelledEvents,
     folds: Sequence[SampledFold],
     parameter_sets: Sequence[Params],

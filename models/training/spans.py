@@ -13,7 +13,7 @@ from base.errors import ConfigurationError
 from models.training.folds import Fold, Span, earlier_folds
 from models.training.recipes import DEEP, MANY_FRAUDS, SHALLOW, Params, Recipe, candidates
 from models.training.sample import sample
-from models.training.search import Advance, SampledFold, Trial, search, step_counter
+from models.training.search import Advance, SampledFold, Trial, search_parameters, step_counter
 from models.training.table import LabelledEvents
 from models.training.training_days import TrainingDays
 from models.training.training_options import TrainingOptions
@@ -121,7 +121,7 @@ def choose_span(
     step = step_counter(advance, "spans", sum(len(sampled[one.span]) for one in offered))
 
     def best_trial(one: SpanRecipe) -> Trial:
-        return search(
+        return search_parameters(
             events,
             sampled[one.span],
             one.parameter_sets(options, 1),

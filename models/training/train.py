@@ -22,7 +22,13 @@ from models.training.out_of_fold import calibrated
 from models.training.recipes import SHALLOW, Params
 from models.training.result import Training
 from models.training.sample import Sample, sample
-from models.training.search import Advance, Trial, out_of_fold_margins, search, step_counter
+from models.training.search import (
+    Advance,
+    Trial,
+    out_of_fold_margins,
+    search_parameters,
+    step_counter,
+)
 from models.training.spans import SpanRecipe, choose_span, folds_by_span, sampled_folds
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
 from models.training.training_days import TrainingDays
@@ -38,6 +44,11 @@ def train(
     advance: Advance = lambda _name, _done, _total: None,
 ) -> Training:
     """Train a model.
+
+    Its parameters and number of rounds come from `options.params_and_rounds` if these are given.
+    Otherwise `choose_span` compares the training windows, and `search_parameters` compares
+    parameter sets on the folds of the best window; the best trial has the parameters, except those
+    of `_fixed_params`, which all trials share.
 
     Args:
         table: The training table.
@@ -58,14 +69,15 @@ def train(
     events = table.read(days.reads_from, days.reads_until, unlabelled_legit=unlabelled_legit)
     events = replace(events, matrix=nan_for(options.missing, events.matrix))
     folds_of = folds_by_span(events, days)
-    span_recipe, spans = choose_span(events, folds_of, fixed, options, advance)
+    span_recipe, span_results = choose_span(events, folds_of, fixed, options, advance)
     span, folds = span_recipe.span, folds_of[span_recipe.span]
     trials = _trials(events, folds, span_recipe, fixed, options, advance)
-    params, rounds = {**fixed, **trials[0].params}, trials[0].rounds
+    best_trial = trials[0]
+    params, rounds = {**fixed, **best_trial.params}, best_trial.rounds
     advance("calibrating", 0, 1)
     margins = _assessed_margins(events, folds, span, params, rounds, options)
-    if not trials[0].folds:
-        trials = [replace(trials[0], folds=_metrics_of(events, folds, margins))]
+    if not best_trial.folds:
+        trials = [replace(best_trial, folds=_metrics_of(events, folds, margins))]
     calibration, scored = calibrated(events, folds, margins)
     advance("fitting", 0, 1)
     rows, labels = _training_rows(events, days, span)
@@ -74,7 +86,7 @@ def train(
     return Training(
         days=days,
         span=span,
-        spans=spans,
+        span_results=span_results,
         booster=booster,
         gains=_gains(booster, table),
         begins=[fold.begin for fold in folds],
@@ -112,11 +124,11 @@ def _trials(
     options: TrainingOptions,
     advance: Advance,
 ) -> list[Trial]:
-    """Search, best trial first; with parameters given, one trial that is not assessed yet."""
+    """Trials of the search, best first; if parameters are given, one trial without metrics."""
     if options.params_and_rounds is not None:
         return [Trial(*options.params_and_rounds, folds=())]
     parameter_sets = span_recipe.parameter_sets(options, options.tries)
-    return search(
+    return search_parameters(
         events,
         sampled_folds(events, folds, span_recipe.span, options.search_rows, options.seed),
         parameter_sets,

@@ -235,7 +235,7 @@ def _summary(
         "from": trained.trained.since.isoformat(),
         "until": trained.trained.until.isoformat(),
         "span": str(trained.span),
-        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.spans},
+        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.span_results},
         "available_rows": trained.available,
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,

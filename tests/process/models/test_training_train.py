@@ -257,7 +257,7 @@ def test_the_report_stands_alone_and_shows_what_was_asked_for(out: Path) -> None
     page = (out / "report.html").read_text()
     outside = Outside(page)
     assert outside.found == []
-    assert not re.search(r"@import|url\((?!#)", page)
+    assert not re.search_parameters(r"@import|url\((?!#)", page)
     assert page.count("<svg") == 5
     for title in (
         "Precision and recall",
@@ -354,10 +354,10 @@ def test_training_chooses_more_days_where_they_teach_more(tmp_path: Path) -> Non
     options = dataclasses.replace(SOON, tries=1)
     trained = train(table, find_training_days(table, folds=2), options)
     assert trained.span.days != 7
-    assert [one.span for one in trained.spans] == list(trained.days.spans)
-    best = max(trained.spans, key=lambda one: one.objective)
+    assert [one.span for one in trained.span_results] == list(trained.days.spans)
+    best = max(trained.span_results, key=lambda one: one.objective)
     assert best.span == trained.span
-    assert best.average_precision > trained.spans[0].average_precision + 0.01
+    assert best.average_precision > trained.span_results[0].average_precision + 0.01
     assert trained.trained.params["days"] == trained.span.days
     told = "\n".join(describe_data(trained))
     assert f"({trained.span})" in told
