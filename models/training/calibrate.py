@@ -132,7 +132,7 @@ def _curve_through(at: list[float], odds: Floats) -> Calibration | None:
 
 
 def _merge_steps(steps: Floats, min_count: int) -> Floats:
-    """Merge neighbouring steps until each has at least `least` frauds and as many other events.
+    """Merge neighbouring steps until each has at least `min_count` frauds and as many other events.
 
     The last step may have fewer.
 
