@@ -144,7 +144,7 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: trees_in(m)[1]["default_left"].__setitem__(0, 2),
         "tree 1: default_left holds other numbers than 0 and 1",
     ),
-    "odd number": (lambda m: shape_in(m).update(num_class="-1"), "num_class is '-1', no number"),
+    "odd number": (lambda m: shape_in(m).update(num_class="-1"), "num_class is '-1', not a number"),
     "names": (
         lambda m: m["learner"]["feature_names"].pop(),
         "feature_names is not an array of 4 strings",
