@@ -74,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
         table = given.table or _built(case, Path(scratch) / "table.parquet")
         bundle = given.bundle or Path(scratch) / "bundle"
-        told = {} if given.bundle else train(case, table, bundle)
-        print(json.dumps({**told, "test": measure(case, TrainingTable(table), bundle)}))
+        trained = {} if given.bundle else train(case, table, bundle)
+        print(json.dumps({**trained, "test": measure(case, TrainingTable(table), bundle)}))
     return 0
 
 

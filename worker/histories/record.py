@@ -111,9 +111,9 @@ class StateRecord:
         topic_id, partitions = ("", 0)
         if self.source is not None:
             topic_id, partitions = self.source.topic_id, self.source.partitions
-        marks = {entity: begun.mark for entity, begun in self.histories.items()}
+        generations = {entity: begun.mark for entity, begun in self.histories.items()}
         recounted = {entity: begun.recounted for entity, begun in self.histories.items()}
-        return Namespace(feature_set, state, topic_id, partitions, self.key, marks, recounted)
+        return Namespace(feature_set, state, topic_id, partitions, self.key, generations, recounted)
 
 
 def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:

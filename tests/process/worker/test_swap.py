@@ -194,7 +194,7 @@ def one_bit(bundle: Path) -> None:
     [
         (other_features, "trained on other definitions of AMOUNT"),
         (reversed_columns, "in another order, than the manifest lists"),
-        (non_finite_leaves, "is no finite number"),
+        (non_finite_leaves, "is not a finite number"),
         (half_copied, "model.ubj named in SHA256SUMS but not there"),
         (one_bit, "the file was changed or damaged"),
     ],

@@ -247,7 +247,7 @@ def test_a_lost_key_is_a_lost_state_and_never_a_mix() -> None:
     assert before.history_prefix("card", "x") != after.history_prefix("card", "x")
     assert before.label_prefix("card") != after.label_prefix("card")
     # All but the key are the same.
-    other = replace(after, marks=before.marks)
+    other = replace(after, generations=before.generations)
     assert before.history_prefix("card", "x") != other.history_prefix("card", "x")
     assert before == replace(other, key=before.key)
 
@@ -448,7 +448,7 @@ def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
     store = MemoryStore()
     first = claimed(store, wanted(used=CARD))
     claimed(store, wanted(layouts={"shop": "layout-1"}))
-    assert claimed(store, wanted(used=CARD)).marks["card"] == first.marks["card"]
+    assert claimed(store, wanted(used=CARD)).generations["card"] == first.generations["card"]
 
 
 @pytest.mark.parametrize(

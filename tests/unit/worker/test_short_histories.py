@@ -127,7 +127,7 @@ def test_a_record_of_an_earlier_version_has_what_is_kept_now() -> None:
     store.write([(record_key("cards", "fraud"), before.encode())])
     asked = replace(wanted(20, used=CARD), layouts={"card": "layout-1"})
     namespace = claimed(store, asked)
-    assert (namespace.marks, namespace.recounted) == ({"card": "m"}, {"card": 0})
+    assert (namespace.generations, namespace.recounted) == ({"card": "m"}, {"card": 0})
     with pytest.raises(ConfigurationError, match="card: 20 days, 0:00:00 of 21 days"):
         claimed(store, replace(asked, backs={"card": 21 * DAY}))
 
