@@ -116,7 +116,7 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
     says(found["start"], State.OK, "40 records are unread")
     says(found["offset expiry"], State.OK, "offsets do not expire")
     says(found["last records"], State.OK, "all of the last 40 can be scored")
-    says(found["record key"], State.OK, "customer_id in all 40 records")
+    says(found["record key"], State.OK, "the key of all 40 records is the text of customer_id")
     says(found[f"lookup {LOOKUP}"], State.OK, "of the last 40 events find a value")
 
 
