@@ -250,7 +250,7 @@ def test_records_of_another_framing(ground: Ground) -> None:
     ground.write()
     ground.set("wire", schema_id=7)
     found = ground.examine()
-    says(found["last records"], State.FAILED, "schema_unknown 40", "wire or registry")
+    says(found["last records"], State.FAILED, "schema_unknown 40", "the sections wire and registry")
     says(found["record key"], State.SKIPPED, "no record is a valid event")
     says(found[f"lookup {LOOKUP}"], State.SKIPPED, "no record is a valid event")
 
@@ -283,7 +283,7 @@ def test_a_store_that_is_away(ground: Ground) -> None:
     ground.set("store", url="redis://127.0.0.1:1")
     found = ground.examine()
     says(found["online store"], State.FAILED, "cannot be reached", "it is up")
-    says(found["record key"], State.OK, "in all 40 records")
+    says(found["record key"], State.OK, "the key of all 40 records")
     says(found[f"lookup {LOOKUP}"], State.SKIPPED, "a check of the online store failed")
 
 
