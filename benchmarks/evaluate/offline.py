@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.times import DAY
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
 from features.definition import FeatureSet
 from features.tables import EventTableReader, build
@@ -106,7 +107,7 @@ def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
         np.isin(rows, fold.assess),
         labels[rows],
         events.cards[rows],
-        events.times[rows] // 86_400_000_000,
+        events.times[rows] // DAY,
     )
 
 

@@ -8,11 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Floats, Longs, Mask
 from tools.compare.join import ComparedEvents, WorkerAnswers
-from tools.compare.score_columns import Longs
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 QUANTILES: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS: Final = 10

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from models.policy import Policy, load_policy
-from tools.compare.score_columns import Longs, ScoreCategories
+from tools.compare.score_columns import ScoreCategories
 from tools.compare.score_log import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
 from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings, load_settings

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from features.values.hash64 import KEY_BYTES, hash_ids
 from schemas.batch import Records
-from tools.compare.score_columns import Longs, ScoreCategories, ScoreColumns, once
+from tools.compare.score_columns import ScoreCategories, ScoreColumns, once
 from tools.topics.score_decoder import ScoreDecoder
 from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings
