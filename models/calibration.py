@@ -3,7 +3,8 @@
 numpy's exp uses the widest vector unit of the processor, and its last bit differs between units
 (measured: 5 of 100 values between AVX-512 and the C library). A score must not depend on the node
 that a pod runs on. So the exponential is computed here with additions, multiplications and one
-division, which IEEE 754 rounds alike everywhere. It takes about 20 µs for one row, 35 µs for 4,000.
+division, which IEEE 754 rounds the same everywhere. It takes about 20 µs for one row, 35 µs for
+4,000.
 
 For the same reason the curve does not use numpy's interp. A compiler may fuse its multiplication
 and addition into one rounding on some processors, and its result may fall by one last bit at a

@@ -34,7 +34,7 @@ Note = Callable[[str], None]
 
 _INPUT, _DEAD = "transactions", "dead-letters"
 _STALL_S = 120.0
-_TOLD_EVERY_S = 15.0
+_NOTE_EVERY_S = 15.0
 # Maximum throughput: large micro-batches, however long one takes.
 _FAST = {"DELIVERY__MAX_BATCH_EVENTS": "20000", "DELIVERY__LATENCY_BUDGET_S": "10"}
 _PATHS = ("event_id", "margin", "score", "model.version")
@@ -142,7 +142,7 @@ class WorkerRuns:
     def _wait(self, worker: WorkerProcess, note: Note) -> None:
         """Wait until the worker has committed all produced events."""
         last, moved = -1, time.monotonic()
-        told = moved
+        noted_at = moved
         of_group = {"bootstrap.servers": self._kafka.bootstrap, "group.id": self._group}
         with closing(Consumer(of_group)) as consumer:
             while True:
@@ -158,8 +158,8 @@ class WorkerRuns:
                         f"{at.offset:,} of {self._played:,} events are scored, and no more for "
                         f"{_STALL_S:g} s"
                     )
-                if now - told > _TOLD_EVERY_S:
-                    told = now
+                if now - noted_at > _NOTE_EVERY_S:
+                    noted_at = now
                     note(f"scored {max(0, at.offset):,} of {self._played:,} events")
                 time.sleep(0.2)
 

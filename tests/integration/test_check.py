@@ -116,7 +116,7 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
     says(found["start"], State.OK, "40 records are unread")
     says(found["offset expiry"], State.OK, "offsets do not expire")
     says(found["last records"], State.OK, "all of the last 40 can be scored")
-    says(found["record key"], State.OK, "customer_id in all 40 records")
+    says(found["record key"], State.OK, "the key of all 40 records is the text of customer_id")
     says(found[f"lookup {LOOKUP}"], State.OK, "of the last 40 events find a value")
 
 
@@ -250,7 +250,7 @@ def test_records_of_another_framing(ground: Ground) -> None:
     ground.write()
     ground.set("wire", schema_id=7)
     found = ground.examine()
-    says(found["last records"], State.FAILED, "schema_unknown 40", "wire or registry")
+    says(found["last records"], State.FAILED, "schema_unknown 40", "the sections wire and registry")
     says(found["record key"], State.SKIPPED, "no record is a valid event")
     says(found[f"lookup {LOOKUP}"], State.SKIPPED, "no record is a valid event")
 
@@ -283,7 +283,7 @@ def test_a_store_that_is_away(ground: Ground) -> None:
     ground.set("store", url="redis://127.0.0.1:1")
     found = ground.examine()
     says(found["online store"], State.FAILED, "cannot be reached", "it is up")
-    says(found["record key"], State.OK, "in all 40 records")
+    says(found["record key"], State.OK, "the key of all 40 records")
     says(found[f"lookup {LOOKUP}"], State.SKIPPED, "a check of the online store failed")
 
 

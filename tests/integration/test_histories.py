@@ -183,7 +183,7 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
     assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["history state"].state is State.OK
-    assert "as it is" in found["history state"].found
+    assert "matches" in found["history state"].found
     assert found["history coverage"].state is State.WARNING
     assert found["history coverage"].found.startswith("customer 0 % of 1 h")
 

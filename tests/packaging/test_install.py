@@ -19,7 +19,7 @@ import pytest
 import typer.main
 
 from tests.packaging.test_image import BUILD, PACKAGES, ROOT
-from tests.support.healthy import SCHEMA, healthy_pipeline
+from tests.support.healthy import EVENT, SCHEMA, healthy_pipeline
 from tests.support.replay import LOOKUPS
 from tests.support.training_table import simulated, write_table
 from tools.cli.commands import app
@@ -27,15 +27,6 @@ from tools.demo.prepare import simulate_files
 
 MARK = "imported"
 COMMAND_S = 300.0
-EVENT = {
-    "transaction_id": "t1",
-    "tx_time": 1_700_000_000_000,
-    "customer_id": "c1",
-    "terminal_id": "m1",
-    "amount": 12.5,
-    "currency": "EUR",
-    "channel": "pos",
-}
 
 
 @dataclass(frozen=True, slots=True)

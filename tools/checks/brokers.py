@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from tools.checks.finding import Finding, failed, many, ok, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, warning
 from worker.kafka import TRANSACTION_TIMEOUT_MS
 from worker.settings import WorkerSettings
 
@@ -31,7 +31,7 @@ class Cluster:
     Attributes:
         cluster_id: Id of the cluster.
         brokers: Number of brokers.
-        settings: Settings of one broker; empty where they may not be read.
+        settings: Settings of one broker; empty if they may not be read.
     """
 
     cluster_id: str
@@ -42,7 +42,7 @@ class Cluster:
 def reach(
     admin: AdminClient, settings: WorkerSettings, lines: list[str]
 ) -> tuple[Cluster | None, list[Finding]]:
-    """Describe the cluster; None where no broker answers within the broker timeout."""
+    """Describe the cluster; None if no broker answers within the broker timeout."""
     timeout_s = settings.delivery.broker_timeout_s
     try:
         described = admin.describe_cluster(request_timeout=timeout_s).result()
@@ -82,7 +82,9 @@ def judge_cluster(cluster: Cluster) -> Finding:
             return failed(
                 BROKERS, found, "upgrade them: exactly-once delivery needs Kafka 2.5 or later"
             )
-    return ok(BROKERS, f"{many(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}")
+    return ok(
+        BROKERS, f"{pluralize(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}"
+    )
 
 
 def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Finding]:

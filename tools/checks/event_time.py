@@ -36,7 +36,7 @@ def check_times(
     Args:
         feature_set: The feature set.
         batch: The events among the last records of some partitions.
-        topic: Settings of the input topic; empty where they may not be read.
+        topic: Settings of the input topic; empty if they may not be read.
     """
     if not len(batch):
         return [skipped(check, "no record is a valid event") for check in checks(feature_set)]

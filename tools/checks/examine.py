@@ -15,7 +15,7 @@ from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from tools.checks import brokers, group, histories, model, sample, schemas, store, topics
 from tools.checks.files import Files, read_files
-from tools.checks.finding import Finding, State, examined, holds, skipped
+from tools.checks.finding import Finding, State, all_passed, run_check, skipped
 from worker.app import open_store
 from worker.kafka import captured_errors, make_admin
 from worker.settings import WorkerSettings, require_folder
@@ -30,7 +30,7 @@ _NEEDS_INPUT = "the input topic could not be described"
 
 def examine(folder: Path) -> Iterator[Finding]:
     """Check a pipeline folder, yielding each finding as it is made."""
-    missing = examined(FOLDER, partial(_check_folder, folder))
+    missing = run_check(FOLDER, partial(_check_folder, folder))
     if missing:
         yield from missing
         return
@@ -54,10 +54,10 @@ def examine(folder: Path) -> Iterator[Finding]:
     if feature_set is None:
         yield skipped(schemas.WRITERS, _NEEDS_FEATURES)
     else:
-        yield from examined(
+        yield from run_check(
             schemas.WRITERS, partial(schemas.check_writers, settings, feature_set, files.rules)
         )
-    yield from examined(schemas.SCORES, partial(schemas.check_scores, settings))
+    yield from run_check(schemas.SCORES, partial(schemas.check_scores, settings))
     stored = _store(settings)
     yield from stored
     with captured_errors() as lines:
@@ -67,12 +67,12 @@ def examine(folder: Path) -> Iterator[Finding]:
             yield from _without_brokers(feature_set, "no Kafka client could be created")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, files, store_ok=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_ok=all_passed(stored))
 
 
 def failures_of_files(folder: Path) -> list[Finding]:
     """Failed findings of the checks that need no server: the files, the model, the schemas."""
-    findings = examined(FOLDER, partial(_check_folder, folder))
+    findings = run_check(FOLDER, partial(_check_folder, folder))
     if not findings:
         files = read_files(folder)
         findings += files.findings
@@ -83,7 +83,7 @@ def failures_of_files(folder: Path) -> list[Finding]:
                 look = partial(
                     schemas.check_writers, files.settings, files.feature_set, files.rules
                 )
-                findings += examined(schemas.WRITERS, look)
+                findings += run_check(schemas.WRITERS, look)
     return [finding for finding in findings if finding.state is State.FAILED]
 
 
@@ -106,7 +106,7 @@ def _store(settings: WorkerSettings) -> list[Finding]:
                 store.STORE, "worker.yaml names none: features.yaml can have no lookups and windows"
             )
         ]
-    return examined(store.STORE, partial(store.check_store, settings))
+    return run_check(store.STORE, partial(store.check_store, settings))
 
 
 def _kafka(
@@ -120,7 +120,7 @@ def _kafka(
     feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
     yield from findings
-    yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
+    yield from run_check(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
     if cluster is None:
         yield from _without_brokers(feature_set, "no broker answers")
         return
@@ -140,7 +140,7 @@ def _kafka(
     judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
     output = (found or {}).get(topics.OUTPUT)
     look = partial(_sample, settings, judge, output, store_ok=store_ok)
-    yield from examined(sample.RECORDS, look)
+    yield from run_check(sample.RECORDS, look)
 
 
 def _histories(
@@ -165,8 +165,8 @@ def _histories(
         look = partial(
             histories.check_state, settings, feature_set, topic, used, retention_known=known
         )
-        yield from examined(histories.STATE, look)
-        yield from examined(
+        yield from run_check(histories.STATE, look)
+        yield from run_check(
             histories.COVERAGE,
             lambda: histories.check_coverage(
                 settings, feature_set, group.read_checkpoints(settings, topic)
@@ -183,15 +183,15 @@ def _group(
     cluster: brokers.Cluster,
     source: topics.Topic | None,
 ) -> Iterator[Finding]:
-    yield from examined(group.GROUP, partial(group.check_group, admin, settings))
+    yield from run_check(group.GROUP, partial(group.check_group, admin, settings))
     if source is None:
         yield skipped(group.START, _NEEDS_INPUT)
         yield skipped(group.EXPIRY, _NEEDS_INPUT)
     else:
         start = partial(group.check_start, admin, settings, source.as_input())
-        yield from examined(group.START, start)
+        yield from run_check(group.START, start)
         yield group.judge_expiry(settings, cluster.settings, source.settings)
-    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings))
+    yield from run_check(group.TRANSACTIONS, partial(group.check_transactions, settings))
 
 
 def _sample(
@@ -212,10 +212,10 @@ def _sample(
 def _kept(
     check: str, look: Callable[[], tuple[T, list[Finding]]]
 ) -> tuple[T | None, list[Finding]]:
-    """Run a check like ``examined``, and return the value that it found for later checks.
+    """Run a check like ``run_check``, and return the value that it found for later checks.
 
     Returns:
-        The value, None where the check failed to get it; and the findings.
+        The value, None if the check failed to get it; and the findings.
     """
     kept: list[T] = []
 
@@ -224,5 +224,5 @@ def _kept(
         kept.append(value)
         return findings
 
-    findings = examined(check, looked)
+    findings = run_check(check, looked)
     return kept[0] if kept else None, findings

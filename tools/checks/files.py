@@ -15,7 +15,7 @@ from features.windows.window import Across
 from models.policy import Policy, Rules, load_policy
 from schemas.avro.paths import targets
 from schemas.avro.types import parse_record_schema
-from tools.checks.finding import Finding, failed, many, ok, refused, skipped
+from tools.checks.finding import Finding, failed, ok, pluralize, refused, skipped
 from tools.init.yaml_text import open_places
 from worker.settings import FILE_NAME, WorkerSettings, load_settings
 
@@ -59,7 +59,7 @@ def _settings_in_words(settings: WorkerSettings) -> str:
 
 
 def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
-    """Read the features.yaml at ``path``; the feature set is None where the file is invalid."""
+    """Read the features.yaml at ``path``; the feature set is None if the file is invalid."""
     name = path.name
     try:
         still_open = [*open_places(YamlDocument.read(path).values)]
@@ -74,7 +74,7 @@ def read_features(path: Path) -> tuple[FeatureSet | None, list[Finding]]:
     return feature_set, [
         ok(
             name,
-            f"{many(len(feature_set.names), 'feature')}, {many(len(feature_set.lookups), 'lookup')}, "
+            f"{pluralize(len(feature_set.names), 'feature')}, {pluralize(len(feature_set.lookups), 'lookup')}, "
             f"fingerprint {feature_set.fingerprint[:12]}",
         )
     ]
@@ -94,12 +94,12 @@ def _policy_in_words(policy: Policy) -> str:
     segments = ", ".join(segment.name for segment in policy.segments)
     words = [
         f"version {policy.version}: {', '.join(policy.decisions)}",
-        f"{many(len(policy.segments), 'segment')} ({segments})",
+        f"{pluralize(len(policy.segments), 'segment')} ({segments})",
     ]
     if policy.when_degraded is not None:
         words.append(f"{policy.when_degraded} when degraded")
     reasons = policy.catalogue
-    words.append("no reasons" if reasons is None else many(len(reasons.codes), "reason code"))
+    words.append("no reasons" if reasons is None else pluralize(len(reasons.codes), "reason code"))
     return "; ".join(words)
 
 
@@ -150,7 +150,7 @@ def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
         count = sum(window.entity == entity for window in feature_set.histories.windows)
         yield ok(
             WINDOWS,
-            f"{many(count, 'window')} by {entity}, over up to {rules.cap:,} events of the last "
+            f"{pluralize(count, 'window')} by {entity}, over up to {rules.cap:,} events of the last "
             f"{duration(horizon)}",
         )
     across = [window for window in feature_set.histories.windows if window.across is not Across.OWN]

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from base.errors import ConfigurationError
-from tools.checks.finding import Finding, failed, many, ok, refused, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
 from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
@@ -51,7 +51,7 @@ class GroupState:
         state: Name of its state.
         members: Number of its members.
         assignor: Name of its partition assignor.
-        rights: Operations that this user may do on it; None where the brokers do not report them.
+        rights: Operations that this user may do on it; None if the brokers do not report them.
     """
 
     name: str
@@ -89,10 +89,10 @@ def judge_group(group: GroupState) -> Finding:
         remedy = "allow Read on the group for the user of this worker"
         return failed(GROUP, f"{group.name}: this user may not join it", remedy)
     if group.members and group.assignor != _ASSIGNOR:
-        found = f"{group.name}: {many(group.members, 'member')} assigned by {group.assignor!r}"
+        found = f"{group.name}: {pluralize(group.members, 'member')} assigned by {group.assignor!r}"
         return failed(GROUP, found, f"name another kafka.group; this worker uses {_ASSIGNOR}")
     state = "new" if group.state == "DEAD" else group.state.lower()
-    return ok(GROUP, f"{group.name}: {state}, {many(group.members, 'member')}")
+    return ok(GROUP, f"{group.name}: {state}, {pluralize(group.members, 'member')}")
 
 
 def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
@@ -157,7 +157,7 @@ def judge_start(
         return refused(START, error)
     # The checkpoints of the topic before an accepted one do not count.
     offsets = {
-        p: None if at.note.topic_id in foreign else at.offset for p, at in checkpoints.items()
+        p: None if at.metadata.topic_id in foreign else at.offset for p, at in checkpoints.items()
     }
     known = {p: offset for p, offset in offsets.items() if offset is not None}
     lost = {p: first[p] - offset for p, offset in known.items() if offset < first[p]}
@@ -195,8 +195,8 @@ def judge_expiry(
 
     Args:
         settings: The settings of the worker.
-        brokers: The settings of a broker; empty where they may not be read.
-        topic: The settings of the input topic; empty where they may not be read.
+        brokers: The settings of a broker; empty if they may not be read.
+        topic: The settings of the input topic; empty if they may not be read.
     """
     start_from = settings.kafka.start_from
     minutes = whole_number(brokers.get("offsets.retention.minutes"))

@@ -7,15 +7,15 @@ from contextlib import closing
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from tools.checks.finding import Finding, many, ok, refused, skipped, warning
+from tools.checks.finding import Finding, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
 from worker.app import open_store
-from worker.consume.note import log_state_of
+from worker.consume.offset_metadata import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.histories.record import StateRecord, find_namespace, read_record
-from worker.histories.state import Claim, admit
-from worker.histories.stored_histories import claim_of, expiry_ms, refuse_split
+from worker.histories.state import StateRequest, accept_state
+from worker.histories.stored_histories import expiry_ms, refuse_split, state_request
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (
@@ -41,7 +41,7 @@ def judge_windows(
     Args:
         feature_set: The feature set, which has windows.
         topic: The input topic.
-        retention_known: False where the topic's retention could not be read; if True, a topic
+        retention_known: False if the topic's retention could not be read; if True, a topic
             without a retention keeps its records for ever.
     """
     try:
@@ -50,7 +50,9 @@ def judge_windows(
         findings = refused(WINDOWS, error)
     else:
         count, parts = len(feature_set.histories.windows), topic.partitions
-        findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+        findings = [
+            ok(WINDOWS, f"{pluralize(count, 'window')} over {pluralize(parts, 'partition')}")
+        ]
     if not retention_known:
         why = "the input topic's retention cannot be read: grant DescribeConfigs on it"
         return [*findings, skipped(REBUILD, why)]
@@ -90,7 +92,7 @@ def check_state(
         feature_set: The feature set, which has windows.
         topic: The input topic.
         features: Names of the features that the model and the policy use.
-        retention_known: False where the topic's retention could not be read.
+        retention_known: False if the topic's retention could not be read.
 
     Raises:
         ConfigurationError: The state belongs to another worker.
@@ -99,8 +101,8 @@ def check_state(
     state = settings.state_name
     with closing(open_store(settings)) as store:
         record = read_record(store, feature_set.name, state)
-    wanted = claim_of(settings, feature_set, features, topic)
-    admit(state, record, wanted)
+    wanted = state_request(settings, feature_set, features, topic)
+    accept_state(state, record, wanted)
     accepted = _judge_found(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
@@ -116,7 +118,7 @@ def check_state(
     return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
 
 
-def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
+def _judge_found(wanted: StateRequest, record: StateRecord | None) -> list[Finding]:
     """Warn of histories that the next start finds empty or too short, and of idle settings."""
     if record is None or record.source is None:
         return []
@@ -148,7 +150,7 @@ def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
 def check_coverage(
     settings: WorkerSettings, feature_set: FeatureSet, checkpoints: Mapping[int, Committed]
 ) -> list[Finding]:
-    """Compute from the notes of the group's checkpoints how far back the histories reach.
+    """Compute from the metadata of the group's checkpoints how far back the histories reach.
 
     Raises:
         ConfigurationError: The state's record is damaged.
@@ -156,7 +158,7 @@ def check_coverage(
     """
     with closing(open_store(settings)) as store:
         namespace = find_namespace(store, feature_set.name, settings.state_name)
-    log = log_state_of({p: at.note for p, at in checkpoints.items() if at.offset is not None})
+    log = log_state_of({p: at.metadata for p, at in checkpoints.items() if at.offset is not None})
     if namespace is None or not log.highest:
         return [ok(COVERAGE, "no events yet: histories are empty")]
     plan = feature_set.histories

@@ -9,7 +9,7 @@ from features.definition import FeatureSet
 from models.backend import open_backend
 from models.bundle import Bundle, Location, read_manifest, resolve
 from models.policy import Rules
-from tools.checks.finding import Finding, examined, failed, many, ok, skipped
+from tools.checks.finding import Finding, failed, ok, pluralize, run_check, skipped
 from worker.reload import proven_bundle
 from worker.settings import WorkerSettings
 
@@ -29,7 +29,7 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
             failed(BUNDLE, f"no bundle at {path}", _TRAIN),
             *(skipped(check, "there is no bundle") for check in (FITS, DEVICE)),
         ]
-    return examined(BUNDLE, lambda: _check_bundle(settings, feature_set))
+    return run_check(BUNDLE, lambda: _check_bundle(settings, feature_set))
 
 
 def used_features(settings: WorkerSettings, rules: Rules | None) -> frozenset[str]:
@@ -59,16 +59,16 @@ def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> l
         return [ok(DEVICE, f"{backend.device} (model.device: {model.device})")]
 
     found = _in_words(bundle, model.location)
-    return [ok(BUNDLE, found), *examined(FITS, fits), *examined(DEVICE, device)]
+    return [ok(BUNDLE, found), *run_check(FITS, fits), *run_check(DEVICE, device)]
 
 
 def _in_words(bundle: Bundle, location: Path | None) -> str:
     knots = bundle.calibration
     words = [
         f"{bundle.name} {bundle.version}",
-        many(bundle.trees, "tree"),
+        pluralize(bundle.trees, "tree"),
         "calibrated" if knots else "not calibrated",
-        f"reproduces its {many(len(bundle.golden.margins), 'golden margin')}",
+        f"reproduces its {pluralize(len(bundle.golden.margins), 'golden margin')}",
     ]
     if location is not None:
         before = Location(location).previous()
@@ -83,7 +83,7 @@ def check_reasons(settings: WorkerSettings, rules: Rules | None) -> list[Finding
         return [skipped(REASONS, "features.yaml or policy.yaml is not valid")]
     if rules.policy.catalogue is None:
         return [skipped(REASONS, "policy.yaml has no reasons")]
-    return examined(REASONS, lambda: _check_codes(settings, rules))
+    return run_check(REASONS, lambda: _check_codes(settings, rules))
 
 
 def _check_codes(settings: WorkerSettings, rules: Rules) -> list[Finding]:
@@ -95,4 +95,6 @@ def _check_codes(settings: WorkerSettings, rules: Rules) -> list[Finding]:
     names = [feature.name for feature in manifest.features]
     coding = rules.coding(names, f"{manifest.name} {manifest.version}")
     codes = set(coding.code_of.tolist()) if coding else set()
-    return [ok(REASONS, f"{many(len(codes), 'code')} for all {many(len(names), 'feature')}")]
+    return [
+        ok(REASONS, f"{pluralize(len(codes), 'code')} for all {pluralize(len(names), 'feature')}")
+    ]

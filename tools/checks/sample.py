@@ -68,10 +68,10 @@ def check_sample(
     Args:
         settings: The settings of the worker.
         feature_set: The feature set.
-        rules: The policy; None where it is invalid.
+        rules: The policy; None if it is invalid.
         topic: Settings of the input topic.
         records: The last records of the input topic.
-        store: The online store; None where it could not be reached.
+        store: The online store; None if it could not be reached.
 
     Raises:
         DependencyUnavailableError: The store does not answer.

@@ -45,12 +45,12 @@ def check_writers(
     Args:
         settings: The settings of the worker.
         feature_set: The feature set.
-        rules: The policy; None where it is invalid.
+        rules: The policy; None if it is invalid.
     """
     read = fields_read(settings, feature_set, rules)
     if settings.registry is not None:
         return _registered_writer(settings, settings.registry, feature_set, read)
-    # Refuses files that are no schemas, and names that are no ids.
+    # Refuses files that are not schemas, and names that are not ids.
     schema_source(settings, feature_set.schema_path)
     folder = settings.features.parent / WRITER_SCHEMAS
     framed = settings.wire.framing == "confluent"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from tools.checks.finding import Finding, failed, many, ok, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
 from worker.settings import KafkaSettings, WorkerSettings
@@ -32,8 +32,8 @@ class Topic:
         topic_id: Id of the topic.
         partitions: Number of partitions.
         replicas: Smallest number of replicas of a partition.
-        rights: Names of the operations that this user may do; None where not reported.
-        settings: Settings of the topic; empty where they may not be read.
+        rights: Names of the operations that this user may do; None if not reported.
+        settings: Settings of the topic; empty if they may not be read.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Topic:
     settings: Mapping[str, str]
 
     def number(self, setting: str) -> int | None:
-        """A setting as a whole number; None where it could not be read."""
+        """A setting as a whole number; None if it could not be read."""
         return whole_number(self.settings.get(setting))
 
     def as_input(self) -> InputTopic:
@@ -111,7 +111,7 @@ def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
 
 
 def _in_words(check: str, topic: Topic) -> str:
-    words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
+    words = [f"{topic.name}: {pluralize(topic.partitions, 'partition')}"]
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None:
         kept = "kept for ever" if retention_ms < 0 else f"kept for {days(retention_ms)}"

@@ -65,20 +65,23 @@ def check_features(
 def report(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Print findings as JSON, a table on a terminal, or plain lines; exit code 2 if one failed."""
     from base.address import mask_addresses
-    from tools.checks.finding import holds
+    from tools.checks.finding import all_passed
     from worker.process.exits import ExitCode
 
     findings = [
         replace(f, found=mask_addresses(f.found), remedy=mask_addresses(f.remedy)) for f in findings
     ]
     if as_json:
-        summary = {"ok": holds(findings), "findings": [asdict(finding) for finding in findings]}
+        summary = {
+            "ok": all_passed(findings),
+            "findings": [asdict(finding) for finding in findings],
+        }
         typer.echo(json.dumps(summary))
     elif sys.stdout.isatty():
         _table(findings)
     else:
         typer.echo("\n".join(lines(findings)))
-    if not holds(findings):
+    if not all_passed(findings):
         raise typer.Exit(ExitCode.CONFIGURATION)
 
 

@@ -25,7 +25,7 @@ def demo(
         float | None,
         typer.Option(
             min=1,
-            help="Events a second; default: as fast as possible, so that a backlog builds up.",
+            help="Events per second; default: as fast as possible, so that a backlog builds up.",
         ),
     ] = None,
     events_file: Annotated[
@@ -51,9 +51,9 @@ def demo(
 ) -> None:
     """Run the worker on embedded Kafka and Valkey, and verify its output.
 
-    Without --rate, events are sent as fast as possible: the times shown are then
-    mostly waiting in the backlog, not latency. The average precision is computed
-    on events that the model was not trained on.
+    Without --rate, events are sent as fast as possible: the times shown then
+    measure mostly queueing, not latency. The average precision is computed on
+    events that the model was not trained on.
     """
     from rich.console import Console
 

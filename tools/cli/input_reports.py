@@ -19,7 +19,7 @@ _SHOWN = 5
 
 
 def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
-    """Read all labels of a file; None where no file is given.
+    """Read all labels of a file; None if no file is given.
 
     Raises:
         ConfigurationError: No row of the file is a label, or the file has no rows.
@@ -68,7 +68,7 @@ def tell_refused(
 
 
 def refuse_nothing(source: str, labels: int, refused: int) -> None:
-    """Raise ConfigurationError where a source has rows and none of them is a label."""
+    """Raise ConfigurationError if a source has rows and none of them is a label."""
     from base.errors import ConfigurationError
 
     if refused and not labels:
@@ -102,7 +102,7 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
 def require_order(
     feature_set: FeatureSet, run: HistoryRun, rows: int, record_time: str | None
 ) -> None:
-    """Raise ConfigurationError where over 1 % of all rows are out of order, late ones included.
+    """Raise ConfigurationError if over 1 % of all rows are out of order, late ones included.
 
     Args:
         feature_set: The feature set; without windows, any order is accepted.

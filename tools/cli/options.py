@@ -108,7 +108,7 @@ class Commands(typer.Typer):
 
 
 def require_path(name: str, path: Path) -> None:
-    """Raise ConfigurationError where the value of the option or argument ``name`` is an address."""
+    """Raise ConfigurationError if the value of the option or argument ``name`` is an address."""
     if _ADDRESS.match(str(path)):
         raise ConfigurationError(
             f"{name}: {path} is an address, and commands read and write local files only; name a "

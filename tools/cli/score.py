@@ -49,8 +49,8 @@ def score(
     """Score a file of events with the worker's own code, without Kafka or Redis.
 
     Prints a table on a terminal, JSON lines in a pipe. Lookups have their
-    default values. "vector" is the field vector of a score, as output.vector
-    configures it.
+    default values. The field "vector" holds feature values; output.vector decides
+    which.
 
     Without --limit, a terminal shows only the first 50 rows.
 
@@ -82,7 +82,7 @@ def score(
 
 
 def _rows(events: Path) -> int:
-    """The number of rows in the file. Raises ConfigurationError where there is none."""
+    """The number of rows in the file. Raises ConfigurationError if there is none."""
     from base.errors import ConfigurationError
     from schemas.files.read import count_rows
 

@@ -17,9 +17,9 @@ import typer
 from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
-    from models.training.plan import Plan
     from models.training.result import Training
     from models.training.table import TrainingTable
+    from models.training.training_days import TrainingDays
     from models.training.training_options import TrainingOptions
     from models.training.write_outputs import OutputOptions
 
@@ -87,7 +87,7 @@ def train(
         typer.Option(
             min=1,
             max=20,
-            help="Number of trees a boosting round, each on its own sample of rows.",
+            help="Number of trees per boosting round; each is trained on its own sample of rows.",
             show_default="8; 1 with thousands of frauds, where deep trees are better",
         ),
     ] = None,
@@ -133,8 +133,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Number of cards a day that can be reviewed, for the policy.",
-            show_default="as many as reduce costs",
+            help="Number of cards per day that can be reviewed, for the policy.",
+            show_default="chosen to minimise cost",
         ),
     ] = None,
     review_cost: Annotated[
@@ -143,22 +143,24 @@ def train(
     scale: Annotated[
         int,
         typer.Option(
-            min=0, max=9, help="Decimal digits of amounts, as events.amount.scale in features.yaml."
+            min=0,
+            max=9,
+            help="Decimal digits of amounts; same value as events.amount.scale in features.yaml.",
         ),
     ] = 2,
 ) -> None:
     """Train a model on a table; write its bundle, a report and a suggested policy.
 
-    Earlier folds choose the parameters and calibrate the scores; without --from,
-    also the number of days to train on. Large tables are sampled. The rows that
-    were used are reported on stderr.
+    Parameters and calibration are chosen on earlier folds. Without --from, so is
+    the number of training days. Large tables are sampled. The rows that were used
+    are reported on stderr.
 
     Writes the bundle BUNDLE, which holds report.html, and BUNDLE.policy.yaml
     beside it. The last line on stdout is JSON.
     """
     from models.backend.threads import available_threads
-    from models.training.plan import make_plan
     from models.training.table import TrainingTable
+    from models.training.training_days import find_training_days
     from models.training.training_options import TrainingOptions, read_earlier_training
     from models.training.write_outputs import OutputOptions, write_training
 
@@ -170,14 +172,14 @@ def train(
         seed=seed,
         tries=tries,
         forest=forest,
-        chosen=None if like_params is None else like_params.chosen,
+        params_and_rounds=None if like_params is None else like_params.params_and_rounds,
         missing=math.nan if like_params is None else like_params.missing,
         monotone=_monotone(monotone or []),
         device=device.value,
         threads=threads or available_threads(),
     )
     table = TrainingTable(features, card)
-    plan = make_plan(
+    days = find_training_days(
         table,
         since=_date(since),
         last=_date(until),
@@ -189,27 +191,27 @@ def train(
     with warnings.catch_warnings():
         # Warnings of libraries name nothing that the user could change.
         warnings.simplefilter("ignore")
-        trained = _train(table, plan, options, unlabelled_legit=unlabelled is Unlabelled.legit)
+        trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
     _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
 def _train(
-    table: TrainingTable, plan: Plan, options: TrainingOptions, *, unlabelled_legit: bool
+    table: TrainingTable, days: TrainingDays, options: TrainingOptions, *, unlabelled_legit: bool
 ) -> Training:
     from models.training.train import train
     from tools.progress import stages
 
     with stages() as advance:
-        return train(table, plan, options, unlabelled_legit=unlabelled_legit, advance=advance)
+        return train(table, days, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
 def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
     from models.training.result import describe_data, describe_warnings
 
-    metrics = trained.chosen.metrics
+    metrics = trained.best_trial.metrics
     measures = (
         f"On {len(trained.begins)} earlier folds: average precision {metrics.average_precision:.3f}, "
         f"ROC AUC {metrics.roc_auc:.3f}, card precision at 100 {metrics.card_precision_100:.3f}"
@@ -235,17 +237,17 @@ def _summary(
         "from": trained.trained.since.isoformat(),
         "until": trained.trained.until.isoformat(),
         "span": str(trained.span),
-        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.spans},
+        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.span_results},
         "available_rows": trained.available,
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,
         "folds": len(trained.begins),
-        **{name: round(value, 4) for name, value in asdict(trained.chosen.metrics).items()},
+        **{name: round(value, 4) for name, value in asdict(trained.best_trial.metrics).items()},
         "calibration_error": round(scored.calibration_error, 6),
         "brier": round(scored.brier, 6),
         "expected_frauds": round(scored.expected, 1),
         "assessed_frauds": int(scored.labels.sum()),
-        "rounds": trained.chosen.rounds,
+        "rounds": trained.best_trial.rounds,
         "params": trained.trained.params,
         "bands": bands,
         "seconds": round(seconds, 1),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 
+from base.arrays import Floats
 from models.report.canvas import (
     FILL,
     GREY,
@@ -23,8 +23,6 @@ from models.report.canvas import (
 )
 from tools.compare.join import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
-
-Floats = npt.NDArray[np.float64]
 
 _COLORS: Final = {"champion": LINE, "challenger": HOT}
 _CELLS: Final = 44

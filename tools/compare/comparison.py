@@ -36,7 +36,7 @@ class ComparedWorker:
         default: Default decision of the worker's policy.
         unmatched: Events that only this worker scored.
         repeated: Number of scores beyond the first of each event.
-        other_letters_read: False where the other's dead letters could not be read.
+        other_letters_read: False if the other's dead letters could not be read.
         answers: Scores and decisions on the events that both workers scored.
         alerts: Rate of decisions other than the default.
     """

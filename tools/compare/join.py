@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask, Rows
 from base.errors import ConfigurationError
 from base.times import DAY
-from tools.compare.score_columns import Codes, Longs, ScoreCategories, ScoreProvenance
+from tools.compare.score_columns import Codes, ScoreCategories, ScoreProvenance
 from tools.compare.score_log import OffsetRange, Place, ScoreLog
 
-Rows = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
 _NONE: Longs = np.empty(0, np.int64)
 
 
@@ -217,9 +216,7 @@ def events_of(
     )
 
 
-def _answers(
-    log: ScoreLog, rows: npt.NDArray[np.intp], categories: ScoreCategories
-) -> WorkerAnswers:
+def _answers(log: ScoreLog, rows: Rows, categories: ScoreCategories) -> WorkerAnswers:
     decisions = log.scores.decisions[rows]
     counts = np.bincount(log.scores.makers[rows], minlength=len(categories.makers)).tolist()
     made = [(maker, count) for maker, count in zip(categories.makers, counts, strict=True) if count]

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from features.loading import KnownLabels
 from models.training.metrics import average_precision, card_precision, roc_auc
 from schemas.batch import EventBatch, Records
 from tools.compare.join import ComparedEvents, WorkerAnswers
-from tools.compare.score_columns import Longs
 
 
 @dataclass(frozen=True, slots=True)

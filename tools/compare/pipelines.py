@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from models.policy import Policy, load_policy
-from tools.compare.score_columns import Longs, ScoreCategories
+from tools.compare.score_columns import ScoreCategories
 from tools.compare.score_log import LabelsOf, Period, Place, ScoreLog, ScoreLogReader, read_letters
 from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings, load_settings
@@ -28,7 +29,7 @@ class ComparedPipeline:
 
     @classmethod
     def load(cls, folder: Path) -> ComparedPipeline:
-        """Read settings and policy. Raises ConfigurationError where they are invalid."""
+        """Read settings and policy. Raises ConfigurationError if they are invalid."""
         settings = load_settings(folder)
         return cls(folder, settings, load_policy(settings.policy))
 
@@ -94,7 +95,7 @@ class Reading:
             advance: Function that takes the number of records read and the total.
 
         Raises:
-            ConfigurationError: A topic has no scores, or a record that is no score.
+            ConfigurationError: A topic has no scores, or a record that is not a score.
         """
         total = sum(log.count() for log in self._logs)
         done, logs = 0, []

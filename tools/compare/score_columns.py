@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs
+
 Codes = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 Names = npt.NDArray[np.uint64]
 _BETWEEN = "\x1f"
 

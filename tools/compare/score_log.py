@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from features.values.hash64 import KEY_BYTES, hash_ids
 from schemas.batch import Records
-from tools.compare.score_columns import Longs, ScoreCategories, ScoreColumns, once
+from tools.compare.score_columns import ScoreCategories, ScoreColumns, once
 from tools.topics.score_decoder import ScoreDecoder
 from tools.topics.topic_log import TopicLog
 from worker.settings import WorkerSettings
@@ -60,7 +61,7 @@ class ScoreLog:
         scores: Scores of the period, in order of position, one for each position.
         spans: Range of all scored offsets, by topic and partition.
         letters: int64[K], rising offsets of the records that became dead letters, by topic and
-            partition; None where dead letters cannot be read.
+            partition; None if dead letters cannot be read.
         repeated: Number of scores beyond one for each position; at-least-once delivery writes such.
     """
 
@@ -111,7 +112,7 @@ class ScoreLogReader:
         self._spans: dict[Place, OffsetRange] = {}
 
     def add(self, records: Records) -> None:
-        """Decode records. Raises ConfigurationError for a record that is no score."""
+        """Decode records. Raises ConfigurationError for a record that is not a score."""
         scores = self._scores(self._decoder.decode(records), records)
         self._widen(scores)
         times = scores.times
@@ -124,7 +125,7 @@ class ScoreLogReader:
         Args:
             topic: Output topic.
             default: The policy's decision for scores below every band.
-            letters: Offsets of dead letters; None where they cannot be read.
+            letters: Offsets of dead letters; None if they cannot be read.
 
         Raises:
             ConfigurationError: None of the scores is of the period.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from base.arrays import Longs
 from models.training.metrics import average_precision
 from schemas.batch import Records
 from tools.demo.player import Played
@@ -19,7 +20,6 @@ from tools.topics.score_decoder import ScoreDecoder
 from tools.topics.topic_log import read_to_end
 from worker.stages.dead_letter import HEADER_PREFIX
 
-Ints = npt.NDArray[np.int64]
 # Partition and offset as one number; Kafka's offsets stay far below.
 _PARTITION_STEP = 2**48
 
@@ -89,8 +89,8 @@ class _Answers:
         timestamps: int64[N], their own timestamps in milliseconds.
     """
 
-    positions: Ints
-    timestamps: Ints
+    positions: Longs
+    timestamps: Longs
 
     def since(self, position: int) -> _Answers:
         """Select the records whose input position is ``position`` or later."""
@@ -135,7 +135,7 @@ def audit(
     )
 
 
-def _read(chunks: Iterable[Records], positions: Callable[[Records], Ints]) -> _Answers:
+def _read(chunks: Iterable[Records], positions: Callable[[Records], Longs]) -> _Answers:
     """Read records; ``positions`` gives the positions of their input records, int64[N]."""
     numbers, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for records in chunks:
@@ -144,11 +144,11 @@ def _read(chunks: Iterable[Records], positions: Callable[[Records], Ints]) -> _A
     return _Answers(np.concatenate(numbers), np.concatenate(timestamps))
 
 
-def _own_positions(records: Records) -> Ints:
+def _own_positions(records: Records) -> Longs:
     return _as_numbers(records.partitions, records.offsets)
 
 
-def _named_positions(records: Records) -> Ints:
+def _named_positions(records: Records) -> Longs:
     headers: list[dict[str, Any]] = [dict(of_one or []) for of_one in records.headers or []]
     partitions, offsets = (
         np.array([int(one[HEADER_PREFIX + name]) for one in headers], np.int64)
@@ -157,9 +157,9 @@ def _named_positions(records: Records) -> Ints:
     return _as_numbers(partitions, offsets)
 
 
-def _as_numbers(partitions: npt.NDArray[Any], offsets: Ints) -> Ints:
+def _as_numbers(partitions: npt.NDArray[Any], offsets: Longs) -> Longs:
     """Encode positions as one number each, int64[N]."""
-    numbers: Ints = partitions.astype(np.int64) * _PARTITION_STEP + offsets
+    numbers: Longs = partitions.astype(np.int64) * _PARTITION_STEP + offsets
     return numbers
 
 
@@ -169,7 +169,7 @@ def _read_scores(
     decoder = ScoreDecoder(SCORE_PATHS)
     ids, scores = [], [np.zeros(0)]
 
-    def positions(records: Records) -> Ints:
+    def positions(records: Records) -> Longs:
         read = DemoScores.decode(decoder, records)
         ids.append(read.event_ids)
         scores.append(read.scores)

@@ -87,7 +87,7 @@ def waiting_name(*, backlog: bool) -> str:
     """Name of the time from an event's arrival in the topic to its score.
 
     Args:
-        backlog: True where events are sent as fast as possible: then most of the time is waiting in
+        backlog: True if events are sent as fast as possible: then most of the time is waiting in
             the queue.
     """
     return "wait in the backlog" if backlog else "latency"

@@ -48,7 +48,7 @@ class DemoScores:
 
     @classmethod
     def decode(cls, decoder: ScoreDecoder, records: Records) -> DemoScores:
-        """Decode records of the output topic. Raises ConfigurationError if one is no score."""
+        """Decode records of the output topic. Raises ConfigurationError if one is not a score."""
         decoded = decoder.decode(records)
         return cls(*(decoded[path] for path in SCORE_PATHS))
 

@@ -51,7 +51,7 @@ class Guess:
     """Guess of the field for a binding.
 
     Attributes:
-        leaf: The field; None where none fits.
+        leaf: The field; None if none fits.
         why: The reason, in words.
     """
 
@@ -72,7 +72,7 @@ class Guesses:
         partition_key: Field that keys the records.
         entities: Key field of each entity.
         left_out: Key field of each entity that is left out because its field may be null.
-        label: Field of the label; None where none fits.
+        label: Field of the label; None if none fits.
         others: All other fields.
     """
 

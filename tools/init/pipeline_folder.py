@@ -41,7 +41,7 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
 
     Raises:
         ConfigurationError: The schema cannot be used or has the name of one of these files; or a
-            file exists and may not be overwritten (``force``), or is no regular file.
+            file exists and may not be overwritten (``force``), or is not a regular file.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)

@@ -44,7 +44,7 @@ class ScoreDecoder:
             By path, an array of N values.
 
         Raises:
-            ConfigurationError: A record is no score.
+            ConfigurationError: A record is not a score.
         """
         decoded = self._decoder.decode(records.values, records.headers)
         for row, error in decoded.errors.items():

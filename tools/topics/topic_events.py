@@ -30,7 +30,7 @@ class TopicEvents:
         log: TopicLog,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        """Prepare the decoder; rules is None where there is no policy.
+        """Prepare the decoder; rules is None if there is no policy.
 
         Raises:
             ConfigurationError: The schemas are invalid, or the registry's settings are.

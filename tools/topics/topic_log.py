@@ -136,7 +136,7 @@ class TopicLog:
             error, partition = message.error(), cast("int", message.partition())
             if error is not None:
                 # Transaction markers may follow a partition's last record.
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent_kafka has no public name for it
                     self.unfinished.discard(partition)
                 elif not error.retriable():
                     raise KafkaException(error)
@@ -150,7 +150,7 @@ class TopicLog:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Raise DependencyUnavailableError for an error of the brokers, with librdkafka's reason."""
+        """Raise DependencyUnavailableError for the brokers' error, with librdkafka's reason."""
         try:
             yield
         except KafkaException as error:

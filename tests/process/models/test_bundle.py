@@ -209,7 +209,7 @@ def test_more_files_than_a_bundle_has_are_refused_before_they_are_listed(folder:
     for number in range(sums.MAX_FILES):
         (folder / f"more-{number}").touch()
     sum_again(folder)
-    with pytest.raises(BundleRefusedError, match="holds more than 100 files; it is no model"):
+    with pytest.raises(BundleRefusedError, match="holds more than 100 files; it is not a model"):
         load_bundle(folder)
 
 

@@ -106,7 +106,7 @@ def too_large(folder: Path) -> None:
         ),
         (reversed_columns, "or in another order"),
         (cycle, "more than one path to it|child that is not a node"),
-        (infinite_leaf, "a leaf that is no finite number"),
+        (infinite_leaf, "a leaf that is not a finite number"),
         (greedy, "a count of 8589934592 goes beyond the end"),
         (too_large, r"model\.ubj 1,073,741,824 of them; a bundle may have 536,870,912: write"),
     ],

@@ -28,7 +28,7 @@ from tools.checks import group, model, schemas
 from tools.checks.brokers import Cluster, check_bounds, judge_cluster
 from tools.checks.examine import examine
 from tools.checks.files import Files, read_files
-from tools.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
+from tools.checks.finding import Finding, State, all_passed, failed, ok, refused, run_check, warning
 from tools.checks.group import GroupState, judge_group, judge_start
 from tools.checks.sample import judge_errors, judge_keys, judge_lookup
 from tools.checks.schemas import check_scores, check_writers
@@ -45,7 +45,7 @@ from tools.checks.topics import (
 from tools.cli import commands
 from tools.cli.check import check, lines
 from tools.cli.run import run as start
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.settings import WorkerSettings
@@ -257,8 +257,8 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
     says(finding, State.FAILED, "8.avsc: the writer has no field amount", "a default")
 
     (writers / "latest.avsc").write_text(json.dumps(schema))
-    findings = examined("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
-    says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
+    findings = run_check("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
+    says(findings[0], State.FAILED, "latest.avsc: its name is not a schema id", "name it ID.avsc")
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ def test_the_schema_of_scores_is_looked_up_and_never_registered(
     folder: Path, registry: FakeRegistry
 ) -> None:
     _, settings = with_registry(folder, registry.url)
-    (finding,) = examined("scores", lambda: check_scores(settings))
+    (finding,) = run_check("scores", lambda: check_scores(settings))
     says(finding, State.FAILED, "scores-value does not have score.avsc", "register")
 
     _, settings = with_registry(folder, registry.url, register_score_schema=True)
@@ -629,8 +629,8 @@ def test_check_says_where_partitions_start(
 ) -> None:
     edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
     _, settings = read(folder)
-    notes = {p: Committed(offset, Note()) for p, offset in checkpoints.items()}
-    (finding,) = judge_start(settings, INPUT_TOPIC, notes, {0: 10, 1: 10}, {0: 20, 1: 20})
+    metadata = {p: Committed(offset, OffsetMetadata()) for p, offset in checkpoints.items()}
+    (finding,) = judge_start(settings, INPUT_TOPIC, metadata, {0: 10, 1: 10}, {0: 20, 1: 20})
     says(finding, state, found, "")
 
 
@@ -654,7 +654,10 @@ def test_checkpoints_of_another_topic_are_found(
     if accepted:
         edit(folder / "worker.yaml", _set(accepted, "kafka", "accept_topic"))
     _, settings = read(folder)
-    checkpoints = {0: Committed(90, Note("id-0")), 1: Committed(15, Note("id-1"))}
+    checkpoints = {
+        0: Committed(90, OffsetMetadata("id-0")),
+        1: Committed(15, OffsetMetadata("id-1")),
+    }
     (finding,) = judge_start(settings, INPUT_TOPIC, checkpoints, {0: 10, 1: 10}, {0: 20, 1: 20})
     says(finding, state, found, "")
 
@@ -687,7 +690,7 @@ def test_the_files_are_read_without_a_lock(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "not-there"))
     edit(folder / "worker.yaml", change)
-    assert holds(read_files(folder).findings)
+    assert all_passed(read_files(folder).findings)
 
 
 WEEK, DAY = str(7 * 86_400_000), str(86_400_000)
@@ -836,8 +839,12 @@ def test_lookups_that_find_nothing() -> None:
     ("error", "found", "remedy"),
     [
         (ConfigurationError("a: is wrong; mend it"), "a: is wrong", "mend it"),
-        (ConfigurationError("a: is wrong; found 'x'"), "a: is wrong; found 'x'", "correct it"),
-        (ConfigurationError("a (b; c)"), "a (b; c)", "correct it"),
+        (
+            ConfigurationError("a: is wrong; found 'x'"),
+            "a: is wrong; found 'x'",
+            "correct the named setting",
+        ),
+        (ConfigurationError("a (b; c)"), "a (b; c)", "correct the named setting"),
         (DependencyUnavailableError("the store is away"), "the store is away", "it is up"),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), "Host resolution", "brokers are up"),
         (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report this"),
@@ -847,7 +854,7 @@ def test_whatever_a_check_raises_is_a_finding(error: Exception, found: str, reme
     def look() -> list[Finding]:
         raise error
 
-    (finding,) = examined("x", look)
+    (finding,) = run_check("x", look)
     assert finding.state is State.FAILED
     assert finding.check == "x"
     assert remedy in finding.remedy
@@ -921,8 +928,8 @@ def test_the_command_prints_plain_lines_or_json_and_its_exit_code_tells(
 
 
 def test_check_fails_for_failures_and_not_for_warnings() -> None:
-    assert holds([ok("a", ""), warning("b", "", "")])
-    assert not holds([ok("a", ""), failed("b", "", "")])
+    assert all_passed([ok("a", ""), warning("b", "", "")])
+    assert not all_passed([ok("a", ""), failed("b", "", "")])
     assert lines([failed("a", "x", "y")])[-1] == "1 failed"
 
 

@@ -122,7 +122,7 @@ def test_a_pipe_gets_one_line(
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    assert "a server, 2 file(s)" in err
+    assert "a server once (2 file(s))" in err
 
 
 def test_fetching_without_the_extra_names_the_remedy(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from schemas.batch import Records
-from tests.support.healthy import edit, healthy_pipeline
+from tests.support.healthy import EVENT, edit, healthy_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import State
 from tools.checks.sample import RECORDS, check_sample
@@ -27,15 +27,6 @@ from worker.stages.stages import Decode
 pytestmark = pytest.mark.usefixtures("verified_here")
 
 OLDER = 7
-EVENT = {
-    "transaction_id": "t1",
-    "tx_time": 1_700_000_000_000,
-    "customer_id": "c1",
-    "terminal_id": "m1",
-    "amount": 12.5,
-    "currency": "EUR",
-    "channel": "pos",
-}
 
 
 @pytest.fixture(params=["policy", "carry"])

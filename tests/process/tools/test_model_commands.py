@@ -208,8 +208,8 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
     [
         ("three", "has the SHA-256"),
         ("four", "there is no bundle four; there are: notes, one, three, two"),
-        ("notes", "is no folder with a SHA256SUMS"),
-        ("../model", "is no name of a bundle"),
+        ("notes", "is not a folder with a SHA256SUMS"),
+        ("../model", "is not the name of a bundle"),
     ],
 )
 def test_model_promote_refuses_a_bundle_that_fails_verification(
@@ -307,7 +307,7 @@ def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
         tmp_path / "o",
         fails_with=ConfigurationError,
     )
-    assert "--missing: inf is no finite float32, so no feature can have it" in str(
+    assert "--missing: inf is not a finite float32, so no feature can have it" in str(
         refused.exception
     )
     shutil.rmtree(pipeline / "model")

@@ -74,7 +74,7 @@ def test_like_takes_the_parameters_of_a_bundle(table: Path, tmp_path: Path) -> N
         (("--monotone", "AMOUNT=2"), "is not FEATURE=.1"),
         (("--monotone", "SIZE=+1"), "no feature SIZE"),
         (("--card", "SHOP"), "--card"),
-        (("--until", "2018-01-01"), "no days of"),
+        (("--until", "2018-01-01"), "not days of"),
     ],
 )
 def test_train_refuses_invalid_options_before_it_writes(

@@ -6,7 +6,6 @@ import io
 import math
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from models.backend.protocol import Backend
 from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import Rules, load_policy
-from schemas.batch import Records
 from tests.support import replay
 from tests.support.healthy import edit, healthy_pipeline
-from tests.support.payments import good_record, write_pipeline
+from tests.support.payments import good_record, records, write_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
 from tools.checks.model import check_reasons
@@ -72,18 +70,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 def stages_of(pipeline: Pipeline, limits: SizeLimits = ROOMY) -> Stages:
     return make_stages(
         pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: limits, now_us=lambda: 1
-    )
-
-
-def records(values: Sequence[bytes]) -> Records:
-    n = len(values)
-    return Records(
-        "payments",
-        [b"k"] * n,
-        values,
-        np.zeros(n, np.int32),
-        np.arange(n, dtype=np.int64),
-        np.full(n, 1_700_000_000_000, np.int64),
     )
 
 

@@ -129,7 +129,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
     location.promote("b")
     assert served(worker) == ("0", "1")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["model_swapped"]
     assert logs[0]["model_version"] == "1"
     assert logs[0]["before"] == "payments 0"
@@ -137,7 +137,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
     assert after == scores(start(folder))
     assert [s["margin"] for s in after] != [s["margin"] for s in before]
     location.rollback()
-    worker.look()
+    worker.reload_if_changed()
     assert scores(worker) == before
 
 
@@ -147,7 +147,7 @@ def test_a_reloader_reads_no_bundle_while_the_names_are_the_same(
     read: list[object] = []
     monkeypatch.setattr("worker.reload.reloader.load_model", lambda *_: read.append("model"))
     monkeypatch.setattr("worker.reload.reloader.load_rules", lambda *_: read.append("policy"))
-    worker.look()
+    worker.reload_if_changed()
     assert read == []
 
 
@@ -159,7 +159,7 @@ def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
     worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints)
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
@@ -194,7 +194,7 @@ def one_bit(bundle: Path) -> None:
     [
         (other_features, "trained on other definitions of AMOUNT"),
         (reversed_columns, "in another order, than the manifest lists"),
-        (non_finite_leaves, "is no finite number"),
+        (non_finite_leaves, "is not a finite number"),
         (half_copied, "model.ubj named in SHA256SUMS but not there"),
         (one_bit, "the file was changed or damaged"),
     ],
@@ -206,11 +206,11 @@ def test_a_damaged_champion_is_refused_and_the_old_one_serves(
     damage(location.folder / "b")
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "model")
     assert scores(worker) == before
     location.promote("c")
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("2", "1")
     assert metric("fraud_worker_refused", what="model") == 0
 
@@ -236,7 +236,7 @@ def test_a_champion_that_hangs_or_ends_its_process_is_refused(
     monkeypatch.setattr(worker, "_settings", _with_timeout(worker, seconds))
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -266,10 +266,10 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
     model = location.folder / "b" / "model.ubj"
     model.rename(tmp_path / "model.ubj")
     location.promote("b")
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("0", "1")
     (tmp_path / "model.ubj").rename(model)
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
@@ -282,7 +282,7 @@ def test_a_new_model_that_raises_leaves_the_old_one_serving(
     monkeypatch.setattr("worker.reload.load_serving.open_backend", fail)
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "MemoryError" in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -294,7 +294,7 @@ def test_a_policy_takes_over_with_a_field_that_nothing_read_before(folder: Path)
     policy = {"version": "2", "segments": [fine, {"name": "rest", "bands": {"decline": 0.9}}]}
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["policy_reloaded"]
     found = scores(worker)
     assert {score["segment"] for score in found} == {"fine"}
@@ -320,13 +320,13 @@ def test_a_policy_that_makes_known_records_unreadable_is_refused(tmp_path: Path)
     rest = {"name": "rest", "bands": {"decline": 0.9}}
     write_segments(folder, "2", segment, rest)
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     reason = refused(logs, "policy")
     for part in ("policy.yaml", "schema 5", "no field country", "give the field a default"):
         assert part in reason
     assert len(worker(old, LogState()).values) == 60
     write_segments(folder, "3", segment | {"where": "city == 'none'"}, rest)
-    worker.look()
+    worker.reload_if_changed()
     assert worker(old, LogState()).decisions.keys() <= {("at home", "hold"), ("at home", "approve")}
 
 
@@ -343,10 +343,10 @@ def test_features_read_by_a_policy_do_not_depend_on_those_before(folder: Path) -
     assert len(worker(records, LogState()).dead_letters) == 0
     segment = {"name": "fine", "where": "note == 'fine'", "bands": {"hold": 0.5}}
     write_segments(folder, "2", segment, {"name": "rest", "bands": {"decline": 0.9}})
-    worker.look()
+    worker.reload_if_changed()
     assert len(worker(records, LogState()).dead_letters) == 1
     write_policy(folder, version="3")
-    worker.look()
+    worker.reload_if_changed()
     assert len(worker(records, LogState()).dead_letters) == 0
 
 
@@ -364,14 +364,14 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         patch.setattr("worker.reload.load_serving.open_backend", fail)
         location.promote("b")
         for now[0] in (1.0, 2.0, 100.0):
-            worker.look()
+            worker.reload_if_changed()
     assert "no process" in refused(logs, "model")
     assert metric("fraud_worker_swaps_total", what="model", outcome="refused") == taken + 1
     now[0] = 101.0
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("0", "1")
     now[0] = 161.0
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
@@ -381,7 +381,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         ("version: '2'\nbands: {decline: 2.0}\n", "policy.yaml:2:"),
         ("version: '2'\nbands: {", "not valid YAML"),
         ("", "expected a mapping"),
-        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with another content"),
+        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with other content"),
     ],
 )
 def test_a_broken_policy_is_refused_and_the_old_one_decides(
@@ -390,13 +390,13 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
     before = scores(worker)
     (folder / "policy.yaml").write_text(text)
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "policy")
     assert scores(worker) == before
     (folder / "policy.yaml").write_text(f"# as it was\n{yaml.safe_dump(POLICY)}")
     with capture_logs() as logs:
-        worker.look()
-        worker.look()
+        worker.reload_if_changed()
+        worker.reload_if_changed()
     assert [(line["event"], line["what"]) for line in logs] == [("holds_again", "policy")]
     assert metric("fraud_worker_refused", what="policy") == 0
 
@@ -411,12 +411,12 @@ def test_a_model_and_a_policy_that_need_each_other_take_over_together(
     worker = start(folder)
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "HOUR" in refused(logs, "model")
     assert served(worker) == ("0", "1")
     write_policy(folder, version="2", reasons=catalogue("HOUR"))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert {line["event"] for line in logs} == {"model_swapped", "policy_reloaded"}
     assert served(worker) == ("1", "2")
     assert metric("fraud_worker_refused", what="model") == 0
@@ -427,7 +427,7 @@ def test_a_policy_that_does_not_fit_the_model_is_refused(folder: Path, location:
     worker = start(folder)
     write_policy(folder, version="2", reasons=catalogue("HOUR"))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "AMOUNT" in refused(logs, "policy")
     assert served(worker) == ("0", "1")
 
@@ -456,7 +456,7 @@ def test_a_model_may_not_take_a_name_that_another_has_served_under(
     write_model(location.folder / "d", folder / "features.yaml", version="0", seed=9)
     location.promote("d")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "the model payments 0 has served before" in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -467,7 +467,7 @@ def test_a_bundle_that_the_settings_name_is_not_looked_at_again(folder: Path) ->
     shutil.rmtree(folder / "models" / "a")
     write_policy(folder, version="2")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["policy_reloaded"]
     assert served(worker) == ("0", "2")
 
@@ -480,7 +480,7 @@ def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> N
     taken = metric("fraud_worker_swaps_total", what="model", outcome="taken") or 0
     assert versions() == {"0"}
     location.promote("c")
-    worker.look()
+    worker.reload_if_changed()
     assert versions() == {"2"}
     assert metric("fraud_worker_swaps_total", what="model", outcome="taken") == taken + 1
 

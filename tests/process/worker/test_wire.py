@@ -93,8 +93,8 @@ def test_unframed_records_have_the_schema_of_the_feature_set(load: Load) -> None
     ("name", "refusal"),
     [
         ("5.avsc", r"5\.avsc: id 5 is already that of .*event\.avsc .*wire\.schema_id"),
-        ("newest.avsc", r"newest\.avsc: its name is no schema id; name it ID\.avsc"),
-        ("-3.avsc", r"-3\.avsc: its name is no schema id"),
+        ("newest.avsc", r"newest\.avsc: its name is not a schema id; name it ID\.avsc"),
+        ("-3.avsc", r"-3\.avsc: its name is not a schema id"),
     ],
 )
 def test_a_writer_schema_whose_name_is_no_id_of_its_own_is_refused(

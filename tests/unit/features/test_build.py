@@ -465,7 +465,7 @@ def test_two_columns_of_one_name_are_refused(
 
 
 def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 4)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 4)
     store = SweptStore()
     store._due = 4
     for time in range(20):
@@ -487,7 +487,7 @@ def test_features_build_keeps_members_of_the_last_horizon_only(
     # Every customer comes once, so no history is ever read again.
     raw = raw.set_column(2, "CUSTOMER_ID", pa.array(np.arange(rows), pa.int32()))
     path = write(tmp_path / "events.parquet", raw)
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:

@@ -252,7 +252,7 @@ def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path:
 def test_members_of_a_wild_event_stay_and_others_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:

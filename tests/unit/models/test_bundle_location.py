@@ -100,7 +100,7 @@ def test_a_location_remembers_a_bounded_number_of_champions(
     ["../a", "a/../b", "/a", "a/", ".", "..", "", ".hidden", "a\n", "a b", "ä", "x" * 201, "a\0"],
 )
 def test_a_name_that_is_a_path_is_refused(place: Location, name: str) -> None:
-    with pytest.raises(BundleRefusedError, match="is no name of a bundle"):
+    with pytest.raises(BundleRefusedError, match="is not the name of a bundle"):
         place.promote(name)
     assert not (place.folder / "CHAMPION").exists()
 
@@ -118,8 +118,8 @@ def empty_folder(folder: Path) -> None:
     [
         (lambda _: None, "there is no bundle x; there are: a, b, c"),
         (link, "x: is a link; copy a whole bundle there"),
-        (Path.touch, "x: is no folder with a SHA256SUMS"),
-        (empty_folder, "x: is no folder with a SHA256SUMS"),
+        (Path.touch, "x: is not a folder with a SHA256SUMS"),
+        (empty_folder, "x: is not a folder with a SHA256SUMS"),
     ],
 )
 def test_a_folder_that_is_no_bundle_is_not_promoted(
@@ -139,9 +139,9 @@ def test_a_folder_that_is_no_bundle_is_not_promoted(
         (b"", "CHAMPION: holds 0 lines"),
         (b"a\nb\n", "CHAMPION: holds 2 lines"),
         (b"a", "last line is cut off"),
-        (b"../a\n", "'../a' is no name of a bundle"),
-        (b"\xff\n", "is no name of a bundle"),
-        (b"a\r\n\n", "is no name of a bundle"),
+        (b"../a\n", "'../a' is not the name of a bundle"),
+        (b"\xff\n", "is not the name of a bundle"),
+        (b"a\r\n\n", "is not the name of a bundle"),
         (b"gone\n", "there is no bundle gone"),
     ],
 )

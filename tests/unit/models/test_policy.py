@@ -49,7 +49,7 @@ def test_the_example_reads_as_it_looks() -> None:
     )
     assert policy.when_degraded is None
     assert policy.catalogue is not None
-    assert policy.catalogue.most == 3
+    assert policy.catalogue.max_reasons == 3
     assert [code.name for code in policy.catalogue.codes][:2] == ["AMOUNT", "FREQUENCY"]
     assert policy.catalogue.codes[0].features == ("TX_AMOUNT", "CUSTOMER_ID_AVG_AMOUNT_*")
     assert policy.catalogue.codes[0].audience == "customer"
@@ -272,7 +272,7 @@ def test_a_feature_of_the_model_without_a_code_is_refused(tmp_path: Path, made: 
     # The feature set has LARGE as well; this model does not use it.
     coding = rules.coding(["AGE", "AMOUNT"], "cards 7")
     assert coding is not None
-    assert (coding.codes, coding.most) == (("R1", "R2"), 2)
+    assert (coding.codes, coding.max_reasons) == (("R1", "R2"), 2)
     np.testing.assert_array_equal(coding.code_of, [1, 0])
     with pytest.raises(
         ConfigurationError, match=r"no code has LARGE, which the model cards 7"

@@ -136,7 +136,7 @@ def test_events_are_declined_only_where_nine_of_ten_are_frauds() -> None:
 
 def test_cards_a_day_can_be_limited() -> None:
     some = stream(frauds=40)
-    assert alerts_at(some, suggest_bands(some, COST, most=10)["review"], COST).cards.mean <= 10
+    assert alerts_at(some, suggest_bands(some, COST, max_cards=10)["review"], COST).cards.mean <= 10
     assert alerts_at(some, suggest_bands(some, COST)["review"], COST).cards.mean > 30
 
 

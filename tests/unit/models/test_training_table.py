@@ -137,7 +137,7 @@ def test_a_file_that_is_no_training_table_is_refused(tmp_path: Path) -> None:
         pq.write_table(hostile, tmp_path / "hostile.parquet")
         with pytest.raises(ConfigurationError, match="does not name the columns"):
             TrainingTable(tmp_path / "hostile.parquet")
-    with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
+    with pytest.raises(ConfigurationError, match=r"not a training table.*features build"):
         TrainingTable(other)
     with pytest.raises(ConfigurationError, match=r"absent.parquet cannot be read"):
         TrainingTable(tmp_path / "absent.parquet")

@@ -29,8 +29,8 @@ from worker.histories.record import (
     label_namespace,
     read_record,
 )
-from worker.histories.state import Claim, claim, source_of
-from worker.histories.stored_histories import Place
+from worker.histories.state import StateRequest, claim, source_of
+from worker.histories.stored_histories import StateLocation
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 
@@ -78,7 +78,9 @@ class Guards(Watchdog):
 def histories_on(
     store: Store, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
-    histories = StoredHistories(store, lambda _: Place(NAMESPACE, expire_ms), watchdog or Guards())
+    histories = StoredHistories(
+        store, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards()
+    )
     histories.open(TOPIC)
     return histories
 
@@ -172,7 +174,7 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 
 
 def test_the_place_of_histories_is_known_once_they_are_open() -> None:
-    places = iter([Place(NAMESPACE, None)])
+    places = iter([StateLocation(NAMESPACE, None)])
     histories = StoredHistories(Store(), lambda _: next(places), Guards())
     assert histories.namespace() is None
     histories.assigned([99])
@@ -201,11 +203,11 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
 # whose they are
 
 
-def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> Claim:
-    return Claim(source_of(topic, group), **{"layouts": {"card": "layout-1"}} | more)
+def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> StateRequest:
+    return StateRequest(source_of(topic, group), **{"layouts": {"card": "layout-1"}} | more)
 
 
-def claimed(store: OnlineStore, asked: Claim) -> Namespace:
+def claimed(store: OnlineStore, asked: StateRequest) -> Namespace:
     return claim(store, "cards", "fraud", asked)
 
 
@@ -245,7 +247,7 @@ def test_a_lost_key_is_a_lost_state_and_never_a_mix() -> None:
     assert before.history_prefix("card", "x") != after.history_prefix("card", "x")
     assert before.label_prefix("card") != after.label_prefix("card")
     # All but the key are the same.
-    other = replace(after, marks=before.marks)
+    other = replace(after, generations=before.generations)
     assert before.history_prefix("card", "x") != other.history_prefix("card", "x")
     assert before == replace(other, key=before.key)
 
@@ -336,9 +338,9 @@ def test_a_state_of_another_group_is_refused_until_it_is_accepted() -> None:
 class Racing(MemoryStore):
     """Another worker's claim comes right after the first look."""
 
-    def __init__(self, other: Claim) -> None:
+    def __init__(self, other: StateRequest) -> None:
         super().__init__()
-        self._other: Claim | None = other
+        self._other: StateRequest | None = other
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found = super().read(keys)
@@ -446,7 +448,7 @@ def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
     store = MemoryStore()
     first = claimed(store, wanted(used=CARD))
     claimed(store, wanted(layouts={"shop": "layout-1"}))
-    assert claimed(store, wanted(used=CARD)).marks["card"] == first.marks["card"]
+    assert claimed(store, wanted(used=CARD)).generations["card"] == first.generations["card"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.loop_harness import (
     raising,
     sample,
 )
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.process.metrics import REGISTRY
 
 
@@ -760,7 +760,9 @@ def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing
         bench.run()
     assert bench.answered == ["0/0", "0/1"]
     # What a later start finds: checkpoints of the topic that was read.
-    assert {Note.decode(note).topic_id for note in bench.consumer.notes.values()} == {"id-1"}
+    assert {
+        OffsetMetadata.decode(text).topic_id for text in bench.consumer.offset_metadata.values()
+    } == {"id-1"}
     assert bench.checkpoint.closed
     assert bench.consumer.closed
 
@@ -792,10 +794,16 @@ def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
     assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
     bench = LoopHarness({0: 3})
     bench.consumer.controls[0] = 1
-    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", (2,)).encode()}
+    bench.consumer.checkpoints, bench.consumer.offset_metadata = (
+        {0: 3},
+        {0: OffsetMetadata("id-1", (2,)).encode()},
+    )
     bench.run()
     (outbox,) = bench.checkpoint.committed
-    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", (2,)).encode()})
+    assert (dict(outbox.next_offsets), outbox.offset_metadata) == (
+        {0: 4},
+        {0: OffsetMetadata("id-1", (2,)).encode()},
+    )
     assert bench.answered == []
 
 

@@ -368,14 +368,14 @@ def test_records_sent_apart_keep_the_order_of_each_output_partition(
     for _ in range(3):
         sent = list(answers._in_order())
         suspects = []
-        for parcel in sent:
+        for group in sent:
             for partition in range(3):
-                rows = [row for row in parcel if partitions[cast("int", row)] == partition]
+                rows = [row for row in group if partitions[cast("int", row)] == partition]
                 batches = [rows[i : i + batch] for i in range(0, len(rows), batch)]
                 suspects += [one for one in batches if len(one) > 1 and data.draw(st.booleans())]
         for one in suspects:
             answers._divide(one)
-    order = cast("list[int]", [row for parcel in answers._in_order() for row in parcel])
+    order = cast("list[int]", [row for group in answers._in_order() for row in group])
     assert sorted(order) == list(range(len(partitions)))
     for partition in range(3):
         own = [row for row in order if partitions[row] == partition]

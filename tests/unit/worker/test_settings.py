@@ -111,7 +111,7 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["^tx.*", "a,b", "a b", "t/x", "", ".", "..", "x" * 250])
 def test_a_pattern_or_a_list_is_no_name_of_a_topic(setting: str, name: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, kafka={setting: name})
-    assert f"kafka.{setting}: is no topic's name; name one topic" in message
+    assert f"kafka.{setting}: is not a valid topic name; give one topic" in message
     assert getattr(load(tmp_path, kafka={setting: "t.x-" + "x" * 245}).kafka, setting)
 
 
@@ -233,7 +233,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "registry's address without a scheme": (
         {"registry": {"url": "registry:8081"}},
-        "registry.url: is no address",
+        "registry.url: is not an address",
         "write it as SCHEME://HOST:PORT",
     ),
     "bundle in a bucket": (

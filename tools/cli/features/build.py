@@ -100,9 +100,9 @@ def build(
 
     The table holds features, ids and keys, and labels. Reads event files; without
     --events, the pipeline's input topic up to its end at the time of the call.
-    Rows are in the order of the files, or by partition and offset. Files are
-    refused if more than 1 % of their rows are older than a row before them.
-    The last line on stdout is JSON.
+    Rows from files keep the file order; rows from a topic are ordered by
+    partition and offset. Files are refused if more than 1 % of the rows are out
+    of order. The last line on stdout is JSON.
     """
     _require_free(out, force=force)
     from features.definition import load_feature_set
@@ -157,7 +157,7 @@ def _build(
         out: File of the table.
         labels: Labels to use in place of the events' own; None for the events' own.
         judge: Function of the counts so far and the number of all rows; it may raise.
-        by_partition: True where rows come by partition and offset.
+        by_partition: True if rows come by partition and offset.
     """
     from features.tables import build as build_table
     from tools.progress import progress

@@ -45,7 +45,7 @@ def explain(
 ) -> None:
     """Explain one feature value of one event: list the events that its window counted.
 
-    Reads event files in their order, as `features build` does. Prints a table on
+    Reads the files in the given order, as `features build` does. Prints a table on
     a terminal, JSON lines in a pipe: the feature, the events that it counts, then
     the features that it is computed from.
     """

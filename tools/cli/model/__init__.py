@@ -9,7 +9,9 @@ from tools.cli.model.show import show
 from tools.cli.model.verify import verify
 from tools.cli.options import Commands
 
-app = Commands(help="Model bundles, and the champion of a location.", no_args_is_help=True)
+app = Commands(
+    help="Manage model bundles and choose the active one (champion).", no_args_is_help=True
+)
 
 
 @app.callback()

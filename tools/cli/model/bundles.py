@@ -32,7 +32,8 @@ FitOption = Annotated[
         "-p",
         envvar="FRAUD_WORKER_PIPELINE",
         metavar="DIR",
-        help="Pipeline folder: its features, which the bundle has to fit, limits and device.",
+        help="Pipeline folder. Checks that the bundle fits its features; uses its limits and "
+        "device.",
         show_default=False,
     ),
 ]

@@ -48,7 +48,7 @@ def rollback(
 
 
 def _require_own_version(place: Location, name: str) -> None:
-    """Raise BundleRefusedError where another model of the location has the same name and version.
+    """Raise BundleRefusedError if another model of the location has the same name and version.
 
     Scores name a model and its version, so workers that served the other bundle would refuse it.
     """

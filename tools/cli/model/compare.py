@@ -166,7 +166,7 @@ def _require_drawable(out: Path | None) -> None:
     require_file_or_nothing(out, "--out")
     if not out.parent.is_dir():
         raise ConfigurationError(
-            f"--out: {out}: {out.parent} is no folder; name a file in an existing folder"
+            f"--out: {out}: {out.parent} is not a folder; name a file in an existing folder"
         )
 
 

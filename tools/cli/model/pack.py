@@ -56,7 +56,7 @@ def pack(
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="Value that was missing=… in training; NaN is always missing.",
+            help="Value passed as missing=… to XGBoost in training; NaN is always missing.",
             show_default="as the file says",
         ),
     ] = None,
@@ -66,7 +66,7 @@ def pack(
 ) -> None:
     """Pack an XGBoost model that was trained elsewhere into a bundle, and verify it.
 
-    Accepts models with one margin a row, also those saved by XGBClassifier. The
+    Accepts models with one output per row, also those saved by XGBClassifier. The
     golden vectors are drawn near the thresholds of the model's trees.
     """
     from models.bundle.pack import Names, pack_model
@@ -118,7 +118,7 @@ def _number(missing: float | None) -> float | None:
 
     if missing is not None and abs(missing) > LARGEST:
         raise ConfigurationError(
-            f"--missing: {missing:g} is no finite float32, so no feature can have it; remove the "
+            f"--missing: {missing:g} is not a finite float32, so no feature can have it; remove the "
             "option, or give the value that the model was trained with"
         )
     return missing

@@ -59,7 +59,7 @@ def _champion(folder: Path) -> list[Finding]:
 
 def _verified(bundle: Path, required: Requirements) -> Finding:
     from base.errors import BundleRefusedError
-    from tools.checks.finding import many, ok, refused
+    from tools.checks.finding import ok, pluralize, refused
 
     started = time.perf_counter()
     try:
@@ -69,6 +69,6 @@ def _verified(bundle: Path, required: Requirements) -> Finding:
     fits = "" if required.features is None else " of the pipeline"
     return ok(
         bundle.name,
-        f"{verified.name} {verified.version}: {many(len(verified.features), 'feature')}{fits}, "
+        f"{verified.name} {verified.version}: {pluralize(len(verified.features), 'feature')}{fits}, "
         f"golden margins on {verified.device}, {time.perf_counter() - started:.1f} s",
     )

@@ -1,4 +1,4 @@
-"""Ends of partitions behind the last record, and partitions from which nothing comes.
+"""Ends of partitions behind the last record, and stalled partitions.
 
 Behind the last record there may be control records and aborted records, which hold nothing to
 score. If the checkpoint stayed before them, the lag that others see would never be 0, and retention
@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 _APART_S = 5.0
 # Producers' transactions end within their timeout, by default a minute.
 _OPEN_FOR_S = 90.0
-# After a longer time without a poll, the silence of a partition means nothing.
+# After a longer time without a poll, a partition without records is not stalled.
 _GAP_S = 5.0
 
 
-class Ends:
+class PartitionEnds:
     """Next offset to read in each assigned partition, and the end of the partition if reached."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Ends:
         self._held.clear()
 
     def reach(self, ends: Mapping[int, int]) -> None:
-        """Note the ends to which partitions were read.
+        """Record the ends to which partitions were read.
 
         Only the consumer's end-of-partition events are reliable: its position may stem from an
         earlier assignment.
@@ -92,7 +92,7 @@ class Ends:
         return {p: at for p, (at, since) in self._held.items() if now - since >= _OPEN_FOR_S}
 
 
-class Silence:
+class StalledPartitions:
     """Partitions from which nothing has come while the consumer listened to them.
 
     The consumer listens while it polls at short intervals and takes everything that is there. In a
@@ -101,35 +101,35 @@ class Silence:
     """
 
     def __init__(self) -> None:
-        self._silent: set[int] = set()
+        self._unheard: set[int] = set()
         self._listening_since = 0.0
         self._polled_at = float("-inf")
 
     def restart(self, partitions: Iterable[int], now: float) -> None:
         """Listen to these partitions from now on."""
-        self._silent = set(partitions)
+        self._unheard = set(partitions)
         self._listening_since = now
 
-    def listen_anew(self, now: float) -> None:
-        """Count the silence of the partitions from now on."""
+    def restart_stall_timer(self, now: float) -> None:
+        """Count the time without records from now on."""
         self._listening_since = now
 
     def begin_poll(self, now: float) -> None:
-        """Count the silence from now on where the last poll was too long ago."""
+        """Restart the stall timer if the last poll was too long ago."""
         if now - self._polled_at > _GAP_S:
             self._listening_since = now
 
     def end_poll(self, now: float, *, took_all: bool) -> None:
-        """Note the end of a poll, and if it took all records that there were."""
+        """Record the end of a poll; ``took_all`` is True if no available record was left."""
         self._polled_at = now
         if not took_all:
             self._listening_since = now
 
     def heard_from(self, partitions: Iterable[int]) -> None:
-        """Note partitions from which a record or their end has come."""
-        self._silent.difference_update(partitions)
+        """Remove partitions from which a record or their end has come."""
+        self._unheard.difference_update(partitions)
 
     def partitions(self, seconds: float, now: float) -> list[int]:
         """Partitions from which nothing has come for longer than this time."""
         self.begin_poll(now)
-        return sorted(self._silent) if self._listening_since < now - seconds else []
+        return sorted(self._unheard) if self._listening_since < now - seconds else []

@@ -1,4 +1,4 @@
-"""Plan a training: the days to choose from, and the earlier folds that choose them."""
+"""Training days: the training windows to choose from, and the earlier folds that choose one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ SPANS: Final = (7, 30, 90)
 """Numbers of days to choose from, besides all days."""
 _HALF_LIFE: Final = 30
 _ASSESS_DAYS: Final = 7
-_MOST_ROWS: Final = 20_000_000
+_MAX_ROWS: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Plan of a training. All spans end at `train_until`; the earlier folds choose one of them.
+class TrainingDays:
+    """Training windows to choose from, and the earlier folds that choose one of them.
+
+    All windows end at `train_until`.
 
     Attributes:
         begin: Time when the model goes live, a midnight, in microseconds since 1970 UTC. Labels
@@ -75,7 +77,7 @@ class Plan:
         return self.begin - int(self.delay) * DAY
 
 
-def make_plan(
+def find_training_days(
     table: TrainingTable,
     *,
     since: date | None = None,
@@ -84,8 +86,8 @@ def make_plan(
     assess: int | None = None,
     folds: int = 4,
     span: Span | None = None,
-) -> Plan:
-    """Make the plan for a table and the options that the user gave.
+) -> TrainingDays:
+    """Choose the training days for a table and the options that the user gave.
 
     Args:
         table: The training table.
@@ -110,7 +112,7 @@ def make_plan(
     end = (int(table.times.max()) // DAY + 1) * DAY
     begin = end if last is None else _midnight(last) + DAY + ceil(delay) * DAY
     until = begin - microseconds(delay)
-    request = PlanRequest(table, first, until, end, delay, since, last, assess)
+    request = DaysRequest(table, first, until, end, delay, since, last, assess)
     if since is not None or last is not None:
         request.require_days()
     if since is not None:
@@ -120,12 +122,12 @@ def make_plan(
     shortest = span or (Span(SPANS[0]) if room >= SPANS[0] + _ASSESS_DAYS else Span(None))
     if assess is None:
         assess = _default_assess(shortest, room)
-    least = assess / 2 if shortest.days is None else shortest.days
-    possible = min(folds, int((room - least) // assess))
+    min_train = assess / 2 if shortest.days is None else shortest.days
+    possible = min(folds, int((room - min_train) // assess))
     if possible < 1:
         request.refuse(shortest, room, assess)
     spans = (span,) if span else _spans(table, shortest, room - possible * assess, until)
-    return Plan(begin, first, spans, delay, assess, possible, stray_rows)
+    return TrainingDays(begin, first, spans, delay, assess, possible, stray_rows)
 
 
 def _default_assess(shortest: Span, room: float) -> int:
@@ -133,10 +135,10 @@ def _default_assess(shortest: Span, room: float) -> int:
 
     Args:
         shortest: The shortest span.
-        room: Days of the table without the label delays of a fold and of the plan.
+        room: Days of the table without the label delays of a fold and of the days.
     """
-    most = int(room / 2 if shortest.days is None else room - shortest.days)
-    return max(1, min(_ASSESS_DAYS, most)) if most > 0 or room < 2 else _ASSESS_DAYS
+    fitting = int(room / 2 if shortest.days is None else room - shortest.days)
+    return max(1, min(_ASSESS_DAYS, fitting)) if fitting > 0 or room < 2 else _ASSESS_DAYS
 
 
 def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tuple[Span, ...]:
@@ -154,7 +156,7 @@ def _spans(table: TrainingTable, shortest: Span, room: float, until: int) -> tup
     longest = fixed[-1].days or 0
     offered = [*fixed, *([Span(None), Span(None, _HALF_LIFE)] if room > longest else [])]
     return tuple(
-        span for span in offered if span == fixed[0] or _rows(table, span, until) <= _MOST_ROWS
+        span for span in offered if span == fixed[0] or _rows(table, span, until) <= _MAX_ROWS
     )
 
 
@@ -164,7 +166,7 @@ def _rows(table: TrainingTable, span: Span, until: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlanRequest:
+class DaysRequest:
     """Options that the user gave, checked against the table; an option not given is None.
 
     Attributes:
@@ -197,7 +199,7 @@ class PlanRequest:
                 if value is not None
             )
             raise ConfigurationError(
-                f"{given}: {_day(since)} to {_day(self.until - DAY)} are no days of "
+                f"{given}: {_day(since)} to {_day(self.until - DAY)} are not days of "
                 f"{self.table.path}, which has events from {_day(self.first)} to "
                 f"{_day(self.end - DAY)}"
             )
@@ -207,7 +209,7 @@ class PlanRequest:
 
         Args:
             span: The shortest span.
-            room: Days of the table without the label delays of a fold and of the plan.
+            room: Days of the table without the label delays of a fold and of the days.
             assess: Assessed days of each fold.
         """
         train = assess / 2 if span.days is None else span.days

@@ -16,11 +16,11 @@ from worker.process.outage import Outage
 log = structlog.get_logger(__name__)
 
 _GROUP = "consumer group"
-_LOOK_EVERY_S = 2.0
+_CHECK_EVERY_S = 2.0
 
 
-class Pulse:
-    """Report on each turn of the loop; lag, group and brokers are checked every two seconds.
+class LoopMonitor:
+    """Monitor of the loop: each turn is reported; lag, group and brokers every two seconds.
 
     Args:
         poller: Poller of the input topic.
@@ -44,11 +44,11 @@ class Pulse:
         self._kafka = kafka
         self._rejoin_s = rejoin_s
         self._clock = clock
-        self._look_again = 0.0
+        self._next_check_at = 0.0
         self._held_up: AbstractSet[int] = frozenset()
         self._member_at = clock()
 
-    def beat(self) -> None:
+    def check(self) -> None:
         """Report one turn of the loop.
 
         Raises:
@@ -61,18 +61,18 @@ class Pulse:
         metrics.partitions.set(len(self._poller.partitions))
         self._require_membership()
         self._require_reading()
-        if self._clock() < self._look_again:
+        if self._clock() < self._next_check_at:
             return
-        self._look_again = self._clock() + _LOOK_EVERY_S
+        self._next_check_at = self._clock() + _CHECK_EVERY_S
         if self._poller.unable_to_join:
             self._health.away(_GROUP, self._poller.unable_to_join)
         else:
             self._health.back(_GROUP)
         self._report_lag()
-        # A call that still waits for the brokers ends the outage itself.
+        # If a retry is running, it ends the outage when it succeeds.
         waiting = self._kafka.retrying or self._poller.rewind_needed
-        if self._kafka.lasts and not waiting and self._poller.brokers_answer():
-            self._kafka.ends()
+        if self._kafka.is_down and not waiting and self._poller.brokers_answer():
+            self._kafka.mark_up()
 
     def _report_lag(self) -> None:
         lag = self._poller.lag()
@@ -97,7 +97,7 @@ class Pulse:
         librdkafka can hang between the loss and its rejoin (seen after a broker was killed). The
         group then waits for this member for as long as its heartbeats continue.
         """
-        if not self._poller.expelled or self._kafka.lasts:
+        if not self._poller.expelled or self._kafka.is_down:
             self._member_at = self._clock()
         elif self._clock() - self._member_at > self._rejoin_s:
             raise DeliveryFatalError(
@@ -106,15 +106,15 @@ class Pulse:
             )
 
     def _require_reading(self) -> None:
-        """Raise DeliveryFatalError where a partition gives neither a record nor its end.
+        """Raise DeliveryFatalError if a partition gives neither a record nor its end.
 
         The client may stop fetching a partition without an error, while all else works.
         """
-        if self._kafka.lasts:
-            self._poller.listen_anew()
+        if self._kafka.is_down:
+            self._poller.restart_stall_timer()
             return
-        if silent := self._poller.silent(self._rejoin_s):
+        if stalled := self._poller.stalled(self._rejoin_s):
             raise DeliveryFatalError(
-                f"partitions {silent} of the input topic have given neither a record nor their end "
+                f"partitions {stalled} of the input topic have given neither a record nor their end "
                 f"for {self._rejoin_s:g} s; restart the worker"
             )

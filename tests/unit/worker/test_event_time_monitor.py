@@ -6,7 +6,7 @@ import numpy as np
 from structlog.testing import capture_logs
 
 from tests.support.loop_harness import LoopHarness
-from worker.process.ahead import MOST, RECENT, AheadShare
+from worker.process.event_time_monitor import MAX_AHEAD, RECENT, EventTimeMonitor
 from worker.process.health import Health
 
 
@@ -22,14 +22,14 @@ def joined() -> Health:
 
 def test_readiness_allows_one_event_ahead_in_a_hundred() -> None:
     health = joined()
-    share = AheadShare(health)
+    share = EventTimeMonitor(health)
     with capture_logs() as logs:
-        share.observe({0: events(MOST, 100), 1: events(0, 3)})
+        share.observe({0: events(MAX_AHEAD, 100), 1: events(0, 3)})
         assert health.ready() == []
         share.observe({0: events(1, 1)})
         (reason,) = health.ready()
         assert "partition 0: 11" in reason
-        share.observe({1: events(MOST + 2, 20)})
+        share.observe({1: events(MAX_AHEAD + 2, 20)})
         assert "partition 0: 11, partition 1: 12" in health.ready()[0]
     told = [line for line in logs if line["event"] == "events_ahead"]
     assert [(line["partition"], line["ahead"], line["log_level"]) for line in told] == [
@@ -40,9 +40,9 @@ def test_readiness_allows_one_event_ahead_in_a_hundred() -> None:
 
 def test_readiness_looks_at_the_last_thousand_events() -> None:
     health = joined()
-    share = AheadShare(health)
-    share.observe({0: events(MOST + 1, MOST + 1)})
-    share.observe({0: events(0, RECENT - MOST - 1)})
+    share = EventTimeMonitor(health)
+    share.observe({0: events(MAX_AHEAD + 1, MAX_AHEAD + 1)})
+    share.observe({0: events(0, RECENT - MAX_AHEAD - 1)})
     assert health.ready() != []
     with capture_logs() as logs:
         share.observe({0: events(0, 1)})
@@ -52,7 +52,7 @@ def test_readiness_looks_at_the_last_thousand_events() -> None:
 
 def test_partitions_that_others_read_now_are_forgotten() -> None:
     health = joined()
-    share = AheadShare(health)
+    share = EventTimeMonitor(health)
     share.observe({0: events(50, 50), 1: events(0, 50)})
     share.assigned([1])
     assert health.ready() == []

@@ -1,4 +1,4 @@
-"""Notes: the state of the log behind a committed offset, kept as the metadata of the offset."""
+"""Offset metadata: the state of the log behind a committed offset, committed with it as text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from features.history.watermarks import LogState
 _TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_times", "lowest_event_time"
 _COUNTED = "counted_events"
 _HIGHEST_ALONE = "highest_event_time"
-"""Key of the single highest event time in notes of earlier versions."""
+"""Key of the single highest event time in metadata of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class OffsetMetadata:
     """State of one partition behind its committed offset.
 
     Attributes:
-        topic_id: Kafka's id of the topic that the offset belongs to; None if the note has none.
+        topic_id: Kafka's id of the topic that the offset belongs to; None in metadata without one.
         highest_event_times: Times of the events before the offset that support the watermark, from
             the highest, in microseconds since 1970-01-01 UTC; empty without such events.
         lowest_event_time: Time that histories reach back to, in microseconds since 1970-01-01 UTC,
@@ -35,7 +35,7 @@ class Note:
 
     @classmethod
     def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
-        """Make the note of a partition from the state of the log."""
+        """Make the metadata of a partition from the state of the log."""
         return cls(
             topic_id,
             log.highest.get(partition, ()),
@@ -55,7 +55,7 @@ class Note:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Decode the text of `encode`; the metadata of other programs gives an empty note."""
+        """Decode the text of `encode`; the metadata of other programs is read as empty."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
@@ -70,20 +70,24 @@ class Note:
         )
 
 
-def log_state_of(notes: Mapping[int, Note]) -> LogState:
-    """State of the log, from the notes of its partitions."""
+def log_state_of(metadata: Mapping[int, OffsetMetadata]) -> LogState:
+    """State of the log, from the offset metadata of its partitions."""
     return LogState(
-        {p: note.highest_event_times for p, note in notes.items() if note.highest_event_times},
-        {p: note.lowest_event_time for p, note in notes.items() if note.lowest_event_time},
-        {p: note.counted_events for p, note in notes.items() if note.counted_events},
+        {
+            p: state.highest_event_times
+            for p, state in metadata.items()
+            if state.highest_event_times
+        },
+        {p: state.lowest_event_time for p, state in metadata.items() if state.lowest_event_time},
+        {p: state.counted_events for p, state in metadata.items() if state.counted_events},
     )
 
 
 def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
     """Read the highest event times.
 
-    The single time of an earlier version may be that of a wild event: it supports the watermark as
-    much as one event does, and no more.
+    The single time of an earlier version may be that of an event with a wrong clock: it counts as
+    one event for the watermark.
     """
     times = _typed(values, _HIGHEST, list)
     if times is None:
@@ -97,6 +101,6 @@ def _numbers(values: Mapping[str, Any], name: str) -> dict[str, int]:
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
-    """The value if it has exactly this type (a bool is no int), else None."""
+    """The value if it has exactly this type (a bool is not an int), else None."""
     value = values.get(name)
     return value if type(value) is kind else None
