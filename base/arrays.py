@@ -23,6 +23,25 @@ def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
     return np.diff(offsets[values.offset : values.offset + len(values) + 1])
 
 
+def text_bytes(values: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """UTF-8 bytes of N strings, as compiled loops read them; both arrays are read-only.
+
+    Returns:
+        uint8[B]; int32[N + 1], begin of the first string in it, then the end of each.
+    """
+    _, ends, data = values.buffers()
+    if not len(values):
+        return _NO_BYTES, _NO_ENDS
+    bounds = np.frombuffer(ends, np.int32)[values.offset : values.offset + len(values) + 1]
+    bytes_ = _NO_BYTES if data is None else np.frombuffer(data, np.uint8)
+    # Compiled loops are compiled for one of the two: read-only, or not.
+    bounds.flags.writeable = bytes_.flags.writeable = False
+    return bytes_, bounds
+
+
+_NO_BYTES, _NO_ENDS = np.frombuffer(b"", np.uint8), np.frombuffer(bytes(4), np.int32)
+
+
 class RowErrors:
     """The first error of each row.
 

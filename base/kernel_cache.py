@@ -31,9 +31,8 @@ def cpu_name() -> str:
 def kernel_sources() -> list[Path]:
     """Files that kernels are compiled from: the folders ``kernel``, and what they import."""
     root = Path(__file__).parents[1]
-    kernels = (
-        path for name in ("schemas", "features") for path in root.glob(f"{name}/**/kernel/*")
-    )
+    packages = ("schemas", "features", "models")
+    kernels = (path for package in packages for path in root.glob(f"{package}/**/kernel/*"))
     return [root / "base" / "compiled.py", *sorted(p for p in kernels if p.suffix == ".py")]
 
 

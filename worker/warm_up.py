@@ -8,9 +8,12 @@ import structlog
 
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
+from features.expression.golden import prove_expressions
+from features.values.golden import prove_hashes
 from features.windows.golden import prove_windows
+from models.backend.compiled_trees import prove_trees
 
-_KERNELS = (prove_windows,)
+_KERNELS = (prove_windows, prove_hashes, prove_expressions, prove_trees)
 
 log = structlog.get_logger()
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from base.arrays import Floats
 from base.errors import ConfigurationError
@@ -21,6 +20,7 @@ from features.definition.spec import CategorySpec, FeatureSpec
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
 from features.expression.functions import Sort, Term
+from features.expression.operations import TextNumbers
 from features.lookups.lookup import Lookup
 from features.values.frame import Frame
 from features.windows.window import Across, HistoryRules, Window
@@ -158,11 +158,9 @@ class FeatureCompiler:
             "values": list(spec.values),
             "other": spec.other,
         }
-        values = pa.array([str(value) for value in spec.values], pa.string())
-        unlisted = float(len(values)) if spec.other else np.nan
-        return _Compiled(
-            definition, lambda frame: frame.codes(path, values, unlisted), frozenset({path})
-        )
+        unlisted = float(len(spec.values)) if spec.other else np.nan
+        codes = TextNumbers({str(value): code for code, value in enumerate(spec.values)}, unlisted)
+        return _Compiled(definition, lambda frame: codes.of(frame.text(path)), frozenset({path}))
 
     def _lookup(self, name: str, location: Location) -> _Compiled:
         known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.names}

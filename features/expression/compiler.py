@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
 
 from base.suggest import unknown
 from features.expression import operations as op
@@ -227,8 +226,7 @@ class _Compiler:
             self._fail(node, "both texts are constants")
         equal: Evaluate
         if isinstance(b.constant, str):
-            constant = pa.scalar(b.constant, pa.string())
-            equal = _map(lambda x: op.text_is(x, constant), a)
+            equal = _map(op.TextNumbers({b.constant: 1.0}, 0.0).of, a)
         else:
             equal = _map(op.text_equal, a, b)
         canonical: Json = ["==", *sorted((a.canonical, b.canonical), key=repr)]
@@ -255,8 +253,8 @@ class _Compiler:
         if operand.sort is Sort.TEXT:
             if operand.constant is not None:
                 self._fail(left, "a constant text is searched in a list")
-            texts = pa.array([member.constant for member in members], pa.string())
-            return Term(Sort.BOOLEAN, canonical, _map(lambda x: op.text_in(x, texts), operand))
+            texts = op.TextNumbers({str(member.constant): 1.0 for member in members}, 0.0)
+            return Term(Sort.BOOLEAN, canonical, _map(texts.of, operand))
         self._expect_number(left, operand)
         values = np.array([member.constant for member in members], dtype=np.float64)
         return Term(Sort.BOOLEAN, canonical, _map(lambda x: op.number_in(x, values), operand))

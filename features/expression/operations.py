@@ -8,6 +8,8 @@ other operand decides, in ``is_null`` and in ``coalesce``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from base.arrays import Floats, Mask
+from base.arrays import Floats, Mask, text_bytes
 from base.times import DAY, HOUR
 from features.expression import elementary
+from features.expression.kernel.texts import number_texts
 
 _THURSDAY = 3  # 1970-01-01, where Monday is 0
 
@@ -27,6 +30,29 @@ class Text(NamedTuple):
 
     values: pa.StringArray
     valid: Mask
+
+
+class TextNumbers:
+    """Numbers of listed texts, and one number for all others.
+
+    Args:
+        numbers: Number of each listed text.
+        other: Number of any other text.
+    """
+
+    def __init__(self, numbers: Mapping[str, float], other: float) -> None:
+        listed = sorted((text.encode(), number) for text, number in numbers.items())
+        texts = [text for text, _ in listed]
+        self._texts = np.frombuffer(b"".join(texts), np.uint8)
+        self._ends = np.array([0, *accumulate(map(len, texts))], np.int32)
+        self._ends.flags.writeable = False
+        self._numbers = np.array([*(number for _, number in listed), other], np.float64)
+
+    def of(self, text: Text) -> Floats:
+        """float64[N], NaN where the text is missing."""
+        result = np.empty(len(text.values))
+        number_texts(*text_bytes(text.values), self._texts, self._ends, self._numbers, result)
+        return result if text.valid.all() else np.where(text.valid, result, np.nan)
 
 
 class Times(NamedTuple):
@@ -147,17 +173,9 @@ def number_in(x: Floats, members: Floats) -> Floats:
 
 def text_equal(a: Text, b: Text) -> Floats:
     """1 where two texts are equal, else 0; missing where one of them is missing."""
-    return _of_text(pc.equal(a.values, b.values), a.valid & b.valid)
-
-
-def text_is(a: Text, constant: pa.StringScalar) -> Floats:
-    """1 where a text equals ``constant``, else 0; missing where the text is missing."""
-    return _of_text(pc.equal(a.values, constant), a.valid)
-
-
-def text_in(a: Text, members: pa.StringArray) -> Floats:
-    """1 where a text is in ``members``, else 0; missing where the text is missing."""
-    return _of_text(pc.is_in(a.values, value_set=members), a.valid)
+    equal, valid = pc.equal(a.values, b.values), a.valid & b.valid
+    values = equal.to_numpy(zero_copy_only=False).astype(np.float64)
+    return values if valid.all() else np.where(valid, values, np.nan)
 
 
 def hour(t: Times) -> Floats:
@@ -175,11 +193,6 @@ def day(t: Times) -> Floats:
     dates = (t.values // DAY).astype("datetime64[D]")
     first = dates.astype("datetime64[M]").astype("datetime64[D]")
     return _of_time((dates - first).astype(np.int64) + 1, t.valid)
-
-
-def _of_text(result: pa.BooleanArray, valid: Mask) -> Floats:
-    values = result.to_numpy(zero_copy_only=False).astype(np.float64)
-    return values if valid.all() else np.where(valid, values, np.nan)
 
 
 def _of_time(result: npt.NDArray[np.int64], valid: Mask) -> Floats:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from base.arrays import Floats, Longs, Mask
 from features.expression.operations import Text, Times
@@ -67,20 +65,6 @@ class Frame:
     def text(self, path: str) -> Text:
         column = self._batch.columns[path]
         return Text(columns.text(column, path), column.valid)
-
-    def codes(self, path: str, values: pa.StringArray, unlisted: float) -> Floats:
-        """float64[N], the index of each text in ``values``; NaN where missing.
-
-        Args:
-            path: Path of the field.
-            values: Listed texts.
-            unlisted: Code of texts that are not listed.
-        """
-        text = self.text(path)
-        places = pc.fill_null(pc.index_in(text.values, value_set=values), -1)
-        codes = places.to_numpy(zero_copy_only=False).astype(np.float64)
-        codes = np.where(codes < 0, unlisted, codes)
-        return codes if text.valid.all() else np.where(text.valid, codes, np.nan)
 
     def time(self, path: str) -> Times:
         column = self._batch.columns[path]

@@ -1,8 +1,9 @@
-"""XGBoost on the CPU.
+"""XGBoost on the CPU, and a compiled loop for few rows.
 
-Measured (100 trees of depth 6, 32 features, two shared cores): a call costs at least 100 µs, of
-which 75 µs is XGBoost's Python wrapper; 4,000 rows take 2-4 ms. With a DMatrix it takes 1.5 times
-as long. Margins are bit-equal for every batch size and number of threads.
+Measured (100 trees of depth 6, 32 features, two shared cores): a call of XGBoost costs at least
+100 µs, of which 75 µs is its Python wrapper; 4,000 rows take 2-4 ms. With a DMatrix it takes 1.5
+times as long. Every ten milliseconds, ten rows take XGBoost 1 ms, the compiled loop 0.14 ms; from
+100 rows on XGBoost is faster. Margins are bit-equal for every batch size and number of threads.
 
 Contributions (100 trees of depth 6, 35 splits each; one core): XGBoost takes 430 µs for each row,
 `models.treeshap` 19 µs, after 0.1 s to make its table.
@@ -15,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import xgboost as xgb
 
+from models.backend.compiled_trees import CompiledTrees
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for, score
@@ -22,6 +24,8 @@ from models.treeshap import TreeShap
 
 _SAMPLES = 16
 _TOLERANCE = 1e-4
+_FEW_LEAVES = 8_192
+"""Leaves up to which the compiled loop is faster: rows multiplied by trees."""
 
 
 class CpuBackend:
@@ -36,14 +40,29 @@ class CpuBackend:
         self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
+        self._few_rows = _FEW_LEAVES // bundle.trees
         # The first call builds XGBoost's predictor, so it is made before the first event.
-        self.margins(np.full((1, len(self._names)), np.nan, dtype=np.float32))
+        self._compiled_trees = self._same_as_xgboost(bundle.golden.vectors)
 
     def margins(self, matrix: Matrix) -> Margins:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
+        if self._compiled_trees is not None and len(matrix) <= self._few_rows:
+            return self._compiled_trees.margins(nan_for(self._missing, matrix))
         return score(self._booster, matrix, self._missing)
+
+    def _same_as_xgboost(self, samples: Matrix) -> CompiledTrees | None:
+        """The compiled trees; None if their margins are not those of XGBoost, bit by bit."""
+        nothing = np.full((1, len(self._names)), np.nan, dtype=np.float32)
+        samples = np.concatenate([nan_for(self._missing, samples), nothing])
+        try:
+            trees = CompiledTrees(self._booster)
+        except ValueError:
+            return None
+        expected = score(self._booster, samples, np.nan)
+        equal = np.array_equal(trees.margins(samples).view(np.uint32), expected.view(np.uint32))
+        return trees if equal else None
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)

@@ -1,0 +1,95 @@
+"""exp, log and log1p of each number, made of operations that IEEE 754 rounds correctly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from base.compiled import compiled, inner
+
+Floats = npt.NDArray[np.float64]
+
+# ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
+# (at most 11 bits) is exact.
+_LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
+_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+_INVERSE_LN2 = 1.4426950408889634
+_SQRT_HALF = 0.7071067811865476
+_LARGEST_EXP = 709.782712893384
+_SMALLEST_EXP = -745.1332191019412
+# Taylor coefficients 1/n! of exp on |r| <= ln(2)/2; the term left out is below 2**-58.
+_EXP = tuple(1.0 / math.factorial(n) for n in range(14, 1, -1))
+# atanh(s) = s + s**3/3 + s**5/5 ... on |s| <= 0.1716; the term left out is below 2**-60.
+_ATANH = tuple(2.0 / (2 * n + 1) for n in range(11, 0, -1))
+
+
+@compiled
+def exp(numbers: Floats, result: Floats) -> None:
+    """e**x of float64[N]; inf above 709.78, 0 below -745.13, NaN for NaN."""
+    for row in range(len(numbers)):
+        x = numbers[row]
+        if x > _LARGEST_EXP:
+            result[row] = np.inf
+        elif x < _SMALLEST_EXP:
+            result[row] = 0.0
+        elif x != x:  # noqa: PLR0124 - NaN
+            result[row] = np.nan
+        else:
+            k = np.rint(x * _INVERSE_LN2)
+            low = k * _LN2_LOW
+            high = x - k * _LN2_HIGH
+            r = high - low
+            series = 0.0
+            for coefficient in _EXP:
+                series = series * r + coefficient
+            # Adds back, to first order, what rounding removed from r; 1 is added last, to the small
+            # rest.
+            rest = series * (r * r) + ((high - r) - low)
+            result[row] = math.ldexp(1.0 + (r + rest), int(k))
+
+
+@compiled
+def log(numbers: Floats, result: Floats) -> None:
+    """The natural logarithm of float64[N]; -inf for 0, NaN below 0 and for NaN."""
+    for row in range(len(numbers)):
+        result[row] = _log_of_sum(numbers[row], 0.0)
+
+
+@compiled
+def log1p(numbers: Floats, result: Floats) -> None:
+    """log(1 + x) of float64[N], exact where x is small; -inf for -1, NaN below -1 and for NaN."""
+    for row in range(len(numbers)):
+        x = numbers[row]
+        total = 1.0 + x
+        lost = 0.0
+        if math.isfinite(total):
+            # The rounding error of 1 + x, by the two-sum of Knuth.
+            back = total - x
+            lost = (1.0 - back) + (x - (total - back))
+        result[row] = _log_of_sum(total, lost)
+
+
+@inner
+def _log_of_sum(x: float, lost: float) -> float:
+    """log(x + lost), where lost is below half a unit in the last place of x."""
+    if not (x > 0.0 and x < np.inf):
+        if x == 0.0:
+            return -np.inf
+        return np.inf if x > 0.0 else np.nan
+    mantissa, exponent = math.frexp(x)
+    if mantissa < _SQRT_HALF:
+        mantissa *= 2.0
+        exponent -= 1
+    f = mantissa - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    series = 0.0
+    for coefficient in _ATANH:
+        series = series * z + coefficient
+    # log(1 + f) = f - (f*f/2 - s*(f*f/2 + rest)): f itself is exact, so only the small rest rounds.
+    half_square = 0.5 * f * f
+    rest = s * (half_square + series * z)
+    correction = lost / x + exponent * _LN2_LOW
+    return exponent * _LN2_HIGH + (f - (half_square - (rest + correction)))

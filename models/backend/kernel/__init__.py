@@ -1,0 +1,1 @@
+"""Compiled loop over the trees of a model."""
