@@ -19,8 +19,8 @@ Rows = npt.NDArray[np.intp]
 
 def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
     """int32[N], the UTF-8 bytes of each string, read from the array's own offsets."""
-    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)
-    return np.diff(offsets[values.offset : values.offset + len(values) + 1])
+    _, ends = text_bytes(values)
+    return ends[1:] - ends[:-1]
 
 
 def text_bytes(values: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
@@ -57,9 +57,10 @@ class RowErrors:
 
     def add(self, wrong: Mask, code: ErrorCode, message: str) -> None:
         """Record this error for the rows in ``wrong`` that have no error yet."""
-        error = RecordError(code, message)
-        for row in np.flatnonzero(wrong).tolist():
-            self.by_row.setdefault(row, error)
+        if wrong.any():
+            error = RecordError(code, message)
+            for row in np.flatnonzero(wrong).tolist():
+                self.by_row.setdefault(row, error)
 
     def valid_rows(self, rows: int) -> Rows:
         """The rows without an error, of rows 0 to ``rows`` - 1, in ascending order."""

@@ -32,6 +32,7 @@ from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.stored_histories import claim_location
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop, Waits
+from worker.process.garbage import frozen_start
 from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
@@ -187,6 +188,7 @@ def run(pipeline: Pipeline) -> None:
         reloader.start()
         stack.callback(reloader.stop)
         _announce(pipeline, replica, server.port)
+        stack.enter_context(frozen_start())
         loop.run()
         log.info("drained")
 

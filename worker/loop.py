@@ -313,8 +313,9 @@ class Loop:
         self._bound.observe(len(batch.polled.records), took_s)
         # The producer may have survived a broken connection that is not reported yet.
         self._producer_is_suspect |= took_s > _SLOW_S
-        self._event_time_monitor.observe(batch.answers.final().ahead)
-        observe_committed_batch(batch)
+        processed = batch.answers.final()
+        self._event_time_monitor.observe(processed.records.partitions, processed.ahead)
+        observe_committed_batch(batch.polled, processed)
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False

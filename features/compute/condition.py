@@ -46,7 +46,7 @@ class Condition:
         }
         with np.errstate(all="ignore"):
             holds = np.asarray(self._evaluate(frame)) == 1.0
-        return np.broadcast_to(holds, (len(batch),))
+        return holds if holds.ndim else np.full(len(batch), holds)
 
 
 def compile_condition(feature_set: FeatureSet, source: str) -> Condition:

@@ -54,10 +54,15 @@ class Lookup:
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 
-    @property
+    @cached_property
     def flags(self) -> tuple[str, ...]:
         """Names of the flags that the lookup gives to events."""
         return tuple(f"lookup_{state}:{self.name}" for state in _STATES)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the values as "lookup.value", in the order of the layout."""
+        return tuple(f"{self.name}.{name}" for name in self.names)
 
     @cached_property
     def layout(self) -> np.dtype[np.void]:
@@ -101,7 +106,7 @@ class LookupRequest:
             if entity not in encoded:
                 encoded[entity] = batch.entity_keys[entity].dictionary_encode()
             self._requested.append(self._request(lookup, encoded[entity]))
-        self._names = [f"{lookup.name}.{name}" for lookup in lookups for name in lookup.names]
+        self._names = [column for lookup in lookups for column in lookup.columns]
 
     def _request(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _LookupKeys:
         rows = encoded.indices.to_numpy()
@@ -135,7 +140,7 @@ class LookupRequest:
             stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
             if stale is not None:
                 table = np.where(stale, np.array(lookup.defaults)[:, None], table)
-            values |= {f"{lookup.name}.{name}": table[i] for i, name in enumerate(lookup.names)}
+            values |= zip(lookup.columns, table, strict=True)
             masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
             named = zip(lookup.flags, masks, strict=True)
             flags |= {flag: mask for flag, mask in named if mask is not None}

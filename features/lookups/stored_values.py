@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,16 +34,23 @@ class DecodedLookups(NamedTuple):
     invalid: Mask | None
 
 
+@cache
 def layout(values: int) -> np.dtype[np.void]:
     """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
     return np.dtype([("updated_at", "<i8"), ("values", "<f8", (values,))])
+
+
+@cache
+def _blank(defaults: tuple[float, ...]) -> bytes:
+    """A stored value that holds the defaults."""
+    return np.array([(AGELESS, defaults)], dtype=layout(len(defaults))).tobytes()
 
 
 def decode(stored: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
     """Decode U values in this worker's own layout; all defaults for a missing or invalid value."""
     missing = invalid = None
     form = layout(len(defaults))
-    blank = np.array([(AGELESS, defaults)], dtype=form).tobytes()
+    blank = _blank(defaults)
     present = [blank if value is None else value for value in stored]
     if None in stored:
         missing = np.array([value is None for value in stored])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Flags:
         """
         bits = np.zeros(rows, np.uint64)
         for bit, name in enumerate(self.names):
-            if name in carried:
+            if name in carried and carried[name].any():
                 bits |= carried[name].astype(np.uint64) << np.uint64(bit)
         return bits
 
@@ -59,8 +60,7 @@ class Flags:
 
     def mask(self, name: str) -> np.uint64:
         """The bits of the flag, or kind of flag, with this name; 0 where there is none."""
-        pairs = enumerate(zip(self.names, self.kinds, strict=True))
-        return np.uint64(sum(1 << bit for bit, pair in pairs if name in pair))
+        return _mask(self, name)
 
     def count(self, bits: Bits) -> dict[str, int]:
         """Number of events with each flag; empty if no event carries any."""
@@ -71,3 +71,9 @@ class Flags:
             name: int(np.count_nonzero(bits >> np.uint64(bit) & one))
             for bit, name in enumerate(self.names)
         }
+
+
+@cache
+def _mask(flags: Flags, name: str) -> np.uint64:
+    pairs = enumerate(zip(flags.names, flags.kinds, strict=True))
+    return np.uint64(sum(1 << bit for bit, pair in pairs if name in pair))

@@ -17,17 +17,23 @@ from models.backend.kernel.trees import LEAF, add_trees
 from models.backend.protocol import Margins, Matrix
 from models.treeshap.node_paths import trees_of
 
+_FEW_LEAVES = 8_192
+"""Leaves up to which the loop is faster: rows multiplied by trees."""
 _EXPECTED = "3c72ced4160a85f589017ffd68f81eed6f5f8d8864b2f920d26d063e29c30584"
 
 
 class CompiledTrees:
-    """Trees of a model in the form that the compiled loop reads."""
+    """Trees of a model in the form that the compiled loop reads.
+
+    Attributes:
+        max_rows: Number of rows up to which the loop is faster than XGBoost.
+    """
 
     def __init__(self, booster: xgb.Booster) -> None:
         """Read the trees.
 
         Raises:
-            ValueError: unless they are regression trees that split by thresholds.
+            ValueError: unless they are regression trees that split by thresholds, for one margin.
         """
         trees = trees_of(booster)
         by_default = np.where(trees.left_if_missing, trees.left, trees.right)
@@ -37,6 +43,7 @@ class CompiledTrees:
         self._roots = trees.roots[:-1].astype(np.int32)
         self._values = trees.value.astype(np.float32)
         self._base = _base_margin(booster)
+        self.max_rows = _FEW_LEAVES // len(self._roots)
 
     def margins(self, matrix: Matrix) -> Margins:
         """Compute margins of float32[N, F], NaN where missing, as float32[N]."""

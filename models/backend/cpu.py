@@ -24,8 +24,6 @@ from models.treeshap import TreeShap
 
 _SAMPLES = 16
 _TOLERANCE = 1e-4
-_FEW_LEAVES = 8_192
-"""Leaves up to which the compiled loop is faster: rows multiplied by trees."""
 
 
 class CpuBackend:
@@ -40,7 +38,6 @@ class CpuBackend:
         self._missing = bundle.missing
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
-        self._few_rows = _FEW_LEAVES // bundle.trees
         # The first call builds XGBoost's predictor, so it is made before the first event.
         self._compiled_trees = self._same_as_xgboost(bundle.golden.vectors)
 
@@ -48,8 +45,9 @@ class CpuBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        if self._compiled_trees is not None and len(matrix) <= self._few_rows:
-            return self._compiled_trees.margins(nan_for(self._missing, matrix))
+        trees = self._compiled_trees
+        if trees is not None and len(matrix) <= trees.max_rows:
+            return trees.margins(nan_for(self._missing, matrix))
         return score(self._booster, matrix, self._missing)
 
     def _same_as_xgboost(self, samples: Matrix) -> CompiledTrees | None:

@@ -112,13 +112,12 @@ class Delivery:
         self._checkpoint.deliver(outbox)
 
 
-def observe_committed_batch(batch: InFlightBatch) -> None:
+def observe_committed_batch(polled: Polled, processed: Processed) -> None:
     """Record a committed micro-batch in the metrics."""
-    processed = batch.answers.final()
     metrics.batches.labels("committed").inc()
-    if not len(batch.polled.records):
+    if not len(polled.records):
         return
-    metrics.batch_events.observe(len(batch.polled.records))
+    metrics.batch_events.observe(len(polled.records))
     metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
     for (segment, decision), number in processed.decisions.items():
         metrics.decisions.labels(segment, decision).inc(number)
@@ -132,6 +131,6 @@ def observe_committed_batch(batch: InFlightBatch) -> None:
         metrics.dead_letters.labels(letter.code.value).inc()
     for stage, seconds in processed.seconds.items():
         metrics.stage_seconds.labels(stage).observe(seconds)
-    oldest = float(np.min(batch.polled.records.timestamps)) / 1000
+    oldest = float(np.min(polled.records.timestamps)) / 1000
     if oldest > 0:
         metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))

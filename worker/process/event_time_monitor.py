@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +31,24 @@ class EventTimeMonitor:
 
     def __init__(self, health: Health) -> None:
         self._health = health
+        # Of the partitions that have had an event ahead among their latest.
         self._recent: dict[int, Mask] = {}
         self._alerting: set[int] = set()
 
-    def observe(self, ahead: Mapping[int, Mask]) -> None:
-        """Count a committed micro-batch, bool[N] by partition in the order of the log."""
-        for partition, events in ahead.items():
-            known = self._recent.get(partition, np.empty(0, np.bool_))
-            self._recent[partition] = np.concatenate([known, events])[-RECENT:]
+    def observe(self, partitions: npt.NDArray[np.int32], ahead: Mask) -> None:
+        """Count a committed micro-batch.
+
+        Args:
+            partitions: int32[N], partition of each event.
+            ahead: bool[N], the events that are ahead of time, in the order of the log.
+        """
+        if not self._recent and not ahead.any():
+            return
+        for partition in np.unique(partitions).tolist():
+            known = self._recent.pop(partition, np.empty(0, np.bool_))
+            recent = np.concatenate([known, ahead[partitions == partition]])[-RECENT:]
+            if recent.any():
+                self._recent[partition] = recent
         self._report()
 
     def assigned(self, partitions: Collection[int]) -> None:

@@ -10,6 +10,7 @@ import structlog
 from base.errors import DeliveryFatalError
 from worker.consume.poll import Poller
 from worker.process import metrics
+from worker.process.garbage import report_pauses
 from worker.process.health import Health
 from worker.process.outage import Outage
 
@@ -69,6 +70,7 @@ class LoopMonitor:
         else:
             self._health.back(_GROUP)
         self._report_lag()
+        report_pauses()
         # If a retry is running, it ends the outage when it succeeds.
         waiting = self._kafka.retrying or self._poller.rewind_needed
         if self._kafka.is_down and not waiting and self._poller.brokers_answer():

@@ -75,6 +75,14 @@ record_age_seconds = Histogram(
     buckets=(*_SECONDS, 60.0, 600.0, 3600.0),
     registry=REGISTRY,
 )
+gc_pause_seconds = Histogram(
+    "fraud_worker_gc_pause_seconds",
+    "Pauses of all threads for Python's garbage collection, by generation; 2 searches all objects "
+    "made since the start.",
+    ["generation"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
 lag = Gauge(
     "fraud_worker_lag_records",
     "Records between the read position and the end of a partition.",

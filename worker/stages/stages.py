@@ -84,12 +84,9 @@ class Processed:
         return self.flags.count(self.flag_bits)
 
     @property
-    def ahead(self) -> dict[int, npt.NDArray[np.bool_]]:
-        """Mask of the scored events that are ahead of time, bool[N] by partition."""
-        if AHEAD not in self.flags.names:
-            return {}
-        ahead, partitions = self.flags.carries(AHEAD, self.flag_bits), self.records.partitions
-        return {p: ahead[partitions == p] for p in np.unique(partitions).tolist()}
+    def ahead(self) -> npt.NDArray[np.bool_]:
+        """Mask of the scored events that are ahead of time, bool[N]."""
+        return self.flags.carries(AHEAD, self.flag_bits)
 
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
         """Replace the scores of some rows by dead letters.

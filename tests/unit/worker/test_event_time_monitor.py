@@ -14,6 +14,12 @@ def events(ahead: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.arange(size) < ahead
 
 
+def observe(monitor: EventTimeMonitor, ahead: dict[int, np.ndarray]) -> None:
+    """Observe events with these masks, by partition."""
+    partitions = np.repeat([*ahead], [len(mask) for mask in ahead.values()]).astype(np.int32)
+    monitor.observe(partitions, np.concatenate([*ahead.values()]))
+
+
 def joined() -> Health:
     health = Health(60.0)
     health.joined()
@@ -24,12 +30,12 @@ def test_readiness_allows_one_event_ahead_in_a_hundred() -> None:
     health = joined()
     share = EventTimeMonitor(health)
     with capture_logs() as logs:
-        share.observe({0: events(MAX_AHEAD, 100), 1: events(0, 3)})
+        observe(share, {0: events(MAX_AHEAD, 100), 1: events(0, 3)})
         assert health.ready() == []
-        share.observe({0: events(1, 1)})
+        observe(share, {0: events(1, 1)})
         (reason,) = health.ready()
         assert "partition 0: 11" in reason
-        share.observe({1: events(MAX_AHEAD + 2, 20)})
+        observe(share, {1: events(MAX_AHEAD + 2, 20)})
         assert "partition 0: 11, partition 1: 12" in health.ready()[0]
     told = [line for line in logs if line["event"] == "events_ahead"]
     assert [(line["partition"], line["ahead"], line["log_level"]) for line in told] == [
@@ -41,11 +47,11 @@ def test_readiness_allows_one_event_ahead_in_a_hundred() -> None:
 def test_readiness_looks_at_the_last_thousand_events() -> None:
     health = joined()
     share = EventTimeMonitor(health)
-    share.observe({0: events(MAX_AHEAD + 1, MAX_AHEAD + 1)})
-    share.observe({0: events(0, RECENT - MAX_AHEAD - 1)})
+    observe(share, {0: events(MAX_AHEAD + 1, MAX_AHEAD + 1)})
+    observe(share, {0: events(0, RECENT - MAX_AHEAD - 1)})
     assert health.ready() != []
     with capture_logs() as logs:
-        share.observe({0: events(0, 1)})
+        observe(share, {0: events(0, 1)})
     assert health.ready() == []
     assert [line["event"] for line in logs] == ["events_ahead_no_more"]
 
@@ -53,7 +59,7 @@ def test_readiness_looks_at_the_last_thousand_events() -> None:
 def test_partitions_that_others_read_now_are_forgotten() -> None:
     health = joined()
     share = EventTimeMonitor(health)
-    share.observe({0: events(50, 50), 1: events(0, 50)})
+    observe(share, {0: events(50, 50), 1: events(0, 50)})
     share.assigned([1])
     assert health.ready() == []
 

@@ -1,0 +1,47 @@
+"""The compiled loops of expressions and hashes, and the same code as Python runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import features.expression.golden
+import features.values.golden
+from features.expression import operations
+from features.expression.operations import Text, TextNumbers
+from tests.support.interpreted import interpreted
+
+
+def test_expressions_have_the_same_bits_without_compilation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    golden = features.expression.golden
+    compiled = golden.golden_results()
+    kernels = interpreted("features.expression")
+    monkeypatch.setattr(golden, "elementary", kernels["elementary"])
+    monkeypatch.setattr(operations, "number_texts", kernels["texts"].number_texts)
+    assert golden.golden_results() == compiled
+    golden.prove_expressions()
+
+
+def test_hashes_have_the_same_bits_without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = features.values.golden
+    compiled = golden.golden_results()
+    monkeypatch.setattr(golden, "siphash", interpreted("features.values")["siphash"].siphash)
+    assert golden.golden_results() == compiled
+    golden.prove_hashes()
+
+
+TEXTS = st.text("aäb\0", max_size=4)
+
+
+@given(st.lists(TEXTS, unique=True, max_size=9), st.lists(TEXTS, max_size=20))
+def test_listed_texts_have_their_numbers(listed: list[str], texts: list[str]) -> None:
+    numbers = {text: float(number) for number, text in enumerate(listed)}
+    column = pa.array(["before", *texts, "behind"], pa.string()).slice(1, len(texts))
+    valid = np.ones(len(texts), np.bool_)
+    expected = [numbers.get(text, -1.0) for text in texts]
+    assert TextNumbers(numbers, -1.0).of(Text(column, valid)).tolist() == expected

@@ -1,0 +1,62 @@
+"""Garbage collection: nothing that was there at the start is searched, and pauses are measured.
+
+Python's collector stops all threads while it searches objects for unused cycles. A full search goes
+through everything that was imported and loaded: 260,000 objects, 0.16 s of CPU (measured; 3.7 s on
+a machine with ten times as much work as cores). What is frozen is not searched.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from worker.process import metrics
+
+
+class _Pauses:
+    """Pauses of the collector, until they are reported.
+
+    They are not recorded in the metric at once: a collection may interrupt the thread that holds
+    the lock of the metric.
+    """
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._ended: deque[tuple[int, float]] = deque()
+
+    def __call__(self, phase: str, info: Mapping[str, Any]) -> None:
+        """Take note of the begin or the end of a collection, as a member of `gc.callbacks`."""
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self._ended.append((info["generation"], time.perf_counter() - self._began))
+
+    def report(self) -> None:
+        while self._ended:
+            generation, seconds = self._ended.popleft()
+            metrics.gc_pause_seconds.labels(str(generation)).observe(seconds)
+
+
+_PAUSES = _Pauses()
+
+
+@contextmanager
+def frozen_start() -> Iterator[None]:
+    """Exempt all objects of this moment from garbage collection, and measure its pauses."""
+    gc.collect()
+    gc.freeze()
+    gc.callbacks.append(_PAUSES)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(_PAUSES)
+        gc.unfreeze()
+
+
+def report_pauses() -> None:
+    """Record the pauses since the last call in the metrics."""
+    _PAUSES.report()
