@@ -8,8 +8,8 @@ import structlog
 
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
-from features.expression.golden import prove_expressions
-from features.values.golden import prove_hashes
+from features.expression.prove_expressions import prove_expressions
+from features.values.prove_hashes import prove_hashes
 from features.windows.golden import prove_windows
 from models.backend.compiled_trees import prove_trees
 

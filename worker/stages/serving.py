@@ -135,10 +135,10 @@ class Decided:
         """Events by segment and decision."""
         width = len(self.names)
         cells = self.segments.astype(np.intp) * width + self.codes
-        occupied, numbers = np.unique(cells, return_counts=True)
         return {
             (self.segment_names[cell // width], self.names[cell % width]): number
-            for cell, number in zip(occupied.tolist(), numbers.tolist(), strict=True)
+            for cell, number in enumerate(np.bincount(cells).tolist())
+            if number
         }
 
 

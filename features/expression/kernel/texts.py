@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -48,7 +50,8 @@ def number_texts(
 def _compare(a: Bytes, begin: int, end: int, b: Bytes, b_begin: int, b_end: int) -> int:
     """Compare two texts byte by byte: negative if the first one comes first, 0 if equal."""
     for place in range(min(end - begin, b_end - b_begin)):
-        difference = np.int64(a[begin + place]) - np.int64(b[b_begin + place])
+        difference: Any = np.int64(a[begin + place]) - np.int64(b[b_begin + place])
         if difference != 0:
             return difference
-    return np.int64(end - begin) - np.int64(b_end - b_begin)
+    longer: Any = np.int64(end - begin) - np.int64(b_end - b_begin)
+    return longer

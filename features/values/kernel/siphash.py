@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +28,7 @@ def siphash(data: Bytes, ends: Ends, key: Ints, hashes: Ints) -> None:
     """
     for row in range(len(hashes)):
         at, end = np.int64(ends[row]), np.int64(ends[row + 1])
-        last = (end - at) << 56
+        last: Any = (end - at) << 56
         v0 = key[0] ^ 0x736F6D6570736575
         v1 = key[1] ^ 0x646F72616E646F6D
         v2 = key[0] ^ 0x6C7967656E657261

@@ -77,7 +77,8 @@ def test_kernels_are_made_of_their_own_files_alone() -> None:
         assert str(path.relative_to(ROOT)) in own, f"{path}: a kernel lies in a folder `kernel`"
         for module in _imported(path):
             at = module.replace(".", "/")
-            foreign = {"__future__", "numpy", "numpy.typing", "typing"}
+            # The versions of Python and numpy are part of the name.
+            foreign = {"__future__", "math", "numpy", "numpy.typing", "typing"}
             assert {f"{at}.py", f"{at}/__init__.py"} & own or module in foreign, f"{path}: {module}"
 
 

@@ -8,31 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import features.expression.golden
-import features.values.golden
-from features.expression import operations
+from features.expression import operations, prove_expressions
 from features.expression.operations import Text, TextNumbers
+from features.values import prove_hashes
 from tests.support.interpreted import interpreted
 
 
 def test_expressions_have_the_same_bits_without_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    golden = features.expression.golden
-    compiled = golden.golden_results()
+    compiled = prove_expressions.golden_results()
     kernels = interpreted("features.expression")
-    monkeypatch.setattr(golden, "elementary", kernels["elementary"])
+    monkeypatch.setattr(prove_expressions, "elementary", kernels["elementary"])
     monkeypatch.setattr(operations, "number_texts", kernels["texts"].number_texts)
-    assert golden.golden_results() == compiled
-    golden.prove_expressions()
+    assert prove_expressions.golden_results() == compiled
+    prove_expressions.prove_expressions()
 
 
 def test_hashes_have_the_same_bits_without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    golden = features.values.golden
-    compiled = golden.golden_results()
-    monkeypatch.setattr(golden, "siphash", interpreted("features.values")["siphash"].siphash)
-    assert golden.golden_results() == compiled
-    golden.prove_hashes()
+    compiled = prove_hashes.golden_results()
+    monkeypatch.setattr(prove_hashes, "siphash", interpreted("features.values")["siphash"].siphash)
+    assert prove_hashes.golden_results() == compiled
+    prove_hashes.prove_hashes()
 
 
 TEXTS = st.text("aäb\0", max_size=4)
