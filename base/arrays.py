@@ -13,34 +13,33 @@ from base.errors import ErrorCode, RecordError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
+Ints32 = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 
 
-def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
+def byte_lengths(values: pa.StringArray) -> Ints32:
     """int32[N], the UTF-8 bytes of each string, read from the array's own offsets."""
-    _, ends = text_bytes(values)
-    return ends[1:] - ends[:-1]
+    offsets, _ = text_parts(values)
+    return offsets[1:] - offsets[:-1]
 
 
-def text_bytes(values: pa.StringArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """UTF-8 bytes of N strings, as compiled loops read them; both arrays are read-only.
+def text_parts(values: pa.StringArray) -> tuple[Ints32, Bytes]:
+    """Offsets of N strings, int32[N + 1], and the bytes, uint8[S], that they are places in.
 
-    Returns:
-        uint8[B]; int32[N + 1], begin of the first string in it, then the end of each.
+    Both are read-only, as a loop is compiled once for each of the two.
     """
-    _, ends, data = values.buffers()
+    _, offsets, data = values.buffers()
     if not len(values):
-        return _NO_BYTES, _NO_ENDS
-    bounds = np.frombuffer(ends, np.int32)[values.offset : values.offset + len(values) + 1]
-    bytes_ = _NO_BYTES if data is None else np.frombuffer(data, np.uint8)
-    # Compiled loops are compiled for one of the two: read-only, or not.
-    bounds.flags.writeable = bytes_.flags.writeable = False
-    return bytes_, bounds
+        return _NO_OFFSETS, _NO_BYTES
+    bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    text = np.frombuffer(b"" if data is None else data, np.uint8)
+    bounds.flags.writeable = text.flags.writeable = False
+    return bounds, text
 
 
-_NO_BYTES, _NO_ENDS = np.frombuffer(b"", np.uint8), np.frombuffer(bytes(4), np.int32)
+_NO_OFFSETS, _NO_BYTES = np.frombuffer(bytes(4), np.int32), np.frombuffer(b"", np.uint8)
 
 
 class RowErrors:

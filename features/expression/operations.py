@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from base.arrays import Floats, Mask, text_bytes
+from base.arrays import Floats, Mask, text_parts
 from base.times import DAY, HOUR
 from features.expression import elementary
 from features.expression.kernel.texts import number_texts
@@ -51,7 +51,7 @@ class TextNumbers:
     def of(self, text: Text) -> Floats:
         """float64[N], NaN where the text is missing."""
         result = np.empty(len(text.values))
-        number_texts(*text_bytes(text.values), self._texts, self._ends, self._numbers, result)
+        number_texts(*text_parts(text.values), self._ends, self._texts, self._numbers, result)
         return result if text.valid.all() else np.where(text.valid, result, np.nan)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from base.arrays import text_bytes
+from base.arrays import text_parts
 from features.values.kernel.siphash import siphash
 
 Hashes64 = npt.NDArray[np.uint64]
@@ -30,9 +30,9 @@ _LONGEST = 128
 
 def hash_ids(values: pa.StringArray, key: bytes) -> Hashes64:
     """uint64[N], the hash under a key of KEY_BYTES of a StringArray[N] without nulls."""
-    data, ends = text_bytes(values)
+    ends, data = text_parts(values)
     hashes = np.empty(len(values), np.int64)
-    siphash(data, ends, np.frombuffer(key, "<i8"), hashes)
+    siphash(ends, data, np.frombuffer(key, "<i8"), hashes)
     found = hashes.view(np.uint64)
     for row in np.flatnonzero(np.diff(ends) > _LONGEST).tolist():
         found[row] = _blake2(data[ends[row] : ends[row + 1]].tobytes(), key)

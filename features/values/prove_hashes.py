@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from base.arrays import text_bytes
+from base.arrays import text_parts
 from base.compiled import prove
 from features.values.kernel.siphash import siphash
 
@@ -25,5 +25,5 @@ def golden_results() -> bytes:
     """Hashes of 65 texts of 0 to 64 bytes."""
     texts = pa.array([bytes(range(size)).decode() for size in range(65)], pa.string())
     hashes = np.empty(len(texts), np.int64)
-    siphash(*text_bytes(texts), np.frombuffer(bytes(range(16)), "<i8"), hashes)
+    siphash(*text_parts(texts), np.frombuffer(bytes(range(16)), "<i8"), hashes)
     return hashes.tobytes()

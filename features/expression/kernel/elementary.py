@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Floats
 from base.compiled import compiled, inner
-
-Floats = npt.NDArray[np.float64]
 
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.

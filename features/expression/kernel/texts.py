@@ -5,26 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Bytes, Floats, Ints32
 from base.compiled import compiled, inner
-
-Bytes = npt.NDArray[np.uint8]
-Ends = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float64]
 
 
 @compiled
 def number_texts(
-    data: Bytes, ends: Ends, listed: Bytes, listed_ends: Ends, numbers: Floats, result: Floats
+    ends: Ints32, data: Bytes, listed_ends: Ints32, listed: Bytes, numbers: Floats, result: Floats
 ) -> None:
     """Find the number of each text.
 
     Args:
-        data: uint8[B], bytes of the texts in UTF-8.
         ends: int32[N + 1], begin of the first text in ``data``, then the end of each.
-        listed: Bytes of the V listed texts, in ascending order, each once.
+        data: uint8[B], bytes of the texts in UTF-8.
         listed_ends: int32[V + 1].
+        listed: Bytes of the V listed texts, in ascending order, each once.
         numbers: float64[V + 1], number of each listed text, then of all others.
         result: float64[N], filled.
     """

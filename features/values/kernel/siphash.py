@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Bytes, Ints32, Longs
 from base.compiled import compiled, inner, load64
-
-Bytes = npt.NDArray[np.uint8]
-Ends = npt.NDArray[np.int32]
-Ints = npt.NDArray[np.int64]
 
 _WORD = 8
 
 
 @compiled
-def siphash(data: Bytes, ends: Ends, key: Ints, hashes: Ints) -> None:
+def siphash(ends: Ints32, data: Bytes, key: Longs, hashes: Longs) -> None:
     """Hash the texts.
 
     Args:
-        data: uint8[B], bytes of the texts in UTF-8.
         ends: int32[N + 1], begin of the first text in ``data``, then the end of each.
+        data: uint8[B], bytes of the texts in UTF-8.
         key: int64[2].
         hashes: int64[N], filled.
     """

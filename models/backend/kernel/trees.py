@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from base.arrays import Floats32, Ints32
 from base.compiled import compiled
-
-Floats32 = npt.NDArray[np.float32]
-Ints32 = npt.NDArray[np.int32]
 
 LEAF = -1
 FEATURE, LEFT, RIGHT, MISSING = range(4)
