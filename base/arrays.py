@@ -18,8 +18,15 @@ Rows = npt.NDArray[np.intp]
 
 def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
     """int32[N], the UTF-8 bytes of each string, read from the array's own offsets."""
-    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)
-    return np.diff(offsets[values.offset : values.offset + len(values) + 1])
+    offsets, _ = text_parts(values)
+    return np.diff(offsets)
+
+
+def text_parts(values: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Offsets of N strings, int32[N + 1], and the bytes, uint8[S], that they are places in."""
+    _, offsets, data = values.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    return bounds, np.frombuffer(b"" if data is None else data, np.uint8)
 
 
 class RowErrors:

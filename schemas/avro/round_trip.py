@@ -12,9 +12,7 @@ import pyarrow as pa
 from base.arrays import Mask, RowErrors
 from base.errors import ErrorCode
 from schemas.avro.buffers import columns_of_rows
-from schemas.avro.encode.body import Present
-from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, both
-from schemas.avro.encode.schema import build, walk
+from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, build, walk
 from schemas.avro.paths import targets
 from schemas.avro.resolution import project
 from schemas.avro.row_decoder import RowReader
@@ -22,6 +20,9 @@ from schemas.avro.types import parse_record_schema
 from schemas.batch import Column, Decoded, Kind
 
 _MAX_ITEMS: Final = 10_000
+
+Present = Mask | None
+"""bool[N], False where the record around a field is null; None when it is so in no row."""
 
 
 class RoundTrip:
@@ -74,7 +75,7 @@ class RoundTrip:
             if default is not None and not node.given(columns):
                 return _repeated(self._default(path, node, default), rows, present)
             if isinstance(node, RecordNode) and (node.union is None or node.given(columns)):
-                present = both(present, node.valid(columns))
+                present = _both(present, _valid(node, columns))
             elif not node.given(columns):
                 return _repeated(self._nulls[path], rows, None)
         leaf = self._ways[path][-1][0]
@@ -117,15 +118,30 @@ def _way(root: Node, path: str) -> Iterator[tuple[Node, bytes | None]]:
         yield node, default
 
 
+def _valid(node: RecordNode, columns: Mapping[str, Column]) -> Present:
+    """Rows in which a column inside the record has a value; None if every record is written."""
+    if not node.nullable:
+        return None
+    masks = [columns[path].valid for path in node.paths & columns.keys()]
+    return np.logical_or.reduce(masks)
+
+
+def _both(one: Present, other: Present) -> Present:
+    """Rows where both masks are True; a mask of None is True everywhere."""
+    if one is None:
+        return other
+    return one if other is None else one & other
+
+
 def _held(leaf: LeafNode, column: Column, present: Present, errors: RowErrors) -> Column:
-    values, fits = leaf.writer.held(column)
+    values, fits = leaf.type.held(column)
     if fits is not None:
         message = f"{leaf.path} has a value that its type in the schema cannot hold"
         errors.add(column.valid & ~fits, ErrorCode.BODY_INVALID, message)
     if column.kind is Kind.STRING:
         message = f"{leaf.path} is no text in UTF-8"
         errors.add(_not_utf8(values), ErrorCode.UTF8_INVALID, message)
-    if (leaf.union is None or leaf.union.null is None) and not column.valid.all():
+    if not leaf.nullable and not column.valid.all():
         missing = ~column.valid if present is None else ~column.valid & present
         message = f"{leaf.path} is null, and its schema allows none"
         errors.add(missing, ErrorCode.BODY_INVALID, message)

@@ -8,13 +8,13 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.values.flags import Flags
 from models.reasons import Explained
-from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Field, ListOf, MapOf, Options, VectorOf
 from schemas.avro.text import as_text
 from schemas.batch import Column, EventBatch, Headers, Kind
 from worker.settings.sections import Output
@@ -119,9 +119,10 @@ class Encode:
             }.items()
         }
         self._no_flags = self._encoder.constant("flags", [])
-        self._no_reasons = self._encoder.constant("reasons", [])
         self._flags = flags
-        self._vector = dict(extras.vector)
+        self._flag_names = self._encoder.options("flags.*", flags.names)
+        self._vector = tuple(extras.vector)
+        self._vector_columns = np.array(list(extras.vector.values()), np.intp)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
         self._now_us = now_us
@@ -139,32 +140,29 @@ class Encode:
     ) -> list[bytes]:
         """Encode the framed records, in the order of the events."""
         n = len(batch)
+        every = np.ones(n, np.bool_)
         policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
         fields: dict[str, Field] = {
             **self._fixed,
             **self._models(scored.model),
-            "event_id": _all(Kind.STRING, batch.event_id),
-            "event_time": _all(Kind.TIME, batch.event_time),
+            "event_id": Column(Kind.STRING, batch.event_id, every),
+            "event_time": Column(Kind.TIME, batch.event_time, every),
             "decision": policy.decisions.at(decided.codes),
             "segment": policy.segments.at(decided.segments),
             "policy_version": policy.version,
-            "score": _all(Kind.DOUBLE, scored.scores),
-            "margin": _all(Kind.DOUBLE, scored.margins),
-            "reasons": self._reasons(n, explained),
-            "flags": self._flagged(enriched.flags),
-            "source.partition": _all(Kind.LONG, batch.records.partitions),
-            "source.offset": _all(Kind.LONG, batch.records.offsets),
-            "scored_at": _all(Kind.TIME, np.full(n, self._now_us(), np.int64)),
+            "score": Column(Kind.DOUBLE, scored.scores, every),
+            "margin": Column(Kind.DOUBLE, scored.margins, every),
+            "source.partition": Column(Kind.LONG, batch.records.partitions, every),
+            "source.offset": Column(Kind.LONG, batch.records.offsets, every),
+            "scored_at": Column(Kind.TIME, np.full(n, self._now_us(), np.int64), every),
         }
+        if explained is not None:
+            fields["reasons"] = self._reasons(n, explained)
+        fields["flags"] = self._flagged(enriched.flags)
         if self._carry:
             fields["carried"] = MapOf({path: as_text(batch.columns[path]) for path in self._carry})
         if self._vector:
-            fields["vector"] = MapOf(
-                {
-                    name: _all(Kind.DOUBLE, enriched.matrix[:, column])
-                    for name, column in self._vector.items()
-                }
-            )
+            fields["vector"] = VectorOf(self._vector, enriched.matrix[:, self._vector_columns])
         return self._encoder.encode(n, fields)
 
     def headers(self, batch: EventBatch) -> list[Headers] | None:
@@ -195,19 +193,17 @@ class Encode:
         options = self._encoder.options
         return options(_CODE, codes), options(_FEATURE_NAME, features)
 
-    def _reasons(self, n: int, explained: Explained | None) -> Field:
-        if explained is None:
-            return self._no_reasons
+    def _reasons(self, n: int, explained: Explained) -> Field:
         codes, names = self._codings(explained.code_names, explained.feature_names)
         counts = np.zeros(n, np.int64)
         counts[explained.rows] = explained.counts
         features: dict[str, Field] = {
             _FEATURE_NAME: names.at(explained.features),
-            _FEATURE_VALUE: _all(Kind.DOUBLE, explained.values),
+            _FEATURE_VALUE: _doubles(explained.values),
         }
         reasons: dict[str, Field] = {
             _CODE: codes.at(explained.codes),
-            _CONTRIBUTION: _all(Kind.DOUBLE, explained.contributions),
+            _CONTRIBUTION: _doubles(explained.contributions),
             _FEATURES: ListOf(explained.sizes, features),
         }
         return ListOf(counts, reasons)
@@ -215,11 +211,9 @@ class Encode:
     def _flagged(self, bits: npt.NDArray[np.uint64]) -> Field:
         if not bits.any():
             return self._no_flags
-        different, codes = np.unique(bits, return_inverse=True)
-        named = [self._flags.decode(one) for one in different.tolist()]
-        chosen: Encoded = self._encoder.options("flags", named).at(codes)
-        return chosen
+        counts, places = self._flags.places(bits)
+        return ListOf(counts, {"flags.*": self._flag_names.at(places)})
 
 
-def _all(kind: Kind, values: npt.NDArray[Any] | pa.StringArray) -> Column:
-    return Column(kind, values, np.ones(len(values), np.bool_))
+def _doubles(values: npt.NDArray[np.floating[Any]]) -> Column:
+    return Column(Kind.DOUBLE, values, np.ones(len(values), np.bool_))

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
 
 import fastavro
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body
-from schemas.avro.encode.nodes import Constant, Encoded, Field, ListOf, MapOf, Node, RecordNode
-from schemas.avro.encode.schema import build, walk
-from schemas.batch import Column
+from schemas.avro.encode.assembler import Assembler
+from schemas.avro.encode.fields import Constant, Field, Gathered, Options
+from schemas.avro.encode.nodes import Node, RecordNode, build, walk
+from schemas.avro.encode.program import Program
 
-__all__ = [
-    "Column",
-    "Constant",
-    "Encoded",
-    "Field",
-    "ListOf",
-    "MapOf",
-    "Options",
-    "RecordEncoder",
-]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Options:
-    """Values of a field that are encoded once; each record uses one of them."""
-
-    encoded: pa.BinaryArray
-
-    def at(self, codes: npt.NDArray[np.integer[Any]]) -> Encoded:
-        """Choose option number ``codes[i]`` for record i; ``codes`` is int[N]."""
-        return Encoded(self.encoded.take(pa.array(codes)))
+_MOST_PROGRAMS: Final = 32
 
 
 class RecordEncoder:
@@ -70,6 +46,7 @@ class RecordEncoder:
         self._prefix = prefix
         self._root = root
         self._nodes = {node.path: node for node in walk(root, items=True)}
+        self._programs: dict[Hashable, Program] = {}
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
@@ -78,7 +55,7 @@ class RecordEncoder:
     def options(self, path: str, values: Sequence[Any]) -> Options:
         """Encode ``values`` for the field at ``path``; each record can then use one of them."""
         node = self._node(path)
-        return Options(pa.array([node.encode_value(value) for value in values], pa.binary()))
+        return Options([node.encode_value(value) for value in values])
 
     def encode(self, rows: int, fields: Mapping[str, Field]) -> list[bytes]:
         """Encode the records, each after the prefix; every column has ``rows`` values.
@@ -95,10 +72,14 @@ class RecordEncoder:
                 raise self._unknown(path)
         if rows == 0:
             return []
-        body = Body(rows)
-        body.constant(self._prefix)
-        self._root.write(body, fields, None)
-        return body.finish()
+        gathered = Gathered(rows, fields)
+        program = self._programs.get(gathered.shape)
+        if program is None:
+            program = Assembler(gathered.sizes).assemble(self._prefix, self._root, fields)
+            if len(self._programs) == _MOST_PROGRAMS:
+                self._programs.clear()
+            self._programs[gathered.shape] = program
+        return program.run(gathered)
 
     def _node(self, path: str) -> Node:
         node = self._nodes.get(path)

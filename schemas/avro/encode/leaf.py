@@ -1,10 +1,10 @@
-"""Encode a column as one Avro primitive, enum or logical type."""
+"""Avro primitives, enums and logical types, each of which takes the values of a column."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body, Present, where_present
+from schemas.avro.encode import instructions
+from schemas.avro.encode.instructions import MOST_LENGTH, MOST_LONG
 from schemas.batch import Column, Kind
 
-_DAY = 86_400_000_000
 # Microseconds in one unit of the logical type. A time of day is no instant: it stays a LONG.
 _TIME_UNITS = {
-    "date": _DAY,
+    "date": 86_400_000_000,
     "timestamp-millis": 1_000,
     "timestamp-micros": 1,
     "local-timestamp-millis": 1_000,
@@ -27,32 +27,53 @@ _TIME_UNITS = {
 }
 _NANOSECOND_TIMES = {"timestamp-nanos", "local-timestamp-nanos"}
 _INT = np.iinfo(np.int32)
-_NANOSECOND_BOUND = np.iinfo(np.int64).max // 1_000
+_LONG = np.iinfo(np.int64)
+_NANOSECOND_BOUND = _LONG.max // 1_000
 
+Values: TypeAlias = npt.NDArray[Any] | pa.StringArray
 Held: TypeAlias = Callable[[Column], tuple[Any, Mask | None]]
 
 
+class Write(NamedTuple):
+    """The instruction that writes values of one type.
+
+    Attributes:
+        operation: Operation, as in `instructions`.
+        room: Most bytes of a value.
+        operands: Operands A to D.
+        problem: Message about a value that does not fit, behind the name of the field.
+        error: Class of the error with this message.
+    """
+
+    operation: int
+    room: int
+    operands: tuple[int, ...] = ()
+    problem: str = ""
+    error: type[Exception] = ValueError
+
+
 @dataclass(frozen=True, slots=True)
-class LeafWriter:
-    """The encoder of columns for one Avro type.
+class LeafType:
+    """The encoding of columns as one Avro type.
 
     Attributes:
         kinds: Kinds of column that the type takes.
-        write: Called with (body, path, column, present); raises ValueError, naming the path, for a
-            value that does not fit. Values where ``present`` is False are neither written nor
-            checked.
-        held: Gives the column's values as they are decoded from the bytes of ``write``, and
-            bool[N], False for a value that does not fit (None if all fit). Placeholders of nulls
-            do not change.
+        write: Gives the instruction for a column with this many digits after the point.
+        held: Gives the column's values as they are decoded from their bytes, and bool[N], False for
+            a value that does not fit (None if all fit). Placeholders of nulls do not change.
+        integers: Gives the integers that the instruction reads; None for strings as they are.
+        symbols: Values that the type has, if they are numbered.
     """
 
     kinds: tuple[Kind, ...]
-    write: Callable[[Body, str, Column, Present], None]
+    write: Callable[[int], Write]
     held: Held
+    integers: Callable[[Any], npt.NDArray[np.integer[Any]]] | None
+    symbols: tuple[str, ...] = ()
 
 
-def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
-    """The writer for a parsed schema that is neither a union nor a record; None if it has none.
+def leaf_type(schema: str | Mapping[str, Any]) -> LeafType | None:
+    """The type of a parsed schema that is neither a union nor a record; None if it has no column.
 
     Plain ``bytes`` and ``fixed``, arrays and maps have no column.
     """
@@ -65,38 +86,14 @@ def leaf_writer(schema: str | Mapping[str, Any]) -> LeafWriter | None:
         return _decimal(schema)
     if avro_type in ("int", "long"):
         if logical in _NANOSECOND_TIMES:
-            return LeafWriter((Kind.TIME,), _write_nanoseconds, _held_nanoseconds)
+            return _NANOSECONDS
         if logical in _TIME_UNITS:
             return _time(_TIME_UNITS[logical], avro_type)
     # An unknown logical type is to be ignored, says the specification.
     return _PRIMITIVES.get(avro_type) if isinstance(avro_type, str) else None
 
 
-def _write_boolean(body: Body, _: str, column: Column, present: Present) -> None:
-    body.number(column.values, "u1", present)
-
-
-def _write_long(body: Body, _: str, column: Column, present: Present) -> None:
-    body.varint(column.values, present)
-
-
-def _write_int(body: Body, path: str, column: Column, present: Present) -> None:
-    _write_int_values(body, path, column.values, present)
-
-
-def _write_float(body: Body, _: str, column: Column, present: Present) -> None:
-    body.number(column.values, "<f4", present)
-
-
-def _write_double(body: Body, _: str, column: Column, present: Present) -> None:
-    body.number(column.values, "<f8", present)
-
-
-def _write_string(body: Body, _: str, column: Column, present: Present) -> None:
-    body.string(column.values, present)
-
-
-def _all(column: Column) -> tuple[Any, Mask | None]:
+def _held_all(column: Column) -> tuple[Any, Mask | None]:
     return column.values, None
 
 
@@ -118,34 +115,61 @@ def _held_nanoseconds(column: Column) -> tuple[Any, Mask | None]:
     return column.values, fits
 
 
+def _whole(
+    low: int, high: int, divisor: int = 1, factor: int = 1, problem: str = ""
+) -> Callable[[int], Write]:
+    """The instruction for numbers from ``low`` to ``high``."""
+    write = Write(instructions.WHOLE, MOST_LONG, (low, high, divisor, factor), problem)
+    return lambda _scale: write
+
+
+def _fixed(size: int) -> Callable[[int], Write]:
+    write = Write(instructions.FIXED, size, (0, 1, size))
+    return lambda _scale: write
+
+
+_OUT_OF_INT = "is an int of 32 bits, and a value is out of its range"
 _PRIMITIVES = {
-    "boolean": LeafWriter((Kind.BOOL,), _write_boolean, _all),
-    "int": LeafWriter((Kind.LONG,), _write_int, _held_int),
-    "long": LeafWriter((Kind.LONG,), _write_long, _all),
-    "float": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_float, _held_float),
-    "double": LeafWriter((Kind.DOUBLE, Kind.LONG), _write_double, _held_double),
-    "string": LeafWriter((Kind.STRING,), _write_string, _all),
+    "boolean": LeafType((Kind.BOOL,), _fixed(1), _held_all, np.asarray),
+    "int": LeafType(
+        (Kind.LONG,), _whole(_INT.min, _INT.max, problem=_OUT_OF_INT), _held_int, np.asarray
+    ),
+    "long": LeafType((Kind.LONG,), _whole(_LONG.min, _LONG.max), _held_all, np.asarray),
+    "float": LeafType(
+        (Kind.DOUBLE, Kind.LONG),
+        _fixed(4),
+        _held_float,
+        lambda values: values.astype(np.float32, copy=False).view(np.int32),
+    ),
+    "double": LeafType(
+        (Kind.DOUBLE, Kind.LONG),
+        _fixed(8),
+        _held_double,
+        lambda values: values.astype(np.float64, copy=False).view(np.int64),
+    ),
+    "string": LeafType(
+        (Kind.STRING,), lambda _scale: Write(instructions.TEXT, MOST_LENGTH), _held_all, None
+    ),
 }
+_NANOSECONDS = LeafType(
+    (Kind.TIME,),
+    _whole(
+        -_NANOSECOND_BOUND,
+        _NANOSECOND_BOUND,
+        factor=1_000,
+        problem="counts nanoseconds, and a time is out of its range",
+    ),
+    _held_nanoseconds,
+    np.asarray,
+)
 
 
-def _write_int_values(
-    body: Body, path: str, values: npt.NDArray[np.int64], present: Present
-) -> None:
-    values = where_present(values, present)
-    if values.min() < _INT.min or values.max() > _INT.max:
-        raise ValueError(f"field {path!r} is an int of 32 bits, and a value is out of its range")
-    body.varint(values, present)
-
-
-def _time(unit: int, avro_type: str) -> LeafWriter:
-    def write(body: Body, path: str, column: Column, present: Present) -> None:
-        values = column.values if unit == 1 else column.values // unit
-        if avro_type == "int":
-            _write_int_values(body, path, values, present)
-        else:
-            body.varint(values, present)
-
-    bound = min(np.iinfo(np.int64).max // unit, _INT.max if avro_type == "int" else 2**63)
+def _time(unit: int, avro_type: str) -> LeafType:
+    low, high, problem = _LONG.min, _LONG.max, ""
+    if avro_type == "int":
+        low, high = max(low, _INT.min * unit), min(high, (_INT.max + 1) * unit - 1)
+        problem = _OUT_OF_INT
+    bound = min(_LONG.max // unit, _INT.max if avro_type == "int" else 2**63)
 
     def held(column: Column) -> tuple[Any, Mask | None]:
         if unit == 1:
@@ -153,26 +177,16 @@ def _time(unit: int, avro_type: str) -> LeafWriter:
         values = column.values // unit
         return values * unit, (values >= -bound) & (values <= bound)
 
-    return LeafWriter((Kind.TIME,), write, held)
+    return LeafType((Kind.TIME,), _whole(low, high, unit, problem=problem), held, np.asarray)
 
 
-def _write_nanoseconds(body: Body, path: str, column: Column, present: Present) -> None:
-    values = where_present(column.values, present)
-    if max(-int(values.min()), int(values.max())) > _NANOSECOND_BOUND:
-        raise ValueError(f"field {path!r} counts nanoseconds, and a time is out of its range")
-    body.varint(values * 1_000, present)
-
-
-def _enum(symbols: list[str], default: str | None) -> LeafWriter:
+def _enum(symbols: list[str], default: str | None) -> LeafType:
     known = pa.array(symbols, pa.string())
+    problem = f"takes one of {', '.join(symbols)}, and a value is none"
 
-    def write(body: Body, path: str, column: Column, present: Present) -> None:
-        codes = pc.index_in(column.values, known).fill_null(-1).to_numpy()
-        if where_present(codes, present).min() < 0:
-            raise ValueError(
-                f"field {path!r} takes one of {', '.join(symbols)}, and a value is none"
-            )
-        body.varint(codes, present)
+    def codes(values: pa.StringArray) -> npt.NDArray[np.integer[Any]]:
+        found: npt.NDArray[np.integer[Any]] = pc.index_in(values, known).fill_null(-1).to_numpy()
+        return found
 
     def held(column: Column) -> tuple[Any, Mask | None]:
         # The default is what a reader makes of the symbols of a newer writer.
@@ -181,34 +195,30 @@ def _enum(symbols: list[str], default: str | None) -> LeafWriter:
             return column.values, fits
         return pc.if_else(pa.array(fits), column.values, default), None
 
-    return LeafWriter((Kind.STRING,), write, held)
+    write = Write(instructions.CHOICE, MOST_LENGTH, problem=problem)
+    return LeafType((Kind.STRING,), lambda _scale: write, held, codes, tuple(symbols))
 
 
-def _decimal(schema: Mapping[str, Any]) -> LeafWriter:
-    scale, size = schema.get("scale", 0), schema.get("size")
-    limit = min(10 ** schema["precision"], 2**63)
+def _decimal(schema: Mapping[str, Any]) -> LeafType:
+    scale, size, precision = schema.get("scale", 0), schema.get("size", 0), schema["precision"]
+    limit = min(10**precision, 2**63)
 
-    def write(body: Body, path: str, column: Column, present: Present) -> None:
-        if column.scale > scale:
-            raise ConfigurationError(
-                f"field {path!r} has {scale} digits after the point, and the column {column.scale}"
-            )
-        values = where_present(column.values, present)
-        factor = 10 ** (scale - column.scale)
-        # Python integers: the product may exceed 64 bits.
-        if max(-int(values.min()), int(values.max())) * factor >= limit:
-            raise ValueError(
-                f"field {path!r} is a decimal of precision {schema['precision']}, "
-                "and a value is larger"
-            )
-        if size is None:
-            body.decimal(values * factor, present)
-        else:
-            body.decimal_fixed(values * factor, size, present)
+    def write(digits: int) -> Write:
+        factor = 10 ** max(scale - digits, 0)
+        bound = (limit - 1) // factor
+        # A factor above 64 bits is for zeros only.
+        operands = (-bound, bound, size, factor if bound else 1)
+        error: type[Exception] = ValueError
+        problem = f"is a decimal of precision {precision}, and a value is larger"
+        if digits > scale:
+            operands = (1, 0, size, 1)  # no value is that
+            error = ConfigurationError
+            problem = f"has {scale} digits after the point, and the column {digits}"
+        return Write(instructions.DECIMAL, MOST_LONG + (size or 8), operands, problem, error)
 
     def held(column: Column) -> tuple[Any, Mask | None]:
         factor = 10 ** (scale - column.scale)
         bound = (limit - 1) // factor
         return column.values * factor, (column.values >= -bound) & (column.values <= bound)
 
-    return LeafWriter((Kind.DECIMAL,), write, held)
+    return LeafType((Kind.DECIMAL,), write, held, np.asarray)

@@ -1,68 +1,19 @@
-"""Nodes of a record schema, each of which encodes its field of N records."""
+"""The fields of a parsed record schema as a tree of nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
 import fastavro
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body, Present
-from schemas.avro.encode.leaf import LeafWriter
-from schemas.batch import Column
+from schemas.avro.encode.leaf import LeafType, leaf_type
 
 Schema = Any
 """A parsed Avro schema or a part of one: a name, a union as a list, or a mapping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """One encoded value for all N records: see ``RecordEncoder.constant``."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """N values that are already encoded, as BinaryArray[N]: see ``RecordEncoder.options``."""
-
-    values: pa.BinaryArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MapOf:
-    """A map with the same keys in every record, each with a column of values.
-
-    If the map's values are nullable, a null is written as the union's null. Otherwise that record's
-    map lacks the key.
-    """
-
-    columns: Mapping[str, Column]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ListOf:
-    """An array with items of its own in every record.
-
-    Attributes:
-        counts: int[N], number of items of each record.
-        items: Values of all ``counts.sum()`` items, those of the first record first, by the item's
-            path: the path of the array and ``.*``, then the field if the items are records.
-    """
-
-    counts: npt.NDArray[np.integer[Any]]
-    items: Mapping[str, Field]
-
-
-Field = Column | Constant | Encoded | MapOf | ListOf
-Fields = Mapping[str, Field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +28,10 @@ class Union:
     null: bytes | None
     value: bytes
 
-    def write(self, body: Body, valid: Present, present: Present) -> None:
-        """Write the index of the value's branch where ``valid``, else that of null."""
-        if valid is None or self.null is None:
-            body.constant(self.value, present)
-        else:
-            branches = np.where(valid, self.value[0], self.null[0])
-            body.number(branches, "u1", present)
-
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A field that takes only encoded values: a union of several types, plain bytes.
+    """A field; one of this class takes only encoded values: a union of several types, plain bytes.
 
     Attributes:
         path: Dotted path of the field.
@@ -100,65 +43,25 @@ class Node:
     schema: Schema
     union: Union | None
 
+    @property
+    def nullable(self) -> bool:
+        """True if the field's union has null."""
+        return self.union is not None and self.union.null is not None
+
     def encode_value(self, value: Any) -> bytes:
         """Encode a value for this field with fastavro."""
-        out = BytesIO()
-        fastavro.schemaless_writer(out, self.schema, value)
-        return out.getvalue()
+        return encode_value(self.schema, value)
 
-    def given(self, fields: Fields) -> bool:
-        """Return True if a value is given for this field, or for one inside it."""
+    def given(self, fields: Collection[str]) -> bool:
+        """Return True if ``fields`` has the path of this field, or of one inside it."""
         return self.path in fields
-
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write this field of all records where ``present``."""
-        value = fields.get(self.path)
-        match value:
-            case Constant(data):
-                body.constant(data, present)
-            case Encoded(values):
-                body.encoded(values, present)
-            case None:
-                raise ConfigurationError(
-                    f"field {self.path!r} has no default in the schema, and no value was given"
-                )
-            case _:
-                raise ConfigurationError(
-                    f"field {self.path!r} is of type {_type_name(self.schema)}: "
-                    f"it does not take a {type(value).__name__}"
-                )
 
 
 @dataclass(frozen=True, slots=True)
 class LeafNode(Node):
     """A primitive, an enum or a logical type, which takes a column."""
 
-    writer: LeafWriter
-
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write a column, or encoded values."""
-        value = fields.get(self.path)
-        if isinstance(value, Column):
-            self.write_column(body, value, present)
-        else:
-            Node.write(self, body, fields, present)
-
-    def write_column(self, body: Body, column: Column, present: Present) -> None:
-        """Write a column of values; its nulls become the union's null."""
-        if column.kind not in self.writer.kinds:
-            raise ConfigurationError(
-                f"field {self.path!r} takes a column of {' or '.join(self.writer.kinds)}, "
-                f"not of {column.kind}"
-            )
-        valid = None if column.valid.all() else column.valid
-        if self.union is not None:
-            self.union.write(body, valid, present)
-        if self.union is not None and self.union.null is not None:
-            present = both(present, valid)
-        elif valid is not None and (present is None or not valid[present].all()):
-            raise ValueError(f"field {self.path!r} has nulls, and its schema allows none")
-        if present is None or present.any():
-            self.writer.write(body, self.path, column, present)
+    type: LeafType
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +70,18 @@ class MapNode(Node):
 
     values: LeafNode
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write a column for each key, or encoded values."""
-        value = fields.get(self.path)
-        if isinstance(value, MapOf):
-            self._write_columns(body, value.columns, present)
-        else:
-            Node.write(self, body, fields, present)
 
-    def _write_columns(self, body: Body, columns: Mapping[str, Column], present: Present) -> None:
-        if self.union is not None:
-            self.union.write(body, None, present)
-        keeps_nulls = self.values.union is not None and self.values.union.null is not None
-        held: dict[str, Present] = {
-            name: None if keeps_nulls or column.valid.all() else column.valid
-            for name, column in columns.items()
-        }
-        _write_count(body, list(held.values()), present)
-        for name, column in columns.items():
-            here = both(present, held[name])
-            key = name.encode()
-            body.constant(encode_long(len(key)) + key, here)
-            self.values.write_column(body, column, here)
-        body.constant(b"\x00", present)
+@dataclass(frozen=True, slots=True)
+class ArrayNode(Node):
+    """An array, which takes columns over the items of all records.
+
+    Attributes:
+        item: Node of an item.
+        paths: Paths inside an item.
+    """
+
+    item: Node
+    paths: frozenset[str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,75 +96,126 @@ class RecordNode(Node):
     fields: tuple[tuple[Node, bytes | None], ...]
     paths: frozenset[str] = field(repr=False)
 
-    def given(self, fields: Fields) -> bool:
-        """Return True if a value is given for the record, or for a field inside it."""
+    def given(self, fields: Collection[str]) -> bool:
         return self.path in fields or not self.paths.isdisjoint(fields)
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write the fields one by one, or encoded values of the whole record."""
-        if self.path in fields or (self.union is not None and not self.given(fields)):
-            Node.write(self, body, fields, present)
-            return
-        if self.union is not None:
-            valid = self.valid(fields)
-            self.union.write(body, valid, present)
-            present = both(present, valid)
-        for node, default in self.fields:
-            if default is not None and not node.given(fields):
-                body.constant(default, present)
-            else:
-                node.write(body, fields, present)
 
-    def valid(self, fields: Fields) -> Present:
-        """Rows in which a column inside the record has a value; None if every record is written."""
-        if self.union is None or self.union.null is None:
-            return None
-        valid: Mask | None = None
-        for path in self.paths & fields.keys():
-            match fields[path]:
-                case Column(valid=held):
-                    pass
-                case ListOf(counts=counts):
-                    held = counts > 0
-                case _:
-                    return None
-            if held.all():
-                return None
-            valid = held if valid is None else valid | held
-        return valid
+def build(
+    path: str, schema: Schema, named: Mapping[str, Schema], enclosing: tuple[str, ...] = ()
+) -> Node:
+    """Build the node for a parsed schema; ``named`` holds its named types.
 
-
-def _write_count(body: Body, held: list[Present], present: Present) -> None:
-    """Write the number of entries of each map, which precedes the block of its entries.
-
-    An empty map has no block, so no count is written for it here.
+    Raises:
+        ConfigurationError: The schema is recursive.
     """
-    masks = [mask for mask in held if mask is not None]
-    always = len(held) - len(masks)
-    if masks:
-        counts = np.sum(masks, axis=0) + always
-        body.varint(counts, present if always else both(present, counts > 0))
-    elif always:
-        body.constant(encode_long(always), present)
+    complete = _standalone(schema, named, set())
+    union, inner = _split_union(schema)
+    if isinstance(inner, str) and inner in named:
+        inner = named[inner]
+    if isinstance(inner, dict) and inner["type"] == "record":
+        return _build_record(path, complete, union, inner, named, enclosing)
+    if isinstance(inner, dict) and inner["type"] == "map":
+        values = build(f"{path}.*", inner["values"], named, enclosing)
+        if isinstance(values, LeafNode):
+            return MapNode(path, complete, union, values)
+    if isinstance(inner, dict) and inner["type"] == "array":
+        item = build(f"{path}.*", inner["items"], named, enclosing)
+        inside = frozenset(node.path for node in walk(item))
+        return ArrayNode(path, complete, union, item, inside)
+    leaf = None if isinstance(inner, list) else leaf_type(inner)
+    if leaf is None:
+        return Node(path, complete, union)
+    return LeafNode(path, complete, union, leaf)
 
 
-def both(one: Present, other: Present) -> Present:
-    """Rows where both masks are True; a mask of None is True everywhere."""
-    if one is None:
-        return other
-    return one if other is None else one & other
-
-
-def encode_long(value: int) -> bytes:
-    """Encode a non-negative number as an Avro long."""
+def encode_value(schema: Schema, value: Any) -> bytes:
+    """Encode a value with fastavro."""
     out = BytesIO()
-    fastavro.schemaless_writer(out, "long", value)
+    fastavro.schemaless_writer(out, schema, value)
     return out.getvalue()
 
 
-def _type_name(schema: Schema) -> str:
+def walk(node: Node, *, items: bool = False) -> list[Node]:
+    """The node and the nodes inside it that take a value.
+
+    With ``items``, the nodes inside arrays are included.
+    """
+    if isinstance(node, RecordNode):
+        return [node, *(inner for child, _ in node.fields for inner in walk(child, items=items))]
+    if isinstance(node, ArrayNode) and items:
+        return [node, *walk(node.item, items=True)]
+    return [node]
+
+
+def _build_record(
+    path: str,
+    complete: Schema,
+    union: Union | None,
+    schema: dict[str, Any],
+    named: Mapping[str, Schema],
+    enclosing: tuple[str, ...],
+) -> RecordNode:
+    name = schema["name"]
+    if name in enclosing:
+        raise ConfigurationError(f"record {name!r} contains itself: recursive schemas are refused")
+    fields: list[tuple[Node, bytes | None]] = []
+    for entry in schema["fields"]:
+        inner_path = f"{path}.{entry['name']}" if path else entry["name"]
+        node = build(inner_path, entry["type"], named, (*enclosing, name))
+        default = None
+        if "default" in entry:
+            default = node.encode_value(_default_value(entry["default"], entry["type"], named))
+        fields.append((node, default))
+    paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
+    return RecordNode(path, complete, union, tuple(fields), paths)
+
+
+def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
+    """The branches and the type of a union of one type, with or without null."""
+    if not isinstance(schema, list):
+        return None, schema
+    others = [i for i, branch in enumerate(schema) if branch != "null"]
+    if len(others) != 1:
+        return None, schema
+    null = encode_value("long", schema.index("null")) if "null" in schema else None
+    return Union(null, encode_value("long", others[0])), schema[others[0]]
+
+
+def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) -> Schema:
+    """The same schema, with each name that it uses defined at its first use."""
+    match schema:
+        case str() if schema in named and schema not in defined:
+            return _standalone(named[schema], named, defined)
+        case list():
+            return [_standalone(branch, named, defined) for branch in schema]
+        case {"type": "record", "fields": fields, "name": name}:
+            defined.add(name)
+            inner = [{**f, "type": _standalone(f["type"], named, defined)} for f in fields]
+            return {"type": "record", "name": name, "fields": inner}
+        case {"type": "array", "items": items}:
+            return {**schema, "items": _standalone(items, named, defined)}
+        case {"type": "map", "values": values}:
+            return {**schema, "values": _standalone(values, named, defined)}
+        case {"name": name}:
+            defined.add(name)
+    return schema
+
+
+def _default_value(default: Any, schema: Schema, named: Mapping[str, Schema]) -> Any:
+    """The Python value of a default that the schema gives as JSON."""
     if isinstance(schema, list):
-        return "union of " + ", ".join(_type_name(branch) for branch in schema)
-    if isinstance(schema, str):
-        return schema
-    return str(schema["type"])
+        return _default_value(default, schema[0], named)
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    avro_type = schema if isinstance(schema, str) else schema["type"]
+    if avro_type in ("bytes", "fixed"):
+        # The specification: code points 0 to 255 stand for the bytes 0 to 255.
+        return default.encode("latin-1")
+    if avro_type == "record":
+        return {
+            entry["name"]: _default_value(
+                default.get(entry["name"], entry.get("default")), entry["type"], named
+            )
+            for entry in schema["fields"]
+        }
+    return default

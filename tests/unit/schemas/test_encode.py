@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.encoder import Constant, Encoded, Field, MapOf, RecordEncoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Constant, Field, MapOf
 from schemas.batch import Column, Kind
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -255,9 +256,9 @@ def test_a_map_without_any_entry_is_empty() -> None:
     assert encoder.encode(2, {"carried": MapOf({})}) == reference(schema, [{"carried": {}}] * 2)
 
 
-def test_encoded_values_and_constants_follow_the_record_that_holds_them() -> None:
+def test_options_and_constants_follow_the_record_that_holds_them() -> None:
     encoder = RecordEncoder(NESTED)
-    numbers = Encoded(pa.array([b"\x02a", b"\x02b"], pa.binary()))
+    numbers = encoder.options("card.number", ["b", "a"]).at(np.array([1, 0]))
     limits = encoder.constant("card.limit", 0.5)
     cards = [{"number": "a", "limit": 0.5}, {"number": "b", "limit": 0.5}]
     fields: dict[str, Field] = {

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.encoder import Field, ListOf, RecordEncoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Field, ListOf
 from schemas.batch import Column, Kind
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", max_size=300)
