@@ -51,11 +51,6 @@ class Flags:
         """Names of the flags that are set in the bits of one event."""
         return [name for bit, name in enumerate(self.names) if bits >> bit & 1]
 
-    def places(self, bits: Bits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Number of flags of each event, and the places of all their names, event by event."""
-        carried = bits[:, np.newaxis] >> np.arange(len(self.names), dtype=np.uint64) & np.uint64(1)
-        return np.count_nonzero(carried, axis=1), np.nonzero(carried)[1]
-
     def carries(self, name: str, bits: Bits) -> Mask:
         """Mark the events that carry a flag; none where there is no such flag."""
         carried: Mask = (bits & self.mask(name)) != 0

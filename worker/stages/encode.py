@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.values.flags import Flags
 from models.reasons import Explained
 from schemas.avro.encode.encoder import RecordEncoder
-from schemas.avro.encode.fields import Field, ListOf, MapOf, Options, VectorOf
+from schemas.avro.encode.fields import Field, Filled, ListOf, MapOf, Options, VectorOf
 from schemas.avro.text import as_text
-from schemas.batch import Column, EventBatch, Headers, Kind
+from schemas.batch import EventBatch, Headers, Kind
 from worker.settings.sections import Output
 from worker.stages.serving import Decided, Model, Scored
 
@@ -118,8 +117,6 @@ class Encode:
                 "source.topic": provenance.topic,
             }.items()
         }
-        self._no_flags = self._encoder.constant("flags", [])
-        self._flags = flags
         self._flag_names = self._encoder.options("flags.*", flags.names)
         self._vector = tuple(extras.vector)
         self._vector_columns = np.array(list(extras.vector.values()), np.intp)
@@ -140,25 +137,24 @@ class Encode:
     ) -> list[bytes]:
         """Encode the framed records, in the order of the events."""
         n = len(batch)
-        every = np.ones(n, np.bool_)
         policy = self._policies(decided.policy_version, decided.names, decided.segment_names)
         fields: dict[str, Field] = {
             **self._fixed,
             **self._models(scored.model),
-            "event_id": Column(Kind.STRING, batch.event_id, every),
-            "event_time": Column(Kind.TIME, batch.event_time, every),
+            "event_id": Filled(Kind.STRING, batch.event_id),
+            "event_time": Filled(Kind.TIME, batch.event_time),
             "decision": policy.decisions.at(decided.codes),
             "segment": policy.segments.at(decided.segments),
             "policy_version": policy.version,
-            "score": Column(Kind.DOUBLE, scored.scores, every),
-            "margin": Column(Kind.DOUBLE, scored.margins, every),
-            "source.partition": Column(Kind.LONG, batch.records.partitions, every),
-            "source.offset": Column(Kind.LONG, batch.records.offsets, every),
-            "scored_at": Column(Kind.TIME, np.full(n, self._now_us(), np.int64), every),
+            "score": Filled(Kind.DOUBLE, scored.scores),
+            "margin": Filled(Kind.DOUBLE, scored.margins),
+            "flags": self._flag_names.where(enriched.flags),
+            "source.partition": Filled(Kind.LONG, batch.records.partitions),
+            "source.offset": Filled(Kind.LONG, batch.records.offsets),
+            "scored_at": Filled(Kind.TIME, np.full(n, self._now_us(), np.int64)),
         }
         if explained is not None:
             fields["reasons"] = self._reasons(n, explained)
-        fields["flags"] = self._flagged(enriched.flags)
         if self._carry:
             fields["carried"] = MapOf({path: as_text(batch.columns[path]) for path in self._carry})
         if self._vector:
@@ -199,21 +195,11 @@ class Encode:
         counts[explained.rows] = explained.counts
         features: dict[str, Field] = {
             _FEATURE_NAME: names.at(explained.features),
-            _FEATURE_VALUE: _doubles(explained.values),
+            _FEATURE_VALUE: Filled(Kind.DOUBLE, explained.values),
         }
         reasons: dict[str, Field] = {
             _CODE: codes.at(explained.codes),
-            _CONTRIBUTION: _doubles(explained.contributions),
+            _CONTRIBUTION: Filled(Kind.DOUBLE, explained.contributions),
             _FEATURES: ListOf(explained.sizes, features),
         }
         return ListOf(counts, reasons)
-
-    def _flagged(self, bits: npt.NDArray[np.uint64]) -> Field:
-        if not bits.any():
-            return self._no_flags
-        counts, places = self._flags.places(bits)
-        return ListOf(counts, {"flags.*": self._flag_names.at(places)})
-
-
-def _doubles(values: npt.NDArray[np.floating[Any]]) -> Column:
-    return Column(Kind.DOUBLE, values, np.ones(len(values), np.bool_))

@@ -14,9 +14,11 @@ from schemas.avro.encode.fields import (
     Chosen,
     Constant,
     Field,
+    Filled,
     Key,
     ListOf,
     MapOf,
+    Marked,
     Options,
     VectorOf,
 )
@@ -37,6 +39,13 @@ from schemas.batch import Column, Kind
 Fields = Mapping[str, Field]
 Instruction = list[int]
 
+_PARTS: Mapping[str, Callable[[Any], Integers]] = {
+    "valid": attrgetter("valid"),
+    "codes": attrgetter("codes"),
+    "counts": attrgetter("counts"),
+    "bits": lambda field: field.bits.view(np.int64),
+}
+"""Attributes of fields that a program reads as they are."""
 _END = b"\x00"
 """End of the blocks of an array or a map."""
 
@@ -92,12 +101,17 @@ class Assembler:
                 self._write_record(node, fields, level)
             case LeafNode(), Column():
                 self._write_column(node, node.path, value, level)
+            case LeafNode(), Filled(kind):
+                _check_kind(node, kind)
+                self._write_values(node, node.path, 0, level)
             case MapNode(), MapOf(columns):
                 self._write_map(node, columns, level)
             case MapNode(), VectorOf(names):
                 self._write_vector(node, names, level)
             case ArrayNode(), ListOf(_, items):
                 self._write_list(node, items, level)
+            case ArrayNode(), Marked(options):
+                self._write_marked(node, options, level)
             case _, Constant(data):
                 self._copy(data, level)
             case _, Chosen(options):
@@ -168,6 +182,14 @@ class Assembler:
         column = self._column(path, "codes", level)
         self._emit(instructions.CHOICE, level, column, operands, room)
         self._refuse(IndexError, path, f"has {len(options.encoded)} options, and a code is of none")
+
+    def _write_marked(self, node: ArrayNode, options: Options, level: int) -> None:
+        self._copy_branch(node, level)
+        operands = self._options(options.encoded)
+        column = self._column(node.path, "bits", level)
+        room = MOST_LENGTH + sum(map(len, options.encoded))
+        self._emit(instructions.MARKED, level, column, operands, room)
+        self._copy(_END, level)
 
     def _write_map(self, node: MapNode, columns: Mapping[str, Column], level: int) -> None:
         """Write an entry for each column; if nulls have no entry, where it has a value."""

@@ -67,9 +67,8 @@ class RecordEncoder:
                 enum.
             OverflowError: The records exceed 2 GiB together.
         """
-        for path in fields:
-            if path not in self._root.paths:
-                raise self._unknown(path)
+        if not fields.keys() <= self._root.paths:
+            raise self._unknown(next(path for path in fields if path not in self._root.paths))
         if rows == 0:
             return []
         gathered = Gathered(rows, fields)

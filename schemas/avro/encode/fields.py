@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from schemas.batch import Column
+from schemas.batch import Column, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Options:
         """Choose option number ``codes[i]`` for record i; ``codes`` is int[N]."""
         return Chosen(self, codes)
 
+    def where(self, bits: npt.NDArray[np.uint64]) -> Marked:
+        """List option i for the records with bit i, from the lowest; ``bits`` is uint64[N]."""
+        return Marked(self, bits)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chosen:
@@ -36,6 +41,22 @@ class Chosen:
 
     options: Options
     codes: npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """An array of some of the options of its items for each record: see ``Options.where``."""
+
+    options: Options
+    bits: npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """A column without nulls, its values as in ``Column``."""
+
+    kind: Kind
+    values: npt.NDArray[Any] | pa.StringArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +97,7 @@ class ListOf:
     items: Mapping[str, Field]
 
 
-Field: TypeAlias = Column | Constant | Chosen | MapOf | VectorOf | ListOf
+Field: TypeAlias = Column | Filled | Constant | Chosen | Marked | MapOf | VectorOf | ListOf
 Key: TypeAlias = str | tuple[str, str]
 """Path of a field, with the key of an entry of a map."""
 
@@ -101,23 +122,28 @@ class Gathered:
         for path, field in fields.items():
             self.fields[path] = field
             match field:
-                case Column(kind=kind, scale=scale):
-                    shape += (path, kind, scale)
-                case Constant(data):
-                    shape += (path, data)
-                case Chosen(options):
-                    shape += (path, options)
-                case VectorOf(names):
-                    shape += (path, names)
-                case MapOf(columns):
-                    shape += (path, len(columns))
-                    for name, column in columns.items():
+                case Filled():
+                    shape += (path, Filled, field.kind)
+                case Constant():
+                    shape += (path, field.data)
+                case Chosen() | Marked():
+                    shape += (path, type(field), field.options)
+                case Column():
+                    shape += (path, field.kind, field.scale)
+                case VectorOf():
+                    shape += (path, field.names)
+                case MapOf():
+                    shape += (path, len(field.columns))
+                    for name, column in field.columns.items():
                         self.fields[path, name] = column
                         shape += (name, column.kind, column.scale)
-                case ListOf(counts, items):
-                    if len(counts) != size:
-                        raise ValueError(f"field {path!r} of {size} records: {len(counts)} counts")
-                    self.sizes[path] = int(counts.sum())
-                    # A list without any item needs no values.
-                    shape += (path, ListOf, len(items), self.sizes[path] > 0)
-                    self._add(items, self.sizes[path], shape)
+                case ListOf():
+                    self._add_list(path, field, size, shape)
+
+    def _add_list(self, path: str, field: ListOf, size: int, shape: list[Hashable]) -> None:
+        if len(field.counts) != size:
+            raise ValueError(f"field {path!r} of {size} records: {len(field.counts)} counts")
+        self.sizes[path] = items = int(field.counts.sum())
+        # A list without any item needs no values.
+        shape += (path, len(field.items), items > 0)
+        self._add(field.items, items, shape)

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from base.compiled import compiled, store32, store64
+from base.compiled import compiled, load64, store32, store64
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
-COPY, FIXED, WHOLE, DECIMAL, TEXT, CHOICE, REQUIRE, BRANCH, COUNT, LOOP, NEXT = range(11)
+COPY, FIXED, WHOLE, DECIMAL, TEXT, CHOICE, MARKED, REQUIRE, BRANCH, COUNT, LOOP, NEXT = range(12)
 """Operations; A to D are their operands.
 
 COPY writes the literal bytes from A to B.
@@ -28,6 +28,8 @@ DECIMAL writes a number from A to B, multiplied by D, big-endian in C bytes; 0 b
 it takes, behind their number.
 TEXT writes a string behind its length.
 CHOICE writes the literal with the number in the column, which is one of B literals from A on.
+MARKED writes, behind their number, those of the B literals from A on whose bits are set in the
+column, unless none is.
 REQUIRE refuses a null.
 BRANCH goes on if one of the columns ``tests[A:B]`` is above 0. Else it writes the byte C, if it is
 not negative, and jumps to D.
@@ -132,6 +134,15 @@ def encode(program: Instructions, inputs: Inputs, out: Bytes, ends: Ints) -> int
                 if choice < 0 or choice >= b:
                     return place
                 at = _copy(literals, choices[a + choice], choices[a + choice + 1], out, at)
+            elif operation == MARKED:
+                bits, count = values[starts[code[place, COLUMN]] + index], 0
+                for option in range(b):
+                    count += (bits >> option) & 1
+                if count:
+                    at = _write_long(count, out, at)
+                for option in range(b):
+                    if (bits >> option) & 1:
+                        at = _copy(literals, choices[a + option], choices[a + option + 1], out, at)
             elif operation == REQUIRE:
                 if not values[starts[code[place, COLUMN]] + index]:
                     return place
@@ -166,9 +177,12 @@ def encode(program: Instructions, inputs: Inputs, out: Bytes, ends: Ints) -> int
 
 @compiled
 def _copy(source: Bytes, start: int, end: int, out: Bytes, at: int) -> int:
-    for index in range(start, end):
-        out[at] = source[index]
-        at += 1
+    while start + 8 <= end:
+        store64(out, at, load64(source, start))
+        start, at = start + 8, at + 8
+    while start < end:
+        out[at] = source[start]
+        start, at = start + 1, at + 1
     return at
 
 

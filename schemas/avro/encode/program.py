@@ -70,9 +70,8 @@ class Program:
         if result != DONE:
             error, message = self.refusals[result]
             raise error(message)
-        places = [0, *ends.tolist()]
-        data = out[: places[-1]].tobytes()
-        return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+        data, places = memoryview(out), ends.tolist()
+        return [bytes(data[start:end]) for start, end in zip([0, *places], places, strict=False)]
 
     def _inputs(self, gathered: Gathered) -> Inputs:
         fields, sizes = gathered.fields, gathered.sizes
