@@ -123,7 +123,8 @@ def _valid(node: RecordNode, columns: Mapping[str, Column]) -> Present:
     if not node.nullable:
         return None
     masks = [columns[path].valid for path in node.paths & columns.keys()]
-    return np.logical_or.reduce(masks)
+    valid: Mask = np.logical_or.reduce(masks)
+    return valid
 
 
 def _both(one: Present, other: Present) -> Present:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from base.errors import ConfigurationError
-from schemas.avro.encode import instructions
 from schemas.avro.encode.fields import (
     Chosen,
     Constant,
@@ -22,7 +21,8 @@ from schemas.avro.encode.fields import (
     Options,
     VectorOf,
 )
-from schemas.avro.encode.instructions import MOST_LENGTH, MOST_LONG
+from schemas.avro.encode.kernel import instructions
+from schemas.avro.encode.kernel.instructions import MOST_LENGTH, MOST_LONG
 from schemas.avro.encode.nodes import (
     ArrayNode,
     LeafNode,
@@ -33,7 +33,7 @@ from schemas.avro.encode.nodes import (
     Union,
     encode_value,
 )
-from schemas.avro.encode.program import Integers, Program, Source
+from schemas.avro.encode.record_program import ColumnSource, Integers, RecordProgram
 from schemas.batch import Column, Kind
 
 Fields = Mapping[str, Field]
@@ -65,11 +65,12 @@ class Assembler:
         self._tests: list[int] = []
         self._levels = [""]
         self._columns: dict[tuple[Key, str], int] = {}
-        self._sources: list[Source | None] = []
+        self._sources: list[ColumnSource] = []
+        self._places = 0
         self._refusals: dict[int, tuple[type[Exception], str]] = {}
         self._landing = 0
 
-    def assemble(self, prefix: bytes, root: RecordNode, fields: Fields) -> Program:
+    def assemble(self, prefix: bytes, root: RecordNode, fields: Fields) -> RecordProgram:
         """Assemble the program.
 
         Args:
@@ -86,13 +87,13 @@ class Assembler:
         rooms = [0] * len(self._levels)
         for instruction in self._code:
             rooms[instruction[instructions.LEVEL]] += instruction[instructions.ROOM]
-        program = instructions.Instructions(
+        program = instructions.WriteProgram(
             np.array(self._code, np.int64).reshape(-1, instructions.D + 1),
             np.frombuffer(bytes(self._literals), np.uint8),
             np.array(self._choices, np.int64),
             np.array(self._tests, np.int64),
         )
-        return Program(program, self._levels, rooms, self._sources, self._refusals)
+        return RecordProgram(program, self._levels, rooms, self._sources, self._refusals)
 
     def _write(self, node: Node, fields: Fields, level: int) -> None:
         value = fields.get(node.path)
@@ -108,10 +109,8 @@ class Assembler:
                 self._write_map(node, columns, level)
             case MapNode(), VectorOf(names):
                 self._write_vector(node, names, level)
-            case ArrayNode(), ListOf(_, items):
-                self._write_list(node, items, level)
-            case ArrayNode(), Marked(options):
-                self._write_marked(node, options, level)
+            case ArrayNode(), ListOf() | Marked():
+                self._write_array(node, value, level)
             case _, Constant(data):
                 self._copy(data, level)
             case _, Chosen(options):
@@ -166,13 +165,12 @@ class Assembler:
     def _write_values(self, node: LeafNode, key: Key, scale: int, level: int) -> None:
         """Write the values of a column that are not null."""
         self._copy_branch(node, level)
-        write, integers = node.type.write(scale), node.type.integers
-        read = None if integers is None else lambda column: integers(column.values)
+        write = node.type.write(scale)
         operands = write.operands
         if node.type.symbols:
             places = range(len(node.type.symbols))
             operands = self._options([encode_value("long", place) for place in places])
-        column = self._column(key, "values", level, read)
+        column = self._column(key, "values", level, node.type.read)
         self._emit(write.operation, level, column, operands, write.room)
         self._refuse(write.error, node.path, write.problem)
 
@@ -182,14 +180,6 @@ class Assembler:
         column = self._column(path, "codes", level)
         self._emit(instructions.CHOICE, level, column, operands, room)
         self._refuse(IndexError, path, f"has {len(options.encoded)} options, and a code is of none")
-
-    def _write_marked(self, node: ArrayNode, options: Options, level: int) -> None:
-        self._copy_branch(node, level)
-        operands = self._options(options.encoded)
-        column = self._column(node.path, "bits", level)
-        room = MOST_LENGTH + sum(map(len, options.encoded))
-        self._emit(instructions.MARKED, level, column, operands, room)
-        self._copy(_END, level)
 
     def _write_map(self, node: MapNode, columns: Mapping[str, Column], level: int) -> None:
         """Write an entry for each column; if nulls have no entry, where it has a value."""
@@ -213,28 +203,32 @@ class Assembler:
         self._copy_branch(node, level)
         if names:
             self._copy(encode_value("long", len(names)), level)
-        write, integers = node.values.type.write(0), node.values.type.integers
+        write, count = node.values.type.write(0), len(names)
+        column = self._column(node.path, "values", level, node.values.type.read, count)
         *_, size = write.operands
         for place, name in enumerate(names):
             self._copy(encode_value("string", name), level)
             self._copy_branch(node.values, level)
-            column = self._column(
-                node.path,
-                "values",
-                level,
-                lambda vector: integers(vector.values).ravel(),
-                len(names),
-            )
-            self._emit(write.operation, level, column, (place, len(names), size), write.room)
+            self._emit(write.operation, level, column, (place, count, size), write.room)
         self._copy(_END, level)
 
-    def _write_list(self, node: ArrayNode, items: Fields, level: int) -> None:
+    def _write_array(self, node: ArrayNode, value: ListOf | Marked, level: int) -> None:
         """Write a block of items behind its number; no block stands for no items."""
+        self._copy_branch(node, level)
+        if isinstance(value, Marked):
+            operands = self._options(value.options.encoded)
+            column = self._column(node.path, "bits", level)
+            room = MOST_LENGTH + sum(map(len, value.options.encoded))
+            self._emit(instructions.MARKED, level, column, operands, room)
+        else:
+            self._write_items(node, value.items, level)
+        self._copy(_END, level)
+
+    def _write_items(self, node: ArrayNode, items: Fields, level: int) -> None:
         if unknown := sorted(items.keys() - node.paths):
             raise ConfigurationError(
                 f"field {node.path!r} takes {', '.join(sorted(node.paths))}, not {unknown[0]!r}"
             )
-        self._copy_branch(node, level)
         if self._sizes[node.path]:
             inner = len(self._levels)
             self._levels.append(node.path)
@@ -245,7 +239,6 @@ class Assembler:
             self._write(node.item, items, inner)
             self._emit(instructions.NEXT, inner, operands=(inner, 0, 0, body))
             self._land(loop)
-        self._copy(_END, level)
 
     def _column(
         self,
@@ -265,14 +258,10 @@ class Assembler:
             width: Numbers of each row.
         """
         if (key, part) not in self._columns:
-            self._columns[key, part] = len(self._sources)
-            self._sources.append(
-                Source(
-                    key, self._levels[level], read if part == "values" else attrgetter(part), width
-                )
-            )
-            if part == "values" and read is None:
-                self._sources.append(None)
+            self._columns[key, part] = self._places
+            read = read if part == "values" else _PARTS[part]
+            self._sources.append(ColumnSource(key, self._levels[level], read, width))
+            self._places += 2 if read is None else 1
         return self._columns[key, part]
 
     def _options(self, encoded: Sequence[bytes]) -> tuple[int, int]:

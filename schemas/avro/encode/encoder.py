@@ -11,7 +11,7 @@ from base.errors import ConfigurationError
 from schemas.avro.encode.assembler import Assembler
 from schemas.avro.encode.fields import Constant, Field, Gathered, Options
 from schemas.avro.encode.nodes import Node, RecordNode, build, walk
-from schemas.avro.encode.program import Program
+from schemas.avro.encode.record_program import RecordProgram
 
 _MOST_PROGRAMS: Final = 32
 
@@ -46,7 +46,7 @@ class RecordEncoder:
         self._prefix = prefix
         self._root = root
         self._nodes = {node.path: node for node in walk(root, items=True)}
-        self._programs: dict[Hashable, Program] = {}
+        self._programs: dict[Hashable, RecordProgram] = {}
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""

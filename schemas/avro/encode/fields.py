@@ -121,22 +121,22 @@ class Gathered:
     def _add(self, fields: Mapping[str, Field], size: int, shape: list[Hashable]) -> None:
         for path, field in fields.items():
             self.fields[path] = field
+            shape.extend((path, type(field)))
             match field:
                 case Filled():
-                    shape += (path, Filled, field.kind)
+                    shape.append(field.kind)
                 case Constant():
-                    shape += (path, field.data)
+                    shape.append(field.data)
                 case Chosen() | Marked():
-                    shape += (path, type(field), field.options)
+                    shape.append(field.options)
                 case Column():
-                    shape += (path, field.kind, field.scale)
+                    shape += (field.kind, field.scale)
                 case VectorOf():
-                    shape += (path, field.names)
+                    shape.append(field.names)
                 case MapOf():
-                    shape += (path, len(field.columns))
                     for name, column in field.columns.items():
                         self.fields[path, name] = column
-                        shape += (name, column.kind, column.scale)
+                    shape += ((name, c.kind, c.scale) for name, c in field.columns.items())
                 case ListOf():
                     self._add_list(path, field, size, shape)
 
@@ -145,5 +145,5 @@ class Gathered:
             raise ValueError(f"field {path!r} of {size} records: {len(field.counts)} counts")
         self.sizes[path] = items = int(field.counts.sum())
         # A list without any item needs no values.
-        shape += (path, len(field.items), items > 0)
+        shape += (len(field.items), items > 0)
         self._add(field.items, items, shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.compute as pc
 
 from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode import instructions
-from schemas.avro.encode.instructions import MOST_LENGTH, MOST_LONG
+from schemas.avro.encode.kernel import instructions
+from schemas.avro.encode.kernel.instructions import MOST_LENGTH, MOST_LONG
 from schemas.batch import Column, Kind
 
 # Microseconds in one unit of the logical type. A time of day is no instant: it stays a LONG.
@@ -30,7 +31,8 @@ _INT = np.iinfo(np.int32)
 _LONG = np.iinfo(np.int64)
 _NANOSECOND_BOUND = _LONG.max // 1_000
 
-Values: TypeAlias = npt.NDArray[Any] | pa.StringArray
+_VALUES = attrgetter("values")
+
 Held: TypeAlias = Callable[[Column], tuple[Any, Mask | None]]
 
 
@@ -61,14 +63,14 @@ class LeafType:
         write: Gives the instruction for a column with this many digits after the point.
         held: Gives the column's values as they are decoded from their bytes, and bool[N], False for
             a value that does not fit (None if all fit). Placeholders of nulls do not change.
-        integers: Gives the integers that the instruction reads; None for strings as they are.
+        read: Gives the integers that the instruction reads of a field; None for strings.
         symbols: Values that the type has, if they are numbered.
     """
 
     kinds: tuple[Kind, ...]
     write: Callable[[int], Write]
     held: Held
-    integers: Callable[[Any], npt.NDArray[np.integer[Any]]] | None
+    read: Callable[[Any], npt.NDArray[np.integer[Any]]] | None
     symbols: tuple[str, ...] = ()
 
 
@@ -130,22 +132,22 @@ def _fixed(size: int) -> Callable[[int], Write]:
 
 _OUT_OF_INT = "is an int of 32 bits, and a value is out of its range"
 _PRIMITIVES = {
-    "boolean": LeafType((Kind.BOOL,), _fixed(1), _held_all, np.asarray),
+    "boolean": LeafType((Kind.BOOL,), _fixed(1), _held_all, _VALUES),
     "int": LeafType(
-        (Kind.LONG,), _whole(_INT.min, _INT.max, problem=_OUT_OF_INT), _held_int, np.asarray
+        (Kind.LONG,), _whole(_INT.min, _INT.max, problem=_OUT_OF_INT), _held_int, _VALUES
     ),
-    "long": LeafType((Kind.LONG,), _whole(_LONG.min, _LONG.max), _held_all, np.asarray),
+    "long": LeafType((Kind.LONG,), _whole(_LONG.min, _LONG.max), _held_all, _VALUES),
     "float": LeafType(
         (Kind.DOUBLE, Kind.LONG),
         _fixed(4),
         _held_float,
-        lambda values: values.astype(np.float32, copy=False).view(np.int32),
+        lambda field: field.values.astype(np.float32, copy=False).view(np.int32).ravel(),
     ),
     "double": LeafType(
         (Kind.DOUBLE, Kind.LONG),
         _fixed(8),
         _held_double,
-        lambda values: values.astype(np.float64, copy=False).view(np.int64),
+        lambda field: field.values.astype(np.float64, copy=False).view(np.int64).ravel(),
     ),
     "string": LeafType(
         (Kind.STRING,), lambda _scale: Write(instructions.TEXT, MOST_LENGTH), _held_all, None
@@ -160,7 +162,7 @@ _NANOSECONDS = LeafType(
         problem="counts nanoseconds, and a time is out of its range",
     ),
     _held_nanoseconds,
-    np.asarray,
+    _VALUES,
 )
 
 
@@ -177,16 +179,18 @@ def _time(unit: int, avro_type: str) -> LeafType:
         values = column.values // unit
         return values * unit, (values >= -bound) & (values <= bound)
 
-    return LeafType((Kind.TIME,), _whole(low, high, unit, problem=problem), held, np.asarray)
+    return LeafType((Kind.TIME,), _whole(low, high, unit, problem=problem), held, _VALUES)
 
 
 def _enum(symbols: list[str], default: str | None) -> LeafType:
     known = pa.array(symbols, pa.string())
     problem = f"takes one of {', '.join(symbols)}, and a value is none"
 
-    def codes(values: pa.StringArray) -> npt.NDArray[np.integer[Any]]:
-        found: npt.NDArray[np.integer[Any]] = pc.index_in(values, known).fill_null(-1).to_numpy()
-        return found
+    def codes(field: Any) -> npt.NDArray[np.integer[Any]]:
+        places: npt.NDArray[np.integer[Any]] = (
+            pc.index_in(field.values, known).fill_null(-1).to_numpy()
+        )
+        return places
 
     def held(column: Column) -> tuple[Any, Mask | None]:
         # The default is what a reader makes of the symbols of a newer writer.
@@ -221,4 +225,4 @@ def _decimal(schema: Mapping[str, Any]) -> LeafType:
         bound = (limit - 1) // factor
         return column.values * factor, (column.values >= -bound) & (column.values <= bound)
 
-    return LeafType((Kind.DECIMAL,), write, held, np.asarray)
+    return LeafType((Kind.DECIMAL,), write, held, _VALUES)

@@ -40,7 +40,7 @@ NEXT jumps to D if there are more items of level A.
 """
 
 OPERATION, ROOM, LEVEL, COLUMN, A, B, C, D = range(8)
-"""Columns of ``Instructions.code``. ROOM is the most bytes that the instruction writes, strings
+"""Columns of ``WriteProgram.code``. ROOM is the most bytes that the instruction writes, strings
 excepted; LEVEL is 0 for values of records, else the list whose items the values belong to."""
 
 MOST_LONG, MOST_LENGTH = 10, 5
@@ -50,7 +50,7 @@ DONE, FULL = -1, -2
 """Results of ``encode`` other than the place of an instruction."""
 
 
-class Instructions(NamedTuple):
+class WriteProgram(NamedTuple):
     """A program.
 
     Attributes:
@@ -66,7 +66,7 @@ class Instructions(NamedTuple):
     tests: Ints
 
 
-class Inputs(NamedTuple):
+class WriteInputs(NamedTuple):
     """Columns of a micro-batch.
 
     Attributes:
@@ -85,7 +85,7 @@ class Inputs(NamedTuple):
 
 
 @compiled
-def encode(program: Instructions, inputs: Inputs, out: Bytes, ends: Ints) -> int:  # noqa: C901, PLR0912, PLR0915 - one branch for each operation; calls with ten arrays would cost more than the work
+def encode(program: WriteProgram, inputs: WriteInputs, out: Bytes, ends: Ints) -> int:  # noqa: C901, PLR0912, PLR0915 - one branch for each operation; calls with ten arrays would cost more than the work
     """Write all records to ``out``, and to ``ends`` the number of bytes up to the end of each.
 
     Returns:
