@@ -89,7 +89,7 @@ class Assembler:
             rooms[instruction[instructions.LEVEL]] += instruction[instructions.ROOM]
         program = instructions.WriteProgram(
             np.array(self._code, np.int64).reshape(-1, instructions.D + 1),
-            np.frombuffer(bytes(self._literals), np.uint8),
+            np.frombuffer(self._literals, np.uint8),
             np.array(self._choices, np.int64),
             np.array(self._tests, np.int64),
         )

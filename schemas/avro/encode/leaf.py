@@ -131,6 +131,7 @@ def _fixed(size: int) -> Callable[[int], Write]:
 
 
 _OUT_OF_INT = "is an int of 32 bits, and a value is out of its range"
+_TEXT = Write(instructions.TEXT, MOST_LENGTH, problem="has strings that lie outside of their bytes")
 _PRIMITIVES = {
     "boolean": LeafType((Kind.BOOL,), _fixed(1), _held_all, _VALUES),
     "int": LeafType(
@@ -149,9 +150,7 @@ _PRIMITIVES = {
         _held_double,
         lambda field: field.values.astype(np.float64, copy=False).view(np.int64).ravel(),
     ),
-    "string": LeafType(
-        (Kind.STRING,), lambda _scale: Write(instructions.TEXT, MOST_LENGTH), _held_all, None
-    ),
+    "string": LeafType((Kind.STRING,), lambda _scale: _TEXT, _held_all, None),
 }
 _NANOSECONDS = LeafType(
     (Kind.TIME,),

@@ -80,21 +80,20 @@ class RecordProgram:
         end = text_end = 0
         for key, level, read, width in self.sources:
             field, rows = gathered.fields[key], gathered.sizes[level]
-            numbers = rows * width
             starts.append(end)
             if read is not None:
                 column = read(field)
+                count = len(column)
             else:
                 column, text = text_parts(cast("Column", field).values)
-                first = column[0]
-                starts.append(text_end - int(first))
+                count, first = len(column) - 1, int(column[0])
+                starts.append(text_end - first)
                 texts.append(text[first : column[-1]])
                 text_end += len(texts[-1])
-                numbers += 1
-            if len(column) != numbers:
-                raise ValueError(f"field {key!r} of {rows} records: {len(column)} values")
+            if count != rows * width:
+                raise ValueError(f"field {key!r} of {rows} records: {count} values")
             columns.append(column)
-            end += numbers
+            end += len(column)
         return WriteInputs(
             np.concatenate(columns, dtype=np.int64) if columns else np.empty(0, np.int64),
             np.array(starts, np.int64),

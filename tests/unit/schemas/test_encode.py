@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
+from schemas.avro.encode import record_program
 from schemas.avro.encode.encoder import RecordEncoder
-from schemas.avro.encode.fields import Constant, Field, MapOf
+from schemas.avro.encode.fields import Constant, Field, Filled, MapOf, VectorOf
 from schemas.batch import Column, Kind
+from tests.support.encode_both import both_loops  # noqa: F401 - used by all tests here
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 INTS = st.integers(-(2**31), 2**31 - 1)
@@ -94,6 +96,11 @@ def test_equals_fastavro_for_columns_of_every_type(
     got = RecordEncoder(schema, prefix).encode(rows, columns)
 
     assert got == [prefix + body for body in reference(schema, plain)]
+    full: dict[str, Field] = {
+        path: Filled(field.kind, field.values) if field.valid.all() else field
+        for path, field in columns.items()
+    }
+    assert RecordEncoder(schema, prefix).encode(rows, full) == got
 
 
 def _by_name(avro_type: Any) -> Any:
@@ -246,6 +253,48 @@ def test_equals_fastavro_for_maps_options_and_constants(
     assert got == reference(MAPS, plain)
 
 
+@given(st.integers(1, 5), st.integers(0, 4), st.sampled_from(["f4", "f8"]), st.data())
+def test_equals_fastavro_for_vectors(
+    rows: int, width: int, dtype: str, data: st.DataObject
+) -> None:
+    values = st.lists(FLOATS, min_size=rows * width, max_size=rows * width)
+    matrix = np.array(data.draw(values), dtype).reshape(rows, width, order="F")
+    names = tuple(f"ñ{'x' * place}" for place in range(width))
+    types = ["float", "double", ["null", "float"]]
+    schema = record(
+        *({"name": f"f{i}", "type": {"type": "map", "values": t}} for i, t in enumerate(types))
+    )
+
+    vector = VectorOf(names, matrix)
+    got = RecordEncoder(schema).encode(rows, {f"f{i}": vector for i in range(len(types))})
+
+    plain = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
+    assert got == reference(schema, [dict.fromkeys(("f0", "f1", "f2"), row) for row in plain])
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 7), min_size=1, max_size=6))
+def test_equals_fastavro_for_options_by_bits(bits: list[int]) -> None:
+    names = [f"flag{'x' * bit}" for bit in range(64)]
+    schema = record(
+        {"name": "all", "type": {"type": "array", "items": "string"}},
+        {"name": "few", "type": ["null", {"type": "array", "items": "string"}]},
+    )
+    encoder = RecordEncoder(schema)
+    marked = np.array(bits, np.uint64)
+
+    got = encoder.encode(
+        len(bits),
+        {
+            "all": encoder.options("all.*", names).where(marked),
+            "few": encoder.options("few.*", names[:2]).where(marked),
+        },
+    )
+
+    listed = [[name for bit, name in enumerate(names) if own >> bit & 1] for own in bits]
+    rows = [{"all": own, "few": [n for n in own if n in names[:2]]} for own in listed]
+    assert got == reference(schema, rows)
+
+
 def test_a_map_without_any_entry_is_empty() -> None:
     schema = record({"name": "carried", "type": {"type": "map", "values": "string"}})
     nothing = column(Kind.STRING, [None, "x", None])
@@ -341,6 +390,43 @@ def test_wrong_fields_are_refused_by_name() -> None:
         ConfigurationError, match="'note' is of type bytes: it does not take a Colu"
     ):
         encoder.encode(1, {**names, "note": column(Kind.STRING, ["a"])})
+
+
+def test_columns_of_another_length_and_unknown_options_are_refused() -> None:
+    encoder = RecordEncoder(NESTED)
+    names = {"id": column(Kind.STRING, ["a", "b"])}
+    vector = RecordEncoder(record({"name": "v", "type": {"type": "map", "values": "float"}}))
+    options = encoder.options("note", [b"x", b"y"])
+    with pytest.raises(ValueError, match="'id' of 3 records: 2 values"):
+        encoder.encode(3, names)
+    with pytest.raises(ValueError, match="'v' of 2 records: 3 values"):
+        vector.encode(2, {"v": VectorOf(("a", "b"), np.zeros((3, 1)))})
+    for code in (-1, 2):
+        with pytest.raises(IndexError, match="'note' has 2 options, and a code is of none"):
+            encoder.encode(2, {**names, "note": options.at(np.array([1, code]))})
+
+
+def test_more_bytes_than_one_call_may_give_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = RecordEncoder(record({"name": "a", "type": "string"}, {"name": "b", "type": "long"}))
+    fields = {
+        "a": column(Kind.STRING, ["x" * 50, "y" * 50]),
+        "b": column(Kind.LONG, [-1, 2**63 - 1]),
+    }
+    values = encoder.encode(2, fields)
+    for most in range(sum(map(len, values))):
+        monkeypatch.setattr(record_program, "_MOST_BYTES", most)
+        with pytest.raises(OverflowError, match="more than 2 GiB in one call"):
+            encoder.encode(2, fields)
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 2], [0, 9, 3], [0, -5, 1], [2, 1, 3]])
+def test_strings_that_lie_outside_their_bytes_are_refused(offsets: list[int]) -> None:
+    texts = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array(offsets, np.int32)), pa.py_buffer(b"abc")
+    )
+    encoder = RecordEncoder(record({"name": "a", "type": "string"}))
+    with pytest.raises(ValueError, match="'a' has strings that lie outside of their bytes"):
+        encoder.encode(2, {"a": Filled(Kind.STRING, texts)})
 
 
 def test_a_schema_that_cannot_be_encoded_is_refused() -> None:

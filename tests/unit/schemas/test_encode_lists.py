@@ -18,6 +18,7 @@ from base.errors import ConfigurationError
 from schemas.avro.encode.encoder import RecordEncoder
 from schemas.avro.encode.fields import Field, ListOf
 from schemas.batch import Column, Kind
+from tests.support.encode_both import both_loops  # noqa: F401 - used by all tests here
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", max_size=300)
 FLOATS = st.floats(width=32)
@@ -182,5 +183,8 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         ENCODER.encode(2, {**good, "flags": ListOf(np.zeros(3, int), {})})
     with pytest.raises(ConfigurationError, match=r"'reasons.\*.code' has no default"):
         ENCODER.encode(2, {**good, "flags": nothing, "reasons": ListOf(np.ones(2, int), {})})
+    negative = ListOf(np.array([2, -1]), {"flags.*": strings(["a"])})
+    with pytest.raises(ValueError, match="'flags' has a negative number of items"):
+        ENCODER.encode(2, {**good, "flags": negative})
     with pytest.raises(ConfigurationError, match="'id' is of type long"):
         ENCODER.encode(2, {"id": nothing, "flags": nothing})
