@@ -419,14 +419,16 @@ def test_more_bytes_than_one_call_may_give_are_refused(monkeypatch: pytest.Monke
             encoder.encode(2, fields)
 
 
-@pytest.mark.parametrize("offsets", [[0, 3, 2], [0, 9, 3], [0, -5, 1], [2, 1, 3]])
+@pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [0, 1, 9, 3], [0, -5, 1, 3]])
 def test_strings_that_lie_outside_their_bytes_are_refused(offsets: list[int]) -> None:
-    texts = pa.StringArray.from_buffers(
-        2, pa.py_buffer(np.array(offsets, np.int32)), pa.py_buffer(b"abc")
-    )
-    encoder = RecordEncoder(record({"name": "a", "type": "string"}))
+    bounds = pa.py_buffer(np.array(offsets, np.int32))
+    texts = pa.StringArray.from_buffers(3, bounds, pa.py_buffer(b"abc"))
+    second = Column(Kind.STRING, texts, np.array([False, True, False]))
+    encoder = RecordEncoder(record({"name": "a", "type": ["null", "string"]}))
     with pytest.raises(ValueError, match="'a' has strings that lie outside of their bytes"):
-        encoder.encode(2, {"a": Filled(Kind.STRING, texts)})
+        encoder.encode(3, {"a": second})
+    with pytest.raises(ValueError, match="'a' has strings that lie outside of their bytes"):
+        encoder.encode(3, {"a": Filled(Kind.STRING, texts)})
 
 
 def test_a_schema_that_cannot_be_encoded_is_refused() -> None:
