@@ -14,11 +14,14 @@ def interpreted(module: ModuleType) -> ModuleType:
     """A copy of a module of kernels that is not compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", 1)
-        for name in ("base.compiled", module.__name__):
-            spec = importlib.util.find_spec(name)
-            assert spec is not None
-            assert spec.loader is not None
-            copy = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(copy)
-            patch.setitem(sys.modules, name, copy)
+        patch.setitem(sys.modules, "base.compiled", _copy("base.compiled"))
+        return _copy(module.__name__)
+
+
+def _copy(name: str) -> ModuleType:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
     return copy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -114,14 +114,14 @@ class Gathered:
     def __init__(self, rows: int, fields: Mapping[str, Field]) -> None:
         self.fields: dict[Key, Field] = {}
         self.sizes = {"": rows}
-        shape: list[Hashable] = []
+        shape: list[Any] = []
         self._add(fields, rows, shape)
         self.shape = tuple(shape)
 
-    def _add(self, fields: Mapping[str, Field], size: int, shape: list[Hashable]) -> None:
+    def _add(self, fields: Mapping[str, Field], size: int, shape: list[Any]) -> None:
         for path, field in fields.items():
             self.fields[path] = field
-            shape.extend((path, type(field)))
+            shape += (path, type(field))
             match field:
                 case Filled():
                     shape.append(field.kind)
@@ -140,7 +140,7 @@ class Gathered:
                 case ListOf():
                     self._add_list(path, field, size, shape)
 
-    def _add_list(self, path: str, field: ListOf, size: int, shape: list[Hashable]) -> None:
+    def _add_list(self, path: str, field: ListOf, size: int, shape: list[Any]) -> None:
         if len(field.counts) != size:
             raise ValueError(f"field {path!r} of {size} records: {len(field.counts)} counts")
         self.sizes[path] = items = int(field.counts.sum())

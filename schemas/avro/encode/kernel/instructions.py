@@ -95,7 +95,8 @@ def encode(program: WriteProgram, inputs: WriteInputs, out: Bytes, ends: Ints) -
     values, starts, text, sizes = inputs.values, inputs.starts, inputs.text, inputs.sizes
     current = np.zeros(len(sizes), np.int64)
     left = np.zeros(len(sizes), np.int64)
-    at = np.int64(0)
+    # An array's integer: with that of a literal, each function below would be compiled twice.
+    at = current[0]
     for row in range(len(ends)):
         current[0] = row
         place = 0
