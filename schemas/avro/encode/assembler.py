@@ -39,13 +39,6 @@ from schemas.batch import Column, Kind
 Fields = Mapping[str, Field]
 Instruction = list[int]
 
-_PARTS: Mapping[str, Callable[[Any], Integers]] = {
-    "valid": attrgetter("valid"),
-    "codes": attrgetter("codes"),
-    "counts": attrgetter("counts"),
-    "bits": lambda field: field.bits.view(np.int64),
-}
-"""Attributes of fields that a program reads as they are."""
 _END = b"\x00"
 """End of the blocks of an array or a map."""
 
@@ -259,7 +252,7 @@ class Assembler:
         """
         if (key, part) not in self._columns:
             self._columns[key, part] = self._places
-            read = read if part == "values" else _PARTS[part]
+            read = read if part == "values" else attrgetter(part)
             self._sources.append(ColumnSource(key, self._levels[level], read, width))
             self._places += 2 if read is None else 1
         return self._columns[key, part]

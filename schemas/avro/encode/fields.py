@@ -32,7 +32,7 @@ class Options:
 
     def where(self, bits: npt.NDArray[np.uint64]) -> Marked:
         """List option i for the records with bit i, from the lowest; ``bits`` is uint64[N]."""
-        return Marked(self, bits)
+        return Marked(self, bits.view(np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class Marked:
     """An array of some of the options of its items for each record: see ``Options.where``."""
 
     options: Options
-    bits: npt.NDArray[np.uint64]
+    bits: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
