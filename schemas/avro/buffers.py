@@ -64,7 +64,7 @@ class ColumnBuffers:
                 self.faults[row] = Fault(code, path, offset)
 
     def store(self, slot: int, rows: Rows, values: npt.NDArray[Any]) -> None:
-        """Store one value for each of ``rows``, in ascending order; takes ownership of ``values``."""
+        """Store one value for each of ``rows``, in ascending order, and own ``values``."""
         if len(rows) == self._size:
             self._values[slot], self._present[slot] = values, self._everywhere
             return

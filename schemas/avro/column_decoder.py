@@ -1,4 +1,4 @@
-"""Run the steps of a schema over a whole micro-batch with numpy, one field of all records at a time.
+"""Run the steps of a schema over a whole micro-batch with numpy, a field of all records at a time.
 
 The bodies lie end to end in one buffer. A cursor holds, for the records still alive, the current
 position in each and the end of its own body. A record that fails is noted and leaves the cursor, so
@@ -68,7 +68,7 @@ class ColumnReader:
         return tuple(array[kept] for array in arrays)
 
     def _checked_varint(self, cursor: Cursor, path: str) -> tuple[Longs, Longs]:
-        """Varints of the records in the cursor and the positions after them, within their bodies."""
+        """Varints of the records in the cursor and the positions behind them, within the bodies."""
         value, behind = self._bodies.varints(cursor.pos)
         return self._drop_overrun(cursor, path, value, behind)
 

@@ -172,9 +172,9 @@ class _Keeper(RowReader):
     __slots__ = ()
 
     def _keep(self, step: _Keep, position: int, end: int) -> int:
-        behind = self.run(step.steps, position, end)
-        self._out[step.slot] = step.prefix + self._data[position:behind]
-        return behind
+        after = self.run(step.steps, position, end)
+        self._out[step.slot] = step.prefix + self._data[position:after]
+        return after
 
     _HANDLERS: ClassVar[Mapping[type[Step], Callable[..., int]]] = {
         **RowReader._HANDLERS,  # noqa: SLF001 - a reader of the same kind
