@@ -1,27 +1,29 @@
-"""Kernels as Python, beside the compiled ones: both give the same bits."""
+"""Kernels as Python runs them, beside the compiled ones."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from types import ModuleType
+from unittest import mock
 
 import numba
-import pytest
 
 
-def interpreted(module: ModuleType) -> ModuleType:
-    """A copy of a module of kernels that is not compiled."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba.config, "DISABLE_JIT", 1)
-        patch.setitem(sys.modules, "base.compiled", _copy("base.compiled"))
-        return _copy(module.__name__)
+def interpreted(package: str) -> dict[str, ModuleType]:
+    """Import the kernels of ``package`` once more, without compilation.
 
+    Args:
+        package: Package whose folder ``kernel`` is imported.
 
-def _copy(name: str) -> ModuleType:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.loader is not None
-    copy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copy)
-    return copy
+    Returns:
+        The modules of the folder, by name; a test may patch their functions.
+    """
+    kernels = f"{package}.kernel"
+    names = [n for n in sys.modules if n == "base.compiled" or n.startswith(f"{kernels}.")]
+    with mock.patch.dict(sys.modules), mock.patch.object(numba.config, "DISABLE_JIT", 1):
+        for name in names:
+            del sys.modules[name]
+        for name in names:
+            importlib.import_module(name)
+        return {name.rsplit(".", 1)[1]: sys.modules[name] for name in names}
