@@ -9,8 +9,9 @@ import structlog
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
 from features.windows.golden import prove_windows
+from schemas.avro.encode.golden import prove_encoder
 
-_KERNELS = (prove_windows,)
+_KERNELS = (prove_windows, prove_encoder)
 
 log = structlog.get_logger()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from schemas.avro.encode import record_program
 from schemas.avro.encode.kernel import instructions
-from schemas.avro.encode.kernel.instructions import DONE, Bytes, Ints, WriteInputs, WriteProgram
+from schemas.avro.encode.kernel.instructions import DONE, Bytes, Ints
 from tests.support.interpreted import interpreted
 
 GUARD = 16
@@ -18,22 +18,25 @@ GUARD = 16
 @pytest.fixture(scope="module", autouse=True)
 def both_loops() -> Iterator[None]:
     """Compares each call; neither loop writes behind the end of its buffer."""
-    plain = interpreted(instructions)
+    compiled = instructions.encode
+    python = interpreted("schemas.avro.encode")["instructions"].encode
 
-    def encode(program: WriteProgram, inputs: WriteInputs, out: Bytes, ends: Ints) -> int:
-        guarded = [np.full(len(out) + GUARD, 0xA5, np.uint8) for _ in range(2)]
-        own = np.zeros_like(ends)
-        result = instructions.encode(program, inputs, guarded[0][:-GUARD], ends)
-        with np.errstate(over="ignore"):
-            assert plain.encode(program, inputs, guarded[1][:-GUARD], own) == result
-        for buffer in guarded:
-            assert (buffer[-GUARD:] == 0xA5).all()
-        if result == DONE:
-            assert own.tolist() == ends.tolist()
-            assert guarded[0].tobytes() == guarded[1].tobytes()
-        out[:] = guarded[0][:-GUARD]
-        return int(result)
+    def encode(*inputs: Any) -> int:
+        *columns, out, bounds = inputs
+        results = [_run(loop, columns, out, bounds) for loop in (compiled, python)]
+        assert results[0] == results[1]
+        out[:] = np.frombuffer(results[0][1], np.uint8) if results[0][1] else 0
+        bounds[:] = results[0][2]
+        return int(results[0][0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_program, "encode", encode)
+        patch.setattr(instructions, "encode", encode)
         yield
+
+
+def _run(loop: Any, columns: list[Any], out: Bytes, bounds: Ints) -> tuple[int, bytes, list[int]]:
+    """Result, bytes and bounds of a run."""
+    guarded, own = np.full(len(out) + GUARD, 0xA5, np.uint8), bounds.copy()
+    result = int(loop(*columns, guarded[:-GUARD], own))
+    assert (guarded[-GUARD:] == 0xA5).all()
+    return result, guarded[:-GUARD].tobytes() if result == DONE else b"", own.tolist()

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.values.flags import Flags
+from features.values.flags import Bits, Flags
 from models.reasons import Explained
 from schemas.avro.encode.encoder import RecordEncoder
-from schemas.avro.encode.fields import Field, Filled, ListOf, MapOf, Options, VectorOf
+from schemas.avro.encode.fields import Chosen, Field, Filled, ListOf, Options, VectorOf
 from schemas.avro.text import as_text
-from schemas.batch import EventBatch, Headers, Kind
+from schemas.batch import Column, EventBatch, Headers, Kind
 from worker.settings.sections import Output
 from worker.stages.serving import Decided, Model, Scored
 
@@ -117,9 +118,11 @@ class Encode:
                 "source.topic": provenance.topic,
             }.items()
         }
-        self._flag_names = self._encoder.options("flags.*", flags.names)
+        self._flags = self._encoder.options("flags.*", flags.names)
+        self._bits = np.arange(len(flags.names), dtype=np.uint64)
         self._vector = tuple(extras.vector)
         self._vector_columns = np.array(list(extras.vector.values()), np.intp)
+        self._carried = self._encoder.options("carried.*.key", extras.carry)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
         self._now_us = now_us
@@ -143,12 +146,12 @@ class Encode:
             **self._models(scored.model),
             "event_id": Filled(Kind.STRING, batch.event_id),
             "event_time": Filled(Kind.TIME, batch.event_time),
-            "decision": policy.decisions.at(decided.codes),
-            "segment": policy.segments.at(decided.segments),
+            "decision": Chosen(policy.decisions, decided.codes),
+            "segment": Chosen(policy.segments, decided.segments),
             "policy_version": policy.version,
             "score": Filled(Kind.DOUBLE, scored.scores),
             "margin": Filled(Kind.DOUBLE, scored.margins),
-            "flags": self._flag_names.where(enriched.flags),
+            "flags": self._flagged(enriched.flags),
             "source.partition": Filled(Kind.LONG, batch.records.partitions),
             "source.offset": Filled(Kind.LONG, batch.records.offsets),
             "scored_at": Filled(Kind.TIME, np.full(n, self._now_us(), np.int64)),
@@ -156,7 +159,7 @@ class Encode:
         if explained is not None:
             fields["reasons"] = self._reasons(n, explained)
         if self._carry:
-            fields["carried"] = MapOf({path: as_text(batch.columns[path]) for path in self._carry})
+            fields["carried"] = self._carried_fields(batch.columns)
         if self._vector:
             fields["vector"] = VectorOf(self._vector, enriched.matrix[:, self._vector_columns])
         return self._encoder.encode(n, fields)
@@ -194,12 +197,33 @@ class Encode:
         counts = np.zeros(n, np.int64)
         counts[explained.rows] = explained.counts
         features: dict[str, Field] = {
-            _FEATURE_NAME: names.at(explained.features),
+            _FEATURE_NAME: Chosen(names, explained.features),
             _FEATURE_VALUE: Filled(Kind.DOUBLE, explained.values),
         }
         reasons: dict[str, Field] = {
-            _CODE: codes.at(explained.codes),
+            _CODE: Chosen(codes, explained.codes),
             _CONTRIBUTION: Filled(Kind.DOUBLE, explained.contributions),
             _FEATURES: ListOf(explained.sizes, features),
         }
         return ListOf(counts, reasons)
+
+    def _flagged(self, bits: Bits) -> Field:
+        marked = bits[bits != 0, None] >> self._bits & np.uint64(1)
+        return ListOf(
+            np.bitwise_count(bits), {"flags.*": Chosen(self._flags, np.nonzero(marked)[1])}
+        )
+
+    def _carried_fields(self, columns: Mapping[str, Column]) -> Field:
+        texts = [as_text(columns[path]) for path in self._carry]
+        valid = np.stack([text.valid for text in texts], axis=1)
+        rows, places = np.nonzero(valid)
+        values = pa.concat_arrays([text.values for text in texts]).take(
+            pa.array(places * len(valid) + rows)
+        )
+        return ListOf(
+            valid.sum(axis=1),
+            {
+                "carried.*.key": Chosen(self._carried, places),
+                "carried.*.value": Filled(Kind.STRING, values),
+            },
+        )

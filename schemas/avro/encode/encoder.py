@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import fastavro
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.assembler import Assembler
-from schemas.avro.encode.fields import Constant, Field, Gathered, Options
-from schemas.avro.encode.nodes import Node, RecordNode, build, walk
-from schemas.avro.encode.record_program import RecordProgram
+from schemas.avro.encode.fields import Constant, Fields, Options, shape
+from schemas.avro.encode.nodes import Node, RecordNode
+from schemas.avro.encode.program import Program
+from schemas.avro.encode.schema import build, walk
 
 _MOST_PROGRAMS: Final = 32
 
@@ -46,7 +47,7 @@ class RecordEncoder:
         self._prefix = prefix
         self._root = root
         self._nodes = {node.path: node for node in walk(root, items=True)}
-        self._programs: dict[Hashable, RecordProgram] = {}
+        self._programs: dict[Hashable, Program] = {}
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
@@ -55,9 +56,9 @@ class RecordEncoder:
     def options(self, path: str, values: Sequence[Any]) -> Options:
         """Encode ``values`` for the field at ``path``; each record can then use one of them."""
         node = self._node(path)
-        return Options([node.encode_value(value) for value in values])
+        return tuple(node.encode_value(value) for value in values)
 
-    def encode(self, rows: int, fields: Mapping[str, Field]) -> list[bytes]:
+    def encode(self, rows: int, fields: Fields) -> list[bytes]:
         """Encode the records, each after the prefix; every column has ``rows`` values.
 
         Raises:
@@ -67,18 +68,23 @@ class RecordEncoder:
                 enum.
             OverflowError: The records exceed 2 GiB together.
         """
-        if not fields.keys() <= self._root.paths:
-            raise self._unknown(next(path for path in fields if path not in self._root.paths))
+        if unknown := fields.keys() - self._root.paths:
+            raise self._unknown(min(unknown))
         if rows == 0:
             return []
-        gathered = Gathered(rows, fields)
-        program = self._programs.get(gathered.shape)
-        if program is None:
-            program = Assembler(gathered.sizes).assemble(self._prefix, self._root, fields)
+        data, bounds = self._program(fields).run(rows, fields)
+        joined = data.tobytes()
+        return [joined[start:end] for start, end in pairwise(bounds.tolist())]
+
+    def _program(self, fields: Fields) -> Program:
+        key = shape(fields)
+        if key not in self._programs:
+            program = Program(self._prefix)
+            self._root.write(program, fields)
             if len(self._programs) == _MOST_PROGRAMS:
                 self._programs.clear()
-            self._programs[gathered.shape] = program
-        return program.run(gathered)
+            self._programs[key] = program
+        return self._programs[key]
 
     def _node(self, path: str) -> Node:
         node = self._nodes.get(path)

@@ -1,60 +1,69 @@
-"""The fields of a parsed record schema as a tree of nodes."""
+"""Nodes of a record schema, each of which appends what writes its field to a program."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
+from operator import attrgetter
 from typing import Any
 
 import fastavro
+import numpy as np
 
+from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.leaf import LeafType, leaf_type
+from schemas.avro.encode.fields import Chosen, Constant, Fields, Filled, ListOf, VectorOf
+from schemas.avro.encode.kernel.instructions import MOST_LENGTH, WHOLE
+from schemas.avro.encode.leaf import LeafType
+from schemas.avro.encode.program import Program
+from schemas.batch import Column
 
 Schema = Any
 """A parsed Avro schema or a part of one: a name, a union as a list, or a mapping."""
 
 
 @dataclass(frozen=True, slots=True)
-class Union:
-    """A union with one type besides null.
-
-    Attributes:
-        null: Encoded index of the null branch; None if the union has no null.
-        value: Encoded index of the other branch.
-    """
-
-    null: bytes | None
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Node:
-    """A field; one of this class takes only encoded values: a union of several types, plain bytes.
+    """A field that takes only encoded values: a union of several types, plain bytes.
 
     Attributes:
         path: Dotted path of the field.
         schema: Parsed schema with its union and the definitions of the names that it uses.
-        union: Branches of the field's union; None without one.
+        null: Encoded null; None if the schema allows none.
+        branch: Index of the type in a union, encoded; empty if the schema is no union.
     """
 
     path: str
     schema: Schema
-    union: Union | None
-
-    @property
-    def nullable(self) -> bool:
-        """True if the field's union has null."""
-        return self.union is not None and self.union.null is not None
+    null: bytes | None
+    branch: bytes
 
     def encode_value(self, value: Any) -> bytes:
         """Encode a value for this field with fastavro."""
         return encode_value(self.schema, value)
 
     def given(self, fields: Collection[str]) -> bool:
-        """Return True if ``fields`` has the path of this field, or of one inside it."""
+        """Return True if a value is given for this field, or for one inside it."""
         return self.path in fields
+
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes this field."""
+        path, value = self.path, fields.get(self.path)
+        match value:
+            case Constant(data):
+                program.constant(data)
+            case Chosen(options):
+                program.choice(path, options)
+            case None:
+                raise ConfigurationError(
+                    f"field {path!r} has no default in the schema, and no value was given"
+                )
+            case _:
+                raise ConfigurationError(
+                    f"field {path!r} is of type {_type_name(self.schema)}: "
+                    f"it does not take a {type(value).__name__}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +72,28 @@ class LeafNode(Node):
 
     type: LeafType
 
-
-@dataclass(frozen=True, slots=True)
-class MapNode(Node):
-    """A map, which takes a column for each of its keys."""
-
-    values: LeafNode
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes a column, whose nulls become the union's null, or encoded values."""
+        path, column = self.path, fields.get(self.path)
+        if not isinstance(column, Column | Filled):
+            Node.write(self, program, fields)
+            return
+        if column.kind not in self.type.kinds:
+            raise ConfigurationError(
+                f"field {path!r} takes a column of {' or '.join(self.type.kinds)}, "
+                f"not of {column.kind}"
+            )
+        jump = None
+        if isinstance(column, Column):
+            jump = program.skip(path, attrgetter("valid"), self.null)
+        program.constant(self.branch)
+        self.type.write(program, path, column.scale)
+        program.land(jump)
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayNode(Node):
-    """An array, which takes columns over the items of all records.
+    """An array or a map, which takes columns over the items of all records.
 
     Attributes:
         item: Node of an item.
@@ -82,6 +102,36 @@ class ArrayNode(Node):
 
     item: Node
     paths: frozenset[str] = field(repr=False)
+
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes a block of items behind its number; no block stands for no items."""
+        match fields.get(self.path):
+            case ListOf() as lists:
+                program.constant(self.branch)
+                self._write_items(program, lists)
+            case VectorOf(names) if self.schema == {"type": "map", "values": "float"}:
+                if names:
+                    program.constant(encode_value("long", len(names)))
+                    program.vector(self.path, [encode_value("string", name) for name in names])
+            case _:
+                Node.write(self, program, fields)
+                return
+        program.constant(b"\x00")
+
+    def _write_items(self, program: Program, lists: ListOf) -> None:
+        path = self.path
+        if unknown := sorted(lists.items.keys() - self.paths):
+            raise ConfigurationError(
+                f"field {path!r} takes {', '.join(sorted(self.paths))}, not {unknown[0]!r}"
+            )
+        if lists.counts.any():
+            items = Program()
+            self.item.write(items, lists.items)
+            counts = attrgetter("counts")
+            jump = program.skip(path, counts, b"")
+            program.values(WHOLE, path, (0, 2**31, 1, 1), MOST_LENGTH, read=counts)
+            program.text(path, lambda lists: items.run_items(path, lists), prefixed=False)
+            program.land(jump)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +149,30 @@ class RecordNode(Node):
     def given(self, fields: Collection[str]) -> bool:
         return self.path in fields or not self.paths.isdisjoint(fields)
 
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes the fields one by one, or encoded values of the whole record."""
+        if self.path in fields or (self.branch and not self.given(fields)):
+            Node.write(self, program, fields)
+            return
+        jump = None
+        if self.valid(fields) is not None:
+            jump = program.skip(self.path, self.valid, self.null)
+        program.constant(self.branch)
+        for node, default in self.fields:
+            if default is not None and not node.given(fields):
+                program.constant(default)
+            else:
+                node.write(program, fields)
+        program.land(jump)
 
-def build(
-    path: str, schema: Schema, named: Mapping[str, Schema], enclosing: tuple[str, ...] = ()
-) -> Node:
-    """Build the node for a parsed schema; ``named`` holds its named types.
-
-    Raises:
-        ConfigurationError: The schema is recursive.
-    """
-    complete = _standalone(schema, named, set())
-    union, inner = _split_union(schema)
-    if isinstance(inner, str) and inner in named:
-        inner = named[inner]
-    if isinstance(inner, dict) and inner["type"] == "record":
-        return _build_record(path, complete, union, inner, named, enclosing)
-    if isinstance(inner, dict) and inner["type"] == "map":
-        values = build(f"{path}.*", inner["values"], named, enclosing)
-        if isinstance(values, LeafNode):
-            return MapNode(path, complete, union, values)
-    if isinstance(inner, dict) and inner["type"] == "array":
-        item = build(f"{path}.*", inner["items"], named, enclosing)
-        inside = frozenset(node.path for node in walk(item))
-        return ArrayNode(path, complete, union, item, inside)
-    leaf = None if isinstance(inner, list) else leaf_type(inner)
-    if leaf is None:
-        return Node(path, complete, union)
-    return LeafNode(path, complete, union, leaf)
+    def valid(self, fields: Fields) -> Mask | None:
+        """Rows in which a column inside the record has a value; None if every record is written."""
+        inside = [fields[path] for path in self.paths & fields.keys()]
+        masks = [value.valid for value in inside if isinstance(value, Column | ListOf)]
+        if self.null is None or len(masks) < len(inside):
+            return None
+        valid: Mask = np.logical_or.reduce(masks)
+        return valid
 
 
 def encode_value(schema: Schema, value: Any) -> bytes:
@@ -135,87 +182,9 @@ def encode_value(schema: Schema, value: Any) -> bytes:
     return out.getvalue()
 
 
-def walk(node: Node, *, items: bool = False) -> list[Node]:
-    """The node and the nodes inside it that take a value.
-
-    With ``items``, the nodes inside arrays are included.
-    """
-    if isinstance(node, RecordNode):
-        return [node, *(inner for child, _ in node.fields for inner in walk(child, items=items))]
-    if isinstance(node, ArrayNode) and items:
-        return [node, *walk(node.item, items=True)]
-    return [node]
-
-
-def _build_record(
-    path: str,
-    complete: Schema,
-    union: Union | None,
-    schema: dict[str, Any],
-    named: Mapping[str, Schema],
-    enclosing: tuple[str, ...],
-) -> RecordNode:
-    name = schema["name"]
-    if name in enclosing:
-        raise ConfigurationError(f"record {name!r} contains itself: recursive schemas are refused")
-    fields: list[tuple[Node, bytes | None]] = []
-    for entry in schema["fields"]:
-        inner_path = f"{path}.{entry['name']}" if path else entry["name"]
-        node = build(inner_path, entry["type"], named, (*enclosing, name))
-        default = None
-        if "default" in entry:
-            default = node.encode_value(_default_value(entry["default"], entry["type"], named))
-        fields.append((node, default))
-    paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
-    return RecordNode(path, complete, union, tuple(fields), paths)
-
-
-def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
-    """The branches and the type of a union of one type, with or without null."""
-    if not isinstance(schema, list):
-        return None, schema
-    others = [i for i, branch in enumerate(schema) if branch != "null"]
-    if len(others) != 1:
-        return None, schema
-    null = encode_value("long", schema.index("null")) if "null" in schema else None
-    return Union(null, encode_value("long", others[0])), schema[others[0]]
-
-
-def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) -> Schema:
-    """The same schema, with each name that it uses defined at its first use."""
-    match schema:
-        case str() if schema in named and schema not in defined:
-            return _standalone(named[schema], named, defined)
-        case list():
-            return [_standalone(branch, named, defined) for branch in schema]
-        case {"type": "record", "fields": fields, "name": name}:
-            defined.add(name)
-            inner = [{**f, "type": _standalone(f["type"], named, defined)} for f in fields]
-            return {"type": "record", "name": name, "fields": inner}
-        case {"type": "array", "items": items}:
-            return {**schema, "items": _standalone(items, named, defined)}
-        case {"type": "map", "values": values}:
-            return {**schema, "values": _standalone(values, named, defined)}
-        case {"name": name}:
-            defined.add(name)
-    return schema
-
-
-def _default_value(default: Any, schema: Schema, named: Mapping[str, Schema]) -> Any:
-    """The Python value of a default that the schema gives as JSON."""
+def _type_name(schema: Schema) -> str:
     if isinstance(schema, list):
-        return _default_value(default, schema[0], named)
-    if isinstance(schema, str) and schema in named:
-        schema = named[schema]
-    avro_type = schema if isinstance(schema, str) else schema["type"]
-    if avro_type in ("bytes", "fixed"):
-        # The specification: code points 0 to 255 stand for the bytes 0 to 255.
-        return default.encode("latin-1")
-    if avro_type == "record":
-        return {
-            entry["name"]: _default_value(
-                default.get(entry["name"], entry.get("default")), entry["type"], named
-            )
-            for entry in schema["fields"]
-        }
-    return default
+        return "union of " + ", ".join(_type_name(branch) for branch in schema)
+    if isinstance(schema, str):
+        return schema
+    return str(schema["type"])

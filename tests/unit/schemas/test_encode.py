@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from schemas.avro.encode import record_program
+from schemas.avro.encode import program
 from schemas.avro.encode.encoder import RecordEncoder
-from schemas.avro.encode.fields import Constant, Field, Filled, MapOf, VectorOf
+from schemas.avro.encode.fields import Chosen, Constant, Field, Filled, ListOf, VectorOf
 from schemas.batch import Column, Kind
 from tests.support.encode_both import both_loops  # noqa: F401 - used by all tests here
 
@@ -217,25 +217,40 @@ MAPS = record(
 
 @given(
     st.lists(
-        st.tuples(st.none() | TEXTS, TEXTS, st.none() | FLOATS, st.booleans()),
+        st.tuples(
+            st.dictionaries(st.sampled_from(["amount", "ñ", "x" * 70]), TEXTS),
+            st.none() | FLOATS,
+            st.booleans(),
+        ),
         min_size=1,
         max_size=12,
     )
 )
 def test_equals_fastavro_for_maps_options_and_constants(
-    events: list[tuple[str | None, str, float | None, bool]],
+    events: list[tuple[dict[str, str], float | None, bool]],
 ) -> None:
     encoder = RecordEncoder(MAPS)
-    amounts, notes, ages, flagged = (list(values) for values in zip(*events, strict=True))
+    carried, ages, flagged = (list(values) for values in zip(*events, strict=True))
+    keys = ["amount", "ñ", "x" * 70]
+    names = encoder.options("carried.*.key", keys)
+    places = np.array([keys.index(key) for own in carried for key in own], np.int64)
+    texts = column(Kind.STRING, [text for own in carried for text in own.values()])
     got = encoder.encode(
         len(events),
         {
-            "carried": MapOf(
-                {"amount": column(Kind.STRING, amounts), "ñ": column(Kind.STRING, notes)}
+            "carried": ListOf(
+                np.array([len(own) for own in carried]),
+                {"carried.*.key": Chosen(names, places), "carried.*.value": texts},
             ),
-            "vector": MapOf({"age": column(Kind.DOUBLE, ages)}),
-            "flags": encoder.options("flags", [[], ["late", "stale"]]).at(
-                np.array(flagged, np.int8)
+            "vector": ListOf(
+                np.ones(len(events), np.int64),
+                {
+                    "vector.*.key": encoder.constant("vector.*.key", "age"),
+                    "vector.*.value": column(Kind.DOUBLE, ages),
+                },
+            ),
+            "flags": Chosen(
+                encoder.options("flags", [[], ["late", "stale"]]), np.array(flagged, np.int8)
             ),
             "model": encoder.constant("model", {"name": "a" * 100, "version": "1"}),
         },
@@ -243,12 +258,12 @@ def test_equals_fastavro_for_maps_options_and_constants(
 
     plain = [
         {
-            "carried": ({} if amount is None else {"amount": amount}) | {"ñ": note},
+            "carried": own,
             "vector": {"age": age},
             "flags": ["late", "stale"] if flag else [],
             "model": {"name": "a" * 100, "version": "1"},
         }
-        for amount, note, age, flag in events
+        for own, age, flag in events
     ]
     assert got == reference(MAPS, plain)
 
@@ -260,54 +275,17 @@ def test_equals_fastavro_for_vectors(
     values = st.lists(FLOATS, min_size=rows * width, max_size=rows * width)
     matrix = np.array(data.draw(values), dtype).reshape(rows, width, order="F")
     names = tuple(f"ñ{'x' * place}" for place in range(width))
-    types = ["float", "double", ["null", "float"]]
-    schema = record(
-        *({"name": f"f{i}", "type": {"type": "map", "values": t}} for i, t in enumerate(types))
-    )
+    schema = record({"name": "vector", "type": {"type": "map", "values": "float"}})
 
-    vector = VectorOf(names, matrix)
-    got = RecordEncoder(schema).encode(rows, {f"f{i}": vector for i in range(len(types))})
+    got = RecordEncoder(schema).encode(rows, {"vector": VectorOf(names, matrix)})
 
     plain = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
-    assert got == reference(schema, [dict.fromkeys(("f0", "f1", "f2"), row) for row in plain])
-
-
-@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 7), min_size=1, max_size=6))
-def test_equals_fastavro_for_options_by_bits(bits: list[int]) -> None:
-    names = [f"flag{'x' * bit}" for bit in range(64)]
-    schema = record(
-        {"name": "all", "type": {"type": "array", "items": "string"}},
-        {"name": "few", "type": ["null", {"type": "array", "items": "string"}]},
-    )
-    encoder = RecordEncoder(schema)
-    marked = np.array(bits, np.uint64)
-
-    got = encoder.encode(
-        len(bits),
-        {
-            "all": encoder.options("all.*", names).where(marked),
-            "few": encoder.options("few.*", names[:2]).where(marked),
-        },
-    )
-
-    listed = [[name for bit, name in enumerate(names) if own >> bit & 1] for own in bits]
-    rows = [{"all": own, "few": [n for n in own if n in names[:2]]} for own in listed]
-    assert got == reference(schema, rows)
-
-
-def test_a_map_without_any_entry_is_empty() -> None:
-    schema = record({"name": "carried", "type": {"type": "map", "values": "string"}})
-    nothing = column(Kind.STRING, [None, "x", None])
-    encoder = RecordEncoder(schema)
-
-    got = encoder.encode(3, {"carried": MapOf({"a": nothing})})
-    assert got == reference(schema, [{"carried": {}}, {"carried": {"a": "x"}}, {"carried": {}}])
-    assert encoder.encode(2, {"carried": MapOf({})}) == reference(schema, [{"carried": {}}] * 2)
+    assert got == reference(schema, [{"vector": row} for row in plain])
 
 
 def test_options_and_constants_follow_the_record_that_holds_them() -> None:
     encoder = RecordEncoder(NESTED)
-    numbers = encoder.options("card.number", ["b", "a"]).at(np.array([1, 0]))
+    numbers = Chosen(encoder.options("card.number", ["b", "a"]), np.array([1, 0]))
     limits = encoder.constant("card.limit", 0.5)
     cards = [{"number": "a", "limit": 0.5}, {"number": "b", "limit": 0.5}]
     fields: dict[str, Field] = {
@@ -402,8 +380,8 @@ def test_columns_of_another_length_and_unknown_options_are_refused() -> None:
     with pytest.raises(ValueError, match="'v' of 2 records: 3 values"):
         vector.encode(2, {"v": VectorOf(("a", "b"), np.zeros((3, 1)))})
     for code in (-1, 2):
-        with pytest.raises(IndexError, match="'note' has 2 options, and a code is of none"):
-            encoder.encode(2, {**names, "note": options.at(np.array([1, code]))})
+        with pytest.raises(ValueError, match="'note' has 2 options, and a code is of none"):
+            encoder.encode(2, {**names, "note": Chosen(options, np.array([1, code]))})
 
 
 def test_more_bytes_than_one_call_may_give_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +392,7 @@ def test_more_bytes_than_one_call_may_give_are_refused(monkeypatch: pytest.Monke
     }
     values = encoder.encode(2, fields)
     for most in range(sum(map(len, values))):
-        monkeypatch.setattr(record_program, "_MOST_BYTES", most)
+        monkeypatch.setattr(program, "_MOST_BYTES", most)
         with pytest.raises(OverflowError, match="more than 2 GiB in one call"):
             encoder.encode(2, fields)
 
