@@ -10,7 +10,7 @@ import fastavro
 
 from base.errors import ConfigurationError
 from schemas.avro.encode.fields import Constant, Fields, Options, shape
-from schemas.avro.encode.nodes import Node, RecordNode
+from schemas.avro.encode.nodes import Node, RecordNode, encode_value
 from schemas.avro.encode.program import Program
 from schemas.avro.encode.schema import build, walk
 
@@ -51,12 +51,12 @@ class RecordEncoder:
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
-        return Constant(self._node(path).encode_value(value))
+        return Constant(encode_value(self._node(path).schema, value))
 
     def options(self, path: str, values: Sequence[Any]) -> Options:
         """Encode ``values`` for the field at ``path``; each record can then use one of them."""
-        node = self._node(path)
-        return tuple(node.encode_value(value) for value in values)
+        schema = self._node(path).schema
+        return tuple(encode_value(schema, value) for value in values)
 
     def encode(self, rows: int, fields: Fields) -> list[bytes]:
         """Encode the records, each after the prefix; every column has ``rows`` values.

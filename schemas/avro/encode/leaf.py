@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from base.arrays import Mask, text_parts
 from base.errors import ConfigurationError
 from schemas.avro.encode.kernel.instructions import DECIMAL, FIXED, MOST_LENGTH, MOST_LONG, WHOLE
-from schemas.avro.encode.program import Program
+from schemas.avro.encode.program import Program, Read
 from schemas.batch import Column, Kind
 
 # Microseconds in one unit of the logical type. A time of day is no instant: it stays a LONG.
@@ -71,20 +72,14 @@ def leaf_type(schema: str | Mapping[str, Any]) -> LeafType | None:
     return _PRIMITIVES.get(avro_type) if isinstance(avro_type, str) else None
 
 
-def _whole(*operands: int, problem: str = "") -> Write:
-    """Write whole numbers with these operands of WHOLE."""
-    return lambda program, path, _: program.values(WHOLE, path, operands, MOST_LONG, problem)
-
-
-def _floating(size: int) -> Write:
-    def bits(field: Any) -> Any:
-        return field.values.astype(f"<f{size}", copy=False).view(f"<i{size}")
-
-    return lambda program, path, _: program.values(FIXED, path, (size,), size, read=bits)
-
-
-def _write_boolean(program: Program, path: str, _: int) -> None:
-    program.values(DECIMAL, path, (0, 1, 1, 1), 1)
+def _write(
+    operation: int,
+    operands: tuple[int, ...],
+    room: int,
+    problem: str = "",
+    read: Read = attrgetter("values"),
+) -> Write:
+    return lambda program, path, _: program.values(operation, path, operands, room, problem, read)
 
 
 def _write_string(program: Program, path: str, _: int) -> None:
@@ -95,19 +90,22 @@ def _all(column: Column) -> tuple[Any, Mask | None]:
     return column.values, None
 
 
-def _held_float(column: Column) -> tuple[Any, Mask | None]:
-    with np.errstate(over="ignore"):  # infinite, as a float of 32 bits has it
-        return column.values.astype(np.float32).astype(np.float64), None
+def _floating(size: int) -> LeafType:
+    def bits(field: Any) -> Any:
+        return field.values.astype(f"<f{size}", copy=False).view(f"<i{size}")
 
+    def held(column: Column) -> tuple[Any, Mask | None]:
+        with np.errstate(over="ignore"):  # infinite, as a float of 32 bits has it
+            return column.values.astype(f"<f{size}").astype(np.float64), None
 
-def _held_double(column: Column) -> tuple[Any, Mask | None]:
-    return column.values.astype(np.float64), None
+    write = _write(FIXED, (size,), size, read=bits)
+    return LeafType((Kind.DOUBLE, Kind.LONG), write, held)
 
 
 def _bounded(kind: Kind, low: int, high: int, factor: int, problem: str) -> LeafType:
     return LeafType(
         (kind,),
-        _whole(low, high, 1, factor, problem=problem),
+        _write(WHOLE, (low, high, 1, factor), MOST_LONG, problem),
         lambda column: (column.values, (column.values >= low) & (column.values <= high)),
     )
 
@@ -115,11 +113,11 @@ def _bounded(kind: Kind, low: int, high: int, factor: int, problem: str) -> Leaf
 _OUT_OF_INT = "is an int of 32 bits, and a value is out of its range"
 _OUT_OF_NANOSECONDS = "counts nanoseconds, and a time is out of its range"
 _PRIMITIVES = {
-    "boolean": LeafType((Kind.BOOL,), _write_boolean, _all),
+    "boolean": LeafType((Kind.BOOL,), _write(DECIMAL, (0, 1, 1, 1), 1), _all),
     "int": _bounded(Kind.LONG, _INT.min, _INT.max, 1, _OUT_OF_INT),
-    "long": LeafType((Kind.LONG,), _whole(_LONG.min, _LONG.max, 1, 1), _all),
-    "float": LeafType((Kind.DOUBLE, Kind.LONG), _floating(4), _held_float),
-    "double": LeafType((Kind.DOUBLE, Kind.LONG), _floating(8), _held_double),
+    "long": LeafType((Kind.LONG,), _write(WHOLE, (_LONG.min, _LONG.max, 1, 1), MOST_LONG), _all),
+    "float": _floating(4),
+    "double": _floating(8),
     "string": LeafType((Kind.STRING,), _write_string, _all),
 }
 _MOST_MICROS = _LONG.max // 1_000
@@ -138,17 +136,14 @@ def _time(unit: int, avro_type: str) -> LeafType:
         values = column.values // unit
         return values * unit, (values >= -bound) & (values <= bound)
 
-    return LeafType((Kind.TIME,), _whole(low, high, unit, 1, problem=_OUT_OF_INT), held)
+    write = _write(WHOLE, (low, high, unit, 1), MOST_LONG, _OUT_OF_INT)
+    return LeafType((Kind.TIME,), write, held)
 
 
 def _enum(symbols: list[str], default: str | None) -> LeafType:
     known = pa.array(symbols, pa.string())
 
     problem = f"takes one of {', '.join(symbols)}, and a value is none"
-
-    def write(program: Program, path: str, _: int) -> None:
-        operands = 0, len(symbols) - 1, 1, 1
-        program.values(WHOLE, path, operands, MOST_LENGTH, problem, places)
 
     def places(field: Any) -> Any:
         return pc.index_in(field.values, known).fill_null(-1).to_numpy()
@@ -160,6 +155,7 @@ def _enum(symbols: list[str], default: str | None) -> LeafType:
             return column.values, fits
         return pc.if_else(pa.array(fits), column.values, default), None
 
+    write = _write(WHOLE, (0, len(symbols) - 1, 1, 1), MOST_LENGTH, problem, places)
     return LeafType((Kind.STRING,), write, held)
 
 

@@ -39,10 +39,6 @@ class Node:
     null: bytes | None
     branch: bytes
 
-    def encode_value(self, value: Any) -> bytes:
-        """Encode a value for this field with fastavro."""
-        return encode_value(self.schema, value)
-
     def given(self, fields: Collection[str]) -> bool:
         """Return True if a value is given for this field, or for one inside it."""
         return self.path in fields

@@ -72,7 +72,9 @@ def _build_fields(
         node = build(inner_path, entry["type"], named, (*enclosing, name))
         default = None
         if "default" in entry:
-            default = node.encode_value(_default_value(entry["default"], entry["type"], named))
+            default = encode_value(
+                node.schema, _default_value(entry["default"], entry["type"], named)
+            )
         fields.append((node, default))
     paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
     return tuple(fields), paths

@@ -378,7 +378,7 @@ def test_columns_of_another_length_and_unknown_options_are_refused() -> None:
     with pytest.raises(ValueError, match="'id' of 3 records: 2 values"):
         encoder.encode(3, names)
     with pytest.raises(ValueError, match="'v' of 2 records: 3 values"):
-        vector.encode(2, {"v": VectorOf(("a", "b"), np.zeros((3, 1)))})
+        vector.encode(2, {"v": VectorOf(("a", "b"), np.zeros((3, 1), np.float32))})
     for code in (-1, 2):
         with pytest.raises(ValueError, match="'note' has 2 options, and a code is of none"):
             encoder.encode(2, {**names, "note": Chosen(options, np.array([1, code]))})
