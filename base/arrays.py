@@ -24,7 +24,7 @@ def byte_lengths(values: pa.StringArray) -> npt.NDArray[np.int32]:
     return np.diff(offsets)
 
 
-def text_parts(values: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+def text_parts(values: pa.StringArray) -> tuple[npt.NDArray[np.int32], Bytes]:
     """Offsets of N strings, int32[N + 1], and the bytes, uint8[S], that they are places in."""
     _, offsets, data = values.buffers()
     bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]

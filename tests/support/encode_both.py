@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.arrays import Bytes, Longs
 from schemas.avro.encode.kernel import instructions
-from schemas.avro.encode.kernel.instructions import DONE, Bytes, Ints
+from schemas.avro.encode.kernel.instructions import DONE
 from tests.support.interpreted import interpreted
 
 GUARD = 16
@@ -34,7 +35,7 @@ def both_loops() -> Iterator[None]:
         yield
 
 
-def _run(loop: Any, columns: list[Any], out: Bytes, bounds: Ints) -> tuple[int, bytes, list[int]]:
+def _run(loop: Any, columns: list[Any], out: Bytes, bounds: Longs) -> tuple[int, bytes, list[int]]:
     """Result, bytes and bounds of a run."""
     guarded, own = np.full(len(out) + GUARD, 0xA5, np.uint8), bounds.copy()
     result = int(loop(*columns, guarded[:-GUARD], own))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from base.arrays import Floats32, Mask
+from base.arrays import Floats32
 from schemas.batch import Column, Kind
 
 
@@ -74,11 +74,6 @@ class ListOf:
     counts: npt.NDArray[np.integer[Any]]
     items: Fields
 
-    @property
-    def valid(self) -> Mask:
-        """bool[N], True for a record with items."""
-        return self.counts > 0
-
 
 Field: TypeAlias = Column | Filled | Constant | Chosen | VectorOf | ListOf
 Fields: TypeAlias = Mapping[str, Field]
@@ -86,13 +81,13 @@ Fields: TypeAlias = Mapping[str, Field]
 
 def shape(fields: Fields) -> Hashable:
     """Equal for fields that one program can write."""
-    return tuple((path, _shape(field)) for path, field in fields.items())
+    return tuple((path, type(field), _shape(field)) for path, field in fields.items())
 
 
 def _shape(field: Field) -> Hashable:
     match field:
         case Column() | Filled():
-            return type(field), field.kind, field.scale
+            return field.kind, field.scale
         case Constant():
             return field.data
         case Chosen():

@@ -142,7 +142,6 @@ def _time(unit: int, avro_type: str) -> LeafType:
 
 def _enum(symbols: list[str], default: str | None) -> LeafType:
     known = pa.array(symbols, pa.string())
-
     problem = f"takes one of {', '.join(symbols)}, and a value is none"
 
     def places(field: Any) -> Any:

@@ -150,9 +150,8 @@ class RecordNode(Node):
         if self.path in fields or (self.branch and not self.given(fields)):
             Node.write(self, program, fields)
             return
-        jump = None
-        if self.valid(fields) is not None:
-            jump = program.skip(self.path, self.valid, self.null)
+        always = self.valid(fields) is None
+        jump = None if always else program.skip(self.path, self.valid, self.null)
         program.constant(self.branch)
         for node, default in self.fields:
             if default is not None and not node.given(fields):
@@ -164,7 +163,8 @@ class RecordNode(Node):
     def valid(self, fields: Fields) -> Mask | None:
         """Rows in which a column inside the record has a value; None if every record is written."""
         inside = [fields[path] for path in self.paths & fields.keys()]
-        masks = [value.valid for value in inside if isinstance(value, Column | ListOf)]
+        masks = [value.valid for value in inside if isinstance(value, Column)]
+        masks += [value.counts > 0 for value in inside if isinstance(value, ListOf)]
         if self.null is None or len(masks) < len(inside):
             return None
         valid: Mask = np.logical_or.reduce(masks)

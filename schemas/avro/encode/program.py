@@ -9,10 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from base.arrays import Longs
+from base.arrays import Bytes, Longs
 from schemas.avro.encode.fields import Fields, ListOf, Options
 from schemas.avro.encode.kernel import instructions
-from schemas.avro.encode.kernel.instructions import Bytes
 
 _MOST_BYTES = 2**31 - 1
 
@@ -113,14 +112,9 @@ class Program:
             jump[instructions.B] = len(self._code)
 
     def run(self, rows: int, fields: Fields) -> tuple[Bytes, Longs]:
-        """Write the records of a micro-batch.
+        """Write N records: the bytes of all, end to end, and their N + 1 bounds.
 
-        Returns:
-            Bytes of all records, end to end, and their N + 1 bounds.
-
-        Raises:
-            ValueError: A value does not fit.
-            OverflowError: The records exceed 2 GiB together.
+        Raises ValueError for a value that does not fit, OverflowError for more than 2 GiB.
         """
         code, choices = self._arrays
         starts, columns, texts = [], [np.empty(0, np.int64)], [self._literals]

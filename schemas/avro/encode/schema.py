@@ -7,14 +7,7 @@ from typing import Any
 
 from base.errors import ConfigurationError
 from schemas.avro.encode.leaf import leaf_type
-from schemas.avro.encode.nodes import (
-    ArrayNode,
-    LeafNode,
-    Node,
-    RecordNode,
-    Schema,
-    encode_value,
-)
+from schemas.avro.encode.nodes import ArrayNode, LeafNode, Node, RecordNode, Schema, encode_value
 
 
 def build(
@@ -72,9 +65,8 @@ def _build_fields(
         node = build(inner_path, entry["type"], named, (*enclosing, name))
         default = None
         if "default" in entry:
-            default = encode_value(
-                node.schema, _default_value(entry["default"], entry["type"], named)
-            )
+            value = _default_value(entry["default"], entry["type"], named)
+            default = encode_value(node.schema, value)
         fields.append((node, default))
     paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
     return tuple(fields), paths

@@ -8,13 +8,8 @@ values are integers here; floats are given as their bits.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from base.arrays import Bytes, Longs
 from base.compiled import compiled, inner, load64, store32, store64
-
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
 
 COPY, TEXT, FIXED, WHOLE, DECIMAL, CHOICE, VECTOR, NULL = range(8)
 """Operations; A to D are their operands. All but COPY look at the record's value in a column.
@@ -43,7 +38,13 @@ DONE, FULL = -1, -2
 
 @compiled
 def encode(
-    code: Ints, choices: Ints, starts: Ints, values: Ints, text: Bytes, out: Bytes, bounds: Ints
+    code: Longs,
+    choices: Longs,
+    starts: Longs,
+    values: Longs,
+    text: Bytes,
+    out: Bytes,
+    bounds: Longs,
 ) -> int:
     """Write all records to ``out``, end to end.
 
