@@ -9,7 +9,7 @@ import structlog
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
 from features.windows.golden import prove_windows
-from schemas.avro.encode.golden import prove_encoder
+from schemas.avro.encode.golden_records import prove_encoder
 
 _KERNELS = (prove_windows, prove_encoder)
 

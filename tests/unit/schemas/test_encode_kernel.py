@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from base.errors import ConfigurationError
-from schemas.avro.encode import golden
+from schemas.avro.encode import golden_records
 from schemas.avro.encode.kernel import instructions
 from tests.support.interpreted import interpreted
 
@@ -13,18 +13,18 @@ from tests.support.interpreted import interpreted
 def test_the_golden_records_are_the_same_without_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    compiled = golden.golden_records()
+    compiled = golden_records.golden_records()
     kernel = interpreted("schemas.avro.encode")["instructions"]
     monkeypatch.setattr(instructions, "encode", kernel.encode)
-    assert golden.golden_records() == compiled
+    assert golden_records.golden_records() == compiled
 
 
 def test_other_records_than_the_golden_ones_refuse_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    golden.prove_encoder()
+    golden_records.prove_encoder()
     kernel = interpreted("schemas.avro.encode")["instructions"]
     monkeypatch.setattr(kernel, "store32", lambda out, at, value: out.__setitem__(at, value & 0x7F))
     monkeypatch.setattr(instructions, "encode", kernel.encode)
     with pytest.raises(ConfigurationError, match="the compiled kernel encode computes wrong"):
-        golden.prove_encoder()
+        golden_records.prove_encoder()
