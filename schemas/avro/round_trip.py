@@ -12,8 +12,7 @@ import pyarrow as pa
 from base.arrays import Mask, RowErrors
 from base.errors import ErrorCode
 from schemas.avro.buffers import columns_of_rows
-from schemas.avro.encode.body import Present
-from schemas.avro.encode.nodes import LeafNode, Node, RecordNode, both
+from schemas.avro.encode.nodes import LeafNode, Node, RecordNode
 from schemas.avro.encode.schema import build, walk
 from schemas.avro.paths import targets
 from schemas.avro.resolution import project
@@ -22,6 +21,9 @@ from schemas.avro.types import parse_record_schema
 from schemas.batch import Column, Decoded, Kind
 
 _MAX_ITEMS: Final = 10_000
+
+Present = Mask | None
+"""bool[N], False where the record around a field is null; None when it is so in no row."""
 
 
 class RoundTrip:
@@ -48,7 +50,7 @@ class RoundTrip:
 
         These are the paths asked for, and those that decide if a record is null.
         """
-        outer = [node for way in self._ways.values() for node, _ in way[:-1] if node.union]
+        outer = [node for way in self._ways.values() for node, _ in way[:-1] if node.branch]
         inside = [leaf.path for node in outer for leaf in walk(node) if isinstance(leaf, LeafNode)]
         return frozenset([*self._ways, *inside])
 
@@ -73,8 +75,8 @@ class RoundTrip:
         for node, default in self._ways[path]:
             if default is not None and not node.given(columns):
                 return _repeated(self._default(path, node, default), rows, present)
-            if isinstance(node, RecordNode) and (node.union is None or node.given(columns)):
-                present = both(present, node.valid(columns))
+            if isinstance(node, RecordNode) and (not node.branch or node.given(columns)):
+                present = _both(present, node.valid(columns))
             elif not node.given(columns):
                 return _repeated(self._nulls[path], rows, None)
         leaf = self._ways[path][-1][0]
@@ -117,15 +119,22 @@ def _way(root: Node, path: str) -> Iterator[tuple[Node, bytes | None]]:
         yield node, default
 
 
+def _both(one: Present, other: Present) -> Present:
+    """Rows where both masks are True; a mask of None is True everywhere."""
+    if one is None:
+        return other
+    return one if other is None else one & other
+
+
 def _held(leaf: LeafNode, column: Column, present: Present, errors: RowErrors) -> Column:
-    values, fits = leaf.writer.held(column)
+    values, fits = leaf.type.held(column)
     if fits is not None:
         message = f"{leaf.path} has a value that its type in the schema cannot hold"
         errors.add(column.valid & ~fits, ErrorCode.BODY_INVALID, message)
     if column.kind is Kind.STRING:
         message = f"{leaf.path} is no text in UTF-8"
         errors.add(_not_utf8(values), ErrorCode.UTF8_INVALID, message)
-    if (leaf.union is None or leaf.union.null is None) and not column.valid.all():
+    if leaf.null is None and not column.valid.all():
         missing = ~column.valid if present is None else ~column.valid & present
         message = f"{leaf.path} is null, and its schema allows none"
         errors.add(missing, ErrorCode.BODY_INVALID, message)

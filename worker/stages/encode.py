@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.values.flags import Flags
+from features.values.flags import Bits, Flags
 from models.reasons import Explained
-from schemas.avro.encode.encoder import Encoded, Field, ListOf, MapOf, Options, RecordEncoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Chosen, Field, Filled, ListOf, Options, VectorOf
 from schemas.avro.text import as_text
 from schemas.batch import Column, EventBatch, Headers, Kind
 from worker.settings.sections import Output
@@ -118,10 +118,11 @@ class Encode:
                 "source.topic": provenance.topic,
             }.items()
         }
-        self._no_flags = self._encoder.constant("flags", [])
-        self._no_reasons = self._encoder.constant("reasons", [])
-        self._flags = flags
-        self._vector = dict(extras.vector)
+        self._flags = self._encoder.options("flags.*", flags.names)
+        self._bits = np.arange(len(flags.names), dtype=np.uint64)
+        self._vector = tuple(extras.vector)
+        self._vector_columns = np.array(list(extras.vector.values()), np.intp)
+        self._carried = self._encoder.options("carried.*.key", extras.carry)
         self._carry = tuple(extras.carry)
         self._copied_headers = frozenset(extras.headers)
         self._now_us = now_us
@@ -143,28 +144,24 @@ class Encode:
         fields: dict[str, Field] = {
             **self._fixed,
             **self._models(scored.model),
-            "event_id": _all(Kind.STRING, batch.event_id),
-            "event_time": _all(Kind.TIME, batch.event_time),
-            "decision": policy.decisions.at(decided.codes),
-            "segment": policy.segments.at(decided.segments),
+            "event_id": Filled(Kind.STRING, batch.event_id),
+            "event_time": Filled(Kind.TIME, batch.event_time),
+            "decision": Chosen(policy.decisions, decided.codes),
+            "segment": Chosen(policy.segments, decided.segments),
             "policy_version": policy.version,
-            "score": _all(Kind.DOUBLE, scored.scores),
-            "margin": _all(Kind.DOUBLE, scored.margins),
-            "reasons": self._reasons(n, explained),
+            "score": Filled(Kind.DOUBLE, scored.scores),
+            "margin": Filled(Kind.DOUBLE, scored.margins),
             "flags": self._flagged(enriched.flags),
-            "source.partition": _all(Kind.LONG, batch.records.partitions),
-            "source.offset": _all(Kind.LONG, batch.records.offsets),
-            "scored_at": _all(Kind.TIME, np.full(n, self._now_us(), np.int64)),
+            "source.partition": Filled(Kind.LONG, batch.records.partitions),
+            "source.offset": Filled(Kind.LONG, batch.records.offsets),
+            "scored_at": Filled(Kind.TIME, np.full(n, self._now_us(), np.int64)),
         }
+        if explained is not None:
+            fields["reasons"] = self._reasons(n, explained)
         if self._carry:
-            fields["carried"] = MapOf({path: as_text(batch.columns[path]) for path in self._carry})
+            fields["carried"] = self._carried_fields(batch.columns)
         if self._vector:
-            fields["vector"] = MapOf(
-                {
-                    name: _all(Kind.DOUBLE, enriched.matrix[:, column])
-                    for name, column in self._vector.items()
-                }
-            )
+            fields["vector"] = VectorOf(self._vector, enriched.matrix[:, self._vector_columns])
         return self._encoder.encode(n, fields)
 
     def headers(self, batch: EventBatch) -> list[Headers] | None:
@@ -195,31 +192,38 @@ class Encode:
         options = self._encoder.options
         return options(_CODE, codes), options(_FEATURE_NAME, features)
 
-    def _reasons(self, n: int, explained: Explained | None) -> Field:
-        if explained is None:
-            return self._no_reasons
+    def _reasons(self, n: int, explained: Explained) -> Field:
         codes, names = self._codings(explained.code_names, explained.feature_names)
         counts = np.zeros(n, np.int64)
         counts[explained.rows] = explained.counts
         features: dict[str, Field] = {
-            _FEATURE_NAME: names.at(explained.features),
-            _FEATURE_VALUE: _all(Kind.DOUBLE, explained.values),
+            _FEATURE_NAME: Chosen(names, explained.features),
+            _FEATURE_VALUE: Filled(Kind.DOUBLE, explained.values),
         }
         reasons: dict[str, Field] = {
-            _CODE: codes.at(explained.codes),
-            _CONTRIBUTION: _all(Kind.DOUBLE, explained.contributions),
+            _CODE: Chosen(codes, explained.codes),
+            _CONTRIBUTION: Filled(Kind.DOUBLE, explained.contributions),
             _FEATURES: ListOf(explained.sizes, features),
         }
         return ListOf(counts, reasons)
 
-    def _flagged(self, bits: npt.NDArray[np.uint64]) -> Field:
-        if not bits.any():
-            return self._no_flags
-        different, codes = np.unique(bits, return_inverse=True)
-        named = [self._flags.decode(one) for one in different.tolist()]
-        chosen: Encoded = self._encoder.options("flags", named).at(codes)
-        return chosen
+    def _flagged(self, bits: Bits) -> Field:
+        marked = bits[bits != 0, None] >> self._bits & np.uint64(1)
+        return ListOf(
+            np.bitwise_count(bits), {"flags.*": Chosen(self._flags, np.nonzero(marked)[1])}
+        )
 
-
-def _all(kind: Kind, values: npt.NDArray[Any] | pa.StringArray) -> Column:
-    return Column(kind, values, np.ones(len(values), np.bool_))
+    def _carried_fields(self, columns: Mapping[str, Column]) -> Field:
+        texts = [as_text(columns[path]) for path in self._carry]
+        valid = np.stack([text.valid for text in texts], axis=1)
+        rows, places = np.nonzero(valid)
+        values = pa.concat_arrays([text.values for text in texts]).take(
+            pa.array(places * len(valid) + rows)
+        )
+        return ListOf(
+            valid.sum(axis=1),
+            {
+                "carried.*.key": Chosen(self._carried, places),
+                "carried.*.value": Filled(Kind.STRING, values),
+            },
+        )

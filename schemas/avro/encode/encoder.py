@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
 
 import fastavro
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body
-from schemas.avro.encode.nodes import Constant, Encoded, Field, ListOf, MapOf, Node, RecordNode
+from schemas.avro.encode.fields import Constant, Fields, Options, shape
+from schemas.avro.encode.nodes import Node, RecordNode, encode_value
+from schemas.avro.encode.program import Program
 from schemas.avro.encode.schema import build, walk
-from schemas.batch import Column
 
-__all__ = [
-    "Column",
-    "Constant",
-    "Encoded",
-    "Field",
-    "ListOf",
-    "MapOf",
-    "Options",
-    "RecordEncoder",
-]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Options:
-    """Values of a field that are encoded once; each record uses one of them."""
-
-    encoded: pa.BinaryArray
-
-    def at(self, codes: npt.NDArray[np.integer[Any]]) -> Encoded:
-        """Choose option number ``codes[i]`` for record i; ``codes`` is int[N]."""
-        return Encoded(self.encoded.take(pa.array(codes)))
+_MOST_PROGRAMS: Final = 32
 
 
 class RecordEncoder:
@@ -70,17 +47,18 @@ class RecordEncoder:
         self._prefix = prefix
         self._root = root
         self._nodes = {node.path: node for node in walk(root, items=True)}
+        self._programs: dict[Hashable, Program] = {}
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
-        return Constant(self._node(path).encode_value(value))
+        return Constant(encode_value(self._node(path).schema, value))
 
     def options(self, path: str, values: Sequence[Any]) -> Options:
         """Encode ``values`` for the field at ``path``; each record can then use one of them."""
-        node = self._node(path)
-        return Options(pa.array([node.encode_value(value) for value in values], pa.binary()))
+        schema = self._node(path).schema
+        return tuple(encode_value(schema, value) for value in values)
 
-    def encode(self, rows: int, fields: Mapping[str, Field]) -> list[bytes]:
+    def encode(self, rows: int, fields: Fields) -> list[bytes]:
         """Encode the records, each after the prefix; every column has ``rows`` values.
 
         Raises:
@@ -90,15 +68,23 @@ class RecordEncoder:
                 enum.
             OverflowError: The records exceed 2 GiB together.
         """
-        for path in fields:
-            if path not in self._root.paths:
-                raise self._unknown(path)
+        if unknown := fields.keys() - self._root.paths:
+            raise self._unknown(min(unknown))
         if rows == 0:
             return []
-        body = Body(rows)
-        body.constant(self._prefix)
-        self._root.write(body, fields, None)
-        return body.finish()
+        data, bounds = self._program(fields).run(rows, fields)
+        joined = data.tobytes()
+        return [joined[start:end] for start, end in pairwise(bounds.tolist())]
+
+    def _program(self, fields: Fields) -> Program:
+        key = shape(fields)
+        if key not in self._programs:
+            program = Program(self._prefix)
+            self._root.write(program, fields)
+            if len(self._programs) == _MOST_PROGRAMS:
+                self._programs.clear()
+            self._programs[key] = program
+        return self._programs[key]
 
     def _node(self, path: str) -> Node:
         node = self._nodes.get(path)

@@ -1,89 +1,26 @@
-"""Nodes of a record schema, each of which encodes its field of N records."""
+"""Nodes of a record schema, each of which appends what writes its field to a program."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
+from operator import attrgetter
 from typing import Any
 
 import fastavro
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from base.arrays import Mask
 from base.errors import ConfigurationError
-from schemas.avro.encode.body import Body, Present
-from schemas.avro.encode.leaf import LeafWriter
+from schemas.avro.encode.fields import Chosen, Constant, Fields, Filled, ListOf, VectorOf
+from schemas.avro.encode.kernel.instructions import MOST_LENGTH, WHOLE
+from schemas.avro.encode.leaf import LeafType
+from schemas.avro.encode.program import Program
 from schemas.batch import Column
 
 Schema = Any
 """A parsed Avro schema or a part of one: a name, a union as a list, or a mapping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """One encoded value for all N records: see ``RecordEncoder.constant``."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """N values that are already encoded, as BinaryArray[N]: see ``RecordEncoder.options``."""
-
-    values: pa.BinaryArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MapOf:
-    """A map with the same keys in every record, each with a column of values.
-
-    If the map's values are nullable, a null is written as the union's null. Otherwise that record's
-    map lacks the key.
-    """
-
-    columns: Mapping[str, Column]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ListOf:
-    """An array with items of its own in every record.
-
-    Attributes:
-        counts: int[N], number of items of each record.
-        items: Values of all ``counts.sum()`` items, those of the first record first, by the item's
-            path: the path of the array and ``.*``, then the field if the items are records.
-    """
-
-    counts: npt.NDArray[np.integer[Any]]
-    items: Mapping[str, Field]
-
-
-Field = Column | Constant | Encoded | MapOf | ListOf
-Fields = Mapping[str, Field]
-
-
-@dataclass(frozen=True, slots=True)
-class Union:
-    """A union with one type besides null.
-
-    Attributes:
-        null: Encoded index of the null branch; None if the union has no null.
-        value: Encoded index of the other branch.
-    """
-
-    null: bytes | None
-    value: bytes
-
-    def write(self, body: Body, valid: Present, present: Present) -> None:
-        """Write the index of the value's branch where ``valid``, else that of null."""
-        if valid is None or self.null is None:
-            body.constant(self.value, present)
-        else:
-            branches = np.where(valid, self.value[0], self.null[0])
-            body.number(branches, "u1", present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +30,34 @@ class Node:
     Attributes:
         path: Dotted path of the field.
         schema: Parsed schema with its union and the definitions of the names that it uses.
-        union: Branches of the field's union; None without one.
+        null: Encoded null; None if the schema allows none.
+        branch: Index of the type in a union, encoded; empty if the schema is no union.
     """
 
     path: str
     schema: Schema
-    union: Union | None
+    null: bytes | None
+    branch: bytes
 
-    def encode_value(self, value: Any) -> bytes:
-        """Encode a value for this field with fastavro."""
-        out = BytesIO()
-        fastavro.schemaless_writer(out, self.schema, value)
-        return out.getvalue()
-
-    def given(self, fields: Fields) -> bool:
+    def given(self, fields: Collection[str]) -> bool:
         """Return True if a value is given for this field, or for one inside it."""
         return self.path in fields
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write this field of all records where ``present``."""
-        value = fields.get(self.path)
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes this field."""
+        path, value = self.path, fields.get(self.path)
         match value:
             case Constant(data):
-                body.constant(data, present)
-            case Encoded(values):
-                body.encoded(values, present)
+                program.constant(data)
+            case Chosen(options):
+                program.choice(path, options)
             case None:
                 raise ConfigurationError(
-                    f"field {self.path!r} has no default in the schema, and no value was given"
+                    f"field {path!r} has no default in the schema, and no value was given"
                 )
             case _:
                 raise ConfigurationError(
-                    f"field {self.path!r} is of type {_type_name(self.schema)}: "
+                    f"field {path!r} is of type {_type_name(self.schema)}: "
                     f"it does not take a {type(value).__name__}"
                 )
 
@@ -133,63 +66,68 @@ class Node:
 class LeafNode(Node):
     """A primitive, an enum or a logical type, which takes a column."""
 
-    writer: LeafWriter
+    type: LeafType
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write a column, or encoded values."""
-        value = fields.get(self.path)
-        if isinstance(value, Column):
-            self.write_column(body, value, present)
-        else:
-            Node.write(self, body, fields, present)
-
-    def write_column(self, body: Body, column: Column, present: Present) -> None:
-        """Write a column of values; its nulls become the union's null."""
-        if column.kind not in self.writer.kinds:
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes a column, whose nulls become the union's null, or encoded values."""
+        path, column = self.path, fields.get(self.path)
+        if not isinstance(column, Column | Filled):
+            Node.write(self, program, fields)
+            return
+        if column.kind not in self.type.kinds:
             raise ConfigurationError(
-                f"field {self.path!r} takes a column of {' or '.join(self.writer.kinds)}, "
+                f"field {path!r} takes a column of {' or '.join(self.type.kinds)}, "
                 f"not of {column.kind}"
             )
-        valid = None if column.valid.all() else column.valid
-        if self.union is not None:
-            self.union.write(body, valid, present)
-        if self.union is not None and self.union.null is not None:
-            present = both(present, valid)
-        elif valid is not None and (present is None or not valid[present].all()):
-            raise ValueError(f"field {self.path!r} has nulls, and its schema allows none")
-        if present is None or present.any():
-            self.writer.write(body, self.path, column, present)
+        jump = None
+        if isinstance(column, Column):
+            jump = program.skip(path, attrgetter("valid"), self.null)
+        program.constant(self.branch)
+        self.type.write(program, path, column.scale)
+        program.land(jump)
 
 
 @dataclass(frozen=True, slots=True)
-class MapNode(Node):
-    """A map, which takes a column for each of its keys."""
+class ArrayNode(Node):
+    """An array or a map, which takes columns over the items of all records.
 
-    values: LeafNode
+    Attributes:
+        item: Node of an item.
+        paths: Paths inside an item.
+    """
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write a column for each key, or encoded values."""
-        value = fields.get(self.path)
-        if isinstance(value, MapOf):
-            self._write_columns(body, value.columns, present)
-        else:
-            Node.write(self, body, fields, present)
+    item: Node
+    paths: frozenset[str] = field(repr=False)
 
-    def _write_columns(self, body: Body, columns: Mapping[str, Column], present: Present) -> None:
-        if self.union is not None:
-            self.union.write(body, None, present)
-        keeps_nulls = self.values.union is not None and self.values.union.null is not None
-        held: dict[str, Present] = {
-            name: None if keeps_nulls or column.valid.all() else column.valid
-            for name, column in columns.items()
-        }
-        _write_count(body, list(held.values()), present)
-        for name, column in columns.items():
-            here = both(present, held[name])
-            key = name.encode()
-            body.constant(encode_long(len(key)) + key, here)
-            self.values.write_column(body, column, here)
-        body.constant(b"\x00", present)
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes a block of items behind its number; no block stands for no items."""
+        match fields.get(self.path):
+            case ListOf() as lists:
+                program.constant(self.branch)
+                self._write_items(program, lists)
+            case VectorOf(names) if self.schema == {"type": "map", "values": "float"}:
+                if names:
+                    program.constant(encode_value("long", len(names)))
+                    program.vector(self.path, [encode_value("string", name) for name in names])
+            case _:
+                Node.write(self, program, fields)
+                return
+        program.constant(b"\x00")
+
+    def _write_items(self, program: Program, lists: ListOf) -> None:
+        path = self.path
+        if unknown := sorted(lists.items.keys() - self.paths):
+            raise ConfigurationError(
+                f"field {path!r} takes {', '.join(sorted(self.paths))}, not {unknown[0]!r}"
+            )
+        if lists.counts.any():
+            items = Program()
+            self.item.write(items, lists.items)
+            counts = attrgetter("counts")
+            jump = program.skip(path, counts, b"")
+            program.values(WHOLE, path, (0, 2**31, 1, 1), MOST_LENGTH, read=counts)
+            program.text(path, lambda lists: items.run_items(path, lists), prefixed=False)
+            program.land(jump)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,69 +142,39 @@ class RecordNode(Node):
     fields: tuple[tuple[Node, bytes | None], ...]
     paths: frozenset[str] = field(repr=False)
 
-    def given(self, fields: Fields) -> bool:
-        """Return True if a value is given for the record, or for a field inside it."""
+    def given(self, fields: Collection[str]) -> bool:
         return self.path in fields or not self.paths.isdisjoint(fields)
 
-    def write(self, body: Body, fields: Fields, present: Present) -> None:
-        """Write the fields one by one, or encoded values of the whole record."""
-        if self.path in fields or (self.union is not None and not self.given(fields)):
-            Node.write(self, body, fields, present)
+    def write(self, program: Program, fields: Fields) -> None:
+        """Append what writes the fields one by one, or encoded values of the whole record."""
+        if self.path in fields or (self.branch and not self.given(fields)):
+            Node.write(self, program, fields)
             return
-        if self.union is not None:
-            valid = self.valid(fields)
-            self.union.write(body, valid, present)
-            present = both(present, valid)
+        always = self.valid(fields) is None
+        jump = None if always else program.skip(self.path, self.valid, self.null)
+        program.constant(self.branch)
         for node, default in self.fields:
             if default is not None and not node.given(fields):
-                body.constant(default, present)
+                program.constant(default)
             else:
-                node.write(body, fields, present)
+                node.write(program, fields)
+        program.land(jump)
 
-    def valid(self, fields: Fields) -> Present:
+    def valid(self, fields: Fields) -> Mask | None:
         """Rows in which a column inside the record has a value; None if every record is written."""
-        if self.union is None or self.union.null is None:
+        inside = [fields[path] for path in self.paths & fields.keys()]
+        masks = [value.valid for value in inside if isinstance(value, Column)]
+        masks += [value.counts > 0 for value in inside if isinstance(value, ListOf)]
+        if self.null is None or len(masks) < len(inside):
             return None
-        valid: Mask | None = None
-        for path in self.paths & fields.keys():
-            match fields[path]:
-                case Column(valid=held):
-                    pass
-                case ListOf(counts=counts):
-                    held = counts > 0
-                case _:
-                    return None
-            if held.all():
-                return None
-            valid = held if valid is None else valid | held
+        valid: Mask = np.logical_or.reduce(masks)
         return valid
 
 
-def _write_count(body: Body, held: list[Present], present: Present) -> None:
-    """Write the number of entries of each map, which precedes the block of its entries.
-
-    An empty map has no block, so no count is written for it here.
-    """
-    masks = [mask for mask in held if mask is not None]
-    always = len(held) - len(masks)
-    if masks:
-        counts = np.sum(masks, axis=0) + always
-        body.varint(counts, present if always else both(present, counts > 0))
-    elif always:
-        body.constant(encode_long(always), present)
-
-
-def both(one: Present, other: Present) -> Present:
-    """Rows where both masks are True; a mask of None is True everywhere."""
-    if one is None:
-        return other
-    return one if other is None else one & other
-
-
-def encode_long(value: int) -> bytes:
-    """Encode a non-negative number as an Avro long."""
+def encode_value(schema: Schema, value: Any) -> bytes:
+    """Encode a value with fastavro."""
     out = BytesIO()
-    fastavro.schemaless_writer(out, "long", value)
+    fastavro.schemaless_writer(out, schema, value)
     return out.getvalue()
 
 

@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.array import ArrayNode
-from schemas.avro.encode.leaf import leaf_writer
-from schemas.avro.encode.nodes import (
-    LeafNode,
-    MapNode,
-    Node,
-    RecordNode,
-    Schema,
-    Union,
-    encode_long,
-)
+from schemas.avro.encode.leaf import leaf_type
+from schemas.avro.encode.nodes import ArrayNode, LeafNode, Node, RecordNode, Schema, encode_value
 
 
 def build(
@@ -28,23 +19,25 @@ def build(
         ConfigurationError: The schema is recursive.
     """
     complete = _standalone(schema, named, set())
-    union, inner = _split_union(schema)
+    null, branch, inner = _split_union(schema)
+    node = path, complete, null, branch
     if isinstance(inner, str) and inner in named:
         inner = named[inner]
     if isinstance(inner, dict) and inner["type"] == "record":
-        return _build_record(path, complete, union, inner, named, enclosing)
+        return RecordNode(*node, *_build_fields(path, inner, named, enclosing))
     if isinstance(inner, dict) and inner["type"] == "map":
-        values = build(f"{path}.*", inner["values"], named, enclosing)
-        if isinstance(values, LeafNode):
-            return MapNode(path, complete, union, values)
+        # Avro writes a map as an array of its entries.
+        fields = [{"name": "key", "type": "string"}, {"name": "value", "type": inner["values"]}]
+        entry = {"type": "record", "name": f"{path}.*", "fields": fields}
+        inner = {"type": "array", "items": entry}
     if isinstance(inner, dict) and inner["type"] == "array":
         item = build(f"{path}.*", inner["items"], named, enclosing)
         inside = frozenset(node.path for node in walk(item))
-        return ArrayNode(path, complete, union, item, inside)
-    writer = None if isinstance(inner, list) else leaf_writer(inner)
-    if writer is None:
-        return Node(path, complete, union)
-    return LeafNode(path, complete, union, writer)
+        return ArrayNode(*node, item, inside)
+    leaf = None if isinstance(inner, list) else leaf_type(inner)
+    if leaf is None:
+        return Node(*node)
+    return LeafNode(*node, leaf)
 
 
 def walk(node: Node, *, items: bool = False) -> list[Node]:
@@ -59,14 +52,10 @@ def walk(node: Node, *, items: bool = False) -> list[Node]:
     return [node]
 
 
-def _build_record(
-    path: str,
-    complete: Schema,
-    union: Union | None,
-    schema: dict[str, Any],
-    named: Mapping[str, Schema],
-    enclosing: tuple[str, ...],
-) -> RecordNode:
+def _build_fields(
+    path: str, schema: dict[str, Any], named: Mapping[str, Schema], enclosing: tuple[str, ...]
+) -> tuple[tuple[tuple[Node, bytes | None], ...], frozenset[str]]:
+    """Nodes of the fields of a record with their encoded defaults, and all paths inside it."""
     name = schema["name"]
     if name in enclosing:
         raise ConfigurationError(f"record {name!r} contains itself: recursive schemas are refused")
@@ -76,21 +65,20 @@ def _build_record(
         node = build(inner_path, entry["type"], named, (*enclosing, name))
         default = None
         if "default" in entry:
-            default = node.encode_value(_default_value(entry["default"], entry["type"], named))
+            value = _default_value(entry["default"], entry["type"], named)
+            default = encode_value(node.schema, value)
         fields.append((node, default))
     paths = frozenset(inner.path for node, _ in fields for inner in walk(node))
-    return RecordNode(path, complete, union, tuple(fields), paths)
+    return tuple(fields), paths
 
 
-def _split_union(schema: Schema) -> tuple[Union | None, Schema]:
+def _split_union(schema: Schema) -> tuple[bytes | None, bytes, Schema]:
     """The branches and the type of a union of one type, with or without null."""
-    if not isinstance(schema, list):
-        return None, schema
     others = [i for i, branch in enumerate(schema) if branch != "null"]
-    if len(others) != 1:
-        return None, schema
-    null = encode_long(schema.index("null")) if "null" in schema else None
-    return Union(null, encode_long(others[0])), schema[others[0]]
+    if not isinstance(schema, list) or len(others) != 1:
+        return None, b"", schema
+    null = encode_value("long", schema.index("null")) if "null" in schema else None
+    return null, encode_value("long", others[0]), schema[others[0]]
 
 
 def _standalone(schema: Schema, named: Mapping[str, Schema], defined: set[str]) -> Schema:

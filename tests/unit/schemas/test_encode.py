@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.encoder import Constant, Encoded, Field, MapOf, RecordEncoder
+from schemas.avro.encode import program
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Chosen, Constant, Field, Filled, ListOf, VectorOf
 from schemas.batch import Column, Kind
+from tests.support.encode_both import both_loops  # noqa: F401 - used by all tests here
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 INTS = st.integers(-(2**31), 2**31 - 1)
@@ -93,6 +96,11 @@ def test_equals_fastavro_for_columns_of_every_type(
     got = RecordEncoder(schema, prefix).encode(rows, columns)
 
     assert got == [prefix + body for body in reference(schema, plain)]
+    full: dict[str, Field] = {
+        path: Filled(field.kind, field.values) if field.valid.all() else field
+        for path, field in columns.items()
+    }
+    assert RecordEncoder(schema, prefix).encode(rows, full) == got
 
 
 def _by_name(avro_type: Any) -> Any:
@@ -209,25 +217,40 @@ MAPS = record(
 
 @given(
     st.lists(
-        st.tuples(st.none() | TEXTS, TEXTS, st.none() | FLOATS, st.booleans()),
+        st.tuples(
+            st.dictionaries(st.sampled_from(["amount", "ñ", "x" * 70]), TEXTS),
+            st.none() | FLOATS,
+            st.booleans(),
+        ),
         min_size=1,
         max_size=12,
     )
 )
 def test_equals_fastavro_for_maps_options_and_constants(
-    events: list[tuple[str | None, str, float | None, bool]],
+    events: list[tuple[dict[str, str], float | None, bool]],
 ) -> None:
     encoder = RecordEncoder(MAPS)
-    amounts, notes, ages, flagged = (list(values) for values in zip(*events, strict=True))
+    carried, ages, flagged = (list(values) for values in zip(*events, strict=True))
+    keys = ["amount", "ñ", "x" * 70]
+    names = encoder.options("carried.*.key", keys)
+    places = np.array([keys.index(key) for own in carried for key in own], np.int64)
+    texts = column(Kind.STRING, [text for own in carried for text in own.values()])
     got = encoder.encode(
         len(events),
         {
-            "carried": MapOf(
-                {"amount": column(Kind.STRING, amounts), "ñ": column(Kind.STRING, notes)}
+            "carried": ListOf(
+                np.array([len(own) for own in carried]),
+                {"carried.*.key": Chosen(names, places), "carried.*.value": texts},
             ),
-            "vector": MapOf({"age": column(Kind.DOUBLE, ages)}),
-            "flags": encoder.options("flags", [[], ["late", "stale"]]).at(
-                np.array(flagged, np.int8)
+            "vector": ListOf(
+                np.ones(len(events), np.int64),
+                {
+                    "vector.*.key": encoder.constant("vector.*.key", "age"),
+                    "vector.*.value": column(Kind.DOUBLE, ages),
+                },
+            ),
+            "flags": Chosen(
+                encoder.options("flags", [[], ["late", "stale"]]), np.array(flagged, np.int8)
             ),
             "model": encoder.constant("model", {"name": "a" * 100, "version": "1"}),
         },
@@ -235,29 +258,34 @@ def test_equals_fastavro_for_maps_options_and_constants(
 
     plain = [
         {
-            "carried": ({} if amount is None else {"amount": amount}) | {"ñ": note},
+            "carried": own,
             "vector": {"age": age},
             "flags": ["late", "stale"] if flag else [],
             "model": {"name": "a" * 100, "version": "1"},
         }
-        for amount, note, age, flag in events
+        for own, age, flag in events
     ]
     assert got == reference(MAPS, plain)
 
 
-def test_a_map_without_any_entry_is_empty() -> None:
-    schema = record({"name": "carried", "type": {"type": "map", "values": "string"}})
-    nothing = column(Kind.STRING, [None, "x", None])
-    encoder = RecordEncoder(schema)
+@given(st.integers(1, 5), st.integers(0, 4), st.sampled_from(["f4", "f8"]), st.data())
+def test_equals_fastavro_for_vectors(
+    rows: int, width: int, dtype: str, data: st.DataObject
+) -> None:
+    values = st.lists(FLOATS, min_size=rows * width, max_size=rows * width)
+    matrix = np.array(data.draw(values), dtype).reshape(rows, width, order="F")
+    names = tuple(f"ñ{'x' * place}" for place in range(width))
+    schema = record({"name": "vector", "type": {"type": "map", "values": "float"}})
 
-    got = encoder.encode(3, {"carried": MapOf({"a": nothing})})
-    assert got == reference(schema, [{"carried": {}}, {"carried": {"a": "x"}}, {"carried": {}}])
-    assert encoder.encode(2, {"carried": MapOf({})}) == reference(schema, [{"carried": {}}] * 2)
+    got = RecordEncoder(schema).encode(rows, {"vector": VectorOf(names, matrix)})
+
+    plain = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
+    assert got == reference(schema, [{"vector": row} for row in plain])
 
 
-def test_encoded_values_and_constants_follow_the_record_that_holds_them() -> None:
+def test_options_and_constants_follow_the_record_that_holds_them() -> None:
     encoder = RecordEncoder(NESTED)
-    numbers = Encoded(pa.array([b"\x02a", b"\x02b"], pa.binary()))
+    numbers = Chosen(encoder.options("card.number", ["b", "a"]), np.array([1, 0]))
     limits = encoder.constant("card.limit", 0.5)
     cards = [{"number": "a", "limit": 0.5}, {"number": "b", "limit": 0.5}]
     fields: dict[str, Field] = {
@@ -340,6 +368,45 @@ def test_wrong_fields_are_refused_by_name() -> None:
         ConfigurationError, match="'note' is of type bytes: it does not take a Colu"
     ):
         encoder.encode(1, {**names, "note": column(Kind.STRING, ["a"])})
+
+
+def test_columns_of_another_length_and_unknown_options_are_refused() -> None:
+    encoder = RecordEncoder(NESTED)
+    names = {"id": column(Kind.STRING, ["a", "b"])}
+    vector = RecordEncoder(record({"name": "v", "type": {"type": "map", "values": "float"}}))
+    options = encoder.options("note", [b"x", b"y"])
+    with pytest.raises(ValueError, match="'id' of 3 records: 2 values"):
+        encoder.encode(3, names)
+    with pytest.raises(ValueError, match="'v' of 2 records: 3 values"):
+        vector.encode(2, {"v": VectorOf(("a", "b"), np.zeros((3, 1), np.float32))})
+    for code in (-1, 2):
+        with pytest.raises(ValueError, match="'note' has 2 options, and a code is of none"):
+            encoder.encode(2, {**names, "note": Chosen(options, np.array([1, code]))})
+
+
+def test_more_bytes_than_one_call_may_give_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = RecordEncoder(record({"name": "a", "type": "string"}, {"name": "b", "type": "long"}))
+    fields = {
+        "a": column(Kind.STRING, ["x" * 50, "y" * 50]),
+        "b": column(Kind.LONG, [-1, 2**63 - 1]),
+    }
+    values = encoder.encode(2, fields)
+    for most in range(sum(map(len, values))):
+        monkeypatch.setattr(program, "_MOST_BYTES", most)
+        with pytest.raises(OverflowError, match="more than 2 GiB in one call"):
+            encoder.encode(2, fields)
+
+
+@pytest.mark.parametrize("offsets", [[0, 2, 1, 3], [0, 1, 9, 3], [0, -5, 1, 3]])
+def test_strings_that_lie_outside_their_bytes_are_refused(offsets: list[int]) -> None:
+    bounds = pa.py_buffer(np.array(offsets, np.int32))
+    texts = pa.StringArray.from_buffers(3, bounds, pa.py_buffer(b"abc"))
+    second = Column(Kind.STRING, texts, np.array([False, True, False]))
+    encoder = RecordEncoder(record({"name": "a", "type": ["null", "string"]}))
+    with pytest.raises(ValueError, match="'a' has strings that lie outside of their bytes"):
+        encoder.encode(3, {"a": second})
+    with pytest.raises(ValueError, match="'a' has strings that lie outside of their bytes"):
+        encoder.encode(3, {"a": Filled(Kind.STRING, texts)})
 
 
 def test_a_schema_that_cannot_be_encoded_is_refused() -> None:

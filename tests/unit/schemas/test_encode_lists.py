@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ConfigurationError
-from schemas.avro.encode.encoder import Field, ListOf, RecordEncoder
+from schemas.avro.encode.encoder import RecordEncoder
+from schemas.avro.encode.fields import Chosen, Field, ListOf
 from schemas.batch import Column, Kind
+from tests.support.encode_both import both_loops  # noqa: F401 - used by all tests here
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.text("é", max_size=300)
 FLOATS = st.floats(width=32)
@@ -98,7 +100,9 @@ def test_lists_of_records_with_lists_inside_equal_fastavro(
         "reasons.*.features.*.value": doubles([value for _, value in features]),
     }
     items: dict[str, Field] = {
-        "reasons.*.code": codes.at(np.array([places[code] for code, _, _ in reasons], np.int64)),
+        "reasons.*.code": Chosen(
+            codes, np.array([places[code] for code, _, _ in reasons], np.int64)
+        ),
         "reasons.*.by": doubles([by for _, by, _ in reasons]),
         "reasons.*.features": ListOf(counts([own for _, _, own in reasons]), inner),
     }
@@ -177,9 +181,14 @@ def test_columns_that_do_not_fit_a_list_are_refused_by_name() -> None:
         ENCODER.encode(2, {**good, "reasons.*.code": strings(["a", "b"])})
     with pytest.raises(ConfigurationError, match=r"'flags' takes flags.\*, not 'flags.\*.x'"):
         ENCODER.encode(2, {**good, "flags": ListOf(np.ones(2, int), {"flags.*.x": strings(["a"])})})
-    with pytest.raises(ValueError, match="'flags' of 2 records: 3 counts"):
-        ENCODER.encode(2, {**good, "flags": ListOf(np.zeros(3, int), {})})
+    with pytest.raises(ValueError, match="'flags' of 2 records: 3 values"):
+        ENCODER.encode(
+            2, {**good, "flags": ListOf(np.array([1, 0, 0]), {"flags.*": strings(["a"])})}
+        )
     with pytest.raises(ConfigurationError, match=r"'reasons.\*.code' has no default"):
         ENCODER.encode(2, {**good, "flags": nothing, "reasons": ListOf(np.ones(2, int), {})})
+    negative = ListOf(np.array([2, -1]), {"flags.*": strings(["a"])})
+    with pytest.raises(ValueError, match="'flags' has a negative number of items"):
+        ENCODER.encode(2, {**good, "flags": negative})
     with pytest.raises(ConfigurationError, match="'id' is of type long"):
         ENCODER.encode(2, {"id": nothing, "flags": nothing})
