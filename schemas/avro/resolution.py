@@ -146,7 +146,7 @@ def _read(writer: Type, reader: Type, target: Target, path: str) -> Step:
         case "float" | "double":
             return plan.ReadFloating(target.path, slot, _FIXED_SIZES[writer.base])
         case "enum":
-            return plan.ReadEnum(target.path, slot, _symbol_numbers(writer, reader))
+            return plan.ReadEnum(target.path, slot, _symbols(writer, reader))
         case "string" | "bytes" if target.type.kind is Kind.STRING:
             return plan.ReadString(target.path, slot)
         case _:
@@ -185,10 +185,11 @@ def _read_decimal(writer: Type, reader: Type, target: Target, path: str) -> Step
     )
 
 
-def _symbol_numbers(writer: Type, reader: Type) -> tuple[int, ...]:
-    numbers = {symbol: number for number, symbol in enumerate(reader.symbols)}
-    fallback = numbers.get(reader.default or "", -1)
-    return tuple(numbers.get(symbol, fallback) for symbol in writer.symbols)
+def _symbols(writer: Type, reader: Type) -> tuple[str | None, ...]:
+    """The reader's symbol for each of the writer's; None if it has none and no default."""
+    known = set(reader.symbols)
+    default = reader.default if reader.default in known else None
+    return tuple(symbol if symbol in known else default for symbol in writer.symbols)
 
 
 def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[Step]:
@@ -227,10 +228,8 @@ def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Cons
             constant = value * factor // divisor
         case Kind.DECIMAL if isinstance(value, str):
             constant = int.from_bytes(value.encode("latin-1", "replace"), "big", signed=True)
-        case Kind.STRING if isinstance(value, str) and leaf.base != "enum":
-            constant = value
-        case Kind.STRING if value in leaf.symbols:
-            constant = leaf.symbols.index(str(value))
+        case Kind.STRING if isinstance(value, str):
+            constant = value if leaf.base != "enum" or value in leaf.symbols else None
     fits = not isinstance(constant, int) or plan.LONG_MIN <= constant <= plan.LONG_MAX
     if constant is None or not fits:
         raise IncompatibleError(f"the reader's default of {path} does not fit its type")

@@ -1,7 +1,6 @@
-"""Steps that decode the paths in use from a body of one writer schema.
+"""Steps that decode the paths in use from a body of one writer schema, and their faults.
 
-Both executors, ``column_decoder`` (a micro-batch at a time) and ``row_decoder`` (a record at a
-time), run the same steps and report the same faults at the same bytes.
+``program`` turns them into instructions, which ``decode_kernel`` runs.
 """
 
 from __future__ import annotations
@@ -99,11 +98,11 @@ class ReadString(Step):
 class ReadEnum(Step):
     """Store the reader's symbol.
 
-    ``symbols[i]`` is the reader's index of the writer's symbol i, -1 if the reader has none.
+    ``symbols[i]`` is the reader's symbol for the writer's symbol i, None if the reader has none.
     """
 
     slot: int
-    symbols: tuple[int, ...]
+    symbols: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +117,17 @@ class ReadDecimal(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Fill(Step):
-    """Store a default of the reader without reading bytes.
+class Keep(Step):
+    """Store the place of the bytes that ``steps`` skip, and ``number``."""
 
-    The value of an enum is the index of its symbol.
-    """
+    slot: int
+    number: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fill(Step):
+    """Store a default of the reader without reading bytes."""
 
     slot: int
     value: Constant

@@ -1,0 +1,88 @@
+"""Decode bodies to columns, by the programs of their writer schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.avro.decode_kernel import Bodies, Bytes, Values
+from schemas.avro.paths import Target
+from schemas.avro.program import PADDING, Program
+from schemas.avro.steps import Fault, Step
+from schemas.batch import Column, Kind
+
+# Enough above any batch that a worker is configured for; Arrow's strings count in 32 bits.
+MAX_BATCH_BYTES: Final = 2**31 - 1
+
+
+class BodyReader:
+    """Decode the paths in use of bodies.
+
+    Args:
+        targets: Paths in use.
+        max_items: Maximum items of an array or map.
+    """
+
+    def __init__(self, targets: Sequence[Target], max_items: int) -> None:
+        texts = [item.slot for item in targets if item.type.kind is Kind.STRING]
+        self._types = [(item.path, item.type.kind, item.type.scale) for item in targets]
+        self._max_items = max_items
+        self._program = Program(len(targets), texts)
+
+    def add(self, steps: Sequence[Step]) -> int:
+        """Return the entry of a writer schema with these steps."""
+        return self._program.add(steps)
+
+    def read(self, bodies: Bodies) -> tuple[dict[str, Column], dict[int, Fault]]:
+        """Decode N bodies.
+
+        Returns:
+            Column[N] of each path, and the fault of each failed row; such a row, and one that is
+            not decoded, is null in all columns.
+
+        Raises:
+            ValueError: The texts could have more than MAX_BATCH_BYTES together.
+        """
+        most = len(bodies.data) + len(bodies.entries) * self._program.longest
+        if most > MAX_BATCH_BYTES:
+            raise ValueError(f"{most} bytes in one batch; at most {MAX_BATCH_BYTES} are decoded")
+        values, texts, failed = self._program.run(bodies, self._max_items)
+        faults = self._program.faults(values, bodies.starts) if failed else {}
+        return self._columns(values, texts), faults
+
+    def read_one(self, body: bytes, steps: Sequence[Step]) -> dict[str, Column]:
+        """Decode one body; it is null in all columns after a fault."""
+        data = np.frombuffer(body + PADDING, np.uint8)
+        start, end, entry = np.array([[0], [len(body)], [self.add(steps)]])
+        return self.read(Bodies(data, start, end, entry))[0]
+
+    def _columns(self, values: Values, texts: Bytes) -> dict[str, Column]:
+        longs, doubles = values.longs, values.longs.view(np.float64)
+        strings = _strings(values.offsets, texts)
+        columns = {}
+        for slot, (path, kind, scale) in enumerate(self._types):
+            present = values.present[slot]
+            match kind:
+                case Kind.STRING:
+                    column: Any = next(strings)
+                case Kind.DOUBLE:
+                    column = doubles[slot]
+                case Kind.BOOL:
+                    column = longs[slot].astype(np.bool_)
+                case _:
+                    column = longs[slot]
+            columns[path] = Column(kind, column, present, scale)
+        return columns
+
+
+def _strings(offsets: npt.NDArray[np.int32], texts: Bytes) -> Iterator[pa.StringArray]:
+    """StringArray[N] of each slot of texts."""
+    rows, begin = offsets.shape[1] - 1, 0
+    data = pa.py_buffer(texts)
+    for own, size in zip(offsets, offsets[:, -1].tolist(), strict=True):
+        yield pa.StringArray.from_buffers(rows, pa.py_buffer(own), data.slice(begin, size))
+        begin += size
