@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -15,21 +15,19 @@ from numba.extending import intrinsic
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_OPTIONS: Final = {"cache": True, "nogil": True, "error_model": "numpy"}
-
-
 def compiled(function: F) -> F:
     """Compile a function, without fast-math, so that its floats are those of Python and numpy."""
-    made: F = numba.njit(**_OPTIONS)(function)
+    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     return made
 
 
-def compiled_inner(function: F) -> F:
-    """Compile a function that only compiled functions call, and that makes no array.
+def leaf(function: F) -> F:
+    """Compile a function that kernels alone call, and that makes no array.
 
-    It borrows its arrays. Counting their references took three times as long as decoding.
+    It borrows its arrays: to count their references took three times as long as to decode.
     """
-    made: F = numba.njit(**_OPTIONS, _nrt=False)(function)
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    made: F = numba.njit(nogil=True, error_model="numpy", **options)(function)
     return made
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.avro.decode_kernel import Bodies, Bytes, Values
+from schemas.avro.kernel.structs import Bodies, Bytes, Values
 from schemas.avro.paths import Target
-from schemas.avro.program import PADDING, Program
+from schemas.avro.program import Program
 from schemas.avro.steps import Fault, Step
 from schemas.batch import Column, Kind
 
@@ -56,7 +56,7 @@ class BodyReader:
 
     def read_one(self, body: bytes, steps: Sequence[Step]) -> dict[str, Column]:
         """Decode one body; it is null in all columns after a fault."""
-        data = np.frombuffer(body + PADDING, np.uint8)
+        data = np.frombuffer(body, np.uint8)
         start, end, entry = np.array([[0], [len(body)], [self.add(steps)]])
         return self.read(Bodies(data, start, end, entry))[0]
 

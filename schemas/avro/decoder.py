@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from base.errors import (
     SchemaRefusedError,
 )
 from schemas.avro.body_reader import BodyReader
-from schemas.avro.decode_kernel import NOT_DECODED, Bodies
+from schemas.avro.kernel.structs import NOT_DECODED, Bodies
 from schemas.avro.paths import PathType, targets
-from schemas.avro.program import PADDING
 from schemas.avro.resolution import project
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Decoded, Headers
 from schemas.registry.framing import EMPTY, Frames, SchemaId, read_frames
 from schemas.registry.source import SchemaSource
+
 
 class Decoder:
     """Decode the paths in use of Avro records, by the writer schema of each record."""
@@ -107,7 +107,7 @@ class Decoder:
             ValueError: The values have more than 2 GiB together.
         """
         given = values if None not in values else [value or b"" for value in values]
-        data = np.frombuffer(b"".join([*cast("Sequence[bytes]", given), PADDING]), np.uint8)
+        data = np.frombuffer(b"".join(cast("Sequence[bytes]", given)), np.uint8)
         frames = read_frames(
             values, headers, data, framed=self._source.framed, max_bytes=self._max_record_bytes
         )

@@ -9,12 +9,28 @@ from typing import Final
 import numpy as np
 
 from base.arrays import Longs
-from schemas.avro import decode_kernel as kernel
+from base.errors import ErrorCode
 from schemas.avro import steps as plan
-from schemas.avro.decode_kernel import Bodies, Bytes, Instructions, Values
+from schemas.avro.kernel import structs as kernel
+from schemas.avro.kernel.decode import decode
+from schemas.avro.kernel.structs import Bodies, Bytes, Instructions, Limits, Values
 from schemas.avro.steps import Fault, Step
 
-PADDING: Final = bytes(kernel.PADDING)
+FAULTS: Final = (
+    ErrorCode.BODY_TRUNCATED,
+    ErrorCode.TRAILING_BYTES,
+    ErrorCode.VARINT_TOO_LONG,
+    ErrorCode.LENGTH_NEGATIVE,
+    ErrorCode.UNION_BRANCH_INVALID,
+    ErrorCode.ENUM_SYMBOL_INVALID,
+    ErrorCode.BOOLEAN_INVALID,
+    ErrorCode.UTF8_INVALID,
+    ErrorCode.COLLECTION_TOO_LONG,
+    ErrorCode.NESTED_TOO_DEEP,
+    ErrorCode.VALUE_OUT_OF_RANGE,
+    ErrorCode.SCHEMA_INCOMPATIBLE,
+)
+"""Error codes of the kernel's faults, from 1 on."""
 
 
 class Program:
@@ -78,8 +94,8 @@ class Program:
         )
         levels = max_nested + 1 if self._recursive else 1
         stack = np.empty((levels * (self._loops + 1), 2), np.int64)
-        code = self._instructions
-        return values, *kernel.decode(code, bodies, values, stack, max_items, max_nested)
+        limits = Limits(stack, max_items, max_nested)
+        return values, *decode(self._instructions, bodies, values, limits)
 
     def faults(self, values: Values, starts: Longs) -> dict[int, Fault]:
         """Fault of each failed row, by row; ``starts`` has the begin of each body."""
@@ -87,7 +103,7 @@ class Program:
         paths = list(self._paths)
         found = zip(values.faults[rows].tolist(), starts[rows].tolist(), strict=True)
         faults = [
-            Fault(kernel.FAULTS[number - 1], paths[path], position - start)
+            Fault(FAULTS[number - 1], paths[path], position - start)
             for (number, path, position), start in found
         ]
         return dict(zip(rows.tolist(), faults, strict=True))
@@ -96,7 +112,7 @@ class Program:
         return Instructions(
             self._code,
             np.array(self._tables, np.int64),
-            np.frombuffer(self._texts + PADDING, np.uint8),
+            np.frombuffer(self._texts, np.uint8),
             self._text_slots,
             self._slots,
         )
@@ -162,8 +178,8 @@ class Program:
                     kernel.READ_ENUM, step.path, step.slot, len(step.symbols), len(self._tables)
                 )
                 for symbol in step.symbols:
-                    known = symbol is not None
-                    self._tables += self._place(symbol) if known else (kernel.NO_SYMBOL, 0)
+                    none = (kernel.NO_SYMBOL, 0)
+                    self._tables += none if symbol is None else self._place(symbol)
             case plan.Fill(path, slot, str() as text):
                 self._write(kernel.FILL, path, slot, *self._place(text))
             case plan.Fill(path, slot, float() as number):
@@ -194,9 +210,7 @@ class Program:
         for jump in jumps:
             jump[kernel.A] = self._here
 
-    def _write_collection(
-        self, step: plan.SkipCollection, loops: int, *, recursive: bool
-    ) -> None:
+    def _write_collection(self, step: plan.SkipCollection, loops: int, *, recursive: bool) -> None:
         self._write(kernel.OPEN, step.path, 0)
         begin = self._here
         head = self._write(kernel.NEXT, step.path, 0, 0)

@@ -1,6 +1,6 @@
 """Steps that decode the paths in use from a body of one writer schema, and their faults.
 
-``program`` turns them into instructions, which ``decode_kernel`` runs.
+``program`` turns them into instructions, which the compiled decoder runs.
 """
 
 from __future__ import annotations

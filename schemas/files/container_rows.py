@@ -12,7 +12,7 @@ import numpy as np
 
 from base.errors import ErrorCode, RecordError
 from schemas.avro import steps as plan
-from schemas.avro.decode_kernel import UNBOUNDED, Bodies, Bytes, Values
+from schemas.avro.kernel.structs import UNBOUNDED, Bodies, Bytes, Values
 from schemas.avro.program import Program
 from schemas.avro.resolution import skip_value
 from schemas.avro.steps import Step

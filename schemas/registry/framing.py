@@ -16,8 +16,8 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from base.compiled import compiled
 from base.errors import ErrorCode, RecordError
+from schemas.avro.kernel.frames import OTHER, read_ids
 from schemas.batch import Headers
 
 VALUE_SCHEMA_HEADER: Final = "__value_schema_id"
@@ -27,7 +27,6 @@ SchemaId = int | UUID | None
 
 _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
-_OTHER: Final = -1
 
 _JSON: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
 _FOREIGN: Final = (
@@ -170,15 +169,15 @@ def read_frames(
     """
     lengths = np.fromiter([0 if value is None else len(value) for value in values], np.int64)
     starts, ends, ids = np.empty((3, len(values)), np.int64)
-    alike = _read_ids(data, lengths, _ID_BYTES if framed else 0, max_bytes, starts, ends, ids)
+    alike = read_ids(data, lengths, _ID_BYTES if framed else 0, max_bytes, starts, ends, ids)
     if _any_schema_header(headers):
-        ids[:] = _OTHER
+        ids[:] = OTHER
     elif 0 < alike == len(values):
         schema_id = int(ids[0]) if framed else None
         ids[:] = 0
         return Frames([schema_id], ids, starts, ends, {})
     known, schemas = np.unique(ids, return_inverse=True)
-    if _OTHER in known:
+    if OTHER in known:
         known, schemas = known[1:], schemas - 1
     numbers: dict[SchemaId, int] = {
         schema_id if framed else None: number for number, schema_id in enumerate(known.tolist())
@@ -199,39 +198,3 @@ def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:
     return headers is not None and any(
         name == VALUE_SCHEMA_HEADER for own in headers if own for name, _ in own
     )
-
-
-@compiled
-def _read_ids(
-    data: npt.NDArray[np.uint8],
-    lengths: npt.NDArray[np.int64],
-    prefix: int,
-    max_bytes: int,
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    ids: npt.NDArray[np.int64],
-) -> int:
-    """Store the bounds of the bodies and their schema ids, where a value begins with magic 0.
-
-    Without a prefix, the id is 0. A value that ``unframe`` has to look at has the id _OTHER.
-
-    Returns:
-        The number of values with the first one's id.
-    """
-    alike, begin = 0, 0
-    for row in range(len(lengths)):
-        length = lengths[row]
-        starts[row], ends[row] = begin + prefix, begin + length
-        ids[row] = _OTHER
-        if prefix <= length <= max_bytes and length > 0:
-            if prefix == 0:
-                ids[row] = 0
-            elif data[begin] == 0:
-                schema_id = np.int64(0)
-                for place in range(begin + 1, begin + prefix):
-                    schema_id = (schema_id << 8) | np.int64(data[place])
-                ids[row] = schema_id
-        if ids[row] == ids[0] != _OTHER:
-            alike += 1
-        begin += length
-    return alike

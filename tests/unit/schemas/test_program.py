@@ -1,24 +1,44 @@
-"""One record at a time: the law that the columns are held to, on bodies written by hand."""
+"""Values and faults of single steps, on bodies written by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from base.errors import ErrorCode
 from schemas.avro import steps as plan
-from schemas.avro.row_decoder import RowReader
+from schemas.avro.body_reader import BodyReader
+from schemas.avro.kernel.structs import Bodies
+from schemas.avro.paths import PathType, Target
 from schemas.avro.steps import Fault, Step
+from schemas.avro.types import Type
+from schemas.batch import Decoded, Kind
+from tests.unit.schemas import avro_cases as avro
 
 
-def read(steps: list[Step], body: bytes, slots: int = 1) -> tuple[Fault | None, list[Any]]:
-    out: list[Any] = [None] * slots
+def read(steps: list[Step], body: bytes, *kinds: Kind) -> tuple[Fault | None, list[Any]]:
+    """Fault of a body, and the value of each slot, by its kind."""
+    targets = [
+        Target(slot, str(slot), PathType(kind, 0, nullable=True), Type("null"))
+        for slot, kind in enumerate(kinds)
+    ]
+    reader = BodyReader(targets, 10)
     # The body lies amid other bytes, which count for nothing.
-    data = b"\xff" * 3 + body + b"\2" * 20
-    return RowReader(data, 10, out).read(steps, 3, 3 + len(body)), out
+    data = np.frombuffer(b"\xff" * 3 + body + b"\2" * 20, np.uint8)
+    start, end, entry = np.array([[3], [3 + len(body)], [reader.add(steps)]])
+    columns, faults = reader.read(Bodies(data, start, end, entry))
+    return faults.get(0), list(avro.row(Decoded(columns, {}), 0).values())
 
 
+KINDS = {
+    plan.ReadBoolean: Kind.BOOL,
+    plan.ReadFloating: Kind.DOUBLE,
+    plan.ReadString: Kind.STRING,
+    plan.ReadEnum: Kind.STRING,
+    plan.Branch: Kind.STRING,
+}
 ANY = (plan.LONG_MIN, plan.LONG_MAX)
 
 
@@ -42,7 +62,7 @@ ANY = (plan.LONG_MIN, plan.LONG_MAX)
         (plan.ReadString("f", 0), b"\x06foo", "foo"),
         (plan.ReadFloating("f", 0, 8), b"\0\0\0\0\0\0\xf8\x3f", 1.5),
         (plan.ReadFloating("f", 0, 4), b"\0\0\xc0\x3f", 1.5),
-        (plan.ReadEnum("f", 0, (3, 1)), b"\x02", 1),
+        (plan.ReadEnum("f", 0, ("X", "Y")), b"\x02", "Y"),
         (plan.ReadDecimal("f", 0, None), b"\x04\xff\x85", -123),
         (plan.ReadDecimal("f", 0, 2), b"\xff\x85", -123),
         (plan.Branch("f", ((), (plan.ReadString("f", 0),))), b"\x02\x06foo", "foo"),
@@ -50,7 +70,8 @@ ANY = (plan.LONG_MIN, plan.LONG_MAX)
     ],
 )
 def test_values_of_the_specification(step: Step, body: bytes, value: object) -> None:
-    fault, out = read([step], body)
+    double = isinstance(step, plan.ReadLong) and step.as_double
+    fault, out = read([step], body, Kind.DOUBLE if double else KINDS.get(type(step), Kind.LONG))
     assert fault is None
     assert repr(out) == repr([value])
 
@@ -64,14 +85,15 @@ def test_steps_follow_each_other_to_the_last_byte() -> None:
         plan.Fill("e", 1, "default"),
         plan.ReadString("f", 0),
     ]
+    texts = (Kind.STRING, Kind.STRING)
     body = b"zz" + b"\x02x" + b"\x80\x01" + b"\x02\x02k\x08\x00" + b"\x02y"
-    assert read(steps, body, 2) == (None, ["y", "default"])
+    assert read(steps, body, *texts) == (None, ["y", "default"])
     for length in range(len(body)):
-        fault, _ = read(steps, body[:length], 2)
+        fault, _ = read(steps, body[:length], *texts)
         assert fault is not None
         assert fault.code is ErrorCode.BODY_TRUNCATED
     over = Fault(ErrorCode.TRAILING_BYTES, "", len(body))
-    assert read(steps, body + b"\0", 2)[0] == over
+    assert read(steps, body + b"\0", *texts)[0] == over
 
 
 def test_items_of_all_blocks_count_together() -> None:
