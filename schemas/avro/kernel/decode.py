@@ -201,7 +201,11 @@ def _copy_texts(
         slot, first = text_slots[index], at
         for row in range(longs.shape[1]):
             begin, length = longs[slot, row], longs[slots + slot, row]
-            if begin >= 0:
+            if begin >= 0 and begin + length + 7 <= len(data):
+                # What a word has beyond the text is overwritten by the next text.
+                for place in range(0, length, 8):
+                    store64(copied, at + place, load64(data, begin + place))
+            elif begin >= 0:
                 _copy(copied, at, data, begin, length)
             else:
                 _copy(copied, at, program.texts, -1 - begin, length)
@@ -212,11 +216,5 @@ def _copy_texts(
 
 @leaf
 def _copy(copied: Bytes, at: int, source: Bytes, begin: int, length: int) -> None:
-    """Copy a text in words; what a word has beyond it is overwritten by the next text."""
-    end = len(source)
-    for place in range(0, length, 8):
-        if begin + place + 8 <= end:
-            store64(copied, at + place, load64(source, begin + place))
-        else:
-            for last in range(place, length):
-                copied[at + last] = source[begin + last]
+    for place in range(length):
+        copied[at + place] = source[begin + place]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from base.errors import ErrorCode
+from schemas.avro import program
 from schemas.avro.decoder import Decoder
 from schemas.avro.types import parse_writer_schema
 from schemas.batch import Decoded
 from schemas.registry.source import FixedSchemaSource
+from tests.support.interpreted import interpreted
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 50
 BATCH = 72
+INTERPRETED = interpreted("schemas.avro")
 # Behind such a fault fastavro reads on: it checks no range, takes negative numbers as Python
 # indexes, and would fill the memory with the items of an absurd array.
 READ_ON = {
@@ -90,6 +94,21 @@ def _compare_with_fastavro(schema: Any, body: bytes, alone: Decoded, paths: list
         assert avro.same(avro.row(alone, 0), avro.expected(schema, read, paths))
     else:
         assert read is None, error
+
+
+@given(avro.schemas(), st.integers(0, 2**32))
+@settings(relaxed, max_examples=30)
+def test_compiled_and_interpreted_decoding_agree(schema: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    reader = decoder(schema, list(avro.leaves(schema)))
+    bodies = [avro.encode(schema, avro.value_of(schema, rng)) for _ in range(8)]
+    bodies += [avro.mutated(body, rng) for body in bodies]
+    compiled = reader.decode(bodies)
+    with mock.patch.object(program, "decode", INTERPRETED["decode"].decode):
+        decoded = reader.decode(bodies)
+    assert decoded.errors == compiled.errors
+    for number in range(len(bodies)):
+        assert avro.same(avro.row(decoded, number), avro.row(compiled, number))
 
 
 @given(avro.schemas(), st.integers(0, 2**32))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from unittest import mock
 from uuid import UUID
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from base.errors import ErrorCode, RecordError
 from schemas.batch import Headers
+from schemas.registry import framing
 from schemas.registry.framing import (
     VALUE_SCHEMA_HEADER,
     Frames,
@@ -18,9 +20,11 @@ from schemas.registry.framing import (
     read_frames,
     unframe,
 )
+from tests.support.interpreted import interpreted
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 MAX_BYTES = 100
+INTERPRETED = interpreted("schemas.avro")
 
 
 def of_id(number: int, body: bytes = b"body") -> bytes:
@@ -137,6 +141,9 @@ def test_frames_of_a_micro_batch_are_those_of_its_records(
     for row in np.flatnonzero(frames.schemas >= 0).tolist():
         schema_id = frames.schema_ids[frames.schemas[row]]
         together[row] = RecordFrame(schema_id, int(frames.starts[row]) - begins[row])
+    with mock.patch.object(framing, "read_ids", INTERPRETED["frames"].read_ids):
+        again = frames_of(values, headers, framed=framed)
+    assert all(map(np.array_equal, frames, again))
     alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
     assert together == dict(enumerate(alone))
 
