@@ -133,7 +133,7 @@ class Decoder:
         return np.array([*entries, NOT_DECODED], np.int64).take(frames.schemas), errors
 
     def _programs_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, int | RecordError]:
-        """Return the entry of each id's program; schemas that were not met before are fetched together."""
+        """Return the entry of each id; schemas that were not met before are fetched together."""
         new = [schema_id for schema_id in schema_ids if schema_id not in self._entries_by_id]
         # Not kept here: the source knows for how long an id stays unknown.
         errors: dict[SchemaId, int | RecordError] = {}

@@ -13,7 +13,7 @@ from base.errors import ErrorCode
 from schemas.avro import steps as plan
 from schemas.avro.kernel import structs as kernel
 from schemas.avro.kernel.decode import decode
-from schemas.avro.kernel.structs import Bodies, Bytes, Instructions, Limits, Values
+from schemas.avro.kernel.structs import Bodies, BodyLimits, Bytes, Instructions, Values
 from schemas.avro.steps import Fault, Step
 
 FAULTS: Final = (
@@ -94,7 +94,7 @@ class Program:
         )
         levels = max_nested + 1 if self._recursive else 1
         stack = np.empty((levels * (self._loops + 1), 2), np.int64)
-        limits = Limits(stack, max_items, max_nested)
+        limits = BodyLimits(stack, max_items, max_nested)
         return values, *decode(self._instructions, bodies, values, limits)
 
     def faults(self, values: Values, starts: Longs) -> dict[int, Fault]:

@@ -34,10 +34,10 @@ from schemas.avro.kernel.structs import (
     A,
     B,
     Bodies,
+    BodyLimits,
     Bytes,
     Instructions,
     Ints,
-    Limits,
     Slots,
     Values,
 )
@@ -49,7 +49,7 @@ _LONG_MAX: Final = 2**63 - 1
 
 @compiled
 def decode(
-    program: Instructions, bodies: Bodies, values: Values, limits: Limits
+    program: Instructions, bodies: Bodies, values: Values, limits: BodyLimits
 ) -> tuple[Bytes, int]:
     """Decode the bodies; a row with a fault has no values.
 
@@ -83,7 +83,7 @@ def _run(  # noqa: C901, PLR0912, PLR0915 - one case for each instruction
     bodies: Bodies,
     slots: Slots,
     faults: Ints,
-    limits: Limits,
+    limits: BodyLimits,
     row: int,
 ) -> None:
     """Decode one body.

@@ -90,8 +90,8 @@ class Values(NamedTuple):
     offsets: npt.NDArray[np.int32]
 
 
-class Limits(NamedTuple):
-    """Limits of a body.
+class BodyLimits(NamedTuple):
+    """BodyLimits of a body.
 
     Attributes:
         stack: int64[D, 2], room for open collections and records.
