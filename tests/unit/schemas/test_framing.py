@@ -143,7 +143,7 @@ def test_frames_of_a_micro_batch_are_those_of_its_records(
         together[row] = RecordFrame(schema_id, int(frames.starts[row]) - begins[row])
     with mock.patch.object(framing, "read_ids", INTERPRETED["frames"].read_ids):
         again = frames_of(values, headers, framed=framed)
-    assert all(map(np.array_equal, frames, again))
+    assert repr(again) == repr(frames)
     alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
     assert together == dict(enumerate(alone))
 
