@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir --require-hashes -r locks/build.txt \
     && pip --python /opt/worker/bin/python install --no-cache-dir --require-hashes \
         -r "locks/run-${DEVICE}.txt"
 # After the locked packages, so that a change of the source does not rebuild their layer.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY base base
 COPY schemas schemas
 COPY features features

@@ -31,10 +31,13 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help install demo test unit pythons lint format chaos swaps hostile properties bundles bench evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos swaps hostile properties bundles bench evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+doctor: ## say what this machine lacks and what to do; works before the install
+	@$(PYTHON) tests/commands/doctor.py
 
 install: $(STAMP) ## make .venv with everything in it; DEVICE=cpu (default) or gpu
 	@:
@@ -56,12 +59,16 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
-# System tests wait most of their time: files go to two processes, each with servers of its own.
-test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; PYTHON=python3.12
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+# System tests wait most of their time: JOBS=3 suits a quiet machine. Files keep the order of
+# tests/conftest.py, where those that wait begin; else files of one long test would come last.
+test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; JOBS=2 PYTHON=python3.12
+	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: install ## the tests of single parts, in a minute: no processes, no network, no training; ARGS=
 	@$(BIN)/python -m pytest -n 2 tests/unit $(ARGS)
+
+watch: install ## run the unit tests of what changes, as long as it runs
+	@$(BIN)/python tests/commands/watch.py
 
 pythons: install ## short tests on the other Pythons of pyproject.toml; ALL=1: each must be found
 	@$(BIN)/python tests/commands/pythons.py $(if $(ALL),--all)

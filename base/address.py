@@ -18,8 +18,8 @@ _AFTER_TEXT: Final = re.compile(r"[.,:;)\]}>'\"`]*$")
 def shown_address(address: str) -> str:
     """Mask the secrets of an address, so that it may be shown.
 
-    If the parts cannot be separated with certainty, such as with a slash in the password, all
-    that follows the scheme is masked.
+    If the parts cannot be separated safely (for example with a slash in the password), everything
+    after the scheme is masked.
     """
     if "@" not in address and "?" not in address:
         return ",".join(_shown(part) for part in _NEXT_ADDRESS.split(address))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from base.errors import ErrorCode, RecordError
 
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]

@@ -23,7 +23,7 @@ Exception
 ├── HookError                   a Python feature cannot be loaded
 ├── HookRaisedError             a Python feature raised an exception
 ├── redis.ResponseError
-│   └── WrongKindError          a key of the store has another Redis type; in features.store.wire
+│   └── WrongKindError          a key of the store has another Redis type; in features.store
 └── ValueError
     ├── MalformedError          bytes are not a valid Feast message
     └── NonFiniteFeatureError   a feature is infinite

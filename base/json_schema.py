@@ -12,8 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
     """Make the JSON Schema (draft 2020-12) of the documents that ``model`` reads.
 
-    Where a key can be left out it takes no null, although ``model`` does: an editor then points at
-    a key without a value.
+    Optional keys do not allow null in the schema, although ``model`` does, so editors flag a key
+    without a value.
     """
     schema = model.model_json_schema(schema_generator=_Generator)
     for definition in schema.get("$defs", {}).values():

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from confluent_kafka import Message
 
 from benchmarks.programs import ROOT, Run, RunError
 from benchmarks.testbed import Testbed
-from tools.topics.read_to_end import read_to_end
+from tools.topics.topic_log import read_to_end
 
 TOLERANCE = 1e-6
 EVERY = 101
@@ -48,8 +47,8 @@ class Agreement:
         Raises:
             RunError: The number of scores is wrong, or a score differs.
         """
-        for place, message in self._sample(testbed, run, committed):
-            score = self._decode(message.value() or b"")
+        for place, value in self._sample(testbed, run, committed):
+            score = self._decode(value)
             source = score["source"]
             if (source["partition"], source["offset"]) != place:
                 raise RunError(f"{run.name}: the score at {place} is of {source}")
@@ -70,14 +69,13 @@ class Agreement:
         """
         self._sample(testbed, run, committed)
 
-    def _sample(self, testbed: Testbed, run: Run, committed: int) -> list[tuple[Place, Message]]:
+    def _sample(self, testbed: Testbed, run: Run, committed: int) -> list[tuple[Place, bytes]]:
         seen: dict[int, int] = defaultdict(lambda: run.first)
         sample = []
-        for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
-            for message in messages:
-                partition = message.partition() or 0
+        for chunk in read_to_end(testbed.kafka.bootstrap, run.output_topic):
+            for partition, value in zip(chunk.partitions.tolist(), chunk.values, strict=True):
                 if seen[partition] % self.every == 0:
-                    sample.append(((partition, seen[partition]), message))
+                    sample.append(((partition, seen[partition]), value or b""))
                 seen[partition] += 1
         records = sum(number - run.first for number in seen.values())
         if records != committed:

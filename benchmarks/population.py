@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from base.arrays import Longs
 from benchmarks.columns import numbered, text, without_nulls
 from schemas.batch import Column, Kind
 
@@ -23,15 +24,13 @@ _START_MS = 1_700_000_000_000
 _EVENTS_PER_MS = 2
 _SEED = 20231114
 
-Ints = npt.NDArray[np.int64]
 
-
-def card_ids(numbers: Ints) -> pa.StringArray:
+def card_ids(numbers: Longs) -> pa.StringArray:
     """Card ids of sixteen digits."""
     return numbered("4", numbers, 15)
 
 
-def merchant_ids(numbers: Ints) -> pa.StringArray:
+def merchant_ids(numbers: Longs) -> pa.StringArray:
     """Merchant ids: M and seven digits."""
     return numbered("M", numbers, 7)
 
@@ -94,7 +93,7 @@ def payments(first: int, count: int) -> Mapping[str, Column]:
     }
 
 
-def labels(matrix: npt.NDArray[np.float32], names: tuple[str, ...]) -> Ints:
+def labels(matrix: npt.NDArray[np.float32], names: tuple[str, ...]) -> Longs:
     """Label (0 or 1) of each row.
 
     Fraud depends on many features, so that trees reach their maximum depth.
@@ -112,7 +111,7 @@ def labels(matrix: npt.NDArray[np.float32], names: tuple[str, ...]) -> Ints:
         + 0.6 * (value["CASH_AMOUNT"] > 200)
         + 0.3 * np.sin(value["HOUR"]) * value["AMOUNT_LOG"]
     )
-    fraud: Ints = (rng.random(len(matrix)) < 1.0 / (1.0 + np.exp(-margin))).astype(np.int64)
+    fraud: Longs = (rng.random(len(matrix)) < 1.0 / (1.0 + np.exp(-margin))).astype(np.int64)
     return fraud
 
 

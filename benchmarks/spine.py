@@ -72,7 +72,7 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
 
 
 def _throughput(testbed: Testbed, span: Span) -> Mapping[str, list[Measured]]:
-    """Run the programs in turn, so that other load on the machine affects all of them alike."""
+    """Run the programs in turn, so that other load on the machine affects all equally."""
     runs: dict[str, list[Measured]] = defaultdict(list)
     agreement = Agreement()
     for number in range(1, ROUNDS + 1):

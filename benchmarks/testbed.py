@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -89,14 +89,19 @@ def note(text: str) -> None:
 
 
 @contextmanager
+def open_servers(folder: Path, partitions: int) -> Iterator[tuple[Kafka, Valkey]]:
+    """Start Kafka, with the input and the dead-letter topic, and Valkey."""
+    with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
+        create_topics(kafka.bootstrap, {INPUT_TOPIC: partitions, "dead-letters": 1})
+        yield kafka, valkey
+
+
+@contextmanager
 def open_testbed(folder: Path, events: int) -> Iterator[Testbed]:
     """Start the servers, load the lookups, train the model and fill the input topic."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     note("starting Apache Kafka and Valkey …")
-    with ExitStack() as stack:
-        kafka = stack.enter_context(Kafka(folder / "kafka"))
-        valkey = stack.enter_context(Valkey(folder / "valkey"))
-        create_topics(kafka.bootstrap, {INPUT_TOPIC: PARTITIONS, "dead-letters": 1})
+    with open_servers(folder, PARTITIONS) as (kafka, valkey):
         started = time.monotonic()
         note(f"loading {population.CARDS:,} cards, playing {events:,} events, training …")
         with ThreadPoolExecutor(1) as pool:

@@ -3,12 +3,13 @@
 numpy's exp uses the widest vector unit of the processor, and its last bit differs between units
 (measured: 5 of 100 values between AVX-512 and the C library). A score must not depend on the node
 that a pod runs on. So the exponential is computed here with additions, multiplications and one
-division, which IEEE 754 rounds alike everywhere. It takes about 20 µs for one row, 35 µs for 4,000.
+division, which IEEE 754 rounds the same everywhere. It takes about 20 µs for one row, 35 µs for
+4,000.
 
-For the same reason the curve does not use numpy's interp. A compiler may fuse its multiplication and
-addition into one rounding on some processors, and its result may fall by one last bit at a knot.
-Here multiplication and addition are separate steps. Measured with 70 knots: 3 µs for one row, 80 µs
-for 4,000 (interp: 1 and 140).
+For the same reason the curve does not use numpy's interp. A compiler may fuse its multiplication
+and addition into one rounding on some processors, and its result may fall by one last bit at a
+knot. Here multiplication and addition are separate steps. Measured with 70 knots: 3 µs for one row,
+80 µs for 4,000 (interp: 1 and 140).
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class Calibration:
     """Scores by margin: linear between knots, strictly rising, always between 0 and 1.
 
     Beyond the first and the last knot, the distance to 0 or to 1 halves with the first unit of
-    margin, and with every doubling of the margin's distance from the knot. A logistic would approach
-    0 and 1 faster, and far margins would get equal scores. Up to a million units beyond the ends the
-    curve rises with every step of float32, as far as float64 can represent the difference
-    (with a slope below 1e-9, neighbours may be equal).
+    margin, and with every doubling of the margin's distance from the knot. A logistic would
+    approach 0 and 1 faster, and far margins would get equal scores. Up to a million units beyond
+    the ends the curve rises with every step of float32, as far as float64 can represent the
+    difference (with a slope below 1e-9, neighbours may be equal).
     """
 
     def __init__(self, margins: Sequence[float], scores: Sequence[float]) -> None:
@@ -102,8 +103,8 @@ def _check(margins: Sequence[float], scores: Sequence[float]) -> None:
 def logistic(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Compute 1 / (1 + exp(-margin)); the result of a row does not depend on other rows.
 
-    The result never falls as margins rise (tested on every finite float32). It rises with every step
-    of float32 from -700 to 22, except within 4e-9 of zero, where float64 cannot represent the
+    The result never falls as margins rise (tested on every finite float32). It rises with every
+    step of float32 from -700 to 22, except within 4e-9 of zero, where float64 cannot represent the
     difference.
 
     Args:

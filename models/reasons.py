@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Floats
 from models.backend.protocol import Backend, Margins, Matrix
 from models.policy import Coding
 
@@ -19,11 +20,10 @@ _ROUNDING = 1e-5
 """Accepted difference as a share of the sum of absolute contributions, if that sum is above ten.
 
 XGBoost adds leaves in float32. Measured: a share of up to 3e-6 for 1,000 trees; an absolute
-difference of 7e-4, which is no fault, for a regression with margins of 1,000.
+difference of 7e-4, which is normal, for a regression with margins of 1,000.
 """
 
-Ints = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +45,12 @@ class Explained:
         farthest: Largest difference between the sum of contributions and the margin, in log-odds.
     """
 
-    rows: Ints
-    counts: Ints
-    codes: Ints
+    rows: Indices
+    counts: Indices
+    codes: Indices
     contributions: npt.NDArray[np.float32]
-    sizes: Ints
-    features: Ints
+    sizes: Indices
+    features: Indices
     values: npt.NDArray[np.float32]
     code_names: tuple[str, ...]
     feature_names: tuple[str, ...]
@@ -70,7 +70,7 @@ class Reasons:
         # The first call is the slowest, so it is made before the first event.
         backend.contributions(np.full((1, len(coding.features)), np.nan, dtype=np.float32))
 
-    def explain(self, matrix: Matrix, margins: Margins, rows: Ints) -> Explained:
+    def explain(self, matrix: Matrix, margins: Margins, rows: Indices) -> Explained:
         """Explain the scores of the events in `rows` of a batch.
 
         A reason is a code whose features together raise the margin. The largest reasons come first,
@@ -89,7 +89,7 @@ class Reasons:
         by_code = self._by_code(by_feature)
         difference = np.abs(by_code.sum(axis=0, initial=0.0) + bias - margins[rows])
         allowed = np.maximum(TOLERANCE, _ROUNDING * np.abs(contributions).sum(axis=1))
-        order = np.argsort(-by_code, axis=0, kind="stable")[: self._coding.most]
+        order = np.argsort(-by_code, axis=0, kind="stable")[: self._coding.max_reasons]
         largest = np.take_along_axis(by_code, order, axis=0)
         raises = largest > 0.0
         of_event, place = np.nonzero(raises.T)
@@ -117,7 +117,9 @@ class Reasons:
             by_code[code] += by_feature[:, column]
         return by_code
 
-    def _features(self, by_feature: Floats, of_event: Ints, codes: Ints, sizes: Ints) -> Ints:
+    def _features(
+        self, by_feature: Floats, of_event: Indices, codes: Indices, sizes: Indices
+    ) -> Indices:
         """Features of each reason's code, intp[K]; those that raise the margin most come first.
 
         Args:
@@ -131,5 +133,5 @@ class Reasons:
         ends = np.cumsum(sizes)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
         at = np.repeat(self._starts[codes], sizes) + within
-        features: Ints = by_code_and_size[np.repeat(of_event, sizes), at]
+        features: Indices = by_code_and_size[np.repeat(of_event, sizes), at]
         return features

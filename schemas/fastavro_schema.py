@@ -10,7 +10,7 @@ from schemas.avro.types import Type
 Annotate: TypeAlias = Callable[[Type], Mapping[str, Any]]
 """Returns the attributes of the logical type of a primitive or fixed; empty for the bare type."""
 
-_MOST_DIGITS: Final = 1_000
+_MAX_DIGITS: Final = 1_000
 
 
 class FastavroSchema:
@@ -79,7 +79,7 @@ class FastavroSchema:
 
 def decimals(declared: Type) -> Mapping[str, Any]:
     """Attributes of a decimal, with the largest precision; empty for another type."""
-    digits = _MOST_DIGITS
+    digits = _MAX_DIGITS
     if declared.base == "fixed":
         digits = int((8 * declared.size - 1) * 0.30103)
     if declared.logical != "decimal" or not 0 <= declared.scale <= digits or digits <= 0:

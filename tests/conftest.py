@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
+HERE = Path(__file__).parent
+SLOW_TIERS = ("system", "integration", "properties", "process")
+SLOW_S = 20.0
+
 _SEED = pytest.StashKey[int]()
 _ADDRESS = pytest.StashKey[str]()
 _SERVERS = pytest.StashKey[Servers]()
@@ -48,6 +53,36 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         config.stash[_SEED] = given["seed"]
         config.stash[_ADDRESS] = given["servers"]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # The processes of pytest-xdist have no terminal.
+    if terminal := session.config.pluginmanager.get_plugin("terminalreporter"):
+        session.config.pluginmanager.register(SlowTests(terminal))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those that wait for servers begin first: what is left to the end is short, and fills each process.
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    own = [tier for tier in SLOW_TIERS if HERE / tier in item.path.parents]
+    return SLOW_TIERS.index(own[0]) if own else len(SLOW_TIERS)
+
+
+class SlowTests:
+    """Show each slow test as it ends, so that a long run shows where it is."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+        self._took: defaultdict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._took[report.nodeid] += report.duration
+        if report.when == "teardown" and (took := self._took.pop(report.nodeid)) > SLOW_S:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"{took:4.0f} s  {report.nodeid}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""Composition of a worker: the only module that names concrete classes."""
+"""Composition of a worker: only this module creates concrete classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import SizeLimits
 from worker.histories import Histories, NoHistories, StoredHistories
-from worker.histories.stored_histories import find_place
+from worker.histories.stored_histories import claim_location
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
 from worker.loop import Loop, Waits
 from worker.process.health import Health, HealthServer
@@ -248,7 +248,9 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
 
     remedy = "the start continues when the registry answers; see registry.url and its password"
     # There is nothing to drain yet: a signal ends the process.
-    Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).outlast(ask)
+    Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).retry_until_up(
+        ask
+    )
     return prefix
 
 
@@ -271,7 +273,9 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
 def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
     if not pipeline.feature_set.histories.windows:
         return NoHistories()
-    find = partial(find_place, pipeline.settings, pipeline.feature_set, pipeline.features, store)
+    find = partial(
+        claim_location, pipeline.settings, pipeline.feature_set, pipeline.features, store
+    )
     return StoredHistories(store, find, watchdog)
 
 

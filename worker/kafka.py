@@ -30,7 +30,7 @@ NOT_A_MEMBER = (
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
 )
-"""Error codes of a group that has gone on without this member or without its generation."""
+"""Error codes of a group that has already rebalanced without this member."""
 
 LOGGER = logging.getLogger("librdkafka")
 # Where logs are not set up, Python would write each line to stderr.
@@ -105,7 +105,8 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
         Producer,
         "kafka.producer",
         {
-            # The default is 100 ms, and each transaction that follows closely on another waits so long.
+            # The default is 100 ms, and each transaction that follows closely on another waits so
+            # long.
             "retry.backoff.ms": 2,
             "retry.backoff.max.ms": 100,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -168,7 +169,7 @@ def whole_number(value: object) -> int | None:
 
 
 def topic_settings(admin: AdminClient, name: str, timeout_s: float) -> dict[str, str]:
-    """The settings of a topic that have a value; empty where this user may not read them.
+    """The settings of a topic that have a value; empty if this user may not read them.
 
     Raises:
         KafkaException: The brokers do not answer, or have no such topic.

@@ -3,6 +3,10 @@
 One micro-batch is committed in a thread of its own while the next one is polled and scored. Nothing
 of the next one leaves the process before the outcome of the first is known. If the commit fails,
 the next one is dropped and both are read again.
+
+Exactly-once is decided in three places. `worker.consume.poll` captures the group metadata of each
+micro-batch. This loop drops a micro-batch if the assignment epoch has changed since its poll.
+`worker.delivery.checkpoint` commits under the captured metadata and settles unknown outcomes.
 """
 
 from __future__ import annotations
@@ -29,13 +33,13 @@ from features.history.watermarks import LogState
 from schemas.batch import Records
 from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
-from worker.delivery.delivery import Delivery, InFlightBatch, count
+from worker.delivery.delivery import Delivery, InFlightBatch, observe_committed_batch
 from worker.delivery.reports import RecordsRefusedError
 from worker.process import metrics
-from worker.process.ahead import AheadShare
+from worker.process.event_time_monitor import EventTimeMonitor
 from worker.process.health import Health
+from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages, backoff_s
-from worker.process.pulse import Pulse
 from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -47,15 +51,15 @@ _SERVICE = "store or registry"
 _SERVE_EVERY_S = 1.0
 _SLOW_S = 1.0
 _CONNECTION_LOST = (
-    KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - likewise
+    KafkaError._TRANSPORT,  # noqa: SLF001 - confluent_kafka has no public name for it
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - confluent_kafka has no public name for it
 )
 # A rejoin takes a few calls to the brokers, each with a bound of its own.
 _REJOIN_CALLS = 4
 
 
 class StageProcess(Protocol):
-    """The pure stages, decode to encode."""
+    """The processing stages from decode to encode; they make no Kafka calls."""
 
     def __call__(self, records: Records, log: LogState) -> Processed:
         """Run the stages on one micro-batch of records.
@@ -71,12 +75,12 @@ class Waits:
     """Bounds of waiting, in seconds.
 
     Attributes:
-        settle_s: Longest wait for the outcome in flight when partitions move.
-        refused_s: Longest wait for a dead-letter topic that refuses a dead letter.
+        rebalance_wait_s: Longest wait for the outcome in flight when partitions move.
+        refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter.
     """
 
-    settle_s: float
-    refused_s: float
+    rebalance_wait_s: float
+    refusal_limit_s: float
 
 
 class Loop:
@@ -108,8 +112,8 @@ class Loop:
         self._delivery = delivery
         self._bound = bound
         self._health = health
-        self._ahead = AheadShare(health)
-        self._settle_s = waits.settle_s
+        self._event_time_monitor = EventTimeMonitor(health)
+        self._rebalance_wait_s = waits.rebalance_wait_s
         self._clock = clock
         self._in_flight: InFlightBatch | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
@@ -117,12 +121,12 @@ class Loop:
         self._log_state = LogState()
         self._stopping = False
         self._outages = Outages(
-            health, delivery.brokers, waits.refused_s, lambda: self._stopping, clock
+            health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
         self._served_at = clock()
         self._producer_is_suspect = False
-        self._pulse = Pulse(
-            poller, health, self._outages.kafka, _REJOIN_CALLS * waits.settle_s, clock
+        self._monitor = LoopMonitor(
+            poller, health, self._outages.kafka, _REJOIN_CALLS * waits.rebalance_wait_s, clock
         )
 
     def stop(self) -> None:
@@ -130,20 +134,20 @@ class Loop:
         self._stopping = True
 
     def on_client_error(self, error: KafkaError) -> None:
-        """Take an error of the consumer's connections; without events nothing else reports it."""
-        # A producer that lives through a broken connection may hang in its next transaction
+        """Handle a connection error of the consumer. On an idle topic, nothing else reports it."""
+        # A producer that survives a broken connection may hang in its next transaction
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
         self._producer_is_suspect |= error.code() in _CONNECTION_LOST
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - its public name
-            self._outages.kafka.begins(str(error))
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - confluent_kafka has no public name for it
+            self._outages.kafka.mark_down(str(error))
 
     def before_change(self) -> None:
         """Wait, with a bound, for the transaction in flight before partitions move."""
         if self._in_flight is not None:
             try:
-                self._in_flight.outcome.exception(timeout=self._settle_s)
+                self._in_flight.outcome.exception(timeout=self._rebalance_wait_s)
             except FutureTimeoutError:
-                log.warning("partitions_move_before_the_outcome", waited_s=self._settle_s)
+                log.warning("partitions_move_before_the_outcome", waited_s=self._rebalance_wait_s)
 
     def run(self) -> None:
         """Work until `stop`.
@@ -153,7 +157,7 @@ class Loop:
         """
         self._open()
         try:
-            # Where it is to drain before it began, `_open` may have found nothing.
+            # If stop was requested during `_open`, the topics may not be open.
             if not self._stopping:
                 self._poller.subscribe()
             while not self._stopping:
@@ -161,22 +165,22 @@ class Loop:
             self._health.draining()
             self._settle()
         except TopicReplacedError:
-            self._poller.shut_out(self._settle_s)
+            self._poller.commit_old_topic_id(self._rebalance_wait_s)
             raise
         finally:
             self._close()
 
     def _open(self) -> None:
-        """Open topics, histories and checkpoints; retry for as long as brokers or store are away."""
-        self._outages.kafka.outlast(self._delivery.open_topics)
-        self._outages.store.outlast(self._delivery.open_histories)
+        """Open topics, histories and checkpoints; retry while brokers or store are away."""
+        self._outages.kafka.retry_until_up(self._delivery.open_topics)
+        self._outages.store.retry_until_up(self._delivery.open_histories)
         # Before the checkpoints are read: the open transaction of a predecessor that was killed may
         # still hold them.
-        self._outages.kafka.outlast(self._delivery.open_checkpoint)
-        self._outages.kafka.outlast(self._poller.open)
+        self._outages.kafka.retry_until_up(self._delivery.open_checkpoint)
+        self._outages.kafka.retry_until_up(self._poller.open)
 
     def _turn(self) -> None:
-        self._pulse.beat()
+        self._monitor.check()
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         polled = self._poller.poll(self._bound.events, timeout_s)
@@ -187,9 +191,9 @@ class Loop:
         if polled is None:
             self._settle()
             if not self._poller.partitions:
-                # Other workers deliver now what this one could not.
-                self._outages.delivery.ends()
-                self._outages.letter_refusals.leave()
+                # Other workers own these partitions now and deliver those events.
+                self._outages.delivery.mark_up()
+                self._outages.letter_refusals.on_reassigned()
             return
         started = self._clock()
         processed = self._process_or_pause(polled)
@@ -237,10 +241,10 @@ class Loop:
         log.info("resumed")
 
     def _wait(self, seconds: float) -> None:
-        """Back off as a member of the group, no longer than the assignment stays as it is."""
+        """Wait, and stay in the group. Return early if the assignment changes."""
         until, epoch = self._clock() + seconds, self._poller.epoch
         while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
-            self._pulse.beat()
+            self._monitor.check()
             self._poller.serve()
 
     def _hold(self, seconds: float) -> None:
@@ -260,8 +264,8 @@ class Loop:
             return True
         self._served_at = self._clock()
         batch, error = self._in_flight, self._in_flight.outcome.exception()
-        while isinstance(error, RecordsRefusedError) and self._amended(batch, error):
-            self._in_flight = batch = self._delivery.again(batch)
+        while isinstance(error, RecordsRefusedError) and self._handle_refusals(batch, error):
+            self._in_flight = batch = self._delivery.retry(batch)
             error = batch.outcome.exception()
         self._in_flight = None
         if error is None:
@@ -278,13 +282,13 @@ class Loop:
             self._open_checkpoint()
         self._rewind()
         if isinstance(error, StoreAwayError):
-            self._hold(self._outages.not_written.wait_s(str(error)))
+            self._hold(self._outages.store_failures.record_failure(str(error)))
         if isinstance(error, OutcomeUnknownError):
-            self._hold(self._outages.unknown.wait_s(str(error)))
+            self._hold(self._outages.unknown_outcomes.record_failure(str(error)))
         return False
 
-    def _amended(self, batch: InFlightBatch, error: RecordsRefusedError) -> bool:
-        """Replace refused scores and dead letters; False where the micro-batch must be dropped.
+    def _handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> bool:
+        """Replace refused scores and dead letters; False if the micro-batch must be dropped.
 
         A refused dead letter that nothing can replace is retried after a wait.
 
@@ -294,44 +298,44 @@ class Loop:
         # A new producer reads the topics' present limits, and its batches keep to them. The old one
         # has skipped sequence numbers: its next transaction fails (measured: librdkafka 2.16).
         self._open_checkpoint()
-        hopeless = self._delivery.amend(batch, error)
-        if hopeless is not None:
-            self._hold(self._outages.letter_refusals.wait_s(hopeless))
+        unfixable_reason = self._delivery.handle_refusals(batch, error)
+        if unfixable_reason is not None:
+            self._hold(self._outages.letter_refusals.record_failure(unfixable_reason))
         elif self._clock() - self._served_at > _SERVE_EVERY_S:
             self._hold(_IDLE_POLL_S)
         return not self._stopping and batch.polled.epoch == self._poller.epoch
 
     def _committed(self, batch: InFlightBatch) -> None:
-        self._outages.not_written.end()
-        self._outages.unknown.end()
-        self._outages.letter_refusals.end()
+        self._outages.store_failures.record_success()
+        self._outages.unknown_outcomes.record_success()
+        self._outages.letter_refusals.record_success()
         took_s = self._clock() - batch.started
         self._bound.observe(len(batch.polled.records), took_s)
-        # The producer may have lived through a broken connection that is not reported yet.
+        # The producer may have survived a broken connection that is not reported yet.
         self._producer_is_suspect |= took_s > _SLOW_S
-        self._ahead.observe(batch.answers.final().ahead)
-        count(batch)
+        self._event_time_monitor.observe(batch.answers.final().ahead)
+        observe_committed_batch(batch)
 
     def _open_checkpoint(self) -> None:
         self._producer_is_suspect = False
-        self._outages.kafka.outlast(self._delivery.open_checkpoint, self._wait)
+        self._outages.kafka.retry_until_up(self._delivery.open_checkpoint, self._wait)
 
     def _rewind(self) -> None:
-        """Rewind to the checkpoint; where the brokers do not answer, the next turn tries again.
+        """Rewind to the checkpoint; if the brokers do not answer, the next turn tries again.
 
-        A retry in this place could wait for ever: until the client is polled, it keeps back what
-        the group has decided, and may answer nothing else (measured: `committed` timed out until
-        the worker was killed).
+        A retry in this place could wait forever: the client does not apply the group's new
+        assignment until it is polled, and may answer nothing else (measured: `committed` timed out
+        until the worker was killed).
         """
         try:
             self._poller.rewind()
         except KafkaException as error:
-            self._hold(self._outages.not_rewound.wait_s(str(error)))
+            self._hold(self._outages.rewind_failures.record_failure(str(error)))
             return
-        self._outages.not_rewound.end()
+        self._outages.rewind_failures.record_success()
         metrics.rebalances.inc()
         self._delivery.assigned(self._poller.partitions)
-        self._ahead.assigned(self._poller.partitions)
+        self._event_time_monitor.assigned(self._poller.partitions)
         self._log_state = self._poller.log_state
 
     def _close(self) -> None:

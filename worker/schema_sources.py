@@ -60,7 +60,7 @@ def fields_read(
     Args:
         settings: Settings of the worker.
         feature_set: Feature set of the worker.
-        rules: Compiled policy; None where no policy is valid.
+        rules: Compiled policy; None if no policy is valid.
     """
     of_policy = frozenset() if rules is None else rules.paths
     return feature_set.paths | of_policy | frozenset(settings.output.carry)
@@ -69,7 +69,7 @@ def fields_read(
 def event_decoder(
     settings: WorkerSettings, feature_set: FeatureSet, rules: Rules | None
 ) -> Decoder:
-    """Make the decoder of the input topic, for the worker and for all commands that read its events.
+    """Make the decoder of the input topic, for the worker and all commands that read its events.
 
     Arguments are those of `fields_read`.
 
@@ -165,7 +165,7 @@ def registry_source(registry: Registry) -> RegistrySchemaSource:
 
 
 def read_id(answer: Answer) -> int:
-    """Read the schema id of an answer. Raises ValueError where it has none."""
+    """Read the schema id of an answer. Raises ValueError if it has none."""
     schema_id = answer.get("id")
     if not isinstance(schema_id, int) or not 0 <= schema_id < _END_OF_IDS:
         raise ValueError("no schema id in the answer")
@@ -199,5 +199,5 @@ def _named_id(path: Path) -> int | UUID:
         return int(path.stem) if path.stem.isdecimal() else UUID(path.stem)
     except ValueError:
         raise ConfigurationError(
-            f"{path}: its name is no schema id; name it ID.avsc or GUID.avsc"
+            f"{path}: its name is not a schema id; name it ID.avsc or GUID.avsc"
         ) from None

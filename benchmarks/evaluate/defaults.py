@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from base.times import DAY
 from features.definition import load_feature_set
 from features.tables import EventTableReader, build
 from models.backend.cpu import CpuBackend
@@ -74,8 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
         table = given.table or _built(case, Path(scratch) / "table.parquet")
         bundle = given.bundle or Path(scratch) / "bundle"
-        told = {} if given.bundle else train(case, table, bundle)
-        print(json.dumps({**told, "test": measure(case, TrainingTable(table), bundle)}))
+        trained = {} if given.bundle else train(case, table, bundle)
+        print(json.dumps({**trained, "test": measure(case, TrainingTable(table), bundle)}))
     return 0
 
 
@@ -107,10 +108,10 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     """Metrics on the test days."""
     lengths = Lengths(train=7, delay=7, assess=case.test_days)
     train_from, since = (_time(day) for day in (case.last - timedelta(days=6), case.test_from))
-    events = table.read(train_from, since + case.test_days * 86_400_000_000)
+    events = table.read(train_from, since + case.test_days * DAY)
     fold = make_fold(events, train_from, lengths, known_by=np.iinfo(np.int64).max)
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
-    labels, days = events.labels[rows], events.times[rows] // 86_400_000_000
+    labels, days = events.labels[rows], events.times[rows] // DAY
     margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
     metrics = Metrics.of(labels, margins, events.cards[rows], days)
     return {

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from base.times import DAY
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
 from features.definition import FeatureSet
 from features.tables import EventTableReader, build
@@ -20,11 +21,11 @@ from models.backend.threads import available_threads
 from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.training.folds import make_fold
-from models.training.plan import Plan, make_plan
 from models.training.recipes import Params
 from models.training.search import Trial
 from models.training.table import TrainingTable
 from models.training.train import train
+from models.training.training_days import TrainingDays, find_training_days
 from models.training.training_options import TrainingOptions
 from models.training.write_outputs import OutputOptions, write_training
 
@@ -68,27 +69,31 @@ def build_table(feature_set: FeatureSet, raw: Path, out: Path) -> TrainingTable:
 
 def train_all(table: TrainingTable, folder: Path, tries: int, note: Note) -> list[Path]:
     """Train a bundle for each split, all with the parameters chosen for the first."""
-    chosen: tuple[Params, int] | None = None
+    params_and_rounds: tuple[Params, int] | None = None
     bundles = []
     for split in SPLITS:
-        options = TrainingOptions(tries=tries, chosen=chosen, threads=available_threads())
-        folds = _FOLDS_TO_CHOOSE if chosen is None else _FOLDS
-        training = train(table, _plan(table, split, folds), options, advance=_note_progress(note))
+        options = TrainingOptions(
+            tries=tries, params_and_rounds=params_and_rounds, threads=available_threads()
+        )
+        folds = _FOLDS_TO_CHOOSE if params_and_rounds is None else _FOLDS
+        training = train(
+            table, _training_days(table, split, folds), options, advance=_note_progress(note)
+        )
         out = folder / f"bundle-{split.number}"
         write_training(training, table, OutputOptions(out, version=f"{split.train_last}"))
         bundles.append(out)
         note(f"bundle {split.number}: trained on {training.trained.rows:,} events")
-        if chosen is None:
-            chosen = training.chosen.params, training.chosen.rounds
-            note(f"chosen for all: {_described(training.chosen)}")
+        if params_and_rounds is None:
+            params_and_rounds = training.best_trial.params, training.best_trial.rounds
+            note(f"parameters for all splits: {_described(training.best_trial)}")
     return bundles
 
 
 def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
     """Compute the margins of a saved bundle from the features of the table."""
-    plan = _plan(table, split, _FOLDS)
+    days = _training_days(table, split, _FOLDS)
     since, until = _time(split.test_from), _time(split.test_until)
-    train_from = plan.train_from(plan.spans[0])
+    train_from = days.train_from(days.spans[0])
     events = table.read(train_from, until)
     fold = make_fold(events, train_from, LENGTHS, known_by=np.iinfo(np.int64).max)
     rows = events.between(since, until)
@@ -102,7 +107,7 @@ def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
         np.isin(rows, fold.assess),
         labels[rows],
         events.cards[rows],
-        events.times[rows] // 86_400_000_000,
+        events.times[rows] // DAY,
     )
 
 
@@ -114,8 +119,8 @@ def scores_of(bundle: Path, margins: npt.NDArray[np.float32]) -> npt.NDArray[np.
     return Calibration(knots.margins, knots.scores).apply(margins)
 
 
-def _plan(table: TrainingTable, split: Split, folds: int) -> Plan:
-    return make_plan(
+def _training_days(table: TrainingTable, split: Split, folds: int) -> TrainingDays:
+    return find_training_days(
         table,
         since=split.train_from,
         last=split.train_last,
@@ -143,14 +148,14 @@ def _note_progress(note: Note) -> Callable[[str, int, int], None]:
     return advance
 
 
-def _described(chosen: Trial) -> str:
-    """Description of the chosen trial.
+def _described(trial: Trial) -> str:
+    """Description of a trial.
 
     It is for the first model only, because the earlier folds of the others contain test days.
     """
-    metrics = chosen.metrics
+    metrics = trial.metrics
     return (
-        f"{chosen.rounds} rounds, {dict(chosen.params)}; on the earlier folds average precision "
+        f"{trial.rounds} rounds, {dict(trial.params)}; on the earlier folds average precision "
         f"{metrics.average_precision:.4f}, card precision at 100 {metrics.card_precision_100:.4f}"
     )
 

@@ -19,24 +19,22 @@ from benchmarks.play import Messages, play
 from features.definition import FeatureSet
 from features.store.redis import RedisStore
 from features.tables.event_records import EventRecordReader
-from schemas.avro.decoder import Decoder
-from schemas.avro.types import parse_record_schema
-from schemas.registry.source import FixedSchemaSource
 from tools.demo.training import load_frauds
 from tools.demo.worker_process import WorkerProcess
 from tools.embedded.kafka import Kafka
 from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
-from tools.topics.read_to_end import read_to_end
+from tools.topics.score_decoder import ScoreDecoder
+from tools.topics.topic_log import read_to_end
 from worker.histories.record import label_namespace
-from worker.schema_sources import framed, score_schema
+from worker.schema_sources import framed
 from worker.settings import load_settings
 
 Note = Callable[[str], None]
 
 _INPUT, _DEAD = "transactions", "dead-letters"
 _STALL_S = 120.0
-_TOLD_EVERY_S = 15.0
+_NOTE_EVERY_S = 15.0
 # Maximum throughput: large micro-batches, however long one takes.
 _FAST = {"DELIVERY__MAX_BATCH_EVENTS": "20000", "DELIVERY__LATENCY_BUDGET_S": "10"}
 _PATHS = ("event_id", "margin", "score", "model.version")
@@ -100,16 +98,11 @@ class WorkerRuns:
 
     def read(self, topic: str) -> Scores:
         """Read the committed scores of a topic."""
-        schema = score_schema()
-        source = FixedSchemaSource(parse_record_schema(schema), framed=True)
-        decoder = Decoder(source, schema, _PATHS, 2**20, 10_000)
+        decoder = ScoreDecoder(_PATHS)
         columns: dict[str, list[Any]] = {path: [] for path in _PATHS}
-        for messages in read_to_end(self._kafka.bootstrap, topic):
-            decoded = decoder.decode([message.value() for message in messages])
-            if decoded.errors:
-                raise DependencyUnavailableError(f"{topic} contains records that are not scores")
-            for path in _PATHS:
-                columns[path].append(decoded.columns[path].values)
+        for records in read_to_end(self._kafka.bootstrap, topic):
+            for path, values in decoder.decode(records).items():
+                columns[path].append(values)
         return Scores(
             pa.concat_arrays(columns["event_id"]),
             pa.concat_arrays(columns["model.version"]),
@@ -149,7 +142,7 @@ class WorkerRuns:
     def _wait(self, worker: WorkerProcess, note: Note) -> None:
         """Wait until the worker has committed all produced events."""
         last, moved = -1, time.monotonic()
-        told = moved
+        noted_at = moved
         of_group = {"bootstrap.servers": self._kafka.bootstrap, "group.id": self._group}
         with closing(Consumer(of_group)) as consumer:
             while True:
@@ -165,8 +158,8 @@ class WorkerRuns:
                         f"{at.offset:,} of {self._played:,} events are scored, and no more for "
                         f"{_STALL_S:g} s"
                     )
-                if now - told > _TOLD_EVERY_S:
-                    told = now
+                if now - noted_at > _NOTE_EVERY_S:
+                    noted_at = now
                     note(f"scored {max(0, at.offset):,} of {self._played:,} events")
                 time.sleep(0.2)
 

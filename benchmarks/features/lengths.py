@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
+from base.arrays import Longs
 from benchmarks.columns import numbered, text, without_nulls
 from benchmarks.features.states import empty
 from benchmarks.programs import RunError
@@ -40,8 +41,6 @@ _FILL_EVENTS = 50_000
 _AT_LEAST_S, _AT_LEAST = 2.0, 3
 _APPENDS = 3
 _SCORES_AT_ONCE = 1_000
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def round_ms(number: int, length: int) -> int:
     return _END_MS - _SPAN_MS + (2 * number + 1) * _SPAN_MS // (2 * length + 2)
 
 
-def cents_of(numbers: Ints) -> Ints:
+def cents_of(numbers: Longs) -> Longs:
     """Amount of each event, from its number."""
     return 100 + numbers * 7919 % 19_901
 

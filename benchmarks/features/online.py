@@ -47,7 +47,7 @@ class Online:
 
 
 def measure_online(testbed: Testbed, source: Source, span: Span) -> Online:
-    """Run all programs in turn, so that other load on the machine affects all of them alike.
+    """Run all programs in turn, so that other load on the machine affects all equally.
 
     The first round is not counted: its scores carry whole feature vectors, which are compared.
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.times import DAY
 from benchmarks.programs import ROOT
 from tools.demo.simulator import simulate
 
@@ -72,7 +73,7 @@ def share(table: pa.Table, events: int) -> pa.Table:
 def days_end(table: pa.Table, days: int) -> int:
     """Number of events in the first ``days`` days."""
     times = times_us(table)
-    return int(np.searchsorted(times, times[0] + days * 86_400_000_000))
+    return int(np.searchsorted(times, times[0] + days * DAY))
 
 
 def times_us(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

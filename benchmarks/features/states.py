@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from base.arrays import Longs
 from benchmarks.features.source import Source, times_us
 from benchmarks.programs import Run
 from benchmarks.rivals import sorted_sets
@@ -22,8 +22,6 @@ from features.store.redis import RedisStore
 from worker.histories.record import label_namespace
 
 _APPENDS_AT_ONCE = 5_000
-
-Ints = npt.NDArray[np.int64]
 
 
 def empty(url: str) -> None:
@@ -108,7 +106,7 @@ def _load(
     pipeline.execute()
 
 
-def by_key(keys: Ints, times: Ints, kept: int | None) -> list[tuple[int, list[int]]]:
+def by_key(keys: Longs, times: Longs, kept: int | None) -> list[tuple[int, list[int]]]:
     """Rows of each key in their order.
 
     Args:

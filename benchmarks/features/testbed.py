@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,12 @@ import pyarrow.parquet as pq
 from benchmarks.features.source import Source
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.programs import ROOT
-from benchmarks.testbed import EVENT_SCHEMA_ID, INPUT_TOPIC, Testbed, note
+from benchmarks.testbed import EVENT_SCHEMA_ID, INPUT_TOPIC, Testbed, note, open_servers
 from features.definition import FeatureSet, load_feature_set
 from features.tables.event_records import EventRecordReader
 from models.backend.threads import available_threads
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
-from tools.embedded.kafka import Kafka
-from tools.embedded.topic_admin import create_topics
-from tools.embedded.valkey import Valkey
 from worker.schema_sources import framed
 
 PIPELINE = ROOT / "examples" / "handbook"
@@ -33,11 +30,8 @@ def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]
     """Train on the table ``built``, start the servers, and produce the events."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
-    with ExitStack() as stack:
-        note(f"starting Apache Kafka and Valkey, playing {source.rows:,} events …")
-        kafka = stack.enter_context(Kafka(folder / "kafka"))
-        valkey = stack.enter_context(Valkey(folder / "valkey"))
-        create_topics(kafka.bootstrap, {INPUT_TOPIC: 1, "dead-letters": 1})
+    note(f"starting Apache Kafka and Valkey, playing {source.rows:,} events …")
+    with open_servers(folder, 1) as (kafka, valkey):
         play(kafka.bootstrap, INPUT_TOPIC, _messages(feature_set, source))
         yield Testbed(
             folder=folder,

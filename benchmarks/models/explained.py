@@ -16,7 +16,7 @@ from benchmarks.programs import Run, RunError, Worker
 from benchmarks.rounds import measured_run
 from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span
-from tools.topics.read_to_end import read_to_end
+from tools.topics.topic_log import read_to_end
 from worker.schema_sources import framed, score_schema
 
 BASE = "without_reasons"
@@ -52,13 +52,13 @@ class Reasoned:
             RunError: A score has wrong reasons, or the number or share of scores is wrong.
         """
         seen, reviewed = 0, []
-        for messages in read_to_end(testbed.kafka.bootstrap, run.output_topic):
-            for message in messages[-seen % _EVERY :: _EVERY]:
-                score = self._decode(message.value() or b"")
+        for records in read_to_end(testbed.kafka.bootstrap, run.output_topic):
+            for value in records.values[-seen % _EVERY :: _EVERY]:
+                score = self._decode(value or b"")
                 reviewed.append(score["decision"] == "review")
                 if bool(score["reasons"]) != (self.reasons and reviewed[-1]):
                     raise RunError(f"{run.name}: wrong reasons on {score}")
-            seen += len(messages)
+            seen += len(records)
         share = sum(reviewed) / max(1, len(reviewed))
         if seen != committed:
             raise RunError(f"{run.name}: {committed} events were committed, {seen} records read")

@@ -31,7 +31,7 @@ class Seconds:
 
 
 def alternate(programs: Mapping[str, Call]) -> dict[str, Seconds]:
-    """Time the calls in turn, so that other load on the machine affects all of them alike."""
+    """Time the calls in turn, so that other load on the machine affects all equally."""
     timers = {name: timeit.Timer(call) for name, call in programs.items()}
     for timer in timers.values():
         timer.timeit(1)  # the first call may have to prepare

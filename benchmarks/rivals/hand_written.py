@@ -14,6 +14,7 @@ import numpy.typing as npt
 import redis
 from confluent_kafka import Message
 
+from base.arrays import Floats
 from benchmarks.rivals.parts import (
     CHANNELS,
     COUNTRIES,
@@ -24,7 +25,6 @@ from benchmarks.rivals.parts import (
     BatchScorer,
     Event,
     EventReader,
-    Floats,
     Profiles,
 )
 from benchmarks.rivals.task import Task, given_task, in_batches

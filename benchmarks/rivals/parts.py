@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xgboost as xgb
 from confluent_kafka import Message
 
+from base.arrays import Floats
 from benchmarks.rivals.task import LookupTask, Task
 
 CHANNELS = {"pos": 0.0, "ecom": 1.0, "atm": 2.0, "other": 3.0}
@@ -26,7 +27,6 @@ OTHER_COUNTRY = 6.0
 FEATURES = 32
 
 Event = dict[str, Any]
-Floats = npt.NDArray[np.float64]
 
 
 class Scored(NamedTuple):

@@ -59,7 +59,7 @@ class Enriching:
     """First step for N events, without the store: the keys to read, and the events that are late.
 
     Attributes:
-        after: State of the log behind the batch.
+        after: State of the log after the batch.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class StoreRead:
         frame: All values except the features that depend on windows.
         flags: bool[N] by flag, without those of Python features.
         writes: Writes for the online store, as in ``Enriched``.
-        after: State of the log behind the batch, as in ``Enriched``.
+        after: State of the log after the batch, as in ``Enriched``.
     """
 
     feature_set: FeatureSet

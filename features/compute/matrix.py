@@ -21,7 +21,7 @@ class Enriched:
         matrix: float32[N, F], C-contiguous, NaN where missing, never infinite.
         flags: uint64[N], encoded by the `Flags` of the feature set.
         writes: Writes for the online store.
-        after: State of the log behind the batch.
+        after: State of the log after the batch.
     """
 
     matrix: npt.NDArray[np.float32]

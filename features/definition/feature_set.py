@@ -23,7 +23,7 @@ from features.definition.spec import FeaturesFile, LookupSpec
 from features.expression.functions import Term
 from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
-from features.values.flags import FAILED, MOST_FLAGS, Flags
+from features.values.flags import FAILED, MAX_FLAGS, Flags
 from features.windows.plan import WindowPlan
 from features.windows.window import HistoryRules
 from schemas.batch import Kind
@@ -51,7 +51,8 @@ class FeatureSet:
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
         fields: Terms of the fields of the schema.
-        accept_empty: Entities whose histories may begin empty under a model that uses them.
+        accept_empty: Entities for which the worker may start with empty histories although the
+            model uses them.
     """
 
     name: str
@@ -142,11 +143,11 @@ def _flags(
         *plan.flags,
         *(f"{FAILED}:{name}" for name in hooks),
     )
-    if len(names) > MOST_FLAGS:
+    if len(names) > MAX_FLAGS:
         where: Location = ("lookups",) if lookups else ("features",)
         raise document.refuse(
             where,
-            f"lookups, windows and python features have {len(names)} flags, {MOST_FLAGS} at most: "
+            f"lookups, windows and python features have {len(names)} flags, {MAX_FLAGS} at most: "
             "merge some lookups, or functions",
         )
     return Flags(names)

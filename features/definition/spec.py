@@ -24,7 +24,7 @@ MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
 MAX_WATERMARK_SUPPORT = 100
-"""The metadata of a committed offset holds that many times, and brokers accept 4,096 bytes of it."""
+"""The metadata of a committed offset contains that many times, and brokers accept 4,096 bytes of metadata."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
@@ -77,16 +77,17 @@ class AmountSpec(Strict):
     """Amount, kept as a whole number of minor units."""
 
     field: FieldPath = Field(description="Field of the amount.")
-    scale: int = Field(ge=0, le=9, description="Digits of the minor unit; 2 for cents.")
+    scale: int = Field(ge=0, le=9, description="Decimal digits of the minor unit; 2 for cents.")
     min: Exact | None = Field(
-        default=None, description="Minimum in major units; a smaller amount is a dead letter."
+        default=None,
+        description="Minimum in major units; a record with a smaller amount becomes a dead letter.",
     )
 
 
 class LabelSpec(Strict):
     """Label of an event in a file; records have none."""
 
-    field: FieldPath = Field(description="Field of files that says whether it was fraud.")
+    field: FieldPath = Field(description="Field of files that tells if the event was fraud.")
     delay: Delay = Field(description="Time from the event to its label.", examples=["7d"])
 
 
@@ -112,7 +113,7 @@ class EventsSpec(Strict):
     )
     amount: AmountSpec | None = None
     partition_key: FieldPath | None = Field(
-        default=None, description="Field that the records' keys are made of."
+        default=None, description="Field that is the key of the records."
     )
     label: LabelSpec | None = None
     aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = Field(
@@ -159,7 +160,7 @@ class FeastSpec(Strict):
     feature_view: str = Field(min_length=1, description="Feature view; its features are values.")
     join_key: str = Field(min_length=1, description="Join key of the view's entity.")
     key_type: Literal["string", "int32", "int64"] | None = Field(
-        default=None, description="Type of the join key; default: that of the entity's field."
+        default=None, description="Type of the join key; default: the type of the entity's field."
     )
 
 
@@ -188,7 +189,7 @@ class LookupSpec(Strict):
 
 
 class CategorySpec(Strict):
-    """Code of a field's value: its place in a list, from 0."""
+    """Code of a field's value: its position in a list, from 0."""
 
     field: FieldPath = Field(description="Field of text, or of whole numbers.")
     values: list[str | int] = Field(
@@ -249,7 +250,7 @@ class HistorySpec(Strict):
     )
     accept_empty: list[Word] = Field(
         default=[],
-        description="Entities whose histories may begin empty under a model that uses them.",
+        description="Entities for which the worker may start with empty histories although the model uses them.",
     )
 
 
@@ -259,7 +260,9 @@ class FeatureSpec(Strict):
     model_config = ConfigDict(json_schema_extra=_one_kind_only)
 
     name: Word = Field(description="Name of the column.")
-    field: FieldPath | None = Field(default=None, description="A number or boolean as it is.")
+    field: FieldPath | None = Field(
+        default=None, description="Field of a number or boolean, used without change."
+    )
     category: CategorySpec | None = None
     expr: str | None = Field(
         default=None,
@@ -290,29 +293,30 @@ class FeatureSpec(Strict):
     )
     delay: Delay | None = Field(
         default=None,
-        description="Time from the window's end to the event; for what is known late, as labels.",
+        description="The window ends this long before the event. Use it for values that are known late, "
+        "such as labels.",
         examples=["7d"],
     )
     of: str | None = Field(
         default=None, description="Value to aggregate: a field, or a feature of the event alone."
     )
     scale: Annotated[int, Field(ge=0, le=9)] | None = Field(
-        default=None, description="Decimal digits kept of a value that has no scale of its own."
+        default=None, description="Decimal digits to keep of a value without a scale of its own."
     )
     where: str | None = Field(
-        default=None, description="Condition; only events that it held for count."
+        default=None, description="Only events for which this condition was true count."
     )
     include_current: bool | None = Field(
         default=None,
-        description="Count the event itself; default: yes, but with a delay, and for `last` and "
-        "`time_since_last`.",
+        description="Count the event itself; default: true; false for windows with a delay and for "
+        "`last`, `time_since_last`.",
     )
     across: Literal["aligned", "best_effort"] | None = Field(
-        default=None, description="For an entity whose events are in several partitions."
+        default=None, description="Needed for an entity whose events are in several partitions."
     )
     default: Default | None = Field(
         default=None,
-        description="Value of an empty window; default: 0 or nan, as the aggregate has it.",
+        description="Value of an empty window; default: 0 or nan, depends on the aggregate.",
     )
 
     @validator(mode="before")
@@ -352,7 +356,7 @@ class FeaturesFile(Strict):
     events: EventsSpec
     entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = Field(
         default={},
-        description="Key fields of what lookups and histories are kept by, by entity.",
+        description="Entities and their key fields; lookups and histories are stored per key.",
         examples=[{"customer": "customer_id"}],
     )
     lookups: dict[Word, LookupSpec] = Field(

@@ -274,7 +274,7 @@ class _Compiler:
             self._fail(node.func, unknown("function", node.func.id, FUNCTIONS))
         if node.keywords:
             self._fail(node.keywords[0].value, "arguments are given by place, not by name")
-        if not function.fewest <= len(node.args) <= function.most:
+        if not function.min_arguments <= len(node.args) <= function.max_arguments:
             self._fail(node, f"{node.func.id} takes {function.arguments()}")
         terms = [self._term(argument) for argument in node.args]
         for place, (argument, term) in enumerate(zip(node.args, terms, strict=True)):

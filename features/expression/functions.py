@@ -56,15 +56,15 @@ class Function:
 
     Attributes:
         compute: Implementation over columns.
-        fewest: Smallest number of arguments.
-        most: Largest number of arguments.
+        min_arguments: Smallest number of arguments.
+        max_arguments: Largest number of arguments.
         first: Sorts that the first argument may have; all others are numbers.
         result: Sort of the result.
     """
 
     compute: Callable[..., Any]
-    fewest: int = 1
-    most: int = 1
+    min_arguments: int = 1
+    max_arguments: int = 1
     first: tuple[Sort, ...] = _NUMERIC
     result: Sort = Sort.NUMBER
 
@@ -73,9 +73,9 @@ class Function:
 
     def arguments(self) -> str:
         """The number of arguments that the function takes, in words."""
-        if self.fewest == self.most:
-            return f"{self.fewest} argument{'s' if self.fewest > 1 else ''}"
-        return f"{self.fewest} to {self.most} arguments"
+        if self.min_arguments == self.max_arguments:
+            return f"{self.min_arguments} argument{'s' if self.min_arguments > 1 else ''}"
+        return f"{self.min_arguments} to {self.max_arguments} arguments"
 
     def apply(self, name: str, terms: list[Term]) -> Term:
         """Build the term for a call of this function; the arguments have been checked."""
@@ -95,12 +95,12 @@ def _is_null(value: Any) -> Any:
 
 
 _TIME = (Sort.TIME,)
-_MANY = 8
+_MAX_ARGUMENTS = 8
 
 FUNCTIONS = {
     "abs": Function(np.abs),
     "ceil": Function(np.ceil),
-    "coalesce": Function(op.coalesce, fewest=2, most=_MANY),
+    "coalesce": Function(op.coalesce, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
     "day": Function(op.day, first=_TIME),
     "exp": Function(elementary.exp),
     "floor": Function(np.floor),
@@ -108,10 +108,10 @@ FUNCTIONS = {
     "is_null": Function(_is_null, first=tuple(Sort), result=Sort.BOOLEAN),
     "log": Function(op.log),
     "log1p": Function(op.log1p),
-    "max": Function(op.largest, fewest=2, most=_MANY),
-    "min": Function(op.smallest, fewest=2, most=_MANY),
+    "max": Function(op.largest, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
+    "min": Function(op.smallest, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
     "round": Function(np.rint),
     "sqrt": Function(np.sqrt),
     "weekday": Function(op.weekday, first=_TIME),
-    "where": Function(op.where, fewest=3, most=3, first=(Sort.BOOLEAN,)),
+    "where": Function(op.where, min_arguments=3, max_arguments=3, first=(Sort.BOOLEAN,)),
 }

@@ -30,8 +30,8 @@ def compactions(
         needed: bool[M], the members that a later event may reach; changed in place.
         committed: bool[M], the members from before the batch (None: all). Others are kept, as they
             may be read again.
-        cap: Number of members that an event sees; one more is kept, so that readers know that there were others.
-            None for labels, which have no cap.
+        cap: Number of members that an event sees; one more is kept, so that readers know that there
+            were others. None for labels, which have no cap.
     """
     if not len(stored.members):
         return []

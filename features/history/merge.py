@@ -94,7 +94,8 @@ def read_members(values: Sequence[bytes | None], dtype: np.dtype[np.void], what:
 def before_batch(stored: Stored, first: Mapping[int, int]) -> Mask | None:
     """Select the members from before the batch in its own partitions.
 
-    Other members are from an attempt that was not committed, or later in the log: they will be read again.
+    Other members are from an attempt that was not committed, or later in the log: they will be read
+    again.
 
     Args:
         stored: M stored members.

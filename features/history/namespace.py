@@ -32,8 +32,8 @@ class Namespace:
         topic_id: Kafka's own id of the input topic; changes when a topic is created anew.
         partitions: Number of partitions of the input topic.
         key: Key of the hashes of event ids and texts.
-        marks: Mark by entity that separates its histories from earlier ones, for entities whose
-            histories began empty under an existing state.
+        generations: Random text by entity that separates its histories from earlier ones, for
+            entities whose histories began empty under an existing state.
         recounted: Number of times, by entity, that the time its histories reach back to was reset
             while the histories stayed.
     """
@@ -43,7 +43,7 @@ class Namespace:
     topic_id: str
     partitions: int
     key: bytes = field(repr=False)
-    marks: Mapping[str, str] = field(default_factory=dict)
+    generations: Mapping[str, str] = field(default_factory=dict)
     recounted: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -59,7 +59,7 @@ class Namespace:
             layout: Digest of the fields of their members.
         """
         log = self.topic_id, self.partitions, layout, entity
-        return _digest(*log, self.marks.get(entity), fingerprint(self.key))
+        return _digest(*log, self.generations.get(entity), fingerprint(self.key))
 
     def reach_digest(self, entity: str, layout: str) -> str:
         """Digest for the time that an entity's histories reach back to; changes if it is reset.

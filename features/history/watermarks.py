@@ -10,14 +10,14 @@ import numpy as np
 from base.arrays import Longs
 
 UNKNOWN = np.iinfo(np.int64).min
-"""Watermark of a partition with too few events, and time of an event that must not support it."""
+"""Watermark of a partition with too few events; time given to an event that must not affect one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """State of the log behind some events, by partition; times in microseconds.
+    """State of the log after some events, by partition; times in microseconds.
 
-    A micro-batch needs no more of the events before it than this and the stored histories.
+    This and the stored histories are all that a micro-batch needs from earlier events.
 
     Attributes:
         highest: Highest event times of those events, in descending order, up to
@@ -38,10 +38,11 @@ class LogState:
 
 
 def enough_to_begin(support: int) -> int:
-    """Number of events that histories need before they reach back to the watermark behind these.
+    """Number of events that histories need before they count as complete.
 
-    The watermark is then at or above the median of their times: fewer than ``support`` wild times
-    among them, too low or too high, do not move it.
+    They are complete from the watermark after those events on. That watermark is at or above the
+    median of the events' times: fewer than ``support`` wild times, too low or too high, do not move
+    it.
     """
     return 2 * support - 1
 
@@ -51,6 +52,8 @@ def advance(
 ) -> tuple[Longs, Longs, tuple[int, ...]]:
     """Advance a partition's watermark, the ``support``-th highest event time so far.
 
+    The window engine calls it for a micro-batch, the training table for a file.
+
     Args:
         times: int64[N], times of the partition's next events in the order of the log, at least one;
             UNKNOWN for an event that does not support the watermark.
@@ -59,10 +62,10 @@ def advance(
 
     Returns:
         int64[N], the watermark before each event, UNKNOWN while fewer events have supported it;
-        int64[N], the watermark behind each event; the highest times behind all events.
+        int64[N], the watermark after each event; the highest times after all events.
     """
     left = times.copy()
-    # Before the first event, then behind each. Filled in place: allocation costs more than the
+    # Before the first event, then after each. Filled in place: allocation costs more than the
     # computation.
     reached = np.empty(len(times) + 1, np.int64)
     kept: list[int] = []

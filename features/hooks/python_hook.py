@@ -115,7 +115,9 @@ class PythonHook:
             message = f"{self.name} raises {self.file.words(raised)}"
             text = self.file.text(raised)
             if any(word in text for word in _WRITES):
-                raise HookError(f"{message}; arguments are not to be changed: copy them") from None
+                raise HookError(
+                    f"{message}; do not modify the arguments; copy them first"
+                ) from None
             if len(rows) > 1:
                 raise HookError(
                     f"{message}; it is called with a column for each argument"
@@ -183,5 +185,6 @@ def _same_bits(a: Floats, b: Floats) -> Mask:
 
 
 def _frozen(column: Floats) -> Floats:
-    """A copy that cannot be made writeable, as bytes back it: other features read the column."""
+    """A read-only copy, because other features use the same column."""
+    # An array over bytes cannot be made writeable.
     return np.frombuffer(column.tobytes(), column.dtype)

@@ -155,8 +155,8 @@ def known_from(feature_set: FeatureSet, event_time: Longs, label_time: Longs) ->
     Raises:
         ConfigurationError: A label has no label time and there is no label delay.
     """
-    unsaid = label_time == UNKNOWN
-    if not unsaid.any():
+    missing = label_time == UNKNOWN
+    if not missing.any():
         return label_time
     label = feature_set.bindings.label
     if label is None:
@@ -164,4 +164,4 @@ def known_from(feature_set: FeatureSet, event_time: Longs, label_time: Longs) ->
             "labels without a label time count from the event time plus events.label.delay, and "
             "features.yaml has no events.label: add it, or give each label its label_time"
         )
-    return np.where(unsaid, event_time + label.delay, label_time)
+    return np.where(missing, event_time + label.delay, label_time)

@@ -12,7 +12,7 @@ from features.store.feast import numbers, timestamps
 from features.store.protocol import Row
 
 NEVER = np.iinfo(np.int64).min
-"""Time of values without a known time: stale wherever there is a ``max_age``."""
+"""Time of values without a known time: always stale if ``max_age`` is set."""
 AGELESS = np.iinfo(np.int64).max
 """Time of defaults: never stale."""
 

@@ -10,7 +10,7 @@ from features.store.protocol import Compaction
 from features.store.redis_protocol import Command
 
 MAX_KEYS_PER_CALL = 1_000
-"""Maximum number of keys in one call: a server is blocked for about 2 ms by so many keys."""
+"""Maximum number of keys in one call: this many keys block a server for about 2 ms."""
 MAX_BYTES_PER_CALL = 1 << 20
 
 
@@ -20,7 +20,7 @@ class Script:
 
     Attributes:
         text: Source of the script.
-        sha: SHA-1 of the source, by which a server that has loaded the script runs it.
+        sha: SHA-1 of the source, by which a server runs a script that it has loaded.
     """
 
     text: str
@@ -72,7 +72,7 @@ end
 """Script for compactions.
 
 Arguments: expiry in milliseconds or "", then for each key the length and SHA-1 of a prefix, and
-the bytes that replace it. The SHA-1 is needed as another value may have the same length.
+the bytes that replace it. The SHA-1 is needed because another value may have the same length.
 """
 
 REPLACE = Script("""\
@@ -94,7 +94,7 @@ def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) 
     """Commands that append bytes to each key."""
     joined = dict(appends)
     if len(joined) < len(appends):
-        # Each key once: of two calls for one key, the first may have to be repeated.
+        # Each key once: if a key were in two calls, a retry of the first would change the order.
         joined = dict.fromkeys(joined, b"")
         for key, added in appends:
             joined[key] += added

@@ -140,24 +140,24 @@ def _write(
     table.write(events, answered.finish(), labels)
 
 
-def ahead(items: Iterable[T], most: int) -> Generator[T]:
-    """Generate the items in another thread, at most ``most`` before they are requested.
+def ahead(items: Iterable[T], count: int) -> Generator[T]:
+    """Generate the items in another thread, at most ``count`` of them ahead.
 
     An exception of ``items`` is raised in its place.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, "ahead") as pool:
-        made = deque(pool.submit(next, iterator, _END) for _ in range(most))
+        made = deque(pool.submit(next, iterator, _END) for _ in range(count))
         while (item := made.popleft().result()) is not _END:
             made.append(pool.submit(next, iterator, _END))
             yield cast("T", item)
 
 
 class Behind:
-    """Calls that run one after the other in another thread; at most ``most`` wait."""
+    """Calls that run one after the other in another thread; at most ``max_calls`` wait."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
         self._pool = ThreadPoolExecutor(1, "behind")
         self._calls: deque[Future[Any]] = deque()
 
@@ -169,7 +169,7 @@ class Behind:
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Queue a call. Raises the exception of an earlier call."""
-        while len(self._calls) > self._most:
+        while len(self._calls) > self._max_calls:
             self._calls.popleft().result()
         self._calls.append(self._pool.submit(function, *arguments))
 

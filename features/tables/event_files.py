@@ -72,8 +72,8 @@ class EventTableReader:
 
     The files are read one after the other.
 
-    Without partitioning a row is a record of partition 0, and its offset is its row number; the numbers
-    continue from file to file. With partitioning, each partition has its own offsets.
+    Without partitioning a row is a record of partition 0, and its offset is its row number; the
+    numbers continue from file to file. With partitioning, each partition has its own offsets.
 
     Attributes:
         advance: Called with the number of rows that have been read and processed.

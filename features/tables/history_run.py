@@ -25,7 +25,7 @@ from features.windows.order import InputTimes
 from features.windows.plan import Each
 from schemas.batch import EventBatch
 
-_FEWEST_KEYS = 10_000
+_MIN_KEYS_TO_SWEEP = 10_000
 """Number of keys below which no sweep runs."""
 
 
@@ -42,7 +42,7 @@ class SweptStore(MemoryStore):
         self.now = 0
         self._written: dict[bytes, int] = {}
         self._later: dict[bytes, int] = {}
-        self._due = _FEWEST_KEYS
+        self._due = _MIN_KEYS_TO_SWEEP
 
     def append(
         self,
@@ -71,7 +71,7 @@ class SweptStore(MemoryStore):
                 continue
             del self._written[key]
             self._values.pop(key, None)
-        self._due = max(_FEWEST_KEYS, 2 * len(self._written))
+        self._due = max(_MIN_KEYS_TO_SWEEP, 2 * len(self._written))
 
 
 class HistoryRun:
@@ -131,7 +131,7 @@ class HistoryRun:
         return _labels(len(batch), rows, fraud[rows], known[rows])
 
     def begin(self, batch: EventBatch, log: LogState) -> Enriching:
-        """First step for events behind ``log``: the next ones, or later ones."""
+        """First step for events after ``log``: the next ones, or later ones."""
         return Enriching(self._feature_set, batch, log, self.namespace)
 
     def read(self, enriching: Enriching) -> StoreRead:

@@ -31,7 +31,7 @@ class Merge:
         self._reached: dict[int, int] = {}
 
     def add(self, batch: EventBatch) -> None:
-        """Add events behind those already added for the same partitions."""
+        """Add events after those already added for the same partitions."""
         for partition in np.unique(batch.records.partitions).tolist():
             rows = np.flatnonzero(batch.records.partitions == partition)
             part = batch if len(rows) == len(batch) else batch.take(rows)
@@ -48,9 +48,9 @@ class Merge:
         early = early_for_records(part, self._rules)
         times = part.event_time if early is None else np.where(early, UNKNOWN, part.event_time)
         known = self._highest.get(partition, ())
-        _, behind, self._highest[partition] = advance(times, known, self._rules.watermark_support)
+        _, after, self._highest[partition] = advance(times, known, self._rules.watermark_support)
         highest = np.maximum(np.maximum.accumulate(times), known[0] if known else UNKNOWN)
-        bound = np.where(behind == UNKNOWN, highest, behind + AHEAD)
+        bound = np.where(after == UNKNOWN, highest, after + AHEAD)
         return np.minimum.accumulate(np.minimum(highest, bound)[::-1])[::-1]
 
     def full(self, unfinished: Collection[int]) -> set[int]:

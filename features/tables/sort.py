@@ -16,7 +16,7 @@ from features.tables.event_files import CHUNK_ROWS, EventTableReader, Places
 from features.tables.event_table import EventTable, cast_like
 from features.tables.merge import concat
 
-_LEAST = 1000
+_MIN_BLOCK_ROWS = 1000
 """Minimum rows of a block: the overhead of smaller blocks exceeds their benefit."""
 
 
@@ -41,9 +41,9 @@ class SortedEvents:
         return self._source.count()
 
     def __iter__(self) -> Iterator[EventTable]:
-        """Iterate over the events in chunks. Raises ConfigurationError as `EventTableReader` does."""
+        """Iterate over the events in chunks. Raises ConfigurationError as `EventTableReader`."""
         runs = self.count() // self._chunk_rows + 1
-        block = max(self._chunk_rows // runs, _LEAST)
+        block = max(self._chunk_rows // runs, _MIN_BLOCK_ROWS)
         first: EventTable | None = None
         places = Places(self.partitions)
         with tempfile.TemporaryFile(prefix="fraud-worker-sort-") as file:
@@ -105,7 +105,7 @@ class _SortedRun:
 def _merged(runs: Sequence[_SortedRun]) -> Iterator[EventTable]:
     """Rows of all runs in order, in chunks."""
     while runs := [run for run in runs if run.hold()]:
-        # In each run, rows that are not held yet come behind the last one held.
+        # In each run, rows that are not held yet come after the last one held.
         unread = [_last(run.held) for run in runs if run.held and run.blocks]
         time, number = min(unread) if unread else max(_last(run.held) for run in runs if run.held)
         parts = [part for run in runs if (part := run.cut(time, number)) is not None]

@@ -9,17 +9,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-MOST_FLAGS: Final = 64
+from base.arrays import Mask
+
+MAX_FLAGS: Final = 64
 FAILED: Final = "python_failed"
 """Kind of the flags that are named after a Python feature."""
 
 Bits = npt.NDArray[np.uint64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The flags that events of a feature set can carry, at most `MOST_FLAGS`.
+    """The flags that events of a feature set can carry, at most `MAX_FLAGS`.
 
     A flag of one lookup, entity or feature is named after its kind and that: ``KIND:SUBJECT``.
 

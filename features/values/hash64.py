@@ -1,9 +1,10 @@
 """Keyed 64-bit hashes of event ids and texts.
 
 SipHash-2-4 (Aumasson and Bernstein, public domain) over the UTF-8 bytes of each string, a column
-at a time. Long strings use keyed BLAKE2b, one by one, as each of their words would cost a pass
+at a time. Long strings use keyed BLAKE2b, one by one, because each 8-byte word would need a pass
 over the column. Without the key, an attacker cannot construct two strings with one hash, and so
-cannot make another payment a duplicate. By chance, one of 2**64 pairs of strings shares a hash.
+cannot make another payment look like a duplicate. By chance, one of 2**64 pairs of strings shares a
+hash.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ PROCESS_KEY = secrets.token_bytes(KEY_BYTES)
 
 _WORD = 8
 _LONGEST = 128
-"""Maximum bytes of a string for the column-wise hash; above, a call for each string is cheaper."""
+"""Maximum bytes of a string for the column-wise hash; for longer ones, one call each is cheaper."""
 _ROWS_AT_A_TIME = 8192
-"""Rows whose arithmetic fits a processor's own cache: 300,000 UUIDs take a third less time."""
+"""Rows whose arithmetic fits the cache of a core: 300,000 UUIDs take a third less time."""
 _START = np.array(
     [0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573], np.uint64
 )
@@ -81,7 +82,7 @@ def _siphash(
     whole = lengths // _WORD
     order = None
     if len(whole) and whole.min() != whole.max():
-        # By falling number of words: those with one more are then the first rows.
+        # Sort by number of words, descending: rows that have another word then come first.
         order = np.argsort((_LONGEST // _WORD - whole).astype(np.uint8), kind="stable")
         begins, lengths, whole = begins[order], lengths[order], whole[order]
     first, second = np.frombuffer(key, "<u8")

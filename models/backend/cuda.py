@@ -1,7 +1,7 @@
 """XGBoost on an NVIDIA GPU.
 
-With a booster on a GPU and a matrix in main memory, XGBoost predicts on the CPU without an error. So
-the matrix is copied to the GPU here, and the margins must come back as an array on the GPU.
+With a booster on a GPU and a matrix in main memory, XGBoost predicts on the CPU without an error.
+So the matrix is copied to the GPU here, and the margins must come back as an array on the GPU.
 """
 
 from __future__ import annotations

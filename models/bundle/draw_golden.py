@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import xgboost as xgb
 
-from models.bundle.trees import Ints, Trees
+from base.arrays import Floats32, Longs
+from models.bundle.trees import Trees
 
 DEFAULT_GOLDEN = 128
-
-Floats = npt.NDArray[np.float32]
 
 _POOL = 4
 _MISSING = 0.1
@@ -32,7 +30,7 @@ def draw_vectors(
     count: int = DEFAULT_GOLDEN,
     seed: int = 0,
     missing: float = math.nan,
-) -> Floats:
+) -> Floats32:
     """Draw golden vectors; equal models and seeds give equal vectors.
 
     Args:
@@ -55,7 +53,7 @@ def draw_vectors(
     return chosen
 
 
-def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
+def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats32:
     pool = _along_thresholds(trees, columns, rows, random)
     leaves = np.flatnonzero(~trees.is_split)
     targets = random.permutation(leaves)[: len(pool)]
@@ -66,7 +64,9 @@ def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) ->
     return pool
 
 
-def _along_thresholds(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats:
+def _along_thresholds(
+    trees: Trees, columns: int, rows: int, random: np.random.Generator
+) -> Floats32:
     """Draw values at, just below and just above thresholds of their feature; some are missing."""
     values = np.zeros((rows, columns), dtype=np.float32)
     for feature in range(columns):
@@ -80,7 +80,7 @@ def _along_thresholds(trees: Trees, columns: int, rows: int, random: np.random.G
     return values
 
 
-def _parents(trees: Trees) -> Ints:
+def _parents(trees: Trees) -> Longs:
     parents = np.full(len(trees.left), -1, dtype=np.int64)
     splits = np.flatnonzero(trees.is_split)
     parents[trees.left[splits]] = splits
@@ -88,26 +88,26 @@ def _parents(trees: Trees) -> Ints:
     return parents
 
 
-def _lead_to(row: Floats, leaf: int, trees: Trees, parents: Ints) -> None:
+def _lead_to(row: Floats32, leaf: int, trees: Trees, parents: Longs) -> None:
     """Give `row` the values that lead to `leaf`; a feature without such a value is missing."""
-    least: dict[int, np.float32] = {}
-    below: dict[int, np.float32] = {}
+    minimum: dict[int, np.float32] = {}
+    upper_bound: dict[int, np.float32] = {}
     node = leaf
     while (parent := int(parents[node])) != -1:
         feature, threshold = int(trees.feature[parent]), trees.value[parent]
         if node == trees.left[parent]:
-            below[feature] = min(below.get(feature, threshold), threshold)
+            upper_bound[feature] = min(upper_bound.get(feature, threshold), threshold)
         else:
-            least[feature] = max(least.get(feature, threshold), threshold)
+            minimum[feature] = max(minimum.get(feature, threshold), threshold)
         node = parent
-    for feature, threshold in below.items():
+    for feature, threshold in upper_bound.items():
         row[feature] = np.nextafter(threshold, np.float32(-np.inf))
-    for feature, threshold in least.items():
-        row[feature] = threshold if threshold < below.get(feature, np.inf) else np.nan
+    for feature, threshold in minimum.items():
+        row[feature] = threshold if threshold < upper_bound.get(feature, np.inf) else np.nan
     row[np.isinf(row)] = np.nan
 
 
-def _most_leaves(booster: xgb.Booster, pool: Floats, count: int) -> Ints:
+def _most_leaves(booster: xgb.Booster, pool: Floats32, count: int) -> Longs:
     """Choose rows of the pool greedily so that they reach the most leaves.
 
     Returns:

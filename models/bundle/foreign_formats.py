@@ -1,4 +1,4 @@
-"""Recognise files that are not accepted XGBoost models, and name their format and the remedy."""
+"""Recognise files that are not XGBoost models, and name their format and the remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from models.bundle.ubj import parse_ubj
 
-_SAVE: Final = "save the model itself with model.save_model('model.ubj')"
+_SAVE: Final = "save it with model.save_model('model.ubj')"
 _OTHER_LIBRARY: Final = (
     "only XGBoost models are served: train one with XGBoost or with fraud-worker train"
 )
@@ -17,12 +17,12 @@ _LIGHTGBM: Final = f"a model of LightGBM; {_OTHER_LIBRARY}"
 _CATBOOST: Final = f"a model of CatBoost; {_OTHER_LIBRARY}"
 _DUMP: Final = f"a dump of trees (dump_model, get_dump), which XGBoost itself cannot load; {_SAVE}"
 _PICKLE: Final = (
-    "looks like a pickle, which is never loaded, because it can run any code; load it where you "
-    f"trust it, and {_SAVE}"
+    "looks like a pickle, which is never loaded, because it can run any code; load it on a "
+    f"machine where you trust it, then {_SAVE}"
 )
 _ARCHIVE: Final = (
-    "looks like an archive or a compressed file (as joblib and R's saveRDS write); load it where "
-    f"you trust it, and {_SAVE}"
+    "looks like an archive or a compressed file (as joblib and R's saveRDS write); load it on a "
+    f"machine where you trust it, then {_SAVE}"
 )
 
 # First tree of get_dump as text, DOT or JSON, also inside a list, and as text inside a JSON list.
@@ -36,10 +36,10 @@ _BEGINNINGS: Final = tuple(
         (rb"tree\r?\nversion=", f"is {_LIGHTGBM}"),
         (rb"CBM1", f"is {_CATBOOST}"),
         (rb"booster\[|" + _TREE.pattern, f"is {_DUMP}"),
-        (rb"\xff\xfe|\xfe\xff", f"is UTF-16 text, and no model; {_SAVE}"),
+        (rb"\xff\xfe|\xfe\xff", f"is UTF-16 text, not a model; {_SAVE}"),
         (rb"version https://git-lfs", "is a pointer of Git LFS; fetch the file with git lfs pull"),
         (rb"\s*<.{0,4000}<PMML|\s*<PMML", f"is a model in PMML; {_OTHER_LIBRARY}"),
-        (rb"\s*<", f"is XML or HTML, and no model of XGBoost; {_SAVE}, or copy it again"),
+        (rb"\s*<", f"is XML or HTML, not a model of XGBoost; {_SAVE}, or copy it again"),
         # Zip, gzip, zlib, bzip2, xz, lzma, lz4, zstandard, HDF5.
         (rb"PK\x03\x04|\x1f\x8b|x[\x01\x5e\x9c\xda]|BZh|\xfd7zXZ\x00|\]\x00\x00", _ARCHIVE),
         (rb"\x04\x22\x4d\x18|\x28\xb5\x2f\xfd|\x89HDF", _ARCHIVE),
@@ -61,11 +61,11 @@ _MAGIC: Final = (b"binf", b"bs64")
 _HEADER_BYTES: Final = 136
 _VERSION_AT: Final = 20
 _OBJECTIVE: Final = re.compile(rb"[a-z]+:[a-z]+")
-_MOST_NAME: Final = 40
+_MAX_NAME: Final = 40
 
 
-def name_format(content: bytes) -> str:
-    """Name a file's format by its first bytes, and say what to do.
+def explain_wrong_format(content: bytes) -> str:
+    """Explain why a file is not an XGBoost model, by its first bytes, and say what to do.
 
     Returns:
         The rest of a sentence that begins with the file's name; "" if the file may be a model of
@@ -83,15 +83,15 @@ def name_format(content: bytes) -> str:
             return message
     if text.lstrip().startswith((b"{", b"[")):
         prefix = "blanks" if text is content else "a byte order mark"
-        return name_json_format(text.lstrip()) or f"begins with {prefix}; {_SAVE}"
-    return f"is no model of XGBoost: it begins with {content[:16]!r}; {_SAVE}"
+        return explain_wrong_json(text.lstrip()) or f"begins with {prefix}; {_SAVE}"
+    return f"is not a model of XGBoost: it begins with {content[:16]!r}; {_SAVE}"
 
 
-def name_json_format(content: bytes) -> str:
-    """Name the format of a JSON or UBJ document by its keys, and say what to do.
+def explain_wrong_json(content: bytes) -> str:
+    """Explain why a JSON or UBJ document is not an XGBoost model, and say what to do.
 
     Returns:
-        The rest of a sentence, as from `name_format`; "" for a model of XGBoost.
+        The rest of a sentence, as from `explain_wrong_format`; "" for a model of XGBoost.
     """
     if _TREE.match(content):
         return f"is {_DUMP}"
@@ -112,7 +112,7 @@ def name_json_format(content: bytes) -> str:
     if "learner" in document:
         return _name_learner(document["learner"])
     keys = ", ".join(map(repr, list(document)[:5]))
-    return f"is JSON, but no model of XGBoost: it has {keys}; {_SAVE}"
+    return f"is JSON, but not a model of XGBoost: it has {keys}; {_SAVE}"
 
 
 def _name_learner(learner: Any) -> str:
@@ -127,7 +127,7 @@ def _old_binary(content: bytes) -> str:
     """Name the binary format that XGBoost wrote by default before version 2.1; "" for another."""
     header = content.removeprefix(_MAGIC[0])
     if not content.startswith(_MAGIC):
-        name = header[_HEADER_BYTES + 8 :][:_MOST_NAME]
+        name = header[_HEADER_BYTES + 8 :][:_MAX_NAME]
         length = int.from_bytes(header[_HEADER_BYTES:][:8], "little")
         if not 0 < length <= len(name) or not _OBJECTIVE.fullmatch(name[:length]):
             return ""

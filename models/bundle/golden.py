@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from base.arrays import Floats32
 from base.errors import BundleRefusedError
 from models.bundle.manifest import MAX_GOLDEN, Manifest
 
 VECTORS_FILE = "golden_vectors.npy"
 MARGINS_FILE = "golden_margins.npy"
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +32,8 @@ class Golden:
         margins: float32[G].
     """
 
-    vectors: Floats
-    margins: Floats
+    vectors: Floats32
+    margins: Floats32
 
     def files(self) -> dict[str, bytes]:
         """Contents of the golden files of a bundle, by file name."""
@@ -81,7 +80,7 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
     if vectors.dtype != np.float32 or len(shape) != 2 or shape[1] != columns:
         raise BundleRefusedError(
             f"{where}: is {vectors.dtype} of shape {shape}; golden vectors are float32, one row "
-            f"each, with the model's {columns} columns"
+            f"for each vector, with the model's {columns} columns"
         )
     if not 0 < shape[0] <= MAX_GOLDEN:
         raise BundleRefusedError(f"{where}: holds {shape[0]} vectors; give 1 to {MAX_GOLDEN}")
@@ -89,7 +88,7 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
         raise BundleRefusedError(f"{where}: holds infinite values; NaN means missing")
 
 
-def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
+def score(booster: xgb.Booster, matrix: Floats32, missing: float) -> Floats32:
     """Compute margins with all trees, on the booster's device.
 
     Args:
@@ -100,13 +99,13 @@ def score(booster: xgb.Booster, matrix: Floats, missing: float) -> Floats:
     Returns:
         float32[N].
     """
-    margins: Floats = booster.inplace_predict(
+    margins: Floats32 = booster.inplace_predict(
         nan_for(missing, matrix), predict_type="margin", validate_features=False
     )
     return margins
 
 
-def nan_for(missing: float, matrix: Floats) -> Floats:
+def nan_for(missing: float, matrix: Floats32) -> Floats32:
     """Replace `missing` by NaN, which XGBoost treats as missing.
 
     Returns:
@@ -117,7 +116,7 @@ def nan_for(missing: float, matrix: Floats) -> Floats:
     return np.where(matrix == np.float32(missing), np.float32(np.nan), matrix)
 
 
-def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float = 0.0) -> None:
+def check_margins(margins: Floats32, golden: Golden, where: str, tolerance: float = 0.0) -> None:
     """Refuse margins that differ from the golden ones.
 
     Args:
@@ -133,7 +132,7 @@ def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float 
     if margins.shape != golden.margins.shape or margins.dtype != np.float32:
         raise BundleRefusedError(
             f"{where}: gives margins of shape {margins.shape}, {margins.dtype}; "
-            f"golden are {len(golden.margins)}, float32"
+            f"the golden margins are {len(golden.margins)}, float32"
         )
     differ = margins.view(np.uint32) != golden.margins.view(np.uint32)
     if tolerance:
@@ -143,18 +142,18 @@ def check_margins(margins: Floats, golden: Golden, where: str, tolerance: float 
         row = int(np.flatnonzero(differ)[0])
         raise BundleRefusedError(
             f"{where}: gives other margins for {np.count_nonzero(differ)} of {len(differ)} golden "
-            f"vectors than when it was written: {margins[row]!s} for vector {row}, golden is "
-            f"{golden.margins[row]!s}; the model was changed or damaged: write the bundle again"
+            f"vectors than when it was written: {margins[row]!s} for vector {row}, where the golden "
+            f"margin is {golden.margins[row]!s}; the model was changed or damaged: write the bundle again"
         )
 
 
-def _to_npy(array: Floats) -> bytes:
+def _to_npy(array: Floats32) -> bytes:
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
     return file.getvalue()
 
 
-def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats:
+def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats32:
     """Read the array of a .npy file, which must have the given shape and nothing after it."""
     file = io.BytesIO(content)
     try:
@@ -162,7 +161,7 @@ def _from_npy(content: bytes, shape: tuple[int, ...], where: str) -> Floats:
             raise ValueError("not version 1.0 of the format")
         actual, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
-        raise BundleRefusedError(f"{where}: is no .npy file ({error})") from error
+        raise BundleRefusedError(f"{where}: is not a .npy file ({error})") from error
     if (actual, fortran, dtype) != (shape, False, np.dtype("<f4")):
         raise BundleRefusedError(
             f"{where}: holds {dtype} of shape {actual}; the manifest says float32 of shape {shape}"

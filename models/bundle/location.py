@@ -85,7 +85,7 @@ class Location:
         except OSError as error:
             raise BundleRefusedError(f"{path}: cannot be read ({error.strerror})") from error
         if not stat.S_ISDIR(mode) or not (path / SUMS_FILE).is_file():
-            kind = "a link" if stat.S_ISLNK(mode) else f"no folder with a {SUMS_FILE}"
+            kind = "a link" if stat.S_ISLNK(mode) else f"not a folder with a {SUMS_FILE}"
             raise BundleRefusedError(f"{path}: is {kind}; copy a whole bundle there")
         return path
 
@@ -257,7 +257,7 @@ def resolve(bundle: Path | None, location: Path | None) -> Path:
 def _plain(name: str, where: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise BundleRefusedError(
-            f"{where}: {name[:80]!r} is no name of a bundle; give the name of a folder in the "
+            f"{where}: {name[:80]!r} is not the name of a bundle; give the name of a folder in the "
             "location: letters, digits and . _ + - without a path"
         )
     return name

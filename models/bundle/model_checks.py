@@ -73,7 +73,7 @@ def check_accepted(facts: ModelFacts, where: str) -> None:
     if meaning or facts.outputs != 1:
         raise BundleRefusedError(
             f"{where}: its objective is {facts.objective} with {facts.outputs} output(s) per row"
-            f"{meaning and f', whose margin is no log-odds ({meaning})'}; accepted: "
+            f"{meaning and f', whose margin is not log-odds ({meaning})'}; accepted: "
             f"{', '.join(_ACCEPTED_OBJECTIVES)}, with one output. Train it with one of these. If "
             "you use your own objective function and its margin is log-odds, set the objective "
             "binary:logistic as well"

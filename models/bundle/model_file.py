@@ -75,7 +75,7 @@ class ModelDocument:
         self.facts = self._read(self._facts)
 
     def trees(self) -> Trees:
-        """Read the trees; their arrays have equal lengths, and `check_trees` checks their structure.
+        """Read the trees; their arrays have equal lengths, `check_trees` checks their structure.
 
         Raises:
             BundleRefusedError: if the booster is not gbtree, or not as XGBoost writes it.
@@ -124,7 +124,7 @@ class ModelDocument:
                 "tree_info"
             )
         if info.any():
-            raise ValueError("tree_info names another output than the first")
+            raise ValueError("tree_info names an output other than the first")
         if len(rounds) < 2 or rounds[0] or rounds[-1] != len(trees) or (np.diff(rounds) < 0).any():
             raise ValueError("iteration_indptr does not lead from the first tree to the last")
         if _number(_within(model, "gbtree_model_param"), "num_parallel_tree") < 1:
@@ -182,9 +182,9 @@ def _tree_arrays(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDA
         if _number(param, "num_feature") != facts.columns:
             raise ValueError(f"num_feature is not that of the model, {facts.columns}")
         if _number(param, "size_leaf_vector") > 1:
-            raise ValueError("its leaves have more than one number")
+            raise ValueError("its leaves have more than one value")
         if type(tree.get("id")) is not int or tree["id"] != number:
-            raise ValueError(f"its id is {tree.get('id')!r}, not its place")
+            raise ValueError(f"its id is {tree.get('id')!r}, but it is at position {number}")
         arrays: dict[str, npt.NDArray[Any]] = {key: _ints(tree, key) for key in _INT_ARRAYS}
         arrays |= {key: _floats(tree, key) for key in _FLOAT_ARRAYS}
         for key, array in arrays.items():
@@ -203,14 +203,14 @@ def _within(values: Any, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     if not isinstance(values, dict):
-        raise ValueError(f"{'.'.join(keys) or 'the document'} is no object")  # noqa: TRY004
+        raise ValueError(f"{'.'.join(keys) or 'the document'} is not an object")  # noqa: TRY004
     return values
 
 
 def _text(values: Mapping[str, Any], key: str) -> str:
     text = values.get(key)
     if not isinstance(text, str):
-        raise ValueError(f"{key} is no text")  # noqa: TRY004
+        raise ValueError(f"{key} is not a string")  # noqa: TRY004
     return text
 
 
@@ -218,28 +218,28 @@ def _number(values: Mapping[str, Any], key: str) -> int:
     """Value of a parameter, which XGBoost writes as text."""
     text = _text(values, key)
     if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ValueError(f"{key} is {text[:40]!r}, no number")
+        raise ValueError(f"{key} is {text[:40]!r}, not a number")
     return int(text)
 
 
 def _list(values: Mapping[str, Any], key: str) -> Sequence[Any]:
     items = values.get(key)
     if not isinstance(items, list):
-        raise ValueError(f"{key} is no array")  # noqa: TRY004
+        raise ValueError(f"{key} is not an array")  # noqa: TRY004
     return items
 
 
 def _texts(values: Mapping[str, Any], key: str, columns: int) -> tuple[str, ...]:
     items = _list(values, key)
     if len(items) not in (0, columns) or not all(isinstance(item, str) for item in items):
-        raise ValueError(f"{key} is no array of {columns} texts")
+        raise ValueError(f"{key} is not an array of {columns} strings")
     return tuple(items)
 
 
 def _ints(values: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:
     array = _array(values.get(key), key)
     if array.dtype.kind not in "iu" or (array < _INT32.min).any() or (array > _INT32.max).any():
-        raise ValueError(f"{key} is no array of 32-bit whole numbers")
+        raise ValueError(f"{key} is not an array of 32-bit whole numbers")
     return array.astype(np.int64)
 
 
@@ -261,7 +261,7 @@ def _array(value: Any, key: str) -> npt.NDArray[Any]:
     if isinstance(value, np.ndarray):
         return value
     if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
-        raise ValueError(f"{key} is no array of numbers")
+        raise ValueError(f"{key} is not an array of numbers")
     try:
         return np.array(value, dtype=None if value else np.int64)
     except OverflowError as error:

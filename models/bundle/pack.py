@@ -15,7 +15,7 @@ import xgboost as xgb
 from base.errors import BundleRefusedError
 from base.suggest import unknown
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
-from models.bundle.foreign_formats import name_format, name_json_format
+from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.model_checks import check_accepted, open_model
 from models.bundle.model_file import ModelDocument, is_dart
@@ -95,7 +95,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
     if not 0 < golden <= MAX_GOLDEN:
-        raise BundleRefusedError(f"{golden} golden vectors; take 1 to {MAX_GOLDEN}")
+        raise BundleRefusedError(f"{golden} golden vectors; give 1 to {MAX_GOLDEN}")
     booster = checked_model(_saved_again(model, limits), str(model))
     missing, missing_notes = _missing(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
@@ -131,14 +131,14 @@ def read_model(path: Path) -> xgb.Booster:
         BundleRefusedError: if the file is not a model of XGBoost.
     """
     content = read_plain(path, MAX_BUNDLE_BYTES)
-    if message := name_format(content):
+    if message := explain_wrong_format(content):
         raise BundleRefusedError(f"{path}: {message}")
     if is_dart(content):
         raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
         return open_model(content, str(path))
     except BundleRefusedError:
-        if message := name_json_format(content):
+        if message := explain_wrong_json(content):
             raise BundleRefusedError(f"{path}: {message}") from None
         raise
 
@@ -200,11 +200,11 @@ def _missing(
     if given is None:
         if math.isnan(own):
             return own, ()
-        note = f"its scikit-learn wrapper treated {own:.9g} as missing, and so does the bundle"
+        note = f"the model's scikit-learn wrapper treated {own:.9g} as missing; the bundle does the same"
         return own, (note,)
     if not math.isnan(own) and own != given:
         raise BundleRefusedError(
-            f"{model}: its scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
+            f"{model}: the model's scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
             f"{given:.9g}; omit --missing"
         )
     return given, ()

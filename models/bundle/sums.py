@@ -84,12 +84,12 @@ def read_verified(folder: Path) -> tuple[dict[str, bytes], str]:
     present = _plain_files(folder)
     if SUMS_FILE not in present:
         raise BundleRefusedError(
-            f"{folder}: has no {SUMS_FILE}; it is no model bundle, or its copy is not complete"
+            f"{folder}: has no {SUMS_FILE}; it is not a model bundle, or its copy is not complete"
         )
     check_size(present, folder)
     contents = {SUMS_FILE: read_plain(folder / SUMS_FILE, MAX_SUMS_BYTES)}
     named = _named(present.keys(), contents[SUMS_FILE], folder)
-    # Each file is limited to the size it had above: one that grows since would exceed the total.
+    # Each file is limited to its size above: a file that has grown since could exceed the total.
     contents |= {name: read_plain(folder / name, present[name]) for name in named}
     return checked(contents, folder), hashlib.sha256(contents[SUMS_FILE]).hexdigest()
 
@@ -168,7 +168,7 @@ def _plain_files(folder: Path) -> dict[str, int]:
                     )
                 if len(sizes) == MAX_FILES:
                     raise BundleRefusedError(
-                        f"{folder}: holds more than {MAX_FILES} files; it is no model bundle"
+                        f"{folder}: holds more than {MAX_FILES} files; it is not a model bundle"
                     )
                 sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
     except OSError as error:
@@ -183,7 +183,7 @@ def read_plain(path: Path, bound: int) -> bytes:
     """Read a plain file of at most `bound` bytes; links are not followed.
 
     Raises:
-        BundleRefusedError: if it is no plain file, is larger, or cannot be read.
+        BundleRefusedError: if it is not a plain file, is larger, or cannot be read.
     """
     try:
         # Without O_NONBLOCK, the opening of a FIFO would wait for a writer.

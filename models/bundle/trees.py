@@ -14,18 +14,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask
 from base.errors import BundleRefusedError
 
 MAX_TREES = 10_000
 _NO_PARENT = 2**31 - 1
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """The N nodes of all T trees, concatenated; a node is named by its place in the arrays.
+    """The N nodes of all T trees, concatenated; a node is named by its position in the arrays.
 
     Attributes:
         roots: int64[T+1], first node of each tree, and N at the end.
@@ -38,14 +36,14 @@ class Trees:
         left_if_missing: bool[N], True if a missing value goes left.
     """
 
-    roots: Ints
-    left: Ints
-    right: Ints
-    parent: Ints
-    feature: Ints
+    roots: Longs
+    left: Longs
+    right: Longs
+    parent: Longs
+    feature: Longs
     value: npt.NDArray[np.float32]
     cover: npt.NDArray[np.float32]
-    left_if_missing: Bools
+    left_if_missing: Mask
 
     @classmethod
     def joined(cls, trees: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Self:
@@ -74,9 +72,9 @@ class Trees:
         )
 
     @property
-    def is_split(self) -> Bools:
+    def is_split(self) -> Mask:
         """Mask of the nodes that have children, bool[N]."""
-        splits: Bools = self.left != -1
+        splits: Mask = self.left != -1
         return splits
 
 
@@ -96,18 +94,18 @@ def check_trees(trees: Trees, columns: int, where: str) -> None:
     reached = _reachable(trees, where)
     splits = reached & trees.is_split
     infinite = ~np.isfinite(trees.value)
-    faults: Mapping[str, Bools] = {
+    faults: Mapping[str, Mask] = {
         f"a feature beyond the {columns} that it has": reached
         & ((trees.feature < 0) | (trees.feature >= columns)),
-        "a threshold that is no finite number": splits & infinite,
-        "a leaf that is no finite number": reached & ~trees.is_split & infinite,
-        "a cover that is no finite number": reached & ~np.isfinite(trees.cover),
+        "a threshold that is not a finite number": splits & infinite,
+        "a leaf that is not a finite number": reached & ~trees.is_split & infinite,
+        "a cover that is not a finite number": reached & ~np.isfinite(trees.cover),
     }
     for fault, has_fault in faults.items():
         _refuse(trees, np.flatnonzero(has_fault), fault, where)
 
 
-def _reachable(trees: Trees, where: str) -> Bools:
+def _reachable(trees: Trees, where: str) -> Mask:
     """Mask of the nodes that a row can reach from the roots, bool[N].
 
     Raises:
@@ -116,7 +114,7 @@ def _reachable(trees: Trees, where: str) -> Bools:
     tree_of = np.repeat(np.arange(len(trees.roots) - 1), np.diff(trees.roots))
     reached = np.zeros(len(trees.left), dtype=np.bool_)
     level = trees.roots[:-1]
-    _refuse(trees, level[trees.parent[level] != -1], "a parent, and is the root", where)
+    _refuse(trees, level[trees.parent[level] != -1], "a parent although it is the root", where)
     while len(level):
         reached[level] = True
         splits = level[(trees.left[level] != -1) | (trees.right[level] != -1)]
@@ -129,12 +127,12 @@ def _reachable(trees: Trees, where: str) -> Bools:
         repeated = np.concatenate([distinct[counts > 1], children[reached[children]]])
         _refuse(trees, repeated, "more than one path to it", where)
         other = children[trees.parent[children] != parents]
-        _refuse(trees, other, "another parent than the node that leads to it", where)
+        _refuse(trees, other, "a parent other than the node that leads to it", where)
         level = children
     return reached
 
 
-def _refuse(trees: Trees, nodes: Ints, fault: str, where: str) -> None:
+def _refuse(trees: Trees, nodes: Longs, fault: str, where: str) -> None:
     """Raise BundleRefusedError naming the first of `nodes`, if there are any."""
     if not len(nodes):
         return

@@ -1,9 +1,9 @@
 """Strict parser of Universal Binary JSON in the form that XGBoost writes.
 
-Python checks the bounds of every read, so damaged content cannot be read beyond its end, as it could
-in XGBoost's own reader. Content that this parser accepts has the same meaning for XGBoost: objects
-have no type or count, lengths and counts have 64 bits, every array has a count, and an array of
-numbers of one type may name that type.
+Python checks the bounds of every read, so damaged content cannot be read beyond its end, as it
+could in XGBoost's own reader. Content that this parser accepts has the same meaning for XGBoost:
+objects have no type or count, lengths and counts have 64 bits, every array has a count, and an
+array of numbers of one type may name that type.
 """
 
 from __future__ import annotations

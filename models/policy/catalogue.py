@@ -44,20 +44,20 @@ class Coding:
         codes: Names of the codes.
         features: Names of the features, in the model's order.
         code_of: intp[F], code of each feature, as a place in `codes`.
-        most: Largest number of reasons of an event.
+        max_reasons: Largest number of reasons of an event.
     """
 
     codes: tuple[str, ...]
     features: tuple[str, ...]
     code_of: npt.NDArray[np.intp]
-    most: int
+    max_reasons: int
 
 
 class Catalogue:
     """Codes in the order of the file; a feature belongs to the first code with a matching glob."""
 
     def __init__(self, spec: ReasonsSpec, document: YamlDocument) -> None:
-        self.most = spec.max
+        self.max_reasons = spec.max
         self.codes = tuple(
             Code(name, tuple(code.features), code.text, code.audience)
             for name, code in spec.catalogue.items()
@@ -109,7 +109,7 @@ class Catalogue:
                 'a last code with features: ["*"] for the rest',
             )
         codes = tuple(code.name for code in self.codes)
-        return Coding(codes, tuple(names), np.array(places, dtype=np.intp), self.most)
+        return Coding(codes, tuple(names), np.array(places, dtype=np.intp), self.max_reasons)
 
     def _code_of(self, feature: str) -> int | None:
         matching = (i for i, code in enumerate(self.codes) if code.matches(feature))

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-MOST = 100
+MAX_ENTRIES = 100
 """Largest number of segments, of decisions in all segments, of reasons, and of reason codes."""
 
 Name = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f](.{0,62}[^\s\x00-\x1f])?$")]
 Threshold = Annotated[float, Field(gt=0.0, lt=1.0)]
-Bands = Annotated[dict[Name, Threshold], Field(max_length=MOST)]
+Bands = Annotated[dict[Name, Threshold], Field(max_length=MAX_ENTRIES)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Glob = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -48,10 +48,12 @@ class CodeSpec(_PolicyPart):
 class ReasonsSpec(_PolicyPart):
     """Reasons of decisions that are not the default."""
 
-    max: int = Field(default=4, ge=1, le=MOST, description="Maximum number of reasons of an event.")
+    max: int = Field(
+        default=4, ge=1, le=MAX_ENTRIES, description="Maximum number of reasons of an event."
+    )
     catalogue: dict[Name, CodeSpec] = Field(
         min_length=1,
-        max_length=MOST,
+        max_length=MAX_ENTRIES,
         description="Codes by name; a feature belongs to the first code that matches it.",
     )
 
@@ -70,7 +72,7 @@ class PolicySpec(_PolicyPart):
     decisions: list[Name] | None = Field(
         default=None,
         min_length=1,
-        max_length=MOST,
+        max_length=MAX_ENTRIES,
         description="All decisions, least severe first; needed where the bands leave that open.",
         examples=[["approve", "challenge", "review", "decline"]],
     )
@@ -85,7 +87,7 @@ class PolicySpec(_PolicyPart):
     )
     segments: list[SegmentSpec] | None = Field(
         default=None,
-        max_length=MOST,
+        max_length=MAX_ENTRIES,
         description="Parts of the traffic, in order: the first that takes an event decides.",
     )
     bands: Bands | None = Field(

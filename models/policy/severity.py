@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from models.policy.policy_file import MOST, PolicySpec
+from models.policy.policy_file import MAX_ENTRIES, PolicySpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def decisions_of(
 
     Raises:
         ConfigurationError: if segments contradict each other or the key `decisions`, or if
-            `when_degraded` is no decision, or its place in the order is open.
+            `when_degraded` is not a decision, or its place in the order is open.
     """
     severity = _Severity(file.default)
     for segment in segments:
@@ -45,9 +45,10 @@ def decisions_of(
     else:
         decisions = severity.ordered(segments)
         _check_degraded(file, severity, document)
-    if len(decisions) > MOST:
+    if len(decisions) > MAX_ENTRIES:
         raise document.refuse(
-            (), f"there are {len(decisions)} decisions, at most {MOST} are allowed; merge some"
+            (),
+            f"there are {len(decisions)} decisions, at most {MAX_ENTRIES} are allowed; merge some",
         )
     return decisions
 

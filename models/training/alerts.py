@@ -1,4 +1,4 @@
-"""Number of alerts, detected frauds and saved money by score threshold."""
+"""Alert metrics by score threshold: alerts per day, precision, recall and saved money."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Range(NamedTuple):
     """Mean, smallest and largest number per day."""
 
     mean: float
-    least: int
-    most: int
+    min: int
+    max: int
 
 
 @dataclass(frozen=True, slots=True)

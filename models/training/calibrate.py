@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Floats
+from models.backend.protocol import Margins
 from models.calibration import Calibration
 
 KNOT_FRAUDS: Final = 5
@@ -16,16 +18,14 @@ KNOT_FRAUDS: Final = 5
 With fewer, the curve would follow chance. With many more, the merged steps would lie far apart, and
 the curve between them would be too high.
 """
-_FEW: Final = 100
-_LEAST_STEP = 1e-9
-_LEAST_SLOPE = 0.01
-_SEGMENT, _MOST_SEGMENTS, _LINE_KNOTS = 0.5, 8, 33
+_MIN_FRAUDS_FOR_CURVE: Final = 100
+_MIN_STEP = 1e-9
+_MIN_SLOPE = 0.01
+_SEGMENT, _MAX_SEGMENTS, _LINE_KNOTS = 0.5, 8, 33
 _HALVINGS, _SATURATED, _FARTHEST = 60, 30.0, 700.0
 
 Knot = tuple[float, float]
 """A margin and its log-odds."""
-Margins = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
 
 
 def fit_calibration(
@@ -48,7 +48,7 @@ def fit_calibration(
     frauds = int(np.count_nonzero(labels))
     if not 0 < frauds < len(labels):
         raise ValueError(f"{frauds} frauds in {len(labels)} events: a calibration needs both kinds")
-    knots = _isotonic_knots(margins, labels, knot_frauds) if frauds >= _FEW else []
+    knots = _isotonic_knots(margins, labels, knot_frauds) if frauds >= _MIN_FRAUDS_FOR_CURVE else []
     return _shift_to_total(
         knots if len(knots) > 1 else _line_knots(margins, labels), margins, frauds
     )
@@ -79,7 +79,7 @@ def _line_knots(margins: Margins, labels: npt.NDArray[Any]) -> list[Knot]:
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  only training needs it
 
     fitted = LogisticRegression().fit(margins.astype(np.float64)[:, None], labels)
-    slope = max(float(fitted.coef_[0, 0]), _LEAST_SLOPE)
+    slope = max(float(fitted.coef_[0, 0]), _MIN_SLOPE)
     low, high = float(margins.min()), float(margins.max())
     at = np.linspace(low, max(high, low + 1.0), _LINE_KNOTS)
     share = float(labels.mean())
@@ -131,14 +131,14 @@ def _curve_through(at: list[float], odds: Floats) -> Calibration | None:
     return Calibration(margins, scores)
 
 
-def _merge_steps(steps: Floats, least: int) -> Floats:
-    """Merge neighbouring steps until each has at least `least` frauds and as many other events.
+def _merge_steps(steps: Floats, min_count: int) -> Floats:
+    """Merge neighbouring steps until each has at least `min_count` frauds and as many other events.
 
     The last step may have fewer.
 
     Args:
         steps: float64[S, 3], rows of (events, frauds, sum of margins).
-        least: Smallest number of frauds, and of other events.
+        min_count: Smallest number of frauds, and of other events.
 
     Returns:
         float64[M, 3], rows as in `steps`.
@@ -146,7 +146,7 @@ def _merge_steps(steps: Floats, least: int) -> Floats:
     groups = [np.zeros(3)]
     for step in steps:
         events, frauds, _ = groups[-1]
-        if min(frauds, events - frauds) >= least:
+        if min(frauds, events - frauds) >= min_count:
             groups.append(np.zeros(3))
         groups[-1] = groups[-1] + step
     return np.array(groups)
@@ -162,9 +162,9 @@ def _rising_knots(margins: Floats, odds: Floats) -> list[Knot]:
     knots = [(float(margins[0]), float(odds[0]))]
     for knot in zip(margins.tolist(), odds.tolist(), strict=True):
         last = np.array(knots[-1])
-        if knot[1] > last[1] + _LEAST_STEP:
+        if knot[1] > last[1] + _MIN_STEP:
             difference = np.array(knot) - last
-            segments = min(_MOST_SEGMENTS, math.ceil(difference[0] / _SEGMENT))
+            segments = min(_MAX_SEGMENTS, math.ceil(difference[0] / _SEGMENT))
             between = (last + difference * (place / segments) for place in range(1, segments))
             knots += [*((float(m), float(o)) for m, o in between), knot]
     return knots

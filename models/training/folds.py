@@ -9,12 +9,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Rows
 from base.times import DAY
-from models.training.table import UNKNOWN, LabelledEvents
+from models.training.table import UNKNOWN, LabelledEvents, Labels
 
 _BLOCKED_DAYS: Final = 7
-Rows = npt.NDArray[np.intp]
-Labels = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,12 @@ def candidates(recipe: Recipe, count: int, seed: int) -> list[Params]:
     Equal seeds give equal parameter sets.
     """
     random = np.random.default_rng(seed)
-    chosen: list[Params] = [recipe.start]
-    most = int(np.prod([len(values) for values in recipe.space.values()]))
-    while len(chosen) < min(count, most):
+    parameter_sets: list[Params] = [recipe.start]
+    size = int(np.prod([len(values) for values in recipe.space.values()]))
+    while len(parameter_sets) < min(count, size):
         drawn = {
             name: values[random.integers(len(values))] for name, values in recipe.space.items()
         }
-        if drawn not in chosen:
-            chosen.append(drawn)
-    return chosen
+        if drawn not in parameter_sets:
+            parameter_sets.append(drawn)
+    return parameter_sets

@@ -12,10 +12,10 @@ from models.bundle import TrainingRecord
 from models.calibration import Calibration
 from models.training.folds import Span
 from models.training.out_of_fold import OutOfFold
-from models.training.plan import Plan
 from models.training.sample import Sample
 from models.training.search import Trial
 from models.training.spans import SpanResult
+from models.training.training_days import TrainingDays
 
 _TOLERATED_ERROR: Final = 0.1
 """Largest difference between expected and actual frauds without a warning, as a share."""
@@ -26,15 +26,15 @@ class Training:
     """A trained model with its calibration and the results of the search.
 
     Attributes:
-        plan: The plan that was followed.
-        span: The span that was chosen.
-        spans: Results of the spans that were tried, in the order of the plan; empty if there was
+        days: Training days and folds.
+        span: Training window of the model.
+        span_results: Results of the spans that were tried, shortest first; empty if there was
             only one.
         booster: The model.
         gains: Reduction of the loss by the splits on each feature, by feature name.
         begins: Begin of the assessed days of each fold, in microseconds since 1970 UTC.
         calibration: Calibration of the model's margins.
-        trials: Trials on the chosen span, best first; a single one if there was no search.
+        trials: Trials on this span, best first; a single one if there was no search.
         out_of_fold: Assessed events of the earlier folds, with their scores.
         sample: Rows that the model was fitted on.
         available: Number of labelled rows in the training days.
@@ -42,9 +42,9 @@ class Training:
         missing: Feature value that means missing, as in the options.
     """
 
-    plan: Plan
+    days: TrainingDays
     span: Span
-    spans: Sequence[SpanResult]
+    span_results: Sequence[SpanResult]
     booster: xgb.Booster
     gains: Mapping[str, float]
     begins: Sequence[int]
@@ -57,7 +57,7 @@ class Training:
     missing: float
 
     @property
-    def chosen(self) -> Trial:
+    def best_trial(self) -> Trial:
         """Parameters and number of rounds of the model."""
         return self.trials[0]
 
@@ -76,8 +76,10 @@ def describe_data(training: Training) -> list[str]:
             lines.append(
                 f"{share:.1%} of the {kind} were sampled, each with a weight of {1 / share:.3g}"
             )
-    if training.spans:
-        tried = ", ".join(f"{one.span} {one.average_precision:.3f}" for one in training.spans)
+    if training.span_results:
+        tried = ", ".join(
+            f"{one.span} {one.average_precision:.3f}" for one in training.span_results
+        )
         lines.append(
             "Training days chosen by average precision and card precision on the earlier folds; "
             f"average precision: {tried}"
@@ -88,12 +90,12 @@ def describe_data(training: Training) -> list[str]:
 def describe_warnings(training: Training, bands: Mapping[str, float]) -> list[str]:
     """Warn about rows far from all others, a poor calibration, and a policy without bands."""
     scored = training.out_of_fold
-    lines = [f"Warning: {rows}" for rows in training.plan.stray_rows if rows.is_far]
+    lines = [f"Warning: {rows}" for rows in training.days.stray_rows if rows.is_far]
     frauds = int(scored.labels.sum())
     if abs(scored.expected - frauds) > _TOLERATED_ERROR * frauds:
         lines.append(
             f"Warning: the calibration expects {scored.expected:,.1f} frauds, and there were "
-            f"{frauds:,}; scores are no probabilities: train on more days"
+            f"{frauds:,}; scores are not probabilities: train on more days"
         )
     if not bands:
         lines.append(

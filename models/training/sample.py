@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Rows
 from base.times import DAY
-from models.training.folds import Labels, Rows, Span
-from models.training.table import LabelledEvents
+from models.training.folds import Span
+from models.training.table import LabelledEvents, Labels
 
 SEARCH_ROWS: Final = 100_000
 """Largest number of rows of each fold that the search uses."""
@@ -36,24 +37,24 @@ class Sample:
 
 
 def sample(
-    events: LabelledEvents, rows: Rows, labels: Labels, span: Span, most: int, seed: int
+    events: LabelledEvents, rows: Rows, labels: Labels, span: Span, max_rows: int, seed: int
 ) -> Sample:
-    """Take all rows, or a weighted sample of at most `most`.
+    """Take all rows, or a weighted sample of at most `max_rows`.
 
     A sampled row has the weight of the rows that it represents. All frauds are kept, unless there
-    are more than half of `most`. The same rows and seed give the same sample.
+    are more than half of `max_rows`. The same rows and seed give the same sample.
 
     Args:
         events: Events that the rows refer to.
         rows: intp[N], rows to sample, in order of time.
         labels: 0/1 [N], labels of the rows.
         span: Span of the rows. Its half-life is counted back from the last row.
-        most: Largest number of rows.
+        max_rows: Largest number of rows.
         seed: Random seed.
     """
     frauds = int(np.count_nonzero(labels))
-    kept = min(frauds, max(most // 2, most - (len(labels) - frauds)))
-    counts = (min(len(labels) - frauds, most - kept), kept)
+    kept = min(frauds, max(max_rows // 2, max_rows - (len(labels) - frauds)))
+    counts = (min(len(labels) - frauds, max_rows - kept), kept)
     shares = (
         counts[0] / max(1, len(labels) - frauds),
         counts[1] / max(1, frauds),

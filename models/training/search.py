@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
+from models.backend.protocol import Margins
 from models.training.fit import MAX_BIN, binned, boost
 from models.training.folds import Fold
 from models.training.metrics import Metrics
@@ -19,15 +20,14 @@ from models.training.recipes import Params
 from models.training.sample import Sample
 from models.training.table import LabelledEvents
 
-Margins = npt.NDArray[np.float32]
 Advance = Callable[[str, int, int], None]
 """Progress callback: name of the step, number of its parts that are done, their total."""
 Step = Callable[[], None]
 
-# By chance, average precision and card precision vary alike (two models, over four of the
-# Handbook's weeks before August: standard deviations .0016 and .0012). But among good parameters
-# average precision varies ten times as much, and it rises with rounds while card precision falls:
-# in a plain sum it would decide alone.
+# The random variation of both metrics is similar (two models, over four of the Handbook's weeks
+# before August: standard deviations .0016 and .0012). But among good parameters average precision
+# varies ten times as much as card precision, and it rises with rounds while card precision falls.
+# In a sum without weights, average precision would decide alone.
 _CARD_PRECISION_WEIGHT: Final = 2.0
 
 
@@ -59,7 +59,7 @@ class Trial:
         return metrics.average_precision + _CARD_PRECISION_WEIGHT * metrics.card_precision_100
 
 
-def search(  # noqa: PLR0913  inputs of a search
+def search_parameters(  # noqa: PLR0913  inputs of a search
     events: LabelledEvents,
     folds: Sequence[SampledFold],
     parameter_sets: Sequence[Params],

@@ -1,4 +1,7 @@
-"""Choose the days to train on, by earlier folds that assess the same events."""
+"""Choose the training window: how many days to train on.
+
+The options are compared on earlier folds that assess the same events.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from dataclasses import dataclass
 
 from base.errors import ConfigurationError
 from models.training.folds import Fold, Span, earlier_folds
-from models.training.plan import Plan
 from models.training.recipes import DEEP, MANY_FRAUDS, SHALLOW, Params, Recipe, candidates
 from models.training.sample import sample
-from models.training.search import Advance, SampledFold, Trial, search, step_counter
+from models.training.search import Advance, SampledFold, Trial, search_parameters, step_counter
 from models.training.table import LabelledEvents
+from models.training.training_days import TrainingDays
 from models.training.training_options import TrainingOptions
 
 
@@ -41,7 +44,7 @@ class SpanResult:
     objective: float
 
 
-def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
+def folds_by_span(events: LabelledEvents, days: TrainingDays) -> dict[Span, list[Fold]]:
     """Folds of each span, latest first; the folds of all spans assess the same events.
 
     Folds without frauds, or without other events, are left out. Spans with fewer folds than other
@@ -51,16 +54,16 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
         ConfigurationError: if no fold is left.
     """
     folds = {
-        span: list(earlier_folds(events, plan.begin, span, plan.lengths_of(span), plan.folds))
-        for span in plan.spans
+        span: list(earlier_folds(events, days.begin, span, days.lengths_of(span), days.folds))
+        for span in days.spans
     }
     usable = {
         span: [place for place, fold in enumerate(of_span) if _has_both_classes(fold)]
         for span, of_span in folds.items()
     }
-    most = max(map(len, usable.values()))
-    if not most:
-        likely_cause = "".join(f"{rows}. Otherwise " for rows in plan.stray_rows)
+    fold_count = max(map(len, usable.values()))
+    if not fold_count:
+        likely_cause = "".join(f"{rows}. Otherwise " for rows in days.stray_rows)
         raise ConfigurationError(
             "--features: no earlier fold holds both frauds and others, in the days to train on and "
             f"in those to assess; {likely_cause}train on later or more days. Where only frauds are "
@@ -69,7 +72,7 @@ def folds_by_span(events: LabelledEvents, plan: Plan) -> dict[Span, list[Fold]]:
     return {
         span: [folds[span][place] for place in places]
         for span, places in usable.items()
-        if len(places) == most
+        if len(places) == fold_count
     }
 
 
@@ -86,11 +89,11 @@ def span_recipes(folds: Mapping[Span, Sequence[Fold]]) -> list[SpanRecipe]:
 
 
 def sampled_folds(
-    events: LabelledEvents, folds: Sequence[Fold], span: Span, most: int, seed: int
+    events: LabelledEvents, folds: Sequence[Fold], span: Span, max_rows: int, seed: int
 ) -> list[SampledFold]:
-    """Each fold with a sample of at most `most` rows to fit models on."""
+    """Each fold with a sample of at most `max_rows` rows to fit models on."""
     return [
-        SampledFold(fold, sample(events, fold.train, fold.train_labels, span, most, seed))
+        SampledFold(fold, sample(events, fold.train, fold.train_labels, span, max_rows, seed))
         for fold in folds
     ]
 
@@ -109,7 +112,7 @@ def choose_span(
         tried, and there are no results.
     """
     offered = span_recipes(folds)
-    if options.chosen is not None or len(offered) == 1:
+    if options.params_and_rounds is not None or len(offered) == 1:
         return offered[0], []
     sampled = {
         span: sampled_folds(events, of_span, span, options.search_rows, options.seed)
@@ -118,7 +121,7 @@ def choose_span(
     step = step_counter(advance, "spans", sum(len(sampled[one.span]) for one in offered))
 
     def best_trial(one: SpanRecipe) -> Trial:
-        return search(
+        return search_parameters(
             events,
             sampled[one.span],
             one.parameter_sets(options, 1),

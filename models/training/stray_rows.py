@@ -1,4 +1,4 @@
-"""Find a few rows of a table that lie far from all others in time, such as one in 2042."""
+"""Outlier rows: a few rows of a table that lie far from all others in time, such as one in 2042."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from base.errors import ConfigurationError
 from base.times import DAY, utc
 from models.training.table import TrainingTable
 
-_FEW, _SHARE = 3, 0.001
-_SEVERAL = 3
-_LONG_AGO = 30
+_MAX_STRAY_ROWS, _MAX_STRAY_SHARE = 3, 0.001
+_FAR_FACTOR = 3
+_MAX_EARLIER_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class StrayRows:
-    """First or last few rows of a table, separated from the others by a gap in time.
+    """Outlier rows: the first or last few rows of a table, separated from the others in time.
 
     The gap is longer than every gap between the other rows.
 
@@ -43,23 +43,23 @@ class StrayRows:
     @property
     def is_far(self) -> bool:
         """True if the gap is more than three times as long as the gaps between the other rows."""
-        return self.days > _SEVERAL * self.usual
+        return self.days > _FAR_FACTOR * self.usual
 
 
 def find_stray_rows(table: TrainingTable) -> tuple[StrayRows, ...]:
     """Find rows far before or far after all others.
 
-    At each end these are at most three rows, or one in a thousand.
+    At each end they are at most three rows, or one in a thousand if that is more.
     """
     times = np.sort(table.times)
-    most = max(_FEW, int(len(times) * _SHARE))
-    if len(times) <= 2 * most:
+    limit = max(_MAX_STRAY_ROWS, int(len(times) * _MAX_STRAY_SHARE))
+    if len(times) <= 2 * limit:
         return ()
     days = times // DAY
-    usual = max(1, int(np.diff(days[most:-most]).max(initial=0)))
+    usual = max(1, int(np.diff(days[limit:-limit]).max(initial=0)))
     return (
-        *_beyond_gap(table, times[: most + 1], usual, after=False),
-        *_beyond_gap(table, times[::-1][: most + 1], usual, after=True),
+        *_beyond_gap(table, times[: limit + 1], usual, after=False),
+        *_beyond_gap(table, times[::-1][: limit + 1], usual, after=True),
     )
 
 
@@ -73,7 +73,7 @@ def refuse_far(stray_rows: Iterable[StrayRows]) -> None:
         ConfigurationError: naming the rows and what to do.
     """
     for rows in stray_rows:
-        if rows.is_far and (rows.after or rows.days > _LONG_AGO):
+        if rows.is_far and (rows.after or rows.days > _MAX_EARLIER_DAYS):
             raise ConfigurationError(f"--features: {rows}")
 
 
@@ -91,8 +91,8 @@ def _beyond_gap(
         after: True for the end of the table.
     """
     gaps = np.abs(np.diff(times // DAY))
-    for several in (_SEVERAL, 1):
-        places = np.flatnonzero(gaps > several * usual)
+    for factor in (_FAR_FACTOR, 1):
+        places = np.flatnonzero(gaps > factor * usual)
         if len(places):
             rows = int(places[-1]) + 1
             yield _described(table, times[: rows + 1], int(gaps[rows - 1]), usual, after=after)
@@ -111,7 +111,7 @@ def _described(
     )
     return StrayRows(
         f"{rows} of the {len(table):,} rows of {table.path} {'lies' if single else 'lie'} far "
-        f"{where}; the nearest other is of {nearest}",
+        f"{where}; the nearest other row is from {nearest}",
         f"correct or remove {'it' if single else 'them'}"
         + (f", or give --until {nearest[:10]} or an earlier day" if after else ""),
         after,

@@ -16,7 +16,7 @@ SURE: Final = 0.9
 """Smallest share of frauds among declined events."""
 WORTH_A_LOOK: Final = 0.1
 """Smallest share of frauds among reviewed events, if amounts are not known."""
-_LEAST_FRAUDS: Final = 10
+_MIN_FRAUDS: Final = 10
 _BUDGETS: Final = 48
 _CODES: Final = 8
 
@@ -42,7 +42,7 @@ reasons:
 
 
 def suggest_bands(
-    scored: OutOfFold, review_cost: int, most: float | None = None
+    scored: OutOfFold, review_cost: int, max_cards: float | None = None
 ) -> dict[str, float]:
     """Suggest thresholds by decision, highest first; none if approving everything is best.
 
@@ -54,9 +54,9 @@ def suggest_bands(
     Args:
         scored: Events of the earlier folds.
         review_cost: Minor units for each card and day.
-        most: Largest number of alerted cards per day, on average; None for no limit.
+        max_cards: Largest number of alerted cards per day, on average; None for no limit.
     """
-    options = alerts_by_budget(scored, _budgets(scored, most), review_cost)
+    options = alerts_by_budget(scored, _budgets(scored, max_cards), review_cost)
     options = [option for option in options if _is_better_than_none(scored, option)]
     if not options:
         return {}
@@ -94,7 +94,7 @@ def policy_text(
     return _HEAD.format(version=version) + body + _REASONS + "".join(_codes(features))
 
 
-def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
+def _budgets(scored: OutOfFold, max_cards: float | None) -> list[float]:
     """Budgets in cards per day, evenly spaced on a logarithmic scale.
 
     The smallest is one card in the whole period, the largest all cards.
@@ -102,7 +102,7 @@ def _budgets(scored: OutOfFold, most: float | None) -> list[float]:
     days = len(np.unique(scored.days))
     pairs = len(np.unique(np.stack([scored.days, scored.cards]), axis=1)[0])
     all_cards = pairs / days
-    top = all_cards if most is None else min(most, all_cards)
+    top = all_cards if max_cards is None else min(max_cards, all_cards)
     return [float(cards) for cards in np.geomspace(min(1 / days, top), top, _BUDGETS)]
 
 
@@ -112,7 +112,7 @@ def _is_better_than_none(scored: OutOfFold, option: Alerts) -> bool:
     It detects at least ten frauds, and would save money even without the largest of them.
     """
     detected = (scored.scores >= option.threshold) & (scored.labels == 1)
-    if detected.sum() < _LEAST_FRAUDS:
+    if detected.sum() < _MIN_FRAUDS:
         return False
     if scored.amounts is None or option.saved is None:
         return option.precision >= WORTH_A_LOOK
@@ -134,8 +134,8 @@ def _line(decision: str, alerts: Alerts, scale: int) -> str:
     cards = alerts.cards
     saved = "" if alerts.saved is None else f"; saves {alerts.saved / 10**scale:,.{scale}f} a day"
     return (
-        f"  {decision}: {alerts.threshold}   # {cards.mean:.3g} cards a day ({cards.least} to "
-        f"{cards.most}); {alerts.precision:.0%} of the events are frauds, {alerts.recall:.0%} of "
+        f"  {decision}: {alerts.threshold}   # {cards.mean:.3g} cards a day ({cards.min} to "
+        f"{cards.max}); {alerts.precision:.0%} of the events are frauds, {alerts.recall:.0%} of "
         f"the frauds{saved}\n"
     )
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from base.arrays import Longs
 from base.errors import ConfigurationError
 from models.bundle.manifest import FeatureRef
 from schemas.batch import Kind
 from schemas.files.values import to_column
 
-Longs = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
 
 METADATA: Final = b"fraud_worker"
@@ -148,7 +148,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     text = (schema.metadata or {}).get(METADATA)
     if text is None:
         raise ConfigurationError(
-            f"--features: {path} is no training table; write one with fraud-worker features build"
+            f"--features: {path} is not a training table; write one with fraud-worker features build"
         )
     try:
         description = json.loads(text)
@@ -181,7 +181,7 @@ def _times(rows: pa.Table, name: str, path: Path) -> Longs:
     column, wrong = to_column(array, Kind.TIME, 0, f"column {name!r} of {path}")
     if wrong.any() or not column.valid.all():
         raise ConfigurationError(
-            f"--features: column {name} of {path} holds values that are no times; build the table "
+            f"--features: column {name} of {path} has values that are not times; build the table "
             "again"
         )
     return column.values.astype(np.int64)

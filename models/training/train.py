@@ -19,19 +19,25 @@ from models.training.fit import DEFAULT_PARAMS, fit
 from models.training.folds import Fold, Span
 from models.training.metrics import Metrics
 from models.training.out_of_fold import calibrated
-from models.training.plan import Plan
 from models.training.recipes import SHALLOW, Params
 from models.training.result import Training
 from models.training.sample import Sample, sample
-from models.training.search import Advance, Trial, out_of_fold_margins, search, step_counter
+from models.training.search import (
+    Advance,
+    Trial,
+    out_of_fold_margins,
+    search_parameters,
+    step_counter,
+)
 from models.training.spans import SpanRecipe, choose_span, folds_by_span, sampled_folds
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
+from models.training.training_days import TrainingDays
 from models.training.training_options import TrainingOptions
 
 
 def train(
     table: TrainingTable,
-    plan: Plan,
+    days: TrainingDays,
     options: TrainingOptions,
     *,
     unlabelled_legit: bool = False,
@@ -39,9 +45,14 @@ def train(
 ) -> Training:
     """Train a model.
 
+    Its parameters and number of rounds come from `options.params_and_rounds` if these are given.
+    Otherwise `choose_span` compares the training windows, and `search_parameters` compares
+    parameter sets on the folds of the best window; the best trial has the parameters, except those
+    of `_fixed_params`, which all trials share.
+
     Args:
         table: The training table.
-        plan: Days and folds to use.
+        days: Training days and folds.
         options: Options of the training.
         unlabelled_legit: True: events without a label count as legitimate. False: they are left
             out.
@@ -55,26 +66,27 @@ def train(
         require_cuda()
     fixed = _fixed_params(table, options)
     advance("reading", 0, 1)
-    events = table.read(plan.reads_from, plan.reads_until, unlabelled_legit=unlabelled_legit)
+    events = table.read(days.reads_from, days.reads_until, unlabelled_legit=unlabelled_legit)
     events = replace(events, matrix=nan_for(options.missing, events.matrix))
-    folds_of = folds_by_span(events, plan)
-    choice, spans = choose_span(events, folds_of, fixed, options, advance)
-    span, folds = choice.span, folds_of[choice.span]
-    trials = _trials(events, folds, choice, fixed, options, advance)
-    params, rounds = {**fixed, **trials[0].params}, trials[0].rounds
+    folds_of = folds_by_span(events, days)
+    span_recipe, span_results = choose_span(events, folds_of, fixed, options, advance)
+    span, folds = span_recipe.span, folds_of[span_recipe.span]
+    trials = _trials(events, folds, span_recipe, fixed, options, advance)
+    best_trial = trials[0]
+    params, rounds = {**fixed, **best_trial.params}, best_trial.rounds
     advance("calibrating", 0, 1)
     margins = _assessed_margins(events, folds, span, params, rounds, options)
-    if not trials[0].folds:
-        trials = [replace(trials[0], folds=_metrics_of(events, folds, margins))]
+    if not best_trial.folds:
+        trials = [replace(best_trial, folds=_metrics_of(events, folds, margins))]
     calibration, scored = calibrated(events, folds, margins)
     advance("fitting", 0, 1)
-    rows, labels = _training_rows(events, plan, span)
+    rows, labels = _training_rows(events, days, span)
     fitted = sample(events, rows, labels, span, options.fit_rows, options.seed)
     booster = _fit(events, fitted, params, rounds, options)
     return Training(
-        plan=plan,
+        days=days,
         span=span,
-        spans=spans,
+        span_results=span_results,
         booster=booster,
         gains=_gains(booster, table),
         begins=[fold.begin for fold in folds],
@@ -107,21 +119,21 @@ def _fixed_params(table: TrainingTable, options: TrainingOptions) -> dict[str, A
 def _trials(
     events: LabelledEvents,
     folds: Sequence[Fold],
-    choice: SpanRecipe,
+    span_recipe: SpanRecipe,
     fixed: Params,
     options: TrainingOptions,
     advance: Advance,
 ) -> list[Trial]:
-    """Search, best trial first; with parameters given, one trial that is not assessed yet."""
-    if options.chosen is not None:
-        return [Trial(*options.chosen, folds=())]
-    parameter_sets = choice.parameter_sets(options, options.tries)
-    return search(
+    """Trials of the search, best first; if parameters are given, one trial without metrics."""
+    if options.params_and_rounds is not None:
+        return [Trial(*options.params_and_rounds, folds=())]
+    parameter_sets = span_recipe.parameter_sets(options, options.tries)
+    return search_parameters(
         events,
-        sampled_folds(events, folds, choice.span, options.search_rows, options.seed),
+        sampled_folds(events, folds, span_recipe.span, options.search_rows, options.seed),
         parameter_sets,
         fixed,
-        assess_at=choice.recipe.assess_at,
+        assess_at=span_recipe.recipe.assess_at,
         seed=options.seed,
         workers=options.workers,
         advance=step_counter(advance, "searching", len(folds) * len(parameter_sets)),
@@ -153,11 +165,11 @@ def _metrics_of(
 
 
 def _training_rows(
-    events: LabelledEvents, plan: Plan, span: Span
+    events: LabelledEvents, days: TrainingDays, span: Span
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int8]]:
     """Rows of the training days whose labels are known when the model goes live, and the labels."""
-    known = events.labels_known(plan.begin)
-    rows = events.between(plan.train_from(span), plan.train_until)
+    known = events.labels_known(days.begin)
+    rows = events.between(days.train_from(span), days.train_until)
     rows = rows[known[rows] != UNKNOWN]
     labels = known[rows]
     if not 0 < labels.sum() < len(labels):

@@ -34,8 +34,8 @@ class TrainingOptions:
         forest: Trees grown in parallel in each round, each on its own sample; None for the
             recipe's number.
         params: Parameters that all trials share.
-        chosen: Parameters and number of rounds to use without a search, on the plan's first span;
-            None to search.
+        params_and_rounds: The model's parameters and number of rounds, used without a search and
+            with the first span; None to search.
         missing: Feature value that means missing, besides NaN.
         monotone: +1 or -1 by feature.
         device: Device on which trees are grown.
@@ -48,7 +48,7 @@ class TrainingOptions:
     tries: int = 16
     forest: int | None = None
     params: Params = field(default_factory=dict)
-    chosen: tuple[Params, int] | None = None
+    params_and_rounds: tuple[Params, int] | None = None
     missing: float = math.nan
     monotone: Mapping[str, int] = field(default_factory=dict)
     device: Device = "cpu"
@@ -66,12 +66,12 @@ class EarlierTraining(NamedTuple):
     """Parameters, missing value and span of an earlier training.
 
     Attributes:
-        chosen: Parameters and number of rounds.
+        params_and_rounds: Parameters and number of rounds.
         missing: Value that the model treats as missing; NaN where there is none.
         span: Days that the model was trained on.
     """
 
-    chosen: tuple[Params, int]
+    params_and_rounds: tuple[Params, int]
     missing: float
     span: Span
 

@@ -12,42 +12,40 @@ from models.treeshap.shapley import contribution_table
 from models.treeshap.subtrees import Subtrees, cut
 
 _DEEPEST = 12
-_MOST_TREES = 5_000
-_FEWEST_SPLITS = 7
+_MAX_TREES = 5_000
+_MIN_SPLITS = 7
 """Smallest limit on the splits of a subtree; a subtree with 7 splits takes 128 lines."""
-_MOST_NUMBERS = 2**25
+_MAX_NUMBERS = 2**25
 """Largest size of the table: 128 MiB."""
 _AT_ONCE = 2**18
 """Numbers that are looked up at a time: few enough for a processor's cache."""
-_FEWEST_ROWS = 8
+_MIN_ROWS = 8
 """Smallest number of rows explained at a time, even if they take more numbers than that."""
 
 
 class TreeShap:
     """Contributions of one model's features to its margins, without the bias."""
 
-    def __init__(
-        self, booster: xgb.Booster, columns: int, most_numbers: int = _MOST_NUMBERS
-    ) -> None:
+    def __init__(self, booster: xgb.Booster, columns: int, max_numbers: int = _MAX_NUMBERS) -> None:
         """Compute the table.
 
         Args:
             booster: The model.
             columns: Number of columns of the model.
-            most_numbers: Largest size of the table.
+            max_numbers: Largest size of the table.
 
         Raises:
             ValueError: if there are too many trees, or a tree is too deep, for a table.
         """
-        if booster.num_boosted_rounds() > _MOST_TREES:
-            raise ValueError(f"there are more than {_MOST_TREES} trees")
+        if booster.num_boosted_rounds() > _MAX_TREES:
+            raise ValueError(f"there are more than {_MAX_TREES} trees")
         trees = trees_of(booster)
         paths = node_paths(trees, _DEEPEST)
         if paths is None:
             raise ValueError(f"a tree is deeper than {_DEEPEST} splits")
-        subtrees = cut(trees, paths, max(_FEWEST_SPLITS, len(paths.levels)))
-        if subtrees.lines * subtrees.features.shape[1] > most_numbers:
-            raise ValueError(f"the table would hold more than {most_numbers} numbers")
+        subtrees = cut(trees, paths, max(_MIN_SPLITS, len(paths.levels)))
+        if subtrees.lines * subtrees.features.shape[1] > max_numbers:
+            raise ValueError(f"the table would hold more than {max_numbers} numbers")
         self._columns = columns
         self._table = contribution_table(trees, paths, subtrees).ravel()
         self._store_splits(trees, subtrees)
@@ -71,7 +69,7 @@ class TreeShap:
         subtree, place = np.nonzero(subtrees.features != -1)
         order = np.argsort(subtrees.features[subtree, place], kind="stable")
         subtree, place = subtree[order], place[order]
-        self._rows = max(_FEWEST_ROWS, _AT_ONCE // max(1, len(subtree)))
+        self._rows = max(_MIN_ROWS, _AT_ONCE // max(1, len(subtree)))
         self._subtree_of_item = subtree
         self._place_of_item = (subtrees.starts[subtree] * self._width + place)[:, None]
         features = subtrees.features[subtree, place]

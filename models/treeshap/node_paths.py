@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import xgboost as xgb
 
+from base.arrays import Longs, Mask
 from base.errors import BundleRefusedError
 from models.bundle.model_file import ModelDocument
-from models.bundle.trees import Bools, Ints, Trees
+from models.bundle.trees import Trees
 
 
 def trees_of(booster: xgb.Booster) -> Trees:
@@ -37,23 +38,23 @@ class NodePaths:
         went_left: bool[N, D], True where the path goes left at that split.
     """
 
-    levels: list[Ints]
-    depth: Ints
-    above: Ints
-    went_left: Bools
+    levels: list[Longs]
+    depth: Longs
+    above: Longs
+    went_left: Mask
 
 
-def node_paths(trees: Trees, most: int) -> NodePaths | None:
+def node_paths(trees: Trees, max_splits: int) -> NodePaths | None:
     """Find the paths to all nodes.
 
     Args:
         trees: The trees.
-        most: Largest number of splits on a path.
+        max_splits: Largest number of splits on a path.
 
     Returns:
         The paths; None if one of them has more splits.
     """
-    levels = _levels(trees, most)
+    levels = _levels(trees, max_splits)
     if levels is None:
         return None
     nodes, longest = len(trees.left), max(1, len(levels) - 1)
@@ -74,12 +75,12 @@ def node_paths(trees: Trees, most: int) -> NodePaths | None:
     return NodePaths(levels, depth, above, went_left)
 
 
-def _levels(trees: Trees, most: int) -> list[Ints] | None:
+def _levels(trees: Trees, max_splits: int) -> list[Longs] | None:
     levels = [trees.roots[:-1]]
     while True:
         splits = levels[-1][trees.left[levels[-1]] != -1]
         if not len(splits):
             return levels
-        if len(levels) > most:
+        if len(levels) > max_splits:
             return None
         levels.append(np.concatenate([trees.left[splits], trees.right[splits]]))

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle.trees import Bools, Ints, Trees
+from base.arrays import Floats, Longs, Mask
+from models.bundle.trees import Trees
 from models.treeshap.node_paths import NodePaths
 from models.treeshap.subtrees import Subtrees
 
-Floats = npt.NDArray[np.float64]
 # Size of one intermediate array: small enough for a processor's cache.
 _BLOCK = 2**17
 
@@ -48,7 +48,7 @@ def contribution_table(
     return table
 
 
-def _shares(trees: Trees, paths: NodePaths, subtrees: Subtrees) -> tuple[Floats, Ints]:
+def _shares(trees: Trees, paths: NodePaths, subtrees: Subtrees) -> tuple[Floats, Longs]:
     """Share z of each player, and the player of each split above a leaf.
 
     A player is named by the place of the first split on its feature. At places without a split, or
@@ -74,7 +74,7 @@ def _shares(trees: Trees, paths: NodePaths, subtrees: Subtrees) -> tuple[Floats,
     return shares, player_of
 
 
-def _blocks(subtrees: Subtrees, width: int) -> Iterator[tuple[Ints, Ints]]:
+def _blocks(subtrees: Subtrees, width: int) -> Iterator[tuple[Longs, Longs]]:
     """Yield a few leaves at a time, from subtrees with equal numbers of states, and the states."""
     bits = subtrees.bits[subtrees.subtree_of]
     for count in np.unique(bits).tolist():
@@ -85,8 +85,8 @@ def _blocks(subtrees: Subtrees, width: int) -> Iterator[tuple[Ints, Ints]]:
 
 
 def _passed(
-    paths: NodePaths, subtrees: Subtrees, leaves: Ints, states: Ints, player_of: Ints
-) -> Bools:
+    paths: NodePaths, subtrees: Subtrees, leaves: Longs, states: Longs, player_of: Longs
+) -> Mask:
     """Outcomes o of the players of l leaves in S states, bool[D, l, S]; True without a player."""
     width = player_of.shape[1]
     passed = np.ones((width, len(leaves), len(states)), np.bool_)
@@ -99,7 +99,7 @@ def _passed(
     return passed
 
 
-def _values(passed: Bools, shares: Floats) -> Floats:
+def _values(passed: Mask, shares: Floats) -> Floats:
     """Shapley values of the players for a margin of 1.
 
     Args:

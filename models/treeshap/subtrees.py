@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.bundle.trees import Ints, Trees
+from base.arrays import Longs
+from models.bundle.trees import Trees
 from models.treeshap.node_paths import NodePaths
 
 
@@ -30,32 +31,32 @@ class Subtrees:
         place_of: int64[L, D], place of that split's feature in the subtree's `features`.
     """
 
-    bits: Ints
-    split_of: Ints
-    features: Ints
-    starts: Ints
+    bits: Longs
+    split_of: Longs
+    features: Longs
+    starts: Longs
     lines: int
-    leaves: Ints
-    subtree_of: Ints
-    bit_of: Ints
-    place_of: Ints
+    leaves: Longs
+    subtree_of: Longs
+    bit_of: Longs
+    place_of: Longs
 
 
-def cut(trees: Trees, paths: NodePaths, most: int) -> Subtrees:
-    """Cut trees into the largest subtrees of at most `most` splits.
+def cut(trees: Trees, paths: NodePaths, max_splits: int) -> Subtrees:
+    """Cut trees into the largest subtrees of at most `max_splits` splits.
 
     Args:
         trees: The trees.
         paths: Paths to the nodes.
-        most: Largest number of splits of a subtree; at least the depth of the trees.
+        max_splits: Largest number of splits of a subtree; at least the depth of the trees.
     """
-    subtree, tops = _assigned(trees, paths, most)
+    subtree, tops = _assigned(trees, paths, max_splits)
     rank = _ranks(trees, subtree)
     splits = np.flatnonzero((subtree != -1) & (trees.left != -1))
     # The first bits of a subtree are the splits above its top, the next are its own splits.
     bit_of_split = np.full(len(subtree), -1)
     bit_of_split[splits] = paths.depth[tops[subtree[splits]]] + rank[splits]
-    split_of = np.full((len(tops), most), -1)
+    split_of = np.full((len(tops), max_splits), -1)
     split_of[:, : paths.above.shape[1]] = paths.above[tops]
     split_of[subtree[splits], bit_of_split[splits]] = splits
     bits = (split_of != -1).sum(axis=1)
@@ -77,7 +78,7 @@ def cut(trees: Trees, paths: NodePaths, most: int) -> Subtrees:
     )
 
 
-def _assigned(trees: Trees, paths: NodePaths, most: int) -> tuple[Ints, Ints]:
+def _assigned(trees: Trees, paths: NodePaths, max_splits: int) -> tuple[Longs, Longs]:
     """Assign nodes to subtrees.
 
     Returns:
@@ -88,10 +89,10 @@ def _assigned(trees: Trees, paths: NodePaths, most: int) -> tuple[Ints, Ints]:
         splits = level[trees.left[level] != -1]
         inside[splits] = 1 + inside[trees.left[splits]] + inside[trees.right[splits]]
     subtree = np.full(len(inside), -1)
-    tops: list[Ints] = []
+    tops: list[Longs] = []
     count = 0
     for level in paths.levels:
-        new = level[(subtree[level] == -1) & (paths.depth[level] + inside[level] <= most)]
+        new = level[(subtree[level] == -1) & (paths.depth[level] + inside[level] <= max_splits)]
         subtree[new] = count + np.arange(len(new))
         count += len(new)
         tops.append(new)
@@ -101,7 +102,7 @@ def _assigned(trees: Trees, paths: NodePaths, most: int) -> tuple[Ints, Ints]:
     return subtree, np.concatenate(tops)
 
 
-def _ranks(trees: Trees, subtree: Ints) -> Ints:
+def _ranks(trees: Trees, subtree: Longs) -> Longs:
     """Rank of each split among the splits of its subtree, int64[N]."""
     splits = np.flatnonzero((subtree != -1) & (trees.left != -1))
     ordered = splits[np.argsort(subtree[splits], kind="stable")]
@@ -111,7 +112,7 @@ def _ranks(trees: Trees, subtree: Ints) -> Ints:
     return rank
 
 
-def _features(trees: Trees, split_of: Ints) -> Ints:
+def _features(trees: Trees, split_of: Longs) -> Longs:
     """Distinct features of each subtree's splits, int64[P, W], in ascending order."""
     last = np.iinfo(np.int64).max
     used = np.sort(np.where(split_of == -1, last, trees.feature[split_of]), axis=1)

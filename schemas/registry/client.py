@@ -296,7 +296,7 @@ def _address(text: str) -> httpx2.URL:
     if url.scheme not in {"http", "https"} or not url.host:
         # The address is not shown: any part of it may be a password.
         raise ConfigurationError(
-            "schema registry: its address is no http:// or https:// address; correct it"
+            "schema registry: its address does not begin with http:// or https://; correct it"
         )
     return url
 

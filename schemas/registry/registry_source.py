@@ -147,7 +147,7 @@ class RegistrySchemaSource:
     def _answer(self, schema_id: SchemaId) -> Writer:
         if _impossible(schema_id):
             return RecordError(
-                ErrorCode.SCHEMA_UNKNOWN, f"{schema_id} is no schema id of a registry"
+                ErrorCode.SCHEMA_UNKNOWN, f"{schema_id} is not a schema id of a registry"
             )
         return self._known.get(schema_id) or self._doubted[schema_id][1]
 

@@ -24,8 +24,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.properties.scenarios import Scenario, scenarios
-from tests.properties.subject import Subject
-from tests.properties.world import Make, check
+from tests.properties.simulation import Make, check
+from tests.properties.system import System
 
 PORTION = 250
 
@@ -33,7 +33,7 @@ PORTION = 250
 def run(
     cases: int,
     seed: int,
-    make: Make = Subject,
+    make: Make = System,
     *,
     shrink: bool = True,
     watch: Callable[[Scenario], object] = id,

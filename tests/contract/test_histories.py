@@ -39,7 +39,9 @@ def watcher(redis_url: str) -> Iterator[Any]:
 # --- every store
 
 
-def test_what_is_appended_stands_behind_what_was_there(store: OnlineStore, prefix: bytes) -> None:
+def test_appended_bytes_stand_behind_those_of_the_history(
+    store: OnlineStore, prefix: bytes
+) -> None:
     store.append([(prefix, b"one,")])
     store.append([(prefix, b"two,"), (prefix + b"other", b"x"), (prefix, b"three,")])
     assert store.read([prefix, prefix + b"other"]) == [b"one,two,three,", b"x"]
@@ -79,7 +81,7 @@ def test_a_compaction_replaces_what_was_read_and_no_more(store: OnlineStore, pre
     assert store.read([prefix]) == [b"bbccdd"]
 
 
-def test_what_was_appended_since_the_reading_outlives_the_compaction(
+def test_members_appended_after_the_read_outlive_the_compaction(
     store: OnlineStore, prefix: bytes
 ) -> None:
     store.append([(prefix, b"aabb")])
@@ -160,7 +162,9 @@ def test_a_value_is_replaced_where_it_is_the_expected_one(
     assert store.read([prefix]) == [b"two"]
 
 
-def test_of_many_that_replace_a_value_at_once_one_does(store: OnlineStore, prefix: bytes) -> None:
+def test_one_of_many_concurrent_replacements_of_a_value_succeeds(
+    store: OnlineStore, prefix: bytes
+) -> None:
     with ThreadPoolExecutor(8) as pool:
         values = [b"%d" % i for i in range(40)]
         done = list(pool.map(partial(store.replace, prefix, None), values))

@@ -48,7 +48,7 @@ def write_hash(request: pytest.FixtureRequest, store: OnlineStore) -> WriteHash:
 # --- every store
 
 
-def test_what_is_written_is_read_in_the_order_asked(store: OnlineStore, prefix: bytes) -> None:
+def test_a_store_reads_values_in_the_order_of_the_keys(store: OnlineStore, prefix: bytes) -> None:
     pairs = [(prefix + b"%d" % i, bytes([i, 0, 255])) for i in range(5)]
     store.write(pairs)
     asked = [pairs[3][0], prefix + b"absent", pairs[0][0]]
@@ -69,7 +69,7 @@ def test_any_bytes_are_a_key_and_a_value(store: OnlineStore, prefix: bytes) -> N
     assert store.read([key, prefix + b"empty"]) == [bytes(range(256)), b""]
 
 
-def test_nothing_is_read_and_written_at_no_cost(store: OnlineStore) -> None:
+def test_a_store_reads_and_writes_nothing_for_no_keys(store: OnlineStore) -> None:
     store.write([])
     assert store.read([]) == []
 
@@ -80,7 +80,7 @@ def test_many_keys_are_read_and_written_at_once(store: OnlineStore, prefix: byte
     assert store.read(keys) == [key[-8:] for key in keys]
 
 
-def test_it_answers_and_is_usable_after_close(store: OnlineStore, prefix: bytes) -> None:
+def test_a_store_answers_after_close(store: OnlineStore, prefix: bytes) -> None:
     store.ping()
     store.write([(prefix, b"1")])
     store.close()
@@ -129,7 +129,7 @@ def test_hashes_are_read_field_by_field(
     ]
 
 
-def test_what_is_no_hash_gives_no_row_and_what_is_no_value_none(
+def test_keys_that_are_no_hash_have_no_row_and_absent_fields_no_value(
     store: OnlineStore, write_hash: WriteHash, prefix: bytes
 ) -> None:
     text, good = prefix + b"text", prefix + b"good"
@@ -140,7 +140,7 @@ def test_what_is_no_hash_gives_no_row_and_what_is_no_value_none(
     assert found.hashes == [[None, [b"1"], None]]
 
 
-def test_nothing_at_all_is_read_at_no_cost(store: OnlineStore) -> None:
+def test_a_store_reads_no_rows_for_no_hashes(store: OnlineStore) -> None:
     assert store.read_all([]) == ([], [])
     assert store.read_all([], [Hashes([], [b"a"])]) == ([], [[]])
 
@@ -225,7 +225,7 @@ def test_values_and_hashes_are_one_round_trip(prefix: bytes) -> None:
         ([b"-LOADING at once\r\n"] + [b"*1\r\n$-1\r\n"] * 2, "is loading its data"),
     ],
 )
-def test_what_was_not_read_is_no_later_answer(
+def test_an_unread_answer_is_not_that_of_a_later_request(
     prefix: bytes, answers: list[bytes], message: str
 ) -> None:
     """An error anywhere fails the whole read; the next one starts on a clean connection."""
@@ -239,7 +239,7 @@ def test_what_was_not_read_is_no_later_answer(
         store.close()
 
 
-def test_one_connection_is_enough(
+def test_a_store_works_with_one_connection(
     redis_url: str, private_valkey: MakeValkey, prefix: bytes
 ) -> None:
     store = RedisStore(redis_url, options={"max_connections": 1})

@@ -12,14 +12,14 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.fakes import FakeProducer, Sent
-from worker.delivery.publish import Parcel, Publisher, SizeLimits
+from worker.delivery.publish import OutputGroup, Publisher, SizeLimits
 from worker.delivery.reports import Reports
 
 LIMITS = SizeLimits(2**20, 2**20)
 Made = tuple[Any, Reports, str]
 Make = Callable[[str, bool], Made]
 
-INNOCENT = KafkaError._INVALID_DIFFERENT_RECORD
+FAILED_BY_ANOTHER_RECORD = KafkaError._INVALID_DIFFERENT_RECORD
 INVALID, LARGE = KafkaError.INVALID_RECORD, KafkaError.MSG_SIZE_TOO_LARGE
 GOOD, KEYLESS, HUGE = (b"k", b"good"), (None, b"keyless"), (b"k", b"h" * 3000)
 
@@ -77,15 +77,19 @@ def told(reports: Reports, topic: str) -> list[tuple[int, Any]]:
     return [(report.error.code(), report.record) for report in found]
 
 
-def parcel(records: Sequence[tuple[bytes | None, bytes]]) -> Parcel:
-    return Parcel([key for key, _ in records], [value for _, value in records], None, [])
+def group(records: Sequence[tuple[bytes | None, bytes]]) -> OutputGroup:
+    return OutputGroup([key for key, _ in records], [value for _, value in records], None, [])
 
 
 CASES = [
     ("plain", [GOOD, KEYLESS, HUGE], []),
     ("keyed", [GOOD, KEYLESS, GOOD], [INVALID] * 3),
     ("keyed", [KEYLESS], [INVALID]),
-    ("keyed", [GOOD, KEYLESS, KEYLESS, GOOD], [INNOCENT, INVALID, INVALID, INNOCENT]),
+    (
+        "keyed",
+        [GOOD, KEYLESS, KEYLESS, GOOD],
+        [FAILED_BY_ANOTHER_RECORD, INVALID, INVALID, FAILED_BY_ANOTHER_RECORD],
+    ),
     ("keyed", [KEYLESS, KEYLESS], [INVALID] * 2),
     ("small", [GOOD, HUGE, GOOD], [LARGE] * 3),
 ]
@@ -94,14 +98,14 @@ IDS = ["none", "one of three", "one alone", "two of four", "all", "too large"]
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 @pytest.mark.parametrize("transactional", [True, False], ids=["transaction", "idempotent"])
-def test_what_is_told_of_a_refused_batch(
+def test_the_reports_of_a_refused_batch_name_its_records(
     make: Make, case: tuple[str, list[Any], list[int]], *, transactional: bool
 ) -> None:
     kind, records, codes = case
     producer, reports, topic = make(kind, transactional)
     if transactional:
         producer.begin_transaction()
-    Publisher(cast("Any", producer), topic, "dead", reports).publish(parcel(records), LIMITS)
+    Publisher(cast("Any", producer), topic, "dead", reports).publish(group(records), LIMITS)
     until = time.monotonic() + 30
     while len(producer) and not reports.all() and time.monotonic() < until:
         producer.poll(0.05)

@@ -143,7 +143,7 @@ def await_answer(schemas: RegistrySchemaSource, schema_id: int) -> Type | Record
 @pytest.mark.parametrize(
     ("schema_id", "path"), [(1, "schemas/ids/1"), (2, VERSION)], ids=["schema", "reference"]
 )
-def test_what_is_no_answer_of_a_registry_settles_nothing(
+def test_an_answer_that_is_not_a_registrys_is_retried(
     odd: Odd, found: str, schema_id: int, path: str, registry: FakeRegistry
 ) -> None:
     late = found == TOO_LATE
@@ -271,7 +271,9 @@ def test_a_password_that_cannot_be_read_is_an_outage(registry: FakeRegistry) -> 
         schemas.get_all([1])
 
 
-def test_another_address_answers_where_the_first_does_not(registry: FakeRegistry) -> None:
+def test_the_second_registry_address_answers_where_the_first_does_not(
+    registry: FakeRegistry,
+) -> None:
     schemas = source(f"http://127.0.0.1:1, {registry.url}")
     assert isinstance(schemas.get_all([1])[1], Type)
     registry.odd[""] = answer(500, PAGE)
@@ -352,7 +354,7 @@ def any_url(request: pytest.FixtureRequest) -> str:
         ("POST", subject_path("none/at all"), {"schema": EVENT}, 40401),
     ],
 )
-def test_what_a_registry_does_not_have(
+def test_the_registrys_own_error_codes_mean_not_in_registry(
     method: str, path: str, body: dict[str, str] | None, code: int, any_url: str
 ) -> None:
     with pytest.raises(NotInRegistryError, match=f"error code {code}"):

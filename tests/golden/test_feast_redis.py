@@ -103,7 +103,7 @@ def test_timestamps_alone_and_together() -> None:
     assert [timestamps([message]).micros.tolist() for message in messages] == [[t] for t in wanted]
 
 
-def test_what_feast_wrote_is_looked_up(tmp_path: Path) -> None:
+def test_lookups_read_values_that_feast_wrote(tmp_path: Path) -> None:
     dump = vectors()["redis_dump"]
     store = MemoryStore()
     for key in dump["keys"]:

@@ -189,7 +189,7 @@ def test_a_model_of_several_classes_is_refused(tmp_path: Path, model: Path, outp
     result = pack(model, tmp_path / "out", "--generate-names")
     assert isinstance(result.exception, BundleRefusedError)
     assert (
-        f"its objective is multi:softmax with {outputs} output(s) per row, whose margin is no "
+        f"its objective is multi:softmax with {outputs} output(s) per row, whose margin is not "
         "log-odds (each class has its own margin); accepted: binary:logistic, binary:logitraw, "
         "reg:logistic, with one output"
     ) in str(result.exception)

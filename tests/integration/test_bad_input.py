@@ -127,7 +127,7 @@ def test_names_of_headers_that_are_not_utf8_cost_their_records_and_nothing_else(
     with RawProducer(kafka.bootstrap) as producer:
         producer.produce(topics["input_topic"], 0, records)
 
-    sample = read_sample(load_settings(pipeline), 1)
+    sample = read_sample(load_settings(pipeline))
     assert len(sample.faults) == len(sample) // 2 == 25
     with worker(pipeline):
         scores = read_until(kafka.bootstrap, [topics["output_topic"]], len(names))

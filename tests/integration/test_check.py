@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import (
+from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
 )
-from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
@@ -112,10 +113,10 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
     not_ok = {f.check for f in found.values() if f.state is not State.OK}
     assert not_ok == {"store durability", "reasons"}, found  # the policy gives none
     says(found["input topic"], State.OK, "2 partitions")
-    says(found["start"], State.OK, "40 records are to be read")
+    says(found["start"], State.OK, "40 records are unread")
     says(found["offset expiry"], State.OK, "offsets do not expire")
     says(found["last records"], State.OK, "all of the last 40 can be scored")
-    says(found["record key"], State.OK, "customer_id in all 40 records")
+    says(found["record key"], State.OK, "the key of all 40 records is the text of customer_id")
     says(found[f"lookup {LOOKUP}"], State.OK, "of the last 40 events find a value")
 
 
@@ -140,7 +141,7 @@ def test_an_empty_topic_is_nothing_wrong(ground: Ground) -> None:
     found = ground.examine()
     says(found["start"], State.OK, "2 of 2 partitions have no checkpoint")
     for check in ("last records", "record key", f"lookup {LOOKUP}"):
-        says(found[check], State.SKIPPED, "holds no records now")
+        says(found[check], State.SKIPPED, "holds no records")
 
 
 def test_topics_that_are_not_there(ground: Ground) -> None:
@@ -175,7 +176,12 @@ def test_an_input_that_outlives_the_offsets(
     create_topics(server.bootstrap, dict.fromkeys(topics, 1))
     ground = stand_on(tmp_path, server.bootstrap, topics, redis_url)
     found = ground.examine()["offset expiry"]
-    says(found, State.WARNING, "for 24 h; records stay for ever: after", "to 2147483647")
+    says(
+        found,
+        State.WARNING,
+        "24 h after the group was left; records are kept for ever: then",
+        "to 2147483647",
+    )
     ground.set("kafka", start_from="error")
     says(ground.examine()["offset expiry"], State.OK, "does not start")
 
@@ -230,7 +236,7 @@ def test_a_group_that_others_use(ground: Ground) -> None:
     found = ground.examine()
     member.close()
     says(found["consumer group"], State.FAILED, "1 member assigned by 'range'", "kafka.group")
-    says(found["transactions"], State.OK, "may be had")
+    says(found["transactions"], State.OK, "allowed for ids")
 
 
 def test_records_that_are_keyed_otherwise(ground: Ground) -> None:
@@ -244,9 +250,9 @@ def test_records_of_another_framing(ground: Ground) -> None:
     ground.write()
     ground.set("wire", schema_id=7)
     found = ground.examine()
-    says(found["last records"], State.FAILED, "schema_unknown 40", "wire or registry")
-    says(found["record key"], State.SKIPPED, "no record is an event")
-    says(found[f"lookup {LOOKUP}"], State.SKIPPED, "no record is an event")
+    says(found["last records"], State.FAILED, "schema_unknown 40", "the sections wire and registry")
+    says(found["record key"], State.SKIPPED, "no record is a valid event")
+    says(found[f"lookup {LOOKUP}"], State.SKIPPED, "no record is a valid event")
 
 
 def test_lookups_that_nobody_filled(ground: Ground) -> None:
@@ -277,8 +283,8 @@ def test_a_store_that_is_away(ground: Ground) -> None:
     ground.set("store", url="redis://127.0.0.1:1")
     found = ground.examine()
     says(found["online store"], State.FAILED, "cannot be reached", "it is up")
-    says(found["record key"], State.OK, "in all 40 records")
-    says(found[f"lookup {LOOKUP}"], State.SKIPPED, "the online store does not hold")
+    says(found["record key"], State.OK, "the key of all 40 records")
+    says(found[f"lookup {LOOKUP}"], State.SKIPPED, "a check of the online store failed")
 
 
 def test_bounds_that_the_brokers_do_not_allow(ground: Ground) -> None:
@@ -330,7 +336,7 @@ def test_rights_that_are_missing(
             assert time.monotonic() < deadline, found
     says(found["input topic"], State.FAILED, "may not read", "allow Read")
     says(found["output topic"], State.FAILED, "may not write", "allow Write")
-    says(found["dead-letter topic"], State.OK, "may be written")
+    says(found["dead-letter topic"], State.OK, "writable")
     says(found["consumer group"], State.FAILED, "may not join", "allow Read on the group")
     says(found["transactions"], State.FAILED, f"{group}/r1/check", f"begin with {group}/")
     assert found["last records"].state in (State.FAILED, State.SKIPPED)

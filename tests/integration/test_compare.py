@@ -104,7 +104,9 @@ def pair(tmp_path: Path, kafka: SharedKafka, make_topic: MakeTopic) -> Pair:
     return Pair(tmp_path, kafka.bootstrap, make_topic)
 
 
-def test_what_both_committed_is_compared_with_labels_and_a_page(pair: Pair, tmp_path: Path) -> None:
+def test_compare_joins_scores_that_both_sides_committed_with_labels(
+    pair: Pair, tmp_path: Path
+) -> None:
     own = scores(range(EVENTS))
     other = [replace(s, version="2", decision="approve") for s in scores(range(5, EVENTS - 5))]
     pair.write(0, own)
@@ -135,7 +137,7 @@ def test_what_both_committed_is_compared_with_labels_and_a_page(pair: Pair, tmp_
     assert told["truth"]["champion"]["average_precision"] == 1.0
     assert told["truth"]["champion"]["decisions"]["decline"]["precision"] == 1.0
     said = " ".join(done.stderr.split())
-    assert "Missing with the challenger, between events that it scored: 1 event, neither" in said
+    assert "The challenger has neither a score nor a dead letter for 1 event" in said
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 
@@ -151,10 +153,10 @@ def test_days_can_be_chosen_and_dead_letters_need_not_be_there(pair: Pair) -> No
     told = json.loads(done.stdout)
     assert told["both"] == 20
     assert told["from"].startswith("2016-07-19T00:00:00")
-    assert "dead letters cannot be seen" in done.stderr
+    assert "dead letters cannot be read" in done.stderr
 
 
-def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
+def test_compare_refuses_invalid_options(pair: Pair, tmp_path: Path) -> None:
     pair.write(0, scores(range(5)))
 
     def refusal(*options: object) -> str:
@@ -162,10 +164,10 @@ def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
         assert isinstance(done.exception, ConfigurationError), done.output
         return str(done.exception)
 
-    assert "holds no scores at all" in refusal()
+    assert ": there are no scores; let its worker" in refusal()
     pair.write(1, scores(range(90, 95)))
-    assert "do both workers read the same input topic?" in refusal()
-    assert "no scores of these days" in refusal("--since", "2020-01-01")
+    assert "see that both workers read the same input topic" in refusal()
+    assert "there are no scores of these days" in refusal("--since", "2020-01-01")
     assert "is before --since" in refusal("--since", "2020-01-02", "--until", "2020-01-01")
     assert "--out: " in refusal("--out", tmp_path)
     assert pair.compare("--top", 0).exit_code == 2
@@ -180,7 +182,7 @@ def test_what_does_not_hold_is_said(pair: Pair, tmp_path: Path) -> None:
     assert "champion reads transactions, " in refusal()
 
 
-def test_where_only_frauds_are_labelled_the_rest_has_to_be_taken_for_none(
+def test_compare_with_labels_of_frauds_alone_needs_the_option_for_it(
     pair: Pair, tmp_path: Path
 ) -> None:
     written = scores(range(EVENTS))
@@ -198,4 +200,4 @@ def test_where_only_frauds_are_labelled_the_rest_has_to_be_taken_for_none(
 
     others = labels_of(scores(range(500, 510)), tmp_path / "others.parquet")
     done = pair.compare("--labels", others)
-    assert "none of the 60 events that both scored has a label" in str(done.exception)
+    assert "no label for any of the 60 events that both scored" in str(done.exception)

@@ -44,10 +44,10 @@ def test_up_again_down_and_up_with_the_same_data(dev: Dev) -> None:
 
     again = dev("up", *ports, "--topic", "transactions:3")
     assert (again.returncode, again.stdout) == (0, done.stdout)
-    assert "Both run already." in again.stderr
+    assert "Both are already running." in again.stderr
 
     assert "Stopped kafka and valkey." in dev("down").stderr
-    assert "Nothing ran." in dev("down").stderr
+    assert "No server was running." in dev("down").stderr
     with pytest.raises(redis.ConnectionError), redis.Redis.from_url(url) as client:
         client.ping()
 
@@ -63,7 +63,7 @@ def test_a_process_id_that_went_to_another_process_is_left_alone(dev: Dev, tmp_p
     with other:
         stale = {"pid": other.pid, "born": 1.0, "address": "127.0.0.1:9092"}
         (tmp_path / "running.json").write_text(json.dumps({"kafka": stale}))
-        assert "Nothing ran." in dev("down").stderr
+        assert "No server was running." in dev("down").stderr
         assert other.poll() is None
         other.communicate(b"\n")
     assert other.returncode == 0

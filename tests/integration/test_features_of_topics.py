@@ -27,7 +27,7 @@ from tests.conftest import MakeTopic, SharedKafka
 from tests.support.transactions import DAY_US, SET, handbook, transactions, write
 from worker.consume.topics import InputTopic
 from worker.histories.record import label_namespace, read_record
-from worker.histories.state import Claim, claim, source_of
+from worker.histories.state import StateRequest, claim, source_of
 from worker.schema_sources import framed, label_schema
 
 SCHEMA = SET.parents[2] / "schemas" / "transaction.avsc"
@@ -205,11 +205,11 @@ def test_a_history_is_shown_as_the_store_holds_it(
     ids = pa.array(range(200), pa.int32())
     events = write(tmp_path / "events.parquet", raw.set_column(0, "TRANSACTION_ID", ids))
     folder = pipeline(tmp_path / "p", kafka.bootstrap, redis_url, input_topic="in")
-    with pytest.raises(AssertionError, match="a worker that runs with them begins them"):
+    with pytest.raises(AssertionError, match="a worker that runs with both creates them"):
         run("state", "customer", "3", "--pipeline", folder)
     store, made = RedisStore(redis_url), handbook()
     topic = InputTopic("in", "topic-id", 1, None)
-    wanted = Claim(source_of(topic, "tests"), made.histories.layouts)
+    wanted = StateRequest(source_of(topic, "tests"), made.histories.layouts)
     namespace = claim(store, "handbook", "tests", wanted)
     for chunk in EventTableReader(made, [events]):
         enriched = enrich(made, chunk.batch, store, namespace=namespace)

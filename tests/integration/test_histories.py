@@ -15,8 +15,7 @@ import fastavro
 import pytest
 import redis
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
@@ -184,7 +183,7 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
     assert longest - 2 * _MINUTE_MS < expiry_ms <= longest
     found = {finding.check: finding for finding in examine(ground.folder)}
     assert found["history state"].state is State.OK
-    assert "as it is" in found["history state"].found
+    assert "matches" in found["history state"].found
     assert found["history coverage"].state is State.WARNING
     assert found["history coverage"].found.startswith("customer 0 % of 1 h")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+import string
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,11 +14,18 @@ from typing import Any, cast
 
 import fastavro
 import pytest
-from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.payments import body, framed, good_record, text, write_pipeline
@@ -66,8 +75,26 @@ class Ground:
                 )
 
             await_that(told, 30.0, f"the broker knows {settings}", lambda: None)
-        # Its partitions hear of it a moment later, and nothing tells when.
-        time.sleep(0.5)
+
+    def await_refusals(self, topic: str) -> None:
+        """Wait until the partitions of a topic refuse a large record without a key.
+
+        They hear of a changed setting after the broker describes it. The record is written in a
+        transaction that is aborted, so that no reader sees it.
+        """
+        name = self.topics[topic]
+        producer = Producer({"bootstrap.servers": self.kafka, "transactional.id": f"probe/{name}"})
+        producer.init_transactions(30)
+        errors: list[KafkaError | None] = []
+
+        def refused() -> bool:
+            producer.begin_transaction()
+            producer.produce(name, bytes(4000), on_delivery=lambda error, _: errors.append(error))
+            producer.flush(30)
+            producer.abort_transaction(30)
+            return errors[-1] is not None
+
+        await_that(refused, 30.0, f"{topic} refuses records", lambda: None)
 
     def allow(self, topic: str, *operations: AclOperation) -> None:
         """Allow these operations on a topic to everyone, and no others but those allowed before."""
@@ -161,6 +188,7 @@ def test_scores_without_a_key_in_a_topic_that_becomes_compacted(guarantee: str, 
         ground.produce((good_record(0), b"k0"))
         ground.scores(1)
         ground.alter("output_topic", cleanup_policy="compact")
+        ground.await_refusals("output_topic")
         # One refused record of many, and several: the client tells of them in different ways.
         ground.produce(
             *((good_record(i), None if i in keyless else b"k%d" % i) for i in range(1, 51))
@@ -178,11 +206,14 @@ def test_scores_without_a_key_in_a_topic_that_becomes_compacted(guarantee: str, 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_scores_too_large_for_a_topic_whose_limit_was_lowered(guarantee: str, lay: Lay) -> None:
     ground = lay(guarantee)
-    large = framed(body(id=b"\x02" + text("p-large"), note=text("n" * 3000)))
+    # The brokers measure compressed batches: random letters stay as long as they are.
+    note = "".join(random.Random(7).choices(string.ascii_letters, k=3000))
+    large = framed(body(id=b"\x02" + text("p-large"), note=text(note)))
     with worker(ground.pipeline):
         ground.produce((good_record(0), b"k"))
         ground.scores(1)
         ground.alter("output_topic", max_message_bytes="3000")
+        ground.await_refusals("output_topic")
         ground.produce(
             *((large if i in (7, 200) else good_record(i), b"k%d" % i) for i in range(1, 300))
         )

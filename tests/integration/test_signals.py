@@ -162,7 +162,7 @@ def test_a_signal_at_any_moment_ends_the_worker_in_time(folder: Path) -> None:
 
 
 @linux
-def test_another_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
+def test_a_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
     namespace = ("unshare", "--pid", "--fork", "--kill-child")
     if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not make a PID namespace")

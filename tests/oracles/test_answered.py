@@ -36,7 +36,7 @@ def message(value: bytes | None = None, headers: list[tuple[str, Any]] | None = 
     return Message(topic="dead", partition=0, offset=7, value=value, headers=headers)
 
 
-def test_one_answer_each_is_clean_in_any_order() -> None:
+def test_the_answer_oracle_accepts_one_answer_for_each_record_in_any_order() -> None:
     assert judge(INPUTS, ANSWERS[::-1], COMMITTED) == Verdict(records=len(INPUTS))
 
 

@@ -25,7 +25,7 @@ def verdict(answers: list[Answer]) -> Verdict:
     return judge(INPUTS, answers, SERIAL)
 
 
-def test_one_answer_each_in_order_is_clean() -> None:
+def test_the_delivery_oracle_accepts_one_answer_for_each_record_in_order() -> None:
     assert verdict(ANSWERS) == Verdict()
     assert verdict(ANSWERS).clean
 

@@ -212,7 +212,7 @@ def amounts(kind: str, *numbers: Raw, digits: int = 0, default: float = -1.0) ->
         ("time_since_last", 10 / S),
     ],
 )
-def test_each_aggregate(kind: str, found: float) -> None:
+def test_the_oracle_computes_each_aggregate(kind: str, found: float) -> None:
     assert amounts(kind, None, 5, 1, 5, 1) == found
 
 
@@ -232,7 +232,7 @@ def test_a_window_without_values_has_its_default(kind: str) -> None:
     assert math.isnan(amounts(kind, default=math.nan))
 
 
-def test_one_value_has_no_deviation_and_no_member_no_time_or_share() -> None:
+def test_the_oracle_has_no_deviation_of_one_value_and_no_time_or_share_of_none() -> None:
     assert amounts("std", 5) == -1
     assert [amounts(kind) for kind in ("count", "time_since_last", "fraud_share")] == [-1, -1, -1]
 

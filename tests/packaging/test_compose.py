@@ -37,7 +37,7 @@ def follows_the_specification(path: Path) -> tuple[bool, str]:
     return done.returncode == 0, done.stdout
 
 
-def test_it_follows_the_compose_specification(tmp_path: Path) -> None:
+def test_the_compose_file_follows_the_compose_specification(tmp_path: Path) -> None:
     holds, report = follows_the_specification(FILE)
     assert holds, report
 

@@ -55,7 +55,8 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
     shutil.copy(ROOT / "pyproject.toml", context)
-    shutil.copy(ROOT / "README.md", context)
+    for name in ("README.md", "LICENSE"):
+        shutil.copy(ROOT / name, context)
     expected = set()
     for package in PACKAGES:
         shutil.copytree(

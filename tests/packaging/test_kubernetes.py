@@ -92,7 +92,7 @@ def test_the_kustomization_names_every_file_and_no_other(folder: Path) -> None:
     assert named == there - {"kustomization.yaml"}
 
 
-def test_it_builds() -> None:
+def test_kustomize_builds_the_manifests() -> None:
     documents = built(BASE)
     found = {document["kind"]: document for document in documents}
     assert found.keys() == manifests().keys() | {"ConfigMap"}

@@ -75,7 +75,9 @@ def test_no_lock_names_an_index(name: str) -> None:
     "environment", LINUX, ids=lambda environment: environment["python_version"]
 )
 @pytest.mark.parametrize("name", EXTRAS)
-def test_what_the_project_asks_for_is_in_the_lock(name: str, environment: dict[str, str]) -> None:
+def test_requirements_of_the_project_are_in_the_lock(
+    name: str, environment: dict[str, str]
+) -> None:
     project = pyproject()["project"]
     asked = list(project["dependencies"])
     for extra in EXTRAS[name]:
@@ -110,7 +112,7 @@ def test_a_package_has_one_version_whatever_the_python(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_only_what_makes_up_for_a_python_depends_on_it(name: str) -> None:
+def test_only_backports_in_a_lock_depend_on_the_python_version(name: str) -> None:
     marked = {
         canonicalize_name(requirement.name)
         for requirement in map(requirement_of, entries(name))

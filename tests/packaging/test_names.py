@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("base", "schemas", "features", "models", "worker", "tools")
 # An opening that leaves out its noun: "Of one entity: …", "Whether it holds".
 OPENINGS = {"What", "Of", "Whether", "How", "Which", "Where", "Who", "As"}
+COLUMNS = 100
 # Classes that share a name, and why.
 SHARED: dict[str, str] = {}
 # Modules that nothing imports: they are started by their name.
@@ -24,7 +25,7 @@ STARTED = {
     "tools.manual.__main__",
 }
 
-Definition = ast.Module | ast.ClassDef | ast.FunctionDef
+Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
@@ -50,6 +51,18 @@ def test_docstrings_open_with_a_noun_phrase_or_an_imperative(package: str) -> No
         for node in definitions(tree)
         if (ast.get_docstring(node) or " -").split()[0].strip(",:;") in OPENINGS
     ]
+    assert not found
+
+
+def test_lines_of_docstrings_have_at_most_100_columns() -> None:
+    found = []
+    for path, tree in modules():
+        lines = (ROOT / path).read_text().splitlines()
+        for node in definitions(tree):
+            if ast.get_docstring(node) is not None:
+                first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+                rows = range(first, last + 1)
+                found += [f"{path}:{row}" for row in rows if len(lines[row - 1]) > COLUMNS]
     assert not found
 
 

@@ -23,8 +23,8 @@ from features.windows.view import Search
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
-from tests.properties.subject import Subject
-from tests.properties.world import Make
+from tests.properties.simulation import Make
+from tests.properties.system import System
 
 _APPLY_CAP = "_apply_cap"
 _IN_ORDER = "_in_member_order"
@@ -69,28 +69,28 @@ class ReadsNotItsWrites(MemoryStore):
         self._waiting = members
 
 
-class OneMore(Subject):
+class OneMore(System):
     """An event sees one member more than the cap."""
 
     def load(self, rules: Numbers, across: str) -> FeatureSet:
         return super().load((*rules[:2], rules[2] + 1, *rules[3:]), across)
 
 
-class HighestIsWatermark(Subject):
+class HighestIsWatermark(System):
     """One wild event moves the watermark."""
 
     def load(self, rules: Numbers, across: str) -> FeatureSet:
         return super().load((*rules[:3], 1, rules[4]), across)
 
 
-class RecordsAreNotLookedAt(Subject):
+class RecordsAreNotLookedAt(System):
     """However early an event is for its record, it supports the watermark."""
 
     def load(self, rules: Numbers, across: str) -> FeatureSet:
         return super().load((*rules[:4], None), across)
 
 
-class AnyPartition(Subject):
+class AnyPartition(System):
     """Late is what is behind the watermark of any partition."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
@@ -99,21 +99,21 @@ class AnyPartition(Subject):
         return super().enrich(batch, replace(log, highest=known))
 
 
-class NeverFull(Subject):
+class NeverFull(System):
     """How far back histories reach is not read from the offsets' notes."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
         return super().enrich(batch, replace(log, lowest={}))
 
 
-class Uncounted(Subject):
+class Uncounted(System):
     """How many events histories have is not read from the offsets' notes."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
         return super().enrich(batch, replace(log, counted={}))
 
 
-class Forgetful(Subject):
+class Forgetful(System):
     """What the offsets' notes say is not read."""
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
@@ -194,9 +194,9 @@ def _end_is_open(search: Search, owner: Any, time: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bug:
-    """A subject to drive, and what is patched while it is."""
+    """A system to drive, and what is patched while it is."""
 
-    make: Make = Subject
+    make: Make = System
     patch: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
@@ -205,7 +205,7 @@ def _patched(target: Any, name: str, bug: Any) -> Bug:
 
 
 def _over(store: Callable[[], OnlineStore]) -> Bug:
-    return Bug(lambda rules, partitions: Subject(rules, partitions, store))
+    return Bug(lambda rules, partitions: System(rules, partitions, store))
 
 
 BUGS: Mapping[str, Bug] = {

@@ -11,7 +11,7 @@ from features.history.watermarks import LogState
 from features.store.protocol import Writes
 from tests.oracles.windows import Event, Place, Rules, watermark
 from tests.properties.comparison import DisagreementError, Of
-from tests.properties.subject import Subject
+from tests.properties.system import System
 
 _POSITION = struct.Struct("<iq")
 
@@ -19,16 +19,16 @@ _POSITION = struct.Struct("<iq")
 class Stored:
     """What the store holds of each history: its members by position."""
 
-    def __init__(self, rules: Rules, subject: Subject, events: Sequence[Event]) -> None:
+    def __init__(self, rules: Rules, system: System, events: Sequence[Event]) -> None:
         self.held: defaultdict[Of, dict[Place, Event]] = defaultdict(dict)
         self._rules = rules
-        self._subject = subject
+        self._system = system
         self._events = {event.place: event for event in events}
         self._sizes: dict[str, int] = {}
 
     def compare_appends(self, writes: Writes, expected: Mapping[Of, list[Event]]) -> None:
         """Each history gains its members, once, in the order of the log, and no other does."""
-        found = {self._subject.of_key(key)[1]: data for key, data in writes.appends}
+        found = {self._system.of_key(key)[1]: data for key, data in writes.appends}
         if found.keys() != expected.keys() or len(found) < len(writes.appends):
             raise DisagreementError(f"appends to {[*found]}, not to {[*expected]}")
         for of, members in expected.items():
@@ -43,8 +43,8 @@ class Stored:
         log: of before the batch.
         """
         for key, prefix, kept in writes.compactions:
-            kind, of = self._subject.of_key(key)
-            if prefix != self._subject.read(key):
+            kind, of = self._system.of_key(key)
+            if prefix != self._system.read(key):
                 raise DisagreementError(f"compaction of {of}: the prefix is not what was read")
             if kind == "history":
                 before, after = set(self._places(of, prefix)), set(self._places(of, kept))
@@ -82,17 +82,17 @@ class Stored:
         expected, stale = {}, 0
         added = dict(writes.appends)
         for key, prefix, kept in writes.compactions:
-            found = self._subject.read(key)
+            found = self._system.read(key)
             valid = found.startswith(prefix)
             stale += not valid
             expected[key] = (kept + found[len(prefix) :] if valid else found) + added.get(key, b"")
-        self._subject.append(writes)
+        self._system.append(writes)
         for key in added:
-            of = self._subject.of_key(key)[1]
+            of = self._system.of_key(key)[1]
             self.held[of] |= {member.place: member for member in members[of]}
         for key, data in expected.items():
-            kind, of = self._subject.of_key(key)
-            if self._subject.read(key) != data:
+            kind, of = self._system.of_key(key)
+            if self._system.read(key) != data:
                 raise DisagreementError(f"the {kind} of {of} are not what was written")
             if kind == "history":
                 held = self.held[of]

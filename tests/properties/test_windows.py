@@ -16,8 +16,8 @@ from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
 from tests.properties.rich_set import SECOND
 from tests.properties.scenarios import ALL, Scenario, make_step
-from tests.properties.subject import Subject
-from tests.properties.world import check, play
+from tests.properties.simulation import check, play
+from tests.properties.system import System
 
 CASES = 200
 SERVER_CASES = 25
@@ -46,7 +46,7 @@ RATES = {
 """Of cases, likewise."""
 
 
-def test_every_value_flag_and_write_is_the_oracles(seed: int) -> None:
+def test_windows_equal_the_oracle(seed: int) -> None:
     tally = run(CASES, seed)
     assert tally["cases"] == CASES
     rare = {name for name, share in SHARES.items() if tally[name] < share * tally["events"]}
@@ -55,7 +55,9 @@ def test_every_value_flag_and_write_is_the_oracles(seed: int) -> None:
 
 
 @pytest.mark.parametrize("run_through", [play, check], ids=["whole", "in small portions"])
-def test_so_it_is_in_large_batches(run_through: Callable[[Scenario], None], seed: int) -> None:
+def test_windows_of_large_batches_equal_the_oracle(
+    run_through: Callable[[Scenario], None], seed: int
+) -> None:
     """Of many cards, whose histories are longer than the cap, with time between that is short."""
     pick = random.Random(seed).choice
     events = make_events(pick, 1500, 2, 20, list(range(12)))
@@ -66,7 +68,7 @@ def test_so_it_is_in_large_batches(run_through: Callable[[Scenario], None], seed
     )
 
 
-def test_and_where_a_century_lies_between_the_events_of_many_histories(seed: int) -> None:
+def test_windows_a_century_apart_equal_the_oracle(seed: int) -> None:
     """One number of 64 bits has no room for such times and a history's number."""
     pick = random.Random(seed).choice
     events = make_events(pick, 4000, 1, 3, [*range(4000), *[0, 1] * 1000])
@@ -83,6 +85,6 @@ def server(redis_url: str) -> Iterator[OnlineStore]:
     store.close()
 
 
-def test_likewise_over_a_server(seed: int, server: OnlineStore) -> None:
-    tally = run(SERVER_CASES, seed, partial(Subject, make_store=lambda: server))
+def test_windows_over_a_server_equal_the_oracle(seed: int, server: OnlineStore) -> None:
+    tally = run(SERVER_CASES, seed, partial(System, make_store=lambda: server))
     assert tally["cases"] == SERVER_CASES

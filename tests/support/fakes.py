@@ -104,7 +104,7 @@ class FakeConsumer:
         next: Actions, one of which runs in each ``consume``.
         faults: Exceptions by the name of the call that raises them, one for each call.
         checkpoints: Committed offsets.
-        notes: Metadata of the committed offsets.
+        offset_metadata: Metadata of the committed offsets.
         starts: Partition and offset of each start of reading.
         controls: Number of offsets of control records after the records of a partition.
     """
@@ -118,7 +118,7 @@ class FakeConsumer:
     ) -> None:
         self.ends = dict(records)
         self.checkpoints = dict(committed or {})
-        self.notes: dict[int, str] = {}
+        self.offset_metadata: dict[int, str] = {}
         self.lows = dict(lows or {})
         self.next: deque[Happening] = deque()
         self.faults: dict[str, deque[BaseException]] = {}
@@ -219,7 +219,7 @@ class FakeConsumer:
                 "in",
                 at.partition,
                 self.checkpoints.get(at.partition, OFFSET_INVALID),
-                metadata=self.notes.get(at.partition, ""),
+                metadata=self.offset_metadata.get(at.partition, ""),
             )
             for at in asked
         ]
@@ -268,7 +268,7 @@ class FakeConsumer:
             refused = self.refused_commits.get(at.partition)
             if refused is None:
                 self.checkpoints[at.partition] = at.offset
-                self.notes[at.partition] = at.metadata or ""
+                self.offset_metadata[at.partition] = at.metadata or ""
             answers.append(_Answer(at.partition, None if refused is None else KafkaError(refused)))
         return answers  # type: ignore[return-value]
 
@@ -352,7 +352,7 @@ class FakeProducer:
         calls: Names of the calls.
         sent: All records that were passed to the producer.
         offsets: Offsets and group metadata of each ``send_offsets_to_transaction``.
-        notes: Metadata of each set of offsets.
+        offset_metadata: Metadata of each set of offsets.
         faults: Exceptions by the name of the call that raises them, one for each call.
         batch_fault: Error of each record of ``produce_batch``.
         when_flushed: Called in ``flush``.
@@ -368,7 +368,7 @@ class FakeProducer:
     calls: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     offsets: list[tuple[dict[int, int], Any]] = field(default_factory=list)
-    notes: list[dict[int, str | None]] = field(default_factory=list)
+    offset_metadata: list[dict[int, str | None]] = field(default_factory=list)
     faults: dict[str, deque[BaseException]] = field(default_factory=dict)
     batch_fault: KafkaError | None = None
     when_flushed: Happening = lambda: None
@@ -424,7 +424,7 @@ class FakeProducer:
         self._called("send_offsets_to_transaction")
         self._raise_refusal()
         self.offsets.append(({at.partition: at.offset for at in offsets}, group_metadata))
-        self.notes.append({at.partition: at.metadata for at in offsets})
+        self.offset_metadata.append({at.partition: at.metadata for at in offsets})
 
     def commit_transaction(self, timeout: float) -> None:
         self._called("commit_transaction")

@@ -12,6 +12,15 @@ import yaml
 from tests.support.replay import PIPELINE
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "transaction.avsc"
+EVENT = {
+    "transaction_id": "t1",
+    "tx_time": 1_700_000_000_000,
+    "customer_id": "c1",
+    "terminal_id": "m1",
+    "amount": 12.5,
+    "currency": "EUR",
+    "channel": "pos",
+}
 
 
 def healthy_pipeline(folder: Path, **kafka: Any) -> Path:

@@ -181,7 +181,7 @@ class Checkpoint:
             self.outcomes.popleft()()
         self.committed.append(outbox)
         self._consumer.checkpoints |= outbox.next_offsets
-        self._consumer.notes |= outbox.notes
+        self._consumer.offset_metadata |= outbox.offset_metadata
 
     def close(self) -> None:
         self._journal.append("close checkpoint")

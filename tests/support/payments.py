@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from base.errors import ErrorCode
 from features.definition import load_feature_set
 from models.bundle import write_bundle
 from models.training.fit import fit
+from schemas.batch import Records
 
 SCHEMA_ID = 1
 INCOMPATIBLE_ID = 7
@@ -245,3 +246,16 @@ def write_model(path: Path, features_yaml: Path, *, version: str = "1", seed: in
     labels = (matrix[:, 0] > 30).astype(np.int64)
     booster = fit(matrix, labels, threads=1, rounds=10, seed=seed)
     return write_bundle(path, booster, name="payments", version=version, features=features)
+
+
+def records(values: Sequence[bytes | None]) -> Records:
+    """Records of one partition with these values, from offset 0 on."""
+    n = len(values)
+    return Records(
+        "payments",
+        [b"key"] * n,
+        values,
+        np.zeros(n, np.int32),
+        np.arange(n, dtype=np.int64),
+        np.full(n, 1_700_000_000_000, np.int64),
+    )

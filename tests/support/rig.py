@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.oracles.topics import read_to_end
 from tools.embedded.process import LOOPBACK

@@ -11,11 +11,11 @@ import pytest
 from tests.support.rig import ROOT
 
 KILLS = 2
-LIMIT_S = 400.0
+LIMIT_S = 600.0
 
 
 @pytest.mark.system
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(620)
 def test_faults_of_workers_servers_topics_and_records_lose_repeat_and_miscount_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "tests/commands/chaos.py", "--kills", str(KILLS)],

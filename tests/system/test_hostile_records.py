@@ -24,7 +24,7 @@ def test_records_follow_the_seed() -> None:
     assert [h.kinds for h in drawn(7, 200)] != [h.kinds for h in drawn(8, 200)]
 
 
-def test_each_kind_is_drawn_in_some_rounds_only() -> None:
+def test_each_kind_of_hostile_record_is_drawn_in_some_rounds_only() -> None:
     rounds = [{kind for h in drawn(seed, 150) for kind in h.kinds} for seed in range(40)]
     for kind in (f"headers: {kind}" for kind in HEADER_KINDS):
         assert 0 < sum(kind in kinds for kinds in rounds) < len(rounds)
@@ -37,7 +37,7 @@ def test_each_kind_is_drawn_in_some_rounds_only() -> None:
     assert len(set().union(*rounds)) > 45
 
 
-def test_each_kind_is_drawn_where_all_are_asked_for() -> None:
+def test_each_kind_of_hostile_record_is_drawn_where_all_are_asked_for() -> None:
     kinds = {kind for h in drawn(1, 1_000, kinds=1.0) for kind in h.kinds}
     assert kinds >= {f"headers: {kind}" for kind in HEADER_KINDS}
 

@@ -154,7 +154,7 @@ def vector(line: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"'(\w+)': ([\d.]+)", values)}
 
 
-def test_the_ten_minutes_work_as_they_stand(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_work_as_they_stand(tmp_path: Path) -> None:
     walk = Walk(tmp_path)
     walk.run(block("make install").partition("bin:$PATH\n")[2])
     walk.run(block("fraud-worker init"))

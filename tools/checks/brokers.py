@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from tools.checks.finding import Finding, failed, many, ok, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, warning
 from worker.kafka import TRANSACTION_TIMEOUT_MS
 from worker.settings import WorkerSettings
 
@@ -33,7 +31,7 @@ class Cluster:
     Attributes:
         cluster_id: Id of the cluster.
         brokers: Number of brokers.
-        settings: Settings of one broker; empty where they may not be read.
+        settings: Settings of one broker; empty if they may not be read.
     """
 
     cluster_id: str
@@ -44,19 +42,19 @@ class Cluster:
 def reach(
     admin: AdminClient, settings: WorkerSettings, lines: list[str]
 ) -> tuple[Cluster | None, list[Finding]]:
-    """Describe the cluster; None where no broker answers within the broker timeout."""
+    """Describe the cluster; None if no broker answers within the broker timeout."""
     timeout_s = settings.delivery.broker_timeout_s
     try:
-        found = admin.describe_cluster(request_timeout=timeout_s).result()
+        described = admin.describe_cluster(request_timeout=timeout_s).result()
     except KafkaException as error:
         admin.poll(0)
         why = lines[-1] if lines else error.args[0].str()
         at = settings.kafka.bootstrap_servers
-        remedy = "see kafka.bootstrap_servers, and in kafka.options security.protocol and sasl.…"
+        remedy = "check kafka.bootstrap_servers, and security.protocol and sasl.… in kafka.options"
         return None, [failed(BROKERS, f"{at}: no answer within {timeout_s:g} s: {why}", remedy)]
-    node = found.nodes[0].id_string
+    node = described.nodes[0].id_string
     cluster = Cluster(
-        str(found.cluster_id), len(found.nodes), _broker_settings(admin, node, timeout_s)
+        str(described.cluster_id), len(described.nodes), _broker_settings(admin, node, timeout_s)
     )
     return cluster, [judge_cluster(cluster)]
 
@@ -81,8 +79,12 @@ def judge_cluster(cluster: Cluster) -> Finding:
         version = f"of version {numbers[0]}.{numbers[1]}" if numbers else "of version 4 or later"
         if numbers and numbers < _OLDEST:
             found = f"the brokers are {version}"
-            return failed(BROKERS, found, "exactly-once needs Kafka 2.5 or later: upgrade them")
-    return ok(BROKERS, f"{many(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}")
+            return failed(
+                BROKERS, found, "upgrade them: exactly-once delivery needs Kafka 2.5 or later"
+            )
+    return ok(
+        BROKERS, f"{pluralize(cluster.brokers, 'broker')} {version}, cluster {cluster.cluster_id}"
+    )
 
 
 def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Finding]:
@@ -98,8 +100,8 @@ def check_bounds(settings: WorkerSettings, cluster: Cluster | None) -> list[Find
         if limit in limits and wrong(bounds[name], int(limits[limit])):
             found = f"{name} is {bounds[name]}, the brokers' {limit} {limits[limit]}"
             findings.append(failed(BOUNDS, found, f"set {name} within the brokers' limit"))
-    said = ", ".join(f"{name} {value}" for name, value in bounds.items())
-    return findings or [ok(BOUNDS, said)]
+    bounds_text = ", ".join(f"{name} {value}" for name, value in bounds.items())
+    return findings or [ok(BOUNDS, bounds_text)]
 
 
 def _settled(settings: WorkerSettings, bounds: Mapping[str, int]) -> Iterator[Finding]:
@@ -118,7 +120,7 @@ def _settled(settings: WorkerSettings, bounds: Mapping[str, int]) -> Iterator[Fi
             BOUNDS,
             f"transaction.timeout.ms is {transaction_ms}, less than four times "
             f"delivery.latency_budget_s ({delivery.latency_budget_s:g})",
-            "leave room for a slow broker: raise the one or lower the other",
+            "raise transaction.timeout.ms or lower the budget, to leave time for a slow broker",
         )
     if 1000 * delivery.watchdog_s >= poll_ms:
         yield warning(

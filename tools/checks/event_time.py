@@ -36,10 +36,10 @@ def check_times(
     Args:
         feature_set: The feature set.
         batch: The events among the last records of some partitions.
-        topic: Settings of the input topic; empty where they may not be read.
+        topic: Settings of the input topic; empty if they may not be read.
     """
     if not len(batch):
-        return [skipped(check, "no record is an event") for check in checks(feature_set)]
+        return [skipped(check, "no record is a valid event") for check in checks(feature_set)]
     findings = []
     if feature_set.histories.windows:
         findings.append(_judge_times(feature_set, batch))
@@ -54,8 +54,8 @@ def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
     """Finding for record timestamps in which nothing wrong was found."""
     if _TYPE not in topic:
         why = (
-            "who sets them could not be read from the input topic's settings: it takes the right "
-            "DescribeConfigs"
+            "the input topic's settings, which say who sets them, cannot be read: grant "
+            "DescribeConfigs on it"
         )
         return skipped(RECORD_TIMES, why)
     return ok(
@@ -76,14 +76,12 @@ def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
         f"of the last {events} events {late} are late ({late / events:.1%}), {ahead} ahead of time"
     )
     if ahead * 100 > events:
-        remedy = (
-            "find the producer whose clock is wrong; history.max_ahead holds out many such events"
-        )
+        remedy = "find the producer whose clock is wrong; history.max_ahead limits the harm of such events"
         return warning(TIMES, found, remedy)
     if late * 100 > events:
         lateness = duration(feature_set.histories.rules.allowed_lateness)
         return warning(
-            TIMES, found, f"raise history.allowed_lateness ({lateness}): none counts them"
+            TIMES, found, f"raise history.allowed_lateness ({lateness}): no window counts them"
         )
     return ok(TIMES, found)
 
@@ -115,7 +113,7 @@ def _of_records(batch: EventBatch) -> Iterator[Finding]:
     if without:
         yield warning(
             RECORD_TIMES,
-            f"{without} of the last {events} records have none: history.max_ahead does not judge them",
+            f"{without} of the last {events} records have none: history.max_ahead does not apply",
             "let producers set timestamps, or set message.timestamp.type to LogAppendTime",
         )
     of_event = batch.event_time // 1000
@@ -123,7 +121,7 @@ def _of_records(batch: EventBatch) -> Iterator[Finding]:
     if 2 * same > events:
         yield warning(
             RECORD_TIMES,
-            f"those of {same} of the last {events} records are the events' own times: "
+            f"those of {same} of the last {events} records equal the times of the events: "
             "history.max_ahead cannot find a wrong clock",
             "let the producer's client set the timestamp, or set message.timestamp.type to "
             "LogAppendTime",
@@ -133,6 +131,6 @@ def _of_records(batch: EventBatch) -> Iterator[Finding]:
         yield warning(
             RECORD_TIMES,
             f"those of {played} of the last {events} records are more than a day after their events, "
-            "as in a replay: history.max_ahead finds only events later than the time of playing",
-            "keep the first timestamps when records are played again",
+            "as in a replay: history.max_ahead finds only events later than the replay",
+            "keep the original timestamps when records are replayed",
         )

@@ -1,4 +1,4 @@
-"""All checks, in the order of their dependencies; each runs whatever the others find."""
+"""All checks, in the order of their dependencies; a failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from confluent_kafka.admin import AdminClient
 from features.definition import FeatureSet
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
-from tools.checks import brokers, group, histories, model, reasons, sample, store, topics, wire
+from tools.checks import brokers, group, histories, model, sample, schemas, store, topics
 from tools.checks.files import Files, read_files
-from tools.checks.finding import Finding, State, examined, holds, skipped
+from tools.checks.finding import Finding, State, all_passed, run_check, skipped
 from worker.app import open_store
 from worker.kafka import captured_errors, make_admin
 from worker.settings import WorkerSettings, require_folder
@@ -23,14 +23,14 @@ from worker.settings import WorkerSettings, require_folder
 T = TypeVar("T")
 
 FOLDER = "pipeline folder"
-_NEEDS_SETTINGS = "worker.yaml has to hold first"
-_NEEDS_FEATURES = "features.yaml has to hold first"
-_NEEDS_INPUT = "the input topic could not be looked at"
+_NEEDS_SETTINGS = "worker.yaml is not valid"
+_NEEDS_FEATURES = "features.yaml is not valid"
+_NEEDS_INPUT = "the input topic could not be described"
 
 
 def examine(folder: Path) -> Iterator[Finding]:
     """Check a pipeline folder, yielding each finding as it is made."""
-    missing = examined(FOLDER, partial(_check_folder, folder))
+    missing = run_check(FOLDER, partial(_check_folder, folder))
     if missing:
         yield from missing
         return
@@ -40,9 +40,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     if settings is None:
         for check in (
             model.BUNDLE,
-            reasons.REASONS,
-            wire.WRITERS,
-            wire.SCORES,
+            model.REASONS,
+            schemas.WRITERS,
+            schemas.SCORES,
             store.STORE,
             brokers.BROKERS,
         ):
@@ -50,38 +50,40 @@ def examine(folder: Path) -> Iterator[Finding]:
         yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
-    yield from reasons.check_reasons(settings, files.rules)
+    yield from model.check_reasons(settings, files.rules)
     if feature_set is None:
-        yield skipped(wire.WRITERS, _NEEDS_FEATURES)
+        yield skipped(schemas.WRITERS, _NEEDS_FEATURES)
     else:
-        yield from examined(
-            wire.WRITERS, partial(wire.check_writers, settings, feature_set, files.rules)
+        yield from run_check(
+            schemas.WRITERS, partial(schemas.check_writers, settings, feature_set, files.rules)
         )
-    yield from examined(wire.SCORES, partial(wire.check_scores, settings))
+    yield from run_check(schemas.SCORES, partial(schemas.check_scores, settings))
     stored = _store(settings)
     yield from stored
     with captured_errors() as lines:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
-            yield from _without_brokers(feature_set, "there is no client")
+            yield from _without_brokers(feature_set, "no Kafka client could be created")
             return
         with admin:
-            yield from _kafka(admin, lines, settings, files, store_holds=holds(stored))
+            yield from _kafka(admin, lines, settings, files, store_ok=all_passed(stored))
 
 
 def failures_of_files(folder: Path) -> list[Finding]:
     """Failed findings of the checks that need no server: the files, the model, the schemas."""
-    findings = examined(FOLDER, partial(_check_folder, folder))
+    findings = run_check(FOLDER, partial(_check_folder, folder))
     if not findings:
         files = read_files(folder)
         findings += files.findings
         if files.settings is not None:
             findings += model.check_model(files.settings, files.feature_set)
-            findings += reasons.check_reasons(files.settings, files.rules)
+            findings += model.check_reasons(files.settings, files.rules)
             if files.feature_set is not None and files.settings.registry is None:
-                look = partial(wire.check_writers, files.settings, files.feature_set, files.rules)
-                findings += examined(wire.WRITERS, look)
+                look = partial(
+                    schemas.check_writers, files.settings, files.feature_set, files.rules
+                )
+                findings += run_check(schemas.WRITERS, look)
     return [finding for finding in findings if finding.state is State.FAILED]
 
 
@@ -101,10 +103,10 @@ def _store(settings: WorkerSettings) -> list[Finding]:
     if settings.store is None:
         return [
             skipped(
-                store.STORE, "none is named; features.yaml has to do without lookups and windows"
+                store.STORE, "worker.yaml names none: features.yaml can have no lookups and windows"
             )
         ]
-    return examined(store.STORE, partial(store.check_store, settings))
+    return run_check(store.STORE, partial(store.check_store, settings))
 
 
 def _kafka(
@@ -113,12 +115,12 @@ def _kafka(
     settings: WorkerSettings,
     files: Files,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     cluster, findings = _kept(brokers.BROKERS, partial(brokers.reach, admin, settings, lines))
     yield from findings
-    yield from examined(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
+    yield from run_check(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
     if cluster is None:
         yield from _without_brokers(feature_set, "no broker answers")
         return
@@ -128,7 +130,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, files, source, store_holds=store_holds)
+    yield from _histories(settings, files, source, store_ok=store_ok)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -136,9 +138,9 @@ def _kafka(
             yield skipped(check, why)
         return
     judge = partial(sample.check_sample, settings, feature_set, files.rules, source.settings)
-    both = source, (found or {}).get(topics.OUTPUT)
-    look = partial(_sample, settings, judge, *both, store_holds=store_holds)
-    yield from examined(sample.RECORDS, look)
+    output = (found or {}).get(topics.OUTPUT)
+    look = partial(_sample, settings, judge, output, store_ok=store_ok)
+    yield from run_check(sample.RECORDS, look)
 
 
 def _histories(
@@ -146,7 +148,7 @@ def _histories(
     files: Files,
     source: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> Iterator[Finding]:
     feature_set = files.feature_set
     if feature_set is None or not feature_set.histories.windows:
@@ -158,13 +160,13 @@ def _histories(
     topic = source.as_input()
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
-    if store_holds and settings.store is not None:
+    if store_ok and settings.store is not None:
         used = model.used_features(settings, files.rules)
         look = partial(
             histories.check_state, settings, feature_set, topic, used, retention_known=known
         )
-        yield from examined(histories.STATE, look)
-        yield from examined(
+        yield from run_check(histories.STATE, look)
+        yield from run_check(
             histories.COVERAGE,
             lambda: histories.check_coverage(
                 settings, feature_set, group.read_checkpoints(settings, topic)
@@ -172,7 +174,7 @@ def _histories(
         )
     else:
         for check in (histories.STATE, histories.COVERAGE):
-            yield skipped(check, "the online store does not hold")
+            yield skipped(check, "a check of the online store failed")
 
 
 def _group(
@@ -181,28 +183,27 @@ def _group(
     cluster: brokers.Cluster,
     source: topics.Topic | None,
 ) -> Iterator[Finding]:
-    yield from examined(group.GROUP, partial(group.check_group, admin, settings))
+    yield from run_check(group.GROUP, partial(group.check_group, admin, settings))
     if source is None:
         yield skipped(group.START, _NEEDS_INPUT)
         yield skipped(group.EXPIRY, _NEEDS_INPUT)
     else:
         start = partial(group.check_start, admin, settings, source.as_input())
-        yield from examined(group.START, start)
+        yield from run_check(group.START, start)
         yield group.judge_expiry(settings, cluster.settings, source.settings)
-    yield from examined(group.TRANSACTIONS, partial(group.check_transactions, settings))
+    yield from run_check(group.TRANSACTIONS, partial(group.check_transactions, settings))
 
 
 def _sample(
     settings: WorkerSettings,
     judge: Callable[[Records, OnlineStore | None], list[Finding]],
-    source: topics.Topic,
     output: topics.Topic | None,
     *,
-    store_holds: bool,
+    store_ok: bool,
 ) -> list[Finding]:
-    records = sample.read_sample(settings, source.partitions)
+    records = sample.read_sample(settings)
     findings = topics.judge_keys_of_scores(output, records.keys)
-    if settings.store is not None and not store_holds:
+    if settings.store is not None and not store_ok:
         return [*findings, *judge(records, None)]
     with closing(open_store(settings)) as opened:
         return [*findings, *judge(records, opened)]
@@ -211,10 +212,10 @@ def _sample(
 def _kept(
     check: str, look: Callable[[], tuple[T, list[Finding]]]
 ) -> tuple[T | None, list[Finding]]:
-    """Run a check like ``examined``, and return the value that it found for later checks.
+    """Run a check like ``run_check``, and return the value that it found for later checks.
 
     Returns:
-        The value, None where the check failed to get it; and the findings.
+        The value, None if the check failed to get it; and the findings.
     """
     kept: list[T] = []
 
@@ -223,5 +224,5 @@ def _kept(
         kept.append(value)
         return findings
 
-    findings = examined(check, looked)
+    findings = run_check(check, looked)
     return kept[0] if kept else None, findings

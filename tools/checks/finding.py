@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 
-CORRECT = "correct it there"
-"""The remedy of a refusal that gives none of its own."""
+CORRECT = "correct the named setting"
+"""Remedy of an error that names none."""
 
 
 class State(StrEnum):
@@ -31,7 +31,7 @@ class Finding:
         check: Name of the check.
         state: Result of the check.
         found: Description of what was found, or the reason for skipping.
-        remedy: Action that the user should take; "" where there is none.
+        remedy: Action that the user should take; "" if there is none.
     """
 
     check: str
@@ -46,7 +46,7 @@ def ok(check: str, found: str) -> Finding:
 
 
 def warning(check: str, found: str, remedy: str) -> Finding:
-    """Make a finding for a worker that would run, but not as one may expect."""
+    """Make a finding for a worker that would run, but perhaps not as expected."""
     return Finding(check, State.WARNING, found, remedy)
 
 
@@ -60,7 +60,7 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, State.SKIPPED, why)
 
 
-def many(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """Count with its noun: ``1 topic``, ``3 topics``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
@@ -76,12 +76,12 @@ def refused(check: str, error: ConfigurationError) -> list[Finding]:
     return findings
 
 
-def holds(findings: Iterable[Finding]) -> bool:
+def all_passed(findings: Iterable[Finding]) -> bool:
     """Return True if none of the findings failed."""
     return all(finding.state is not State.FAILED for finding in findings)
 
 
-def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def run_check(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     """Run ``look``; turn its exception into failed findings, so that other checks still run."""
     try:
         return look()
@@ -91,9 +91,13 @@ def examined(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return [failed(check, str(error), "see that it is up and can be reached from here")]
     except KafkaException as error:
         return [
-            failed(check, error.args[0].str(), "see that the brokers are up and let this user in")
+            failed(
+                check,
+                error.args[0].str(),
+                "see that the brokers are up and that this user has access",
+            )
         ]
     # One check that breaks down must not hide what the others find.
     except Exception as error:  # noqa: BLE001
-        found = f"it could not be checked: {type(error).__name__}: {error}"
-        return [failed(check, found, "report it with the command's output")]
+        found = f"the check crashed: {type(error).__name__}: {error}"
+        return [failed(check, found, "report this as an error of fraud-worker, with the output")]

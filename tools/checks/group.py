@@ -9,16 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from base.errors import ConfigurationError
-from tools.checks.finding import Finding, failed, many, ok, refused, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
 from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
@@ -56,7 +51,7 @@ class GroupState:
         state: Name of its state.
         members: Number of its members.
         assignor: Name of its partition assignor.
-        rights: Operations that this user may do on it; None where the brokers do not report them.
+        rights: Operations that this user may do on it; None if the brokers do not report them.
     """
 
     name: str
@@ -76,13 +71,13 @@ def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
         )
         return asked[name].result()
 
-    found = _once_coordinated(describe, timeout_s)
-    rights = found.authorized_operations
+    described = _once_coordinated(describe, timeout_s)
+    rights = described.authorized_operations
     group = GroupState(
         name,
-        found.state.name,
-        len(found.members),
-        found.partition_assignor,
+        described.state.name,
+        len(described.members),
+        described.partition_assignor,
         None if rights is None else frozenset(right.name for right in rights),
     )
     return [judge_group(group)]
@@ -94,10 +89,10 @@ def judge_group(group: GroupState) -> Finding:
         remedy = "allow Read on the group for the user of this worker"
         return failed(GROUP, f"{group.name}: this user may not join it", remedy)
     if group.members and group.assignor != _ASSIGNOR:
-        found = f"{group.name}: {many(group.members, 'member')} assigned by {group.assignor!r}"
-        return failed(GROUP, found, f"use another kafka.group; this worker uses {_ASSIGNOR}")
+        found = f"{group.name}: {pluralize(group.members, 'member')} assigned by {group.assignor!r}"
+        return failed(GROUP, found, f"name another kafka.group; this worker uses {_ASSIGNOR}")
     state = "new" if group.state == "DEAD" else group.state.lower()
-    return ok(GROUP, f"{group.name}: {state}, {many(group.members, 'member')}")
+    return ok(GROUP, f"{group.name}: {state}, {pluralize(group.members, 'member')}")
 
 
 def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic) -> list[Finding]:
@@ -107,8 +102,8 @@ def check_start(admin: AdminClient, settings: WorkerSettings, topic: InputTopic)
     checkpoints = read_checkpoints(settings, topic)
     bounds = [
         {
-            found.partition: answer.result().offset
-            for found, answer in admin.list_offsets(
+            at.partition: answer.result().offset
+            for at, answer in admin.list_offsets(
                 dict.fromkeys(at, spec), request_timeout=timeout_s
             ).items()
         }
@@ -162,7 +157,7 @@ def judge_start(
         return refused(START, error)
     # The checkpoints of the topic before an accepted one do not count.
     offsets = {
-        p: None if at.note.topic_id in foreign else at.offset for p, at in checkpoints.items()
+        p: None if at.metadata.topic_id in foreign else at.offset for p, at in checkpoints.items()
     }
     known = {p: offset for p, offset in offsets.items() if offset is not None}
     lost = {p: first[p] - offset for p, offset in known.items() if offset < first[p]}
@@ -170,15 +165,15 @@ def judge_start(
     fresh = [p for p, offset in offsets.items() if offset is None]
     findings = []
     if lost:
-        found = f"retention deleted {sum(lost.values())} unread records of {_listed([*lost])}"
-        remedy = "lengthen the retention, and reset the group's offsets to accept the loss"
+        found = f"retention has deleted {sum(lost.values())} unread records of {_listed([*lost])}"
+        remedy = "raise the retention; to accept the loss, reset the group's offsets"
         findings.append(failed(START, found, remedy))
     if beyond:
         found = (
             f"the checkpoints of {_listed(beyond)} are beyond the end: the topic lost records or "
             "was made anew"
         )
-        findings.append(failed(START, found, "use another kafka.group"))
+        findings.append(failed(START, found, "name another kafka.group"))
     if fresh and kafka.start_from == "error" and not foreign:
         found = f"{_listed(fresh)} have no checkpoint, and kafka.start_from is error"
         remedy = "set kafka.start_from to earliest or latest, or commit offsets for the group"
@@ -190,7 +185,7 @@ def judge_start(
     words = f"{len(fresh)} of {len(checkpoints)} partitions have no checkpoint"
     if fresh:
         words += f" and start at the {'latest' if at_the_ends else 'earliest'}"
-    return findings or [ok(START, f"{words}; {waiting:,} records are to be read")]
+    return findings or [ok(START, f"{words}; {waiting:,} records are unread")]
 
 
 def judge_expiry(
@@ -200,28 +195,28 @@ def judge_expiry(
 
     Args:
         settings: The settings of the worker.
-        brokers: The settings of a broker; empty where they may not be read.
-        topic: The settings of the input topic; empty where they may not be read.
+        brokers: The settings of a broker; empty if they may not be read.
+        topic: The settings of the input topic; empty if they may not be read.
     """
     start_from = settings.kafka.start_from
     minutes = whole_number(brokers.get("offsets.retention.minutes"))
     if start_from == "error":
-        return ok(EXPIRY, "kafka.start_from is error: a group without its offsets does not start")
+        return ok(EXPIRY, "kafka.start_from is error: without offsets the worker does not start")
     if minutes is None or not topic:
         whose = "the brokers' offsets.retention.minutes" if topic else "the input topic's retention"
-        return skipped(EXPIRY, f"{whose} could not be read: it takes the right DescribeConfigs")
+        return skipped(EXPIRY, f"{whose} cannot be read: grant DescribeConfigs")
     compacted = topic.get("cleanup.policy") == "compact"
     records_ms = None if compacted else retention_of(topic)
     if minutes >= _FOR_EVER:
         return ok(EXPIRY, "offsets do not expire")
     offsets_ms = 60_000 * minutes
     kept = "for ever" if records_ms is None else days(records_ms)
-    found = f"offsets expire when the group was empty for {days(offsets_ms)}; records stay {kept}"
+    found = f"offsets expire {days(offsets_ms)} after the group was left; records are kept {kept}"
     if records_ms is not None and offsets_ms >= records_ms:
         return ok(EXPIRY, found)
     then = {
-        "earliest": "after that, all records that are still there are scored again",
-        "latest": "after that, all records that were not scored yet are skipped",
+        "earliest": "then all records that are still there are scored again",
+        "latest": "then all records that were not scored yet are skipped",
     }[start_from]
     least = f"to {_FOR_EVER} (for ever)" if records_ms is None else "above the retention"
     remedy = (
@@ -247,7 +242,7 @@ def check_transactions(settings: WorkerSettings) -> list[Finding]:
         prefix = transactional_prefix(group)
         remedy = f"allow Write and Describe on transactional ids that begin with {prefix}"
         return [failed(TRANSACTIONS, f"{name}: {error.args[0].str()}", remedy)]
-    return [ok(TRANSACTIONS, f"may be had under ids that begin with {transactional_prefix(group)}")]
+    return [ok(TRANSACTIONS, f"allowed for ids that begin with {transactional_prefix(group)}")]
 
 
 def _listed(partitions: list[int]) -> str:

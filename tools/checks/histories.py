@@ -7,15 +7,15 @@ from contextlib import closing
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from tools.checks.finding import Finding, many, ok, refused, skipped, warning
+from tools.checks.finding import Finding, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
 from worker.app import open_store
-from worker.consume.note import log_state_of
+from worker.consume.offset_metadata import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.histories.record import StateRecord, find_namespace, read_record
-from worker.histories.state import Claim, admit
-from worker.histories.stored_histories import claim_of, expiry_ms, refuse_split
+from worker.histories.state import StateRequest, accept_state
+from worker.histories.stored_histories import expiry_ms, refuse_split, state_request
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (
@@ -41,7 +41,7 @@ def judge_windows(
     Args:
         feature_set: The feature set, which has windows.
         topic: The input topic.
-        retention_known: False where the topic's retention could not be read; if True, a topic
+        retention_known: False if the topic's retention could not be read; if True, a topic
             without a retention keeps its records for ever.
     """
     try:
@@ -50,9 +50,11 @@ def judge_windows(
         findings = refused(WINDOWS, error)
     else:
         count, parts = len(feature_set.histories.windows), topic.partitions
-        findings = [ok(WINDOWS, f"{many(count, 'window')} over {many(parts, 'partition')}")]
+        findings = [
+            ok(WINDOWS, f"{pluralize(count, 'window')} over {pluralize(parts, 'partition')}")
+        ]
     if not retention_known:
-        why = "the input topic's retention could not be read: it takes the right DescribeConfigs"
+        why = "the input topic's retention cannot be read: grant DescribeConfigs on it"
         return [*findings, skipped(REBUILD, why)]
     return [*findings, _judge_retention(feature_set, topic.retention_ms)]
 
@@ -60,7 +62,7 @@ def judge_windows(
 def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Finding:
     longest_ms = max(window.reach for window in feature_set.histories.windows) // 1000
     if retention_ms is None:
-        return ok(REBUILD, f"up to {days(longest_ms)}; the topic is kept for ever")
+        return ok(REBUILD, f"up to {days(longest_ms)}; the topic keeps events for ever")
     beyond = [
         window for window in feature_set.histories.windows if window.reach > 1000 * retention_ms
     ]
@@ -69,8 +71,8 @@ def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Findi
     names = ", ".join(f"{window.name} ({days(window.reach // 1000)})" for window in beyond)
     return warning(
         REBUILD,
-        f"the topic keeps events for {days(retention_ms)}, less than {names} look back: they could "
-        "not be rebuilt from it if the store lost its histories",
+        f"the topic keeps events for {days(retention_ms)}, less than {names} reach back: it could "
+        "not rebuild them if the store lost its histories",
         "raise retention.ms of the input topic, or keep the store's data safe (appendonly yes)",
     )
 
@@ -90,7 +92,7 @@ def check_state(
         feature_set: The feature set, which has windows.
         topic: The input topic.
         features: Names of the features that the model and the policy use.
-        retention_known: False where the topic's retention could not be read.
+        retention_known: False if the topic's retention could not be read.
 
     Raises:
         ConfigurationError: The state belongs to another worker.
@@ -99,48 +101,48 @@ def check_state(
     state = settings.state_name
     with closing(open_store(settings)) as store:
         record = read_record(store, feature_set.name, state)
-    wanted = claim_of(settings, feature_set, features, topic)
-    admit(state, record, wanted)
+    wanted = state_request(settings, feature_set, features, topic)
+    accept_state(state, record, wanted)
     accepted = _judge_found(wanted, record)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
-    known = "new" if new else f"of {topic.name} as it is"
+    known = "new" if new else f"matches {topic.name}"
     if kept_ms is None and retention_known:
         found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
         return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
     if kept_ms is None:
-        found = f"{state}: {known}; the topic's retention may not be read, so that histories "
-        remedy = "set store.max_lag_s, or the store keeps those of keys that never come again"
+        found = f"{state}: {known}; the topic's retention cannot be read, so histories "
+        remedy = "set store.max_lag_s; otherwise histories of unused keys are never deleted"
         return [warning(STATE, found + "are kept for ever", remedy), *accepted]
     kept = f"histories are kept for {days(kept_ms)} after their last event"
     return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
 
 
-def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
+def _judge_found(wanted: StateRequest, record: StateRecord | None) -> list[Finding]:
     """Warn of histories that the next start finds empty or too short, and of idle settings."""
     if record is None or record.source is None:
         return []
     emptied, shortened = wanted.emptied(record), wanted.shortened(record)
     findings = []
     if emptied:
-        found = f"histories of {', '.join(emptied)} begin empty with the next start"
-        remedy = "until they reach back far enough, events are flagged history_short"
+        found = f"histories of {', '.join(emptied)} will be empty at the next start"
+        remedy = "expect the flag history_short on events until they reach back far enough"
         findings.append(warning(STATE, found, remedy))
     if shortened:
         kept = "; ".join(f"{entity}: {words}" for entity, words in shortened.items())
         found = f"histories are too short for the next start ({kept})"
         remedy = (
-            "where a window looks back further than they reach, events are flagged history_short"
+            "expect the flag history_short on events whose windows reach back further than they do"
         )
         findings.append(warning(STATE, found, remedy))
     if unknown := wanted.without_labels(record):
         found = f"no labels were loaded for {', '.join(unknown)}, whose fraud_share windows are 0"
-        remedy = "run fraud-worker features load-labels, with all labels so far"
+        remedy = "load all labels: fraud-worker features load-labels"
         findings.append(warning(STATE, found, remedy))
     idle = sorted(wanted.accept_empty.difference(emptied, shortened))
     if idle:
         found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
-        remedy = "remove it from features.yaml, or a later change empties them without a refusal"
+        remedy = "remove it from features.yaml: it lets a later change empty them without a refusal"
         findings.append(warning(STATE, found, remedy))
     return findings
 
@@ -148,7 +150,7 @@ def _judge_found(wanted: Claim, record: StateRecord | None) -> list[Finding]:
 def check_coverage(
     settings: WorkerSettings, feature_set: FeatureSet, checkpoints: Mapping[int, Committed]
 ) -> list[Finding]:
-    """Compute from the notes of the group's checkpoints how far back the histories reach.
+    """Compute from the metadata of the group's checkpoints how far back the histories reach.
 
     Raises:
         ConfigurationError: The state's record is damaged.
@@ -156,9 +158,9 @@ def check_coverage(
     """
     with closing(open_store(settings)) as store:
         namespace = find_namespace(store, feature_set.name, settings.state_name)
-    log = log_state_of({p: at.note for p, at in checkpoints.items() if at.offset is not None})
+    log = log_state_of({p: at.metadata for p, at in checkpoints.items() if at.offset is not None})
     if namespace is None or not log.highest:
-        return [ok(COVERAGE, "no events yet: histories begin empty")]
+        return [ok(COVERAGE, "no events yet: histories are empty")]
     plan = feature_set.histories
     return judge_coverage(plan.coverage(log, namespace), plan.reaches)
 
@@ -178,7 +180,7 @@ def judge_coverage(shares: Mapping[str, float], reaches: Mapping[str, int]) -> l
     if min(shares.values()) >= 1.0:
         return [ok(COVERAGE, found)]
     remedy = (
-        "windows are cold, and a model that learned from full ones misjudges: wait until they are "
-        "full, or let an older model decide; see fraud_worker_history_coverage_ratio"
+        "wait until they are full (fraud_worker_history_coverage_ratio), or serve an older model: "
+        "a model trained on full windows misjudges events with short ones"
     )
     return [warning(COVERAGE, f"{found}: such events are flagged history_short", remedy)]

@@ -1,4 +1,4 @@
-"""Checks of the model bundle: its proof in a child process, its features, and its device."""
+"""Checks of the model bundle: its proof, features and device, and the reason codes for it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from features.definition import FeatureSet
 from models.backend import open_backend
 from models.bundle import Bundle, Location, read_manifest, resolve
 from models.policy import Rules
-from tools.checks.finding import Finding, examined, failed, many, ok, skipped
+from tools.checks.finding import Finding, failed, ok, pluralize, run_check, skipped
 from worker.reload import proven_bundle
 from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
+REASONS = "reasons"
 _TRAIN = (
     "train a model on these features (docs/how-to/train-and-promote.md) and put its bundle there, "
-    "or name another with model.bundle"
+    "or name another one in model.bundle"
 )
 
 
@@ -28,7 +29,7 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
             failed(BUNDLE, f"no bundle at {path}", _TRAIN),
             *(skipped(check, "there is no bundle") for check in (FITS, DEVICE)),
         ]
-    return examined(BUNDLE, lambda: _check_bundle(settings, feature_set))
+    return run_check(BUNDLE, lambda: _check_bundle(settings, feature_set))
 
 
 def used_features(settings: WorkerSettings, rules: Rules | None) -> frozenset[str]:
@@ -47,28 +48,53 @@ def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> l
 
     def fits() -> list[Finding]:
         if feature_set is None:
-            return [skipped(FITS, "features.yaml has to hold first")]
+            return [skipped(FITS, "features.yaml is not valid")]
         bundle.columns_for(feature_set)
-        return [ok(FITS, f"all {len(bundle.features)} features, as the model was trained on them")]
+        return [
+            ok(FITS, f"all {len(bundle.features)} features are those that the model was trained on")
+        ]
 
     def device() -> list[Finding]:
         backend = open_backend(bundle, model.device, model.threads)
         return [ok(DEVICE, f"{backend.device} (model.device: {model.device})")]
 
     found = _in_words(bundle, model.location)
-    return [ok(BUNDLE, found), *examined(FITS, fits), *examined(DEVICE, device)]
+    return [ok(BUNDLE, found), *run_check(FITS, fits), *run_check(DEVICE, device)]
 
 
 def _in_words(bundle: Bundle, location: Path | None) -> str:
     knots = bundle.calibration
     words = [
         f"{bundle.name} {bundle.version}",
-        many(bundle.trees, "tree"),
+        pluralize(bundle.trees, "tree"),
         "calibrated" if knots else "not calibrated",
-        f"gives its {many(len(bundle.golden.margins), 'golden margin')}",
+        f"reproduces its {pluralize(len(bundle.golden.margins), 'golden margin')}",
     ]
     if location is not None:
         before = Location(location).previous()
         words.insert(0, f"champion {bundle.path.name} of {location}")
-        words.append(f"before it {before[-1]}" if before else "none before it")
+        words.append(f"previous champion {before[-1]}" if before else "no previous champion")
     return ", ".join(words)
+
+
+def check_reasons(settings: WorkerSettings, rules: Rules | None) -> list[Finding]:
+    """Check that the policy's catalogue has a reason code for every feature of the model."""
+    if rules is None:
+        return [skipped(REASONS, "features.yaml or policy.yaml is not valid")]
+    if rules.policy.catalogue is None:
+        return [skipped(REASONS, "policy.yaml has no reasons")]
+    return run_check(REASONS, lambda: _check_codes(settings, rules))
+
+
+def _check_codes(settings: WorkerSettings, rules: Rules) -> list[Finding]:
+    try:
+        path = resolve(settings.model.bundle, settings.model.location)
+        manifest = read_manifest(path)
+    except BundleRefusedError:
+        return [skipped(REASONS, "there is no valid bundle")]
+    names = [feature.name for feature in manifest.features]
+    coding = rules.coding(names, f"{manifest.name} {manifest.version}")
+    codes = set(coding.code_of.tolist()) if coding else set()
+    return [
+        ok(REASONS, f"{pluralize(len(codes), 'code')} for all {pluralize(len(names), 'feature')}")
+    ]

@@ -1,15 +1,13 @@
-"""Checks of the last records of the input topic: they can be scored, and are keyed as expected."""
+"""Checks of the last records of the input topic: they can be scored and have the right keys."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from itertools import chain
 from typing import cast
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from base.errors import RecordError
 from features.compute.bind import bind
@@ -22,15 +20,14 @@ from schemas.batch import Decoded, EventBatch, Records
 from schemas.registry.framing import looks_like_json
 from tools.checks import event_time
 from tools.checks.finding import Finding, failed, ok, skipped, warning
+from tools.topics.topic_log import TopicLog
 from worker.consume.micro_batch import records_of
-from worker.kafka import make_consumer
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
 
 RECORDS, KEYS = "last records", "record key"
 _PER_PARTITION = 50
 _MOST_PARTITIONS = 20
-_LOOK_S = 0.1
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
@@ -39,34 +36,23 @@ def checks(feature_set: FeatureSet | None) -> list[str]:
     return [RECORDS, KEYS, *event_time.checks(feature_set), *(f"lookup {name}" for name in lookups)]
 
 
-def read_sample(settings: WorkerSettings, partitions: int) -> Records:
-    """Read the last records of some partitions, outside the group. Raises KafkaException."""
+def read_sample(settings: WorkerSettings) -> Records:
+    """Read the last records of some partitions, outside the group.
+
+    Raises:
+        ConfigurationError: The brokers have no such topic.
+        DependencyUnavailableError: The brokers do not answer.
+    """
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    with closing(make_consumer(kafka, _ignore)) as consumer:
-        starts = {}
-        for partition in range(min(partitions, _MOST_PARTITIONS)):
-            at = TopicPartition(kafka.input_topic, partition)
-            low, high = consumer.get_watermark_offsets(at, timeout=timeout_s)
-            at.offset = max(low, high - _PER_PARTITION)
-            if at.offset < high:
-                starts[partition] = at
-        consumer.assign([*starts.values()])
-        messages: list[Message] = []
-        deadline = time.monotonic() + timeout_s
-        while starts and time.monotonic() < deadline:
-            for message in consumer.consume(_MOST_PARTITIONS * _PER_PARTITION, _LOOK_S):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                    starts.pop(cast("int", message.partition()), None)
-                elif not error.retriable():
-                    raise KafkaException(error)
-        return records_of(kafka.input_topic, messages)
-
-
-def _ignore(_error: KafkaError) -> None:
-    """Ignore errors of connections, which come and go; errors of records are handled on reading."""
+    with TopicLog(
+        kafka,
+        "kafka.input_topic",
+        kafka.input_topic,
+        timeout_s,
+        last=_PER_PARTITION,
+        most_partitions=_MOST_PARTITIONS,
+    ) as log:
+        return records_of(kafka.input_topic, [*chain.from_iterable(log.messages())])
 
 
 def check_sample(
@@ -82,16 +68,16 @@ def check_sample(
     Args:
         settings: The settings of the worker.
         feature_set: The feature set.
-        rules: The policy; None where it is invalid.
+        rules: The policy; None if it is invalid.
         topic: Settings of the input topic.
         records: The last records of the input topic.
-        store: The online store; None where it could not be reached.
+        store: The online store; None if it could not be reached.
 
     Raises:
         DependencyUnavailableError: The store does not answer.
     """
     if not len(records):
-        why = f"{settings.kafka.input_topic} holds no records now"
+        why = f"{settings.kafka.input_topic} holds no records"
         return [skipped(check, why) for check in checks(feature_set)]
     decoder = event_decoder(settings, feature_set, rules)
     decoded = decoder.decode(records.values, records.headers)
@@ -103,7 +89,7 @@ def check_sample(
         *event_time.check_times(feature_set, batch, topic),
     ]
     if not len(batch) or store is None:
-        why = "no record is an event" if store else "the online store does not hold"
+        why = "no record is a valid event" if store else "a check of the online store failed"
         return [*findings, *(skipped(f"lookup {name}", why) for name in feature_set.lookups)]
     return [*findings, *_lookups(feature_set, batch, store)]
 
@@ -122,10 +108,10 @@ def judge_errors(records: int, errors: dict[int, RecordError], json: int = 0) ->
     codes = ", ".join(f"{code} {count}" for code, count in counts.most_common())
     example = next(iter(errors.values())).message
     found = f"{len(errors)} of the last {records} would be dead letters: {codes} ({example})"
-    remedy = "look at these records, wire or registry, and the bindings in features.yaml"
+    remedy = "check these records, the sections wire and registry, and events in features.yaml"
     if json:
         found = f"{found}; {json} of them look like JSON"
-        remedy = "Avro is read: let producers write Avro"
+        remedy = "let producers write Avro"
     return (failed if len(errors) == records else warning)(RECORDS, found, remedy)
 
 
@@ -134,10 +120,10 @@ def _keys(
 ) -> list[Finding]:
     binding = feature_set.bindings.partition_key
     if binding is None:
-        return [skipped(KEYS, "features.yaml binds no events.partition_key")]
+        return [skipped(KEYS, "features.yaml has no events.partition_key")]
     rows = [row for row in range(len(records)) if row not in errors]
     if not rows:
-        return [skipped(KEYS, "no record is an event")]
+        return [skipped(KEYS, "no record is a valid event")]
     fields = cast("pa.StringArray", as_text(decoded.columns[binding.path]).values).to_pylist()
     return [
         judge_keys(
@@ -158,7 +144,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
     for _, field, partition in seen:
         homes.setdefault(field, set()).add(partition)
     split = sum(len(partitions) > 1 for partitions in homes.values())
-    remedy = f"let producers key records by the text of {path}, with Kafka's own partitioner"
+    remedy = f"let producers use the text of {path} as key, with Kafka's default partitioner"
     if split:
         found = f"{split} of {len(homes)} values of {path} are in more than one partition"
         return warning(KEYS, found, remedy)
@@ -169,7 +155,7 @@ def judge_keys(path: str, seen: Sequence[tuple[bytes | None, str, int]]) -> Find
     if other:
         found = f"the key of {other} of {len(seen)} records is not the text of {path}"
         return warning(KEYS, found, remedy)
-    return ok(KEYS, f"the text of {path} in all {len(seen)} records")
+    return ok(KEYS, f"the key of all {len(seen)} records is the text of {path}")
 
 
 def _lookups(feature_set: FeatureSet, batch: EventBatch, store: OnlineStore) -> list[Finding]:
@@ -194,4 +180,4 @@ def judge_lookup(name: str, events: int, flags: dict[str, int]) -> Finding:
     found = f"{good} of the last {events} events find a value" + (f" ({words})" if words else "")
     if good:
         return ok(check, found)
-    return warning(check, found, f"fraud-worker features load {name} FILE.parquet")
+    return warning(check, found, f"load it: fraud-worker features load {name} FILE.parquet")

@@ -26,7 +26,7 @@ def check_store(settings: WorkerSettings) -> list[Finding]:
         try:
             info = store.info()
         except ConfigurationError as error:
-            remedy = "let the user call INFO, or look at maxmemory-policy and appendonly yourself"
+            remedy = "allow INFO for the user, or check maxmemory-policy and appendonly by hand"
             return [ok(STORE, "it answers"), warning(EVICTION, str(error), remedy)]
     finally:
         store.close()
@@ -41,20 +41,18 @@ def judge_store(info: StoreInfo) -> list[Finding]:
         findings.append(ok(EVICTION, "noeviction"))
     else:
         remedy = "set maxmemory-policy to noeviction, and give the store enough memory"
-        found = f"maxmemory-policy is {info.eviction_policy}: keys vanish when memory is short"
+        found = f"maxmemory-policy is {info.eviction_policy}: keys are evicted when memory is short"
         findings.append(failed(EVICTION, found, remedy))
     if info.maximum_memory and info.used_memory > _NEARLY_FULL * info.maximum_memory:
         share = info.used_memory / info.maximum_memory
-        findings.append(
-            warning(STORE, f"{share:.0%} of maxmemory is used", "raise maxmemory before it is full")
-        )
+        findings.append(warning(STORE, f"{share:.0%} of maxmemory is used", "raise maxmemory"))
     if info.append_only:
         findings.append(ok(DURABILITY, "append-only file on"))
     else:
         found = "the append-only file is off: a restart may lose lookups and histories"
         remedy = (
-            "set appendonly yes, or load the lookups again after each restart of the store; "
-            "windows would be wrong until their histories are full again"
+            "set appendonly yes; otherwise load the lookups again after each restart of the store, "
+            "and windows are wrong until their histories are full again"
         )
         findings.append(warning(DURABILITY, found, remedy))
     return findings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from tools.checks.finding import Finding, failed, many, ok, skipped, warning
+from tools.checks.finding import Finding, failed, ok, pluralize, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
 from worker.settings import KafkaSettings, WorkerSettings
@@ -32,8 +32,8 @@ class Topic:
         topic_id: Id of the topic.
         partitions: Number of partitions.
         replicas: Smallest number of replicas of a partition.
-        rights: Names of the operations that this user may do; None where not reported.
-        settings: Settings of the topic; empty where they may not be read.
+        rights: Names of the operations that this user may do; None if not reported.
+        settings: Settings of the topic; empty if they may not be read.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Topic:
     settings: Mapping[str, str]
 
     def number(self, setting: str) -> int | None:
-        """A setting as a whole number; None where it could not be read."""
+        """A setting as a whole number; None if it could not be read."""
         return whole_number(self.settings.get(setting))
 
     def as_input(self) -> InputTopic:
@@ -91,7 +91,7 @@ def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Top
 def _absent(check: str, name: str, error: KafkaError) -> Finding:
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
         remedy = f"create it: kafka-topics.sh --create --topic {name} --partitions N"
-        return failed(check, f"{name} does not exist, or this user may not see it", remedy)
+        return failed(check, f"{name} does not exist, or this user may not describe it", remedy)
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return failed(check, f"{name}: this user may not describe it", "allow Describe on it")
     return failed(check, f"{name}: {error.str()}", "see that the brokers are up")
@@ -111,16 +111,16 @@ def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
 
 
 def _in_words(check: str, topic: Topic) -> str:
-    words = [f"{topic.name}: {many(topic.partitions, 'partition')}"]
+    words = [f"{topic.name}: {pluralize(topic.partitions, 'partition')}"]
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None:
-        kept = "kept for ever" if retention_ms < 0 else f"kept {days(retention_ms)}"
+        kept = "kept for ever" if retention_ms < 0 else f"kept for {days(retention_ms)}"
         words.append(kept)
     size = topic.number("max.message.bytes")
     if size is not None:
         words.append(f"records up to {size:,} bytes")
     if topic.rights is not None:
-        words.append("may be read" if check == INPUT else "may be written")
+        words.append("readable" if check == INPUT else "writable")
     return ", ".join(words)
 
 
@@ -140,12 +140,12 @@ def _rights(check: str, topic: Topic) -> Iterator[Finding]:
 def _input(topic: Topic) -> Iterator[Finding]:
     if topic.is_compacted:
         found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
-        remedy = "set it to delete: compaction takes away events that were not scored yet"
+        remedy = "set it to delete: compaction removes events that were not scored yet"
         yield warning(INPUT, found, remedy)
     retention_ms = topic.number("retention.ms")
     if retention_ms is not None and 0 <= retention_ms < _SHORT_RETENTION_MS:
-        found = f"{topic.name}: events are kept {days(retention_ms)} only"
-        remedy = "raise retention.ms: a worker that is away for longer loses events"
+        found = f"{topic.name}: events are kept for {days(retention_ms)} only"
+        remedy = "raise retention.ms: a worker that is down for longer loses events"
         yield warning(INPUT, found, remedy)
 
 
@@ -157,8 +157,8 @@ def judge_size(kafka: KafkaSettings, topic: Topic) -> Iterator[Finding]:
     if receives is None or largest is None or largest + _ANSWER_BYTES <= receives:
         return
     found = (
-        f"{topic.name} takes records up to {largest:,} bytes, the consumer's {option} is "
-        f"{receives:,}: its partition would stand still at a larger one"
+        f"{topic.name} accepts records of up to {largest:,} bytes, but the consumer's {option} is "
+        f"{receives:,}: a larger record would block its partition"
     )
     remedy = f"lower the topic's max.message.bytes, or raise {option} in kafka.consumer"
     yield warning(INPUT, found, remedy)
@@ -172,23 +172,23 @@ def _written(check: str, topic: Topic, source: Topic | None) -> Iterator[Finding
     if check == OUTPUT and topic.partitions != source.partitions:
         found = (
             f"{topic.name} has {topic.partitions} partitions, {source.name} {source.partitions}: "
-            "an event and its score are in partitions of different number"
+            "an event and its score are in partitions with different numbers"
         )
-        remedy = "give both the same number, so that order and joins by partition hold"
+        remedy = "give both the same number; order and joins by partition depend on it"
         yield warning(check, found, remedy)
     own, largest = topic.number("max.message.bytes"), source.number("max.message.bytes")
     if check != DEAD_LETTERS or own is None or largest is None:
         return
     if own < LARGEST_OVERSIZE_BYTES:
-        found = f"{topic.name} takes records up to {own:,} bytes only"
+        found = f"{topic.name} accepts records of up to {own:,} bytes only"
         remedy = (
-            f"raise its max.message.bytes to {LARGEST_OVERSIZE_BYTES:,} at least: a dead letter "
-            "without its record takes so much, and one that does not fit stops the worker"
+            f"raise its max.message.bytes to at least {LARGEST_OVERSIZE_BYTES:,}: a dead letter "
+            "needs that even without its record, and one that does not fit stops the worker"
         )
         yield failed(check, found, remedy)
     elif own < largest:
-        found = f"{topic.name} takes records up to {own:,} bytes, {source.name} up to {largest:,}"
-        remedy = "raise its max.message.bytes: a larger dead letter keeps only its hash and size"
+        found = f"{topic.name} accepts records of up to {own:,} bytes, {source.name} of {largest:,}"
+        remedy = "raise its max.message.bytes: a larger record is kept as hash and size only"
         yield warning(check, found, remedy)
 
 
@@ -198,10 +198,10 @@ def _compacted(check: str, topic: Topic) -> Iterator[Finding]:
     found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
     remedy = "set it to delete: "
     if check == DEAD_LETTERS:
-        remedy += "it takes no record without a key, and one dead letter without stops the worker"
+        remedy += "it refuses records without a key, and such a dead letter stops the worker"
         yield failed(check, found, remedy)
     else:
-        remedy += "it keeps the last score of each key only, and takes no score without one"
+        remedy += "it keeps only the last score of each key, and refuses scores without a key"
         yield warning(check, found, remedy)
 
 
@@ -214,7 +214,7 @@ def judge_keys_of_scores(topic: Topic | None, keys: Sequence[bytes | None]) -> l
         f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}, and {without} of the "
         f"last {len(keys)} input records have no key"
     )
-    remedy = "set it to delete, or key the input records: a score without a key is a dead letter"
+    remedy = "set it to delete, or give input records keys: a score without one is a dead letter"
     return [failed(OUTPUT, found, remedy)]
 
 
@@ -228,9 +228,9 @@ def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
         if bound_ms is not None and bound_ms < _CLOCKS_MS:
             found = f"{topic.name}: {name} is {bound_ms:,}"
             remedy = (
-                f"raise it to {_CLOCKS_MS:,} at least: records carry the time of their writing by "
-                "the worker's clock, and the topic refuses those beyond; a transaction whose end "
-                "the topic refuses for this reason stays open for ever (Kafka 4.3)"
+                f"raise it to at least {_CLOCKS_MS:,}: records have the time of the worker's clock, "
+                "and the topic refuses those beyond the limit; a transaction whose end it refuses "
+                "stays open for ever (Kafka 4.3)"
             )
             yield warning(check, found, remedy)
 
@@ -238,21 +238,21 @@ def _timestamps(check: str, topic: Topic) -> Iterator[Finding]:
 def _replication(topics: Collection[Topic], brokers: int) -> list[Finding]:
     """Warn where the loss of one broker would lose records or stop writes."""
     if not topics:
-        return [skipped(REPLICATION, "there are no topics")]
+        return [skipped(REPLICATION, "no topic could be described")]
     if brokers == 1:
-        return [ok(REPLICATION, "one broker: every record is kept once")]
+        return [ok(REPLICATION, "one broker: every record has one copy")]
     findings = []
     for topic in topics:
         in_sync = topic.number("min.insync.replicas")
         found = f"{topic.name} has {topic.replicas} replicas, min.insync.replicas {in_sync}"
         if topic.replicas == 1:
-            remedy = "reassign its partitions to three brokers: the loss of one loses records"
-            findings.append(warning(REPLICATION, f"{topic.name} is kept once", remedy))
+            remedy = "reassign its partitions to three brokers: the loss of a broker loses records"
+            findings.append(warning(REPLICATION, f"{topic.name} has one replica", remedy))
         elif in_sync == 1:
-            remedy = "set it to 2: a record that only one broker has may be lost with it"
+            remedy = "set it to 2: records that only one broker holds may be lost with it"
             findings.append(warning(REPLICATION, found, remedy))
         elif in_sync is not None and in_sync >= topic.replicas:
-            remedy = "have more replicas than that: one broker that is down stops all writes"
+            remedy = "add replicas, or lower it: otherwise one broker that is down stops all writes"
             findings.append(warning(REPLICATION, found, remedy))
     names = ", ".join(f"{topic.name} {topic.replicas}" for topic in topics)
     return findings or [ok(REPLICATION, f"replicas: {names}")]

@@ -16,7 +16,7 @@ from base.errors import (
     DeviceLostError,
 )
 from tools.cli import check, demo, dev, features, init, model, run, score, train
-from tools.cli.local_paths import Commands
+from tools.cli.options import Commands
 from worker.process.exits import ExitCode
 
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{code:<2} {code.meaning}" for code in ExitCode)
@@ -24,7 +24,7 @@ EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(f"{code:<2} {code.meaning}" for cod
 PROGRAM = "fraud-worker"
 app = Commands(
     name=PROGRAM,
-    help="Scores transactions from Kafka, exactly once, with features from Redis and XGBoost.",
+    help="Score transactions from Kafka exactly once, with features from Redis and XGBoost.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

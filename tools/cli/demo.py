@@ -18,22 +18,24 @@ def demo(
     events: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Live events to play; default: 20,000 simulated, or all of the file."
+            min=1, help="Number of live events; default: 20,000 simulated, or all of the file."
         ),
     ] = None,
     rate: Annotated[
         float | None,
         typer.Option(
             min=1,
-            help="Events a second; default: as fast as it goes, so that events wait in a backlog.",
+            help="Events per second; default: as fast as possible, so that a backlog builds up.",
         ),
     ] = None,
     events_file: Annotated[
         Path | None,
-        typer.Option(help="Play this file, through the aliases of the pipeline, and train on it."),
+        typer.Option(
+            help="Event file to play and to train the model on, instead of simulated events."
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="End with one line of JSON on stdout.")
+        bool, typer.Option("--json", help="Print the results as one line of JSON on stdout.")
     ] = False,
     pipeline: Annotated[
         Path,
@@ -47,10 +49,11 @@ def demo(
         ),
     ] = _EXAMPLE,
 ) -> None:
-    """Show the worker at work on embedded Kafka and Valkey, and read back what it did.
+    """Run the worker on embedded Kafka and Valkey, and verify its output.
 
-    Without --rate there is no latency to see, but how long events waited for
-    one another. The average precision is that of events the model was not trained on.
+    Without --rate, events are sent as fast as possible: the times shown then
+    measure mostly queueing, not latency. The average precision is computed on
+    events that the model was not trained on.
     """
     from rich.console import Console
 

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tools.cli.local_paths import Commands
+from tools.cli.options import Commands
 
-app = Commands(help="Kafka and Valkey on this machine, to play with.", no_args_is_help=True)
+app = Commands(help="Run Kafka and Valkey on this machine, for development.", no_args_is_help=True)
 
 FolderOption = Annotated[
     Path | None,
     typer.Option(
-        "--dir", metavar="DIR", help="Data and logs.", show_default="the user's state folder"
+        "--dir",
+        metavar="DIR",
+        help="Folder of data and logs.",
+        show_default="the user's state folder",
     ),
 ]
 
@@ -23,15 +26,18 @@ FolderOption = Annotated[
 def up(
     topic: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME:PARTITIONS", help="Make this topic; may be repeated."),
+        typer.Option(
+            metavar="NAME:PARTITIONS", help="Topic to create; may be given more than once."
+        ),
     ] = None,
-    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Kafka's port.")] = 9092,
-    valkey_port: Annotated[int, typer.Option(min=1, max=65535, help="Valkey's port.")] = 6379,
+    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Kafka.")] = 9092,
+    valkey_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Valkey.")] = 6379,
     folder: FolderOption = None,
 ) -> None:
-    """Start Kafka and Valkey; they stay until `dev down`, their data beyond it.
+    """Start Kafka and Valkey in the background; `dev down` stops them.
 
-    The first start on a machine fetches Kafka, 45 MB.
+    Their data is kept for the next start. The first start on a machine downloads
+    Kafka (45 MB).
     """
     from tools.embedded import detached
     from tools.embedded.topic_admin import create_topics
@@ -43,7 +49,7 @@ def up(
     if topics:
         create_topics(kafka, topics)
     if not started:
-        typer.echo("Both run already.", err=True)
+        typer.echo("Both are already running.", err=True)
     typer.echo(f"Kafka:  {kafka}\nValkey: {valkey}")
     typer.echo(
         f"""
@@ -60,11 +66,13 @@ In worker.yaml:
 
 @app.command()
 def down(folder: FolderOption = None) -> None:
-    """Stop what `dev up` started; the data stays for the next time."""
+    """Stop the servers that `dev up` started; their data is kept."""
     from tools.embedded import detached
 
     stopped = detached.down(folder or _default())
-    typer.echo(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing ran.", err=True)
+    typer.echo(
+        f"Stopped {' and '.join(stopped)}." if stopped else "No server was running.", err=True
+    )
 
 
 def _default() -> Path:

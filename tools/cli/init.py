@@ -1,4 +1,4 @@
-"""``fraud-worker init``."""
+"""``fraud-worker init`` and ``schema``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tools.cli.options import HERE, PipelineOption
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the files into.")],
     schema: Annotated[
-        Path, typer.Option(metavar="FILE.avsc", help="Avro schema of your events, a record.")
+        Path, typer.Option(metavar="FILE.avsc", help="Avro schema of your events: a record.")
     ],
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write worker.yaml, features.yaml and policy.yaml for your events.
+    """Create a pipeline folder: worker.yaml, features.yaml and policy.yaml for your events.
 
-    What can be guessed from the schema is filled in and marked as guessed;
-    what cannot is marked as open.
+    Values that the schema suggests are filled in and marked "guessed"; places
+    that you have to fill in hold `<open>`.
     """
     from tools.init.pipeline_folder import write_pipeline
 
@@ -33,8 +33,8 @@ def init(
     named = quote(str(folder))
     steps = [
         *(f"fill in {place} in {features}" for place in written.still_open),
-        f"read over what is marked guessed in {features} and {settings}",
-        f"fraud-worker check --pipeline {named}    says what is still missing",
+        f"review the values marked guessed in {features} and {settings}",
+        f"fraud-worker check --pipeline {named}    checks what is still missing",
         f"fraud-worker score --pipeline {named} --events FILE    scores a file, without Kafka",
         f"fraud-worker run --pipeline {named}    scores the topic",
     ]
@@ -43,10 +43,10 @@ def init(
 
 
 def schema(pipeline: PipelineOption = HERE) -> None:
-    """Write the JSON Schemas of the three files, by which editors complete and check them.
+    """Write JSON Schemas of the three files; editors use them to complete and check the files.
 
-    `init` writes them too. They are those of this version of the program:
-    write them again after an upgrade.
+    `init` writes them too. They belong to this version of the program: write
+    them again after an upgrade.
     """
     from tools.init.pipeline_folder import write_schemas
 

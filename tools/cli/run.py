@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(pipeline: PipelineOption = HERE) -> None:
-    """Score events from Kafka until SIGTERM, then drain."""
+    """Run the worker: score events from Kafka until SIGTERM, then drain and exit."""
     from worker import app
 
     app.run(_loaded(pipeline))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.inputs import RecordTimeOption, note, tell_flagged, tell_times
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.input_reports import note, tell_flagged, tell_times
+from tools.cli.options import HERE, PipelineOption, RecordTimeOption
 from worker.process.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -40,20 +40,22 @@ class _Counts:
 
 def score(
     events: Annotated[
-        Path, typer.Option(help="Events: .parquet, .avro (container), .jsonl or .ndjson.")
+        Path, typer.Option(help="Event file: .parquet, .avro (container), .jsonl or .ndjson.")
     ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first events.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read.")] = None,
     record_time: RecordTimeOption = None,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Score a file of events with the same stages as the worker, without Kafka or Redis.
+    """Score a file of events with the worker's own code, without Kafka or Redis.
 
-    A table on a terminal, JSON lines in a pipe. Lookups take their declared
-    defaults. The vector is what output.vector puts on a score.
+    Prints a table on a terminal, JSON lines in a pipe. Lookups have their
+    default values. The field "vector" holds feature values; output.vector decides
+    which.
 
-    Without --limit, a terminal shows the first 50 only.
+    Without --limit, a terminal shows only the first 50 rows.
 
-    Exit code 0: every row that was read has a score; 1: some were refused; 2: there are no rows.
+    Exit code 0: every row that was read has a score; 1: some rows were refused;
+    2: the file has no rows.
     """
     from worker.app import load_pipeline
 
@@ -66,13 +68,13 @@ def score(
     else:
         scored, refused = _print(_lines(loaded, events, limit, record_time, counts))
     if counts.times is not None:
-        remedy = "sort the file by event time, unless the worker gets them in this order too"
+        remedy = "sort the file by event time, unless the worker reads them in this order too"
         tell_times(loaded.feature_set, counts.times, record_time, remedy)
     tell_flagged(counts.flagged)
     if limit is None and scored + refused < rows:
         note(
             f"only the first {scored + refused:,} of {rows:,} rows were read, and the exit code "
-            f"speaks of these; --limit {rows} shows all, and a pipe takes all (| cat)"
+            f"is for these; to read all, give --limit {rows} or write to a pipe (| cat)"
         )
     if refused:
         note(f"{refused:,} rows were refused and have no score")
@@ -80,7 +82,7 @@ def score(
 
 
 def _rows(events: Path) -> int:
-    """The number of rows in the file. Raises ConfigurationError where there is none."""
+    """The number of rows in the file. Raises ConfigurationError if there is none."""
     from base.errors import ConfigurationError
     from schemas.files.read import count_rows
 

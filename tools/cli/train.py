@@ -17,9 +17,9 @@ import typer
 from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
-    from models.training.plan import Plan
     from models.training.result import Training
     from models.training.table import TrainingTable
+    from models.training.training_days import TrainingDays
     from models.training.training_options import TrainingOptions
     from models.training.write_outputs import OutputOptions
 
@@ -36,9 +36,12 @@ class Device(StrEnum):
 def train(
     *,
     features: Annotated[
-        Path, typer.Option(metavar="TABLE.parquet", help="A table of `features build`.")
+        Path,
+        typer.Option(metavar="TABLE.parquet", help="Training table that `features build` wrote."),
     ],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="The bundle's folder, a new one.")],
+    out: Annotated[
+        Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle; must not exist.")
+    ],
     since: Annotated[
         datetime | None,
         typer.Option(
@@ -46,7 +49,7 @@ def train(
             formats=_DATE,
             metavar="DATE",
             help="First day to train on.",
-            show_default="as earlier folds choose",
+            show_default="chosen by earlier folds",
         ),
     ] = None,
     until: Annotated[
@@ -55,15 +58,15 @@ def train(
             formats=_DATE,
             metavar="DATE",
             help="Last day to train on.",
-            show_default="the last with known labels",
+            show_default="last day with known labels",
         ),
     ] = None,
     delay: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="Time until labels are known, such as 7d, 12h or 0s; a bare number is days.",
-            show_default="the longest of the table",
+            help="Label delay, such as 7d, 12h or 0s; a number without a unit is days.",
+            show_default="longest delay in the table",
         ),
     ] = None,
     assess: Annotated[
@@ -71,26 +74,28 @@ def train(
         typer.Option(
             min=1,
             metavar="DAYS",
-            help="Days that each earlier fold assesses.",
-            show_default="7, or fewer of a short table",
+            help="Number of days that each fold is assessed on.",
+            show_default="7; fewer for a short table",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=1, max=52, help="Earlier folds to choose by.")] = 4,
-    tries: Annotated[int, typer.Option(min=1, max=500, help="Parameter sets to try.")] = 16,
+    folds: Annotated[int, typer.Option(min=1, max=52, help="Number of earlier folds.")] = 4,
+    tries: Annotated[
+        int, typer.Option(min=1, max=500, help="Number of parameter sets to try.")
+    ] = 16,
     forest: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=20,
-            help="Trees a round, each of its own sample; 1 is plain boosting.",
-            show_default="8; 1 where thousands of frauds make deep trees better",
+            help="Number of trees per boosting round; each is trained on its own sample of rows.",
+            show_default="8; 1 with thousands of frauds, where deep trees are better",
         ),
     ] = None,
     like: Annotated[
         Path | None,
         typer.Option(
             metavar="BUNDLE",
-            help="No search: parameters and rounds of a bundle trained before.",
+            help="Skip the search; use the parameters and rounds of this bundle.",
             show_default=False,
         ),
     ] = None,
@@ -98,7 +103,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="FEATURE=+1",
-            help="The score never falls (+1), or never rises (-1), with this feature.",
+            help="Constraint: the score never falls (+1) or never rises (-1) as the feature rises; "
+            "may be given more than once.",
             show_default=False,
         ),
     ] = None,
@@ -106,97 +112,106 @@ def train(
     card: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Tells cards apart.", show_default="that of the first entity"
+            metavar="COLUMN",
+            help="Column that identifies the card.",
+            show_default="key of the first entity",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where trees are grown.")] = Device.cpu,
+    device: Annotated[Device, typer.Option(help="Device that trains the trees.")] = Device.cpu,
     threads: Annotated[
-        int | None, typer.Option(min=1, show_default="as many as there are to be had")
+        int | None,
+        typer.Option(min=1, help="Number of threads.", show_default="all available CPUs"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the search and of the model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the search and the model.")] = 0,
     name: Annotated[
-        str | None, typer.Option(help="The model's name.", show_default="that of the features")
+        str | None, typer.Option(help="Name of the model.", show_default="name of the feature set")
     ] = None,
     version: Annotated[
-        str | None, typer.Option(help="Its version.", show_default="its last day of training")
+        str | None, typer.Option(help="Version of the model.", show_default="last day of training")
     ] = None,
     alerts: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Cards a day that can be reviewed; for the policy.",
-            show_default="as many as save money",
+            help="Number of cards per day that can be reviewed, for the policy.",
+            show_default="chosen to minimise cost",
         ),
     ] = None,
     review_cost: Annotated[
-        float, typer.Option(min=0, help="Of one review, in the currency of the amounts.")
+        float, typer.Option(min=0, help="Cost of one review, in the currency of the amounts.")
     ] = 5.0,
     scale: Annotated[
-        int, typer.Option(min=0, max=9, help="Decimal digits of amounts, as in features.yaml.")
+        int,
+        typer.Option(
+            min=0,
+            max=9,
+            help="Decimal digits of amounts; same value as events.amount.scale in features.yaml.",
+        ),
     ] = 2,
 ) -> None:
-    """Train a model: chosen and calibrated on earlier folds, with a report and a policy.
+    """Train a model on a table; write its bundle, a report and a suggested policy.
 
-    Without --from, earlier folds choose how many days to learn from. Of large tables a sample is
-    taken; what was used is told.
+    Parameters and calibration are chosen on earlier folds. Without --from, so is
+    the number of training days. Large tables are sampled. The rows that were used
+    are reported on stderr.
 
-    Writes the bundle BUNDLE, with report.html in it, and beside it
-    BUNDLE.policy.yaml. Ends with one line of JSON on stdout.
+    Writes the bundle BUNDLE, which holds report.html, and BUNDLE.policy.yaml
+    beside it. The last line on stdout is JSON.
     """
     from models.backend.threads import available_threads
-    from models.training.plan import make_plan
     from models.training.table import TrainingTable
+    from models.training.training_days import find_training_days
     from models.training.training_options import TrainingOptions, read_earlier_training
     from models.training.write_outputs import OutputOptions, write_training
 
     started = time.perf_counter()
     wanted = OutputOptions(out, name, version, alerts, review_cost, scale)
     wanted.require_free()
-    before = None if like is None else read_earlier_training(like)
+    like_params = None if like is None else read_earlier_training(like)
     options = TrainingOptions(
         seed=seed,
         tries=tries,
         forest=forest,
-        chosen=None if before is None else before.chosen,
-        missing=math.nan if before is None else before.missing,
+        params_and_rounds=None if like_params is None else like_params.params_and_rounds,
+        missing=math.nan if like_params is None else like_params.missing,
         monotone=_monotone(monotone or []),
         device=device.value,
         threads=threads or available_threads(),
     )
     table = TrainingTable(features, card)
-    plan = make_plan(
+    days = find_training_days(
         table,
         since=_date(since),
         last=_date(until),
         delay=_days(delay),
         assess=assess,
         folds=folds,
-        span=None if before is None else before.span,
+        span=None if like_params is None else like_params.span,
     )
     with warnings.catch_warnings():
-        # warnings of libraries name nothing that the user could change
+        # Warnings of libraries name nothing that the user could change.
         warnings.simplefilter("ignore")
-        trained = _train(table, plan, options, unlabelled_legit=unlabelled is Unlabelled.legit)
+        trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
     _tell(trained, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
 def _train(
-    table: TrainingTable, plan: Plan, options: TrainingOptions, *, unlabelled_legit: bool
+    table: TrainingTable, days: TrainingDays, options: TrainingOptions, *, unlabelled_legit: bool
 ) -> Training:
     from models.training.train import train
-    from tools.cli.progress import stages
+    from tools.progress import stages
 
     with stages() as advance:
-        return train(table, plan, options, unlabelled_legit=unlabelled_legit, advance=advance)
+        return train(table, days, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
 def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
     from models.training.result import describe_data, describe_warnings
 
-    metrics = trained.chosen.metrics
+    metrics = trained.best_trial.metrics
     measures = (
         f"On {len(trained.begins)} earlier folds: average precision {metrics.average_precision:.3f}, "
         f"ROC AUC {metrics.roc_auc:.3f}, card precision at 100 {metrics.card_precision_100:.3f}"
@@ -222,17 +237,17 @@ def _summary(
         "from": trained.trained.since.isoformat(),
         "until": trained.trained.until.isoformat(),
         "span": str(trained.span),
-        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.spans},
+        "spans": {str(one.span): round(one.average_precision, 4) for one in trained.span_results},
         "available_rows": trained.available,
         "rows": trained.trained.rows,
         "frauds": trained.trained.frauds,
         "folds": len(trained.begins),
-        **{name: round(value, 4) for name, value in asdict(trained.chosen.metrics).items()},
+        **{name: round(value, 4) for name, value in asdict(trained.best_trial.metrics).items()},
         "calibration_error": round(scored.calibration_error, 6),
         "brier": round(scored.brier, 6),
         "expected_frauds": round(scored.expected, 1),
         "assessed_frauds": int(scored.labels.sum()),
-        "rounds": trained.chosen.rounds,
+        "rounds": trained.best_trial.rounds,
         "params": trained.trained.params,
         "bands": bands,
         "seconds": round(seconds, 1),
@@ -242,15 +257,15 @@ def _summary(
 def _monotone(given: list[str]) -> dict[str, int]:
     from base.errors import ConfigurationError
 
-    found = {}
+    signs = {}
     for text in given:
         feature, equals, sign = text.partition("=")
         if not (feature and equals) or sign not in {"+1", "1", "-1"}:
             raise ConfigurationError(
                 f"--monotone: {text!r} is not FEATURE=+1 or FEATURE=-1; write it like AMOUNT=+1"
             )
-        found[feature] = int(sign)
-    return found
+        signs[feature] = int(sign)
+    return signs
 
 
 def _days(given: str | None) -> float | None:

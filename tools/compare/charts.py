@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 
+from base.arrays import Floats
 from models.report.canvas import (
     FILL,
     GREY,
@@ -21,15 +21,13 @@ from models.report.canvas import (
     percent,
     precision_recall_curve,
 )
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
+from tools.compare.join import ComparedEvents, WorkerAnswers
 from tools.compare.measures import top_overlap
-
-Floats = npt.NDArray[np.float64]
 
 _COLORS: Final = {"champion": LINE, "challenger": HOT}
 _CELLS: Final = 44
 _BARS: Final = 60
-# Scores lie along the axis by their log-odds, so that both ends can be read.
+# The axis shows log-odds of scores, so that both ends are readable.
 _LEAST: Final = 1e-6
 _TICKS: Final = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _MOST_TICKS: Final = 8

@@ -1,18 +1,19 @@
-"""Join of champion and challenger by the position of the event."""
+"""Join of champion and challenger by the position of the event: the events that both scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs, Mask, Rows
 from base.errors import ConfigurationError
-from tools.compare.scores import Longs, ScoreCategories
-from tools.compare.side import OffsetRange, Place, ScoreLog
+from base.times import DAY
+from tools.compare.score_columns import Codes, ScoreCategories, ScoreProvenance
+from tools.compare.score_log import OffsetRange, Place, ScoreLog
 
-Rows = npt.NDArray[np.intp]
 _NONE: Longs = np.empty(0, np.int64)
 
 
@@ -55,13 +56,56 @@ class Joined:
     only_challenger: Unmatched
 
 
-def join(champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories) -> Joined:
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerAnswers:
+    """Scores and decisions of one worker on N events.
+
+    Attributes:
+        scores: float64[N].
+        decisions: int32[N], codes of the decisions.
+        alerts: bool[N], True for decisions other than the default.
+        made: Number of scores by provenance, largest first.
+    """
+
+    scores: npt.NDArray[np.float64]
+    decisions: Codes
+    alerts: Mask
+    made: Sequence[tuple[ScoreProvenance, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedEvents:
+    """Columns of N events that both workers scored, in order of position.
+
+    Attributes:
+        times: int64[N], event times in microseconds since 1970-01-01 UTC.
+        days: int64[N], days since 1970-01-01 UTC.
+        cards: int64[N], numbers of the cards from 0.
+        labels: int8[N], 1 for a fraud, 0 for none, -1 where the label is unknown.
+        decisions: Name of each decision code.
+        champion: The champion's scores and decisions.
+        challenger: The challenger's scores and decisions.
+    """
+
+    times: Longs
+    days: Longs
+    cards: Longs
+    labels: npt.NDArray[np.int8]
+    decisions: tuple[str, ...]
+    champion: WorkerAnswers
+    challenger: WorkerAnswers
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def join(champion: ScoreLog, challenger: ScoreLog, categories: ScoreCategories) -> Joined:
     """Join the scores of both workers by the position of the event.
 
     Raises:
         ConfigurationError: No event has both scores, or one position names two different events.
     """
-    own, other = (dict(_offsets(side, vocabulary)) for side in (champion, challenger))
+    own, other = (dict(_offsets(log, categories)) for log in (champion, challenger))
     _require_one_input(champion, challenger, own, other)
     left, right = [], []
     for place in filter(other.__contains__, own):
@@ -78,34 +122,36 @@ def join(champion: ScoreLog, challenger: ScoreLog, vocabulary: ScoreCategories) 
     return Joined(
         rows,
         rows_other,
-        _alone(champion, challenger, rows, vocabulary),
-        _alone(challenger, champion, rows_other, vocabulary),
+        _unmatched(champion, challenger, rows, categories),
+        _unmatched(challenger, champion, rows_other, categories),
     )
 
 
 def _offsets(
-    side: ScoreLog, vocabulary: ScoreCategories
+    log: ScoreLog, categories: ScoreCategories
 ) -> Iterator[tuple[Place, tuple[int, Longs]]]:
     """Yield each topic and partition with its first row and its offsets."""
-    topics = vocabulary.topics.texts
-    for (topic, partition), rows in side.scores.stretches():
-        yield (topics[topic], partition), (rows.start, side.scores.offsets[rows])
+    topics = categories.topics.texts
+    for (topic, partition), rows in log.scores.stretches():
+        yield (topics[topic], partition), (rows.start, log.scores.offsets[rows])
 
 
-def _alone(side: ScoreLog, other: ScoreLog, joined: Rows, vocabulary: ScoreCategories) -> Unmatched:
-    rest = np.ones(len(side.scores), np.bool_)
+def _unmatched(
+    log: ScoreLog, other: ScoreLog, joined: Rows, categories: ScoreCategories
+) -> Unmatched:
+    rest = np.ones(len(log.scores), np.bool_)
     rest[joined] = False
-    found = np.zeros(4, np.int64)
-    for place, (begin, offsets) in _offsets(side, vocabulary):
-        alone = offsets[rest[begin : begin + len(offsets)]]
+    counts = np.zeros(4, np.int64)
+    for place, (begin, offsets) in _offsets(log, categories):
+        single = offsets[rest[begin : begin + len(offsets)]]
         letters = (other.letters or {}).get(place, _NONE)
-        dead = np.isin(alone, letters)
-        alone = alone[~dead]
+        dead = np.isin(single, letters)
+        single = single[~dead]
         # A partition of which the other has scored nothing counts as before its first.
         span = other.spans.get(place, OffsetRange(np.iinfo(np.int64).max, np.iinfo(np.int64).max))
-        before, after = (alone < span.first).sum(), (alone > span.last).sum()
-        found += [dead.sum(), before, after, len(alone) - before - after]
-    return Unmatched(*found.tolist())
+        before, after = (single < span.first).sum(), (single > span.last).sum()
+        counts += [dead.sum(), before, after, len(single) - before - after]
+    return Unmatched(*counts.tolist())
 
 
 def _require_one_input(
@@ -117,23 +163,23 @@ def _require_one_input(
     topics, topics_other = ({topic for topic, _ in places} for places in (own, other))
     if not topics & topics_other:
         raise ConfigurationError(
-            f"{champion.topic} has scores of {', '.join(sorted(topics))}, {challenger.topic} of "
-            f"{', '.join(sorted(topics_other))}: they are compared event by event, so both workers "
-            "have to read one input topic (kafka.input_topic)"
+            f"kafka.input_topic: {champion.topic} has scores of {', '.join(sorted(topics))}, "
+            f"{challenger.topic} of {', '.join(sorted(topics_other))}; events are joined by "
+            "position, so give pipelines whose workers read one input topic"
         )
 
 
 def _nothing_in_common(champion: ScoreLog, challenger: ScoreLog) -> ConfigurationError:
-    def told(side: ScoreLog) -> str:
+    def spans(log: ScoreLog) -> str:
         return ", ".join(
             f"{topic}[{partition}] {span.first} to {span.last}"
-            for (topic, partition), span in sorted(side.spans.items())
+            for (topic, partition), span in sorted(log.spans.items())
         )
 
     return ConfigurationError(
-        f"no event of these days is scored on both topics: {champion.topic} holds scores of "
-        f"{told(champion)}, {challenger.topic} of {told(challenger)}; do both workers read the "
-        "same input topic? Where the challenger began later, wait until it has scored some"
+        f"no event of these days has both scores: {champion.topic} holds scores of "
+        f"{spans(champion)}, {challenger.topic} of {spans(challenger)}; see that both workers read "
+        "the same input topic, and wait if the challenger began later"
     )
 
 
@@ -143,11 +189,40 @@ def _require_same_events(
     other = int((champion.scores.events[rows] != challenger.scores.events[rows_other]).sum())
     if other:
         raise ConfigurationError(
-            f"{other:,} of {len(rows):,} positions name one event on {champion.topic} and another "
-            f"on {challenger.topic}: the input topic was made anew, or there are two of that name; "
-            "compare the days since then with --since"
+            f"{other:,} of {len(rows):,} positions are of one event on {champion.topic} and of "
+            f"another on {challenger.topic}: the input topic was created again, or two topics have "
+            "this name; compare the days since then, with --since"
         )
 
 
 def _concat(parts: list[Rows]) -> Rows:
     return np.concatenate([np.empty(0, np.intp), *parts])
+
+
+def events_of(
+    champion: ScoreLog, challenger: ScoreLog, joined: Joined, categories: ScoreCategories
+) -> ComparedEvents:
+    """Columns of the joined rows."""
+    rows, own = joined.champion, champion.scores
+    times = own.times[rows]
+    return ComparedEvents(
+        times,
+        times // DAY,
+        np.unique(own.cards[rows], return_inverse=True)[1],
+        own.labels[rows],
+        categories.decisions.texts,
+        _answers(champion, rows, categories),
+        _answers(challenger, joined.challenger, categories),
+    )
+
+
+def _answers(log: ScoreLog, rows: Rows, categories: ScoreCategories) -> WorkerAnswers:
+    decisions = log.scores.decisions[rows]
+    counts = np.bincount(log.scores.makers[rows], minlength=len(categories.makers)).tolist()
+    made = [(maker, count) for maker, count in zip(categories.makers, counts, strict=True) if count]
+    return WorkerAnswers(
+        log.scores.scores[rows],
+        decisions,
+        decisions != categories.decisions.code(log.default),
+        sorted(made, key=lambda item: -item[1]),
+    )

@@ -8,11 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tools.compare.compared_events import ComparedEvents, WorkerAnswers
-from tools.compare.scores import Longs
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from base.arrays import Floats, Longs, Mask
+from tools.compare.join import ComparedEvents, WorkerAnswers
 
 QUANTILES: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS: Final = 10
@@ -56,7 +53,7 @@ class Shift:
         mean_absolute: Mean of the absolute differences.
         quantiles: Quantiles of the differences, by share.
         stability_index: Population stability index: how far the distribution of scores has moved.
-        rank_correlation: Spearman's; None where one worker gives all events the same score.
+        rank_correlation: Spearman's; None if one worker gives all events the same score.
         identical: Share of scores equal to the last bit.
     """
 
@@ -146,7 +143,7 @@ def rank_correlation(left: Floats, right: Floats) -> float | None:
     """Spearman's rank correlation of two float64[N]; equal scores share their mean rank.
 
     Returns:
-        The correlation; None where all scores of one worker are equal.
+        The correlation; None if all scores of one worker are equal.
     """
     ranks = [_ranks(scores) for scores in (left, right)]
     a, b = (rank - rank.mean() for rank in ranks)

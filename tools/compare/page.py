@@ -15,94 +15,103 @@ from tools.compare.rows import agreement_rows, alert_rows, remarks, scored_rows
 _SIDES = ("", "champion", "challenger")
 
 
-def comparison_page(found: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """Text of the report."""
-    title = f"{found.champion.topic} and {found.challenger.topic}: champion and challenger"
-    return page(title, [_head(found), _tiles(found), *_sections(found)])
+    title = (
+        f"{comparison.champion.topic} and {comparison.challenger.topic}: champion and challenger"
+    )
+    return page(title, [_head(comparison), _tiles(comparison), *_sections(comparison)])
 
 
-def _head(found: Comparison) -> str:
-    times = found.events.times
+def _head(comparison: Comparison) -> str:
+    times = comparison.events.times
     first, last = (_day(int(time)) for time in (times.min(), times.max()))
-    said = "".join(f" {escape(remark)}" for remark in remarks(found))
+    said = "".join(f" {escape(remark)}" for remark in remarks(comparison))
     return (
         "<header><h1>Champion and challenger</h1>"
-        f"<p>{count(len(found.events), 'event')} from {first} to {last} that both scored: the "
-        f"champion on {escape(found.champion.topic)}, the challenger on "
-        f"{escape(found.challenger.topic)}, joined by the position of the event. Days are those of "
-        f"UTC; the first and the last may not be whole.{said}</p></header>\n"
+        f"<p>{count(len(comparison.events), 'event')} from {first} to {last} that both workers scored: "
+        f"the champion on {escape(comparison.champion.topic)}, the challenger on "
+        f"{escape(comparison.challenger.topic)}, joined by the position of the event. Days are in UTC; "
+        f"the first and the last may be incomplete.{said}</p></header>\n"
     )
 
 
-def _tiles(found: Comparison) -> str:
-    own, other = found.champion.alerts.events.mean, found.challenger.alerts.events.mean
-    rank = found.shift.rank_correlation
+def _tiles(comparison: Comparison) -> str:
+    own, other = comparison.champion.alerts.events.mean, comparison.challenger.alerts.events.mean
+    rank = comparison.shift.rank_correlation
     given = [
-        ("Same decision", f"{found.agreement.same:.2%}", "of events"),
+        ("Same decision", f"{comparison.agreement.same:.2%}", "of events"),
         ("Alerts a day", f"{other:,.0f}", f"champion: {own:,.0f}"),
-        (f"Of the first {found.top.top} cards", f"{found.top.overlap.mean:.0%}", "in both, a day"),
+        (
+            f"First {comparison.top.top} cards",
+            f"{comparison.top.overlap.mean:.0%}",
+            "a day, named by both",
+        ),
         ("Rank correlation", "none" if rank is None else f"{rank:.3f}", "of scores"),
     ]
-    if found.truth is None:
-        index = f"{found.shift.stability_index:.3f}"
-        given.append(("Stability index", index, "of scores; much is 0.25"))
+    if comparison.labelled is None:
+        index = f"{comparison.shift.stability_index:.3f}"
+        given.append(("Stability index", index, "of scores; 0.25 is large"))
     else:
-        worth = [w.average_precision for w in (found.truth.champion, found.truth.challenger)]
-        given.append(("Average precision", f"{worth[1]:.3f}", f"champion: {worth[0]:.3f}"))
+        precision = [
+            w.average_precision
+            for w in (comparison.labelled.champion, comparison.labelled.challenger)
+        ]
+        given.append(("Average precision", f"{precision[1]:.3f}", f"champion: {precision[0]:.3f}"))
     return tiles(given)
 
 
-def _sections(found: Comparison) -> Iterator[str]:
+def _sections(comparison: Comparison) -> Iterator[str]:
     yield section(
         "Alerts",
-        f"Decisions other than the default ({escape(_defaults(found))}), over the events that both "
-        "scored; a day's mean, and the least and the most of a day."
-        + ("" if found.truth is None else " Frauds are counted among labelled events."),
-        table(_SIDES, _rows(alert_rows(found))),
+        f"Decisions other than the default ({escape(_defaults(comparison))}) on the events that both "
+        "scored: mean, smallest and largest number a day."
+        + ("" if comparison.labelled is None else " Frauds are counted among labelled events."),
+        table(_SIDES, _rows(alert_rows(comparison))),
     )
     yield section(
         "Decisions",
-        "The champion's down, the challenger's across; on the diagonal they agree. Below each "
-        "number its share of the champion's row.",
-        _confusion(found.agreement),
+        "Rows are the champion's decisions, columns the challenger's; on the diagonal they agree. "
+        "Below each number is its share of the row.",
+        _confusion(comparison.agreement),
     )
-    yield section("Alerts day by day", "", charts.alerts_by_day(found.events))
+    yield section("Alerts by day", "", charts.alerts_by_day(comparison.events))
     yield section(
-        f"The first {found.top.top} cards of a day",
-        "How many of them both name. A card stands where its highest score of the day does; cards "
-        "are told apart by the keys of the records.",
-        charts.overlap_by_day(found.events, found.top.top),
+        f"The first {comparison.top.top} cards of a day",
+        "Share of these cards that both workers name. Cards are ranked by their highest score of "
+        "the day; the key of a record identifies its card.",
+        charts.overlap_by_day(comparison.events, comparison.top.top),
     )
-    yield f'<div class="pair">{_shift(found)}</div>'
-    if found.truth is not None:
-        words = "Over the labelled events; dotted is what chance would bring."
-        curves = charts.precision_recall(found.events)
+    yield f'<div class="pair">{_shift(comparison)}</div>'
+    if comparison.labelled is not None:
+        words = "On the labelled events; the dotted line is random guessing."
+        curves = charts.precision_recall(comparison.events)
         yield section("Precision and recall", words, curves)
-    yield section("How far they agree", _AGREE, table(("", ""), _rows(agreement_rows(found))))
-    yield section("What was scored", _SCORED, table(_SIDES, _rows(scored_rows(found))))
+    yield section("Agreement", _AGREE, table(("", ""), _rows(agreement_rows(comparison))))
+    yield section("Scored events", _SCORED, table(_SIDES, _rows(scored_rows(comparison))))
 
 
 _AGREE = (
-    "Differences are the challenger's score less the champion's. The population stability index "
-    f"compares the distributions in {BINS} bins of equal numbers of the champion's scores; below "
-    "0.1 little has moved, above 0.25 much has."
+    "A difference is the challenger's score minus the champion's. The population stability index "
+    f"compares the distributions in {BINS} bins with equal numbers of the champion's scores: below "
+    "0.1 they are much alike, above 0.25 they differ much."
 )
 _SCORED = (
-    "An event that one worker scored and the other did not is a dead letter of the other, lies "
-    "outside of what the other has scored so far, or is missing. Scores name the model, the policy and "
-    "the feature set (the beginning of its fingerprint) that made them."
+    "An event that only one worker scored is a dead letter of the other, lies before or after the "
+    "events that the other has scored, or is missing. Each score names its model, policy and "
+    "feature set (the beginning of the fingerprint)."
 )
 
 
-def _shift(found: Comparison) -> str:
+def _shift(comparison: Comparison) -> str:
     return section(
-        "How scores lie",
-        "Events by score. Scores stand at their log-odds; the count is logarithmic too.",
-        charts.distribution(found.events),
+        "Distribution of scores",
+        "Number of events by score, on log-odds and logarithmic axes.",
+        charts.distribution(comparison.events),
     ) + section(
-        "Event by event",
-        "Above the dotted line the challenger is the more suspicious. The darker, the more events.",
-        charts.density(found.events),
+        "Scores event by event",
+        "Above the dotted line the challenger's score is higher. Darker cells hold more events.",
+        charts.density(comparison.events),
     )
 
 
@@ -123,8 +132,8 @@ def _shade(same: bool) -> str:  # noqa: FBT001 - a cell's one property
     return "37,99,168" if same else "194,65,12"
 
 
-def _defaults(found: Comparison) -> str:
-    return " and ".join(dict.fromkeys(side.default for side in found.sides.values()))
+def _defaults(comparison: Comparison) -> str:
+    return " and ".join(dict.fromkeys(worker.default for worker in comparison.workers.values()))
 
 
 def _rows(rows: Iterable[Sequence[str]]) -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Message
 
+from base.arrays import Longs
 from models.training.metrics import average_precision
+from schemas.batch import Records
 from tools.demo.player import Played
-from tools.demo.scores import ScoreReader
-from tools.demo.watch import Arrivals
-from tools.topics.read_to_end import read_to_end
+from tools.demo.watch import SCORE_PATHS, Arrivals, DemoScores
+from tools.topics.score_decoder import ScoreDecoder
+from tools.topics.topic_log import read_to_end
 from worker.stages.dead_letter import HEADER_PREFIX
 
-Ints = npt.NDArray[np.int64]
 # Partition and offset as one number; Kafka's offsets stay far below.
 _PARTITION_STEP = 2**48
 
@@ -81,14 +81,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Topic:
-    positions: Ints
-    timestamps: Ints
+class _Answers:
+    """N records of a topic.
 
-    def since(self, position: int) -> _Topic:
+    Attributes:
+        positions: int64[N], positions of the input records that they are or answer.
+        timestamps: int64[N], their own timestamps in milliseconds.
+    """
+
+    positions: Longs
+    timestamps: Longs
+
+    def since(self, position: int) -> _Answers:
         """Select the records whose input position is ``position`` or later."""
         rows = self.positions >= position
-        return _Topic(self.positions[rows], self.timestamps[rows])
+        return _Answers(self.positions[rows], self.timestamps[rows])
 
 
 def audit(
@@ -108,8 +115,8 @@ def audit(
         parts: First offsets of the parts of the input.
     """
     input_topic, output_topic, dead_letter_topic = topics
-    sent = _read(read_to_end(bootstrap, input_topic), _own_position)
-    letters = _read(read_to_end(bootstrap, dead_letter_topic), _named_position)
+    sent = _read(read_to_end(bootstrap, input_topic), _own_positions)
+    letters = _read(read_to_end(bootstrap, dead_letter_topic), _named_positions)
     scored, event_ids, scores = _read_scores(bootstrap, output_topic)
     answered = np.concatenate([scored.positions, letters.positions])
     live = scored.since(parts.live)
@@ -128,55 +135,60 @@ def audit(
     )
 
 
-def _read(chunks: Iterable[list[Message]], position: Any) -> _Topic:
-    positions: list[int] = []
-    timestamps: list[int] = []
-    for messages in chunks:
-        positions += [position(m) for m in messages]
-        timestamps += [m.timestamp()[1] for m in messages]
-    return _Topic(np.array(positions, np.int64), np.array(timestamps, np.int64))
+def _read(chunks: Iterable[Records], positions: Callable[[Records], Longs]) -> _Answers:
+    """Read records; ``positions`` gives the positions of their input records, int64[N]."""
+    numbers, timestamps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for records in chunks:
+        numbers.append(positions(records))
+        timestamps.append(records.timestamps)
+    return _Answers(np.concatenate(numbers), np.concatenate(timestamps))
 
 
-def _own_position(message: Message) -> int:
-    partition, offset = cast("tuple[int, int]", (message.partition(), message.offset()))
-    return partition * _PARTITION_STEP + offset
+def _own_positions(records: Records) -> Longs:
+    return _as_numbers(records.partitions, records.offsets)
 
 
-def _named_position(message: Message) -> int:
-    headers: dict[str, Any] = dict(message.headers() or [])
-    partition, offset = (int(headers[HEADER_PREFIX + name]) for name in ("partition", "offset"))
-    return partition * _PARTITION_STEP + offset
+def _named_positions(records: Records) -> Longs:
+    headers: list[dict[str, Any]] = [dict(of_one or []) for of_one in records.headers or []]
+    partitions, offsets = (
+        np.array([int(one[HEADER_PREFIX + name]) for one in headers], np.int64)
+        for name in ("partition", "offset")
+    )
+    return _as_numbers(partitions, offsets)
+
+
+def _as_numbers(partitions: npt.NDArray[Any], offsets: Longs) -> Longs:
+    """Encode positions as one number each, int64[N]."""
+    numbers: Longs = partitions.astype(np.int64) * _PARTITION_STEP + offsets
+    return numbers
 
 
 def _read_scores(
     bootstrap: str, topic: str
-) -> tuple[_Topic, pa.ChunkedArray, npt.NDArray[np.float64]]:
-    reader = ScoreReader()
-    positions, timestamps, ids, scores = [], [], [], []
-    for messages in read_to_end(bootstrap, topic):
-        if messages:
-            read = reader.read(messages)
-            positions.append(read.partitions * _PARTITION_STEP + read.offsets)
-            timestamps += [m.timestamp()[1] for m in messages]
-            ids.append(read.event_ids)
-            scores.append(read.scores)
-    return (
-        _Topic(np.concatenate([*positions, np.zeros(0, np.int64)]), np.array(timestamps, np.int64)),
-        pa.chunked_array(ids, pa.string()),
-        np.concatenate([*scores, np.zeros(0)]),
-    )
+) -> tuple[_Answers, pa.ChunkedArray, npt.NDArray[np.float64]]:
+    decoder = ScoreDecoder(SCORE_PATHS)
+    ids, scores = [], [np.zeros(0)]
+
+    def positions(records: Records) -> Longs:
+        read = DemoScores.decode(decoder, records)
+        ids.append(read.event_ids)
+        scores.append(read.scores)
+        return _as_numbers(read.partitions, read.offsets)
+
+    answers = _read(read_to_end(bootstrap, topic), positions)
+    return answers, pa.chunked_array(ids, pa.string()), np.concatenate(scores)
 
 
-def _span_s(sent: _Topic, scored: _Topic) -> float | None:
+def _span_s(sent: _Answers, scored: _Answers) -> float | None:
     """Seconds from the first event's timestamp to the last score's."""
     if not len(sent.timestamps) or not len(scored.timestamps):
         return None
     return max(1, int(scored.timestamps.max() - sent.timestamps.min())) / 1000
 
 
-def _latency(sent: _Topic, arrivals: Arrivals) -> Latency:
+def _latency(sent: _Answers, arrivals: Arrivals) -> Latency:
     order = np.argsort(sent.positions)
-    keys = arrivals.partitions * _PARTITION_STEP + arrivals.offsets
+    keys = _as_numbers(arrivals.partitions, arrivals.offsets)
     if not len(keys) or not len(order):
         return Latency(None, None)
     at = np.searchsorted(sent.positions[order], keys)
@@ -194,8 +206,8 @@ def _precision(
     known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()
     labels = np.concatenate(played.labels)
     at = pc.index_in(event_ids, value_set=known)
-    found = pc.is_valid(at).to_numpy()
+    matched = pc.is_valid(at).to_numpy()
     chosen = labels[at.drop_null().to_numpy()]
     if not chosen.any():
         return None
-    return round(average_precision(chosen, scores[found]), 4)
+    return round(average_precision(chosen, scores[matched]), 4)

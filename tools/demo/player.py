@@ -29,7 +29,7 @@ class Played:
     event_ids: list[pa.StringArray] = field(default_factory=list)
     labels: list[npt.NDArray[np.int64]] = field(default_factory=list)
     refused: int = 0
-    """Rows of the file that are no events, and were not sent."""
+    """Rows of the file that are not valid events, and were not sent."""
 
 
 class Player:
@@ -124,7 +124,7 @@ class Player:
 
     def _on_failure(self, error: object, _message: object) -> None:
         if error is not None:
-            self._error = RuntimeError(f"an event was not accepted: {error}")
+            self._error = RuntimeError(f"the brokers did not accept an event: {error}")
 
 
 def _slices(chunks: Iterable[Records], rate: float | None) -> Iterator[Records]:

@@ -65,16 +65,16 @@ def require_playable(feature_set: FeatureSet, path: Path) -> None:
     label = feature_set.bindings.label
     if label is None:
         raise ConfigurationError(
-            "--events-file: a model is trained on it, and events.label in features.yaml is missing; "
-            "name the label's column there"
+            "--events-file: events.label is missing in features.yaml, and the demo trains a model on "
+            "the labels of the file; name the column of the label there"
         )
     first = next(iter(EventTableReader(feature_set, [path])), None)
     if first is None or not first.rows:
-        raise ConfigurationError(f"--events-file: {path} holds no rows; play one with events")
+        raise ConfigurationError(f"--events-file: {path} has no rows; give a file with events")
     if first.fraud is None:
         raise ConfigurationError(
-            f"--events-file: {path} has no column {label.field}, and a model is trained on it; name "
-            "the column in events.label or events.aliases of features.yaml"
+            f"--events-file: {path} has no column {label.field}, and the demo trains a model on it; "
+            "name the column in events.label or events.aliases of features.yaml"
         )
 
 

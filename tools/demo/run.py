@@ -69,7 +69,7 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     with _folder() as folder, ThreadPoolExecutor(2) as pool:
         ready = None
         if play.file is not None:
-            # what is wrong with a file, such as labels of one class, shows before servers start
+            # Errors of a file, such as labels of one class, are reported before servers start.
             note("training a model …")
             ready = _prepare(feature_set, folder, play)
         note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
@@ -79,7 +79,7 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
             prepared, trained = ready or _prepare(feature_set, folder, play)
             for start in starting:
                 start.result()
-            run = _Run(pipeline, settings, feature_set, folder, kafka, valkey)
+            run = _DemoRun(pipeline, settings, feature_set, folder, kafka, valkey)
             return run.play(prepared, trained, play.rate)
         finally:
             for start in starting:
@@ -95,7 +95,7 @@ def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepare
     elif play.events is not None:
         prepared = simulate_files(folder, play.events)
     else:
-        raise ConfigurationError("--events is missing; say how many, or play an --events-file")
+        raise ConfigurationError("--events is missing; give a number, or an --events-file")
     started = time.monotonic()
     trained = train(feature_set, prepared.training, folder, prepared.known)
     took_s = time.monotonic() - started
@@ -107,7 +107,7 @@ def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
+class _DemoRun:
     """One run of the demo: its pipeline, its folder and its servers."""
 
     pipeline: Path
@@ -119,16 +119,18 @@ class _Run:
 
     def play(self, prepared: Prepared, trained: DemoModel, rate: float | None) -> Verdict:
         self._load_labels(prepared)
-        stage = self._stage()
+        session = self._start_session()
         if prepared.history is not None:
-            self._play_history(stage, prepared.history, prepared.known)
+            self._play_history(session, prepared.history, prepared.known)
         note("playing live transactions …")
         with live_screen(backlog=rate is None) as view:
-            played = stage.play(prepared.live, prepared.live_events, rate, view)
-        stage.worker.drain()
-        arrivals = stage.watch.stop()
+            played = session.play(prepared.live, prepared.live_events, rate, view)
+        session.worker.drain()
+        arrivals = session.watch.stop()
         if played.refused:
-            note(f"{played.refused:,} rows of {prepared.live} are no events; not played")
+            note(
+                f"{played.refused:,} rows of {prepared.live} are not valid events and were not played"
+            )
         parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
         return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
 
@@ -139,7 +141,7 @@ class _Run:
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _stage(self) -> PlaySession:
+    def _start_session(self) -> PlaySession:
         """Start a worker and wait until it is ready."""
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
@@ -157,11 +159,11 @@ class _Run:
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
         return PlaySession(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
 
-    def _play_history(self, stage: PlaySession, path: Path, events: int) -> None:
+    def _play_history(self, session: PlaySession, path: Path, events: int) -> None:
         started = time.monotonic()
         note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
         with history_screen() as view:
-            stage.play(path, events, None, view)
+            session.play(path, events, None, view)
         took_s = time.monotonic() - started
         note(f"scored the history in {took_s:.1f} s")
 

@@ -13,9 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from tools.cli.progress import progress
 from tools.demo.audit import Verdict
 from tools.demo.watch import Snapshot
+from tools.progress import progress
 
 _LINE_EVERY_S = 2.0
 
@@ -87,7 +87,7 @@ def waiting_name(*, backlog: bool) -> str:
     """Name of the time from an event's arrival in the topic to its score.
 
     Args:
-        backlog: True where events are sent as fast as possible: then most of the time is waiting in
+        backlog: True if events are sent as fast as possible: then most of the time is waiting in
             the queue.
     """
     return "wait in the backlog" if backlog else "latency"

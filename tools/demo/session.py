@@ -81,6 +81,6 @@ def _all_seen(snapshot: Snapshot, played: Played) -> bool:
 
 def _stalled(snapshot: Snapshot, played: Played) -> DependencyUnavailableError:
     return DependencyUnavailableError(
-        f"no score for {_STALL_S:g} s: {played.events:,} events were played, "
+        f"the worker wrote no score for {_STALL_S:g} s: {played.events:,} events were played, "
         f"{snapshot.scores:,} scores and {snapshot.dead_letters:,} dead letters arrived"
     )

@@ -6,8 +6,9 @@ Handbook" (2022), chapter 3, "Simulator". Written anew, on columns: other draws 
 own program, the same distributions. Both populations live on a square of 100 by 100; a customer
 pays at terminals less than 5 away.
 
-Terminals and customers are compromised so many a day, whatever the population, so a smaller one has
-a larger share of fraud: about 56 / terminals + 14 / customers once the first weeks have passed.
+The number of terminals and customers that are compromised a day does not depend on the population,
+so a smaller one has a larger share of fraud: about 56 / terminals + 14 / customers once the first
+weeks have passed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from base.arrays import Floats, Longs
+
 Codes = npt.NDArray[np.int8]
 
 RADIUS = 5.0
@@ -38,11 +39,11 @@ _SECOND = 1_000_000  # in the unit of event times, µs
 class Simulated:
     """Columns of N transactions, by time."""
 
-    transaction_id: Ints
-    tx_time: Ints
+    transaction_id: Longs
+    tx_time: Longs
     """µs since 1970 UTC, in whole seconds; never falls."""
-    customer_id: Ints
-    terminal_id: Ints
+    customer_id: Longs
+    terminal_id: Longs
     amount: Floats
     """In whole cents."""
     is_fraud: Codes
@@ -96,7 +97,7 @@ def simulate(customers: int, terminals: int, days: int, start: datetime, seed: i
 
 def _payments(
     rng: np.random.Generator, customers: int, days: int
-) -> tuple[Ints, Ints, Ints, Floats]:
+) -> tuple[Longs, Longs, Longs, Floats]:
     """Draw the payments: customer, day, second of the day and amount of each."""
     mean_amount = rng.uniform(5.0, 100.0, customers)
     per_day = rng.uniform(0.0, 4.0, customers)
@@ -118,8 +119,8 @@ def _cents(amount: Floats) -> Floats:
 
 
 def _terminals(
-    rng: np.random.Generator, customers: int, terminals: int, customer: Ints
-) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    rng: np.random.Generator, customers: int, terminals: int, customer: Longs
+) -> tuple[Longs, npt.NDArray[np.bool_]]:
     """Draw the terminal of each payment within its customer's reach.
 
     Returns:
@@ -145,7 +146,7 @@ def _terminals(
     return terminal, reached
 
 
-def _ranges(first: Ints, beyond: Ints) -> tuple[Ints, Ints]:
+def _ranges(first: Longs, beyond: Longs) -> tuple[Longs, Longs]:
     """Concatenate the numbers of the ranges [first, beyond).
 
     Returns:
@@ -158,7 +159,7 @@ def _ranges(first: Ints, beyond: Ints) -> tuple[Ints, Ints]:
 
 
 def _at_compromised_terminals(
-    rng: np.random.Generator, terminals: int, days: int, terminal: Ints, day: Ints
+    rng: np.random.Generator, terminals: int, days: int, terminal: Longs, day: Longs
 ) -> npt.NDArray[np.bool_]:
     """Scenario 2: all payments at the terminals that are compromised on their day."""
     compromised = np.zeros((terminals, days), dtype=np.bool_)
@@ -169,8 +170,8 @@ def _at_compromised_terminals(
 
 
 def _compromised_customers(
-    rng: np.random.Generator, customers: int, days: int, customer: Ints, day: Ints
-) -> Ints:
+    rng: np.random.Generator, customers: int, days: int, customer: Longs, day: Longs
+) -> Longs:
     """Scenario 3: the number of times that each payment's amount was inflated.
 
     A third of a compromised customer's payments in the period is inflated, rounded down.

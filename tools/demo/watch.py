@@ -11,13 +11,46 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Message
+import pyarrow as pa
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from tools.demo.scores import DemoScores, ScoreReader
-from tools.topics.read_to_end import fresh, reader
+from schemas.batch import Records
+from tools.topics.score_decoder import ScoreDecoder
+from tools.topics.topic_log import ignore_error, local_brokers
+from worker.consume.micro_batch import records_of
+from worker.kafka import make_consumer
 
+SCORE_PATHS = ("event_id", "decision", "score", "source.partition", "source.offset")
+_MOST = 20_000
+_LOOK_S = 0.1
+_ANSWER_S = 10.0
 _RECENT_S = 3.0
 _SUSPICIOUS = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemoScores:
+    """Columns of N scores, in the order of ``SCORE_PATHS``.
+
+    Attributes:
+        event_ids: StringArray[N].
+        decisions: StringArray[N].
+        scores: float64[N].
+        partitions: int64[N], of the input records.
+        offsets: int64[N], of the input records.
+    """
+
+    event_ids: pa.StringArray
+    decisions: pa.StringArray
+    scores: npt.NDArray[np.float64]
+    partitions: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def decode(cls, decoder: ScoreDecoder, records: Records) -> DemoScores:
+        """Decode records of the output topic. Raises ConfigurationError if one is not a score."""
+        decoded = decoder.decode(records)
+        return cls(*(decoded[path] for path in SCORE_PATHS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +133,8 @@ class Watch:
     def __init__(self, bootstrap: str, topics: tuple[str, str, str], default: str) -> None:
         self._input, self._output, self._dead_letter = topics
         self._default = default
-        self._consumer = reader(bootstrap, topics)
-        self._reader = ScoreReader()
+        self._consumer = _follow(bootstrap, topics)
+        self._decoder = ScoreDecoder(SCORE_PATHS)
         self._lock = threading.Lock()
         self.begin()
         self._stopping = threading.Event()
@@ -154,7 +187,9 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            messages = fresh(self._consumer, 0.1)
+            messages = self._consumer.consume(1, _LOOK_S)
+            messages += self._consumer.consume(_MOST, 0) if messages else []
+            messages = [message for message in messages if message.error() is None]
             at_ms = time.time() * 1000
             if messages:
                 with self._lock:
@@ -167,7 +202,8 @@ class Watch:
         self._sent.add(by_topic.get(self._input, []))
         self._dead_letters += len(by_topic.get(self._dead_letter, []))
         if self._output in by_topic:
-            self._take_scores(self._reader.read(by_topic[self._output]), at_ms)
+            records = records_of(self._output, by_topic[self._output])
+            self._take_scores(DemoScores.decode(self._decoder, records), at_ms)
 
     def _take_scores(self, scores: DemoScores, at_ms: float) -> None:
         n = len(scores.scores)
@@ -181,3 +217,16 @@ class Watch:
                 self._suspicious.append(
                     Suspicious(scores.event_ids[row].as_py(), float(scores.scores[row]), decision)
                 )
+
+
+def _follow(bootstrap: str, topics: Sequence[str]) -> Consumer:
+    """Consumer of all partitions of the topics, from their beginning."""
+    consumer = make_consumer(local_brokers(bootstrap), ignore_error)
+    consumer.assign(
+        [
+            TopicPartition(topic, partition, OFFSET_BEGINNING)
+            for topic in topics
+            for partition in consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic].partitions
+        ]
+    )
+    return consumer

@@ -29,7 +29,7 @@ class WorkerProcess:
             "FRAUD_WORKER_HTTP__PORT": str(self._port),
             "FRAUD_WORKER_LOGS__FORMAT": "json",
         }
-        run = [sys.executable, "-m", "tools", "run", "--pipeline", str(pipeline)]
+        run = [sys.executable, "-P", "-m", "tools", "run", "--pipeline", str(pipeline)]
         self._process = Guarded(
             ["env", *(f"{name}={value}" for name, value in settings.items()), *run], log
         )

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from tools.embedded.cache import cache_dir, locked
-from tools.embedded.progress import fetching
+from tools.progress import fetching
 
 _STAMP = "verified.json"
-# One file at a time leaves the line idle between files; more than a few is no faster.
+# One file at a time leaves the connection idle between files; more than a few are no faster.
 _PARALLEL = 4
 _ANSWER_S = 30
 
@@ -103,10 +103,10 @@ def _read_stamp(folder: Path) -> object:
 
 def _check(artifact: Artifact, path: Path) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != artifact.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != artifact.sha256:
         raise ConfigurationError(
-            f"{path}: its SHA-256 is {found}, {artifact.sha256} is expected; delete the file and "
+            f"{path}: its SHA-256 is {digest}, {artifact.sha256} is expected; delete the file and "
             "try again. If the sum stays wrong, the repository serves another file: do not use it"
         )
 
@@ -115,7 +115,7 @@ def _fetch(artifacts: Sequence[Artifact], folder: Path, title: str) -> None:
     total = sum(artifact.size for artifact in artifacts)
     # Next to the folder: a rename within one file system leaves no half-written file behind.
     with (
-        fetching(f"{title}, {len(artifacts)} file(s), once, into {folder}", total) as advance,
+        fetching(f"{title} once ({len(artifacts)} file(s)) into {folder}", total) as advance,
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as scratch,
         ThreadPoolExecutor(_PARALLEL) as pool,
     ):
@@ -156,12 +156,12 @@ def _downloader(scratch: Path, advance: Advance) -> Callable[[Artifact], Path]:
     def download(artifact: Artifact) -> Path:
         component = context.project(artifact.group, artifact.name).at_version(artifact.version)
         try:
-            found = component.artifact(artifact.classifier, artifact.packaging).resolve()
+            resolved = component.artifact(artifact.classifier, artifact.packaging).resolve()
         except (requests.RequestException, RuntimeError) as error:
             raise DependencyUnavailableError(
                 f"{artifact.filename} could not be fetched: {error}; try again when the Maven "
                 "repository answers, or put the file into the local Maven repository"
             ) from error
-        return Path(shutil.copyfile(found, scratch / artifact.filename))
+        return Path(shutil.copyfile(resolved, scratch / artifact.filename))
 
     return download

@@ -80,7 +80,7 @@ def _end(server: Running) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(server.pid, number)
-        # Polled, not waited for: the process is no child of this one.
+        # Polled, not waited for: the process is not a child of this one.
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while _lives(server) and time.monotonic() < deadline:
             time.sleep(_POLL_S)

@@ -26,7 +26,7 @@ from tools.embedded.process import (
     free_port,
     last_lines,
 )
-from tools.embedded.progress import doing
+from tools.progress import doing
 
 VERSION = "4.2.2"
 _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
@@ -173,7 +173,7 @@ def _aot_flags(java: Java, jars: Path) -> list[str]:
             os.utime(cache)
         else:
             with (
-                doing("Preparing Apache Kafka's fast start, once: about 15 seconds"),
+                doing("Preparing faster starts of Apache Kafka, once (about 15 seconds)"),
                 tempfile.TemporaryDirectory(dir=cache.parent, prefix="kafka-trial.") as scratch,
             ):
                 part = Path(scratch) / "part.aot"

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from schemas.batch import Kind
 from tools.init.guess import Guess, Guesses
-from tools.init.layout import commented, scalar
 from tools.init.leaves import Leaf
-from tools.init.openings import OPEN
+from tools.init.yaml_text import OPEN, commented, scalar
 
 _MOST_SYMBOLS = 200
 _MOST_BYTES_OF_NAME = 100
@@ -26,30 +25,30 @@ def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
     """
     return "\n".join(
         [
-            "# What the model sees: what the fields of an event mean, and the features made of",
-            "# them. All of it changes numbers, so every feature has a fingerprint that models name.",
-            f"# What is marked guessed comes from the names and types in {schema}: read it over.",
+            "# Input of the model: the meaning of an event's fields, and the features computed from",
+            "# them. Each feature has a fingerprint, and a model names those it was trained on.",
+            f"# Values marked guessed come from the names and types in {schema}: review them.",
             "",
-            "# Of the feature set; keys in the online store carry it.",
+            "# Name of the feature set; part of the keys in the online store.",
             commented(f"name: {scalar(name)}", "guessed: the folder's name"),
             "",
-            "# Fields are named by their path in the schema, as in merchant.country.",
+            "# A field is named by its path in the schema, such as merchant.country.",
             "events:",
-            "  # Events as they are read; their writers' schemas may differ, after Avro's rules.",
+            "  # Schema of the reader; writers' schemas may differ, as Avro's rules of resolution allow.",
             f"  schema: {scalar(schema)}",
             *_bindings(guesses),
             "",
-            "# Whose history or attributes count: the field of each entity's key. An event without",
-            "# one of these keys is a dead letter.",
+            "# Entities with a history or attributes, by the field of their key. An event in which",
+            "# one of these fields is null becomes a dead letter.",
             *_entities(guesses),
             "",
             *_LOOKUPS,
             "",
             *_HISTORY,
             "",
-            "# The columns of the model, in order: a field, the codes of a category, an expression,",
-            "# a value of a lookup, a window over what an entity did lately, or a Python function.",
-            "# An expression may use the features before it.",
+            "# Columns of the model, in order. A feature is a field, the codes of a category, an",
+            "# expression, a value of a lookup, a window over the recent events of an entity, or a",
+            "# Python function. An expression may use the features before it.",
             "features:",
             *_features(guesses),
             *_windows(guesses),
@@ -59,23 +58,23 @@ def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
 
 
 def _bindings(guesses: Guesses) -> Iterator[str]:
-    yield "  # What names an event, the same in every delivery of it."
+    yield "  # Id of the event, the same in every delivery of it."
     yield commented(f"  id: {_path(guesses.event_id)}", _why(guesses.event_id))
-    yield "  # When it happened."
+    yield "  # Time of the event."
     yield _time(guesses)
     amount, key, label = guesses.amount, guesses.partition_key, guesses.label
-    yield "  # How much it is about; scale: the digits of the minor unit, 2 for cents."
+    yield "  # Amount; scale: number of decimal digits, 2 for cents."
     text = f"amount: {{field: {_path(amount)}, scale: {guesses.amount_scale}}}"
     yield commented(f"  {_off(amount)}{text}", _why(amount), _minor_units(amount.leaf))
-    yield "  # The field whose text is the key of the record."
+    yield "  # Field whose text is the key of the record."
     yield commented(f"  {_off(key)}partition_key: {_path(key)}", _why(key))
-    yield "  # Of event files only: whether it was fraud, and how long it takes until that is known."
+    yield "  # Label, in event files only: 1 for fraud; delay: time until a label is known."
     if label is None:
         yield "  #label: {field: is_fraud, delay: 7d}"
     else:
         text = f"label: {{field: {scalar(label.path)}, delay: 7d}}"
-        yield commented(f"  {text}", "guessed: by its name; no feature is made of it")
-    yield "  # Other names that event files may use, by field."
+        yield commented(f"  {text}", "guessed: by its name; no feature uses it")
+    yield "  # Names of the fields in event files, where they differ."
     yield "  #aliases: {amount: TX_AMOUNT}"
 
 
@@ -84,7 +83,7 @@ def _time(guesses: Guesses) -> str:
     value = path if unit is None else f"{{field: {path}, unit: {unit}}}"
     remark = ""
     if unit == OPEN:
-        remark = "its name does not tell its unit: s, ms, us or ns"
+        remark = "its name does not show its unit: s, ms, us or ns"
     elif guesses.time.leaf is not None and guesses.time.leaf.logical == "date":
         remark = "a date: its hour is always 0"
     return commented(f"  time: {value}", _why(guesses.time), remark)
@@ -94,7 +93,7 @@ def _minor_units(leaf: Leaf | None) -> str:
     if leaf is None or leaf.kind is Kind.DECIMAL:
         return ""
     if leaf.kind is Kind.LONG:
-        return "a long is taken for minor units (cents)"
+        return "a long is read as minor units (cents)"
     return "most currencies have cents"
 
 
@@ -103,20 +102,20 @@ def _entities(guesses: Guesses) -> Iterator[str]:
     for name, leaf in guesses.entities.items():
         yield commented(f"  {name}: {scalar(leaf.path)}", "guessed: by its name")
     for name, leaf in guesses.left_out.items():
-        yield commented(f"  #{name}: {scalar(leaf.path)}", "not taken: it may be null")
+        yield commented(f"  #{name}: {scalar(leaf.path)}", "left out: it may be null")
 
 
 _LOOKUPS = (
-    "# Values that others write to the online store, by entity key (fraud-worker features load).",
-    "# default: where there is no value, or one that is older than max_age at the event's time.",
+    "# Values in the online store by entity key, such as fraud-worker features load writes them.",
+    "# default: used if there is no value, or if it is older than max_age at the event's time.",
     "#lookups:",
     "  #customer_profile: {by: customer, max_age: 30d, values: {mean_amount: {default: 0}}}",
 )
 
 _HISTORY = (
-    "# What holds for all windows: how late an event may come and still be counted later, how long",
-    "# its id is remembered, how many events of an entity are seen, and how many have to be of a later",
-    "# time before event time has come so far.",
+    "# Settings of all windows: how late an event may be and still count, how long duplicates are",
+    "# recognised, how many events of an entity a window sees at most, and how many events with a",
+    "# later time it takes to advance the watermark.",
     "#history: {allowed_lateness: 1h, duplicates: 1d, cap: 10000, watermark_support: 3}",
 )
 
@@ -142,7 +141,9 @@ def starters(guesses: Guesses) -> list[Starter]:
     found = [*_starters(guesses, names)]
     return found or [
         Starter(
-            "first", "", commented(f"  - {{name: first, field: {OPEN}}}", "no field offers itself")
+            "first",
+            "",
+            commented(f"  - {{name: first, field: {OPEN}}}", "no field could be guessed"),
         )
     ]
 
@@ -185,9 +186,9 @@ def _windows(guesses: Guesses) -> Iterator[str]:
     key, amount = guesses.partition_key.leaf, guesses.amount.leaf
     own = [name for name, leaf in guesses.entities.items() if key and leaf.path == key.path]
     entity = own[0] if own else next(iter(guesses.entities))
-    yield "  # Windows; they keep histories in the store of worker.yaml."
+    yield "  # Windows; their histories are kept in the store of worker.yaml."
     text = f"#- {{name: {entity}_count_7d, window: count, by: {entity}, over: 7d}}"
-    yield commented(f"  {text}", "" if own else "of a topic with one partition")
+    yield commented(f"  {text}", "" if own else "needs a topic with one partition")
     if amount is not None:
         of = scalar(amount.path)
         yield f"  #- {{name: {entity}_mean_30d, window: mean, of: {of}, by: {entity}, over: 30d}}"
@@ -240,5 +241,5 @@ def _off(guess: Guess) -> str:
 def _why(guess: Guess) -> str:
     if guess.leaf is None:
         return f"not guessed: {guess.why}"
-    null = "; where it is null, the event is a dead letter" if guess.leaf.nullable else ""
+    null = "; an event in which it is null becomes a dead letter" if guess.leaf.nullable else ""
     return f"guessed: {guess.why}{null}"

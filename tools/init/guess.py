@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.batch import Kind
 from tools.init.leaves import Leaf, Record
-from tools.init.openings import OPEN
+from tools.init.yaml_text import OPEN
 
 _ID_WORDS = (
     *("id", "uuid", "guid", "identifier", "number", "num", "no", "nr"),
@@ -51,7 +51,7 @@ class Guess:
     """Guess of the field for a binding.
 
     Attributes:
-        leaf: The field; None where none fits.
+        leaf: The field; None if none fits.
         why: The reason, in words.
     """
 
@@ -72,7 +72,7 @@ class Guesses:
         partition_key: Field that keys the records.
         entities: Key field of each entity.
         left_out: Key field of each entity that is left out because its field may be null.
-        label: Field of the label; None where none fits.
+        label: Field of the label; None if none fits.
         others: All other fields.
     """
 
@@ -93,8 +93,8 @@ def guess(record: Record) -> Guesses:
     leaves = [leaf for leaf in record.leaves if not _is_label(leaf)]
     event_id = _event_id(leaves, record.words)
     keys = [leaf for leaf in leaves if leaf is not event_id.leaf]
-    found = _entities(keys)
-    entities = {name: leaf for name, leaf in found.items() if not leaf.nullable}
+    candidates = _entities(keys)
+    entities = {name: leaf for name, leaf in candidates.items() if not leaf.nullable}
     time, unit = _time(leaves)
     amount, scale = _amount(leaves)
     bound = {event_id.leaf, time.leaf, amount.leaf, *entities.values()}
@@ -107,7 +107,7 @@ def guess(record: Record) -> Guesses:
         amount_scale=scale,
         partition_key=_partition_key(entities),
         entities=entities,
-        left_out={name: leaf for name, leaf in found.items() if leaf.nullable},
+        left_out={name: leaf for name, leaf in candidates.items() if leaf.nullable},
         label=next((leaf for leaf in labels if leaf.kind in (Kind.BOOL, Kind.LONG)), None),
         others=tuple(leaf for leaf in leaves if leaf not in bound),
     )
@@ -176,11 +176,11 @@ def _time(leaves: Iterable[Leaf]) -> tuple[Guess, str | None]:
             return (0 if named else 1) + (2 if leaf.logical == "date" else 0)
         return 4 if leaf.kind is Kind.LONG and named else None
 
-    found = _best(leaves, rank, "no field is a timestamp, or a long that is named like a time")
-    if found.leaf is None or found.leaf.kind is Kind.TIME:
-        return found, None
-    units = [_UNITS[word] for word in found.leaf.own_words if word in _UNITS]
-    return found, units[0] if units else OPEN
+    best = _best(leaves, rank, "no field is a timestamp, or a long that is named like a time")
+    if best.leaf is None or best.leaf.kind is Kind.TIME:
+        return best, None
+    units = [_UNITS[word] for word in best.leaf.own_words if word in _UNITS]
+    return best, units[0] if units else OPEN
 
 
 def _amount(leaves: Iterable[Leaf]) -> tuple[Guess, int]:
@@ -192,10 +192,10 @@ def _amount(leaves: Iterable[Leaf]) -> tuple[Guess, int]:
             return None
         return next((i for i, word in enumerate(_AMOUNT_WORDS) if word in words), None)
 
-    found = _best(leaves, rank, "no number is named like an amount")
-    if found.leaf is not None and found.leaf.kind is Kind.DECIMAL:
-        return found, min(found.leaf.scale, _MOST_MINOR_DIGITS)
-    return found, 2
+    best = _best(leaves, rank, "no number is named like an amount")
+    if best.leaf is not None and best.leaf.kind is Kind.DECIMAL:
+        return best, min(best.leaf.scale, _MOST_MINOR_DIGITS)
+    return best, 2
 
 
 def _best(leaves: Iterable[Leaf], rank: Callable[[Leaf], int | None], nothing: str) -> Guess:

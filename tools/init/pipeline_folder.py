@@ -9,13 +9,12 @@ from pathlib import Path
 from base.errors import ConfigurationError
 from base.output_file import require_file_or_nothing
 from base.yaml_document import YamlDocument
+from tools.init.drafts import policy_yaml, worker_yaml
 from tools.init.features_yaml import features_yaml, starters
 from tools.init.guess import guess
 from tools.init.json_schemas import modelines, schema_files
 from tools.init.leaves import read_record
-from tools.init.openings import open_places
-from tools.init.policy_yaml import policy_yaml
-from tools.init.worker_yaml import worker_yaml
+from tools.init.yaml_text import open_places
 from worker.settings import FILE_NAME, require_folder
 
 _MOST_CHARACTERS_OF_NAME = 50
@@ -42,7 +41,7 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
 
     Raises:
         ConfigurationError: The schema cannot be used or has the name of one of these files; or a
-            file exists and may not be overwritten (``force``), or is no regular file.
+            file exists and may not be overwritten (``force``), or is not a regular file.
     """
     guesses = guess(read_record(schema))
     name = _name(folder)

@@ -14,12 +14,12 @@ from features.tables.event_table import EventTable, as_array, identity_paths
 from features.tables.merge import Merge
 from models.policy import Rules
 from schemas.batch import EventBatch, Records, Refusal, refusals
-from tools.topics.log import TopicLog
+from tools.topics.topic_log import TopicLog
 from worker.schema_sources import event_decoder
 from worker.settings import WorkerSettings
 
 
-class LogEvents:
+class TopicEvents:
     """All events of a topic; several partitions are merged in the order of event time."""
 
     def __init__(
@@ -30,7 +30,7 @@ class LogEvents:
         log: TopicLog,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        """Prepare the decoder; rules is None where there is no policy.
+        """Prepare the decoder; rules is None if there is no policy.
 
         Raises:
             ConfigurationError: The schemas are invalid, or the registry's settings are.
@@ -53,8 +53,7 @@ class LogEvents:
         """Yield the events in tables.
 
         Raises:
-            KafkaException: A broker does not answer.
-            DependencyUnavailableError: A broker falls silent, or the registry does not answer.
+            DependencyUnavailableError: The brokers or the registry do not answer.
         """
         merge = Merge(self._chunk_rows, self._feature_set.histories.rules)
         refused: list[Refusal] = []

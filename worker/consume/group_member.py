@@ -91,10 +91,10 @@ class GroupMember:
         log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
 
     def _note_error(self, error: KafkaError) -> None:
-        """Take an error of the consumer. Raises DeliveryFatalError where reading cannot go on."""
+        """Take an error of the consumer. Raises DeliveryFatalError if reading cannot go on."""
         if error.fatal() or error.code() in _UNREADABLE:
             raise DeliveryFatalError(f"the input topic cannot be read: {error}")
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - confluent_kafka has no public name for it
             # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
             self.rewind_needed = True
         if error.code() != KafkaError.INCONSISTENT_GROUP_PROTOCOL:

@@ -16,7 +16,8 @@ from schemas.batch import Headers, Records
 _SMOOTHING = 0.2
 # Where the name of a header is not UTF-8, the client returns a name that is NULL and leaves an
 # exception pending (confluent-kafka 2.16, c_headers_to_py). Python does not check for that after a
-# call from bytecode, so that the exception would surface anywhere later. A call through C is checked.
+# call from bytecode, so that the exception would surface anywhere later. A call through C is
+# checked.
 _read_headers = methodcaller("headers")
 
 

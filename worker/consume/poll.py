@@ -11,10 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
-from worker.consume.ends import Ends, Silence
 from worker.consume.group_member import GroupMember
 from worker.consume.micro_batch import Polled, records_of
-from worker.consume.note import Note, log_state_of
+from worker.consume.offset_metadata import OffsetMetadata, log_state_of
+from worker.consume.partition_ends import PartitionEnds, StalledPartitions
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 class Poller(GroupMember):
     """Consumer of the input topic, as a member of the group.
+
+    Each micro-batch carries the group metadata and the assignment epoch of its poll. `worker.loop`
+    compares the epoch, and `worker.delivery.checkpoint` commits under the metadata.
 
     When ``rewind_needed`` is true, the caller settles the micro-batch in flight, then calls
     `rewind`.
@@ -56,10 +59,10 @@ class Poller(GroupMember):
         super().__init__(consumer, before_change)
         self._topics = topics
         self._make_starts = starts
-        self._warns_of_notes = needs_log_state
+        self._warns_of_metadata = needs_log_state
         self._clock = clock
-        self._ends = Ends()
-        self._silence = Silence()
+        self._ends = PartitionEnds()
+        self._stalled = StalledPartitions()
         self._paused: list[TopicPartition] = []
         self.log_state = LogState()
 
@@ -83,7 +86,9 @@ class Poller(GroupMember):
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
-        """Consume up to ``max_events`` records: the first within ``timeout_s``, then those there.
+        """Consume up to ``max_events`` records.
+
+        Wait up to ``timeout_s`` for the first, then take what is available.
 
         Returns:
             The records; None when there is nothing to score or to commit, or when the assignment
@@ -95,12 +100,12 @@ class Poller(GroupMember):
         """
         self._topics.require_same_input()
         epoch = self.epoch
-        self._silence.begin_poll(self._clock())
+        self._stalled.begin_poll(self._clock())
         messages = self._consumer.consume(1, timeout_s)
         if messages and max_events > 1:
             messages += self._consumer.consume(max_events - 1, 0)
         at = self._clock()
-        self._silence.end_poll(at, took_all=len(messages) < max_events)
+        self._stalled.end_poll(at, took_all=len(messages) < max_events)
         # Taken here, on the polling thread, right after the records. A fresh object at the time of
         # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
@@ -115,7 +120,7 @@ class Poller(GroupMember):
         records = records_of(self._topic, messages)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-        self._silence.heard_from(last)
+        self._stalled.heard_from(last)
         offsets = self._ends.behind(last) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
@@ -128,8 +133,8 @@ class Poller(GroupMember):
         """Seek every assigned partition to its checkpoint, or to its start.
 
         Cooperative rebalancing does not rewind retained partitions. The epoch changes, so that
-        records polled before are dropped. ``rewind_needed`` stays true where the group has gone on
-        without this member: the next poll brings the new assignment.
+        records polled before are dropped. ``rewind_needed`` stays true if the group has already
+        rebalanced without this member: the next poll brings the new assignment.
 
         Raises:
             KafkaException: The brokers do not answer.
@@ -151,11 +156,11 @@ class Poller(GroupMember):
         self._go_to(starts)
         self._starts.update(starts)
         self._ends.restart(starts)
-        self._silence.restart(starts, self._clock())
+        self._stalled.restart(starts, self._clock())
         self.rewind_needed = False
-        notes = {p: at.note for p, at in checkpoints.items() if at.offset is not None}
-        self._warn_of_notes(notes)
-        self.log_state = log_state_of(notes)
+        metadata = {p: at.metadata for p, at in checkpoints.items() if at.offset is not None}
+        self._warn_of_metadata(metadata)
+        self.log_state = log_state_of(metadata)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 
@@ -178,25 +183,25 @@ class Poller(GroupMember):
         try:
             self._consumer.seek(TopicPartition(self._topic, partition, start))
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-                # As after an offset out of range: no seek helps until it is assigned again.
+            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
+                # This happens after an offset out of range; only a new assignment fixes it.
                 raise DeliveryFatalError(
                     f"the client no longer reads partition {partition} of {self._topic}; restart "
                     "the worker"
                 ) from error
             raise
 
-    def shut_out(self, deadline_s: float) -> None:
-        """Commit the id of the topic that was read, now that another topic has its name.
+    def commit_old_topic_id(self, deadline_s: float) -> None:
+        """Commit the old topic's id, because a new topic has the same name.
 
-        The brokers delete a topic's offsets with it. Without this note, the next start would take
+        The brokers delete a topic's offsets with it. Without it, the next start would take
         the new topic for the one that it read before. Retries until the deadline, as the group may
         be rebalancing.
         """
         topic_id, until = self._topics.input.topic_id, self._clock() + deadline_s
         while True:
             try:
-                self._checkpoints.commit({0: 0}, Note(topic_id))
+                self._checkpoints.commit({0: 0}, OffsetMetadata(topic_id))
             except KafkaException as error:
                 if self._clock() > until:
                     log.warning("not_shut_out", topic_id=topic_id, error=str(error))
@@ -214,15 +219,15 @@ class Poller(GroupMember):
         # it is assigned again, and then reads nothing of it (measured).
         self._consumer.resume(self._paused)
         self._paused = []
-        self._silence.listen_anew(self._clock())
+        self._stalled.restart_stall_timer(self._clock())
 
-    def silent(self, seconds: float) -> list[int]:
+    def stalled(self, seconds: float) -> list[int]:
         """Partitions that gave neither a record nor their end for this time since the rewind."""
-        return [] if self._paused else self._silence.partitions(seconds, self._clock())
+        return [] if self._paused else self._stalled.partitions(seconds, self._clock())
 
-    def listen_anew(self) -> None:
-        """Count the time of `silent` from now on."""
-        self._silence.listen_anew(self._clock())
+    def restart_stall_timer(self) -> None:
+        """Count the time of `stalled` from now on."""
+        self._stalled.restart_stall_timer(self._clock())
 
     def lag(self) -> dict[int, int]:
         """Offsets before the end of each assigned partition, as last heard from the broker."""
@@ -250,11 +255,11 @@ class Poller(GroupMember):
         self._topics.stop()
         self._consumer.close()
 
-    def _warn_of_notes(self, notes: Mapping[int, Note]) -> None:
+    def _warn_of_metadata(self, metadata: Mapping[int, OffsetMetadata]) -> None:
         """Warn once of checkpoints that do not say how far event time had come."""
-        empty = [p for p, note in notes.items() if note == Note()]
-        if empty and self._warns_of_notes:
-            self._warns_of_notes = False
+        empty = [p for p, state in metadata.items() if state == OffsetMetadata()]
+        if empty and self._warns_of_metadata:
+            self._warns_of_metadata = False
             log.warning(
                 "checkpoint_without_event_time",
                 partitions=empty,
@@ -274,10 +279,10 @@ class Poller(GroupMember):
             return messages
         ends: dict[int, int] = {}
         for message, error in events:
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent_kafka has no public name for it
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
                 self._note_error(error)
         self._ends.reach(ends)
-        self._silence.heard_from(ends)
+        self._stalled.heard_from(ends)
         return [message for message in messages if message.error() is None]

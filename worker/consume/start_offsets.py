@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from base.errors import ConfigurationError, DeliveryFatalError
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.topics import InputTopic
 from worker.kafka import make_consumer
 from worker.settings import WorkerSettings
@@ -25,18 +25,18 @@ class Committed(NamedTuple):
     """The group's checkpoint of a partition.
 
     Attributes:
-        offset: Committed offset; None where there is no checkpoint.
-        note: State of the partition behind that offset.
+        offset: Committed offset; None if there is no checkpoint.
+        metadata: State of the partition behind that offset.
     """
 
     offset: int | None
-    note: Note
+    metadata: OffsetMetadata
 
     @classmethod
     def of(cls, answer: TopicPartition) -> Self:
         """Read the brokers' answer for a partition."""
         offset = None if answer.offset == OFFSET_INVALID else answer.offset
-        return cls(offset, Note.decode(answer.metadata or ""))
+        return cls(offset, OffsetMetadata.decode(answer.metadata or ""))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ class StartOffsets:
         if ids and self.accept_topic != self.topic.topic_id:
             raise ConfigurationError(other_topic(self.topic, ids, self.accept_topic))
         without_id = [
-            p for p, at in checkpoints.items() if at.offset is not None and not at.note.topic_id
+            p for p, at in checkpoints.items() if at.offset is not None and not at.metadata.topic_id
         ]
         if without_id:
             log.warning(
@@ -124,8 +124,8 @@ class StartOffsets:
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
         """The checkpoints that belong to this topic, and not to its predecessor of the same name.
 
-        Their notes say how far back histories reach, including inherited ones. Where the new topic
-        was accepted, its beginning is committed in place of the predecessor's checkpoints.
+        Their metadata says how far back histories reach, including inherited ones. Where the new
+        topic was accepted, its beginning is committed in place of the predecessor's checkpoints.
 
         Args:
             partitions: Partitions to look up.
@@ -141,11 +141,11 @@ class StartOffsets:
             return {p: self._inheriting(p, at) for p, at in checkpoints.items()}
         if self.accept_topic != self.topic.topic_id:
             raise DeliveryFatalError(other_topic(self.topic, ids, self.accept_topic))
-        foreign = [p for p, at in checkpoints.items() if at.note.topic_id in ids]
+        foreign = [p for p, at in checkpoints.items() if at.metadata.topic_id in ids]
         starts = {p: self._bounds(p)[0] for p in foreign}
         log.warning("reading_the_accepted_topic", topic_id=self.topic.topic_id, starts=starts)
-        self.commit(starts, Note(self.topic.topic_id))
-        return checkpoints | {p: Committed(start, Note()) for p, start in starts.items()}
+        self.commit(starts, OffsetMetadata(self.topic.topic_id))
+        return checkpoints | {p: Committed(start, OffsetMetadata()) for p, start in starts.items()}
 
     def start(self, partition: int, before: int | None, committed: int | None) -> int:
         """The offset from which an assigned partition is read.
@@ -178,16 +178,15 @@ class StartOffsets:
             )
         return start
 
-    def commit(self, offsets: Mapping[int, int], note: Note) -> None:
+    def commit(self, offsets: Mapping[int, int], metadata: OffsetMetadata) -> None:
         """Commit offsets for the group outside of a micro-batch.
 
         Raises:
             KafkaException: The brokers do not answer, or refuse.
         """
-        metadata = note.encode()
         answers = self.consumer.commit(
             offsets=[
-                TopicPartition(self.topic.name, partition, offset, metadata=metadata)
+                TopicPartition(self.topic.name, partition, offset, metadata=metadata.encode())
                 for partition, offset in offsets.items()
             ],
             asynchronous=False,
@@ -197,18 +196,18 @@ class StartOffsets:
                 raise KafkaException(answer.error)
 
     def _inheriting(self, partition: int, at: Committed) -> Committed:
-        """The group's own checkpoint; its note also says how far back inherited histories reach.
+        """The group's own checkpoint, with the reach of inherited histories in its metadata.
 
-        The other group has stopped for good. Once this group is past the other's checkpoint, its
-        own note decides: it has compacted the histories since.
+        The other group has stopped permanently. Once this group is past the other's checkpoint, its
+        own metadata decides: it has compacted the histories since.
         """
-        other = self.inherited.get(partition, Committed(None, Note()))
-        lowest = dict(at.note.lowest_event_time)
+        other = self.inherited.get(partition, Committed(None, OffsetMetadata()))
+        lowest = dict(at.metadata.lowest_event_time)
         past = at.offset is not None and other.offset is not None and at.offset > other.offset
-        for digest, time in other.note.lowest_event_time.items():
+        for digest, time in other.metadata.lowest_event_time.items():
             if digest not in lowest or not past:
                 lowest[digest] = min(time, lowest.get(digest, time))
-        return at._replace(note=replace(at.note, lowest_event_time=lowest))
+        return at._replace(metadata=replace(at.metadata, lowest_event_time=lowest))
 
     def _without_checkpoint(self, partition: int, low: int) -> int:
         if self.start_from == "error" and partition < self.topic.partitions:
@@ -222,10 +221,10 @@ class StartOffsets:
     def _commit_ends(self) -> None:
         ends = {p: self._bounds(p)[1] for p in range(self.topic.partitions)}
         try:
-            self.commit(ends, Note(self.topic.topic_id))
+            self.commit(ends, OffsetMetadata(self.topic.topic_id))
         except KafkaException as error:
-            # Only an empty group accepts offsets from a client that is no member (measured): another
-            # worker was first, and has committed the ends before it joined.
+            # Only an empty group accepts offsets from a client that is not a member (measured):
+            # another worker was first, and has committed the ends before it joined.
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
                 raise
 
@@ -235,8 +234,8 @@ class StartOffsets:
 
 
 def foreign_ids(topic: InputTopic, checkpoints: Iterable[Committed]) -> set[str]:
-    """Topic ids in the notes of the checkpoints that are not the topic's own."""
-    ids = {checkpoint.note.topic_id for checkpoint in checkpoints}
+    """Topic ids in the metadata of the checkpoints that are not the topic's own."""
+    ids = {checkpoint.metadata.topic_id for checkpoint in checkpoints}
     return {topic_id for topic_id in ids if topic_id not in (None, topic.topic_id)}
 
 

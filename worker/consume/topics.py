@@ -24,9 +24,9 @@ from worker.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S = 3.0
+_REFRESH_S = 3.0
 # To delete a topic and create it again takes 49 ms on an idle broker (measured), before its first
-# record is written: an id that is this fresh is the id of the records that were just read.
+# record is written: an id looked up this recently still belongs to the records just read.
 _TRUST_S = 0.05
 _JOIN_S = 2.0
 INPUT = "kafka.input_topic"
@@ -42,7 +42,8 @@ class InputTopic:
         name: Name of the topic.
         topic_id: Kafka's id of the topic; a topic that is created again gets a new one.
         partitions: Number of partitions.
-        retention_ms: Retention in milliseconds; None for ever, or where it may not be read.
+        retention_ms: Retention in milliseconds; None if unlimited, or if the worker may not read
+            it.
     """
 
     name: str
@@ -72,7 +73,7 @@ def describe_input(kafka: KafkaSettings, timeout_s: float) -> InputTopic:
 
 
 def retention_of(settings: Mapping[str, str]) -> int | None:
-    """Retention in a topic's settings, in milliseconds; None for ever, or where it is missing."""
+    """Retention in a topic's settings, in milliseconds; None if it is unlimited or missing."""
     retention_ms = whole_number(settings.get("retention.ms"))
     return None if retention_ms is None or retention_ms < 0 else retention_ms
 
@@ -134,7 +135,7 @@ class Topics:
         self._ids: dict[str, str] = {}
         self._deleted: set[str] = set()
         self._replaced_by: str | None = None
-        self._looked_at = float("-inf")
+        self._refreshed_at = float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="topics", daemon=True)
 
@@ -144,7 +145,7 @@ class Topics:
         return self._input
 
     def open(self) -> None:
-        """Look the topics up for the first time.
+        """Look up the topics for the first time.
 
         Raises:
             KafkaException: The brokers do not answer.
@@ -160,7 +161,7 @@ class Topics:
         self._ids[INPUT] = self._input.topic_id
 
     def start(self) -> None:
-        """Look again every few seconds, in a thread of its own."""
+        """Refresh the ids every few seconds, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -168,7 +169,7 @@ class Topics:
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
 
-    def look(self) -> None:
+    def refresh_ids(self) -> None:
         """Compare the present ids of the topics with those at the start.
 
         Raises:
@@ -178,8 +179,8 @@ class Topics:
         ids = self._describe(tuple(self._names.values()))
         with self._lock:
             for setting, name in self._names.items():
-                self._judge(setting, name, ids[name])
-            self._looked_at = max(self._looked_at, started)
+                self._compare_id(setting, name, ids[name])
+            self._refreshed_at = max(self._refreshed_at, started)
 
     def require_same_input(self) -> None:
         """Raise TopicReplacedError if the input topic is known to have been created again."""
@@ -191,7 +192,7 @@ class Topics:
             )
 
     def verify(self, since: float) -> None:
-        """Verify that records which were read at ``since`` belong to the topic of the start.
+        """Verify that records read at ``since`` belong to the topic that existed at the start.
 
         The brokers are asked, unless they have just been asked.
 
@@ -199,14 +200,14 @@ class Topics:
             TopicReplacedError: The topic was deleted and created again.
             KafkaException: The brokers do not answer, or have no such topic.
         """
-        if self._looked_at < since - _TRUST_S:
-            self.look()
+        if self._refreshed_at < since - _TRUST_S:
+            self.refresh_ids()
         self.require_same_input()
         if INPUT in self._deleted:
             reason = f"{self._names[INPUT]} was deleted"
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
 
-    def _judge(self, setting: str, name: str, topic_id: str | None) -> None:
+    def _compare_id(self, setting: str, name: str, topic_id: str | None) -> None:
         if topic_id is None:
             if setting not in self._deleted:
                 log.warning("topic_deleted", setting=setting, topic=name, remedy="create it again")
@@ -225,9 +226,9 @@ class Topics:
         self._ids[setting] = topic_id
 
     def _watch(self) -> None:
-        while not self._stop.wait(_LOOK_S):
+        while not self._stop.wait(_REFRESH_S):
             try:
-                self.look()
+                self.refresh_ids()
             except KafkaException as error:
                 log.debug("topics_not_described", error=str(error))
 

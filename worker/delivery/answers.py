@@ -1,9 +1,12 @@
-"""Scores and dead letters of a micro-batch, replaced or sent again where a topic refuses some.
+"""Scores and dead letters of a micro-batch, replaced or sent again if a topic refuses some.
 
 The worker has to find out which record a topic refuses. librdkafka names it only where several
 records of a batch are refused at once. Where one record is refused, or where a size is the reason,
 all records of the batch are reported with the same error (measured: decision 16). These suspects
 are sent again in smaller batches, until the refused record is alone in its batch.
+
+These deliveries keep the group metadata of the poll. `worker.loop` compares the assignment epoch
+before each of them, and `worker.delivery.checkpoint` commits them.
 """
 
 from __future__ import annotations
@@ -18,21 +21,21 @@ from confluent_kafka import KafkaError
 from base.errors import ErrorCode, RecordError
 from schemas.batch import Position
 from worker.consume.micro_batch import Polled
-from worker.consume.note import Note
-from worker.delivery.publish import Outbox, Parcel, SizeLimits
+from worker.consume.offset_metadata import OffsetMetadata
+from worker.delivery.publish import Outbox, OutputGroup, SizeLimits
 from worker.delivery.reports import REFUSED_CODES, SIZE_CODES, RecordsRefusedError, Report
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
 from worker.stages.stages import Processed, not_taken, score_too_large
 
 log = structlog.get_logger(__name__)
 
-Mark = int | Position
+OutputId = int | Position
 """A score, by its row in the processed micro-batch, or a dead letter, by its record's position."""
-Run = Sequence[tuple[Mark, Report]]
+Run = Sequence[tuple[OutputId, Report]]
 
-_NOTHING = Parcel((), (), None, ())
-# Suspects are divided into so many parcels. Each parcel waits for the acknowledgement of the one
-# before; each round is a transaction.
+_NOTHING = OutputGroup((), (), None, ())
+# Number of groups into which suspected records are split. Each group waits for the acknowledgement
+# of the one before; each round is a transaction.
 _PARTS = 16
 # The timestamp of a score is the time when it is sent, and about the same for all that are sent
 # together: after so many refused timestamps, suspects are no longer divided.
@@ -62,8 +65,8 @@ class Answers:
         self._processed = processed
         self._refused: dict[int, DeadLetter] = {}
         self._oversize: set[Position] = set()
-        self._written: set[Mark] = set()
-        self._apart: list[list[Mark]] = []
+        self._written: set[OutputId] = set()
+        self._isolated_groups: list[list[OutputId]] = []
         self._late = 0
 
     def final(self) -> Processed:
@@ -71,9 +74,9 @@ class Answers:
         return self._processed.with_letters(self._refused)
 
     def outbox(self) -> Outbox:
-        """The answers still to be written, with the offsets and the state of the log behind them."""
+        """Answers still to be written, with the offsets and the state of the log behind them."""
         polled, processed = self._polled, self._processed
-        main, *apart = self._parcels()
+        main, *isolated = self._groups()
         return Outbox(
             main.keys,
             main.values,
@@ -83,14 +86,14 @@ class Answers:
             polled.group_metadata,
             polled.epoch,
             {
-                partition: Note.of(self._topic_id, processed.after, partition).encode()
+                partition: OffsetMetadata.of(self._topic_id, processed.after, partition).encode()
                 for partition in polled.next_offsets
             },
             processed.writes,
-            apart,
+            isolated,
         )
 
-    def learn(self, error: RecordsRefusedError, limits: SizeLimits) -> str | None:
+    def handle_refusals(self, error: RecordsRefusedError, limits: SizeLimits) -> str | None:
         """Replace the refused records, and divide the suspects into smaller batches.
 
         Args:
@@ -98,33 +101,34 @@ class Answers:
             limits: Size limits of the topics, as they are after the refusal.
 
         Returns:
-            The reason and the remedy where a refused dead letter has no other form; else None.
+            The reason and the remedy if a dead letter is refused and cannot be shortened; else
+            None.
         """
-        marked = list(self._marked(error.reports))
+        identified = list(self._identified(error.reports))
         if error.others_written:
-            self._written |= {*self._marks()} - {mark for mark, _ in marked}
+            self._written |= {*self._ids()} - {output_id for output_id, _ in identified}
         for row, letter in not_taken(self._processed, limits).items():
             if row not in self._written:
                 self._refused.setdefault(row, letter)
-        hopeless: str | None = None
-        for run in [*self._runs(marked)]:
-            if any(mark in self._refused for mark, _ in run):
+        unfixable_reason: str | None = None
+        for run in [*self._runs(identified)]:
+            if any(output_id in self._refused for output_id, _ in run):
                 # The others may have been refused only because of that one.
                 continue
             code = _code(run, error)
             is_score = isinstance(run[0][0], int)
             all_alike = code == KafkaError.INVALID_TIMESTAMP and self._late >= _MOST_LATE
             if _is_suspicion(run, code) and not all_alike and (is_score or code in SIZE_CODES):
-                self._divide([mark for mark, _ in run])
+                self._divide([output_id for output_id, _ in run])
                 continue
             reason = _reason(run[0][1], code)
             log.warning("records_refused", records=len(run), reason=reason)
             if code == KafkaError.INVALID_TIMESTAMP:
                 self._note_late(len(run))
-            for mark, report in run:
-                if not self._replaced(mark, report, code, reason):
-                    hopeless = reason
-        return hopeless
+            for output_id, report in run:
+                if not self._replaced(output_id, report, code, reason):
+                    unfixable_reason = reason
+        return unfixable_reason
 
     def _note_late(self, records: int) -> None:
         """Count refused timestamps; once there are many, send the rest together again.
@@ -133,15 +137,15 @@ class Answers:
         """
         before, self._late = self._late, self._late + records
         if before < _MOST_LATE <= self._late:
-            self._apart.clear()
+            self._isolated_groups.clear()
 
-    def _marks(self) -> Iterator[Mark]:
+    def _ids(self) -> Iterator[OutputId]:
         """All answers, written or not."""
         yield from (row for row in range(len(self._processed.values)) if row not in self._refused)
         yield from (letter.position for letter in self.final().dead_letters)
 
-    def _marked(self, reports: Iterable[Report]) -> Iterator[tuple[Mark, Report]]:
-        """Yield the reports, each with the mark of the score or dead letter that it is about."""
+    def _identified(self, reports: Iterable[Report]) -> Iterator[tuple[OutputId, Report]]:
+        """Yield the reports, each with the id of the score or dead letter that it is about."""
         rows = {
             value: row
             for row, value in enumerate(self._processed.values)
@@ -151,39 +155,43 @@ class Answers:
             record = report.record
             yield record.position if isinstance(record, DeadLetter) else rows[record], report
 
-    def _runs(self, marked: Iterable[tuple[Mark, Report]]) -> Iterator[Run]:
+    def _runs(self, identified: Iterable[tuple[OutputId, Report]]) -> Iterator[Run]:
         """Yield runs of adjacent refusals with the same error.
 
-        A batch of records lies within one parcel and one partition, and is reported in its order.
+        A batch of records lies within one group and one partition, and is reported in its order.
         So no run is shorter than a batch whose records are all reported with the same error.
         """
-        parcels = {mark: number for number, part in enumerate(self._apart) for mark in part}
-        sent_together: dict[Hashable, list[tuple[Mark, Report]]] = {}
-        for mark, report in marked:
-            place = report.topic, report.partition, parcels.get(mark)
-            sent_together.setdefault(place, []).append((mark, report))
+        groups = {
+            output_id: number
+            for number, part in enumerate(self._isolated_groups)
+            for output_id in part
+        }
+        sent_together: dict[Hashable, list[tuple[OutputId, Report]]] = {}
+        for output_id, report in identified:
+            place = report.topic, report.partition, groups.get(output_id)
+            sent_together.setdefault(place, []).append((output_id, report))
         for items in sent_together.values():
             for code, run in groupby(items, key=lambda item: item[1].error.code()):
                 if code in REFUSED_CODES:
                     yield from _single([*run])
 
-    def _replaced(self, mark: Mark, report: Report, code: int, reason: str) -> bool:
-        """Replace a refused answer by another one; False where there is no other."""
-        if isinstance(mark, int):
+    def _replaced(self, output_id: OutputId, report: Report, code: int, reason: str) -> bool:
+        """Replace a refused answer by another one; False if there is no other."""
+        if isinstance(output_id, int):
             error = RecordError(ErrorCode.OUTPUT_REFUSED, reason)
             if code in SIZE_CODES:
-                error = score_too_large(len(self._processed.values[mark]))
-            self._refused[mark] = dead_letter(
-                self._processed.records, mark, error, Stage.PUBLISH, None
+                error = score_too_large(len(self._processed.values[output_id]))
+            self._refused[output_id] = dead_letter(
+                self._processed.records, output_id, error, Stage.PUBLISH, None
             )
             return True
         is_last_form = isinstance(report.record, DeadLetter) and report.record.is_oversize
         if code not in SIZE_CODES or is_last_form:
             return False
-        self._oversize.add(mark)
+        self._oversize.add(output_id)
         return True
 
-    def _divide(self, suspects: Sequence[Mark]) -> None:
+    def _divide(self, suspects: Sequence[OutputId]) -> None:
         """Divide the suspects into parts, to send each part in batches of its own.
 
         No two parts share a batch, and no suspect shares one with other records.
@@ -191,50 +199,59 @@ class Answers:
         size = -(-len(suspects) // _PARTS)
         parts = [list(suspects[i : i + size]) for i in range(0, len(suspects), size)]
         gone = set(suspects)
-        rest = ([mark for mark in part if mark not in gone] for part in self._apart)
-        self._apart = [*parts, *filter(None, rest)]
+        rest = (
+            [output_id for output_id in part if output_id not in gone]
+            for part in self._isolated_groups
+        )
+        self._isolated_groups = [*parts, *filter(None, rest)]
 
-    def _parcels(self) -> list[Parcel]:
-        """The parcel to send first, and those to send one after the other."""
+    def _groups(self) -> list[OutputGroup]:
+        """The group to send first, and those to send one after the other."""
         processed = self._processed
-        if not (self._refused or self._oversize or self._written or self._apart):
+        if not (self._refused or self._oversize or self._written or self._isolated_groups):
             whole = (processed.keys, processed.values, processed.headers, processed.dead_letters)
-            return [Parcel(*whole)]
+            return [OutputGroup(*whole)]
         letters = {
             letter.position: letter.oversize() if letter.position in self._oversize else letter
             for letter in self.final().dead_letters
         }
-        return [self._parcel(marks, letters) for marks in self._in_order()] or [_NOTHING]
+        return [self._group(ids, letters) for ids in self._in_order()] or [_NOTHING]
 
-    def _in_order(self) -> Iterator[list[Mark]]:
-        """Yield the answers still to be written, in parcels that keep the order of each partition.
+    def _in_order(self) -> Iterator[list[OutputId]]:
+        """Yield the answers still to be written, in groups that keep the order of each partition.
 
-        Suspects come from one batch of one partition: the rest of that partition is before or
-        behind all of them. So each part of the suspects follows everything that is before its last
-        record.
+        Suspects come from one batch of one partition: all other records of that partition come
+        before or after them. So each part of the suspects follows everything that is before its
+        last record.
         """
         order = {
-            mark: place for place, mark in enumerate(self._marks()) if mark not in self._written
+            output_id: place
+            for place, output_id in enumerate(self._ids())
+            if output_id not in self._written
         }
-        parts = [part for whole in self._apart if (part := [m for m in whole if m in order])]
-        apart = {mark for part in parts for mark in part}
-        rest = deque(mark for mark in order if mark not in apart)
-        for part in sorted(parts, key=lambda marks: order[marks[-1]]):
-            before: list[Mark] = []
+        parts = [
+            part for whole in self._isolated_groups if (part := [m for m in whole if m in order])
+        ]
+        isolated = {output_id for part in parts for output_id in part}
+        rest = deque(output_id for output_id in order if output_id not in isolated)
+        for part in sorted(parts, key=lambda ids: order[ids[-1]]):
+            before: list[OutputId] = []
             while rest and order[rest[0]] < order[part[-1]]:
                 before.append(rest.popleft())
             yield from filter(None, (before, part))
         if rest:
             yield [*rest]
 
-    def _parcel(self, marks: Sequence[Mark], letters: Mapping[Position, DeadLetter]) -> Parcel:
+    def _group(
+        self, ids: Sequence[OutputId], letters: Mapping[Position, DeadLetter]
+    ) -> OutputGroup:
         processed = self._processed
-        rows = [mark for mark in marks if isinstance(mark, int)]
-        return Parcel(
+        rows = [output_id for output_id in ids if isinstance(output_id, int)]
+        return OutputGroup(
             [processed.keys[row] for row in rows],
             [processed.values[row] for row in rows],
             None if processed.headers is None else [processed.headers[row] for row in rows],
-            [letters[mark] for mark in marks if isinstance(mark, Position)],
+            [letters[output_id] for output_id in ids if isinstance(output_id, Position)],
         )
 
 
@@ -257,7 +274,7 @@ def _code(run: Run, error: RecordsRefusedError) -> int:
 
 
 def _is_suspicion(run: Run, code: int) -> bool:
-    """Return True where perhaps not all records of a run are refused.
+    """Return True if perhaps not all records of a run are refused.
 
     Where INVALID_RECORD is reported in place of another error, librdkafka names the records.
     """

@@ -1,6 +1,9 @@
 """Checkpoint: write scores, dead letters and offsets so that all become visible, or none.
 
 The protocol is that of Kafka's transactions for consume-process-produce loops (KIP-98, KIP-447).
+A micro-batch is committed here and nowhere else, under the group metadata that
+`worker.consume.poll` has captured. An unknown outcome is settled by `open`. `worker.loop` drops
+micro-batches of an earlier assignment before they come here.
 """
 
 from __future__ import annotations
@@ -15,7 +18,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
 from worker.delivery.publish import Outbox, Publisher, SizeLimits
-from worker.delivery.reports import INNOCENT, REFUSED_CODES, OnFailure, RecordsRefusedError, Reports
+from worker.delivery.reports import (
+    FAILED_BY_ANOTHER_RECORD,
+    REFUSED_CODES,
+    OnFailure,
+    RecordsRefusedError,
+    Reports,
+)
 from worker.kafka import NOT_A_MEMBER
 from worker.process.watchdog import Watchdog
 
@@ -44,7 +53,7 @@ class Checkpoint(Protocol):
         """Write and commit an outbox.
 
         Raises:
-            DeliveryError: The outbox is not committed, or nobody knows.
+            DeliveryError: The outbox is not committed, or its outcome is unknown.
         """
         ...
 
@@ -98,7 +107,10 @@ class _ProducingCheckpoint:
     def _offsets(self, outbox: Outbox) -> list[TopicPartition]:
         return [
             TopicPartition(
-                self.topics[0], partition, offset, metadata=outbox.notes.get(partition, "")
+                self.topics[0],
+                partition,
+                offset,
+                metadata=outbox.offset_metadata.get(partition, ""),
             )
             for partition, offset in outbox.next_offsets.items()
         ]
@@ -156,12 +168,12 @@ class ExactlyOnce(_ProducingCheckpoint):
         """Queue the outbox, and raise RecordsRefusedError if any record is refused so far."""
         limits = self.limits()
         publisher.publish(outbox, limits)
-        for parcel in outbox.apart:
+        for group in outbox.isolated_groups:
             self._await_reports(producer)
             if self._reports.refusals:
                 break
-            publisher.publish(parcel, limits)
-        if outbox.apart:
+            publisher.publish(group, limits)
+        if outbox.isolated_groups:
             self._await_reports(producer)
         if self._reports.refusals:
             raise RecordsRefusedError(self._reports.all(), None, others_written=False)
@@ -169,7 +181,7 @@ class ExactlyOnce(_ProducingCheckpoint):
     def _await_reports(self, producer: Producer) -> None:
         """Wait until all queued records are acknowledged, or one is refused.
 
-        `flush` does not serve: behind a refused record the client sends nothing any more.
+        `flush` is not usable: after a refused record the client stops sending.
         """
         until = time.monotonic() + self.timeout_s
         while len(producer) and not self._reports.all():
@@ -180,8 +192,8 @@ class ExactlyOnce(_ProducingCheckpoint):
     def _failed(self, producer: Producer, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         if _is_final(reason):
-            return self._final("the transaction was refused for good", reason)
-        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            return self._final("the transaction was refused permanently", reason)
+        if reason.code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
             # A refusal may have caused the state, and be reported after it.
             producer.poll(_POLL_S)
         if reason.code() in REFUSED_CODES or self._reports.refusals:
@@ -192,7 +204,7 @@ class ExactlyOnce(_ProducingCheckpoint):
         if reason.code() in NOT_A_MEMBER:
             self._abort(producer)
             return BatchAbortedError(str(reason))
-        # Abortable or not: a producer that lost its brokers may hang for good in its next
+        # Abortable or not: a producer that lost its brokers may hang forever in its next
         # transaction (measured: send_offsets_to_transaction, librdkafka issue 5456).
         return OutcomeUnknownError(_with_remedy(reason))
 
@@ -222,7 +234,9 @@ class ExactlyOnce(_ProducingCheckpoint):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class AtLeastOnce(_ProducingCheckpoint):
-    """Scores first, then the offsets: a crash between the two repeats scores, and loses none.
+    """Scores first, then the offsets.
+
+    A crash between the two steps may repeat scores, but loses none.
 
     Attributes:
         consumer: Consumer that commits the offsets.
@@ -243,8 +257,8 @@ class AtLeastOnce(_ProducingCheckpoint):
         producer, publisher = self._opened()
         limits = self.limits()
         try:
-            for parcel in (outbox, *outbox.apart):
-                publisher.publish(parcel, limits)
+            for group in (outbox, *outbox.isolated_groups):
+                publisher.publish(group, limits)
                 with self.watchdog.guard("flush"):
                     left = producer.flush(self.timeout_s)
                 if left:
@@ -273,7 +287,7 @@ class AtLeastOnce(_ProducingCheckpoint):
     def _raise_failures(self) -> None:
         reports = self._reports.all()
         for report in sorted(reports, key=lambda report: not report.error.fatal()):
-            if not report.is_refusal and report.error.code() != INNOCENT:
+            if not report.is_refusal and report.error.code() != FAILED_BY_ANOTHER_RECORD:
                 raise KafkaException(report.error)
         if reports:
             raise RecordsRefusedError(reports, None, others_written=True)
@@ -294,7 +308,7 @@ _NOT_ALLOWED = (
 
 
 _FENCED = (
-    KafkaError._FENCED,  # noqa: SLF001 - its public name
+    KafkaError._FENCED,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )

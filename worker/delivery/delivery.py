@@ -1,4 +1,9 @@
-"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka."""
+"""Delivery of a micro-batch: members to the store, then scores and offsets to Kafka.
+
+This module orders the steps. The decisions of exactly-once are elsewhere: `worker.consume.poll`
+captures the group metadata, `worker.loop` compares the assignment epoch, and
+`worker.delivery.checkpoint` commits and settles unknown outcomes.
+"""
 
 from __future__ import annotations
 
@@ -83,11 +88,11 @@ class Delivery:
         delivered = self._thread.submit(self._deliver, outbox, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
-    def amend(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
-        """Replace the answers that a topic refused; result as of `Answers.learn`."""
-        return batch.answers.learn(error, self._checkpoint.limits())
+    def handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
+        """Replace the answers that a topic refused; result as of `Answers.handle_refusals`."""
+        return batch.answers.handle_refusals(error, self._checkpoint.limits())
 
-    def again(self, batch: InFlightBatch) -> InFlightBatch:
+    def retry(self, batch: InFlightBatch) -> InFlightBatch:
         """Deliver the rest of a micro-batch whose histories are written."""
         outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
         return replace(batch, outcome=outcome)
@@ -107,8 +112,8 @@ class Delivery:
         self._checkpoint.deliver(outbox)
 
 
-def count(batch: InFlightBatch) -> None:
-    """Count a committed micro-batch in the metrics."""
+def observe_committed_batch(batch: InFlightBatch) -> None:
+    """Record a committed micro-batch in the metrics."""
     processed = batch.answers.final()
     metrics.batches.labels("committed").inc()
     if not len(batch.polled.records):

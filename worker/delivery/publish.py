@@ -16,13 +16,13 @@ from worker.stages.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parcel:
+class OutputGroup:
     """Scores and dead letters to send.
 
     Attributes:
         keys: Key of each score; parallel to ``values``.
         values: Framed scores.
-        headers: Headers of each score, parallel to ``values``; None where there are none.
+        headers: Headers of each score, parallel to ``values``; None if there are none.
         dead_letters: Dead letters, with keys and headers of their own.
     """
 
@@ -33,25 +33,25 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outbox(Parcel):
+class Outbox(OutputGroup):
     """Output of one micro-batch, and the group membership that may commit it.
 
     Attributes:
         next_offsets: For each input partition, the offset to commit, after its last record.
         group_metadata: The consumer's group metadata, as of the poll.
         epoch: Counter of assignment changes, as of the poll.
-        notes: For each input partition, the metadata that is committed with its offset.
+        offset_metadata: For each input partition, the metadata that is committed with its offset.
         writes: Members that the online store has to hold before the commit.
-        apart: Further parcels. Each is sent after everything before it is acknowledged, so that no
-            batch of records holds records of two parcels.
+        isolated_groups: Further groups. Each is sent after everything before it is acknowledged, so
+            that no batch of records holds records of two groups.
     """
 
     next_offsets: Mapping[int, int]
     group_metadata: Any
     epoch: int
-    notes: Mapping[int, str] = field(default_factory=dict)
+    offset_metadata: Mapping[int, str] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
-    apart: Sequence[Parcel] = ()
+    isolated_groups: Sequence[OutputGroup] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SizeLimits:
 
 
 class Publisher:
-    """Queues parcels on a producer; the checkpoint waits for their delivery.
+    """Queues groups on a producer; the checkpoint waits for their delivery.
 
     Args:
         producer: Producer to queue on.
@@ -88,18 +88,18 @@ class Publisher:
         self._dead_letter_topic = dead_letter_topic
         self._reports = reports
 
-    def publish(self, parcel: Parcel, limits: SizeLimits) -> None:
+    def publish(self, group: OutputGroup, limits: SizeLimits) -> None:
         """Queue all scores and dead letters.
 
         Raises:
             BatchAbortedError: The queue of the producer is too small.
         """
         try:
-            if parcel.headers is None:
-                self._publish_scores(parcel)
+            if group.headers is None:
+                self._publish_scores(group)
             else:
-                self._publish_with_headers(parcel, parcel.headers)
-            for letter in parcel.dead_letters:
+                self._publish_with_headers(group, group.headers)
+            for letter in group.dead_letters:
                 self._publish_dead_letter(letter, limits)
         except BufferError as error:
             raise BatchAbortedError(
@@ -107,10 +107,10 @@ class Publisher:
                 "kafka.producer, or lower delivery.max_batch_events"
             ) from error
 
-    def _publish_scores(self, parcel: Parcel) -> None:
+    def _publish_scores(self, group: OutputGroup) -> None:
         messages: list[dict[str, Any]] = [
             {"value": value, "key": key}
-            for value, key in zip(parcel.values, parcel.keys, strict=True)
+            for value, key in zip(group.values, group.keys, strict=True)
         ]
         if not messages:
             return
@@ -122,9 +122,9 @@ class Publisher:
             for message in unsent:
                 self._unsent(message["value"], message["_error"], self._score_topic)
 
-    def _publish_with_headers(self, parcel: Parcel, headers: Sequence[Headers]) -> None:
+    def _publish_with_headers(self, group: OutputGroup, headers: Sequence[Headers]) -> None:
         """Queue each score by itself: `produce_batch` has no headers (librdkafka issue 5559)."""
-        for key, value, own in zip(parcel.keys, parcel.values, headers, strict=True):
+        for key, value, own in zip(group.keys, group.values, headers, strict=True):
             try:
                 self._producer.produce(self._score_topic, value, key, headers=cast("Any", own))
             except KafkaException as error:
@@ -144,8 +144,8 @@ class Publisher:
             self._unsent(fits, error.args[0], self._dead_letter_topic)
 
     def _unsent(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
-        """Note a record that the client refuses; raise any other error."""
-        if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - its public name
+        """Report a record that the client refuses; raise any other error."""
+        if error.code() == KafkaError._QUEUE_FULL:  # noqa: SLF001 - confluent_kafka has no public name for it
             raise BufferError("local queue full")
         if error.code() not in REFUSED_CODES:
             raise KafkaException(error)

@@ -21,7 +21,7 @@ REFUSED_CODES = SIZE_CODES | {
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
 }
 """Error codes for a record that the topic never accepts; nothing was written."""
-INNOCENT = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - its public name
+FAILED_BY_ANOTHER_RECORD = KafkaError._INVALID_DIFFERENT_RECORD  # noqa: SLF001 - confluent_kafka has no public name for it
 """Error code of a record that was not written because another one of its batch is refused."""
 
 OnFailure = Callable[["KafkaError | None", Any], None]
@@ -34,7 +34,7 @@ class Report(NamedTuple):
         record: The dead letter, or the value of the score, which names its event's position.
         error: Error of the brokers or the client.
         topic: Topic of the record.
-        partition: Partition of the record; None where the client refused it before it had one.
+        partition: Partition of the record; None if the client refused it before it had one.
     """
 
     record: DeadLetter | bytes
@@ -82,7 +82,7 @@ class Reports:
         return report
 
     def refused_here(self, record: DeadLetter | bytes, error: KafkaError, topic: str) -> None:
-        """Note a record that the client refuses to send."""
+        """Report a record that the client refuses to send."""
         self._add(Report(record, error, topic, None))
 
     def _add(self, report: Report) -> None:
@@ -95,8 +95,9 @@ class RecordsRefusedError(DeliveryError):
 
     Attributes:
         reports: Reports on all records that were not written.
-        cause: Error of the delivery as a whole; None where the brokers gave none.
-        others_written: True if the records without a report are written for good.
+        cause: Error of the delivery as a whole; None if the brokers gave none.
+        others_written: True if all records without a report are written and will not be sent
+            again.
     """
 
     def __init__(

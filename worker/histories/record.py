@@ -1,9 +1,9 @@
 """Records of states in the online store: the topic and the group to which histories belong.
 
 A member is identified by its position in the log, so histories of another topic, or of another
-number of partitions, are meaningless. Two groups on one state would each compact members that the
-other needs. The record makes a worker refuse both cases. It also holds the key of the hashes in the
-state, without which nothing in the state can be read.
+number of partitions, are meaningless. If two groups shared one state, each would delete members
+that the other needs. The record makes a worker refuse both cases. It also holds the key of the
+hashes in the state, without which nothing in the state can be read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class StateSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class HistoryStart:
     """Record of the histories of one entity.
 
     Attributes:
@@ -78,7 +78,7 @@ class StateRecord:
 
     key: bytes = field(repr=False)
     source: StateSource | None = None
-    histories: Mapping[str, Begun] = field(default_factory=dict)
+    histories: Mapping[str, HistoryStart] = field(default_factory=dict)
     labelled: frozenset[str] = frozenset()
 
     def encode(self) -> bytes:
@@ -100,7 +100,9 @@ class StateRecord:
         key = bytes.fromhex(values.pop("key"))
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key of {len(key)} bytes")
-        histories = {entity: Begun(**begun) for entity, begun in values.pop("histories").items()}
+        histories = {
+            entity: HistoryStart(**begun) for entity, begun in values.pop("histories").items()
+        }
         labelled = frozenset(values.pop("labelled", ()))
         return cls(key, StateSource(**values) if values else None, histories, labelled)
 
@@ -109,13 +111,13 @@ class StateRecord:
         topic_id, partitions = ("", 0)
         if self.source is not None:
             topic_id, partitions = self.source.topic_id, self.source.partitions
-        marks = {entity: begun.mark for entity, begun in self.histories.items()}
+        generations = {entity: begun.mark for entity, begun in self.histories.items()}
         recounted = {entity: begun.recounted for entity, begun in self.histories.items()}
-        return Namespace(feature_set, state, topic_id, partitions, self.key, marks, recounted)
+        return Namespace(feature_set, state, topic_id, partitions, self.key, generations, recounted)
 
 
 def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
-    """Namespace of a state's histories in the store; None where no worker has begun any.
+    """Namespace of a state's histories in the store; None if no worker has begun any.
 
     Raises:
         DependencyUnavailableError: The store does not answer.
@@ -150,7 +152,7 @@ def note_labelled(
 
 
 def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
-    """Read the record of a state; None where there is none. Errors as of `find_namespace`."""
+    """Read the record of a state; None if there is none. Errors as of `find_namespace`."""
     return _read(store, feature_set, state)[1]
 
 
@@ -189,6 +191,6 @@ def _read(
         return value, StateRecord.decode(value)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigurationError(
-            f"store.state: the value at {key.decode()} is no record of a state, or one of an "
+            f"store.state: the value at {key.decode()} is not a record of a state, or is one of an "
             f"earlier version; {ANEW}, or delete the key if no worker uses this one"
         ) from None

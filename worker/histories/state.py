@@ -1,4 +1,4 @@
-"""Claims of workers on states in the online store; the state of another worker is refused."""
+"""Requests of workers for states in the online store; another worker's state is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from base.errors import ConfigurationError
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from worker.consume.topics import InputTopic
-from worker.histories.record import ANEW, Begun, StateRecord, StateSource, change_record, or_new
+from worker.histories.record import (
+    ANEW,
+    HistoryStart,
+    StateRecord,
+    StateSource,
+    change_record,
+    or_new,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +28,8 @@ _MARK_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's demand for a state.
+class StateRequest:
+    """A worker's request for a state.
 
     Attributes:
         source: Topic and group of the worker.
@@ -80,22 +87,22 @@ class Claim:
         """Entities whose windows count frauds, but for which no labels were loaded."""
         return sorted(self.labelled - record.labelled)
 
-    def begin(self, entity: str, before: Begun | None) -> Begun:
+    def begin(self, entity: str, before: HistoryStart | None) -> HistoryStart:
         """Make the record of an entity's histories from now on.
 
         Histories that were kept for a shorter time than is needed now reach back to the bound of
-        their last compaction, which the notes of the offsets hold. A lower cap before, or an expiry
-        that came too early, is worse: members of any earlier time may be missing. How far back such
-        histories reach is counted anew from now on.
+        their last compaction, which the metadata of the offsets holds. A lower cap before, or an
+        expiry that came too early, is worse: members of any earlier time may be missing. How far
+        back such histories reach is counted anew from now on.
 
         Args:
             entity: Entity of the histories.
-            before: Record of the histories so far; None where they are empty.
+            before: Record of the histories so far; None if they are empty.
         """
         back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
         if before is None:
             mark = secrets.token_hex(_MARK_BYTES)
-            return Begun(self.layouts[entity], mark, back, cap, expire_ms)
+            return HistoryStart(self.layouts[entity], mark, back, cap, expire_ms)
         capped = before.cap is not None and before.cap < cap
         if capped or (before.expire_ms is not None and 1000 * before.expire_ms < back):
             recounted = before.recounted + 1
@@ -117,7 +124,7 @@ def source_of(topic: InputTopic, group: str) -> StateSource:
     return StateSource(topic.name, topic.topic_id, topic.partitions, group)
 
 
-def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Namespace:
+def claim(store: OnlineStore, feature_set: str, state: str, wanted: StateRequest) -> Namespace:
     """Claim a state for a worker in the store's record, and return the namespace of the state.
 
     Raises:
@@ -127,27 +134,27 @@ def claim(store: OnlineStore, feature_set: str, state: str, wanted: Claim) -> Na
     """
     before: StateRecord | None = None
 
-    def admitted(record: StateRecord | None) -> StateRecord:
+    def accepted(record: StateRecord | None) -> StateRecord:
         nonlocal before
         before = record
-        return admit(state, record, wanted)
+        return accept_state(state, record, wanted)
 
-    record = change_record(store, feature_set, state, admitted)
+    record = change_record(store, feature_set, state, accepted)
     if before is not None and before.source is not None:
         _warn(state, before, wanted)
     return record.namespace(feature_set, state)
 
 
-def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
-    """Check a claim against the record of a state, and return the record of the claimed state.
+def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
+    """Check a request against the record of a state, and return the record of the claimed state.
 
     Args:
         state: Name of the state.
         record: Record before the claim; None for a new state.
-        wanted: Claim of the worker.
+        wanted: Request of the worker.
 
     Raises:
-        ConfigurationError: The claim is refused, as by `claim`.
+        ConfigurationError: The request is refused, as by `claim`.
     """
     known = or_new(record)
     emptied = wanted.emptied(known)
@@ -163,7 +170,7 @@ def admit(state: str, record: StateRecord | None, wanted: Claim) -> StateRecord:
     return replace(known, source=wanted.source, histories={**known.histories, **begun})
 
 
-def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
+def _warn(state: str, before: StateRecord, wanted: StateRequest) -> None:
     """Warn of histories and labels that are missing in a state that a worker has claimed."""
     if empty := wanted.emptied(before):
         log.warning(
@@ -190,8 +197,8 @@ def _warn(state: str, before: StateRecord, wanted: Claim) -> None:
         )
 
 
-def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
-    """Raise ConfigurationError where a state has another topic, number of partitions or group."""
+def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
+    """Raise ConfigurationError if a state has another topic, number of partitions or group."""
     own = wanted.source
     if known.topic_id == own.topic_id and known.partitions != own.partitions:
         why = "its partitions changed, and with them the keys in each partition"
@@ -204,8 +211,8 @@ def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     elif known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
-            f"{own.group}: two groups on one state would each compact members that the other needs; "
-            f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped for good, "
+            f"{own.group}: if two groups shared one state, each would delete members that the other needs; "
+            f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped permanently, "
             f"store.accept_group: {known.group}"
         )
     else:
@@ -216,8 +223,8 @@ def _refuse_other(state: str, known: StateSource, wanted: Claim) -> None:
     )
 
 
-def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
-    """Raise ConfigurationError where a model or policy would see histories begin empty."""
+def _refuse_empty(state: str, wanted: StateRequest, emptied: Iterable[str]) -> None:
+    """Raise ConfigurationError if a model or policy would see histories begin empty."""
     refused = _not_accepted(wanted, emptied)
     if refused:
         named = ", ".join(refused)
@@ -230,8 +237,8 @@ def _refuse_empty(state: str, wanted: Claim, emptied: Iterable[str]) -> None:
         )
 
 
-def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> None:
-    """Raise ConfigurationError where a model or policy would see histories that were cut."""
+def _refuse_short(state: str, wanted: StateRequest, shortened: Mapping[str, str]) -> None:
+    """Raise ConfigurationError if a model or policy would see histories that were cut."""
     refused = _not_accepted(wanted, shortened)
     if refused:
         named = ", ".join(refused)
@@ -245,5 +252,5 @@ def _refuse_short(state: str, wanted: Claim, shortened: Mapping[str, str]) -> No
         )
 
 
-def _not_accepted(wanted: Claim, entities: Iterable[str]) -> list[str]:
+def _not_accepted(wanted: StateRequest, entities: Iterable[str]) -> list[str]:
     return [e for e in entities if e in wanted.used and e not in wanted.accept_empty]

@@ -1,4 +1,4 @@
-"""Histories in the online store: their place, and the writes of each micro-batch."""
+"""Histories in the online store: their location, and the writes of each micro-batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore, Writes
 from features.windows.window import Across, Window
 from worker.consume.topics import InputTopic
-from worker.histories.state import Claim, claim, source_of
+from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 from worker.settings import WorkerSettings
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StateLocation:
     """Key namespace and TTL of the histories.
 
     Attributes:
@@ -37,13 +37,13 @@ class Place:
     expire_ms: int | None
 
 
-def find_place(
+def claim_location(
     settings: WorkerSettings,
     feature_set: FeatureSet,
     features: Collection[str],
     store: OnlineStore,
     topic: InputTopic,
-) -> Place:
+) -> StateLocation:
     """Claim the state in the store for the input topic.
 
     Args:
@@ -58,20 +58,20 @@ def find_place(
         ConfigurationError: Windows, topic and state do not fit.
     """
     refuse_split(feature_set.histories.windows, topic)
-    wanted = claim_of(settings, feature_set, features, topic)
+    wanted = state_request(settings, feature_set, features, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
         "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
     )
-    return Place(namespace, expire_ms)
+    return StateLocation(namespace, expire_ms)
 
 
-def claim_of(
+def state_request(
     settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
-) -> Claim:
-    """Make the claim of a worker with these settings; arguments are those of `find_place`."""
-    return Claim(
+) -> StateRequest:
+    """Make the request of a worker with these settings; arguments are those of `claim_location`."""
+    return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
         feature_set.entities_of(features),
@@ -108,12 +108,12 @@ def expiry_ms(
 
     Args:
         feature_set: Feature set whose windows read the histories.
-        retention_ms: Retention of the input topic, in milliseconds; None: for ever.
+        retention_ms: Retention of the input topic, in milliseconds; None: unlimited.
         max_lag_s: Longest delay behind real time of events that are read, in seconds; None: the
             retention of the topic.
 
     Returns:
-        The TTL; None where nothing bounds the lag.
+        The TTL; None if nothing bounds the lag.
     """
     lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
     if lag_ms is None:
@@ -129,7 +129,7 @@ class Histories(Protocol):
     """
 
     def open(self, topic: InputTopic) -> None:
-        """Find the place of this topic's histories.
+        """Find the location of this topic's histories.
 
         Raises:
             DependencyUnavailableError: The store does not answer.
@@ -189,30 +189,30 @@ class StoredHistories:
 
     Args:
         store: Online store.
-        find: Finds the place of the histories of a topic.
+        find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
     """
 
     def __init__(
-        self, store: OnlineStore, find: Callable[[InputTopic], Place], watchdog: Watchdog
+        self, store: OnlineStore, find: Callable[[InputTopic], StateLocation], watchdog: Watchdog
     ) -> None:
         self._store = store
         self._find = find
         self._watchdog = watchdog
-        self._place: Place | None = None
+        self._location: StateLocation | None = None
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
-        self._place = self._find(topic)
+        self._location = self._find(topic)
 
     def namespace(self) -> Namespace | None:
-        return self._place.namespace if self._place else None
+        return self._location.namespace if self._location else None
 
     def assigned(self, partitions: Collection[int]) -> None:
-        if self._place is None:
+        if self._location is None:
             return
-        state, count = self._place.namespace.state, self._place.namespace.partitions
+        state, count = self._location.namespace.state, self._location.namespace.partitions
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
@@ -238,7 +238,7 @@ class StoredHistories:
                 self._written.wait()
 
     def _write(self, writes: Writes) -> None:
-        expire_ms = self._place.expire_ms if self._place else None
+        expire_ms = self._location.expire_ms if self._location else None
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):

@@ -131,7 +131,7 @@ class HttpServer:
             """The client has gone or is too slow: there is nobody to answer."""
 
     async def _respond(self, connection: socket.socket) -> bytes:
-        """Response to the request of a connection; empty where the client closes without one."""
+        """Response to the request of a connection; empty if the client closes without one."""
         protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
         try:
             while (event := protocol.next_event()) is h11.NEED_DATA:

@@ -119,13 +119,13 @@ paused = Gauge(
 )
 swaps = Counter(
     "fraud_worker_swaps",
-    "Models and policies that were named anew while running, by outcome: taken or refused.",
+    "Changes of the configured model or policy while running, by outcome: taken or refused.",
     ["what", "outcome"],
     registry=REGISTRY,
 )
 refused = Gauge(
     "fraud_worker_refused",
-    "1 while the named model or policy is refused, and the one before goes on.",
+    "1 while the named model or policy is refused and the previous one stays in use.",
     ["what"],
     registry=REGISTRY,
 )

@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 _BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _FIRST_REFUSAL_S, _LONGEST_REFUSAL_S = 1.0, 30.0
 _REFUSALS_TO_BE_UNREADY = 3
-# Unknown outcomes in a row after which the worker does no work that anyone should count on.
+# Unknown outcomes in a row after which the worker reports not ready.
 _UNKNOWN_TO_BE_UNREADY = 3
-_STORE_REMEDY = "it has to accept writes; the same events are scored again when it does"
+_STORE_REMEDY = "make the store accept writes; the worker then scores the same events again"
 _DELIVERY_REMEDY = (
     "see the error of the brokers; the same events are scored again until they are committed"
 )
@@ -41,7 +41,7 @@ class Outage:
         error: Exception that calls raise while it is away.
         remedy: Advice to an operator, for the log.
         health: State of the worker that the probes read.
-        give_up: Returns True if there is no use in waiting any more.
+        give_up: Returns True to stop retrying.
     """
 
     def __init__(
@@ -58,26 +58,26 @@ class Outage:
         self._remedy = remedy
         self._health = health
         self._give_up = give_up
-        self.lasts = False
+        self.is_down = False
         self.retrying = False
 
-    def begins(self, reason: str) -> None:
-        """Note that the dependency is away, or still away, and the present reason."""
-        if not self.lasts:
+    def mark_down(self, reason: str) -> None:
+        """Record that the dependency is away, or still away, with the current reason."""
+        if not self.is_down:
             log.warning(self._begun, reason=reason, remedy=self._remedy)
-        self.lasts = True
+        self.is_down = True
         self._health.away(self._dependency, reason)
         metrics.paused.labels(self._dependency).set(1)
 
-    def ends(self) -> None:
-        """Note that the dependency answers."""
-        if self.lasts:
+    def mark_up(self) -> None:
+        """Record that the dependency answers."""
+        if self.is_down:
             log.info(self._ended)
-        self.lasts = False
+        self.is_down = False
         self._health.back(self._dependency)
         metrics.paused.labels(self._dependency).set(0)
 
-    def outlast(
+    def retry_until_up(
         self, call: Callable[[], None], wait: Callable[[float], None] | None = None
     ) -> None:
         """Retry a call until it succeeds; the wait between two attempts grows to 2 s.
@@ -94,12 +94,12 @@ class Outage:
                 try:
                     call()
                 except self._error as error:
-                    self.begins(str(error))
+                    self.mark_down(str(error))
                     self._health.tick()
                     (wait or time.sleep)(backoff_s(attempt))
                     attempt += 1
                 else:
-                    self.ends()
+                    self.mark_up()
                     return
         finally:
             self.retrying = False
@@ -118,25 +118,25 @@ class Failures:
         self._patience = patience
         self._count = 0
 
-    def wait_s(self, reason: str) -> float:
-        """Note one more failure, and return the seconds to wait after it."""
+    def record_failure(self, reason: str) -> float:
+        """Count one more failure, and return the seconds to wait after it."""
         self._count += 1
         if self._count >= self._patience:
-            self._outage.begins(reason)
+            self._outage.mark_down(reason)
         return backoff_s(self._count - 1)
 
-    def end(self) -> None:
-        """Note a success."""
+    def record_success(self) -> None:
+        """Record a success: the next failure is the first in a row."""
         self._count = 0
-        self._outage.ends()
+        self._outage.mark_up()
 
 
 class LetterRefusals:
-    """Refusals in a row of a dead letter, which must be written and which nothing can replace.
+    """Refusals in a row of a dead letter that must be written and that nothing can replace.
 
     Args:
         outage: Outage that begins with the third refusal in a row.
-        limit_s: Time in seconds after which it is useless to wait longer.
+        limit_s: Time limit in seconds.
         clock: Returns monotonic seconds.
     """
 
@@ -147,8 +147,8 @@ class LetterRefusals:
         self._count = 0
         self._since = 0.0
 
-    def wait_s(self, reason: str) -> float:
-        """Note one more refusal, and return the seconds to wait after it.
+    def record_failure(self, reason: str) -> float:
+        """Count one more refusal, and return the seconds to wait after it.
 
         Raises:
             DeliveryFatalError: The refusals have lasted for longer than the limit.
@@ -164,17 +164,17 @@ class LetterRefusals:
         wait_s = min(_FIRST_REFUSAL_S * 2.0**self._count, _LONGEST_REFUSAL_S)
         self._count += 1
         if self._count >= _REFUSALS_TO_BE_UNREADY:
-            self._outage.begins(reason)
+            self._outage.mark_down(reason)
         return min(wait_s, self._limit_s - lasted_s)
 
-    def end(self) -> None:
-        """Note that the dead letter was taken."""
+    def record_success(self) -> None:
+        """Record that the dead letter was accepted."""
         self._count = 0
-        self.leave()
+        self._outage.mark_up()
 
-    def leave(self) -> None:
-        """Note that other workers have to write the dead letter now."""
-        self._outage.ends()
+    def on_reassigned(self) -> None:
+        """Stop counting: another worker owns the partition now."""
+        self._outage.mark_up()
 
 
 class Outages:
@@ -184,11 +184,11 @@ class Outages:
         kafka: Outage of the brokers.
         store: Outage of the online store.
         delivery: Outage of transactions, while the brokers answer other calls.
-        not_rewound: Rewinds that the brokers did not answer.
-        not_written: Micro-batches whose members the store refused. A store without free memory
+        rewind_failures: Rewinds that the brokers did not answer.
+        store_failures: Micro-batches whose members the store refused. A store without free memory
             still answers reads, so nothing but these waits slows the loop.
-        unknown: Transactions with an unknown outcome. Brokers that forbid writing answer all other
-            calls, so nothing but these waits slows the loop.
+        unknown_outcomes: Transactions with an unknown outcome. Brokers that forbid writing answer
+            all other calls, so nothing but these waits slows the loop.
         letter_refusals: Refusals of a dead letter.
     """
 
@@ -196,7 +196,7 @@ class Outages:
         self,
         health: Health,
         brokers: str,
-        refused_s: float,
+        refusal_limit_s: float,
         give_up: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
@@ -205,8 +205,9 @@ class Outages:
         Args:
             health: State of the worker that the probes read.
             brokers: Addresses of the brokers, for messages.
-            refused_s: Longest wait for a dead-letter topic that refuses a dead letter, in seconds.
-            give_up: Returns True if there is no use in waiting any more.
+            refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter, in
+                seconds.
+            give_up: Returns True to stop retrying.
             clock: Returns monotonic seconds.
         """
 
@@ -218,7 +219,7 @@ class Outages:
         self.store = outage("store", DependencyUnavailableError, _STORE_REMEDY)
         self.delivery = outage("delivery", DeliveryError, _DELIVERY_REMEDY)
         letters = outage("dead_letter_topic", DeliveryError, _LETTER_REMEDY)
-        self.not_rewound = Failures(self.kafka)
-        self.not_written = Failures(self.store)
-        self.unknown = Failures(self.delivery, _UNKNOWN_TO_BE_UNREADY)
-        self.letter_refusals = LetterRefusals(letters, refused_s, clock)
+        self.rewind_failures = Failures(self.kafka)
+        self.store_failures = Failures(self.store)
+        self.unknown_outcomes = Failures(self.delivery, _UNKNOWN_TO_BE_UNREADY)
+        self.letter_refusals = LetterRefusals(letters, refusal_limit_s, clock)

@@ -93,7 +93,7 @@ _REMEDY = (
 
 
 def _locked(path: Path) -> int | None:
-    """Open and lock a file; None where another process holds it. Raises OSError."""
+    """Open and lock a file; None if another process holds it. Raises OSError."""
     while True:
         try:
             lock = _opened(path)
@@ -117,7 +117,7 @@ def _locked(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> int | None:
-    """Open a lock file, or make it; None where another user owns it. Raises OSError."""
+    """Open a lock file, or make it; None if another user owns it. Raises OSError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         # Without O_CREAT, which Linux refuses in /tmp for a file of another user.

@@ -1,4 +1,4 @@
-"""The configured model and policy: fingerprints of their files, and loading with proof."""
+"""The configured model and policy: file fingerprints, and loading after verification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Device = Literal["cpu", "cuda", "auto"]
 
 
 class FileFingerprints(NamedTuple):
-    """Fingerprints of the configured model and policy, equal as long as nobody touches the files.
+    """Fingerprints of the configured model and policy, unchanged while the files are unchanged.
 
     No model is read for them. Files that cannot be read have a fingerprint, too: loading them says
     why.
@@ -35,7 +35,7 @@ class FileFingerprints(NamedTuple):
     def of(cls, settings: WorkerSettings) -> Self:
         """Take the fingerprints as of now."""
         location = settings.model.location
-        # A bundle that is configured itself is not looked at again: bundles never change.
+        # A bundle that is configured itself is not checked again: bundles never change.
         model = None if location is None else _champion_fingerprint(Location(location))
         return cls(model, _policy_fingerprint(settings.policy))
 
@@ -87,9 +87,9 @@ def _champion_fingerprint(location: Location) -> Hashable:
     try:
         folder = location.champion()
         with os.scandir(folder) as entries:
-            # The files are part of it: a champion that is still being copied is looked at again
+            # The files are part of it: a champion that is still being copied is checked again
             # when it is complete. One file more than a bundle may hold, so that no folder takes
-            # long to look at.
+            # long to check.
             looked_at = itertools.islice(entries, MAX_FILES + 1)
             files = sorted((entry.name, *_stamp(entry.stat())) for entry in looked_at)
     except BundleRefusedError as error:

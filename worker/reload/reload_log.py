@@ -74,7 +74,7 @@ class ReloadLog:
             "refused",
             what=what,
             reason=reason,
-            remedy="correct it; until then, the one before goes on serving",
+            remedy="correct it; until then, the previous one stays in use",
             exc_info=None if foreseen else error,
         )
 

@@ -30,16 +30,16 @@ T = TypeVar("T")
 _JOIN_S = 2.0
 _AGAIN_S = 60.0
 # The errors of XGBoost, CuPy and the memory cannot be listed. Whatever is wrong with a new model or
-# policy, the one before goes on serving.
+# policy, the previous one stays in use.
 _ANY_FAULT = Exception
 
 
 class Reloader:
     """The stages of a worker, with the newest valid model and policy.
 
-    Micro-batches and calls of `look` may come from two threads: a micro-batch keeps the stages that
-    it began with. An invalid model or policy is refused, in the log and a metric, and the one
-    before goes on serving.
+    Micro-batches and calls of `reload_if_changed` may come from two threads: a micro-batch keeps
+    the stages that it began with. An invalid model or policy is refused, in the log and a metric,
+    and the previous one stays in use.
 
     Args:
         settings: Settings that name the model and the policy.
@@ -68,7 +68,7 @@ class Reloader:
         # each other.
         self._model: LoadedModel | None = stages.serving.model
         self._rules: Rules | None = stages.serving.rules
-        # Scores name both: a name that has served may not stand for another content later.
+        # Scores name both: a name and version must not be reused for other content.
         self._served: dict[tuple[str, ...], Hashable] = {}
         self._install(stages)
         self._report(stages.serving)
@@ -80,7 +80,7 @@ class Reloader:
         return self._stages(records, log)
 
     def start(self) -> None:
-        """Call `look` every `reload_s` seconds, in a thread of its own."""
+        """Call `reload_if_changed` every `reload_s` seconds, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,10 +88,11 @@ class Reloader:
         self._stop.set()
         self._thread.join(_JOIN_S)
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Serve with the configured model and policy, if they have changed and are valid.
 
-        A refused one is tried again from time to time: the fault may have been the node's.
+        A refused one is tried again from time to time: the cause may have been a temporary
+        problem of this machine.
         """
         before = self._stages.serving
         now, last = FileFingerprints.of(self._settings), self._fingerprints
@@ -115,7 +116,7 @@ class Reloader:
     def _watch(self) -> None:
         while not self._stop.wait(self._settings.reload_s):
             try:
-                self.look()
+                self.reload_if_changed()
             except _ANY_FAULT:
                 log.exception("look_failed")
 
@@ -141,12 +142,12 @@ class Reloader:
         if self._served.get(name, content) != content:
             what, *words = name
             raise ConfigurationError(
-                f"{where}: the {what} {' '.join(words)} has served before with another content, "
+                f"{where}: the {what} {' '.join(words)} has served before with other content, "
                 "and scores name it; give each change a version of its own"
             )
 
     def _attempt(self, what: What, load: Callable[[], T]) -> T | None:
-        """Return what ``load`` returns; None where the model or policy is refused."""
+        """Return what ``load`` returns; None if the model or policy is refused."""
         try:
             return load()
         except _ANY_FAULT as error:

@@ -32,7 +32,7 @@ def require_addresses(text: str) -> None:
         address = _ADDRESS.fullmatch(part)
         if address is None or int(address["port"] or 0) > _MOST_PORT:
             raise ValueError(
-                f"has {part!r}, which is no host:port; write it like kafka-1:9092,kafka-2:9092, an "
+                f"has {part!r}, which is not host:port; write it like kafka-1:9092,kafka-2:9092, an "
                 "IPv6 address in brackets"
             )
         scheme = address["scheme"]
@@ -46,7 +46,7 @@ def require_addresses(text: str) -> None:
 def require_credentials(
     options: Mapping[str, Option], secrets: Collection[str], *, has_password: bool
 ) -> None:
-    """Raise ValueError where SASL lacks an option of its mechanism, or is set up and not used.
+    """Raise ValueError if SASL lacks an option of its mechanism, or is set up and not used.
 
     Args:
         options: Options of librdkafka.

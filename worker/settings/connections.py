@@ -189,7 +189,7 @@ class Store(Section):
     )
     accept_group: Text | None = Field(
         default=None,
-        description="Group that filled the histories of this state and has stopped for good: this "
+        description="Group that filled the histories of this state and has stopped permanently: this "
         "worker's group takes them over.",
         examples=["fraud-worker-refill"],
     )

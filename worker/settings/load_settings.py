@@ -65,7 +65,7 @@ def load_settings(folder: Path) -> WorkerSettings:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise ConfigurationError where ``folder`` is no folder."""
+    """Raise ConfigurationError if ``folder`` is not a folder."""
     if not folder.is_dir():
         state = "it is a file" if folder.exists() else "there is no such folder"
         raise ConfigurationError(
@@ -132,7 +132,7 @@ def _found(error: Mapping[str, Any], name: str) -> str:
 
 
 def _variable_in_use(location: Location) -> str | None:
-    """Environment variable that sets the value at ``location``; None where there is none."""
+    """Environment variable that sets the value at ``location``; None if there is none."""
     for end in range(len(location), 0, -1):
         variable = variable_of(".".join(str(part) for part in location[:end]))
         if any(name.upper() == variable for name in os.environ):

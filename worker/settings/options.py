@@ -64,7 +64,7 @@ def _scalar(value: object) -> object:
 
 
 def _open_address(url: str) -> str:
-    """Refuse text that is no address, or one with a secret; the message repeats no part of it."""
+    """Refuse text that is not an address, or has a secret; the message repeats no part of it."""
     if "@" in url:
         raise ValueError(
             "holds a user, password or token; use username and password_file beside it"
@@ -80,7 +80,7 @@ def _open_address(url: str) -> str:
     except ValueError:
         holds, names = False, []
     if not holds or not url.isprintable() or re.search(r"[\s\\]", url):
-        raise ValueError("is no address; write it as SCHEME://HOST:PORT")
+        raise ValueError("is not an address; write it as SCHEME://HOST:PORT")
     if any(names_secret(name) or "user" in unquote(name) for name in names):
         raise ValueError("holds a secret in its query; use username and password_file beside it")
     return url
@@ -90,14 +90,14 @@ def _topic_name(text: str) -> str:
     # Kafka's own rule. A consumer would treat a name that begins with ^ as a pattern.
     if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
         raise ValueError(
-            "is no topic's name; name one topic, of at most 249 letters, digits and . _ - (patterns "
+            "is not a valid topic name; give one topic, of at most 249 letters, digits and . _ - (patterns "
             "and lists are not read)"
         )
     return text
 
 
 def _is_address(parts: SplitResult) -> bool:
-    """Return True for a complete address; raises ValueError for a port that is no number."""
+    """Return True for a complete address; raises ValueError for a port that is not a number."""
     named = parts.hostname is not None and "%" not in parts.netloc and parts.port != 0
     return bool(parts.scheme) and (named or (not parts.netloc and parts.path.startswith("/")))
 
@@ -139,7 +139,8 @@ class Section(BaseModel):
 def require_option_files(setting: str, options: Mapping[str, object]) -> None:
     """Raise ConfigurationError for an option that names a file which cannot be read.
 
-    librdkafka would report an error number of OpenSSL, and redis-py a store that is away.
+    Otherwise librdkafka shows only an OpenSSL error number, and redis-py reports an unreachable
+    store.
     """
     for name, value in options.items():
         if not _NAMES_A_FILE.fullmatch(name) or str(value) in _NO_FILE:

@@ -36,8 +36,8 @@ class Setting:
         name: Dotted name, with its section.
         kind: Type and bounds, in words.
         required: True if it must be given.
-        default: Default as YAML on one line; "" where there is none.
-        example: Example as YAML on one line; "" where there is none.
+        default: Default as YAML on one line; "" if there is none.
+        example: Example as YAML on one line; "" if there is none.
         meaning: Description.
     """
 

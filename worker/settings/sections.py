@@ -51,7 +51,7 @@ class ModelSettings(Section):
 
     bundle: File | None = Field(
         default=None,
-        description="Folder of one model bundle; this or location.",
+        description="Folder of one model bundle. Set either this or `location`.",
         examples=["model"],
     )
     location: File | None = Field(
@@ -191,8 +191,8 @@ class WorkerSettings(BaseSettings):
     reload_s: float = Field(
         default=2.0,
         gt=0,
-        description="Interval between two looks at the policy and at the champion of "
-        "model.location, in seconds; a new one takes over while the worker runs.",
+        description="How often the worker checks the policy and the champion of model.location for "
+        "changes, in seconds; a change is applied without a restart.",
     )
     kafka: KafkaSettings
     store: Store | None = Field(

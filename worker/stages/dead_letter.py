@@ -128,7 +128,7 @@ def dead_letter(
 def _own_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
     """The record's own headers; those with the worker's prefix are renamed.
 
-    A dead letter that was sent to the input again so keeps its last reasons, under another prefix.
+    If a dead letter is sent to the input again, its last reasons are kept under another prefix.
     Older reasons are dropped: otherwise each round would add some.
     """
     if not any(name.startswith(HEADER_PREFIX) for name, _ in headers):

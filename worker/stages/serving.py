@@ -165,7 +165,7 @@ class Explain:
     """Explain: the reasons of the decisions that are not the default.
 
     Args:
-        reasons: Reasons by the policy; None where the policy has none.
+        reasons: Reasons by the policy; None if the policy has none.
         model: Model that gave the scores.
     """
 
@@ -175,7 +175,7 @@ class Explain:
         self._told = False
 
     def __call__(self, scored: Scored, decided: Decided) -> Explained | None:
-        """The reasons; None where no event has any."""
+        """The reasons; None if no event has any."""
         if self._reasons is None:
             return None
         rows = np.flatnonzero(decided.codes)

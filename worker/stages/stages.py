@@ -43,7 +43,7 @@ class Processed:
         records: Records that have a score.
         keys: Keys of the scores.
         values: Framed scores.
-        headers: Headers of the scores; None where there are none.
+        headers: Headers of the scores; None if there are none.
         dead_letters: Dead letters of the other records.
         model: Model that gave the scores.
         decided: Decisions.
@@ -94,7 +94,7 @@ class Processed:
     def with_letters(self, letters: Mapping[int, DeadLetter]) -> Self:
         """Replace the scores of some rows by dead letters.
 
-        The writes to the store stay: an event whose score is refused has happened all the same, and
+        The writes to the store stay: the event still happened even if its score is refused, and
         later events see it.
         """
         if not letters:

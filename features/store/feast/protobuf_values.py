@@ -23,7 +23,7 @@ _MORE = 0x80
 """Bit of a varint's byte that is set if more bytes follow."""
 _USUAL_BYTES = 12
 _SECONDS, _NANOS = slice(1, 6), slice(7, 12)
-"""Bytes of the varints in a usual ``Timestamp``, each behind its tag."""
+"""Bytes of the varints in a usual ``Timestamp``, each after its tag."""
 _SEVENS = 1 << 7 * np.arange(5, dtype=np.int64)
 _NANOS_PER_SECOND = 1_000_000_000
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
@@ -183,7 +183,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and the index behind it."""
+    """A number of up to 64 bits, and the index after it."""
     number = 0
     for count, byte in enumerate(message[place : place + _MAX_VARINT_BYTES]):
         number |= (byte & 0x7F) << 7 * count

@@ -113,7 +113,7 @@ def by_day(scored: OutOfFold, threshold: float) -> str:
         at = np.arange(len(days))
         axes.bar(at, detected, color=LINE, width=0.74, label="frauds above the threshold")
         axes.bar(at, missed, bottom=detected, color=FILL, width=0.74, label="frauds below")
-        axes.bar(at, -false, color=HOT, alpha=0.75, width=0.74, label="alerts that are no frauds")
+        axes.bar(at, -false, color=HOT, alpha=0.75, width=0.74, label="alerts that are not frauds")
         axes.axhline(0, color=INK, lw=0.8)
         day_ticks(axes, days)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0f}"))

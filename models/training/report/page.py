@@ -64,14 +64,14 @@ _SEARCH = (
 
 
 def _head(training: Training, details: ReportDetails) -> str:
-    plan = training.plan
+    days = training.days
     data = "".join(f"{escape(line)}. " for line in describe_data(training))
     return (
         f"<header><h1>{escape(details.name)} <small>{escape(details.version)}</small></h1>"
         f"<p>{data}All numbers below are "
         f"measured on {count(len(training.begins), 'earlier fold')}: each is trained on "
-        f"{training.span} and, after a label delay of {plan.delay:g} days, assessed on "
-        f"{count(plan.assess, 'day')}. The assessed days have "
+        f"{training.span} and, after a label delay of {days.delay:g} days, assessed on "
+        f"{count(days.assess, 'day')}. The assessed days have "
         f"{len(training.out_of_fold.labels):,} events and "
         f"{int(training.out_of_fold.labels.sum()):,} frauds. Each event is scored by a model that "
         "was not trained on it. Cards known to be compromised are left out.</p></header>\n"
@@ -79,7 +79,7 @@ def _head(training: Training, details: ReportDetails) -> str:
 
 
 def _tiles(training: Training) -> str:
-    metrics, scored = training.chosen.metrics, training.out_of_fold
+    metrics, scored = training.best_trial.metrics, training.out_of_fold
     return tiles(
         [
             ("Average precision", f"{metrics.average_precision:.3f}", "mean of folds"),
@@ -136,9 +136,9 @@ def _row(alerts: Alerts, decision: str | None, scale: int) -> str:
     cells = [
         f"{alerts.threshold}{mark}",
         f"{alerts.cards.mean:,.1f}",
-        f"<small>{alerts.cards.least:,} to {alerts.cards.most:,}</small>",
+        f"<small>{alerts.cards.min:,} to {alerts.cards.max:,}</small>",
         f"{alerts.events.mean:,.1f}",
-        f"<small>{alerts.events.least:,} to {alerts.events.most:,}</small>",
+        f"<small>{alerts.events.min:,} to {alerts.events.max:,}</small>",
         f"{alerts.precision:.1%}",
         f"{alerts.recall:.1%}",
     ]
@@ -190,7 +190,7 @@ def _day_by_day(scored: OutOfFold, lowest: float) -> str:
 
 
 def _trials(training: Training) -> str:
-    """Table of the best trial of each parameter set; the chosen one is marked."""
+    """Table of the best trial of each parameter set; the best of all is marked."""
     best: list[Trial] = []
     for trial in training.trials:
         if all(trial.params != other.params for other in best):

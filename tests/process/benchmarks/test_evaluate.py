@@ -70,7 +70,7 @@ def test_scores_in_any_order_that_are_those_offline_are_equal(want: Expected) ->
     assert "0 margins and 0 scores of 400 differ" in result.described()
 
 
-def test_one_bit_is_a_difference(want: Expected) -> None:
+def test_scores_that_differ_in_one_bit_differ(want: Expected) -> None:
     scores = on_topic(want, ANY_ORDER)
     scores.margins[7] = np.nextafter(scores.margins[7], np.float32(np.inf))
     result = judge(want, scores, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +45,7 @@ from models.calibration import Calibration, logistic
 from models.policy import Rules, load_policy
 from models.reasons import Reasons
 from models.training.fit import fit
-from schemas.batch import EventBatch
+from schemas.batch import EventBatch, Records
 
 TREES = 5
 EVENTS = 1_000
@@ -186,6 +186,11 @@ def scores_of(
     )
 
 
+def records_of_values(values: Sequence[bytes]) -> Records:
+    zeros = np.zeros(len(values), np.int64)
+    return Records("out", values, values, zeros.astype(np.int32), zeros, zeros)
+
+
 def test_scores_have_reasons_just_where_they_are_meant_to(
     monkeypatch: pytest.MonkeyPatch,
     backend: Backend,
@@ -198,9 +203,8 @@ def test_scores_have_reasons_just_where_they_are_meant_to(
     assert 0 < share < 1
     written = list(values)
 
-    def read(_bootstrap: str, _topic: str) -> Iterator[list[Any]]:
-        for chunk in (written[:7], written[7:]):
-            yield [SimpleNamespace(value=lambda value=value: value) for value in chunk]
+    def read(_bootstrap: str, _topic: str) -> Iterator[Records]:
+        yield from map(records_of_values, (written[:7], written[7:]))
 
     monkeypatch.setattr(explained, "read_to_end", read)
     monkeypatch.setattr(explained, "EXPLAINED_SHARE", share)
@@ -227,10 +231,9 @@ def test_a_sample_goes_on_where_the_last_chunk_ended(monkeypatch: pytest.MonkeyP
     sizes = [1, 30, 31, 5, 95]
     starts = [0, *itertools.accumulate(sizes)]
 
-    def read(_bootstrap: str, _topic: str) -> Iterator[list[Any]]:
+    def read(_bootstrap: str, _topic: str) -> Iterator[Records]:
         for start, size in zip(starts, sizes, strict=False):
-            numbers = range(start, start + size)
-            yield [SimpleNamespace(value=lambda i=i: i.to_bytes(2, "big")) for i in numbers]
+            yield records_of_values([i.to_bytes(2, "big") for i in range(start, start + size)])
 
     def decode(_self: object, value: bytes) -> dict[str, Any]:
         looked.append(int.from_bytes(value, "big"))

@@ -49,7 +49,7 @@ def test_margins_are_bit_equal_for_every_batch_size(
     np.testing.assert_array_equal(bits(np.concatenate(parts)), bits(together))
 
 
-def test_no_rows_give_no_margins(bundle: Bundle) -> None:
+def test_a_backend_gives_no_margins_for_no_rows(bundle: Bundle) -> None:
     margins = open_backend(bundle, "cpu", threads=1).margins(np.empty((0, 4), dtype=np.float32))
     assert margins.shape == (0,)
     assert margins.dtype == np.float32
@@ -79,7 +79,9 @@ def test_an_infinite_value_is_refused_and_its_feature_named(bundle: Bundle, valu
         np.zeros((2, 8), np.float32)[:, ::2],
     ],
 )
-def test_another_shape_dtype_or_layout_is_refused(bundle: Bundle, matrix: np.ndarray) -> None:
+def test_a_backend_refuses_another_shape_dtype_or_layout(
+    bundle: Bundle, matrix: np.ndarray
+) -> None:
     with pytest.raises(ValueError, match="expected"):
         open_backend(bundle, "cpu").margins(matrix)
 

@@ -39,7 +39,7 @@ def test_a_bundle_loads_as_it_was_written(bundle: Bundle, booster: xgb.Booster) 
     )
 
 
-def test_its_sums_are_what_sha256sum_checks(folder: Path) -> None:
+def test_sha256sum_checks_the_sums_of_a_bundle(folder: Path) -> None:
     if shutil.which("sha256sum") is None:
         pytest.skip("there is no sha256sum here")
     subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=folder, check=True)
@@ -123,7 +123,7 @@ def test_a_folder_within_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_no_folder_at_all_is_refused(tmp_path: Path) -> None:
+def test_an_absent_bundle_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleRefusedError, match="nowhere: cannot be read"):
         load_bundle(tmp_path / "nowhere")
 
@@ -209,7 +209,7 @@ def test_more_files_than_a_bundle_has_are_refused_before_they_are_listed(folder:
     for number in range(sums.MAX_FILES):
         (folder / f"more-{number}").touch()
     sum_again(folder)
-    with pytest.raises(BundleRefusedError, match="holds more than 100 files; it is no model"):
+    with pytest.raises(BundleRefusedError, match="holds more than 100 files; it is not a model"):
         load_bundle(folder)
 
 

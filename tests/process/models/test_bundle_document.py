@@ -53,7 +53,7 @@ def test_ubj_and_json_say_the_same(booster: xgb.Booster) -> None:
         {"max_depth": 1, "gamma": 1e9},
     ],
 )
-def test_what_xgboost_trains_passes(params: dict[str, Any]) -> None:
+def test_models_that_xgboost_trains_pass_validation(params: dict[str, Any]) -> None:
     matrix = matrix_of(800, len(NAMES))
     given = {"objective": "binary:logistic", "base_score": 0.5, "nthread": 1, **params}
     model = xgb.train(given, xgb.DMatrix(matrix, labels_of(matrix)), 8)
@@ -65,7 +65,7 @@ def test_what_xgboost_trains_passes(params: dict[str, Any]) -> None:
 DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     "another output": (
         lambda m: model_in(m)["tree_info"].__setitem__(3, 1),
-        "tree_info names another output than the first",
+        "tree_info names an output other than the first",
     ),
     "fewer in tree_info": (lambda m: model_in(m)["tree_info"].pop(), "20 trees and 19 in"),
     "a tree less": (lambda m: trees_in(m).pop(), "num_trees is 20, with 19 trees"),
@@ -102,9 +102,12 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "vectors": (
         lambda m: trees_in(m)[1]["tree_param"].update(size_leaf_vector="2"),
-        "tree 1: its leaves have more than one number",
+        "tree 1: its leaves have more than one value",
     ),
-    "other place": (lambda m: trees_in(m)[1].update(id=0), "tree 1: its id is 0, not its place"),
+    "other place": (
+        lambda m: trees_in(m)[1].update(id=0),
+        "tree 1: its id is 0, but it is at position 1",
+    ),
     "other width": (
         lambda m: trees_in(m)[1]["tree_param"].update(num_feature="5"),
         "tree 1: num_feature is not that of the model, 4",
@@ -115,11 +118,11 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "fractions": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 1.5),
-        "left_children is no array of 32-bit whole numbers",
+        "left_children is not an array of 32-bit whole numbers",
     ),
     "beyond 32 bits": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 2**31),
-        "left_children is no array of 32-bit whole numbers",
+        "left_children is not an array of 32-bit whole numbers",
     ),
     "beyond 64 bits": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 2**80),
@@ -127,12 +130,12 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "text in an array": (
         lambda m: trees_in(m)[1]["parents"].__setitem__(0, "1"),
-        "parents is no array of numbers",
+        "parents is not an array of numbers",
     ),
-    "no array": (lambda m: trees_in(m)[1].pop("parents"), "parents is no array of numbers"),
-    "no tree": (lambda m: trees_in(m)[1].clear(), "tree 1: tree_param is no object"),
-    "no learner": (lambda m: m.pop("learner"), "learner is no object"),
-    "no objective": (lambda m: m["learner"]["objective"].pop("name"), "name is no text"),
+    "no array": (lambda m: trees_in(m)[1].pop("parents"), "parents is not an array of numbers"),
+    "no tree": (lambda m: trees_in(m)[1].clear(), "tree 1: tree_param is not an object"),
+    "no learner": (lambda m: m.pop("learner"), "learner is not an object"),
+    "no objective": (lambda m: m["learner"]["objective"].pop("name"), "name is not a string"),
     "no target": (
         lambda m: shape_in(m).update(num_target="0"),
         "it has 4 columns and 0 targets",
@@ -141,10 +144,10 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
         lambda m: trees_in(m)[1]["default_left"].__setitem__(0, 2),
         "tree 1: default_left holds other numbers than 0 and 1",
     ),
-    "odd number": (lambda m: shape_in(m).update(num_class="-1"), "num_class is '-1', no number"),
+    "odd number": (lambda m: shape_in(m).update(num_class="-1"), "num_class is '-1', not a number"),
     "names": (
         lambda m: m["learner"]["feature_names"].pop(),
-        "feature_names is no array of 4 texts",
+        "feature_names is not an array of 4 strings",
     ),
     "types": (
         lambda m: m["learner"].update(feature_types=["c", "float", "float", "float"]),

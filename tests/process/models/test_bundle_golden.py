@@ -142,7 +142,11 @@ def _last_bit(array: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        (MARGINS, _changed(_last_bit), r"other margins for 1 of 128 .* for vector 5, golden is"),
+        (
+            MARGINS,
+            _changed(_last_bit),
+            r"other margins for 1 of 128 .* for vector 5, where the golden",
+        ),
         (VECTORS, _changed(lambda v: v[:, ::-1].copy()), r"other margins for \d+ of 128"),
         (VECTORS, _changed(lambda v: v[::-1].copy()), r"other margins for \d+ of 128"),
         (VECTORS, _changed(lambda v: v.astype(np.float64)), "holds float64"),
@@ -156,12 +160,12 @@ def _last_bit(array: np.ndarray) -> None:
         (MARGINS, _changed(lambda m: m[:, np.newaxis]), r"of shape \(128, 1\)"),
         (MARGINS, lambda content: content + b"\x00", "513 bytes"),
         (MARGINS, lambda content: content[:-4], "508 bytes"),
-        (MARGINS, lambda content: content[:20], "no .npy file"),
-        (MARGINS, lambda _: b"", "no .npy file"),
-        (MARGINS, lambda content: content.replace(b"\x01\x00v", b"\x02\x00v"), "no .npy file"),
-        (MARGINS, lambda content: content.replace(b"(128,)", b"(1<<9)"), "no .npy file"),
-        (MARGINS, lambda content: content.replace(b"(128,), ", b"(9**9,),"), "no .npy file"),
-        (VECTORS, lambda content: content.replace(b"(128, 4)", b"(10**9,)"), "no .npy file"),
+        (MARGINS, lambda content: content[:20], "not a .npy file"),
+        (MARGINS, lambda _: b"", "not a .npy file"),
+        (MARGINS, lambda content: content.replace(b"\x01\x00v", b"\x02\x00v"), "not a .npy file"),
+        (MARGINS, lambda content: content.replace(b"(128,)", b"(1<<9)"), "not a .npy file"),
+        (MARGINS, lambda content: content.replace(b"(128,), ", b"(9**9,),"), "not a .npy file"),
+        (VECTORS, lambda content: content.replace(b"(128, 4)", b"(10**9,)"), "not a .npy file"),
     ],
 )
 def test_other_golden_files_are_refused(

@@ -73,7 +73,7 @@ def test_calibration_and_origin_load_as_they_were_written(
     assert '"from": "2026-11-01T00:00:00Z"' in (folder / "manifest.json").read_text()
 
 
-def test_without_calibration_and_origin_there_are_none(folder: Path) -> None:
+def test_a_manifest_without_calibration_and_origin_has_none(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.calibration is None
     assert bundle.trained is None
@@ -167,7 +167,7 @@ def test_facts_of_training_that_cannot_be_are_refused(
         (lambda m: m.update(golden=1001), "golden: Input should be less than or equal to 1000"),
     ],
 )
-def test_another_manifest_is_refused(
+def test_an_invalid_manifest_is_refused(
     folder: Path, change: Callable[[dict[str, Any]], object], said: str
 ) -> None:
     edit_manifest(folder, change)

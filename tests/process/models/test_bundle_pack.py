@@ -22,6 +22,8 @@ from models.calibration import logistic
 from tests.support.bundles import edit_manifest
 from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 TRAINING = matrix_of(1_500, len(NAMES))
 SET = feature_set("more", *reversed(NAMES)).features
 GENERATE = Names(generate=True)
@@ -180,7 +182,7 @@ def test_a_model_whose_margin_is_no_log_odds_is_refused(
 
 def test_pack_refuses_what_it_cannot_make_a_bundle_of(tmp_path: Path) -> None:
     trained(tmp_path / "model.ubj", objective="reg:squarederror")
-    with pytest.raises(BundleRefusedError, match=r"no log-odds .* Train it with one of these"):
+    with pytest.raises(BundleRefusedError, match=r"not log-odds .* Train it with one of these"):
         pack(tmp_path / "model.ubj", GENERATE)
     assert not (tmp_path / "bundle").exists()
 
@@ -285,7 +287,7 @@ def test_the_missing_value_that_a_wrapper_wrote_is_taken_over(tmp_path: Path) ->
     packed = pack(tmp_path / "model.json", GENERATE)
     assert packed.missing == load_bundle(tmp_path / "bundle").missing == -1.0
     assert packed.notes == (
-        "its scikit-learn wrapper treated -1 as missing, and so does the bundle",
+        "the model's scikit-learn wrapper treated -1 as missing; the bundle does the same",
     )
 
 
@@ -330,7 +332,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleRefusedError, match=r"cannot be read \(No such file"):
         pack(model, GENERATE)
     model.write_bytes(b"hello")
-    with pytest.raises(BundleRefusedError, match=r"it begins with b'hello'; save the model"):
+    with pytest.raises(BundleRefusedError, match=r"it begins with b'hello'; save it with"):
         pack(model, GENERATE)
 
 

@@ -73,8 +73,8 @@ def at(key: str, value: float, *, leaf: bool) -> Callable[[Tree], None]:
 BROKEN: dict[str, tuple[Callable[[Tree], None], str]] = {
     "child is root": (point_to_root, "tree 2, node 0 has more than one path to it"),
     "child is itself": (point_up, r"tree 2, node \d+ has more than one path to it"),
-    "other parent": (another_parent, "has another parent than the node that leads to it"),
-    "root's parent": (root_with_a_parent, "tree 2, node 0 has a parent, and is the root"),
+    "other parent": (another_parent, "has a parent other than the node that leads to it"),
+    "root's parent": (root_with_a_parent, "tree 2, node 0 has a parent although it is the root"),
     "two paths": (share_a_child, r"tree 2, node \d+ has more than one path to it"),
     "child beyond": (point_beyond, "tree 2, node 0 has a child that is not a node of its tree"),
     "half a leaf": (half_a_leaf, r"tree 2, node \d+ has a child that is not a node"),
@@ -82,9 +82,15 @@ BROKEN: dict[str, tuple[Callable[[Tree], None], str]] = {
     "category": (category, "tree 2: it splits by categories; encode"),
     "threshold": (at("split_conditions", np.nan, leaf=False), "node 0 has a threshold that is no"),
     "infinite": (at("split_conditions", np.inf, leaf=False), "node 0 has a threshold that is no"),
-    "leaf": (at("split_conditions", np.nan, leaf=True), r"node \d+ has a leaf that is no finite"),
-    "infinite leaf": (at("split_conditions", -np.inf, leaf=True), "has a leaf that is no finite"),
-    "cover": (at("sum_hessian", np.nan, leaf=True), "has a cover that is no finite"),
+    "leaf": (
+        at("split_conditions", np.nan, leaf=True),
+        r"node \d+ has a leaf that is not a finite",
+    ),
+    "infinite leaf": (
+        at("split_conditions", -np.inf, leaf=True),
+        "has a leaf that is not a finite",
+    ),
+    "cover": (at("sum_hessian", np.nan, leaf=True), "has a cover that is not a finite"),
 }
 
 
@@ -97,7 +103,7 @@ def test_a_tree_that_does_not_hold_is_refused(
         load_bundle(folder)
 
 
-def test_what_pruning_left_behind_is_not_looked_at(folder: Path) -> None:
+def test_pruned_nodes_of_a_tree_are_ignored(folder: Path) -> None:
     def prune(model: dict[str, Any]) -> None:
         tree = trees_in(model)[2]
         left = tree["left_children"][0]
@@ -127,7 +133,7 @@ def test_trees_are_read_as_xgboost_follows_them(booster: xgb.Booster) -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(np.nan, "has a leaf that is no finite number"), (3e38, "margins that are not finite")],
+    [(np.nan, "has a leaf that is not a finite number"), (3e38, "margins that are not finite")],
 )
 def test_a_model_whose_margins_are_no_numbers_is_not_written(
     folder: Path, tmp_path: Path, value: float, said: str

@@ -106,7 +106,7 @@ def too_large(folder: Path) -> None:
         ),
         (reversed_columns, "or in another order"),
         (cycle, "more than one path to it|child that is not a node"),
-        (infinite_leaf, "a leaf that is no finite number"),
+        (infinite_leaf, "a leaf that is not a finite number"),
         (greedy, "a count of 8589934592 goes beyond the end"),
         (too_large, r"model\.ubj 1,073,741,824 of them; a bundle may have 536,870,912: write"),
     ],
@@ -194,7 +194,7 @@ def test_a_child_that_hangs_is_ended_in_time(
     assert [child.returncode for child in children] == [-signal.SIGKILL]
 
 
-def test_where_no_process_can_be_started_that_is_said(
+def test_verify_says_that_no_process_can_be_started(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "COMMAND", [str(folder / "nothing")])
@@ -285,7 +285,7 @@ def test_margins_have_to_be_the_same_alone_and_among_many(
     assert said in refused(BACKEND + change, str(folder))[0]
 
 
-def test_nothing_but_the_answer_comes_out_of_the_child() -> None:
+def test_the_verifying_child_prints_its_answer_alone() -> None:
     said, words = refused("def prove(*_):\n    print('loading'); raise RuntimeError('odd')")
     assert said == "folder: RuntimeError: odd"
     assert "loading" in words

@@ -24,9 +24,9 @@ FEATURES = 7
 NAMES = tuple(f"F{i}" for i in range(FEATURES))
 
 
-def coding(codes: list[int], most: int) -> Coding:
+def coding(codes: list[int], max_reasons: int) -> Coding:
     names = tuple(f"R{i}" for i in range(4))
-    return Coding(names, NAMES, np.array(codes, np.intp), most)
+    return Coding(names, NAMES, np.array(codes, np.intp), max_reasons)
 
 
 class Given:
@@ -77,11 +77,11 @@ NUMBERS = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 3.0])
         st.lists(NUMBERS, min_size=FEATURES, max_size=FEATURES), min_size=1, max_size=6
     ),
     codes=st.lists(st.integers(0, 3), min_size=FEATURES, max_size=FEATURES),
-    most=st.integers(1, 5),
+    max_reasons=st.integers(1, 5),
 )
 @settings(deadline=None)
 def test_codes_and_features_stand_in_the_order_of_a_plain_loop(
-    contributions: list[list[float]], codes: list[int], most: int
+    contributions: list[list[float]], codes: list[int], max_reasons: int
 ) -> None:
     n = len(contributions)
     table = np.array([[*row, 0.5] for row in contributions])
@@ -89,7 +89,7 @@ def test_codes_and_features_stand_in_the_order_of_a_plain_loop(
     rows = np.arange(1, 2 * n, 2)
     margins = np.zeros(2 * n, np.float32)
     margins[rows] = table.sum(axis=1)
-    explained = Reasons(coding(codes, most), Given(table)).explain(matrix, margins, rows)
+    explained = Reasons(coding(codes, max_reasons), Given(table)).explain(matrix, margins, rows)
     assert explained.not_additive == 0
     expected = []
     for row, given_row in zip(rows, contributions, strict=True):
@@ -97,7 +97,7 @@ def test_codes_and_features_stand_in_the_order_of_a_plain_loop(
             (sum(x for x, own in zip(given_row, codes, strict=True) if own == code), code)
             for code in range(4)
         ]
-        raising = sorted([(-by, code) for by, code in sums if by > 0])[:most]
+        raising = sorted([(-by, code) for by, code in sums if by > 0])[:max_reasons]
         expected.append(
             [
                 {
@@ -116,7 +116,7 @@ def test_codes_and_features_stand_in_the_order_of_a_plain_loop(
     assert plain(explained) == expected
 
 
-def test_no_rows_have_no_reasons() -> None:
+def test_reasons_of_no_rows_are_empty() -> None:
     reasons = Reasons(coding([0] * FEATURES, 4), Given(np.zeros((1, FEATURES + 1))))
     nothing = np.empty(0, np.intp)
     explained = reasons.explain(matrix_of(3, FEATURES), np.zeros(3, np.float32), nothing)
@@ -231,7 +231,7 @@ def test_a_row_has_the_same_reasons_alone_and_in_any_batch(backend: Any) -> None
         assert str(alone) == str(together[place])
 
 
-def test_no_rows_have_no_contributions_and_bad_ones_are_refused(backend: Any) -> None:
+def test_contributions_of_no_rows_are_empty_and_invalid_rows_are_refused(backend: Any) -> None:
     assert backend.contributions(np.empty((0, FEATURES), np.float32)).shape == (0, FEATURES + 1)
     with pytest.raises(ValueError, match="expected a matrix of 7 columns"):
         backend.contributions(np.zeros((2, 3), np.float32))

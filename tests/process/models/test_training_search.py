@@ -12,7 +12,7 @@ from models.training.fit import boost
 from models.training.folds import Lengths, Span, earlier_folds
 from models.training.metrics import Metrics
 from models.training.recipes import SHALLOW, candidates
-from models.training.search import SampledFold, Trial, out_of_fold_margins, search
+from models.training.search import SampledFold, Trial, out_of_fold_margins, search_parameters
 from models.training.spans import sampled_folds
 from models.training.table import LabelledEvents, TrainingTable
 from tests.support.training_table import DAY, simulated, write_table
@@ -42,7 +42,7 @@ def test_candidates_are_seeded_alone_of_their_kind_and_begin_with_the_start() ->
 
 def test_the_better_parameters_are_first_with_the_rounds_that_they_need(part: Parts) -> None:
     tries = [{**START, "min_child_weight": 1e9}, START]
-    found = search(*part, tries, FIXED, assess_at=LOOKS, seed=0, workers=1)
+    found = search_parameters(*part, tries, FIXED, assess_at=LOOKS, seed=0, workers=1)
     assert found[0].params == START
     assert found[0].objective > found[-1].objective
     assert len(found[0].folds) == 2
@@ -59,8 +59,10 @@ def test_a_card_that_is_found_outweighs_average_precision_that_chance_may_have_g
 
 def test_threads_change_nothing_but_the_time(part: Parts) -> None:
     done: list[int] = []
-    alone = search(*part, candidates(SHALLOW, 2, 0), FIXED, assess_at=LOOKS, seed=3, workers=1)
-    together = search(
+    alone = search_parameters(
+        *part, candidates(SHALLOW, 2, 0), FIXED, assess_at=LOOKS, seed=3, workers=1
+    )
+    together = search_parameters(
         *part,
         candidates(SHALLOW, 2, 0),
         FIXED,
@@ -76,7 +78,7 @@ def test_threads_change_nothing_but_the_time(part: Parts) -> None:
 def test_margins_out_of_fold_are_those_that_were_judged(part: Parts) -> None:
     events, parts = part
     folds = [one.fold for one in parts]
-    best = search(*part, [START], FIXED, assess_at=LOOKS, seed=0, workers=2)[0]
+    best = search_parameters(*part, [START], FIXED, assess_at=LOOKS, seed=0, workers=2)[0]
     margins = out_of_fold_margins(
         events, parts, best.rounds, {**FIXED, **best.params}, seed=0, workers=2
     )
@@ -105,6 +107,10 @@ def test_the_search_uses_all_cores_with_any_number_of_folds(
     monkeypatch.setattr("models.training.search.boost", waiting)
     events, parts = part
     tries = candidates(SHALLOW, 4, 0)
-    found = search(events, parts[:folds], tries, FIXED, assess_at=LOOKS, seed=0, workers=workers)
+    found = search_parameters(
+        events, parts[:folds], tries, FIXED, assess_at=LOOKS, seed=0, workers=workers
+    )
     monkeypatch.undo()
-    assert found == search(events, parts[:folds], tries, FIXED, assess_at=LOOKS, seed=0, workers=1)
+    assert found == search_parameters(
+        events, parts[:folds], tries, FIXED, assess_at=LOOKS, seed=0, workers=1
+    )

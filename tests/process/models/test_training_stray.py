@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from base.errors import ConfigurationError
-from models.training.plan import make_plan
 from models.training.result import describe_warnings
 from models.training.stray_rows import find_stray_rows
 from models.training.table import TrainingTable
 from models.training.train import train
+from models.training.training_days import find_training_days
 from models.training.training_options import TrainingOptions
 from tests.support.training_table import DAY, START, simulated, write_table
 
@@ -50,11 +50,12 @@ def test_a_row_days_after_all_others_is_refused_by_name(tmp_path: Path, days_lat
     table = with_last(tmp_path, 1, days_later)
     named = r"1 of the 2,000 rows of .*t.parquet lies far after the others, the last at .*"
     named += (
-        r"; the nearest other is of 2018-08-09.*: correct or remove it, or give --until 2018-08-09"
+        r"; the nearest other row is from 2018-08-09.*: correct or remove it, or give "
+        "--until 2018-08-09"
     )
     with pytest.raises(ConfigurationError, match=named):
-        make_plan(table)
-    assert make_plan(table, last=date(2018, 8, 8)).folds == 4
+        find_training_days(table)
+    assert find_training_days(table, last=date(2018, 8, 8)).folds == 4
 
 
 def test_a_row_days_before_all_others_is_a_warning(tmp_path: Path) -> None:
@@ -62,23 +63,23 @@ def test_a_row_days_before_all_others_is_a_warning(tmp_path: Path) -> None:
     columns["times"][0] -= 20 * DAY
     columns["label_time"][0] -= 20 * DAY
     table = table_of(tmp_path, columns)
-    plan = make_plan(table)
-    trained = train(table, plan, SOON)
+    days = find_training_days(table)
+    trained = train(table, days, SOON)
     (line,) = (line for line in describe_warnings(trained, {"review": 0.5}) if "rows" in line)
     assert "Warning: 1 of the 2,000 rows" in line
     assert "lies far before the others, the first at 2018-06-11" in line
-    assert "the nearest other is of 2018-07-01" in line
+    assert "the nearest other row is from 2018-07-01" in line
 
 
-def test_no_fold_with_both_kinds_names_rows_that_may_be_why(tmp_path: Path) -> None:
+def test_training_without_a_fold_of_both_labels_names_stray_rows(tmp_path: Path) -> None:
     """Of a table of three days, one three days later is not far, and yet the last fold is its day."""
     columns = simulated(days=3, a_day=200, delay=0)
     columns["times"][-1] += 3 * DAY
     columns["label_time"][-1] += 3 * DAY
     table = table_of(tmp_path, columns)
-    plan = make_plan(table, assess=1, folds=1)
+    days = find_training_days(table, assess=1, folds=1)
     with pytest.raises(ConfigurationError, match="no earlier fold holds both") as refused:
-        train(table, plan, SOON)
+        train(table, days, SOON)
     assert re.search("1 of the 600 rows .* far after the others, the last at", str(refused.value))
     assert "give --until 2018-07-03 or an earlier day. Otherwise train on" in str(refused.value)
 

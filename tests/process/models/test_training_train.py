@@ -22,13 +22,13 @@ from models.calibration import Calibration
 from models.policy import load_policy
 from models.training.alerts import alerts_at
 from models.training.folds import Span
-from models.training.plan import Plan, make_plan
 from models.training.recipes import DEEP, SHALLOW
 from models.training.result import Training, describe_data, describe_warnings
 from models.training.search import margins_of
 from models.training.spans import folds_by_span, span_recipes
 from models.training.table import TrainingTable
 from models.training.train import train
+from models.training.training_days import TrainingDays, find_training_days
 from models.training.training_options import TrainingOptions, read_earlier_training
 from models.training.write_outputs import OutputOptions, write_training
 from tests.support.training_table import DAY, START, simulated, write_table
@@ -37,8 +37,8 @@ HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("c
 SOON = TrainingOptions(tries=2, threads=2, forest=1)
 
 
-def plan_of(table: TrainingTable, delay: int | None = None) -> Plan:
-    return make_plan(
+def days_of(table: TrainingTable, delay: int | None = None) -> TrainingDays:
+    return find_training_days(
         table, since=date(2018, 7, 25), last=date(2018, 7, 31), delay=delay, assess=7, folds=2
     )
 
@@ -55,7 +55,7 @@ def table(path: Path) -> TrainingTable:
 
 @pytest.fixture(scope="module")
 def training(table: TrainingTable) -> Training:
-    return train(table, plan_of(table), SOON)
+    return train(table, days_of(table), SOON)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def out(tmp_path_factory: pytest.TempPathFactory, training: Training, table: Tra
 
 def test_a_model_ranks_and_its_scores_are_probabilities(training: Training) -> None:
     scored = training.out_of_fold
-    assert training.chosen.metrics.average_precision > 0.5
+    assert training.best_trial.metrics.average_precision > 0.5
     assert scored.scores.sum() == pytest.approx(scored.labels.sum(), rel=1e-4)
     # Of scores by the curve of the other fold: some sixty frauds each.
     assert scored.calibration_error < 0.02
@@ -100,14 +100,14 @@ def test_the_bundle_s_calibration_is_the_training_s(out: Path, training: Trainin
 def test_the_same_seed_gives_the_same_model_to_the_bit(
     table: TrainingTable, training: Training
 ) -> None:
-    again = train(table, plan_of(table), SOON)
-    other = train(table, plan_of(table), dataclasses.replace(SOON, seed=1))
+    again = train(table, days_of(table), SOON)
+    other = train(table, days_of(table), dataclasses.replace(SOON, seed=1))
     assert again.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert again.calibration.scores == training.calibration.scores
     assert other.booster.save_raw("ubj") != training.booster.save_raw("ubj")
 
 
-def test_no_label_enters_that_is_not_known_when_the_test_begins(
+def test_training_uses_no_label_from_after_the_start_of_the_test(
     tmp_path: Path, training: Training
 ) -> None:
     """What becomes known later, and what happens later, may be anything."""
@@ -118,10 +118,10 @@ def test_no_label_enters_that_is_not_known_when_the_test_begins(
     columns["AMOUNT"] = np.where(columns["times"] >= START + 31 * DAY, 1e6, columns["AMOUNT"])
     assert late.sum() > 1_000
     table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
-    other = train(table, plan_of(table), SOON)
+    other = train(table, days_of(table), SOON)
     assert other.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert other.calibration.margins == training.calibration.margins
-    assert other.chosen == training.chosen
+    assert other.best_trial == training.best_trial
 
 
 def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_labels_known_too_late_for_the_delay_do_not_enter(tmp_path: Path) -> Non
     for flip in (0, 1):
         columns["label"][rows] = columns["label"][rows] ^ flip
         table = TrainingTable(write_table(tmp_path / f"{flip}.parquet", columns))
-        boosters.append(train(table, plan_of(table, delay=2), SOON).booster.save_raw("ubj"))
+        boosters.append(train(table, days_of(table, delay=2), SOON).booster.save_raw("ubj"))
     assert boosters[0] == boosters[1]
 
 
@@ -140,11 +140,13 @@ def test_parameters_and_rounds_can_be_taken_from_a_bundle(
     out: Path, table: TrainingTable, training: Training
 ) -> None:
     taken = read_earlier_training(out)
-    assert taken.chosen[1] == training.chosen.rounds
+    assert taken.params_and_rounds[1] == training.best_trial.rounds
     assert taken.span == training.span
-    like = train(table, plan_of(table), dataclasses.replace(SOON, chosen=taken.chosen))
+    like = train(
+        table, days_of(table), dataclasses.replace(SOON, params_and_rounds=taken.params_and_rounds)
+    )
     assert like.booster.save_raw("ubj") == training.booster.save_raw("ubj")
-    assert like.chosen.metrics == training.chosen.metrics
+    assert like.best_trial.metrics == training.best_trial.metrics
 
 
 def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
@@ -166,9 +168,11 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
         trained=training.trained,
     )
     before = read_earlier_training(tmp_path / "before")
-    assert before == (like.chosen, -999.0, like.span)
-    options = dataclasses.replace(SOON, chosen=before.chosen, missing=before.missing)
-    again = train(other, plan_of(other), options)
+    assert before == (like.params_and_rounds, -999.0, like.span)
+    options = dataclasses.replace(
+        SOON, params_and_rounds=before.params_and_rounds, missing=before.missing
+    )
+    again = train(other, days_of(other), options)
     assert again.booster.save_raw("ubj") == training.booster.save_raw("ubj")
     assert again.calibration.scores == training.calibration.scores
     write_training(again, other, OutputOptions(tmp_path / "after"))
@@ -178,17 +182,17 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
 def test_a_gpu_that_cannot_be_had_is_refused_before_anything_is_read(table: TrainingTable) -> None:
     with pytest.raises(CudaUnusableError, match="extra `gpu`"):
-        train(table, plan_of(table), dataclasses.replace(SOON, device="cuda"))
+        train(table, days_of(table), dataclasses.replace(SOON, device="cuda"))
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
 def test_a_gpu_grows_a_model_that_is_worth_as_much(
     tmp_path: Path, table: TrainingTable, training: Training
 ) -> None:
-    on_gpu = train(table, plan_of(table), dataclasses.replace(SOON, device="cuda"))
+    on_gpu = train(table, days_of(table), dataclasses.replace(SOON, device="cuda"))
     assert on_gpu.trained.params["device"] == "cuda"
-    metrics = on_gpu.chosen.metrics.average_precision
-    assert metrics == pytest.approx(training.chosen.metrics.average_precision, abs=0.05)
+    metrics = on_gpu.best_trial.metrics.average_precision
+    assert metrics == pytest.approx(training.best_trial.metrics.average_precision, abs=0.05)
     # What a GPU has grown serves on a CPU.
     write_training(on_gpu, table, OutputOptions(tmp_path / "gpu"))
     week = table.read(START + 24 * DAY, START + 31 * DAY)
@@ -202,7 +206,7 @@ def test_a_score_never_falls_with_a_feature_that_is_declared_to_raise_it(
     table: TrainingTable,
 ) -> None:
     options = dataclasses.replace(SOON, tries=1, monotone={"NOISE": 1, "AMOUNT": -1})
-    booster = train(table, plan_of(table), options).booster
+    booster = train(table, days_of(table), options).booster
     for place, sign in ((2, 1), (0, -1)):
         matrix = np.full((200, 3), 0.4, np.float32)
         matrix[:, place] = np.linspace(-5, 300, 200)
@@ -212,18 +216,18 @@ def test_a_score_never_falls_with_a_feature_that_is_declared_to_raise_it(
 
 def test_an_unknown_feature_cannot_be_monotone(table: TrainingTable) -> None:
     with pytest.raises(ConfigurationError, match="no feature SIZE; it has AMOUNT, RISK, NOISE"):
-        train(table, plan_of(table), dataclasses.replace(SOON, monotone={"SIZE": 1}))
+        train(table, days_of(table), dataclasses.replace(SOON, monotone={"SIZE": 1}))
 
 
-def test_where_only_frauds_are_labelled_the_others_can_count_as_none(tmp_path: Path) -> None:
+def test_training_can_count_unlabelled_events_as_legitimate(tmp_path: Path) -> None:
     columns = simulated(days=40)
     fraud = columns["label"] == 1
     columns["label"] = [1 if one else None for one in fraud]
     columns["label_time"] = np.where(fraud, columns["label_time"], columns["label_time"])
     table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
     with pytest.raises(ConfigurationError, match="--unlabelled legit"):
-        train(table, plan_of(table), SOON)
-    trained = train(table, plan_of(table), SOON, unlabelled_legit=True)
+        train(table, days_of(table), SOON)
+    trained = train(table, days_of(table), SOON, unlabelled_legit=True)
     assert trained.trained.rows > 10 * trained.trained.frauds > 0
 
 
@@ -308,7 +312,7 @@ def test_a_model_that_finds_nothing_has_no_band_and_a_report_that_says_so(tmp_pa
     columns["label"] = (random.random(3_000) < 0.01).astype(np.int8)
     columns["amount_minor"] = np.full(3_000, 700)
     useless = TrainingTable(write_table(tmp_path / "t.parquet", columns))
-    trained = train(useless, make_plan(useless), dataclasses.replace(SOON, tries=1))
+    trained = train(useless, find_training_days(useless), dataclasses.replace(SOON, tries=1))
     assert write_training(trained, useless, OutputOptions(tmp_path / "v1")) == {}
     assert load_policy(tmp_path / "v1.policy.yaml").segments[0].bands == ()
     assert "The suggested policy has no band" in (tmp_path / "v1" / "report.html").read_text()
@@ -344,16 +348,16 @@ def drifting(days: int, seed: int = 5) -> dict[str, Any]:
     return columns
 
 
-def test_more_days_are_chosen_where_they_teach_more(tmp_path: Path) -> None:
+def test_training_chooses_more_days_where_they_teach_more(tmp_path: Path) -> None:
     """Two weeks of that table hold too little; all that is older says the same."""
     table = TrainingTable(write_table(tmp_path / "t.parquet", drifting(days=80)))
     options = dataclasses.replace(SOON, tries=1)
-    trained = train(table, make_plan(table, folds=2), options)
+    trained = train(table, find_training_days(table, folds=2), options)
     assert trained.span.days != 7
-    assert [one.span for one in trained.spans] == list(trained.plan.spans)
-    best = max(trained.spans, key=lambda one: one.objective)
+    assert [one.span for one in trained.span_results] == list(trained.days.spans)
+    best = max(trained.span_results, key=lambda one: one.objective)
     assert best.span == trained.span
-    assert best.average_precision > trained.spans[0].average_precision + 0.01
+    assert best.average_precision > trained.span_results[0].average_precision + 0.01
     assert trained.trained.params["days"] == trained.span.days
     told = "\n".join(describe_data(trained))
     assert f"({trained.span})" in told
@@ -364,27 +368,29 @@ def test_a_sample_of_a_large_table_is_told_and_scores_stay_probabilities(
     table: TrainingTable, training: Training
 ) -> None:
     options = dataclasses.replace(SOON, tries=1, fit_rows=600, search_rows=600)
-    trained = train(table, plan_of(table), options)
+    trained = train(table, days_of(table), options)
     assert trained.trained.rows == 600 < trained.available == training.trained.rows
     assert trained.trained.frauds == training.trained.frauds
     assert any("legitimate events" in line for line in describe_data(trained))
     scored = trained.out_of_fold
     assert len(scored.labels) == len(training.out_of_fold.labels), "all are assessed"
     assert scored.scores.sum() == pytest.approx(scored.labels.sum(), rel=1e-3)
-    metrics = trained.chosen.metrics.average_precision
-    assert metrics == pytest.approx(training.chosen.metrics.average_precision, abs=0.1)
+    metrics = trained.best_trial.metrics.average_precision
+    assert metrics == pytest.approx(training.best_trial.metrics.average_precision, abs=0.1)
 
 
 def test_trees_are_deep_where_there_are_thousands_of_frauds(
     table: TrainingTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folds = {Span(7): folds_by_span(table.read(0, START + 31 * DAY), plan_of(table))[Span(7)]}
+    folds = {Span(7): folds_by_span(table.read(0, START + 31 * DAY), days_of(table))[Span(7)]}
     assert [way.recipe for way in span_recipes(folds)] == [SHALLOW]
     monkeypatch.setattr("models.training.spans.MANY_FRAUDS", 10)
     assert [way.recipe for way in span_recipes(folds)] == [DEEP]
 
 
-def test_nothing_is_overwritten(tmp_path: Path, training: Training, table: TrainingTable) -> None:
+def test_training_overwrites_nothing(
+    tmp_path: Path, training: Training, table: TrainingTable
+) -> None:
     (tmp_path / "v1.policy.yaml").write_text("mine")
     with pytest.raises(ConfigurationError, match="exists already"):
         write_training(training, table, OutputOptions(tmp_path / "v1"))

@@ -168,7 +168,7 @@ def test_trees_too_deep_or_too_many_for_a_table_are_refused() -> None:
     with pytest.raises(ValueError, match="deeper than 12 splits"):
         TreeShap(deep, 2)
     with pytest.raises(ValueError, match="the table would hold more than 100 numbers"):
-        TreeShap(booster_of(4), 4, most_numbers=100)
+        TreeShap(booster_of(4), 4, max_numbers=100)
 
 
 class Wrong:

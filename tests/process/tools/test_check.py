@@ -24,13 +24,14 @@ from features.store.redis import StoreInfo
 from tests.support.fake_registry import FakeRegistry, Odd, answer, serving
 from tests.support.healthy import edit, healthy_pipeline
 from tools.checks import examine as examine_module
-from tools.checks import group, model, wire
+from tools.checks import group, model, schemas
 from tools.checks.brokers import Cluster, check_bounds, judge_cluster
 from tools.checks.examine import examine
 from tools.checks.files import Files, read_files
-from tools.checks.finding import Finding, State, examined, failed, holds, ok, refused, warning
+from tools.checks.finding import Finding, State, all_passed, failed, ok, refused, run_check, warning
 from tools.checks.group import GroupState, judge_group, judge_start
 from tools.checks.sample import judge_errors, judge_keys, judge_lookup
+from tools.checks.schemas import check_scores, check_writers
 from tools.checks.store import judge_store
 from tools.checks.topics import (
     DEAD_LETTERS,
@@ -41,12 +42,10 @@ from tools.checks.topics import (
     judge_size,
     judge_topics,
 )
-from tools.checks.wire import check_scores, check_writers
 from tools.cli import commands
-from tools.cli.check import check
-from tools.cli.findings import lines
+from tools.cli.check import check, lines
 from tools.cli.run import run as start
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.settings import WorkerSettings
@@ -82,7 +81,7 @@ def says(finding: Finding, state: State, found: str, remedy: str) -> None:
     ), finding
 
 
-def test_nothing_is_wrong_with_a_healthy_folder(folder: Path) -> None:
+def test_check_finds_no_fault_in_a_healthy_folder(folder: Path) -> None:
     files, settings = read(folder)
     assert [finding.state for finding in files.findings] == [State.OK] * 4
     findings = model.check_model(settings, files.feature_set)
@@ -156,8 +155,8 @@ BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
         "features.yaml",
         _set("<open>", "events", "id"),
         "features.yaml",
-        "events.id is still open",
-        "fill in",
+        "events.id is a placeholder",
+        "fill it in",
     ),
     "schema that is not there": (
         "features.yaml",
@@ -177,7 +176,7 @@ BROKEN_FILES: dict[str, tuple[str, Change, str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN_FILES)
-def test_what_is_wrong_with_a_file_is_found(name: str, folder: Path) -> None:
+def test_check_finds_faults_of_files(name: str, folder: Path) -> None:
     file, change, check, found, remedy = BROKEN_FILES[name]
     edit(folder / file, change)
     says(found_by([*read_files(folder).findings], check), State.FAILED, found, remedy)
@@ -191,10 +190,10 @@ def test_a_file_that_fails_does_not_hide_the_others(folder: Path) -> None:
     assert found_by(findings, "policy.yaml").state is State.FAILED
     assert found_by(findings, "features.yaml").state is State.OK
     skipped = found_by(findings, "brokers")
-    says(skipped, State.SKIPPED, "worker.yaml has to hold first", "")
+    says(skipped, State.SKIPPED, "worker.yaml is not valid", "")
 
 
-def test_without_a_model_the_remedy_says_how_to_get_one(folder: Path) -> None:
+def test_check_without_a_model_says_how_to_get_one(folder: Path) -> None:
     shutil.rmtree(folder / "model")
     files, settings = read(folder)
     findings = model.check_model(settings, files.feature_set)
@@ -258,8 +257,8 @@ def test_a_writer_that_does_not_resolve_is_found(folder: Path) -> None:
     says(finding, State.FAILED, "8.avsc: the writer has no field amount", "a default")
 
     (writers / "latest.avsc").write_text(json.dumps(schema))
-    findings = examined("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
-    says(findings[0], State.FAILED, "latest.avsc: its name is no schema id", "name it ID.avsc")
+    findings = run_check("w", lambda: check_writers(settings, files.feature_set, files.rules))  # type: ignore[arg-type]
+    says(findings[0], State.FAILED, "latest.avsc: its name is not a schema id", "name it ID.avsc")
 
 
 @pytest.fixture
@@ -298,7 +297,7 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
         check_writers(settings, files.feature_set, files.rules)[0],
         State.WARNING,
         "no subject",
-        "nothing, if",
+        "ignore it if",
     )
 
     good, other = registered(folder), registered(folder, amount="string")
@@ -323,7 +322,7 @@ def test_the_newest_registered_writer_is_resolved(folder: Path, registry: FakeRe
         (answer(503, ""), "HTTP status 503"),
     ],
 )
-def test_what_answers_in_place_of_a_registry_is_found(
+def test_check_finds_what_answers_in_place_of_a_registry(
     folder: Path, registry: FakeRegistry, odd: Odd, found: str, register: bool
 ) -> None:
     files, settings = with_registry(folder, registry.url, register_score_schema=register)
@@ -354,14 +353,14 @@ def test_the_schema_of_scores_is_looked_up_and_never_registered(
     folder: Path, registry: FakeRegistry
 ) -> None:
     _, settings = with_registry(folder, registry.url)
-    (finding,) = examined("scores", lambda: check_scores(settings))
+    (finding,) = run_check("scores", lambda: check_scores(settings))
     says(finding, State.FAILED, "scores-value does not have score.avsc", "register")
 
     _, settings = with_registry(folder, registry.url, register_score_schema=True)
     says(check_scores(settings)[0], State.OK, "is new", "")
     fits = "compatibility/subjects/scores-value/versions/latest"
     registry.answers = {fits: {"is_compatible": True}}
-    says(check_scores(settings)[0], State.OK, "fits subject scores-value", "")
+    says(check_scores(settings)[0], State.OK, "compatible with subject scores-value", "")
     registry.answers = {fits: {"is_compatible": False}}
     says(check_scores(settings)[0], State.FAILED, "not compatible", "another topic")
     registry.odd[fits] = answer(422, {"error_code": 42201, "message": "invalid"})
@@ -454,7 +453,12 @@ def other(topic: Topic, settings: Mapping[str, str] | None = None, **changes: An
 def test_topics_that_fit_each_other() -> None:
     findings = judge_topics(ROLES, 3)
     assert {finding.state for finding in findings} == {State.OK}
-    says(findings[0], State.OK, "in: 3 partitions, kept 7 days, records up to 1,048,588 bytes", "")
+    says(
+        findings[0],
+        State.OK,
+        "in: 3 partitions, kept for 7 days, records up to 1,048,588 bytes",
+        "",
+    )
     for_ever = judge_topics({INPUT: other(TOPIC, {"retention.ms": "-1"})}, 1)
     says(for_ever[0], State.OK, "3 partitions, kept for ever", "")
     unread = {check: replace(topic, rights=None, settings={}) for check, topic in ROLES.items()}
@@ -468,7 +472,13 @@ def test_topics_that_fit_each_other() -> None:
         (OUTPUT, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "allow Write"),
         (DEAD_LETTERS, other(TOPIC, rights=frozenset()), State.FAILED, "may not write", "Write"),
         (INPUT, other(TOPIC, {"cleanup.policy": "compact"}), State.WARNING, "compact", "delete"),
-        (INPUT, other(TOPIC, {"retention.ms": "3600000"}), State.WARNING, "kept 1 h only", "raise"),
+        (
+            INPUT,
+            other(TOPIC, {"retention.ms": "3600000"}),
+            State.WARNING,
+            "kept for 1 h only",
+            "raise",
+        ),
         (
             OUTPUT,
             other(TOPIC, partitions=2),
@@ -481,14 +491,14 @@ def test_topics_that_fit_each_other() -> None:
             other(TOPIC, {"max.message.bytes": "2559"}),
             State.FAILED,
             "up to 2,559 bytes only",
-            "raise its max.message.bytes to 2,560",
+            "raise its max.message.bytes to at least 2,560",
         ),
         (
             DEAD_LETTERS,
             other(TOPIC, {"cleanup.policy": "compact,delete"}),
             State.FAILED,
             "compact,delete",
-            "no record without a key",
+            "records without a key",
         ),
         (
             OUTPUT,
@@ -502,7 +512,7 @@ def test_topics_that_fit_each_other() -> None:
             other(TOPIC, {"message.timestamp.before.max.ms": "599999"}),
             State.WARNING,
             "before.max.ms is 599,999",
-            "raise it to 600,000",
+            "raise it to at least 600,000",
         ),
         (
             DEAD_LETTERS,
@@ -518,7 +528,13 @@ def test_topics_that_fit_each_other() -> None:
             "up to 2,560 bytes",
             "raise its max.message.bytes",
         ),
-        ("replication", other(TOPIC, replicas=1), State.WARNING, "kept once", "three brokers"),
+        (
+            "replication",
+            other(TOPIC, replicas=1),
+            State.WARNING,
+            "has one replica",
+            "three brokers",
+        ),
         (
             "replication",
             other(TOPIC, {"min.insync.replicas": "1"}),
@@ -535,7 +551,7 @@ def test_topics_that_fit_each_other() -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_topic_is_found(
+def test_check_finds_faults_of_topics(
     check: str, topic: Topic, state: State, found: str, remedy: str
 ) -> None:
     role = check if check in ROLES else OUTPUT
@@ -555,12 +571,17 @@ def test_bounds_of_timestamps_do_not_matter_where_the_broker_gives_them() -> Non
 def test_a_compacted_output_topic_fails_where_records_have_no_key() -> None:
     compacted = other(TOPIC, {"cleanup.policy": "compact"})
     (finding,) = judge_keys_of_scores(compacted, [b"k", None, b"", None])
-    says(finding, State.FAILED, "2 of the last 4 input records have no key", "key the input")
+    says(
+        finding,
+        State.FAILED,
+        "2 of the last 4 input records have no key",
+        "give input records keys",
+    )
     assert judge_keys_of_scores(compacted, [b"k", b""]) == []
     assert judge_keys_of_scores(TOPIC, [None]) == judge_keys_of_scores(None, [None]) == []
 
 
-def test_one_broker_keeps_everything_once() -> None:
+def test_check_of_replication_accepts_a_single_broker() -> None:
     once = {check: replace(topic, replicas=1) for check, topic in ROLES.items()}
     assert {finding.state for finding in judge_topics(once, 1)} == {State.OK}
 
@@ -599,7 +620,7 @@ def test_groups(given: GroupState, state: State, found: str) -> None:
         ("earliest", {0: 10, 1: 21}, State.FAILED, "partitions 1 are beyond the end"),
     ],
 )
-def test_where_partitions_start(
+def test_check_says_where_partitions_start(
     start_from: str,
     checkpoints: dict[int, int | None],
     state: State,
@@ -608,8 +629,8 @@ def test_where_partitions_start(
 ) -> None:
     edit(folder / "worker.yaml", _set(start_from, "kafka", "start_from"))
     _, settings = read(folder)
-    notes = {p: Committed(offset, Note()) for p, offset in checkpoints.items()}
-    (finding,) = judge_start(settings, INPUT_TOPIC, notes, {0: 10, 1: 10}, {0: 20, 1: 20})
+    metadata = {p: Committed(offset, OffsetMetadata()) for p, offset in checkpoints.items()}
+    (finding,) = judge_start(settings, INPUT_TOPIC, metadata, {0: 10, 1: 10}, {0: 20, 1: 20})
     says(finding, state, found, "")
 
 
@@ -633,12 +654,15 @@ def test_checkpoints_of_another_topic_are_found(
     if accepted:
         edit(folder / "worker.yaml", _set(accepted, "kafka", "accept_topic"))
     _, settings = read(folder)
-    checkpoints = {0: Committed(90, Note("id-0")), 1: Committed(15, Note("id-1"))}
+    checkpoints = {
+        0: Committed(90, OffsetMetadata("id-0")),
+        1: Committed(15, OffsetMetadata("id-1")),
+    }
     (finding,) = judge_start(settings, INPUT_TOPIC, checkpoints, {0: 10, 1: 10}, {0: 20, 1: 20})
     says(finding, state, found, "")
 
 
-def test_no_worker_is_fenced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fences_no_worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
 
     class Taker:
@@ -666,7 +690,7 @@ def test_the_files_are_read_without_a_lock(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "not-there"))
     edit(folder / "worker.yaml", change)
-    assert holds(read_files(folder).findings)
+    assert all_passed(read_files(folder).findings)
 
 
 WEEK, DAY = str(7 * 86_400_000), str(86_400_000)
@@ -675,24 +699,30 @@ WEEK, DAY = str(7 * 86_400_000), str(86_400_000)
 @pytest.mark.parametrize(
     ("start_from", "minutes", "topic", "state", "found"),
     [
-        ("earliest", "10080", {"retention.ms": WEEK}, State.OK, "for 7 days; records stay 7 days"),
-        ("latest", "10080", {"retention.ms": DAY}, State.OK, "records stay 24 h"),
+        (
+            "earliest",
+            "10080",
+            {"retention.ms": WEEK},
+            State.OK,
+            "7 days after the group was left; records are kept 7 days",
+        ),
+        ("latest", "10080", {"retention.ms": DAY}, State.OK, "records are kept 24 h"),
         ("earliest", "1440", {"retention.ms": WEEK}, State.WARNING, "still there are scored again"),
         ("latest", "1440", {"retention.ms": WEEK}, State.WARNING, "not scored yet are skipped"),
-        ("earliest", "10080", {"retention.ms": "-1"}, State.WARNING, "records stay for ever"),
+        ("earliest", "10080", {"retention.ms": "-1"}, State.WARNING, "records are kept for ever"),
         (
             "earliest",
             "10080",
             {"retention.ms": DAY, "cleanup.policy": "compact"},
             State.WARNING,
-            "records stay for ever",
+            "records are kept for ever",
         ),
         (
             "earliest",
             "10080",
             {"retention.ms": DAY, "cleanup.policy": "compact,delete"},
             State.OK,
-            "records stay 24 h",
+            "records are kept 24 h",
         ),
         ("earliest", str(2**31 - 1), {"retention.ms": "-1"}, State.OK, "do not expire"),
         ("error", "1", {"retention.ms": "-1"}, State.OK, "does not start"),
@@ -757,7 +787,7 @@ STORE = StoreInfo("valkey", "9.1", "noeviction", 2**20, 0, append_only=True)
     ("info", "check", "state", "found"),
     [
         (STORE, "online store", State.OK, "valkey 9.1, 1 MiB in use"),
-        (replace(STORE, eviction_policy="allkeys-lru"), "store eviction", State.FAILED, "vanish"),
+        (replace(STORE, eviction_policy="allkeys-lru"), "store eviction", State.FAILED, "evicted"),
         (replace(STORE, append_only=False), "store durability", State.WARNING, "append-only"),
         (replace(STORE, maximum_memory=2**20 + 9), "online store", State.WARNING, "100% of"),
     ],
@@ -769,24 +799,33 @@ def test_stores(info: StoreInfo, check: str, state: State, found: str) -> None:
 @pytest.mark.parametrize(
     ("seen", "state", "found"),
     [
-        ([(b"c1", "c1", 0), (b"c2", "c2", 1)], State.OK, "the text of id in all 2 records"),
+        (
+            [(b"c1", "c1", 0), (b"c2", "c2", 1)],
+            State.OK,
+            "the key of all 2 records is the text of id",
+        ),
         ([(b"c1", "c1", 0), (b"c1", "c1", 1)], State.WARNING, "1 of 1 values of id are in more"),
         ([(None, "c1", 0), (b"c2", "c2", 1)], State.WARNING, "1 of 2 records have no key"),
         ([(b"x", "c1", 0), (b"c2", "c2", 1)], State.WARNING, "the key of 1 of 2 records is not"),
     ],
 )
 def test_record_keys(seen: list[tuple[bytes | None, str, int]], state: State, found: str) -> None:
-    says(judge_keys("id", seen), state, found, "" if state is State.OK else "key records by")
+    says(judge_keys("id", seen), state, found, "" if state is State.OK else "let producers use")
     assert "c1" not in judge_keys("id", seen).found, "no key is ever shown"
 
 
 def test_records_that_would_be_dead_letters() -> None:
     error = RecordError(ErrorCode.EVENT_ID_MISSING, "the event id (id) is null or empty")
     assert judge_errors(9, {}).state is State.OK
-    says(judge_errors(9, {3: error}), State.WARNING, "1 of the last 9 would be", "look at")
-    says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "bindings")
+    says(
+        judge_errors(9, {3: error}),
+        State.WARNING,
+        "1 of the last 9 would be",
+        "check these records",
+    )
+    says(judge_errors(2, {0: error, 1: error}), State.FAILED, "event_id_missing 2", "features.yaml")
     of_json = judge_errors(2, {0: error, 1: error}, json=2)
-    says(of_json, State.FAILED, "2 of them look like JSON", "Avro is read")
+    says(of_json, State.FAILED, "2 of them look like JSON", "let producers write Avro")
 
 
 def test_lookups_that_find_nothing() -> None:
@@ -800,18 +839,22 @@ def test_lookups_that_find_nothing() -> None:
     ("error", "found", "remedy"),
     [
         (ConfigurationError("a: is wrong; mend it"), "a: is wrong", "mend it"),
-        (ConfigurationError("a: is wrong; found 'x'"), "a: is wrong; found 'x'", "correct it"),
-        (ConfigurationError("a (b; c)"), "a (b; c)", "correct it"),
+        (
+            ConfigurationError("a: is wrong; found 'x'"),
+            "a: is wrong; found 'x'",
+            "correct the named setting",
+        ),
+        (ConfigurationError("a (b; c)"), "a (b; c)", "correct the named setting"),
         (DependencyUnavailableError("the store is away"), "the store is away", "it is up"),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), "Host resolution", "brokers are up"),
-        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report it"),
+        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "report this"),
     ],
 )
 def test_whatever_a_check_raises_is_a_finding(error: Exception, found: str, remedy: str) -> None:
     def look() -> list[Finding]:
         raise error
 
-    (finding,) = examined("x", look)
+    (finding,) = run_check("x", look)
     assert finding.state is State.FAILED
     assert finding.check == "x"
     assert remedy in finding.remedy
@@ -823,11 +866,11 @@ def test_a_refusal_of_several_lines_is_several_findings() -> None:
     assert [(finding.found, finding.remedy) for finding in findings] == [("a", "b"), ("c", "d")]
 
 
-def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_run_when_one_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(wire, "check_writers", broken)
+    monkeypatch.setattr(schemas, "check_writers", broken)
     findings = [*examine(folder)]
     says(found_by(findings, "writer schemas"), State.FAILED, "unforeseen", "report")
     says(found_by(findings, "online store"), State.FAILED, "cannot be reached", "see that it is up")
@@ -838,20 +881,20 @@ def test_all_checks_run_whatever_one_does(folder: Path, monkeypatch: pytest.Monk
         says(found_by(findings, name), State.SKIPPED, "no broker answers", "")
 
 
-def test_options_that_librdkafka_refuses(folder: Path) -> None:
+def test_check_finds_options_that_librdkafka_refuses(folder: Path) -> None:
     edit(folder / "worker.yaml", _set("x", "kafka", "options", "no.such.option"))
     says(
         found_by([*examine(folder)], "brokers"), State.FAILED, "no.such.option", "CONFIGURATION.md"
     )
 
 
-def test_a_password_that_is_not_there(folder: Path) -> None:
+def test_check_finds_a_password_file_that_is_not_there(folder: Path) -> None:
     access = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}
     edit(folder / "worker.yaml", _set({**access, "sasl.username": "me"}, "kafka", "options"))
     edit(folder / "worker.yaml", _set("not-there", "kafka", "password_file"))
     findings = [*examine(folder)]
     says(found_by(findings, "brokers"), State.FAILED, "kafka.password_file: ", "mount the secret")
-    says(found_by(findings, "transactions"), State.SKIPPED, "no client", "")
+    says(found_by(findings, "transactions"), State.SKIPPED, "no Kafka client", "")
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -884,18 +927,18 @@ def test_the_command_prints_plain_lines_or_json_and_its_exit_code_tells(
     assert json.loads(run(folder, "--json")[1])["ok"] is True
 
 
-def test_only_failures_fail() -> None:
-    assert holds([ok("a", ""), warning("b", "", "")])
-    assert not holds([ok("a", ""), failed("b", "", "")])
+def test_check_fails_for_failures_and_not_for_warnings() -> None:
+    assert all_passed([ok("a", ""), warning("b", "", "")])
+    assert not all_passed([ok("a", ""), failed("b", "", "")])
     assert lines([failed("a", "x", "y")])[-1] == "1 failed"
 
 
-def test_of_a_folder_that_is_not_there_one_thing_is_said(tmp_path: Path) -> None:
+def test_check_of_an_absent_folder_says_one_thing(tmp_path: Path) -> None:
     (finding,) = examine(tmp_path / "nosuch")
     says(finding, State.FAILED, f"{tmp_path / 'nosuch'}: there is no such folder", "--pipeline")
 
 
-def test_what_is_skipped_for_one_reason_is_one_line(folder: Path) -> None:
+def test_checks_skipped_for_one_reason_are_one_line(folder: Path) -> None:
     _, printed = run(folder)
     rows = [line for line in printed.splitlines() if line.startswith("skipped")]
     assert len(rows) == 2

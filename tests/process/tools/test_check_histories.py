@@ -26,12 +26,12 @@ from tools.checks.histories import (
     check_state,
     judge_windows,
 )
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
-from worker.histories.stored_histories import claim_of
+from worker.histories.stored_histories import state_request
 from worker.settings import WorkerSettings, load_settings
 
 _DAY_MS = 86_400_000
@@ -56,7 +56,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 def begun(folder: Path, store: MemoryStore) -> WorkerSettings:
     """Settings of a pipeline whose histories are in the store, labels loaded."""
     settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
-    claim(store, "payments", "payments", claim_of(settings, before, [NUMBER], TOPIC))
+    claim(store, "payments", "payments", state_request(settings, before, [NUMBER], TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
     return settings
 
@@ -94,7 +94,7 @@ def test_windows_that_look_further_back_than_the_topic_keeps_are_listed(folder: 
     assert "for ever" in judged(folder, unlimited)[REBUILD].found
     feature_set = load_feature_set(folder / "features.yaml")
     unread = judge_windows(feature_set, unlimited, retention_known=False)[1]
-    assert (unread.state, "could not be read" in unread.found) == (State.SKIPPED, True)
+    assert (unread.state, "cannot be read" in unread.found) == (State.SKIPPED, True)
 
 
 def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
@@ -107,7 +107,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
         assert finding.found == (
             "payments: new; histories are kept for 44 days after their last event"
         )
-    claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
+    claim(store, "payments", "payments", state_request(settings, feature_set, (), TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
     unlimited = replace(TOPIC, retention_ms=None)
     (finding,) = check_state(settings, feature_set, unlimited, ())
@@ -115,7 +115,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
     assert "histories are kept for ever, as the topic's events are" in finding.found
     (finding,) = check_state(settings, feature_set, unlimited, (), retention_known=False)
     assert finding.state is State.WARNING
-    assert "payments: of in as it is" in finding.found
+    assert "payments: matches in" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
     with pytest.raises(ConfigurationError, match="created again"):
@@ -138,14 +138,14 @@ def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_a
     # The model does not use them.
     _, empty = judge("CARD_RISK_7D")
     assert (empty.check, empty.state) == (STATE, State.WARNING)
-    assert empty.found == "histories of customer begin empty with the next start"
+    assert empty.found == "histories of customer will be empty at the next start"
     assert "history_short" in empty.remedy
 
     edit(wider / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
     _, empty = judge(NUMBER)
-    assert empty.found == "histories of customer begin empty with the next start"
+    assert empty.found == "histories of customer will be empty at the next start"
     after = load_feature_set(wider / "features.yaml")
-    claim(store, "payments", "payments", claim_of(settings, after, [NUMBER], TOPIC))
+    claim(store, "payments", "payments", state_request(settings, after, [NUMBER], TOPIC))
     _, idle = judge(NUMBER)
     assert idle.state is State.WARNING
     assert idle.found == "history.accept_empty: customer: the histories are there already"
@@ -176,7 +176,7 @@ def test_a_window_that_looks_further_back_than_histories_were_kept_fails_until_i
     edit(longer / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
     assert judge(NUMBER)[1] == short
     after = load_feature_set(longer / "features.yaml")
-    claim(store, "payments", "payments", claim_of(settings, after, [NUMBER], TOPIC))
+    claim(store, "payments", "payments", state_request(settings, after, [NUMBER], TOPIC))
     _, idle = judge(NUMBER)
     assert idle.found == "history.accept_empty: customer: the histories are there already"
 
@@ -189,14 +189,14 @@ def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded
     unlabelled = windowed_pipeline(tmp_path / "pipeline", share)
     before = load_feature_set(unlabelled / "features.yaml")
     assert before.histories.layouts == after.histories.layouts
-    claim(store, "payments", "payments", claim_of(settings, before, [], TOPIC))
+    claim(store, "payments", "payments", state_request(settings, before, [], TOPIC))
     assert len(check_state(settings, before, TOPIC, ())) == 1
     for _ in range(2):
         _, found = check_state(settings, after, TOPIC, ())
         assert (found.check, found.state) == (STATE, State.WARNING)
         assert found.found == "no labels were loaded for card, whose fraud_share windows are 0"
         assert "features load-labels" in found.remedy
-        claim(store, "payments", "payments", claim_of(settings, after, [], TOPIC))
+        claim(store, "payments", "payments", state_request(settings, after, [], TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
     assert len(check_state(settings, after, TOPIC, ())) == 1
 
@@ -206,29 +206,33 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
 ) -> None:
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
 
-    def judge(*notes: Note) -> Finding:
-        checkpoints = {p: Committed(5, note) for p, note in enumerate(notes)}
+    def judge(*metadata: OffsetMetadata) -> Finding:
+        checkpoints = {p: Committed(5, state) for p, state in enumerate(metadata)}
         (finding,) = check_coverage(settings, feature_set, checkpoints)
         assert finding.check == COVERAGE
         return finding
 
     assert judge().state is State.OK
-    namespace = claim(store, "payments", "payments", claim_of(settings, feature_set, (), TOPIC))
+    namespace = claim(
+        store, "payments", "payments", state_request(settings, feature_set, (), TOPIC)
+    )
     customer, card = (
         namespace.history_digest(entity, layout)
         for entity, layout in feature_set.histories.layouts.items()
     )
     hour, day = 3_600_000_000, 24 * 3_600_000_000
-    assert judge(Note("id-1")).found == "no events yet: histories begin empty"
-    filled = Note("id-1", (14 * day,), {customer: 13 * day, card: 0})
+    assert judge(OffsetMetadata("id-1")).found == "no events yet: histories are empty"
+    filled = OffsetMetadata("id-1", (14 * day,), {customer: 13 * day, card: 0})
     assert judge(filled).state is State.OK
     assert judge(filled).found == "customer 100 % of 1 h, card 100 % of 14 days"
-    short = judge(filled, Note("id-1", (14 * day,), {customer: 14 * day - hour // 2, card: day}))
+    short = judge(
+        filled, OffsetMetadata("id-1", (14 * day,), {customer: 14 * day - hour // 2, card: day})
+    )
     assert short.state is State.WARNING
     assert short.found.startswith("customer 50 % of 1 h, card 92 % of 14 days: such events")
     assert "fraud_worker_history_coverage_ratio" in short.remedy
     # Those of another state, or before they were emptied, are of no account.
-    lost = judge(Note("id-1", (14 * day,), {"of another key": 0}))
+    lost = judge(OffsetMetadata("id-1", (14 * day,), {"of another key": 0}))
     assert lost.found.startswith("customer 0 % of 1 h, card 0 % of 14 days")
 
 
@@ -246,7 +250,7 @@ def test_windows_without_a_store_fail(folder: Path, tmp_path: Path) -> None:
     broken = windowed_pipeline(tmp_path / "pipeline")
     edit(broken / "worker.yaml", lambda values: values.pop("store"))
     finding = next(f for f in read_files(broken).findings if f.state is State.FAILED)
-    assert f"store is missing, and {NUMBER}, {TOTAL} are lookups or windows" in finding.found
+    assert f"store is missing, and {NUMBER}, {TOTAL} need it" in finding.found
     assert finding.remedy == "add store.url"
     assert all(f.state is State.OK for f in read_files(folder).findings)
 

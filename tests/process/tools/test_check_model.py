@@ -43,7 +43,7 @@ def place(folder: Path) -> Location:
 def test_the_bundle_and_its_proof_are_named(folder: Path) -> None:
     found = findings_of(folder)[0]
     assert found.state is State.OK
-    for said in ("trees", "not calibrated", "gives its 128 golden margins"):
+    for said in ("trees", "not calibrated", "reproduces its 128 golden margins"):
         assert said in found.found
 
 
@@ -53,10 +53,10 @@ def test_the_champion_of_a_location_is_the_model(folder: Path, place: Location) 
     findings = findings_of(folder)
     assert [finding.state for finding in findings] == [State.OK] * 3, findings
     assert findings[0].found.startswith(f"champion two of {place.folder}, ")
-    assert findings[0].found.endswith(", before it one")
+    assert findings[0].found.endswith(", previous champion one")
     assert load_pipeline(folder).bundle.path == place.folder / "two"
     place.rollback()
-    assert findings_of(folder)[0].found.endswith(", none before it")
+    assert findings_of(folder)[0].found.endswith(", no previous champion")
     assert load_pipeline(folder).bundle.path.name == "one"
 
 

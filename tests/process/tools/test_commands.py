@@ -24,6 +24,8 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.cli.commands import app
 from tools.cli.score import score
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 PROGRAM = [sys.executable, "-c", "from tools.cli import commands; commands.main()"]
 
 
@@ -199,7 +201,7 @@ def test_a_terminal_says_that_it_shows_the_first_rows_only(
     path = lines(tmp_path / "events.jsonl", [*map(row, range(51)), "{broken"])
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     score(events=path, limit=limit, pipeline=pipeline)
-    said = "only the first 50 of 52 rows were read, and the exit code speaks of these; --limit 52"
+    said = "only the first 50 of 52 rows were read, and the exit code is for these; to read all, give --limit 52"
     assert (said in capsys.readouterr().err) is told
 
 

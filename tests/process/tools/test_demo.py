@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Message
 from rich.console import Console
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.bundle import load_bundle
+from schemas.batch import Records
 from tests.support.fakes import FakeMessage
 from tools.demo import audit as audit_module
 from tools.demo import run as run_module
@@ -24,11 +27,11 @@ from tools.demo.audit import Parts, Verdict, audit
 from tools.demo.player import Played
 from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
 from tools.demo.run import Play, run_demo
-from tools.demo.scores import DemoScores
 from tools.demo.screen import summary
 from tools.demo.simulator import simulate
 from tools.demo.training import train, training_rows
 from tools.demo.watch import Arrivals
+from worker.consume.micro_batch import records_of
 from worker.stages.dead_letter import HEADER_PREFIX
 
 DAY = 86_400_000_000
@@ -81,7 +84,7 @@ def no_server(*_: object) -> None:
         (lambda _: None, "does not exist"),
         (lambda path: path.write_bytes(b"PAR1, cut off"), "cannot be read as parquet"),
         (lambda path: write_events(path, 2, fraud=False), "has no column is_fraud"),
-        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "holds no rows"),
+        (lambda path: pq.write_table(write_events(path, 1)[:0], path), "has no rows"),
         (
             lambda path: pq.write_table(write_events(path, 1).drop_columns(["TX_AMOUNT"]), path),
             "no column for 'amount'",
@@ -167,7 +170,9 @@ def test_a_model_is_trained_on_the_features_of_the_set(
     load_bundle(tmp_path / "model").columns_for(handbook)
 
 
-def test_what_was_not_known_by_then_changes_nothing(tmp_path: Path, handbook: FeatureSet) -> None:
+def test_labels_after_the_training_time_do_not_change_the_demos_model(
+    tmp_path: Path, handbook: FeatureSet
+) -> None:
     path, first = tmp_path / "events.parquet", tmp_path / "first"
     table = write_events(path, 60)
     rows = table.num_rows * 3 // 4
@@ -219,18 +224,21 @@ def test_a_file_without_frauds_is_refused(tmp_path: Path, handbook: FeatureSet) 
 
 
 class ReadableScores:
-    """Reads scores written as JSON: [event id, score, offset of the input record]."""
+    """Decoder of scores written as JSON: [event id, score, offset of the input record]."""
 
-    def read(self, messages: Sequence[FakeMessage]) -> DemoScores:
-        ids, scores, offsets = zip(*(json.loads(m.body or b"") for m in messages), strict=True)
-        n = len(messages)
-        return DemoScores(
-            pa.array(ids),
-            pa.array(["approve"] * n),
-            np.array(scores, np.float64),
-            np.zeros(n, np.int64),
-            np.array(offsets, np.int64),
-        )
+    def __init__(self, _paths: Sequence[str]) -> None:
+        pass
+
+    def decode(self, records: Records) -> dict[str, Any]:
+        ids, scores, offsets = zip(*(json.loads(v or b"") for v in records.values), strict=True)
+        n = len(records)
+        return {
+            "event_id": pa.array(ids),
+            "decision": pa.array(["approve"] * n),
+            "score": np.array(scores, np.float64),
+            "source.partition": np.zeros(n, np.int64),
+            "source.offset": np.array(offsets, np.int64),
+        }
 
 
 class Topics:
@@ -262,8 +270,12 @@ class Topics:
             for where in ((b"0", b"%d" % i) for i in self.letters)
         ]
         by_topic = dict(zip(TOPICS, (self.input, output, dead), strict=True))
-        monkeypatch.setattr(audit_module, "read_to_end", lambda _, topic: iter([by_topic[topic]]))
-        monkeypatch.setattr(audit_module, "ScoreReader", ReadableScores)
+
+        def read(_: str, topic: str) -> Iterator[Records]:
+            yield records_of(topic, cast("list[Message]", by_topic[topic]))
+
+        monkeypatch.setattr(audit_module, "read_to_end", read)
+        monkeypatch.setattr(audit_module, "ScoreDecoder", ReadableScores)
         live = range(parts.live, len(self.input))
         played = Played(len(live), [pa.array([f"t{i}" for i in live])])
         played.labels.append(np.array([int(i in frauds) for i in live], np.int64))

@@ -76,7 +76,7 @@ def test_files_are_fetched_once(repository: Repository, manifest: Path, tmp_path
     assert sorted(repository.asked) == sorted(CONTENT)
 
 
-def test_at_once_means_once(repository: Repository, manifest: Path) -> None:
+def test_concurrent_fetches_download_once(repository: Repository, manifest: Path) -> None:
     threads = [threading.Thread(target=fetched, args=(manifest, "a server")) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -122,10 +122,10 @@ def test_a_pipe_gets_one_line(
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    assert "a server, 2 file(s)" in err
+    assert "a server once (2 file(s))" in err
 
 
-def test_without_the_extra_the_remedy_is_named(
+def test_fetching_without_the_extra_names_the_remedy(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRAUD_WORKER_CACHE", str(tmp_path / "cache"))

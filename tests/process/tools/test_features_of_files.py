@@ -27,6 +27,8 @@ from tools.cli.features import app
 from tools.cli.features.explain import _tables
 from tools.cli.features.state import _table
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
@@ -122,7 +124,7 @@ def test_rows_that_are_no_events_are_counted_by_code_and_the_first_are_shown(
     result = run("build", "--set", SET, "--events", path, "--out", tmp_path / "table.parquet")
     assert json.loads(result.stdout)["refused"] == 7
     shown = result.stderr.splitlines()
-    assert "7 are no events: 6 body_invalid, 1 event_id_missing" in shown
+    assert "refused: 7 rows are not valid events: 6 body_invalid, 1 event_id_missing" in shown
     assert f"  {path}, row 1: body_invalid: the line is not a JSON object" in shown
     assert sum(line.startswith(f"  {path}") for line in shown) == 5
 
@@ -150,8 +152,8 @@ def test_labels_of_which_none_is_one_are_an_error(events: Path, tmp_path: Path) 
     )
     build = ("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
     assert refusal(*build) == (
-        f"--labels: {labels}: of 2 rows none is a label; correct them, or name their columns under "
-        "events of features.yaml"
+        f"--labels: {labels}: none of its 2 rows is a valid label; correct them, or name their "
+        "columns under events in features.yaml"
     )
     assert not out.exists()
 
@@ -171,7 +173,7 @@ def test_a_file_of_labels_is_called_one(events: Path, tmp_path: Path) -> None:
 def test_labels_without_rows_are_an_error(events: Path, tmp_path: Path) -> None:
     out = tmp_path / "table.parquet"
     labels = lines(tmp_path / "labels.jsonl", [])
-    said = f"--labels: {labels} has no rows; give a file with labels, or leave the option away"
+    said = f"--labels: {labels} has no rows; give a file with labels, or remove the option"
     assert refusal("build", "--set", SET, "--events", events, "--labels", labels, "--out", out) == (
         said
     )
@@ -187,7 +189,7 @@ def test_labels_of_other_events_are_named(
     out = tmp_path / "table.parquet"
     result = run("build", "--set", SET, "--events", events, "--labels", labels, "--out", out)
     assert (json.loads(result.stdout)["labelled"] > 0) is bool(matched)
-    said = "--labels: none of its 1 labels is of an event that was read"
+    said = "--labels: none of its 1 labels belongs to an event that was read"
     assert (said in result.stderr) is not bool(matched)
 
 
@@ -200,7 +202,9 @@ def test_a_load_of_labels_of_which_none_is_one_is_an_error(
     edit(folder / "worker.yaml", lambda values: values["store"].update(max_lag_s=3_600))
     monkeypatch.setattr("worker.app.open_store", lambda _: MemoryStore())
     path = lines(tmp_path / "labels.jsonl", ["{broken"])
-    assert f"{path}: of 1 rows none is a label" in refusal("load-labels", path, "-p", folder)
+    assert f"{path}: none of its 1 rows is a valid label" in refusal(
+        "load-labels", path, "-p", folder
+    )
     day = "2018-04-01"
     good = {"event_id": "7", "fraud": 1, "event_time": day, "label_time": day, "customer": "c"}
     done = run("load-labels", lines(path, ["{broken", json.dumps(good)]), "-p", folder)
@@ -210,7 +214,7 @@ def test_a_load_of_labels_of_which_none_is_one_is_an_error(
     assert run("load-labels", lines(path, []), "-p", folder).exit_code == 0
 
 
-def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:
+def test_features_build_names_values_that_it_cannot_know(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "p")
     path = lines(tmp_path / "events.jsonl", [row(0)])
     result = run("build", "-p", folder, "--events", path, "--out", tmp_path / "table.parquet")
@@ -218,13 +222,15 @@ def test_what_values_cannot_be_is_said(tmp_path: Path) -> None:
     bare = write(tmp_path / "bare.parquet", transactions(9, 1).drop_columns(["TX_FRAUD"]))
     out = tmp_path / "bare-table.parquet"
     result = run("build", "--set", SET, "--events", bare, "--out", out)
-    assert "no labels: TERMINAL_ID_RISK_1DAY_WINDOW, " in result.stderr
+    assert "without labels, TERMINAL_ID_RISK_1DAY_WINDOW, " in result.stderr
 
 
-def test_what_does_not_go_together_is_refused(tmp_path: Path, events: Path) -> None:
+def test_features_commands_refuse_options_that_exclude_each_other(
+    tmp_path: Path, events: Path
+) -> None:
     build: list[Any] = ["build", "--set", SET, "--out", tmp_path / "table.parquet"]
-    assert "go together" in refusal(*build, "--events", events, "--partitions", 3)
-    assert "go together" in refusal(*build, "--events", events, "--partition-by", "CUSTOMER_ID")
+    assert "need each other" in refusal(*build, "--events", events, "--partitions", 3)
+    assert "need each other" in refusal(*build, "--events", events, "--partition-by", "CUSTOMER_ID")
     several = ("--partition-by", "CUSTOMER_ID", "--partitions", 3)
     assert "are for files" in refusal(*build, "-p", tmp_path, *several)
     assert "give --events FILE..." in refusal(*build, "-p", tmp_path)
@@ -244,7 +250,7 @@ def test_an_explanation_is_a_feature_and_what_it_counts(events: Path) -> None:
     assert all(head["after"] < member["time"] <= head["until"] for member in members)
 
 
-def test_on_a_terminal_an_explanation_is_a_table(
+def test_features_explain_prints_a_table_on_a_terminal(
     events: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -298,21 +304,6 @@ def test_labels_need_a_store_and_somebody_who_counts_them(tmp_path: Path, events
     assert "store is missing" in refusal("state", "customer", "1", "-p", folder)
 
 
-def test_pandas_is_spared_but_not_forbidden() -> None:
-    program = """
-import sys
-from tools.cli.features.without_pandas import spare_pandas
-spare_pandas()
-import pyarrow
-pyarrow.array(["a"])
-assert "pandas" not in sys.modules
-import pandas
-assert pyarrow.table({"a": [1]}).to_pandas().a.tolist() == [1]
-"""
-    pytest.importorskip("pandas")
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
 def test_a_table_of_files_waits_for_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     program = f"""
 import sys
@@ -322,7 +313,7 @@ try:
     app(["features", "build", "--set", {str(SET)!r}, "--events", "none.parquet", "--out", "t.parquet"])
 except ConfigurationError as error:
     assert "none.parquet" in str(error), error
-unused = {{"confluent_kafka", "redis", "xgboost", "polars", "pandas", "pydantic_settings"}}
+unused = {{"confluent_kafka", "redis", "xgboost", "polars", "pydantic_settings"}}
 assert not unused & sys.modules.keys(), unused & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=tmp_path)

@@ -13,27 +13,20 @@ import numpy as np
 import pytest
 
 from schemas.batch import Records
-from tests.support.healthy import edit, healthy_pipeline
+from tests.support.healthy import EVENT, edit, healthy_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import State
 from tools.checks.sample import RECORDS, check_sample
-from tools.checks.wire import check_writers
-from tools.topics.log import TopicLog
-from tools.topics.topic_events import LogEvents
+from tools.checks.schemas import check_writers
+from tools.topics.topic_events import TopicEvents
+from tools.topics.topic_log import TopicLog
 from worker.app import load_pipeline
 from worker.schema_sources import framed
 from worker.stages.stages import Decode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 OLDER = 7
-EVENT = {
-    "transaction_id": "t1",
-    "tx_time": 1_700_000_000_000,
-    "customer_id": "c1",
-    "terminal_id": "m1",
-    "amount": 12.5,
-    "currency": "EUR",
-    "channel": "pos",
-}
 
 
 @pytest.fixture(params=["policy", "carry"])
@@ -81,7 +74,9 @@ class OneRecord:
         """Nothing comes after."""
 
 
-def test_what_the_worker_cannot_decode_is_found_by_check_and_is_in_no_table(folder: Path) -> None:
+def test_records_that_the_worker_cannot_decode_are_found_by_check_and_in_no_table(
+    folder: Path,
+) -> None:
     pipeline, given = load_pipeline(folder), records(folder)
     batch, letters = Decode(pipeline.decoder(), pipeline.feature_set)(given)
     assert len(batch) == 0
@@ -99,7 +94,7 @@ def test_what_the_worker_cannot_decode_is_found_by_check_and_is_in_no_table(fold
     assert "schema_incompatible" in sample[RECORDS].found
 
     log = cast("TopicLog", OneRecord(given))
-    (events,) = LogEvents(files.feature_set, files.settings, files.rules, log)
+    (events,) = TopicEvents(files.feature_set, files.settings, files.rules, log)
     assert len(events.batch) == 0
     assert [refusal.code for refusal in events.refused] == ["schema_incompatible"]
 

@@ -20,6 +20,8 @@ from tests.support.transactions import SET, transactions, write
 from tools.cli.commands import app as commands
 from tools.cli.features import app
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 ROWS = 300
 
 
@@ -70,7 +72,7 @@ def test_a_file_sorted_by_card_is_refused_with_the_remedies(by_card: Path, tmp_p
     out = tmp_path / "table.parquet"
     error = run("build", "--set", SET, "--events", by_card, "--out", out).exception
     assert isinstance(error, ConfigurationError)
-    for said in ("not in the order of time", "are late", "--sort", "--allow-late"):
+    for said in ("not in order of time", "are late", "--sort", "--allow-late"):
         assert said in str(error)
     assert [path.name for path in tmp_path.iterdir()] == ["by_card.parquet"]
 
@@ -153,7 +155,7 @@ def test_rows_out_of_order_are_refused_though_none_is_late(tmp_path: Path) -> No
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--events", path, "--out", out]
     error = run(*build).exception
     assert isinstance(error, ConfigurationError)
-    for said in ("of 20 at least 19 are older than a row before them", "--sort", "--allow-late"):
+    for said in ("at least 19 of 20 are older than a row before them", "--sort", "--allow-late"):
         assert said in str(error)
     assert " late (" not in str(error)
     assert not out.exists()
@@ -180,7 +182,7 @@ def test_files_given_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     first = lines(tmp_path / "first.jsonl", [at(60 * i) for i in range(20)])
     second = lines(tmp_path / "second.jsonl", [at(60 * i) for i in range(20, 40)])
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
-    assert "of 40 at least 20" in str(run(*build, "--events", second, first).exception)
+    assert "at least 20 of 40" in str(run(*build, "--events", second, first).exception)
     assert run(*build, "--events", first, second).exit_code == 0
 
 
@@ -189,12 +191,12 @@ def test_order_is_of_each_partition(tmp_path: Path) -> None:
     rows = [at(60 * i, customer_id=customer) for customer in ("c-0", "c-1") for i in range(20)]
     build: list[Any] = ["build", "--set", windowed_set(tmp_path), "--out", tmp_path / "out"]
     build += ["--events", lines(tmp_path / "a.jsonl", rows)]
-    assert "of 40 at least 19" in str(run(*build).exception)
+    assert "at least 19 of 40" in str(run(*build).exception)
     told = run(*build, "--partition-by", "customer_id", "--partitions", 2)
     assert json.loads(told.stdout)["out_of_order"] == 0, told.stderr
 
 
-def test_without_windows_any_order_will_do(tmp_path: Path) -> None:
+def test_rows_of_a_set_without_windows_may_be_in_any_order(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "p")
     edit(folder / "features.yaml", lambda values: values.pop("history", None))
     out = tmp_path / "out.parquet"
@@ -276,7 +278,7 @@ def test_rows_without_a_timestamp_are_counted_and_told(tmp_path: Path) -> None:
         assert "4 rows have no timestamp in column kafka_time: history.max_ahead" in one.stderr
 
 
-def test_where_wrong_clocks_make_rows_late_the_timestamps_are_offered(tmp_path: Path) -> None:
+def test_rows_late_by_wrong_clocks_are_offered_record_timestamps(tmp_path: Path) -> None:
     wild = [at(90 * 1440 + i, transaction_id=f"w{i}") for i in range(5)]
     rows = [*[at(60 * i) for i in range(10)], *wild, *[at(60 * i) for i in range(10, 40)]]
     path = lines(tmp_path / "events.jsonl", rows)
@@ -288,7 +290,7 @@ def test_where_wrong_clocks_make_rows_late_the_timestamps_are_offered(tmp_path: 
     assert "give --record-time COLUMN" in str(told.exception)
 
 
-def test_what_is_for_files_is_refused_for_a_topic(tmp_path: Path) -> None:
+def test_options_for_files_are_refused_for_a_topic(tmp_path: Path) -> None:
     for given in (["--sort"], ["--record-time", "t"]):
         error = run(
             "build", "--set", SET, "--out", tmp_path / "t", "-p", tmp_path, *given

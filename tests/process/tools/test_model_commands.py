@@ -26,6 +26,8 @@ from tools.replay import replay_file
 from worker.app import load_pipeline
 from worker.process.exits import ExitCode
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 def run(*arguments: object, fails_with: type[Exception] | None = None) -> Result:
     result = CliRunner().invoke(app, [*map(str, arguments)])
@@ -157,7 +159,7 @@ def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
     assert told["bundles"][2]["trained"]["from"] == "2018-07-25T00:00:00Z"
 
 
-def test_on_a_terminal_the_bundles_are_a_table(
+def test_model_show_prints_a_table_on_a_terminal(
     location: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Location(location).promote("two")
@@ -191,7 +193,7 @@ def test_show_says_what_a_bundle_is(pipeline: Path, location: Path) -> None:
 
 def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path) -> None:
     assert run("promote", location, "one").stdout == "champion: one (before: none)\n"
-    assert run("promote", location, "one").stdout == "one is the champion already\n"
+    assert run("promote", location, "one").stdout == "one is already the champion\n"
     told = run("promote", location, "two", "--pipeline", pipeline, "--json").stdout
     assert json.loads(told) == {"champion": "two", "before": "one"}
     assert (location / "CHAMPION").read_text() == "two\n"
@@ -206,11 +208,13 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
     [
         ("three", "has the SHA-256"),
         ("four", "there is no bundle four; there are: notes, one, three, two"),
-        ("notes", "is no folder with a SHA256SUMS"),
-        ("../model", "is no name of a bundle"),
+        ("notes", "is not a folder with a SHA256SUMS"),
+        ("../model", "is not the name of a bundle"),
     ],
 )
-def test_what_does_not_prove_itself_is_not_promoted(location: Path, name: str, said: str) -> None:
+def test_model_promote_refuses_a_bundle_that_fails_verification(
+    location: Path, name: str, said: str
+) -> None:
     Location(location).promote("one")
     result = run("promote", location, name, fails_with=BundleRefusedError)
     assert said in str(result.exception)
@@ -223,7 +227,7 @@ def test_two_models_of_a_location_may_not_share_name_and_version(location: Path)
         location / "two", lambda manifest: manifest.update(name=first.name, version=first.version)
     )
     result = run("promote", location, "two", fails_with=BundleRefusedError)
-    for said in ("as one is, and is another model", "train --version"):
+    for said in ("the name and version of one (golden", "train --version"):
         assert said in str(result.exception)
     edit_manifest(location / "two", lambda manifest: manifest.update(version="2"))
     assert run("promote", location, "two").stdout == "champion: two (before: none)\n"
@@ -267,7 +271,7 @@ def test_pack_makes_a_bundle_that_the_pipeline_takes(pipeline: Path, tmp_path: P
         result = run(*common, *features, "--feature-names", given, "--out", out)
         assert result.stdout == (
             f"{out}: own 3, binary:logistic, 3 trees, {len(names)} features, 128 golden vectors; "
-            "it proved itself\n"
+            "verified\n"
         )
         assert run("verify", out, "--pipeline", pipeline).exit_code == 0
     more = tmp_path / "more"
@@ -276,7 +280,7 @@ def test_pack_makes_a_bundle_that_the_pipeline_takes(pipeline: Path, tmp_path: P
     assert (said["golden"], said["objective"], said["notes"]) == (9, "binary:logistic", [])
     assert said["features"][0] == {"name": "f0", "fingerprint": ""}
     no_set = run(*common, "--generate-names", "--out", tmp_path / "f").stdout
-    assert "note: it says nothing of how its features are defined" in no_set
+    assert "note: the bundle does not hold the definitions of its features" in no_set
 
 
 def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
@@ -303,10 +307,12 @@ def test_a_model_packed_with_its_missing_value_scores_as_its_owner_would(
         tmp_path / "o",
         fails_with=ConfigurationError,
     )
-    assert "--missing: inf is no float32, so no feature has it" in str(refused.exception)
+    assert "--missing: inf is not a finite float32, so no feature can have it" in str(
+        refused.exception
+    )
     shutil.rmtree(pipeline / "model")
     told = run(*common, *options, "--missing", "500", "--out", pipeline / "model").stdout
-    assert "it proved itself; 500 is missing, as NaN is" in told
+    assert "verified; 500 counts as missing, like NaN" in told
     shown = dict(columns(line) for line in run("show", pipeline / "model").stdout.splitlines())
     assert shown["missing"] == "NaN and 500"
     as_json = run(*common, *options, "--missing", 500, "--out", tmp_path / "b", "--json").stdout

@@ -23,6 +23,8 @@ from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import framed, score_schema
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Make:
@@ -65,9 +67,7 @@ def test_scores_are_plain_json_without_nan(folder: Path, file: Make) -> None:
     assert score["vector"]["AMOUNT"] == 10.0
 
 
-def test_what_no_station_takes_is_told_beside_what_the_file_could_not_give(
-    folder: Path, file: Make
-) -> None:
+def test_replay_counts_rows_refused_by_the_file_and_by_each_stage(folder: Path, file: Make) -> None:
     rows = [row(0), row(1, transaction_id=""), "broken", row(3), row(4, tx_time="1987-01-01")]
     (replayed,) = scores(folder, file(*rows))
     assert [score["event_id"] for score in replayed.scores] == ["t-0", "t-3"]

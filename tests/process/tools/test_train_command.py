@@ -30,7 +30,7 @@ def run(table: Path, out: Path, *options: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-def test_it_writes_a_bundle_a_report_and_a_policy_and_says_what_they_are_worth(
+def test_train_writes_a_bundle_a_report_and_a_policy_and_prints_their_metrics(
     table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "models" / "v1"
@@ -74,10 +74,10 @@ def test_like_takes_the_parameters_of_a_bundle(table: Path, tmp_path: Path) -> N
         (("--monotone", "AMOUNT=2"), "is not FEATURE=.1"),
         (("--monotone", "SIZE=+1"), "no feature SIZE"),
         (("--card", "SHOP"), "--card"),
-        (("--until", "2018-01-01"), "no days of"),
+        (("--until", "2018-01-01"), "not days of"),
     ],
 )
-def test_what_does_not_hold_is_said_before_anything_is_written(
+def test_train_refuses_invalid_options_before_it_writes(
     table: Path, tmp_path: Path, options: tuple[str, ...], named: str
 ) -> None:
     result = run(table, tmp_path / "v1", *DAYS, "--tries", 1, *options)

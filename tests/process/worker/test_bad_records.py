@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from features.store.memory import MemoryStore
-from schemas.batch import Records
 from tests.support.payments import (
     MAX_OUTPUT_BYTES,
     BadRecord,
     bad_records,
     good_record,
     output_too_large,
+    records,
     write_pipeline,
 )
 from worker.app import load_pipeline, make_stages
@@ -37,18 +37,6 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
         b"",
         lambda: SizeLimits(MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES),
         now_us=lambda: 1,
-    )
-
-
-def records(values: list[bytes | None]) -> Records:
-    n = len(values)
-    return Records(
-        "payments",
-        [b"key"] * n,
-        values,
-        np.zeros(n, np.int32),
-        np.arange(n, dtype=np.int64),
-        np.full(n, 1_700_000_000_000, np.int64),
     )
 
 

@@ -135,7 +135,9 @@ def test_a_query_is_ignored(server: HealthServer) -> None:
     assert probe(server, "/live?verbose=1") == (200, {"ok": True, "reasons": []})
 
 
-def test_no_request_is_logged(server: HealthServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_health_requests_are_not_logged(
+    server: HealthServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     get(server, "/live")
     get(server, "/nowhere")
     assert capfd.readouterr() == ("", "")

@@ -161,7 +161,7 @@ def test_a_request_with_a_body_is_answered(server: HttpServer) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
-def test_only_get_and_head_are_answered(method: str, server: HttpServer) -> None:
+def test_the_http_server_answers_get_and_head_alone(method: str, server: HttpServer) -> None:
     status, headers, _ = ask(server.port, method)
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
@@ -186,7 +186,9 @@ def test_head_has_the_headers_of_get_and_no_body(server: HttpServer) -> None:
     ],
     ids=["request line", "header", "headers", "no host", "HTTP/0.9", "TLS", "not ASCII"],
 )
-def test_what_is_no_request_is_refused(request_: bytes, status: bytes, server: HttpServer) -> None:
+def test_bytes_that_are_no_http_request_are_refused(
+    request_: bytes, status: bytes, server: HttpServer
+) -> None:
     with connect(server.port) as connection:
         with suppress(ConnectionError):
             connection.sendall(request_)

@@ -15,7 +15,7 @@ from tests.support.healthy import edit
 from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
 from worker.app import load_pipeline
 from worker.consume.topics import InputTopic
-from worker.histories.stored_histories import claim_of, expiry_ms, refuse_split
+from worker.histories.stored_histories import expiry_ms, refuse_split, state_request
 
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 _DAY_MS = 86_400_000
@@ -37,7 +37,7 @@ def test_a_worker_uses_the_windows_of_its_model_and_of_its_policy(tmp_path: Path
     assert pipeline.features == {*model, "CARD_RISK_7D"}
 
     def used(features: Collection[str]) -> frozenset[str]:
-        return claim_of(pipeline.settings, pipeline.feature_set, features, TOPIC).used
+        return state_request(pipeline.settings, pipeline.feature_set, features, TOPIC).used
 
     assert used(model) == set()
     assert used(pipeline.features) == {"card"}

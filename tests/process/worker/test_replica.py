@@ -29,7 +29,7 @@ TRIPLES = st.tuples(NAMES, NAMES, st.integers(0, 12) | st.just("check"))
 
 
 @given(TRIPLES, TRIPLES)
-def test_no_two_triples_have_the_same_id(
+def test_transactional_ids_of_different_triples_differ(
     one: tuple[str, str, int], other: tuple[str, str, int]
 ) -> None:
     assert (transactional_id(*one) == transactional_id(*other)) is (one == other)
@@ -79,7 +79,7 @@ def test_workers_of_a_group_take_the_lowest_numbers_that_are_free() -> None:
         assert name == f"{HOST}-0"
 
 
-def test_another_group_counts_by_itself() -> None:
+def test_replicas_of_another_group_count_by_themselves() -> None:
     with claim_replica("g") as one, claim_replica("g" * 400) as other:
         assert one == other == f"{HOST}-0"
 
@@ -165,7 +165,7 @@ def test_a_lock_file_that_another_user_keeps_closed_counts_as_taken(
         assert name == f"{HOST}-1"
 
 
-def test_without_a_folder_that_can_be_written_the_remedy_is_said(
+def test_a_replica_without_a_writable_folder_is_told_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "not-there"))

@@ -6,7 +6,6 @@ import io
 import math
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,19 @@ from models.backend.protocol import Backend
 from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import Rules, load_policy
-from schemas.batch import Records
 from tests.support import replay
 from tests.support.healthy import edit, healthy_pipeline
-from tests.support.payments import good_record, write_pipeline
+from tests.support.payments import good_record, records, write_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
-from tools.checks.reasons import check_reasons
+from tools.checks.model import check_reasons
 from worker.app import Pipeline, load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.schema_sources import score_schema
 from worker.stages.serving import Serving
 from worker.stages.stages import Processed, Stages
+
+pytestmark = pytest.mark.usefixtures("verified_here")
 
 ROOMY = SizeLimits(2**20, 2**20)
 SCHEMA = fastavro.parse_schema(score_schema())
@@ -70,18 +70,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 def stages_of(pipeline: Pipeline, limits: SizeLimits = ROOMY) -> Stages:
     return make_stages(
         pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: limits, now_us=lambda: 1
-    )
-
-
-def records(values: Sequence[bytes]) -> Records:
-    n = len(values)
-    return Records(
-        "payments",
-        [b"k"] * n,
-        values,
-        np.zeros(n, np.int32),
-        np.arange(n, dtype=np.int64),
-        np.full(n, 1_700_000_000_000, np.int64),
     )
 
 
@@ -183,7 +171,7 @@ def serving_with(pipeline: Pipeline, folder: Path, policy: dict[str, Any]) -> Se
     return Serving(pipeline.feature_set, pipeline.serving.model, rules)
 
 
-def test_another_model_or_policy_takes_over_between_two_batches(
+def test_a_new_model_or_policy_takes_over_between_two_batches(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     stages = stages_of(pipeline)
@@ -283,12 +271,12 @@ def findings_of(folder: Path) -> list[Finding]:
 def test_check_says_how_many_features_have_a_code(tmp_path: Path) -> None:
     folder = healthy_pipeline(tmp_path / "pipeline")
     (finding,) = findings_of(folder)
-    assert (finding.state, finding.found) == (State.SKIPPED, "policy.yaml gives none")
+    assert (finding.state, finding.found) == (State.SKIPPED, "policy.yaml has no reasons")
     reasons: dict[str, Any] = {"catalogue": {"R1": {"features": ["*"], "text": "t"}}}
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
     (finding,) = findings_of(folder)
     assert finding.state is State.OK
-    assert finding.found.endswith("features in 1 code")
+    assert finding.found.startswith("1 code for all ")
     names = load_pipeline(folder).feature_set.names
     reasons["catalogue"]["R1"]["features"] = [names[0]]
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
@@ -304,11 +292,11 @@ def test_check_needs_the_files_and_a_bundle(tmp_path: Path) -> None:
     edit(folder / "policy.yaml", lambda values: values.update(reasons=reasons))
     shutil.rmtree(folder / "model")
     (finding,) = findings_of(folder)
-    assert (finding.state, finding.found) == (State.SKIPPED, "there is no bundle that holds")
+    assert (finding.state, finding.found) == (State.SKIPPED, "there is no valid bundle")
     edit(folder / "policy.yaml", lambda values: values.update(bands={"b": 2}))
     (finding,) = findings_of(folder)
     assert finding.state is State.SKIPPED
-    assert "policy.yaml have to hold" in finding.found
+    assert "policy.yaml is not valid" in finding.found
 
 
 def test_check_says_what_the_policy_decides(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ from worker.reload import FileFingerprints, Reloader, load_serving
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
+pytestmark = pytest.mark.usefixtures("verified_here")
+
 process: Any = importlib.import_module("models.sandbox.process")
 SCHEMA = fastavro.parse_schema(score_schema())
 ROOMY = SizeLimits(2**20, 2**20)
@@ -127,7 +129,7 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
     location.promote("b")
     assert served(worker) == ("0", "1")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["model_swapped"]
     assert logs[0]["model_version"] == "1"
     assert logs[0]["before"] == "payments 0"
@@ -135,17 +137,17 @@ def test_a_champion_takes_over_and_scores_as_after_a_start(
     assert after == scores(start(folder))
     assert [s["margin"] for s in after] != [s["margin"] for s in before]
     location.rollback()
-    worker.look()
+    worker.reload_if_changed()
     assert scores(worker) == before
 
 
-def test_nothing_is_read_again_as_long_as_nothing_is_named_anew(
+def test_a_reloader_reads_no_bundle_while_the_names_are_the_same(
     worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[object] = []
     monkeypatch.setattr("worker.reload.reloader.load_model", lambda *_: read.append("model"))
     monkeypatch.setattr("worker.reload.reloader.load_rules", lambda *_: read.append("policy"))
-    worker.look()
+    worker.reload_if_changed()
     assert read == []
 
 
@@ -157,7 +159,7 @@ def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
     worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints)
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
@@ -192,7 +194,7 @@ def one_bit(bundle: Path) -> None:
     [
         (other_features, "trained on other definitions of AMOUNT"),
         (reversed_columns, "in another order, than the manifest lists"),
-        (non_finite_leaves, "is no finite number"),
+        (non_finite_leaves, "is not a finite number"),
         (half_copied, "model.ubj named in SHA256SUMS but not there"),
         (one_bit, "the file was changed or damaged"),
     ],
@@ -204,32 +206,37 @@ def test_a_damaged_champion_is_refused_and_the_old_one_serves(
     damage(location.folder / "b")
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "model")
     assert scores(worker) == before
     location.promote("c")
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("2", "1")
     assert metric("fraud_worker_refused", what="model") == 0
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "seconds", "said"),
     [
-        ("import time; time.sleep(600)", "model.verify_timeout_s"),
-        ("import os; os.abort()", "with SIGABRT"),
+        ("import time; time.sleep(600)", 0.3, "model.verify_timeout_s"),
+        ("import os; os.abort()", 20.0, "with SIGABRT"),
     ],
 )
 def test_a_champion_that_hangs_or_ends_its_process_is_refused(
-    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+    folder: Path,
+    location: Location,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    seconds: float,
+    said: str,
 ) -> None:
     edit(folder / "worker.yaml", lambda v: v["model"].update(verify_timeout_s=20))
     worker = start(folder)
     monkeypatch.setattr(process, "COMMAND", [sys.executable, "-c", code])
-    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, 0.3))
+    monkeypatch.setattr(worker, "_settings", _with_timeout(worker, seconds))
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -259,14 +266,14 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
     model = location.folder / "b" / "model.ubj"
     model.rename(tmp_path / "model.ubj")
     location.promote("b")
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("0", "1")
     (tmp_path / "model.ubj").rename(model)
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
-def test_whatever_a_newcomer_raises_the_old_one_serves(
+def test_a_new_model_that_raises_leaves_the_old_one_serving(
     location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -275,7 +282,7 @@ def test_whatever_a_newcomer_raises_the_old_one_serves(
     monkeypatch.setattr("worker.reload.load_serving.open_backend", fail)
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "MemoryError" in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -287,7 +294,7 @@ def test_a_policy_takes_over_with_a_field_that_nothing_read_before(folder: Path)
     policy = {"version": "2", "segments": [fine, {"name": "rest", "bands": {"decline": 0.9}}]}
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["policy_reloaded"]
     found = scores(worker)
     assert {score["segment"] for score in found} == {"fine"}
@@ -313,13 +320,13 @@ def test_a_policy_that_makes_known_records_unreadable_is_refused(tmp_path: Path)
     rest = {"name": "rest", "bands": {"decline": 0.9}}
     write_segments(folder, "2", segment, rest)
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     reason = refused(logs, "policy")
     for part in ("policy.yaml", "schema 5", "no field country", "give the field a default"):
         assert part in reason
     assert len(worker(old, LogState()).values) == 60
     write_segments(folder, "3", segment | {"where": "city == 'none'"}, rest)
-    worker.look()
+    worker.reload_if_changed()
     assert worker(old, LogState()).decisions.keys() <= {("at home", "hold"), ("at home", "approve")}
 
 
@@ -328,7 +335,7 @@ def write_segments(folder: Path, version: str, *segments: object) -> None:
     (folder / "policy.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(policy))))
 
 
-def test_what_is_read_does_not_depend_on_the_policies_before(folder: Path) -> None:
+def test_features_read_by_a_policy_do_not_depend_on_those_before(folder: Path) -> None:
     edit(folder / "worker.yaml", lambda v: v.update(output={"vector": "all"}))
     worker = start(folder)
     values = [framed(body()), framed(body(note=varint(2) + b"\xc3\x28"))]
@@ -336,10 +343,10 @@ def test_what_is_read_does_not_depend_on_the_policies_before(folder: Path) -> No
     assert len(worker(records, LogState()).dead_letters) == 0
     segment = {"name": "fine", "where": "note == 'fine'", "bands": {"hold": 0.5}}
     write_segments(folder, "2", segment, {"name": "rest", "bands": {"decline": 0.9}})
-    worker.look()
+    worker.reload_if_changed()
     assert len(worker(records, LogState()).dead_letters) == 1
     write_policy(folder, version="3")
-    worker.look()
+    worker.reload_if_changed()
     assert len(worker(records, LogState()).dead_letters) == 0
 
 
@@ -357,14 +364,14 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         patch.setattr("worker.reload.load_serving.open_backend", fail)
         location.promote("b")
         for now[0] in (1.0, 2.0, 100.0):
-            worker.look()
+            worker.reload_if_changed()
     assert "no process" in refused(logs, "model")
     assert metric("fraud_worker_swaps_total", what="model", outcome="refused") == taken + 1
     now[0] = 101.0
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("0", "1")
     now[0] = 161.0
-    worker.look()
+    worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
 
@@ -374,7 +381,7 @@ def test_a_fault_that_passes_is_tried_again_and_told_once(
         ("version: '2'\nbands: {decline: 2.0}\n", "policy.yaml:2:"),
         ("version: '2'\nbands: {", "not valid YAML"),
         ("", "expected a mapping"),
-        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with another content"),
+        ("version: '1'\nbands: {decline: 0.8}\n", "has served before with other content"),
     ],
 )
 def test_a_broken_policy_is_refused_and_the_old_one_decides(
@@ -383,13 +390,13 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
     before = scores(worker)
     (folder / "policy.yaml").write_text(text)
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert said in refused(logs, "policy")
     assert scores(worker) == before
     (folder / "policy.yaml").write_text(f"# as it was\n{yaml.safe_dump(POLICY)}")
     with capture_logs() as logs:
-        worker.look()
-        worker.look()
+        worker.reload_if_changed()
+        worker.reload_if_changed()
     assert [(line["event"], line["what"]) for line in logs] == [("holds_again", "policy")]
     assert metric("fraud_worker_refused", what="policy") == 0
 
@@ -404,12 +411,12 @@ def test_a_model_and_a_policy_that_need_each_other_take_over_together(
     worker = start(folder)
     location.promote("b")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "HOUR" in refused(logs, "model")
     assert served(worker) == ("0", "1")
     write_policy(folder, version="2", reasons=catalogue("HOUR"))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert {line["event"] for line in logs} == {"model_swapped", "policy_reloaded"}
     assert served(worker) == ("1", "2")
     assert metric("fraud_worker_refused", what="model") == 0
@@ -420,7 +427,7 @@ def test_a_policy_that_does_not_fit_the_model_is_refused(folder: Path, location:
     worker = start(folder)
     write_policy(folder, version="2", reasons=catalogue("HOUR"))
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "AMOUNT" in refused(logs, "policy")
     assert served(worker) == ("0", "1")
 
@@ -443,13 +450,13 @@ def catalogue(feature: str) -> dict[str, Any]:
     return {"max": 2, "catalogue": {"ONE": {"features": [feature], "text": "one"}}}
 
 
-def test_another_model_may_not_take_a_name_that_has_served(
+def test_a_model_may_not_take_a_name_that_another_has_served_under(
     folder: Path, location: Location, worker: Reloader
 ) -> None:
     write_model(location.folder / "d", folder / "features.yaml", version="0", seed=9)
     location.promote("d")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert "the model payments 0 has served before" in refused(logs, "model")
     assert served(worker) == ("0", "1")
 
@@ -460,7 +467,7 @@ def test_a_bundle_that_the_settings_name_is_not_looked_at_again(folder: Path) ->
     shutil.rmtree(folder / "models" / "a")
     write_policy(folder, version="2")
     with capture_logs() as logs:
-        worker.look()
+        worker.reload_if_changed()
     assert [line["event"] for line in logs] == ["policy_reloaded"]
     assert served(worker) == ("0", "2")
 
@@ -473,12 +480,12 @@ def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> N
     taken = metric("fraud_worker_swaps_total", what="model", outcome="taken") or 0
     assert versions() == {"0"}
     location.promote("c")
-    worker.look()
+    worker.reload_if_changed()
     assert versions() == {"2"}
     assert metric("fraud_worker_swaps_total", what="model", outcome="taken") == taken + 1
 
 
-def test_it_looks_by_itself_until_it_is_stopped(folder: Path, location: Location) -> None:
+def test_a_reloader_looks_for_changes_until_it_is_stopped(folder: Path, location: Location) -> None:
     edit(folder / "worker.yaml", lambda v: v.update(reload_s=0.01))
     worker = start(folder)
     worker.start()

@@ -18,9 +18,9 @@ from tests.support.fakes import FakeMessage
 from tests.support.payments import good_record, write_pipeline
 from tools.checks.finding import State
 from tools.checks.sample import check_sample
-from tools.compare.side import read_letters
-from tools.topics.labels import LabelRecords
-from tools.topics.topic_events import LogEvents
+from tools.compare.score_log import read_letters
+from tools.topics.topic_events import TopicEvents
+from tools.topics.topic_labels import TopicLabels
 from worker.app import Pipeline, load_pipeline
 from worker.consume.micro_batch import records_of
 from worker.schema_sources import label_schema
@@ -63,7 +63,9 @@ def read(*values: bytes | None, unreadable: int) -> Records:
 
 def test_events_for_a_table(pipeline: Pipeline) -> None:
     log = Log(read(good_record(0), good_record(1), good_record(2), unreadable=1))
-    (events,) = LogEvents(pipeline.feature_set, pipeline.settings, pipeline.rules, cast("Any", log))
+    (events,) = TopicEvents(
+        pipeline.feature_set, pipeline.settings, pipeline.rules, cast("Any", log)
+    )
     assert events.batch.event_id.to_pylist() == ["p-0", "p-2"]
     assert [(refusal.code, refusal.where) for refusal in events.refused] == [
         ("header_invalid", "partition 0, offset 1")
@@ -81,7 +83,7 @@ def test_labels(pipeline: Pipeline) -> None:
         return b"\x00" + LABEL_ID.to_bytes(4, "big") + out.getvalue()
 
     log = Log(read(label(0), label(1), label(2), unreadable=1))
-    ((labels, refused),) = LabelRecords(pipeline.feature_set, pipeline.settings, cast("Any", log))
+    ((labels, refused),) = TopicLabels(pipeline.feature_set, pipeline.settings, cast("Any", log))
     assert labels.offsets.tolist() == [0, 2]
     assert [refusal.code for refusal in refused] == ["header_invalid"]
 

@@ -83,7 +83,7 @@ def test_the_schema_of_features_stands_for_its_id_and_writer_schemas_for_theirs(
     assert fields(settings, GUID) == ["newer"]
 
 
-def test_without_framing_every_record_has_the_schema_of_features(load: Load) -> None:
+def test_unframed_records_have_the_schema_of_the_feature_set(load: Load) -> None:
     settings = load({"12.avsc": "older"}, wire={"framing": "none"})
     source = schema_source(settings, settings.features.parent / "event.avsc")
     assert not source.framed
@@ -93,8 +93,8 @@ def test_without_framing_every_record_has_the_schema_of_features(load: Load) -> 
     ("name", "refusal"),
     [
         ("5.avsc", r"5\.avsc: id 5 is already that of .*event\.avsc .*wire\.schema_id"),
-        ("newest.avsc", r"newest\.avsc: its name is no schema id; name it ID\.avsc"),
-        ("-3.avsc", r"-3\.avsc: its name is no schema id"),
+        ("newest.avsc", r"newest\.avsc: its name is not a schema id; name it ID\.avsc"),
+        ("-3.avsc", r"-3\.avsc: its name is not a schema id"),
     ],
 )
 def test_a_writer_schema_whose_name_is_no_id_of_its_own_is_refused(

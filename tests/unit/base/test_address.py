@@ -58,7 +58,7 @@ def test_addresses_in_a_message_are_masked(text: str, masked: str) -> None:
 
 
 @given(NOISE, NOISE, st.sampled_from(["http://", "redis://", "SASL_SSL://"]), NOISE, NOISE)
-def test_no_user_and_no_query_passes(
+def test_masked_addresses_hold_neither_user_nor_query(
     before: str, after: str, scheme: str, head: str, tail: str
 ) -> None:
     secret = f"{before}hunter2{after}"

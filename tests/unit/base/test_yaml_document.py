@@ -214,7 +214,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     assert ":1:4: no" in str(document.refuse(("a",), "no"))
 
 
-def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+def test_a_yaml_path_that_is_no_regular_file_is_refused_and_never_waited_for(
+    tmp_path: Path,
+) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe, Path(os.devnull)):

@@ -379,7 +379,7 @@ def test_the_latest_label_is_the_one_in_the_table(tmp_path: Path) -> None:
     assert [time and time // DAY_US - 17_683 for time in times] == [None, 2, 3, None, None]
 
 
-def test_no_labels_are_labels_too(tmp_path: Path) -> None:
+def test_features_build_takes_an_empty_label_file(tmp_path: Path) -> None:
     events = without_labels(tmp_path / "events.parquet", transactions(5, 1))
     table, _ = built(tmp_path / "out.parquet", [events], labels=KnownLabels(handbook(), []))
     assert table["label"].null_count == 5
@@ -411,7 +411,9 @@ class FailingError(Exception):
     pass
 
 
-def test_what_was_there_stays_until_the_table_is_complete(file: Path, tmp_path: Path) -> None:
+def test_features_build_keeps_the_old_table_until_the_new_one_is_complete(
+    file: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "tables" / "out.parquet"
     out.parent.mkdir()
     out.write_text("the old one")
@@ -463,7 +465,7 @@ def test_two_columns_of_one_name_are_refused(
 
 
 def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 4)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 4)
     store = SweptStore()
     store._due = 4
     for time in range(20):
@@ -477,7 +479,7 @@ def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.Monk
     assert sorted(store._values) == [b"always", *(b"k%d" % time for time in range(15, 20))]
 
 
-def test_of_a_long_file_only_the_last_horizon_is_kept(
+def test_features_build_keeps_members_of_the_last_horizon_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = 3_000
@@ -485,7 +487,7 @@ def test_of_a_long_file_only_the_last_horizon_is_kept(
     # Every customer comes once, so no history is ever read again.
     raw = raw.set_column(2, "CUSTOMER_ID", pa.array(np.arange(rows), pa.int32()))
     path = write(tmp_path / "events.parquet", raw)
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:

@@ -26,7 +26,7 @@ def test_items_come_in_order_from_another_thread() -> None:
     assert list(ahead([], 2)) == []
 
 
-def test_what_breaks_is_raised_behind_the_items_before_it() -> None:
+def test_an_error_of_a_thread_is_raised_after_the_items_before_it() -> None:
     def make() -> Iterator[int]:
         yield 1
         yield 2
@@ -38,7 +38,7 @@ def test_what_breaks_is_raised_behind_the_items_before_it() -> None:
         next(items)
 
 
-def test_no_more_is_made_than_is_asked_for() -> None:
+def test_a_reading_thread_makes_a_bounded_number_of_items_ahead() -> None:
     made = []
 
     def make() -> Iterator[int]:
@@ -60,7 +60,7 @@ def test_calls_happen_one_after_the_other() -> None:
         assert done == list(range(20))
 
 
-def test_what_a_call_raises_is_raised_by_a_later_one_or_at_the_end() -> None:
+def test_an_error_of_a_writing_thread_is_raised_by_a_later_call_or_the_end() -> None:
     def fail() -> None:
         raise BrokenError
 

@@ -44,7 +44,7 @@ def test_features_have_the_values_of_the_matrix_and_fields_those_of_the_event(
         )
 
 
-def test_what_it_reads_of_the_event_is_named(made: FeatureSet) -> None:
+def test_a_condition_names_the_fields_that_it_reads(made: FeatureSet) -> None:
     assert compile_condition(made, "x > 1 and DOUBLE_X > 2 or merchant.risk > 1").paths == {
         "x",
         "merchant.risk",
@@ -52,7 +52,7 @@ def test_what_it_reads_of_the_event_is_named(made: FeatureSet) -> None:
     assert compile_condition(made, "LARGE").paths == frozenset()
 
 
-def test_no_events_fulfil_nothing(made: FeatureSet) -> None:
+def test_a_condition_on_no_events_is_empty(made: FeatureSet) -> None:
     batch = events(made, 0, x=doubles([]))
     for source in ("x > 1", "LARGE", "True"):
         assert compile_condition(made, source)(batch, np.empty((0, 3), np.float32)).shape == (0,)
@@ -66,6 +66,8 @@ def test_no_events_fulfil_nothing(made: FeatureSet) -> None:
         ("id", "text"),
     ],
 )
-def test_what_is_no_condition_is_refused(made: FeatureSet, source: str, said: str) -> None:
+def test_an_expression_that_is_no_condition_is_refused(
+    made: FeatureSet, source: str, said: str
+) -> None:
     with pytest.raises(ExpressionError, match=said):
         compile_condition(made, source)

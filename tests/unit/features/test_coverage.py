@@ -74,7 +74,7 @@ def test_short_are_events_whose_longest_window_begins_before_the_first_event(
     assert len(after.lowest[0]) == 2
 
 
-def test_it_goes_on_with_the_state_of_the_log_batch_by_batch(made: FeatureSet) -> None:
+def test_coverage_continues_with_the_state_of_the_log_batch_by_batch(made: FeatureSet) -> None:
     seconds, log, found = [0, 20, 35, 31, 99, 100, 90, 120], LogState(), list[bool]()
     for second in seconds:
         flagged, log = short(made, [second], log)
@@ -196,7 +196,7 @@ def test_partitions_are_apart(made: FeatureSet) -> None:
         replace(LOCAL, key=bytes(16)),
         replace(LOCAL, topic_id="another"),
         replace(LOCAL, partitions=2),
-        replace(LOCAL, marks={"shop": "anew"}),
+        replace(LOCAL, generations={"shop": "anew"}),
         replace(LOCAL, recounted={"shop": 1}),
     ],
     ids=["a lost key", "another topic", "more partitions", "emptied", "recounted"],
@@ -209,7 +209,7 @@ def test_histories_that_began_anew_are_empty_whatever_the_log_had(
     found, after = short(made, [101], log, other)
     assert found["shop"] == [True]
     # Of the entity alone whose histories were emptied.
-    assert found["card"] == [not (other.marks or other.recounted)]
+    assert found["card"] == [not (other.generations or other.recounted)]
     assert made.histories.coverage(log, other)["shop"] == 0.0
     assert len(after.lowest[0]) == 2
 

@@ -179,7 +179,7 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("expr: A / D}", 'expr: "A\\t/ F"}', "18:21", "unknown name 'F'"),
     ],
 )
-def test_what_does_not_hold_is_refused_at_its_place(
+def test_an_invalid_feature_set_is_refused_at_its_place(
     found: str, instead: str, place: str, message: str, tmp_path: Path
 ) -> None:
     text = FULL.replace("D0", "x")
@@ -243,7 +243,7 @@ def test_countries_and_clock_times_stay_text(tmp_path: Path) -> None:
     assert made.names == ("A",)
 
 
-def test_all_that_pydantic_refuses_is_listed(tmp_path: Path) -> None:
+def test_all_invalid_values_of_a_feature_set_are_listed(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, f"{EVENTS}  idd: x\nfeatures:\n  - {{name: A, feild: x}}\n")
     with pytest.raises(ConfigurationError) as refusal:
         load_feature_set(path)
@@ -377,7 +377,7 @@ def test_a_list_that_is_too_long_is_counted_and_not_printed(tmp_path: Path) -> N
     assert "secret" not in str(refusal.value)
 
 
-def test_of_many_refusals_the_first_are_shown(tmp_path: Path) -> None:
+def test_the_first_of_many_faults_of_a_feature_set_are_shown(tmp_path: Path) -> None:
     values = ", ".join("0.5" for _ in range(1_000))
     path = write_pipeline(tmp_path, FULL.replace("D0", "x").replace("[ecom, pos]", f"[{values}]"))
     with pytest.raises(ConfigurationError, match=r"\n… and 1,9\d\d more$") as refusal:

@@ -76,7 +76,7 @@ def test_keys_and_values_are_laid_out_as_documented(made: FeatureSet) -> None:
     assert value == T0.to_bytes(8, "little") + bytes.fromhex("000000000000f83f00000000000000c0")
 
 
-def test_another_layout_has_other_keys(tmp_path: Path, made: FeatureSet) -> None:
+def test_lookups_of_another_layout_have_other_keys(tmp_path: Path, made: FeatureSet) -> None:
     renamed = feature_set(tmp_path, EVENTS + LOOKUPS.replace("peak", "top"))
     swapped = feature_set(
         tmp_path, EVENTS + LOOKUPS.replace("mean: {default: -1}, peak: ", "peak: , mean: ")

@@ -212,7 +212,7 @@ def test_ids_and_keys_that_a_file_stores_as_floats_are_their_digits(tmp_path: Pa
     assert (result.rows, result.labelled, result.refused) == (2, 2, {"body_invalid": 1})
 
 
-def test_what_there_is_not_is_said(file: Path) -> None:
+def test_explain_names_events_and_features_that_are_not_there(file: Path) -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'TX_AMOUNT'"):
         explain(SET, 1, "TX_AMONT", file)
     with pytest.raises(ConfigurationError, match=r"no event has the id '4711', of 400 "):

@@ -214,7 +214,7 @@ def test_line_breaks_are_blanks_outside_of_quotes_alone(line_break: str) -> None
         ("x >\n\n 1 and )", 12, "not an expression"),
     ],
 )
-def test_what_is_not_in_the_language_is_refused_at_its_character(
+def test_an_invalid_expression_is_refused_at_its_character(
     source: str, offset: int, message: str
 ) -> None:
     with pytest.raises(ExpressionError) as refusal:

@@ -98,7 +98,7 @@ def test_a_text_that_is_no_number_of_its_type_has_no_key(
     assert found[len(fits) :] == [None] * len(wrong)
 
 
-def test_of_several_join_keys_each_has_to_fit() -> None:
+def test_each_of_several_feast_join_keys_has_to_fit() -> None:
     join = {"b": (KeyType.INT64, [b"1", b"x"]), "a": (KeyType.STRING, [b"s", b"t"])}
     one, none = redis_keys(join, "p")
     assert none is None
@@ -193,7 +193,7 @@ def test_any_bytes_are_a_number_or_invalid_and_alone_as_in_company(
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.floats(), st.integers(0, 4_102_444_800_000_000))
-def test_what_is_written_is_read(integer: int, real: float, micros: int) -> None:
+def test_values_in_feasts_format_are_read(integer: int, real: float, micros: int) -> None:
     assert number(whole(integer)) == float(integer)
     np.testing.assert_array_equal(number(double(real)), real)
     assert timestamp(stamp(micros)) == micros
@@ -269,7 +269,7 @@ OLD = stamp(T0 - DAY - 1)
         pytest.param((whole(3), None, b"\xff"), [7, -1], {INVALID}, id="a broken time, no value"),
     ],
 )
-def test_what_is_wrong_with_a_value(
+def test_missing_stale_and_malformed_feast_values_have_flags(
     tmp_path: Path,
     stored: tuple[bytes | None, ...],
     values: list[float],
@@ -287,7 +287,7 @@ def test_what_is_wrong_with_a_value(
     assert flags(made, found.flags) == [set(), flagged, set(), flagged]
 
 
-def test_without_a_max_age_no_value_is_stale(tmp_path: Path) -> None:
+def test_feast_values_without_a_max_age_are_never_stale(tmp_path: Path) -> None:
     made = feature_set(tmp_path, TEXT.replace("    max_age: 1d\n", ""))
     store = MemoryStore()
     put(made, store, "a", whole(3), double(1.5), OLD)
@@ -366,7 +366,7 @@ def test_a_batch_without_events_has_no_values(tmp_path: Path) -> None:
         ("{project: '', feature_view: v, join_key: k}", "project"),
     ],
 )
-def test_what_does_not_hold_is_refused_at_its_place(
+def test_an_invalid_feast_lookup_is_refused_at_its_place(
     tmp_path: Path, written: str, message: str
 ) -> None:
     right = "{project: fraud, feature_view: card_velocity, join_key: card_id}"
@@ -374,7 +374,7 @@ def test_what_does_not_hold_is_refused_at_its_place(
         feature_set(tmp_path, TEXT.replace(right, written))
 
 
-def test_it_is_not_loaded_from_here(tmp_path: Path) -> None:
+def test_feast_lookups_are_not_loaded_by_this_project(tmp_path: Path) -> None:
     made = feature_set(tmp_path, TEXT)
     with pytest.raises(ConfigurationError, match=r"feature view card_velocity .*feast materialize"):
         load_lookup(made, "velocity", tmp_path / "none.parquet", MemoryStore())

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.values.flags import MOST_FLAGS, Flags
+from features.values.flags import MAX_FLAGS, Flags
 
 FLAGS = Flags(("lookup_stale:a", "lookup_stale:b", "late", "history_short:card"))
 
 
-@given(st.lists(st.sets(st.integers(0, MOST_FLAGS - 1))), st.data())
+@given(st.lists(st.sets(st.integers(0, MAX_FLAGS - 1))), st.data())
 def test_events_get_back_the_flags_they_were_given(
     events: list[set[int]], data: st.DataObject
 ) -> None:
-    flags = Flags(tuple(f"flag:{i}" for i in range(MOST_FLAGS)))
+    flags = Flags(tuple(f"flag:{i}" for i in range(MAX_FLAGS)))
     carried = {
         name: np.array([bit in event for event in events], np.bool_)
         for bit, name in enumerate(flags.names)

@@ -111,7 +111,7 @@ def test_forged_ids_and_texts_are_no_twins(tmp_path: Path) -> None:
     assert enriched.matrix[1].tolist() == [2.0, 2.0]
 
 
-def test_what_a_history_keeps_of_ids_and_texts_is_under_the_key_of_its_state(
+def test_histories_keep_ids_and_texts_hashed_with_the_key_of_the_state(
     tmp_path: Path,
 ) -> None:
     made = making.feature_set(tmp_path, FEATURES)

@@ -72,7 +72,7 @@ def test_the_newest_first_are_all_out_of_order(made: FeatureSet, step: int) -> N
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 5, 19])
-def test_one_of_2042_is_not_held_against_those_after_it(made: FeatureSet, place: int) -> None:
+def test_an_event_of_2042_makes_no_later_event_late(made: FeatureSet, place: int) -> None:
     times = [T0 + HOUR * row for row in range(20)]
     times.insert(place, IN_2042)
     # As the very first event it is all that the second can be held against.

@@ -142,7 +142,7 @@ def test_without_a_delay_a_label_needs_its_time(tmp_path: Path) -> None:
         ({"entity_keys": {"customer": "c", "terminal": "x" * 1025}}, ErrorCode.KEY_TOO_LONG),
     ],
 )
-def test_what_a_store_needs_to_know_has_to_be_said(
+def test_a_label_for_a_store_needs_a_time_and_its_keys(
     tmp_path: Path, change: dict[str, Any], code: ErrorCode
 ) -> None:
     rows, _ = read(lines(tmp_path / "labels.jsonl", [{**LABEL_JSON, **change}, LABEL_JSON]))
@@ -190,7 +190,7 @@ def test_labels_are_added_once(tmp_path: Path) -> None:
     assert len(stored(store)) == 4
 
 
-def test_to_take_a_label_back_takes_a_time(tmp_path: Path) -> None:
+def test_a_label_that_is_taken_back_needs_a_time(tmp_path: Path) -> None:
     store = MemoryStore()
     load(store, lines(tmp_path / "a.jsonl", [LABEL_JSON]))
     back = {**LABEL_JSON, "fraud": False}
@@ -200,7 +200,7 @@ def test_to_take_a_label_back_takes_a_time(tmp_path: Path) -> None:
     assert stored(store) == [(0, True), (0, False)]
 
 
-def test_what_is_not_loaded_is_counted_and_shown(tmp_path: Path) -> None:
+def test_labels_that_are_not_loaded_are_counted_and_shown(tmp_path: Path) -> None:
     bad = {**LABEL_JSON, "event_time": None}
     path = lines(tmp_path / "labels.jsonl", [LABEL_JSON, "{broken", bad])
     loaded = load(MemoryStore(), path).loaded

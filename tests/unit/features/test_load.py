@@ -60,7 +60,7 @@ def enriched(made: FeatureSet, store: MemoryStore, cards: list[str], shops: list
     return enrich(made, batch, store)
 
 
-def test_what_is_loaded_is_looked_up(made: FeatureSet, tmp_path: Path) -> None:
+def test_loaded_lookup_values_are_looked_up(made: FeatureSet, tmp_path: Path) -> None:
     store = MemoryStore()
     assert load_lookup(made, "profile", profile(tmp_path), store) == (2, 2)
     path = parquet(tmp_path, shop=pa.array([7, 8]), risk=[0.5, 0.75])
@@ -140,7 +140,9 @@ def test_text_of_every_type_and_uuids_are_keys(
     assert enriched(made, store, keys, [1, 1]).matrix[0, 0] == 1.5
 
 
-def test_of_several_rows_with_one_key_the_last_stands(made: FeatureSet, tmp_path: Path) -> None:
+def test_the_last_of_several_lookup_rows_with_one_key_stands(
+    made: FeatureSet, tmp_path: Path
+) -> None:
     path = profile(tmp_path, card=["a", "a"], mean=[1.0, 2.0])
     store = MemoryStore()
     assert load_lookup(made, "profile", path, store) == (2, 1)

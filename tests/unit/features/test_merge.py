@@ -99,7 +99,7 @@ def test_whatever_comes_when_the_order_is_the_same(
         assert len(taken.records) == len(taken)
 
 
-def test_one_that_lags_behind_is_waited_for_while_the_others_are_not_read_on() -> None:
+def test_merge_waits_for_a_partition_that_lags_and_reads_no_other_on() -> None:
     merge = Merge(4, RULES)
     merge.add(batch(0, 0, list(range(100, 110))))
     assert merge.take({0, 1}) is None

@@ -61,7 +61,7 @@ def made(folder: Path, features: str, code: str = CODE) -> FeatureSet:
     return load_feature_set(path)
 
 
-def test_it_takes_fields_earlier_features_and_expressions(tmp_path: Path) -> None:
+def test_a_python_feature_takes_fields_earlier_features_and_expressions(tmp_path: Path) -> None:
     loaded = load_feature_set(write(tmp_path))
     assert {"x", "amount"} <= loaded.paths
     given = {"x": doubles([3.0, None, 4.0]), "amount": doubles([1.0, 2.0, 0.125])}
@@ -95,7 +95,7 @@ def test_windows_take_one_made_of_the_event_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matrix(loaded, 3, **given)[:, 1:], [[0.5, 0], [2, 1], [2, 1]])
 
 
-def test_one_made_of_a_window_sees_its_value(tmp_path: Path) -> None:
+def test_a_python_feature_of_a_window_sees_its_value(tmp_path: Path) -> None:
     loaded = made(
         tmp_path,
         "  - {name: N, window: count, by: card, over: 1d}\n"
@@ -143,7 +143,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("found", "instead", "place", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_hold_is_refused_at_its_place(
+def test_an_invalid_python_feature_is_refused_at_its_place(
     found: str, instead: str, place: str, message: str, tmp_path: Path
 ) -> None:
     assert TEXT.count(found) == 1
@@ -197,7 +197,7 @@ def test_a_fingerprint_does_not_know_formatting_or_where_the_file_is(tmp_path: P
     assert fingerprint(here, "[x, y*2]") == fingerprint(there, "[x, (y * 2.0)]")
 
 
-def test_it_is_made_of_the_event_alone_where_its_arguments_are(tmp_path: Path) -> None:
+def test_a_python_feature_of_a_lookup_feeds_no_window(tmp_path: Path) -> None:
     text = f"""{EVENTS}entities: {{card: card}}
 lookups: {{profile: {{by: card, values: {{v: }}}}}}
 features:

@@ -38,7 +38,7 @@ def test_a_function_of_columns_gives_a_column(tmp_path: Path) -> None:
     assert not called.failed.any()
 
 
-def test_no_rows_do_not_call_it(tmp_path: Path) -> None:
+def test_a_python_hook_is_not_called_without_rows(tmp_path: Path) -> None:
     made = hook(tmp_path, "def f(a):\n    raise RuntimeError", "a")
     assert made.call([column()]).values.shape == (0,)
 
@@ -131,12 +131,14 @@ WRONG = {
         "return a if a > 0 else -a",
         r"raises ValueError: The truth value .* \(own.py, line 5\); it is called with a column",
     ),
-    "a write to its argument": ("a[0] = 0.0\n    return a", "raises .*; arguments are not to be"),
+    "a write to its argument": ("a[0] = 0.0\n    return a", "raises .*; do not modify the argu"),
 }
 
 
 @pytest.mark.parametrize(("body", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_no_column_of_float64_is_refused(body: str, message: str, tmp_path: Path) -> None:
+def test_a_python_hook_has_to_return_a_column_of_float64(
+    body: str, message: str, tmp_path: Path
+) -> None:
     made = hook(tmp_path, f"def f(a):\n    {body}", "a")
     with pytest.raises(HookError, match="^f " + message):
         made.prove()
@@ -171,7 +173,7 @@ def test_a_column_that_raises_as_a_whole_gives_its_rows_alone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("body", ["raise SystemExit(1)", "return a[:0]", "return None"])
-def test_what_fails_at_run_time_is_missing(body: str, tmp_path: Path) -> None:
+def test_values_of_a_python_hook_that_fails_are_missing(body: str, tmp_path: Path) -> None:
     called = hook(tmp_path, f"def f(a):\n    {body}", "a").call([column(1, 2, 3)])
     assert np.isnan(called.values).all()
     assert called.failed.all()
@@ -308,7 +310,7 @@ def test_a_function_that_changes_its_arguments_is_told_what_to_do(
     body: str, tmp_path: Path
 ) -> None:
     made = hook(tmp_path, f"def f(a):\n    {body}\n    return a", "x")
-    with pytest.raises(HookError, match="arguments are not to be changed: copy them"):
+    with pytest.raises(HookError, match="do not modify the arguments; copy them first"):
         made.prove()
 
 
@@ -434,7 +436,7 @@ def test_installed_packages_may_be_imported_also_where_the_folder_holds_them(
     assert file.run(importlib.import_module, "colorsys").__name__ == "colorsys"
 
 
-def test_what_runs_elsewhere_may_import_what_it_likes(neighbours: Path) -> None:
+def test_modules_beside_a_python_hook_can_be_imported_elsewhere(neighbours: Path) -> None:
     made = hook(neighbours, "def f(a): return a", "a")
     made.call([column(1)])
     assert importlib.import_module("beside").f(1) == 1
@@ -486,7 +488,9 @@ def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "null byte"])
-def test_what_is_no_plain_file_is_refused_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+def test_a_python_path_that_is_no_regular_file_is_refused_and_not_waited_for(
+    kind: str, tmp_path: Path
+) -> None:
     path = tmp_path / "own.py"
     match kind:
         case "pipe":

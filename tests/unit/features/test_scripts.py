@@ -37,6 +37,6 @@ def test_a_call_has_a_bound_on_its_keys_and_bytes(
         ]
 
 
-def test_what_is_hashed_on_the_server_counts_too() -> None:
+def test_compaction_calls_are_bounded_by_the_bytes_hashed_on_the_server() -> None:
     compactions = [Compaction(b"%d" % i, bytes(HALF), b"") for i in range(4)]
     assert [call[2] for call in compact_calls(compactions, None)] == [2, 2]

@@ -38,7 +38,7 @@ def shuffled(seed: int) -> tuple[pa.Table, pa.Table]:
 def test_a_sorted_build_is_that_of_the_sorted_file(
     chunk_rows: int, partitions: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorting, "_LEAST", 3)
+    monkeypatch.setattr(sorting, "_MIN_BLOCK_ROWS", 3)
     made = handbook()
     by_card, by_time = shuffled(seed)
     half = ROWS // 2

@@ -43,7 +43,9 @@ def specs() -> list[FeatureSpec]:
     return YamlDocument.read(EXAMPLE).validate(FeaturesFile).features
 
 
-def test_it_uses_everything_once(made: FeatureSet, specs: list[FeatureSpec]) -> None:
+def test_the_sparkov_example_uses_every_kind_of_feature(
+    made: FeatureSet, specs: list[FeatureSpec]
+) -> None:
     assert {kind for spec in specs for kind in KINDS if getattr(spec, kind) is not None} == {*KINDS}
     assert {spec.window for spec in specs} - {None} == {*Aggregate}
     used = {key for spec in specs for key in spec.model_fields_set}
@@ -53,7 +55,7 @@ def test_it_uses_everything_once(made: FeatureSet, specs: list[FeatureSpec]) -> 
     assert 20 <= len(specs) <= 30
 
 
-def test_its_rules_are_not_the_defaults_only() -> None:
+def test_the_rules_of_the_sparkov_example_are_not_the_defaults_only() -> None:
     file = YamlDocument.read(EXAMPLE).validate(FeaturesFile)
     assert file.history.cap != type(file.history)().cap
     assert file.lookups["card_holder"].max_age is not None
@@ -147,7 +149,7 @@ def batches(made: FeatureSet, path: Path) -> Iterator[EventBatch]:
         yield batch
 
 
-def test_it_reads_the_file_that_the_generator_drew(made: FeatureSet, data_dir: Path) -> None:
+def test_the_sparkov_example_reads_the_generators_file(made: FeatureSet, data_dir: Path) -> None:
     path = data_dir / "sparkov_transactions.parquet"
     store, log = MemoryStore(), LogState()
     parts, cards, times = [], [], []
@@ -167,12 +169,12 @@ def test_it_reads_the_file_that_the_generator_drew(made: FeatureSet, data_dir: P
         assert matrix["CARD_COUNT_1D"][row] == seen.sum()
 
 
-def test_its_pipeline_folder_is_whole() -> None:
+def test_the_sparkov_pipeline_folder_is_whole() -> None:
     names = {path.name for path in EXAMPLE.parent.iterdir()}
     assert names >= {"worker.yaml", "policy.yaml", "features.yaml", "transaction.avsc", "geo.py"}
 
 
-def test_every_field_of_a_spec_is_known_here() -> None:
+def test_the_sparkov_test_knows_every_field_of_a_spec() -> None:
     """A new key of the language needs its place in the example."""
     assert {*FeatureSpec.model_fields} == {"name", "args", *KINDS, *WINDOW_KEYS}
 

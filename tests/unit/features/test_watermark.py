@@ -217,7 +217,7 @@ def test_a_value_of_that_column_that_is_no_time_is_named(
 # flags
 
 
-def test_there_are_64_flags(tmp_path: Path) -> None:
+def test_a_feature_set_has_64_flags(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text(
         "".join(
             f"def f{i}(x):\n    if (x == {i}.0625).any():\n        raise ValueError\n    return x\n"
@@ -249,10 +249,10 @@ def test_a_table_has_the_flags_of_each_row_and_says_how_many_there_are(tmp_path:
 # memory of a build
 
 
-def test_what_a_wild_event_wrote_is_kept_and_all_else_is_swept_as_ever(
+def test_members_of_a_wild_event_stay_and_others_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.tables.history_run._FEWEST_KEYS", 10)
+    monkeypatch.setattr("features.tables.history_run._MIN_KEYS_TO_SWEEP", 10)
     stores: list[SweptStore] = []
 
     def make() -> SweptStore:

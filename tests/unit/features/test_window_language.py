@@ -114,7 +114,7 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_and_duplicates(tmp_path:
     )
 
 
-def test_what_may_begin_empty_is_an_entity_with_windows_and_changes_no_feature(
+def test_accept_empty_names_entities_with_windows_and_changes_no_fingerprint(
     tmp_path: Path,
 ) -> None:
     window = "window: count, by: card, over: 1d"
@@ -152,7 +152,7 @@ def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
         ("fraud_share", True, 0.0),
     ],
 )
-def test_each_kind_has_its_defaults(
+def test_each_kind_of_window_has_its_defaults(
     aggregate: str, includes: bool, default: float, tmp_path: Path
 ) -> None:
     plain, delayed = windows(
@@ -393,7 +393,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("entry", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_hold_is_refused_at_its_place(
+def test_an_invalid_window_is_refused_at_its_place(
     entry: str, message: str, tmp_path: Path
 ) -> None:
     line = f"  - {{name: W0, {entry}}}\n"

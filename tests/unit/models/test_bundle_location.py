@@ -23,7 +23,7 @@ def place(tmp_path: Path) -> Location:
     return Location(tmp_path / "models")
 
 
-def test_what_is_promoted_is_the_champion(place: Location) -> None:
+def test_a_promoted_bundle_is_the_champion(place: Location) -> None:
     with pytest.raises(BundleRefusedError, match="has no CHAMPION; name one with"):
         place.champion()
     assert place.champion_name() is None
@@ -86,7 +86,7 @@ def test_a_champion_before_that_is_gone_is_not_gone_back_to(place: Location) -> 
     assert place.previous() == ("a",)
 
 
-def test_only_so_many_champions_are_remembered(
+def test_a_location_remembers_a_bounded_number_of_champions(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(location, "_REMEMBERED", 3)
@@ -100,7 +100,7 @@ def test_only_so_many_champions_are_remembered(
     ["../a", "a/../b", "/a", "a/", ".", "..", "", ".hidden", "a\n", "a b", "ä", "x" * 201, "a\0"],
 )
 def test_a_name_that_is_a_path_is_refused(place: Location, name: str) -> None:
-    with pytest.raises(BundleRefusedError, match="is no name of a bundle"):
+    with pytest.raises(BundleRefusedError, match="is not the name of a bundle"):
         place.promote(name)
     assert not (place.folder / "CHAMPION").exists()
 
@@ -118,11 +118,11 @@ def empty_folder(folder: Path) -> None:
     [
         (lambda _: None, "there is no bundle x; there are: a, b, c"),
         (link, "x: is a link; copy a whole bundle there"),
-        (Path.touch, "x: is no folder with a SHA256SUMS"),
-        (empty_folder, "x: is no folder with a SHA256SUMS"),
+        (Path.touch, "x: is not a folder with a SHA256SUMS"),
+        (empty_folder, "x: is not a folder with a SHA256SUMS"),
     ],
 )
-def test_what_is_no_bundle_is_not_promoted(
+def test_a_folder_that_is_no_bundle_is_not_promoted(
     place: Location, make: Callable[[Path], None], said: str
 ) -> None:
     place.promote("a")
@@ -139,9 +139,9 @@ def test_what_is_no_bundle_is_not_promoted(
         (b"", "CHAMPION: holds 0 lines"),
         (b"a\nb\n", "CHAMPION: holds 2 lines"),
         (b"a", "last line is cut off"),
-        (b"../a\n", "'../a' is no name of a bundle"),
-        (b"\xff\n", "is no name of a bundle"),
-        (b"a\r\n\n", "is no name of a bundle"),
+        (b"../a\n", "'../a' is not the name of a bundle"),
+        (b"\xff\n", "is not the name of a bundle"),
+        (b"a\r\n\n", "is not the name of a bundle"),
         (b"gone\n", "there is no bundle gone"),
     ],
 )

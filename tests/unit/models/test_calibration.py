@@ -35,13 +35,13 @@ RECORDED = [
 
 
 @given(FLOATS)
-def test_it_is_the_logistic_within_two_units_in_the_last_place(margin: float) -> None:
+def test_calibration_is_the_logistic_within_two_units_in_the_last_place(margin: float) -> None:
     score = float(logistic(np.array([margin], dtype=np.float32))[0])
     assert abs(score - exact(margin)) <= 2 * math.ulp(exact(margin))
 
 
 @given(FLOATS)
-def test_it_rises_with_every_step_of_float32(margin: float) -> None:
+def test_calibration_rises_with_every_step_of_float32(margin: float) -> None:
     start = np.float32(margin)
     steps = np.array([start, np.nextafter(start, np.float32(np.inf))], dtype=np.float32)
     low, high = logistic(steps)
@@ -80,5 +80,5 @@ def test_extremes_stay_within_bounds() -> None:
     assert (scores[4:] == 1).all()
 
 
-def test_no_margins_give_no_scores() -> None:
+def test_calibration_of_no_margins_is_empty() -> None:
     assert logistic(np.empty(0, dtype=np.float32)).shape == (0,)

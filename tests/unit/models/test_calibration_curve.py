@@ -35,7 +35,7 @@ def curves(draw: st.DrawFn) -> Calibration:
     return Calibration(sorted(margins), (np.cumsum(parts)[:-1] / sum(parts)).tolist())
 
 
-def test_it_goes_through_its_knots_and_straight_between() -> None:
+def test_a_curve_goes_through_its_knots_and_straight_between() -> None:
     at = np.array([*KNOTS, 2.9, -5.375], np.float32)
     expected = [*SCORES, 0.62 + 0.371 * 0.5, 0.0057]
     np.testing.assert_allclose(CURVE.apply(at), expected, atol=1e-7)
@@ -43,7 +43,7 @@ def test_it_goes_through_its_knots_and_straight_between() -> None:
 
 
 @given(curves(), st.floats(-1e5, 1e5, width=32))
-def test_it_rises_with_every_step_of_float32(curve: Calibration, margin: float) -> None:
+def test_a_curve_rises_with_every_step_of_float32(curve: Calibration, margin: float) -> None:
     start = np.float32(margin)
     steps = np.array([start, np.nextafter(start, np.float32(np.inf))], np.float32)
     low, high = curve.apply(steps)
@@ -60,7 +60,7 @@ def test_an_ordinary_curve_rises_strictly_with_every_step() -> None:
 
 
 @given(curves())
-def test_no_knot_is_a_step_down(curve: Calibration) -> None:
+def test_a_curve_never_falls_around_its_knots(curve: Calibration) -> None:
     knots = np.array(curve.margins, np.float32)
     infinity = np.float32(np.inf)
     around = [np.nextafter(knots, -infinity), knots, np.nextafter(knots, infinity)]
@@ -76,7 +76,7 @@ def test_far_margins_keep_their_order_inside_the_bounds() -> None:
     assert scores[-1] < 1
 
 
-def test_what_is_left_halves_with_the_first_unit_and_each_doubling() -> None:
+def test_beyond_its_last_knot_a_curve_halves_what_is_left() -> None:
     scores = CURVE.apply(np.array([5.7, 7.7, 11.7, -8.5, -10.5], np.float32))
     expected = [0.9955, 0.99775, 0.998875, 0.0002, 0.0001]
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
@@ -116,6 +116,8 @@ def test_scores_are_the_same_on_every_machine() -> None:
         ([0, 1], [0.1, 1.0], "between 0 and 1"),
     ],
 )
-def test_what_is_no_curve_is_refused(margins: list[float], scores: list[float], named: str) -> None:
+def test_knots_that_make_no_curve_are_refused(
+    margins: list[float], scores: list[float], named: str
+) -> None:
     with pytest.raises(ValueError, match=named):
         Calibration(margins, scores)

@@ -12,8 +12,8 @@ from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from models.policy import Band, Policy, Rules, Segment, load_policy
 from tests.support.making import EVENTS, feature_set
+from tools.init.drafts import policy_yaml
 from tools.init.features_yaml import Starter
-from tools.init.policy_yaml import policy_yaml
 
 ROOT = Path(__file__).parents[3]
 LOOKUPS = """\
@@ -49,7 +49,7 @@ def test_the_example_reads_as_it_looks() -> None:
     )
     assert policy.when_degraded is None
     assert policy.catalogue is not None
-    assert policy.catalogue.most == 3
+    assert policy.catalogue.max_reasons == 3
     assert [code.name for code in policy.catalogue.codes][:2] == ["AMOUNT", "FREQUENCY"]
     assert policy.catalogue.codes[0].features == ("TX_AMOUNT", "CUSTOMER_ID_AVG_AMOUNT_*")
     assert policy.catalogue.codes[0].audience == "customer"
@@ -226,7 +226,7 @@ REASONS = SHORT + "reasons:\n  max: 2\n  catalogue:\n"
         (SHORT + "reasons: {max: 0, catalogue: {R: {features: [A], text: t}}}\n", 3, "max"),
     ],
 )
-def test_another_file_is_refused_with_its_line(
+def test_an_invalid_policy_is_refused_with_its_line(
     tmp_path: Path, text: str, line: int, said: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=said) as refused:
@@ -257,7 +257,7 @@ def place_of(error: ConfigurationError) -> tuple[int, int]:
         ),
     ],
 )
-def test_what_the_features_do_not_have_is_refused_with_its_place(
+def test_a_policy_of_unknown_features_is_refused_with_its_place(
     tmp_path: Path, made: FeatureSet, text: str, place: tuple[int, int], said: str
 ) -> None:
     policy = policy_of(tmp_path, text)
@@ -272,7 +272,7 @@ def test_a_feature_of_the_model_without_a_code_is_refused(tmp_path: Path, made: 
     # The feature set has LARGE as well; this model does not use it.
     coding = rules.coding(["AGE", "AMOUNT"], "cards 7")
     assert coding is not None
-    assert (coding.codes, coding.most) == (("R1", "R2"), 2)
+    assert (coding.codes, coding.max_reasons) == (("R1", "R2"), 2)
     np.testing.assert_array_equal(coding.code_of, [1, 0])
     with pytest.raises(
         ConfigurationError, match=r"no code has LARGE, which the model cards 7"

@@ -20,7 +20,7 @@ def drawn(rows: int, seed: int, shift: float = 4.0) -> tuple[np.ndarray, np.ndar
     return margins, labels
 
 
-def test_it_gives_probabilities_where_the_logistic_does_not() -> None:
+def test_calibration_gives_probabilities_where_the_logistic_does_not() -> None:
     curve = fit_calibration(*drawn(60_000, seed=1))
     margins, labels = drawn(60_000, seed=2)
     assert calibration_error(labels, logistic(margins)) > 0.2
@@ -49,7 +49,7 @@ def test_few_frauds_make_a_curve_that_expects_neither_more_nor_fewer(rows: int) 
 
 
 @pytest.mark.parametrize("rows", [200, 40_000])
-def test_it_expects_as_many_frauds_as_there_were(rows: int) -> None:
+def test_a_calibration_curve_expects_as_many_frauds_as_there_were(rows: int) -> None:
     margins, labels = drawn(rows, seed=5)
     curve = fit_calibration(margins, labels)
     assert curve.apply(margins).sum() == pytest.approx(labels.sum(), rel=1e-4)

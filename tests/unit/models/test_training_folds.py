@@ -12,9 +12,9 @@ import pytest
 
 from base.errors import ConfigurationError
 from models.training.folds import Lengths, Span, earlier_folds, make_fold
-from models.training.plan import Plan, make_plan
 from models.training.spans import folds_by_span
 from models.training.table import UNKNOWN, LabelledEvents, TrainingTable
+from models.training.training_days import TrainingDays, find_training_days
 from tests.support.training_table import DAY, START, simulated, write_table
 
 WEEKS = Lengths(train=7, delay=7, assess=7)
@@ -93,41 +93,41 @@ def test_earlier_folds_end_with_the_training_days_and_go_back_from_there() -> No
 
 def test_the_handbook_s_split_is_chosen_by_the_four_weeks_of_july(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
-    plan = planned(table, since=date(2018, 8, 12), last=date(2018, 8, 18))
-    assert plan.lengths == WEEKS
-    assert plan.begin == START + 56 * DAY
+    days = usable_days(table, since=date(2018, 8, 12), last=date(2018, 8, 18))
+    assert days.lengths == WEEKS
+    assert days.begin == START + 56 * DAY
     events = table.read(0, LATER)
-    folds = earlier_folds(events, plan.begin, plan.spans[0], plan.lengths, 4)
+    folds = earlier_folds(events, days.begin, days.spans[0], days.lengths, 4)
     begins = [fold.begin for fold in folds]
     assert [(begin - START) / DAY for begin in begins] == [42, 35, 28, 21]
-    assert plan.reads_from == START + 7 * DAY
+    assert days.reads_from == START + 7 * DAY
 
 
-def planned(
+def usable_days(
     table: TrainingTable,
     since: date | None = None,
     last: date | None = None,
     delay: int | None = None,
     folds: int = 4,
-) -> Plan:
-    return make_plan(table, since=since, last=last, delay=delay, assess=7, folds=folds)
+) -> TrainingDays:
+    return find_training_days(table, since=since, last=last, delay=delay, assess=7, folds=folds)
 
 
-def test_without_dates_the_last_days_with_labels_are_trained_on(tmp_path: Path) -> None:
+def test_folds_without_dates_train_on_the_last_days_with_labels(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=60, delay=7)))
-    plan = planned(table)
-    assert (plan.train_from(plan.spans[0]) - START) / DAY == 46
-    assert plan.lengths == WEEKS
+    days = usable_days(table)
+    assert (days.train_from(days.spans[0]) - START) / DAY == 46
+    assert days.lengths == WEEKS
 
 
 def test_spans_are_offered_that_all_folds_reach_back_for(tmp_path: Path) -> None:
     table = TrainingTable(
         write_table(tmp_path / "t.parquet", simulated(days=80, a_day=20, delay=7))
     )
-    plan = planned(table)
-    assert plan.folds == 4
-    assert plan.spans == (Span(7), Span(30), Span(None), Span(None, 30))
-    folds = folds_by_span(table.read(plan.reads_from, plan.reads_until), plan)
+    days = usable_days(table)
+    assert days.folds == 4
+    assert days.spans == (Span(7), Span(30), Span(None), Span(None, 30))
+    folds = folds_by_span(table.read(days.reads_from, days.reads_until), days)
     first = folds[Span(7)]
     for span, of_span in folds.items():
         for fold, other in zip(of_span, first, strict=True):
@@ -135,18 +135,19 @@ def test_spans_are_offered_that_all_folds_reach_back_for(tmp_path: Path) -> None
             assert len(fold.train) >= len(other.train)
         if span.days is None:
             assert of_span[0].train[0] == 0
-    assert planned(table, since=date(2018, 9, 1)).spans == (Span(11),)
+    assert usable_days(table, since=date(2018, 9, 1)).spans == (Span(11),)
 
 
 def test_a_short_table_is_trained_on_what_it_has(tmp_path: Path) -> None:
     for days, delay in ((2, 0), (2, 0.25), (5, 1), (12, 2)):
         columns = simulated(days=days, a_day=100, delay=0)
         columns["label_time"] = columns["times"] + round(delay * DAY)
-        plan = make_plan(TrainingTable(write_table(tmp_path / f"{days}-{delay}.parquet", columns)))
-        assert plan.spans == (Span(None),)
-        assert plan.folds >= 1
-        assert plan.delay == pytest.approx(delay)
-        assert plan.begin == START + days * DAY
+        table = TrainingTable(write_table(tmp_path / f"{days}-{delay}.parquet", columns))
+        found = find_training_days(table)
+        assert found.spans == (Span(None),)
+        assert found.folds >= 1
+        assert found.delay == pytest.approx(delay)
+        assert found.begin == START + days * DAY
 
 
 @pytest.mark.parametrize(
@@ -165,14 +166,14 @@ def test_a_refusal_names_options_that_work(
         write_table(tmp_path / "t.parquet", simulated(days=days, a_day=50, delay=delay))
     )
     with pytest.raises(ConfigurationError, match=named) as refused:
-        make_plan(table, **given)
+        find_training_days(table, **given)
     for option in ("--from", "--assess", "--until", "--delay"):
         key = {"--from": "since"}.get(option, option[2:])
         assert (option in str(refused.value)) == (key in given)
     if "assess" in given:
-        assert make_plan(table, assess=int(named.rsplit(maxsplit=1)[-1])).folds == 1
+        assert find_training_days(table, assess=int(named.rsplit(maxsplit=1)[-1])).folds == 1
     if "since" in given:
-        assert make_plan(table, since=date(2018, 7, 15)).folds == 1
+        assert find_training_days(table, since=date(2018, 7, 15)).folds == 1
 
 
 def test_a_few_labels_that_came_late_are_told_from_the_usual_delay(tmp_path: Path) -> None:
@@ -180,8 +181,8 @@ def test_a_few_labels_that_came_late_are_told_from_the_usual_delay(tmp_path: Pat
     columns["label_time"][:3] += 8_000 * DAY
     table = TrainingTable(write_table(tmp_path / "t.parquet", columns))
     with pytest.raises(ConfigurationError, match="give --delay 1d, within which most labels"):
-        make_plan(table)
-    assert make_plan(table, delay=1).folds >= 1
+        find_training_days(table)
+    assert find_training_days(table, delay=1).folds >= 1
 
 
 def test_a_row_far_from_all_others_is_named(tmp_path: Path) -> None:
@@ -189,26 +190,26 @@ def test_a_row_far_from_all_others_is_named(tmp_path: Path) -> None:
     columns["times"][-1] = 2_272_147_200_000_000
     table = TrainingTable(write_table(tmp_path / "late.parquet", columns))
     with pytest.raises(ConfigurationError, match=r"1 of the 2,000 rows .* 2042-01-01") as refused:
-        make_plan(table)
+        find_training_days(table)
     assert "--until 2018-08-09" in str(refused.value)
-    assert make_plan(table, last=date(2018, 8, 2), delay=7).folds == 2
+    assert find_training_days(table, last=date(2018, 8, 2), delay=7).folds == 2
     columns["times"][-1], columns["times"][0] = columns["times"][-2], 0
     table = TrainingTable(write_table(tmp_path / "early.parquet", columns))
     with pytest.raises(ConfigurationError, match="before the others, the first at 1970-01-01"):
-        make_plan(table)
+        find_training_days(table)
 
 
 def test_folds_that_the_table_does_not_reach_are_left_out(tmp_path: Path) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
-    assert planned(table, folds=9).folds == 2
+    assert usable_days(table, folds=9).folds == 2
 
 
 @pytest.mark.parametrize(
     ("since", "last", "named"),
     [
-        (date(2018, 6, 1), date(2018, 7, 7), "no days of"),
-        (date(2018, 7, 30), date(2018, 7, 29), "no days of"),
-        (date(2018, 7, 30), date(2018, 9, 9), "no days of"),
+        (date(2018, 6, 1), date(2018, 7, 7), "not days of"),
+        (date(2018, 7, 30), date(2018, 7, 29), "not days of"),
+        (date(2018, 7, 30), date(2018, 9, 9), "not days of"),
         (date(2018, 7, 2), date(2018, 7, 8), "needs 21 days"),
     ],
 )
@@ -217,7 +218,7 @@ def test_days_that_are_not_there_are_refused(
 ) -> None:
     table = TrainingTable(write_table(tmp_path / "t.parquet", simulated(days=40, delay=7)))
     with pytest.raises(ConfigurationError, match=named):
-        planned(table, since, last)
+        usable_days(table, since, last)
 
 
 def test_spans_are_told_in_words() -> None:

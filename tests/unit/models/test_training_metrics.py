@@ -32,7 +32,7 @@ def as_in_the_handbook(frame: pd.DataFrame, top: int) -> float:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12))
-def test_card_precision_is_the_handbook_s(seed: int, top: int) -> None:
+def test_card_precision_is_that_of_the_handbook(seed: int, top: int) -> None:
     random = np.random.default_rng(seed)
     rows = 120
     frame = pd.DataFrame(
@@ -77,7 +77,7 @@ def test_brier_score_of_known_values() -> None:
     assert brier_score(np.array([1, 0]), np.array([0.8, 0.4])) == pytest.approx(0.1)
 
 
-def test_without_both_classes_the_area_is_not_known() -> None:
+def test_the_area_under_the_curve_is_unknown_without_both_labels() -> None:
     assert np.isnan(roc_auc(np.zeros(3), np.arange(3.0)))
     assert np.isnan(roc_auc(np.ones(3), np.arange(3.0)))
 

@@ -31,7 +31,7 @@ def test_few_rows_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("frauds", "kept"), [(10, 10), (400, 400), (900, 500)])
-def test_of_many_rows_legitimate_ones_are_sampled_with_weights(frauds: int, kept: int) -> None:
+def test_legitimate_rows_of_a_large_table_are_sampled_with_weights(frauds: int, kept: int) -> None:
     found = sampled(frauds, 9_000, 1_000)
     assert len(found.rows) == 1_000
     assert (np.diff(found.rows) > 0).all()

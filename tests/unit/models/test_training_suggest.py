@@ -118,7 +118,7 @@ def test_no_suggested_band_is_worse_than_none(seed: int) -> None:
                 assert saved > 0
 
 
-def test_one_large_fraud_makes_no_band() -> None:
+def test_one_large_fraud_suggests_no_band() -> None:
     some = stream(frauds=1, amount=100, skill=0.0)
     assert some.amounts is not None
     some.amounts[np.argmax(some.scores * some.labels)] = 10_000_000
@@ -136,11 +136,11 @@ def test_events_are_declined_only_where_nine_of_ten_are_frauds() -> None:
 
 def test_cards_a_day_can_be_limited() -> None:
     some = stream(frauds=40)
-    assert alerts_at(some, suggest_bands(some, COST, most=10)["review"], COST).cards.mean <= 10
+    assert alerts_at(some, suggest_bands(some, COST, max_cards=10)["review"], COST).cards.mean <= 10
     assert alerts_at(some, suggest_bands(some, COST)["review"], COST).cards.mean > 30
 
 
-def test_without_amounts_a_tenth_of_the_reviewed_events_are_frauds() -> None:
+def test_suggested_bands_without_amounts_review_ten_events_per_fraud() -> None:
     some = stream(known=False)
     bands = suggest_bands(some, COST)
     assert 0.1 <= alerts_at(some, bands["review"], COST).precision < 0.2

@@ -104,7 +104,7 @@ def test_a_table_that_does_not_tell_its_columns_has_to_be_written_anew(path: Pat
         TrainingTable(path)
 
 
-def test_it_knows_features_with_their_fingerprints_and_its_own(path: Path) -> None:
+def test_a_training_table_knows_its_features_and_fingerprints(path: Path) -> None:
     table = TrainingTable(path)
     assert [feature.name for feature in table.features] == [*NAMES]
     assert all(len(feature.fingerprint) == 64 for feature in table.features)
@@ -129,7 +129,7 @@ def test_a_table_without_amounts_has_none(tmp_path: Path) -> None:
     assert table.read(START, NOW).amounts is None
 
 
-def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_training_table_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), other)
     for note in (b"[" * 100_000, b"[]", b"9" * 5000):
@@ -137,7 +137,7 @@ def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
         pq.write_table(hostile, tmp_path / "hostile.parquet")
         with pytest.raises(ConfigurationError, match="does not name the columns"):
             TrainingTable(tmp_path / "hostile.parquet")
-    with pytest.raises(ConfigurationError, match=r"no training table.*features build"):
+    with pytest.raises(ConfigurationError, match=r"not a training table.*features build"):
         TrainingTable(other)
     with pytest.raises(ConfigurationError, match=r"absent.parquet cannot be read"):
         TrainingTable(tmp_path / "absent.parquet")

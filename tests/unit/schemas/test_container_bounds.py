@@ -197,7 +197,7 @@ def test_values_of_every_kind_beside_what_is_passed(tmp_path: Path) -> None:
     assert texts(decoded, "cost") == [256] * 3
 
 
-def test_what_is_no_single_value_beside_what_is_passed(tmp_path: Path) -> None:
+def test_a_column_of_a_nested_value_is_an_error_of_its_row(tmp_path: Path) -> None:
     record = every(b"\6" + sized(b"i"), b"\0")
     path = container(tmp_path / "e.avro", EVERY, [record, every(b"\2" + sized(b"t"), b"\0")])
     (decoded,) = read_events(path, {"mixed": TEXT, "in": TEXT}, {"in": "mixed.in"})

@@ -104,7 +104,7 @@ KINDS: list[tuple[bytes | None, list[tuple[str, bytes | None]] | None, Any, str 
 
 
 @pytest.mark.parametrize("times", [1, 7])
-def test_every_kind_of_record_in_one_micro_batch(times: int) -> None:
+def test_a_micro_batch_with_every_kind_of_record_decodes(times: int) -> None:
     cases = KINDS * times
     values = [case[0] for case in cases]
     headers = [case[1] for case in cases]
@@ -190,7 +190,7 @@ def test_a_reader_schema_that_is_not_read_is_refused() -> None:
         Decoder(Source(), recursive, ["a"], 1000, 10)
 
 
-def test_no_paths_is_a_check_of_the_bodies_alone() -> None:
+def test_decoding_without_paths_validates_bodies() -> None:
     reader = Decoder(Source(), READER, [], 1000, 10)
     for size in (1, MANY):
         decoded = reader.decode([*[of_id(1, NEW_BODY)] * size, of_id(1, b"\2")])

@@ -170,7 +170,7 @@ def test_many_items_take_a_longer_count() -> None:
     assert got == reference(schema, [{"flags": own} for own in lists])
 
 
-def test_what_does_not_fit_is_refused_by_name() -> None:
+def test_columns_that_do_not_fit_a_list_are_refused_by_name() -> None:
     good = {"id": Column(Kind.LONG, np.arange(2), np.ones(2, np.bool_))}
     nothing = ListOf(np.zeros(2, np.int64), {})
     with pytest.raises(ConfigurationError, match=r"'reasons.\*.code' is not in the schema"):

@@ -73,7 +73,7 @@ def test_containers_of_every_codec_of_the_specification(codec: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("use", [count_rows, lambda path: list(read_events(path, {}, {}))])
-def test_another_codec_is_named_with_those_that_are_read(use: Any, tmp_path: Path) -> None:
+def test_an_unsupported_codec_is_named_with_those_that_are_read(use: Any, tmp_path: Path) -> None:
     path = tmp_path / "events.avro"
     with path.open("wb") as file:
         fastavro.writer(file, SCHEMA, OBJECTS)

@@ -58,7 +58,7 @@ def frames_of(
         (of_id(1, bytes(MAX_BYTES)), ErrorCode.RECORD_TOO_LARGE),
     ],
 )
-def test_what_names_no_schema_is_an_error_of_its_record(
+def test_a_value_without_a_schema_id_is_an_error_of_its_record(
     value: bytes | None, code: ErrorCode
 ) -> None:
     error = unframe(value, None, framed=True, max_bytes=MAX_BYTES)
@@ -162,13 +162,13 @@ def test_frames_of_a_micro_batch_are_those_of_its_records(
         (b"Obj\x01" + bytes(8), "looks like an Avro file"),
     ],
 )
-def test_another_known_format_is_named(value: bytes, said: str) -> None:
+def test_a_known_other_framing_is_named(value: bytes, said: str) -> None:
     errors = frames_of([of_id(1), value]).errors
     assert errors[1].code is ErrorCode.MAGIC_UNKNOWN
     assert said in errors[1].message
 
 
 @pytest.mark.parametrize("value", [b"not an event", b"{not json", b"\x03", b"\x03\x07ab", b"[1]"])
-def test_what_begins_like_no_other_format_is_not_guessed(value: bytes) -> None:
+def test_an_unknown_framing_is_not_guessed(value: bytes) -> None:
     errors = frames_of([value]).errors
     assert errors[0].message.endswith("0 (id) and 1 (GUID) are known")

@@ -132,7 +132,7 @@ def test_deep_schemas_are_refused_before_they_can_exhaust_the_stack() -> None:
 # Paths
 
 
-def test_what_paths_decode_to() -> None:
+def test_paths_decode_to_columns_of_their_kind() -> None:
     inner = record(amount=DECIMAL, at=["null", MILLIS])
     schema = record(
         flag="boolean", n=["null", "int"], x="float", s=["string", "null"], e=enum("A"), day=DATE,
@@ -326,7 +326,7 @@ def test_a_writer_that_always_writes_null_resolves_to_a_nullable_reader() -> Non
     assert resolved(record(f="null", g="int"), record(f=["null", "int"]), {"g": 1}) == [None]
 
 
-def test_what_no_path_uses_need_not_resolve() -> None:
+def test_fields_that_no_path_uses_need_not_resolve() -> None:
     writer = record(f="string", g="string", tags={"type": "array", "items": "int"})
     reader = record(f="string", g="long", h="string")
     assert resolved(writer, reader, {"f": "x", "g": "y", "tags": [1, 2]}) == ["x"]

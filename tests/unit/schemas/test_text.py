@@ -36,7 +36,7 @@ def test_text_stays_what_it_is() -> None:
     assert as_text(column) is column
 
 
-def test_each_kind_by_example() -> None:
+def test_values_of_each_kind_have_a_text() -> None:
     assert text_of(Kind.BOOL, [True, False]) == ["true", "false"]
     assert text_of(Kind.LONG, [0, -7, 2**63 - 1]) == ["0", "-7", "9223372036854775807"]
     assert text_of(Kind.DOUBLE, [12.5, 0.1, -3.0]) == ["12.5", "0.1", "-3"]

@@ -109,7 +109,7 @@ def test_named_types_are_used_again() -> None:
         (framed(1, bytes(2_000)), ErrorCode.RECORD_TOO_LARGE),
     ],
 )
-def test_what_is_no_record_has_a_code(value: bytes | None, code: ErrorCode) -> None:
+def test_values_that_are_no_record_have_an_error_code(value: bytes | None, code: ErrorCode) -> None:
     found = ValueReader(Schemas(LABEL), 1_000).read(value, None)
     assert isinstance(found, RecordError)
     assert found.code is code

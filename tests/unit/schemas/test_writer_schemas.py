@@ -71,7 +71,9 @@ def _cell(decoder: Decoder, bodies: list[bytes], row: int, path: str) -> Any:
         ({"type": "enum", "name": "N", "symbols": ["A", "A"]}, b"\2"),
     ],
 )
-def test_what_reading_does_not_need_may_be_wrong(declared: Any, body: bytes) -> None:
+def test_writer_schema_faults_that_reading_does_not_need_are_accepted(
+    declared: Any, body: bytes
+) -> None:
     assert read(event(declared), body + X) == ["x"]
 
 
@@ -213,7 +215,9 @@ def test_names_are_found_in_their_namespace_and_in_none() -> None:
         (None, "a type is a name"),
     ],
 )  # fmt: skip
-def test_what_reading_needs_is_refused_with_a_reason(schema: Any, reason: str) -> None:
+def test_writer_schema_faults_that_reading_needs_are_refused_with_a_reason(
+    schema: Any, reason: str
+) -> None:
     with pytest.raises(SchemaRefusedError, match=reason):
         parse_writer_schema(schema)
 

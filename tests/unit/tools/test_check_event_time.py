@@ -100,11 +100,11 @@ def test_honest_timestamps_hold(tmp_path: Path) -> None:
             "set message.timestamp.after.max.ms to 3600000 or less",
         ),
         (STRICT, (1, 1), "1 of the last 3 records have none", "let producers set timestamps"),
-        (STRICT, (0, 0, 1), "2 of the last 3 records are the events' own times", "let the"),
+        (STRICT, (0, 0, 1), "2 of the last 3 records equal the times of the events", "let the"),
         (STRICT, (3000, 3000, 1), "2 of the last 3 records are more than a day after", "keep"),
     ],
 )
-def test_where_timestamps_cannot_be_held_against_events_it_is_said(
+def test_check_says_where_record_timestamps_cannot_bound_event_times(
     topic: dict[str, str], recorded: tuple[int, ...], says: str, remedy: str, tmp_path: Path
 ) -> None:
     _, finding = found(tmp_path, JUDGED, topic, [0, 1, 2], *recorded)
@@ -113,7 +113,9 @@ def test_where_timestamps_cannot_be_held_against_events_it_is_said(
     assert finding.remedy.startswith(remedy)
 
 
-def test_where_settings_may_not_be_read_nothing_is_said_to_hold(tmp_path: Path) -> None:
+def test_check_of_event_times_claims_nothing_where_topic_settings_are_unreadable(
+    tmp_path: Path,
+) -> None:
     _, finding = found(tmp_path, JUDGED, {}, [0, 1, 2], 1, 2, 1)
     assert (finding.check, finding.state) == (RECORD_TIMES, State.SKIPPED)
     assert "DescribeConfigs" in finding.found
@@ -121,6 +123,6 @@ def test_where_settings_may_not_be_read_nothing_is_said_to_hold(tmp_path: Path) 
     assert finding.state is State.WARNING, "what records show does not depend on settings"
 
 
-def test_where_no_record_is_an_event_nothing_is_said(tmp_path: Path) -> None:
+def test_check_of_event_times_is_silent_without_events(tmp_path: Path) -> None:
     findings = found(tmp_path, JUDGED, STRICT, [])
     assert [finding.state for finding in findings] == [State.SKIPPED, State.SKIPPED]

@@ -25,11 +25,11 @@ from schemas.batch import Records
 from tests.support.scores import Score
 from tools.cli.commands import app
 from tools.compare.comparison import Comparison, compare
+from tools.compare.labelled import measure_labelled
 from tools.compare.measures import rank_correlation, stability_index
 from tools.compare.page import comparison_page
-from tools.compare.scores import ScoreCategories
-from tools.compare.side import Period, ScoreLog, ScoreLogReader
-from tools.compare.truth import truth
+from tools.compare.score_columns import ScoreCategories
+from tools.compare.score_log import Period, ScoreLog, ScoreLogReader
 from worker.schema_sources import framed
 from worker.settings import KafkaSettings, WorkerSettings
 from worker.settings.sections import ModelSettings, Wire
@@ -54,7 +54,7 @@ SETTINGS = WorkerSettings(
 
 def side(
     scores: Sequence[Score],
-    vocabulary: ScoreCategories,
+    categories: ScoreCategories,
     period: Period = ALWAYS,
     letters: Mapping[tuple[str, int], Any] | None = None,
     chunk: int = 7,
@@ -65,7 +65,7 @@ def side(
     def labels_of(ids: Any, times: Any) -> Any:
         return np.array([labels[name] for name in ids.to_pylist()], np.int8)
 
-    reader = ScoreLogReader(SETTINGS, vocabulary, period, labels_of)
+    reader = ScoreLogReader(SETTINGS, categories, period, labels_of)
     for first in range(0, len(scores), chunk):
         some = scores[first : first + chunk]
         zeros = np.zeros(len(some), np.int64)
@@ -79,18 +79,18 @@ def side(
                 zeros,
             )
         )
-    return reader.side("scores", "approve", letters)
+    return reader.finish("scores", "approve", letters)
 
 
 def compared(
     own: Sequence[Score], other: Sequence[Score], *, labelled: bool = False, **more: Any
 ) -> Comparison:
-    vocabulary = ScoreCategories()
+    categories = ScoreCategories()
     for decision in DECISIONS:
-        vocabulary.decisions.code(decision)
-    sides = side(own, vocabulary, **more), side(other, vocabulary, **more)
-    found = compare(*sides, vocabulary, TOP)
-    return replace(found, truth=truth(found.events, TOP)) if labelled else found
+        categories.decisions.code(decision)
+    sides = side(own, categories, **more), side(other, categories, **more)
+    found = compare(*sides, categories, TOP)
+    return replace(found, labelled=measure_labelled(found.events, TOP)) if labelled else found
 
 
 @st.composite
@@ -125,7 +125,9 @@ def both(draw: st.DrawFn) -> tuple[list[Score], list[Score]]:
 
 @given(both())
 @settings(max_examples=50)
-def test_it_is_what_a_count_by_hand_says(drawn: tuple[list[Score], list[Score]]) -> None:
+def test_a_comparison_gives_the_numbers_of_a_count_by_hand(
+    drawn: tuple[list[Score], list[Score]],
+) -> None:
     own, other = ({s.place: s for s in scores} for scores in drawn)
     places = sorted(own.keys() & other.keys())
     if not places:
@@ -136,8 +138,8 @@ def test_it_is_what_a_count_by_hand_says(drawn: tuple[list[Score], list[Score]])
     pairs = [(own[place], other[place]) for place in places]
 
     assert len(found.events) == len(pairs)
-    assert found.champion.alone.total == len(own) - len(pairs)
-    assert found.challenger.alone.total == len(other) - len(pairs)
+    assert found.champion.unmatched.total == len(own) - len(pairs)
+    assert found.challenger.unmatched.total == len(other) - len(pairs)
     table = Counter((a.decision, b.decision) for a, b in pairs)
     names = found.agreement.decisions
     assert {
@@ -201,7 +203,9 @@ def test_the_first_cards_of_a_day_are_those_of_a_sort(
 
 @given(both())
 @settings(max_examples=50)
-def test_labels_say_what_decisions_are_worth(drawn: tuple[list[Score], list[Score]]) -> None:
+def test_labels_say_what_decisions_are_labelled_scores(
+    drawn: tuple[list[Score], list[Score]],
+) -> None:
     own, other = ({s.place: s for s in scores} for scores in drawn)
     places = [p for p in sorted(own.keys() & other.keys()) if own[p].label >= 0]
     labels = [own[p].label for p in places]
@@ -210,10 +214,10 @@ def test_labels_say_what_decisions_are_worth(drawn: tuple[list[Score], list[Scor
             compared(*drawn, labelled=True)
         return
     found = compared(*drawn, labelled=True)
-    assert found.truth is not None
-    assert (found.truth.labelled, found.truth.frauds) == (len(labels), sum(labels))
+    assert found.labelled is not None
+    assert (found.labelled.labelled, found.labelled.frauds) == (len(labels), sum(labels))
     rows = found.events.labels >= 0
-    for worth, scores in ((found.truth.champion, own), (found.truth.challenger, other)):
+    for worth, scores in ((found.labelled.champion, own), (found.labelled.challenger, other)):
         ranked = [scores[p].score for p in places]
         assert worth.average_precision == pytest.approx(average_precision_score(labels, ranked))
         days = np.array([own[p].time // DAY for p in places])
@@ -260,34 +264,34 @@ def some(offsets: Sequence[int], **more: Any) -> list[Score]:
     ]
 
 
-def test_what_only_one_scored_is_told_apart() -> None:
-    vocabulary = ScoreCategories()
+def test_events_that_one_side_alone_scored_are_counted_apart() -> None:
+    categories = ScoreCategories()
     letters = {("transactions", 0): np.array([3, 5, 900], np.int64)}
-    champion = side(some(range(10)), vocabulary)
-    challenger = side(some([2, 4, 7]), vocabulary, letters=letters)
-    alone = compare(champion, challenger, vocabulary, TOP).champion.alone
+    champion = side(some(range(10)), categories)
+    challenger = side(some([2, 4, 7]), categories, letters=letters)
+    alone = compare(champion, challenger, categories, TOP).champion.unmatched
     assert (alone.dead_lettered, alone.before, alone.after, alone.missing) == (2, 2, 2, 1)
     assert alone.total == 7
-    found = compare(challenger, champion, vocabulary, TOP)
-    assert found.champion.alone.total == 0
+    found = compare(challenger, champion, categories, TOP)
+    assert found.champion.unmatched.total == 0
     # A partition that the other has not begun with is before its first.
     more = [*some([2]), replace(some([6])[0], partition=1)]
-    found = compare(side(more, vocabulary), challenger, vocabulary, TOP)
-    assert (found.champion.alone.before, found.champion.alone.total) == (1, 1)
+    found = compare(side(more, categories), challenger, categories, TOP)
+    assert (found.champion.unmatched.before, found.champion.unmatched.total) == (1, 1)
 
 
 def test_days_outside_of_the_period_do_not_count_but_say_how_far_a_worker_is() -> None:
-    vocabulary = ScoreCategories()
+    categories = ScoreCategories()
     period = Period(BEGIN + DAY, BEGIN + 2 * DAY)
-    champion = side(some(range(12)), vocabulary, period)
-    challenger = side([*some([0, 4, 5]), *some([9])], vocabulary, period)
-    found = compare(champion, challenger, vocabulary, TOP)
+    champion = side(some(range(12)), categories, period)
+    challenger = side([*some([0, 4, 5]), *some([9])], categories, period)
+    found = compare(champion, challenger, categories, TOP)
     assert found.events.times.tolist() == [BEGIN + DAY, BEGIN + DAY + DAY // 4]
     # 6 and 7 lie between what the challenger scored, though 9 is of another day.
-    assert (found.champion.alone.missing, found.champion.alone.total) == (2, 2)
+    assert (found.champion.unmatched.missing, found.champion.unmatched.total) == (2, 2)
 
 
-def test_of_scores_of_one_event_the_latest_counts() -> None:
+def test_a_comparison_counts_the_latest_score_of_an_event() -> None:
     first, second = some([1, 2]), some([2, 3])
     again = [replace(score, score=0.75) for score in second]
     found = compared([*first, *again], some([1, 2, 3]))
@@ -300,11 +304,11 @@ def test_of_scores_of_one_event_the_latest_counts() -> None:
     [
         (some([1]), some([1], topic="payments"), "has scores of transactions, .* of payments"),
         (some([1, 2]), some([7, 8]), r"transactions\[0\] 1 to 2, .* transactions\[0\] 7 to 8"),
-        (some([1, 2]), some([1, 2], event_id="x"), "2 of 2 positions name one event"),
-        (some([1]), [], "holds no scores at all"),
+        (some([1, 2]), some([1, 2], event_id="x"), "2 of 2 positions are of one event"),
+        (some([1]), [], "there are no scores;"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
+def test_a_comparison_refuses_scores_that_cannot_be_compared(
     own: list[Score], other: list[Score], named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=named):
@@ -316,13 +320,11 @@ def test_other_days_than_those_of_the_topic_are_refused() -> None:
         side(some([1]), ScoreCategories(), Period(0, 1))
 
 
-def test_what_is_no_score_is_named() -> None:
+def test_a_comparison_names_records_that_are_no_scores() -> None:
     reader = ScoreLogReader(SETTINGS, ScoreCategories(), Period(), None)
     zeros = np.zeros(1, np.int64)
     records = Records("scores", [None], [b"\x00\x00"], zeros.astype(np.int32), zeros + 41, zeros)
-    with pytest.raises(
-        ConfigurationError, match="scores, partition 0, offset 41: this is no score"
-    ):
+    with pytest.raises(ConfigurationError, match="scores, partition 0, offset 41: not a score"):
         reader.add(records)
 
 
@@ -337,7 +339,7 @@ def test_the_page_holds_the_numbers_and_needs_nothing_beside_it() -> None:
     assert "&lt;b&gt;" in text
     assert "<b>" not in text.replace("<b>", "", 5)
     assert text.count("<svg") == 5
-    assert comparison_page(replace(found, truth=None)).count("<svg") == 4
+    assert comparison_page(replace(found, labelled=None)).count("<svg") == 4
 
 
 def test_bare_bodies_are_read_where_the_pipeline_writes_them() -> None:
@@ -347,10 +349,10 @@ def test_bare_bodies_are_read_where_the_pipeline_writes_them() -> None:
     zeros = np.zeros(1, np.int64)
     value = score.record()[len(framed(2)) :]
     reader.add(Records("scores", [None], [value], zeros.astype(np.int32), zeros, zeros))
-    assert reader.side("scores", "approve", None).scores.offsets.tolist() == [3]
+    assert reader.finish("scores", "approve", None).scores.offsets.tolist() == [3]
 
 
-def test_a_page_takes_the_place_of_a_file_alone(tmp_path: Path) -> None:
+def test_a_page_takes_the_place_of_a_file_unmatched(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for out, found in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a folder")):
         result = CliRunner().invoke(app, ["model", "compare", "a", "b", "--out", str(out)])

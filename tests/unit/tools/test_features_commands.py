@@ -53,12 +53,12 @@ def test_check_says_what_holds() -> None:
     assert lines[-1] == f"{len(lines) - 1} ok"
     for said in (
         "1 time_since_last",
-        "KM_FROM_HOME, KM_FROM_LAST: the same bits for a row alone, in company and in any order",
-        "12 windows by card, which see up to 5,000 events of the last 30d",
-        "2 windows by merchant, which see up to 5,000 events of the last 37d",
-        "MERCHANT_FRAUD_SHARE_30D: aligned: exact; the input topic has to have one partition",
-        "MERCHANT_COUNT_1H: best_effort: see what the store holds of other partitions",
-        "AGE, HOME_LAT, HOME_LONG, KM_FROM_HOME, MERCHANT_COUNT_1H: the log alone cannot give",
+        "KM_FROM_HOME, KM_FROM_LAST: identical results for rows one by one, together and in any order",
+        "12 windows by card, over up to 5,000 events of the last 30d",
+        "2 windows by merchant, over up to 5,000 events of the last 37d",
+        "MERCHANT_FRAUD_SHARE_30D: aligned: exact; needs an input topic with one partition",
+        "MERCHANT_COUNT_1H: best_effort: include what the store holds of other partitions",
+        "AGE, HOME_LAT, HOME_LONG, KM_FROM_HOME, MERCHANT_COUNT_1H: cannot be recomputed from the topic",
     ):
         assert said in result.stdout
 
@@ -104,10 +104,10 @@ def test_check_in_json(tmp_path: Path) -> None:
 def test_check_names_what_init_left_open(tmp_path: Path) -> None:
     path = write(tmp_path, "  - {name: A, field: <open>}\n")
     result = run("check", "--set", path)
-    assert "features[0].field is still open" in result.stdout
+    assert "features[0].field is a placeholder" in result.stdout
 
 
-def test_without_a_set_it_is_that_of_the_pipeline(tmp_path: Path) -> None:
+def test_features_commands_take_the_set_of_the_pipeline(tmp_path: Path) -> None:
     handbook = load_feature_set(HANDBOOK / "features.yaml")
     assert handbook.fingerprint[:12] in run("check", "--pipeline", HANDBOOK).stdout
     named = tmp_path / "named"

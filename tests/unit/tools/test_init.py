@@ -24,8 +24,8 @@ from schemas.batch import Kind
 from tools.cli.init import init
 from tools.init.guess import Guesses, guess
 from tools.init.leaves import read_record, words
-from tools.init.openings import OPEN, open_places
 from tools.init.pipeline_folder import Written, write_pipeline
+from tools.init.yaml_text import OPEN, open_places
 from worker.settings import load_settings
 from worker.settings.reference import groups
 
@@ -87,7 +87,7 @@ def test_the_projects_own_schema_is_ready_at_once(tmp_path: Path) -> None:
     assert feature_set.names == ("amount", "hour", "weekday", "channel_code")
 
 
-def test_every_guess_is_marked_and_every_setting_explained(tmp_path: Path) -> None:
+def test_init_marks_every_guess_and_explains_every_setting(tmp_path: Path) -> None:
     write_pipeline(tmp_path, TRANSACTION, force=False)
     features = (tmp_path / "features.yaml").read_text()
     for line in features.split("entities:")[0].splitlines():
@@ -103,7 +103,7 @@ def test_every_guess_is_marked_and_every_setting_explained(tmp_path: Path) -> No
                 assert "# guessed" in found[1], setting.name
 
 
-def test_what_is_commented_out_can_be_taken_as_it_stands(tmp_path: Path) -> None:
+def test_commented_lines_of_an_init_folder_load_when_uncommented(tmp_path: Path) -> None:
     """But for the registry, which excludes wire, and for model.location, which bundle excludes."""
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "worker.yaml"
@@ -190,7 +190,7 @@ def test_a_field_that_is_a_word_of_the_expressions_is_not_used_in_one(tmp_path: 
     assert load_feature_set(written.files[1]).names == ("is",)
 
 
-def test_what_cannot_be_guessed_is_open_and_refused_by_name(tmp_path: Path) -> None:
+def test_values_that_init_cannot_guess_are_open_and_refused_by_name(tmp_path: Path) -> None:
     written = made(tmp_path, ("a", "string"), ("b", ["int", "string"]))
     assert written.still_open == ("events.id", "events.time", "features[0].field")
     text = written.files[1].read_text()
@@ -295,7 +295,7 @@ def records(draw: st.DrawFn, depth: int = 0) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None)
 @given(records())
-def test_whatever_the_schema_the_result_loads_or_says_what_is_open(schema: dict[str, Any]) -> None:
+def test_an_init_folder_of_any_schema_loads_or_names_what_is_open(schema: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = write_pipeline(folder / "pipeline", save(folder, schema), force=False)
@@ -342,7 +342,7 @@ def test_the_first_policy_has_reasons_for_the_starter_features(tmp_path: Path) -
     }
 
 
-def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
+def test_init_overwrites_nothing_without_force(tmp_path: Path) -> None:
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "policy.yaml"
     path.write_text("mine")
@@ -367,7 +367,7 @@ def test_a_schema_with_the_name_of_a_file_that_is_written_is_refused(
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_what_is_no_file_is_not_written_to(force: bool, tmp_path: Path) -> None:
+def test_init_writes_to_regular_files_only(force: bool, tmp_path: Path) -> None:
     """A write into a pipe would wait for its reader for ever."""
     os.mkfifo(tmp_path / "policy.yaml")
     with pytest.raises(

@@ -177,7 +177,9 @@ def test_a_slice_is_the_same_columns_cut() -> None:
 @pytest.mark.parametrize(
     ("customers", "terminals", "days"), [(2, 100, 5), (100, 1, 5), (100, 100, 0)]
 )
-def test_too_small_populations_are_refused(customers: int, terminals: int, days: int) -> None:
+def test_the_simulator_refuses_populations_that_are_too_small(
+    customers: int, terminals: int, days: int
+) -> None:
     with pytest.raises(ValueError, match="found"):
         simulate(customers, terminals, days, START, seed=1)
 

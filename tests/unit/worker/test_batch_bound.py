@@ -16,7 +16,7 @@ def settled(bound: BatchBound, cost_s: float, fixed_s: float = 0.0, batches: int
     return bound.events
 
 
-def test_before_anything_is_measured_a_batch_may_be_full() -> None:
+def test_the_first_batch_may_be_full() -> None:
     assert BatchBound(4000, 0.25).events == 4000
 
 
@@ -33,7 +33,7 @@ def test_grows_again_when_events_become_cheap() -> None:
     assert settled(bound, 0.00001, fixed_s=0.005, batches=300) == 4000
 
 
-def test_one_slow_batch_does_not_decide() -> None:
+def test_the_batch_bound_ignores_one_slow_batch() -> None:
     bound = BatchBound(4000, 0.25)
     settled(bound, 0.0001)
     before = bound.events

@@ -13,12 +13,12 @@ from confluent_kafka import KafkaError, KafkaException
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
 from tests.support.fakes import FakeConsumer, FakeMessage, FakeProducer, Sent, kafka_error
 from worker.delivery.checkpoint import AtLeastOnce, ExactlyOnce
-from worker.delivery.publish import Outbox, Parcel, SizeLimits
+from worker.delivery.publish import Outbox, OutputGroup, SizeLimits
 from worker.delivery.reports import RecordsRefusedError
 from worker.process.watchdog import Watchdog
 
-NOTES = {0: "note of 0", 2: "note of 2"}
-OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, NOTES)
+METADATA = {0: "metadata of 0", 2: "metadata of 2"}
+OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, METADATA)
 TOPICS = ("in", "scores", "dead")
 LIMITS = SizeLimits(1_000_000, 1_000_000)
 COMMITTED = [
@@ -94,7 +94,7 @@ def test_one_transaction_holds_the_scores_and_the_offsets_under_the_batchs_own_m
     assert producer.calls == COMMITTED
     assert producer.sent == [Sent("scores", b"v", b"k")]
     assert producer.offsets == [({0: 5, 2: 9}, "metadata")]
-    assert producer.notes == [NOTES]
+    assert producer.offset_metadata == [METADATA]
     # Those that may not honour their timeout.
     assert watchdog.guarded == [COMMITTED[0], *COMMITTED[3:]]
 
@@ -205,16 +205,16 @@ def test_after_any_other_answer_the_transaction_is_left_to_the_next_producer(
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-@pytest.mark.parametrize("apart", [False, True], ids=["at the commit", "before a parcel"])
+@pytest.mark.parametrize("isolated", [False, True], ids=["at the commit", "before a group"])
 def test_a_refused_record_aborts_and_is_told_with_what_the_client_said_of_it(
-    code: int, apart: bool
+    code: int, isolated: bool
 ) -> None:
     producer = FakeProducer(refuses=lambda sent: code if sent.value == b"bad" else None)
     checkpoint = exactly_once(producer)
     checkpoint.open()
-    bad = Parcel([b"k"], [b"bad"], None, [])
-    outbox = replace(OUTBOX, values=[b"v"], apart=[bad, bad]) if apart else OUTBOX
-    if not apart:
+    bad = OutputGroup([b"k"], [b"bad"], None, [])
+    outbox = replace(OUTBOX, values=[b"v"], isolated_groups=[bad, bad]) if isolated else OUTBOX
+    if not isolated:
         outbox = replace(OUTBOX, keys=[b"k", b"k"], values=[b"v", b"bad"])
     error = refusal(checkpoint, outbox)
     assert isinstance(error, RecordsRefusedError)
@@ -222,20 +222,20 @@ def test_a_refused_record_aborts_and_is_told_with_what_the_client_said_of_it(
     told = [(report.record, report.error.code(), report.topic) for report in error.reports]
     assert (
         told == [(b"bad", code, "scores")]
-        if apart
+        if isolated
         else [(v, code, "scores") for v in (b"v", b"bad")]
     )
-    assert (error.cause.code() if error.cause else None) == (None if apart else code)
+    assert (error.cause.code() if error.cause else None) == (None if isolated else code)
     assert producer.calls[-1] == "abort_transaction"
     assert (producer.written, len(producer.sent)) == ([], 2)
 
 
-def test_parcels_are_sent_one_after_the_other_in_one_transaction() -> None:
+def test_groups_are_sent_one_after_the_other_in_one_transaction() -> None:
     producer = FakeProducer()
     checkpoint = exactly_once(producer)
     checkpoint.open()
-    parcels = [Parcel([None], [b"1"], None, []), Parcel([None], [b"2"], None, [])]
-    checkpoint.deliver(replace(OUTBOX, apart=parcels))
+    groups = [OutputGroup([None], [b"1"], None, []), OutputGroup([None], [b"2"], None, [])]
+    checkpoint.deliver(replace(OUTBOX, isolated_groups=groups))
     assert producer.calls == [
         "init_transactions",
         "begin_transaction",
@@ -271,7 +271,7 @@ def test_a_record_that_the_client_refuses_aborts_before_the_offsets_are_sent() -
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     ],
 )
-def test_where_the_worker_may_not_write_the_outcome_names_the_remedy(code: int) -> None:
+def test_a_commit_without_permission_names_the_remedy(code: int) -> None:
     refused, _ = delivered_after("commit_transaction", kafka_error(code, txn_requires_abort=True))
     assert type(refused) is OutcomeUnknownError
     assert "allow this worker's user" in str(refused)
@@ -386,7 +386,7 @@ def test_at_least_once_commits_offsets_when_all_scores_are_acknowledged() -> Non
     at_least.checkpoint.deliver(OUTBOX)
     assert at_least.producer.calls == ["produce_batch", "flush"]
     assert at_least.consumer.commits == [{0: 5, 2: 9}]
-    assert at_least.consumer.notes == NOTES
+    assert at_least.consumer.offset_metadata == METADATA
     assert watchdog.guarded == ["flush", "commit"]
 
 
@@ -481,8 +481,8 @@ def test_at_least_once_tells_which_records_of_a_refused_batch_are_written() -> N
     at_least.producer.refuses = lambda sent: (
         KafkaError.INVALID_TIMESTAMP if sent.value == b"bad" else None
     )
-    parcels = [Parcel([b"k"], [b"bad"], None, []), Parcel([b"k"], [b"good"], None, [])]
-    error = refusal(at_least.checkpoint, replace(OUTBOX, apart=parcels))
+    groups = [OutputGroup([b"k"], [b"bad"], None, []), OutputGroup([b"k"], [b"good"], None, [])]
+    error = refusal(at_least.checkpoint, replace(OUTBOX, isolated_groups=groups))
     assert isinstance(error, RecordsRefusedError)
     assert error.others_written
     assert [report.record for report in error.reports] == [b"bad"]

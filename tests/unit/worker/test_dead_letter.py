@@ -57,7 +57,7 @@ def test_the_record_is_untouched_and_its_headers_come_first() -> None:
     ]
 
 
-def test_without_headers_time_and_schema_id_there_are_only_the_reasons() -> None:
+def test_a_dead_letter_of_a_bare_record_has_the_reason_headers_alone() -> None:
     letter = dead_letter(records(), 0, ERROR, Stage.PUBLISH, None)
     assert [name for name, _ in letter.headers] == [
         HEADER_PREFIX + name

@@ -101,7 +101,7 @@ def read(values: list[bytes], prefix: bytes = PREFIX) -> list[Any]:
     return records
 
 
-def test_every_field_of_a_score() -> None:
+def test_an_encoded_score_has_every_field() -> None:
     first, _, third = read(encoder()(events(), enriched(), scored(), decided(0, 1, 2)))
     assert first == {
         "event_id": "tx-0",
@@ -132,7 +132,7 @@ def test_an_empty_batch_gives_no_record() -> None:
     assert encode.headers(events(0)) is None
 
 
-def test_without_framing_a_record_is_its_body_alone() -> None:
+def test_an_unframed_score_is_its_body_alone() -> None:
     (value,) = encoder(prefix=b"")(events(1), enriched(1), scored(1), decided(0))
     assert read([value], b"")[0]["event_id"] == "tx-0"
 

@@ -29,8 +29,8 @@ from worker.histories.record import (
     label_namespace,
     read_record,
 )
-from worker.histories.state import Claim, claim, source_of
-from worker.histories.stored_histories import Place
+from worker.histories.state import StateRequest, claim, source_of
+from worker.histories.stored_histories import StateLocation
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 
@@ -78,7 +78,9 @@ class Guards(Watchdog):
 def histories_on(
     store: Store, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
-    histories = StoredHistories(store, lambda _: Place(NAMESPACE, expire_ms), watchdog or Guards())
+    histories = StoredHistories(
+        store, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards()
+    )
     histories.open(TOPIC)
     return histories
 
@@ -90,7 +92,7 @@ def sample(name: str) -> float:
 # read your writes
 
 
-def test_what_was_announced_is_waited_for_until_it_is_written() -> None:
+def test_reads_of_histories_wait_for_announced_writes() -> None:
     go, order = threading.Event(), list[str]()
 
     def slowly() -> None:
@@ -148,7 +150,7 @@ def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
     assert issubclass(StoreAwayError, BatchAbortedError)
 
 
-def test_with_nothing_to_write_nobody_waits_and_the_store_is_left_alone() -> None:
+def test_a_batch_without_history_writes_makes_no_reader_wait() -> None:
     store, watchdog = Store(), Guards()
     histories = histories_on(store, watchdog)
     histories.announce(Writes())
@@ -171,8 +173,8 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 # where they are
 
 
-def test_their_place_is_known_once_they_are_open() -> None:
-    places = iter([Place(NAMESPACE, None)])
+def test_the_place_of_histories_is_known_once_they_are_open() -> None:
+    places = iter([StateLocation(NAMESPACE, None)])
     histories = StoredHistories(Store(), lambda _: next(places), Guards())
     assert histories.namespace() is None
     histories.assigned([99])
@@ -201,11 +203,11 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
 # whose they are
 
 
-def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> Claim:
-    return Claim(source_of(topic, group), **{"layouts": {"card": "layout-1"}} | more)
+def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> StateRequest:
+    return StateRequest(source_of(topic, group), **{"layouts": {"card": "layout-1"}} | more)
 
 
-def claimed(store: OnlineStore, asked: Claim) -> Namespace:
+def claimed(store: OnlineStore, asked: StateRequest) -> Namespace:
     return claim(store, "cards", "fraud", asked)
 
 
@@ -245,7 +247,7 @@ def test_a_lost_key_is_a_lost_state_and_never_a_mix() -> None:
     assert before.history_prefix("card", "x") != after.history_prefix("card", "x")
     assert before.label_prefix("card") != after.label_prefix("card")
     # All but the key are the same.
-    other = replace(after, marks=before.marks)
+    other = replace(after, generations=before.generations)
     assert before.history_prefix("card", "x") != other.history_prefix("card", "x")
     assert before == replace(other, key=before.key)
 
@@ -285,7 +287,7 @@ def test_an_accepted_topic_takes_the_place_of_the_one_before_with_empty_historie
 @pytest.mark.parametrize(
     "topic", [InputTopic("others", "id-9", 3, None), InputTopic("payments", "id-1", 4, None)]
 )
-def test_to_accept_a_topic_is_not_to_accept_another_name_or_other_partitions(
+def test_accept_topic_allows_no_other_name_or_partitions(
     topic: InputTopic,
 ) -> None:
     store = MemoryStore()
@@ -336,9 +338,9 @@ def test_a_state_of_another_group_is_refused_until_it_is_accepted() -> None:
 class Racing(MemoryStore):
     """Another worker's claim comes right after the first look."""
 
-    def __init__(self, other: Claim) -> None:
+    def __init__(self, other: StateRequest) -> None:
         super().__init__()
-        self._other: Claim | None = other
+        self._other: StateRequest | None = other
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found = super().read(keys)
@@ -428,7 +430,9 @@ def test_a_new_entity_of_a_state_that_there_is_begins_empty_as_well() -> None:
     claimed(store, wanted(layouts=both, used=CARD))
 
 
-def test_what_nobody_uses_begins_empty_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_entity_that_no_model_uses_begins_empty_and_is_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store = MemoryStore()
     first = claimed(store, wanted())
     assert "histories_begin_empty" not in capsys.readouterr().out
@@ -444,7 +448,7 @@ def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
     store = MemoryStore()
     first = claimed(store, wanted(used=CARD))
     claimed(store, wanted(layouts={"shop": "layout-1"}))
-    assert claimed(store, wanted(used=CARD)).marks["card"] == first.marks["card"]
+    assert claimed(store, wanted(used=CARD)).generations["card"] == first.generations["card"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.loop_harness import (
     raising,
     sample,
 )
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.process.metrics import REGISTRY
 
 
@@ -103,7 +103,7 @@ def test_a_batch_of_bad_records_alone_commits_its_offsets() -> None:
     assert bench.consumer.checkpoints == {0: 2}
 
 
-def test_what_was_committed_is_counted_and_nothing_else() -> None:
+def test_the_loop_counts_committed_events_alone() -> None:
     names = [
         ("batches_total", {"outcome": "committed"}),
         ("batches_total", {"outcome": "aborted"}),
@@ -213,7 +213,7 @@ def test_after_an_unknown_outcome_a_new_producer_settles_it_before_the_checkpoin
     [DeliveryFatalError("fenced"), ValueError("a bug")],
     ids=["fatal", "not a delivery error"],
 )
-def test_what_cannot_go_on_ends_the_loop_with_everything_closed(error: Exception) -> None:
+def test_a_fatal_error_ends_the_loop_with_everything_closed(error: Exception) -> None:
     bench = LoopHarness({0: 4})
     bench.checkpoint.outcomes.append(raising(error))
     with pytest.raises(type(error), match=str(error)):
@@ -760,7 +760,9 @@ def test_an_input_topic_that_was_created_again_ends_the_loop_and_commits_nothing
         bench.run()
     assert bench.answered == ["0/0", "0/1"]
     # What a later start finds: checkpoints of the topic that was read.
-    assert {Note.decode(note).topic_id for note in bench.consumer.notes.values()} == {"id-1"}
+    assert {
+        OffsetMetadata.decode(text).topic_id for text in bench.consumer.offset_metadata.values()
+    } == {"id-1"}
     assert bench.checkpoint.closed
     assert bench.consumer.closed
 
@@ -792,10 +794,16 @@ def test_ends_without_records_are_committed_with_the_state_of_the_log() -> None:
     assert [dict(outbox.next_offsets) for outbox in bench.checkpoint.committed] == [{0: 2}, {0: 4}]
     bench = LoopHarness({0: 3})
     bench.consumer.controls[0] = 1
-    bench.consumer.checkpoints, bench.consumer.notes = {0: 3}, {0: Note("id-1", (2,)).encode()}
+    bench.consumer.checkpoints, bench.consumer.offset_metadata = (
+        {0: 3},
+        {0: OffsetMetadata("id-1", (2,)).encode()},
+    )
     bench.run()
     (outbox,) = bench.checkpoint.committed
-    assert (dict(outbox.next_offsets), outbox.notes) == ({0: 4}, {0: Note("id-1", (2,)).encode()})
+    assert (dict(outbox.next_offsets), outbox.offset_metadata) == (
+        {0: 4},
+        {0: OffsetMetadata("id-1", (2,)).encode()},
+    )
     assert bench.answered == []
 
 

@@ -32,7 +32,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def note(event_time: int) -> str:
+def metadata(event_time: int) -> str:
     return json.dumps({"topic_id": "id-1", "highest_event_times": [event_time]})
 
 
@@ -43,16 +43,16 @@ def test_each_batch_is_given_the_state_behind_the_one_before_and_the_checkpoint_
     bench = LoopHarness({0: 6})
     bench.run()
     assert bench.process.logs == [{}, {0: (1,)}, {0: (3,)}]
-    assert [outbox.notes for outbox in bench.checkpoint.committed] == [
-        {0: note(1)},
-        {0: note(3)},
-        {0: note(5)},
+    assert [outbox.offset_metadata for outbox in bench.checkpoint.committed] == [
+        {0: metadata(1)},
+        {0: metadata(3)},
+        {0: metadata(5)},
     ]
 
 
 def test_a_restart_begins_with_the_state_that_the_checkpoint_tells() -> None:
     bench = LoopHarness({0: 6})
-    bench.consumer.checkpoints, bench.consumer.notes = {0: 4}, {0: note(77)}
+    bench.consumer.checkpoints, bench.consumer.offset_metadata = {0: 4}, {0: metadata(77)}
     bench.run()
     assert bench.process.logs == [{0: (77,)}]
     assert bench.process.seen == [[(0, 4), (0, 5)]]
@@ -62,10 +62,10 @@ def test_a_note_names_only_the_partitions_whose_offsets_it_goes_with() -> None:
     bench = LoopHarness({0: 2, 1: 0})
     bench.consumer.next.clear()
     bench.consumer.will_assign(0, 1)
-    bench.consumer.checkpoints, bench.consumer.notes = {1: 0}, {1: note(9)}
+    bench.consumer.checkpoints, bench.consumer.offset_metadata = {1: 0}, {1: metadata(9)}
     bench.run()
     assert bench.process.logs == [{1: (9,)}]
-    assert bench.checkpoint.committed[0].notes == {0: note(1)}
+    assert bench.checkpoint.committed[0].offset_metadata == {0: metadata(1)}
 
 
 @pytest.mark.parametrize("error", [BatchAbortedError("once"), OutcomeUnknownError("once")])
@@ -91,7 +91,7 @@ def test_after_an_unknown_outcome_that_was_a_commit_the_state_is_that_of_the_com
     bench = LoopHarness({0: 4})
 
     def lose_the_answer() -> None:
-        bench.consumer.checkpoints[0], bench.consumer.notes[0] = 2, note(1)
+        bench.consumer.checkpoints[0], bench.consumer.offset_metadata[0] = 2, metadata(1)
         raise OutcomeUnknownError("timed out")
 
     bench.checkpoint.outcomes.append(lose_the_answer)
@@ -102,7 +102,7 @@ def test_after_an_unknown_outcome_that_was_a_commit_the_state_is_that_of_the_com
 
 def test_when_partitions_move_the_state_is_that_of_their_checkpoints() -> None:
     bench = LoopHarness({0: 4, 1: 9})
-    bench.consumer.checkpoints, bench.consumer.notes = {1: 7}, {1: note(700)}
+    bench.consumer.checkpoints, bench.consumer.offset_metadata = {1: 7}, {1: metadata(700)}
     bench.consumer.next.extend([lambda: None] * 2)
     bench.consumer.will_assign(1)
     bench.run()

@@ -36,7 +36,7 @@ LABELS = {
 NO_BASE_UNIT = r"_(ms|us|millis\w*|micros\w*|nanos\w*|minutes|hours|days|kb|mb|kbytes|percent)$"
 
 
-def test_what_is_registered_is_what_is_declared() -> None:
+def test_registered_metrics_are_those_declared() -> None:
     assert {family.name for family in metrics.REGISTRY.collect()} == {
         family.name for metric in DECLARED.values() for family in metric.describe()
     }
@@ -66,7 +66,7 @@ def test_the_suffix_says_the_unit_where_there_is_one(name: str) -> None:
         assert not family.name.endswith(("_count", "_sum", "_total"))
 
 
-def test_no_series_tells_when_another_began() -> None:
+def test_metrics_have_no_created_series() -> None:
     metrics.events.labels("m", "1").inc(0)
     assert "fraud_worker_events_total" in generate_latest(metrics.REGISTRY).decode()
     assert "_created" not in generate_latest(metrics.REGISTRY).decode()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from base.errors import ConfigurationError, DeliveryFatalError, ErrorCode, TopicReplacedError
 from tests.support.fakes import Brokers, Clock, FakeConsumer, FakeMessage, kafka_error
 from worker.consume.micro_batch import Polled
-from worker.consume.note import Note
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import Committed, StartOffsets
 from worker.process.health import Health
@@ -234,7 +234,9 @@ def test_latest_commits_the_ends_of_all_partitions_before_the_group_is_joined() 
     consumer = FakeConsumer({0: 8, 1: 5})
     poller_on(consumer, "latest")
     assert consumer.commits == [{0: 8, 1: 5}]
-    assert {Note.decode(note).topic_id for note in consumer.notes.values()} == {"id-1"}
+    assert {OffsetMetadata.decode(text).topic_id for text in consumer.offset_metadata.values()} == {
+        "id-1"
+    }
     assert consumer.calls.index("commit") < consumer.calls.index("subscribe")
 
 
@@ -311,7 +313,7 @@ def test_a_checkpoint_beyond_the_end_ends_the_worker() -> None:
         assigned(consumer, 0)
 
 
-def test_nothing_is_asked_of_the_brokers_while_partitions_move() -> None:
+def test_poll_asks_the_brokers_nothing_while_partitions_move() -> None:
     consumer = FakeConsumer({0: 8})
     poller = poller_on(consumer)
     consumer.fail("committed", kafka_error(KafkaError._TIMED_OUT))
@@ -445,15 +447,15 @@ def test_a_partition_that_gives_neither_a_record_nor_its_end_is_told_after_a_whi
     # More was there than was read: the other one may have had to wait for its turn.
     assert positions(poller.poll(1, 0.0)) == [(0, 2)]
     poll_for(9)
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
     poll_for(2)
-    assert poller.silent(10.0) == [1]
+    assert poller.stalled(10.0) == [1]
     poller.pause()
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
     poller.resume()
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
     poll_for(11)
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
 
 
 def test_silence_does_not_count_while_nobody_polls_or_the_brokers_are_away() -> None:
@@ -463,17 +465,17 @@ def test_silence_does_not_count_while_nobody_polls_or_the_brokers_are_away() -> 
     consumer.paused.add(0)
     poller.poll(9, 0.0)
     clock.sleep(60)
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
     poller.poll(9, 0.0)
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
     for _ in range(9):
         clock.sleep(1)
         poller.poll(9, 0.0)
-    poller.listen_anew()
+    poller.restart_stall_timer()
     for _ in range(9):
         clock.sleep(1)
         poller.poll(9, 0.0)
-    assert poller.silent(10.0) == []
+    assert poller.stalled(10.0) == []
 
 
 def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
@@ -529,14 +531,19 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
 # the log's state
 
 
-def note(event_time: int) -> str:
+def metadata(event_time: int) -> str:
     return json.dumps({"highest_event_times": [event_time]})
 
 
 def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoints_tell() -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
-    consumer.notes = {0: Note("id-1", (70,), {"h": 50}).encode(), 1: Note("id-1", (80,)).encode()}
-    other = [Note("id-1", (), lowest) for lowest in ({"h": 20, "more": 9}, {"h": 60}, {"h": 1})]
+    consumer.offset_metadata = {
+        0: OffsetMetadata("id-1", (70,), {"h": 50}).encode(),
+        1: OffsetMetadata("id-1", (80,)).encode(),
+    }
+    other = [
+        OffsetMetadata("id-1", (), lowest) for lowest in ({"h": 20, "more": 9}, {"h": 60}, {"h": 1})
+    ]
     inherited = {p: Committed(3, told) for p, told in enumerate(other)}
     poller = poller_on(consumer, inherited=inherited)
     consumer.will_assign(0, 1, 2)
@@ -544,7 +551,7 @@ def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoint
     poller.rewind()
     assert poller.log_state.lowest == {0: {"h": 20, "more": 9}, 1: {"h": 60}}
     # Past the other's checkpoint, this group has compacted what both had filled.
-    consumer.notes[0] = Note("id-1", (90,), {"h": 50}).encode()
+    consumer.offset_metadata[0] = OffsetMetadata("id-1", (90,), {"h": 50}).encode()
     consumer.checkpoints[0] = 4
     poller.rewind()
     assert poller.log_state.lowest == {0: {"h": 50, "more": 9}, 1: {"h": 60}}
@@ -552,10 +559,10 @@ def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoint
 
 def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
-    consumer.notes = {0: note(70), 1: note(80)}
+    consumer.offset_metadata = {0: metadata(70), 1: metadata(80)}
     poller = assigned(consumer, 0, 1, 2)
     assert poller.log_state.highest == {0: (70,), 1: (80,)}
-    consumer.notes[0] = note(90)
+    consumer.offset_metadata[0] = metadata(90)
     consumer.will_lose(1)
     poller.poll(1, 0.1)
     poller.rewind()
@@ -564,9 +571,9 @@ def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
 
 def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None:
     consumer = FakeConsumer({0: 5}, committed={0: 2})
-    consumer.notes = {0: note(70)}
+    consumer.offset_metadata = {0: metadata(70)}
     poller = assigned(consumer, 0)
-    consumer.notes = {0: note(80)}
+    consumer.offset_metadata = {0: metadata(80)}
     consumer.fail("committed", kafka_error(KafkaError.ILLEGAL_GENERATION))
     poller.rewind()
     assert poller.log_state.highest == {0: (70,)}
@@ -575,7 +582,7 @@ def test_where_the_group_went_on_without_this_member_no_state_is_taken() -> None
 @pytest.mark.parametrize("needed", [True, False])
 def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool) -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
-    consumer.notes = {0: note(70)}
+    consumer.offset_metadata = {0: metadata(70)}
     poller = poller_on(consumer, needs_log_state=needed)
     consumer.will_assign(0, 1, 2)
     poller.poll(1, 0.1)
@@ -591,12 +598,12 @@ def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool
 
 
 def of_topic(topic_id: str) -> str:
-    return Note(topic_id, (7,)).encode()
+    return OffsetMetadata(topic_id, (7,)).encode()
 
 
 def test_checkpoints_of_another_topic_are_refused_before_the_group_is_joined() -> None:
     consumer = FakeConsumer({0: 8, 1: 8}, committed={1: 3})
-    consumer.notes = {1: of_topic("id-0")}
+    consumer.offset_metadata = {1: of_topic("id-0")}
     with pytest.raises(
         ConfigurationError,
         match=r"kafka\.input_topic: .* topic id id-0, in has id id-1: .* set kafka.accept_topic: id-1",
@@ -606,9 +613,9 @@ def test_checkpoints_of_another_topic_are_refused_before_the_group_is_joined() -
 
 
 @pytest.mark.parametrize("accepted", ["id-0", "id-9"])
-def test_only_the_id_of_the_topic_that_is_there_accepts_it(accepted: str) -> None:
+def test_a_new_topic_is_accepted_by_its_own_id_alone(accepted: str) -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 3})
-    consumer.notes = {0: of_topic("id-0")}
+    consumer.offset_metadata = {0: of_topic("id-0")}
     with pytest.raises(ConfigurationError, match=rf"kafka\.accept_topic is {accepted}"):
         poller_on(consumer, accept_topic=accepted)
 
@@ -618,14 +625,14 @@ def test_an_accepted_topic_is_read_from_its_beginning_which_is_committed(
     start_from: StartFrom,
 ) -> None:
     consumer = FakeConsumer({0: 8, 1: 8}, committed={0: 3, 1: 5}, lows={0: 1})
-    consumer.notes = {0: of_topic("id-0"), 1: of_topic("id-1")}
+    consumer.offset_metadata = {0: of_topic("id-0"), 1: of_topic("id-1")}
     poller = poller_on(consumer, start_from, accept_topic="id-1")
     consumer.will_assign(0, 1)
     poller.poll(1, 0.1)
     poller.rewind()
     assert consumer.positions == {0: 1, 1: 5}
     assert consumer.commits == [{0: 1}]
-    assert Note.decode(consumer.notes[0]).topic_id == "id-1"
+    assert OffsetMetadata.decode(consumer.offset_metadata[0]).topic_id == "id-1"
     assert poller.log_state.highest == {1: (7,)}
     poller.rewind()
     assert consumer.commits == [{0: 1}]
@@ -643,7 +650,7 @@ def test_a_checkpoint_without_a_topic_id_is_taken_for_the_topic_that_is_there_an
 def test_a_checkpoint_of_another_topic_that_appears_later_ends_the_worker() -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 3})
     poller = assigned(consumer, 0)
-    consumer.notes[0] = of_topic("id-0")
+    consumer.offset_metadata[0] = of_topic("id-0")
     with pytest.raises(DeliveryFatalError, match=r"topic id id-0"):
         poller.rewind()
 
@@ -664,7 +671,7 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
         poller.poll(1, 0.1)
 
 
-def test_nothing_is_sought_while_the_topic_is_deleted() -> None:
+def test_poll_seeks_nothing_while_the_topic_is_deleted() -> None:
     brokers, clock = Brokers(), Clock()
     poller = poller_on(FakeConsumer({0: 8}), brokers=brokers, clock=clock)
     brokers.ids["in"] = None
@@ -673,11 +680,11 @@ def test_nothing_is_sought_while_the_topic_is_deleted() -> None:
     assert must_rewind(poller)
 
 
-def test_shut_out_leaves_a_note_that_a_later_start_refuses() -> None:
+def test_commit_old_topic_id_leaves_what_a_later_start_refuses() -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 3})
     poller = assigned(consumer, 0)
     consumer.fail("commit", kafka_error(KafkaError.REBALANCE_IN_PROGRESS))
-    poller.shut_out(5.0)
+    poller.commit_old_topic_id(5.0)
     assert consumer.checkpoints == {0: 0}
     brokers = Brokers()
     brokers.ids["in"] = "id-9"
@@ -685,12 +692,12 @@ def test_shut_out_leaves_a_note_that_a_later_start_refuses() -> None:
         poller_on(consumer, brokers=brokers)
 
 
-def test_shut_out_gives_up_when_the_group_does_not_take_the_note() -> None:
+def test_commit_old_topic_id_gives_up_when_the_group_does_not_take_it() -> None:
     clock = Clock()
     consumer = FakeConsumer({0: 0}, clock=clock)
     poller = poller_on(consumer, clock=clock)
     consumer.fail("commit", *[kafka_error(KafkaError.ILLEGAL_GENERATION)] * 100)
-    poller.shut_out(5.0)
+    poller.commit_old_topic_id(5.0)
     assert consumer.checkpoints == {}
 
 
@@ -757,7 +764,7 @@ def test_an_end_that_was_not_committed_comes_again_after_the_rewind() -> None:
     assert offsets(poller.poll(9, 0.0)) == {0: 2}
 
 
-def test_no_end_is_committed_under_the_metadata_of_one_that_is_no_member() -> None:
+def test_poll_commits_no_end_of_a_member_that_left_the_group() -> None:
     consumer = FakeConsumer({0: 1}, committed={0: 1})
     consumer.controls[0] = 1
     poller = assigned(consumer, 0)
@@ -829,7 +836,7 @@ def test_a_group_with_eager_members_is_told_once_until_it_is_joined() -> None:
     assert not poller.unable_to_join
 
 
-def test_nothing_is_said_of_reading_where_there_is_nothing_to_read() -> None:
+def test_poll_logs_no_reading_without_partitions() -> None:
     consumer = FakeConsumer({0: 8})
     poller = poller_on(consumer)
     consumer.will_assign()

@@ -103,7 +103,7 @@ def test_the_clients_own_bound_is_a_limit_too(place: str, monkeypatch: pytest.Mo
         ({"batch.size": "20000"}, SizeLimits(2**21, 2**21), 20_000),
     ],
 )
-def test_no_batch_is_larger_than_a_topic_takes(
+def test_produced_batches_fit_the_topics_limit(
     given: dict[str, Any], room: SizeLimits, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: dict[str, Any] = {}

@@ -289,7 +289,9 @@ def test_a_wait_for_the_dead_letter_topic_ends_when_there_is_something_else_to_d
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("number", [2, 3, 20])
-def test_what_the_limits_tell_condemns_no_neighbour(guarantee: str, number: int) -> None:
+def test_a_record_without_key_in_a_compacted_topic_condemns_no_neighbour(
+    guarantee: str, number: int
+) -> None:
     """A score without a key, in a topic that was compacted since; the client blames the batch."""
 
     def rule(sent: Sent) -> int | None:
@@ -345,7 +347,7 @@ def test_scores_and_dead_letters_refused_in_one_batch_are_told_apart() -> None:
     assert Counter(bench.codes.values()) == {"output_refused": 3, "body_truncated": 2}
 
 
-def test_what_a_topic_refused_is_tried_again_in_the_next_delivery() -> None:
+def test_a_refused_batch_is_tried_again_in_the_next_delivery() -> None:
     """The settings may have been mended meanwhile: a refusal is remembered for one delivery."""
     bench = Refusing("exactly_once", scores_of({"0/0"}), {0: 2}, 1)
     bench.run()
@@ -356,7 +358,7 @@ def test_what_a_topic_refused_is_tried_again_in_the_next_delivery() -> None:
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 9), st.data())
-def test_what_is_sent_apart_keeps_the_order_of_each_output_partition(
+def test_records_sent_apart_keep_the_order_of_each_output_partition(
     partitions: list[int], batch: int, data: st.DataObject
 ) -> None:
     """Rows go to output partitions; some batches of these are suspected, again and again."""
@@ -366,14 +368,14 @@ def test_what_is_sent_apart_keeps_the_order_of_each_output_partition(
     for _ in range(3):
         sent = list(answers._in_order())
         suspects = []
-        for parcel in sent:
+        for group in sent:
             for partition in range(3):
-                rows = [row for row in parcel if partitions[cast("int", row)] == partition]
+                rows = [row for row in group if partitions[cast("int", row)] == partition]
                 batches = [rows[i : i + batch] for i in range(0, len(rows), batch)]
                 suspects += [one for one in batches if len(one) > 1 and data.draw(st.booleans())]
         for one in suspects:
             answers._divide(one)
-    order = cast("list[int]", [row for parcel in answers._in_order() for row in parcel])
+    order = cast("list[int]", [row for group in answers._in_order() for row in group])
     assert sorted(order) == list(range(len(partitions)))
     for partition in range(3):
         own = [row for row in order if partitions[row] == partition]

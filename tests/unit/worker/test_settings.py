@@ -111,7 +111,7 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["^tx.*", "a,b", "a b", "t/x", "", ".", "..", "x" * 250])
 def test_a_pattern_or_a_list_is_no_name_of_a_topic(setting: str, name: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, kafka={setting: name})
-    assert f"kafka.{setting}: is no topic's name; name one topic" in message
+    assert f"kafka.{setting}: is not a valid topic name; give one topic" in message
     assert getattr(load(tmp_path, kafka={setting: "t.x-" + "x" * 245}).kafka, setting)
 
 
@@ -233,7 +233,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "registry's address without a scheme": (
         {"registry": {"url": "registry:8081"}},
-        "registry.url: is no address",
+        "registry.url: is not an address",
         "write it as SCHEME://HOST:PORT",
     ),
     "bundle in a bucket": (
@@ -531,7 +531,7 @@ def test_a_variable_by_another_name_is_told_its_own(
 
 
 @pytest.mark.parametrize("name", sorted(set(_MEANT.values())))
-def test_what_is_meant_is_a_setting(name: str) -> None:
+def test_suggested_settings_exist(name: str) -> None:
     assert name.partition(":")[0] in set(setting_names())
 
 
@@ -547,7 +547,7 @@ def test_a_folder_that_is_none_is_named(content: str | None, tmp_path: Path) -> 
     assert f"init '{folder}' --schema" in str(caught.value)
 
 
-def test_all_that_is_wrong_is_said_at_once_with_its_place(tmp_path: Path) -> None:
+def test_all_invalid_settings_are_listed_at_once_with_their_places(tmp_path: Path) -> None:
     text = yaml.safe_dump(content(http={"port": -1}, logs={"level": "loud"}))
     message = refusal(tmp_path, text)
     lines = text.splitlines()
@@ -568,11 +568,11 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["kafka: [", "- a\n", "kafka: &a {}\nmodel: *a\n"])
-def test_what_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_settings_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
     assert str(tmp_path / "worker.yaml") in refusal(tmp_path, text)
 
 
-def test_without_a_file_the_message_says_how_to_make_one(tmp_path: Path) -> None:
+def test_an_absent_settings_file_names_init(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"fraud-worker init .* or name the pipeline"):
         load_settings(tmp_path)
 
@@ -629,7 +629,7 @@ def test_each_setting_has_a_variable_that_is_known(
         ("FRAUD_WORKER_KAFKA__OPTIONS", "{hunter2", "in the environment"),
     ],
 )
-def test_what_is_wrong_in_the_environment_is_said_of_the_environment(
+def test_an_invalid_variable_is_named_as_a_variable(
     variable: str, value: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -776,7 +776,7 @@ def test_no_user_and_no_query_of_an_address_is_shown_wherever_it_stands(
 
 @settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.sampled_from(PLACES), st.sampled_from(SHAPES), AROUND_SECRETS, AROUND_SECRETS)
-def test_no_secret_is_shown_whatever_stands_around_it(
+def test_secrets_are_masked_in_any_surrounding_text(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     place: str,
@@ -793,7 +793,7 @@ def test_no_secret_is_shown_whatever_stands_around_it(
 )
 @pytest.mark.parametrize("quoted", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_of_a_variable_is_shown_either(
+def test_messages_show_no_value_of_a_variable(
     variable: str,
     quoted: bool,
     shape: str,
@@ -814,7 +814,7 @@ def test_a_variable_that_nests_deeply_is_refused(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_libraries_log_of_an_address_is_masked(
+def test_addresses_that_libraries_log_are_masked(
     shape: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("info", "json")

@@ -21,10 +21,10 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
 from schemas.batch import Kind
 from tests.support import making
-from worker.consume.note import Note, log_state_of
+from worker.consume.offset_metadata import OffsetMetadata, log_state_of
 from worker.consume.topics import InputTopic
 from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
-from worker.histories.state import Claim, claim, source_of
+from worker.histories.state import StateRequest, claim, source_of
 from worker.histories.stored_histories import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
@@ -33,14 +33,14 @@ DAY = 86_400_000_000
 BOTH = {"card": "layout-1", "shop": "layout-1"}
 
 
-def wanted(days: int = 1, cap: int = 100, **more: Any) -> Claim:
+def wanted(days: int = 1, cap: int = 100, **more: Any) -> StateRequest:
     """The claim of a worker that keeps members for so many days, and keys for a week longer."""
     backs = dict.fromkeys(BOTH, days * DAY)
     kept: dict[str, Any] = {"backs": backs, "cap": cap, "expire_ms": (days + 7) * DAY // 1000}
-    return Claim(source_of(TOPIC, "fraud"), BOTH, **kept | more)
+    return StateRequest(source_of(TOPIC, "fraud"), BOTH, **kept | more)
 
 
-def claimed(store: MemoryStore, asked: Claim) -> Namespace:
+def claimed(store: MemoryStore, asked: StateRequest) -> Namespace:
     return claim(store, "cards", "fraud", asked)
 
 
@@ -73,7 +73,9 @@ def test_histories_that_are_too_short_for_a_model_that_uses_them_are_refused_unt
     assert claimed(store, wanted(**more, used=CARD)) == namespace
 
 
-def test_what_nobody_uses_may_be_too_short_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_history_that_no_model_uses_is_accepted_and_logged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     store = MemoryStore()
     claimed(store, wanted())
     assert "histories_too_short" not in capsys.readouterr().out
@@ -101,7 +103,7 @@ def test_how_far_back_histories_reach_begins_anew_where_members_of_any_time_are_
 
     store = MemoryStore()
     first = claimed(store, wanted())
-    # Within what keys were kept for, compaction alone has cut: the notes tell.
+    # Within what keys were kept for, compaction alone has cut: the offset metadata tells.
     assert names(claimed(store, wanted(7))) == names(first)
     # Keys that were written at first end after eight days, whatever those of now do.
     longer = claimed(store, wanted(9))
@@ -125,7 +127,7 @@ def test_a_record_of_an_earlier_version_has_what_is_kept_now() -> None:
     store.write([(record_key("cards", "fraud"), before.encode())])
     asked = replace(wanted(20, used=CARD), layouts={"card": "layout-1"})
     namespace = claimed(store, asked)
-    assert (namespace.marks, namespace.recounted) == ({"card": "m"}, {"card": 0})
+    assert (namespace.generations, namespace.recounted) == ({"card": "m"}, {"card": 0})
     with pytest.raises(ConfigurationError, match="card: 20 days, 0:00:00 of 21 days"):
         claimed(store, replace(asked, backs={"card": 21 * DAY}))
 
@@ -200,11 +202,11 @@ class Expiring(MemoryStore):
 
 
 class Worker:
-    """Restarts with another feature set between two batches; only store and notes stay."""
+    """Restarts with another feature set between two batches; only store and offset metadata stay."""
 
     def __init__(self) -> None:
         self.store = Expiring()
-        self.note = ""
+        self.offset_metadata = ""
         self.offset = 0
 
     def run(
@@ -213,12 +215,16 @@ class Worker:
         """N and the flags of each event, a time and a card."""
         kept = made.histories
         expire_ms = expiry_ms(made, 7 * DAY // 1000, None)
-        asked = Claim(source_of(TOPIC, "fraud"), kept.layouts, backs=kept.backs)
+        asked = StateRequest(source_of(TOPIC, "fraud"), kept.layouts, backs=kept.backs)
         namespace = claimed(
             self.store,
             replace(asked, cap=kept.rules.cap, expire_ms=expire_ms, labelled=frozenset()),
         )
-        log = log_state_of({0: Note.decode(self.note)}) if self.note else LogState()
+        log = (
+            log_state_of({0: OffsetMetadata.decode(self.offset_metadata)})
+            if self.offset_metadata
+            else LogState()
+        )
         found: list[tuple[float, set[str]]] = []
         for first in range(0, len(events), 13):
             part = events[first : first + 13]
@@ -237,7 +243,7 @@ class Worker:
             log = enriched.after
             flags = [{*made.flags.decode(mask)} for mask in enriched.flags.tolist()]
             found += zip(enriched.matrix[:, 0].tolist(), flags, strict=True)
-        self.note = Note.of("id-1", log, 0).encode()
+        self.offset_metadata = OffsetMetadata.of("id-1", log, 0).encode()
         return found
 
 

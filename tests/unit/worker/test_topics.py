@@ -48,14 +48,14 @@ def test_a_topic_that_is_written_to_may_go_and_come_again(name: str, setting: st
     rig, before = Rig(), recreated(setting)
     rig.brokers.ids[name] = None
     with capture_logs() as logs:
-        rig.topics.look()
-        rig.topics.look()
+        rig.topics.refresh_ids()
+        rig.topics.refresh_ids()
     assert [line["event"] for line in logs] == ["topic_deleted"]
     assert rig.away() == [f"{setting} is away: {name} was deleted; create it again"]
     rig.brokers.ids[name] = "id-9"
     with capture_logs() as logs:
-        rig.topics.look()
-        rig.topics.look()
+        rig.topics.refresh_ids()
+        rig.topics.refresh_ids()
     assert [(line["event"], line["topic_id"]) for line in logs] == [("topic_recreated", "id-9")]
     assert rig.away() == []
     assert recreated(setting) == before + 1
@@ -65,20 +65,20 @@ def test_a_topic_that_is_written_to_may_go_and_come_again(name: str, setting: st
 def test_a_topic_that_was_created_again_between_two_looks_is_noticed() -> None:
     rig, before = Rig(), recreated("kafka.output_topic")
     rig.brokers.ids["out"] = "id-9"
-    rig.topics.look()
+    rig.topics.refresh_ids()
     assert recreated("kafka.output_topic") == before + 1
 
 
 def test_the_input_topic_may_not_come_again_as_another() -> None:
     rig = Rig()
     rig.brokers.ids["in"] = None
-    rig.topics.look()
+    rig.topics.refresh_ids()
     assert rig.away() == ["kafka.input_topic is away: in was deleted; create it again"]
     rig.topics.require_same_input()
     with pytest.raises(KafkaException, match="in was deleted"):
         rig.topics.verify(rig.clock.now)
     rig.brokers.ids["in"] = "id-9"
-    rig.topics.look()
+    rig.topics.refresh_ids()
     for check in (rig.topics.require_same_input, lambda: rig.topics.verify(rig.clock.now)):
         with pytest.raises(TopicReplacedError, match=r"accept_topic: id-9"):
             check()
@@ -110,13 +110,13 @@ def test_an_answer_counts_from_when_it_was_asked_for() -> None:
         return answer
 
     rig.topics._describe = slowly  # type: ignore[assignment]
-    rig.topics.look()
+    rig.topics.refresh_ids()
     asked = rig.brokers.asked
     rig.topics.verify(rig.clock.now)
     assert rig.brokers.asked == asked + 1
 
 
-def test_nothing_is_taken_for_granted_while_the_brokers_are_away() -> None:
+def test_the_topic_id_is_unknown_while_the_brokers_are_away() -> None:
     rig = Rig()
     rig.clock.sleep(10.0)
     rig.brokers.away = kafka_error(KafkaError._TIMED_OUT)

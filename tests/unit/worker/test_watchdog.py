@@ -60,7 +60,9 @@ def test_a_call_past_its_limit_ends_the_process_and_is_named(
     assert "flush" not in said
 
 
-def test_each_guard_has_a_limit_of_its_own(watchdog: Watchdog, clock: Clock, ended: Ended) -> None:
+def test_each_guard_of_the_watchdog_has_its_own_limit(
+    watchdog: Watchdog, clock: Clock, ended: Ended
+) -> None:
     with watchdog.guard("outer"):
         clock.sleep(9.0)
         with watchdog.guard("inner"):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from tools.cli.check import check_features
 from tools.cli.features.build import build
-from tools.cli.features.check import check
 from tools.cli.features.explain import explain
-from tools.cli.features.load import load
-from tools.cli.features.load_labels import load_labels
+from tools.cli.features.load import load, load_labels
 from tools.cli.features.show import show
 from tools.cli.features.state import state
-from tools.cli.local_paths import Commands
+from tools.cli.options import Commands
 
-app = Commands(help="Work with the feature set and the online store.", no_args_is_help=True)
+app = Commands(help="Feature set, training tables and the online store.", no_args_is_help=True)
 
 
 @app.callback()
@@ -19,7 +18,7 @@ def _group() -> None:
     pass
 
 
-app.command("check")(check)
+app.command("check")(check_features)
 app.command("show")(show)
 app.command("load")(load)
 app.command("load-labels")(load_labels)

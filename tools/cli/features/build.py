@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from tools.cli.features.inputs import (
+from tools.cli.input_reports import (
     SORT_THEM,
-    EventsOption,
-    LabelsOption,
-    MoreEvents,
-    RecordTimeOption,
-    SortOption,
     known_labels,
     require_order,
     tell_flagged,
@@ -25,8 +20,17 @@ from tools.cli.features.inputs import (
     tell_unknown,
     tell_unmatched,
 )
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.options import (
+    HERE,
+    EventsOption,
+    LabelsOption,
+    MoreEvents,
+    PipelineOption,
+    RecordTimeOption,
+    SetOption,
+    SortOption,
+    features_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,9 +38,9 @@ if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels
     from features.tables import Built, EventTableReader, HistoryRun, SortedEvents
-    from tools.topics.topic_events import LogEvents
+    from tools.topics.topic_events import TopicEvents
 
-    Source = EventTableReader | SortedEvents | LogEvents
+    Source = EventTableReader | SortedEvents | TopicEvents
 
 
 class _Columns(NamedTuple):
@@ -55,7 +59,9 @@ class _Columns(NamedTuple):
 
 def build(
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="The table.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.parquet", help="File to write the table to.")
+    ],
     events: EventsOption = None,
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
@@ -83,24 +89,21 @@ def build(
     allow_late: Annotated[
         bool,
         typer.Option(
-            "--allow-late", help="Write the table though over 1 % of rows are late or out of order."
+            "--allow-late",
+            help="Write the table even if over 1 % of the rows are late or out of order.",
         ),
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite a table that is there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing table.")] = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Build a training table (features, ids and keys, labels) with the code that serves them.
+    """Build a training table with the code that computes features online.
 
-    Reads event files or, without --events, the pipeline's input topic up to
-    its end as of now. Rows come in the order of the files, or by partition
-    and offset. Files of which more than 1 % of the rows are older than a row
-    before them are refused. Ends with one line of JSON on stdout.
+    The table holds features, ids and keys, and labels. Reads event files; without
+    --events, the pipeline's input topic up to its end at the time of the call.
+    Rows from files keep the file order; rows from a topic are ordered by
+    partition and offset. Files are refused if more than 1 % of the rows are out
+    of order. The last line on stdout is JSON.
     """
-    from tools.cli.features.without_pandas import spare_pandas
-
-    spare_pandas()
     _require_free(out, force=force)
     from features.definition import load_feature_set
 
@@ -154,10 +157,10 @@ def _build(
         out: File of the table.
         labels: Labels to use in place of the events' own; None for the events' own.
         judge: Function of the counts so far and the number of all rows; it may raise.
-        by_partition: True where rows come by partition and offset.
+        by_partition: True if rows come by partition and offset.
     """
     from features.tables import build as build_table
-    from tools.cli.progress import progress
+    from tools.progress import progress
 
     total = source.count()
 
@@ -195,34 +198,31 @@ def _source(
         return
     if sort or columns != _Columns():
         raise ConfigurationError(
-            "--partition-by, --partitions, --record-time and --sort are for files: a topic has its "
-            "partitions, timestamps and order; leave them out, or give --events FILE..."
+            "--partition-by, --partitions, --record-time and --sort are for files, as a topic has "
+            "partitions, timestamps and an order of its own; remove them, or give --events FILE..."
         )
     with _log_events(feature_set, pipeline) as log_events:
         yield log_events
 
 
 @contextmanager
-def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[LogEvents]:
+def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[TopicEvents]:
     from base.errors import ConfigurationError
     from models.policy import Rules, load_policy
-    from tools.topics.log import TopicLog, answering
-    from tools.topics.topic_events import LogEvents
+    from tools.topics.topic_events import TopicEvents
+    from tools.topics.topic_log import TopicLog
     from worker.settings import FILE_NAME, load_settings
 
     if not (pipeline / FILE_NAME).exists():
         raise ConfigurationError(
-            f"give --events FILE..., or --pipeline DIR to read its input topic: there is no "
+            f"give --events FILE..., or --pipeline DIR to read its input topic; there is no "
             f"{pipeline / FILE_NAME}"
         )
     settings = load_settings(pipeline)
     rules = Rules(load_policy(settings.policy), feature_set) if settings.policy.exists() else None
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    with (
-        answering(kafka),
-        TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log,
-    ):
-        yield LogEvents(feature_set, settings, rules, log)
+    with TopicLog(kafka, "kafka.input_topic", kafka.input_topic, timeout_s) as log:
+        yield TopicEvents(feature_set, settings, rules, log)
 
 
 def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> EventTableReader:
@@ -231,7 +231,7 @@ def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) 
 
     partition_by, partitions, record_time = columns
     if (partition_by is None) != (partitions is None):
-        raise ConfigurationError("--partition-by FIELD and --partitions N go together: give both")
+        raise ConfigurationError("--partition-by and --partitions need each other; give both")
     partitioning = None
     if partition_by is not None and partitions is not None:
         partitioning = Partitioning.by(feature_set, partition_by, partitions)

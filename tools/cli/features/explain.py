@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from base.times import utc
-from tools.cli.features.inputs import (
+from tools.cli.input_reports import SORT_THEM, known_labels, tell_flagged, tell_times
+from tools.cli.options import (
     EVENTS,
-    SORT_THEM,
+    HERE,
     LabelsOption,
     MoreEvents,
+    PipelineOption,
     RecordTimeOption,
+    SetOption,
     SortOption,
-    known_labels,
-    tell_flagged,
-    tell_times,
+    features_file,
 )
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
 def explain(
     *,
-    feature: Annotated[str, typer.Argument(help="A feature of features.yaml.")],
-    event_id: Annotated[str, typer.Argument(help="The id of an event.")],
+    feature: Annotated[str, typer.Argument(help="Name of a feature in features.yaml.")],
+    event_id: Annotated[str, typer.Argument(help="Id of an event.")],
     events: Annotated[list[Path], EVENTS],
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
@@ -44,16 +43,16 @@ def explain(
     sort: SortOption = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Show what one value was made from: the very events that a window counted.
+    """Explain one feature value of one event: list the events that its window counted.
 
-    Reads event files in their order, as features build does. A table on a
-    terminal, JSON lines in a pipe: a feature, then the events that it counts,
-    then the features that it is made of.
+    Reads the files in the given order, as `features build` does. Prints a table on
+    a terminal, JSON lines in a pipe: the feature, the events that it counts, then
+    the features that it is computed from.
     """
     from features.definition import load_feature_set
     from features.inspect.explanation import Explainer
     from features.tables import EventTableReader, SortedEvents
-    from tools.cli.progress import progress
+    from tools.progress import progress
 
     files = [*events, *(more_events or [])]
     made = load_feature_set(features_file(feature_set, pipeline))

@@ -1,13 +1,54 @@
-"""``fraud-worker features load``."""
+"""``fraud-worker features load`` and ``load-labels``."""
 
 from __future__ import annotations
 
+import json
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from tools.cli.input_reports import note, refuse_nothing, tell_refused
 from tools.cli.options import HERE, PipelineOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from features.definition import FeatureSet
+    from features.loading import LabelFile
+    from features.loading.label_loader import LabelLoader
+    from features.store.protocol import OnlineStore
+    from tools.topics.topic_labels import TopicLabels
+    from worker.settings import WorkerSettings
+
+
+class StoredFeatures(NamedTuple):
+    """Settings and feature set of a pipeline, and its online store."""
+
+    settings: WorkerSettings
+    feature_set: FeatureSet
+    store: OnlineStore
+
+
+@contextmanager
+def stored_features(pipeline: Path) -> Iterator[StoredFeatures]:
+    """Open the online store of a pipeline; it is closed on exit.
+
+    Raises:
+        ConfigurationError: worker.yaml or features.yaml is invalid, or names no store.
+    """
+    from base.errors import ConfigurationError
+    from features.definition import load_feature_set
+    from worker.app import open_store
+    from worker.settings import load_settings
+
+    settings = load_settings(pipeline)
+    if settings.store is None:
+        raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
+    feature_set = load_feature_set(settings.features)
+    with closing(open_store(settings)) as store:
+        yield StoredFeatures(settings, feature_set, store)
 
 
 def load(
@@ -16,27 +57,113 @@ def load(
         Path,
         typer.Argument(
             metavar="FILE.parquet",
-            help="Columns: the entity key, the lookup's values and, in UTC, updated_at.",
+            help="Columns: the key of the entity, the values of the lookup, and updated_at (UTC).",
         ),
     ],
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Fill a lookup of the online store from a Parquet file."""
-    from base.errors import ConfigurationError
-    from features.definition import load_feature_set
+    """Load a lookup's values from a Parquet file into the online store."""
     from features.loading.lookup_files import load_lookup
-    from tools.cli.progress import progress
-    from worker.app import open_store
-    from worker.settings import load_settings
+    from tools.progress import progress
 
-    settings = load_settings(pipeline)
-    if settings.store is None:
-        raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
-    feature_set = load_feature_set(settings.features)
-    store = open_store(settings)
-    try:
-        with progress(f"loading {lookup}") as advance:
-            loaded = load_lookup(feature_set, lookup, file, store, advance)
-    finally:
-        store.close()
+    with stored_features(pipeline) as stored, progress(f"loading {lookup}") as advance:
+        loaded = load_lookup(stored.feature_set, lookup, file, stored.store, advance)
     typer.echo(f"{lookup}: {loaded.rows:,} rows, {loaded.keys:,} keys", err=True)
+
+
+def load_labels(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Labels: .parquet, .avro (container), .jsonl or .ndjson.",
+            show_default=False,
+        ),
+    ] = None,
+    pipeline: PipelineOption = HERE,
+) -> None:
+    """Load labels into the online store, for windows that count frauds (fraud_share).
+
+    Reads FILE; without FILE, the topic kafka.labels_topic up to its end at the
+    time of the call. The fields are those of label.avsc; event fields may also
+    have the names that they have in events. Loading the same labels again
+    changes nothing. The last line on stdout is JSON.
+    """
+    from base.errors import ConfigurationError
+    from worker.histories.record import note_labelled
+
+    with stored_features(pipeline) as stored:
+        settings, feature_set, store = stored
+        if not feature_set.labelled_entities:
+            raise ConfigurationError(
+                f"{settings.features}: no feature counts frauds (window: fraud_share), so labels "
+                "have no use; add such a window, or load no labels"
+            )
+        loader = _load_all(stored, file)
+        if loader.loaded.labels:
+            note_labelled(
+                store, feature_set.name, settings.state_name, feature_set.labelled_entities
+            )
+    loaded = loader.loaded
+    tell_refused("labels", loaded.refused, loaded.examples)
+    refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
+    counts = {name: getattr(loaded, name) for name in ("labels", "frauds", "added", "refused")}
+    print(json.dumps(counts))
+
+
+def _load_all(stored: StoredFeatures, file: Path | None) -> LabelLoader:
+    """Load the labels of the file or, without a file, of the labels topic."""
+    from features.loading.label_loader import LabelLoader
+    from tools.progress import progress
+    from worker.histories.record import label_namespace
+
+    settings, feature_set, store = stored
+    namespace = label_namespace(store, feature_set.name, settings.state_name)
+    loader = LabelLoader(feature_set, store, namespace, _expire_ms(settings, feature_set))
+    with _labels(feature_set, settings, file) as labels, progress("labels") as advance:
+        total, done = labels.count(), 0
+        for rows, refused in labels:
+            loader.load(rows, refused, str(file or settings.kafka.labels_topic))
+            done += len(rows) + len(refused)
+            advance(done, total)
+    return loader
+
+
+@contextmanager
+def _labels(
+    feature_set: FeatureSet, settings: WorkerSettings, file: Path | None
+) -> Iterator[LabelFile | TopicLabels]:
+    from base.errors import ConfigurationError
+    from features.loading import LabelFile
+    from tools.topics.topic_labels import TopicLabels
+    from tools.topics.topic_log import TopicLog
+
+    topic, timeout_s = settings.kafka.labels_topic, settings.delivery.broker_timeout_s
+    if file is not None:
+        yield LabelFile(feature_set, file)
+    elif topic is None:
+        raise ConfigurationError("give a FILE of labels, or name their topic: kafka.labels_topic")
+    else:
+        with TopicLog(settings.kafka, "kafka.labels_topic", topic, timeout_s) as log:
+            yield TopicLabels(feature_set, settings, log)
+
+
+def _expire_ms(settings: WorkerSettings, feature_set: FeatureSet) -> int | None:
+    """TTL of labels in milliseconds: that of the histories; None, for ever, where it is unknown."""
+    from confluent_kafka import KafkaException
+
+    from base.errors import ConfigurationError
+    from worker.consume.topics import describe_input
+    from worker.histories.stored_histories import expiry_ms
+
+    if settings.max_lag_s is not None:
+        return expiry_ms(feature_set, None, settings.max_lag_s)
+    try:
+        topic = describe_input(settings.kafka, settings.delivery.broker_timeout_s)
+    except (KafkaException, ConfigurationError) as error:
+        note(
+            f"labels are kept for ever ({error}); to bound that, set store.max_lag_s, or see that "
+            "the input topic can be described"
+        )
+        return None
+    return expiry_ms(feature_set, topic.retention_ms, None)

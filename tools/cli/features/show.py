@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tools.cli.features.which import SetOption, features_file
-from tools.cli.options import HERE, PipelineOption
+from tools.cli.options import HERE, PipelineOption, SetOption, features_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,10 +26,11 @@ def show(
     feature_set: SetOption = None,
     pipeline: PipelineOption = HERE,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One line of JSON on stdout, with whole fingerprints.")
+        bool,
+        typer.Option("--json", help="Print one line of JSON on stdout, with full fingerprints."),
     ] = False,
 ) -> None:
-    """List the features: kind, definition, what stands for a missing value, fingerprint."""
+    """List the features: kind, definition, default for a missing value, fingerprint."""
     from features.definition import load_feature_set
     from features.inspect.describe import describe
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from base.times import utc
-from tools.cli.features.inputs import note
+from tools.cli.features.load import stored_features
+from tools.cli.input_reports import note
 from tools.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def state(
-    entity: Annotated[str, typer.Argument(help="An entity of features.yaml.")],
-    key: Annotated[str, typer.Argument(help="One of its keys, as text.")],
+    entity: Annotated[str, typer.Argument(help="Name of an entity in features.yaml.")],
+    key: Annotated[str, typer.Argument(help="Key of the entity, as text.")],
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Show a history as the online store holds it: the events that windows see.
+    """Show the history of one key in the online store: the events that windows see.
 
-    A table on a terminal, JSON lines in a pipe. Of an event's id, and of text,
-    the store keeps 64 bits.
+    Prints a table on a terminal, JSON lines in a pipe. The store keeps ids and
+    texts as 64-bit hashes.
     """
     history, names = _read(pipeline, entity, key)
     if sys.stdout.isatty():
@@ -44,28 +45,18 @@ def state(
 
 def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
-    from features.definition import load_feature_set
     from features.inspect.stored_history import column_names, read_history, windows_of
-    from worker.app import open_store
     from worker.histories.record import find_namespace
-    from worker.settings import load_settings
 
-    settings = load_settings(pipeline)
-    if settings.store is None:
-        raise ConfigurationError(f"{pipeline / 'worker.yaml'}: store is missing; add store.url")
-    feature_set = load_feature_set(settings.features)
-    windows = windows_of(feature_set, entity)
-    store = open_store(settings)
-    try:
+    with stored_features(pipeline) as (settings, feature_set, store):
+        windows = windows_of(feature_set, entity)
         namespace = find_namespace(store, feature_set.name, settings.state_name)
         if namespace is None:
             raise ConfigurationError(
                 f"store.state: the store has no histories of {settings.state_name} and feature set "
-                f"{feature_set.name}: a worker that runs with them begins them"
+                f"{feature_set.name}; a worker that runs with both creates them"
             )
         history = read_history(windows, key, store, namespace)
-    finally:
-        store.close()
     return history, column_names(feature_set)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from tools.cli.local_paths import Commands
 from tools.cli.model.champion import promote, rollback
 from tools.cli.model.compare import compare
 from tools.cli.model.pack import pack
 from tools.cli.model.show import show
 from tools.cli.model.verify import verify
+from tools.cli.options import Commands
 
-app = Commands(help="Work with model bundles and locations of them.", no_args_is_help=True)
+app = Commands(
+    help="Manage model bundles and choose the active one (champion).", no_args_is_help=True
+)
 
 
 @app.callback()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.cli.model.which import FitOption, JsonOption, LocationArgument, demands
+from tools.cli.model.bundles import FitOption, LocationArgument, requirements
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from models.bundle import Location
@@ -15,18 +16,20 @@ if TYPE_CHECKING:
 
 def promote(
     location: LocationArgument,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Folder of a bundle in it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the bundle's folder in the location.")
+    ],
     pipeline: FitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a bundle prove itself, then make it the champion.
+    """Verify a bundle, then make it the champion of its location.
 
-    Workers that follow the location take it over while they run (reload_s).
+    Running workers that serve from the location reload it (model.reload_s).
     """
     from models.bundle import Location
 
     place = Location(location)
-    demands(pipeline).verify(place.bundle(name))
+    requirements(pipeline).verify(place.bundle(name))
     _require_own_version(place, name)
     _say(name, place.promote(name), as_json=as_json)
 
@@ -34,18 +37,18 @@ def promote(
 def rollback(
     location: LocationArgument, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Have the champion before prove itself, then make it the champion again."""
+    """Verify the previous champion, then make it the champion again."""
     from models.bundle import Location
 
     place = Location(location)
     before = place.before()
-    demands(pipeline).verify(place.bundle(before))
+    requirements(pipeline).verify(place.bundle(before))
     name, replaced = place.rollback(before)
     _say(name, replaced, as_json=as_json)
 
 
 def _require_own_version(place: Location, name: str) -> None:
-    """Raise BundleRefusedError where another model of the location has the same name and version.
+    """Raise BundleRefusedError if another model of the location has the same name and version.
 
     Scores name a model and its version, so workers that served the other bundle would refuse it.
     """
@@ -57,16 +60,16 @@ def _require_own_version(place: Location, name: str) -> None:
     sums = read_plain(place.folder / name / SUMS_FILE, MAX_SUMS_BYTES)
     for other in place.names():
         try:
-            found = read_manifest(place.folder / other)
+            manifest = read_manifest(place.folder / other)
         except BundleRefusedError:
             continue
-        if (found.name, found.version) != (own.name, own.version):
+        if (manifest.name, manifest.version) != (own.name, own.version):
             continue
         if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
             raise BundleRefusedError(
-                f"{place.folder / name}: is called {own.name} {own.version} as {other} is, and is "
-                "another model; write it with a version of its own (train --version, model pack "
-                "--version)"
+                f"{place.folder / name}: has the name and version of {other} ({own.name} "
+                f"{own.version}), but is another model; write it with a version of its own (train "
+                "--version, model pack --version)"
             )
 
 
@@ -74,6 +77,6 @@ def _say(name: str, before: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"champion": name, "before": before}))
     elif before == name:
-        print(f"{name} is the champion already")
+        print(f"{name} is already the champion")
     else:
         print(f"champion: {name} (before: {before or 'none'})")

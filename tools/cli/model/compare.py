@@ -15,8 +15,8 @@ from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
     from tools.compare.comparison import Comparison
-    from tools.compare.read import ComparedPipeline, Reading
-    from tools.compare.side import LabelsOf, Period
+    from tools.compare.pipelines import ComparedPipeline, Reading
+    from tools.compare.score_log import LabelsOf, Period
 
 _DATE = ["%Y-%m-%d"]
 
@@ -24,44 +24,48 @@ _DATE = ["%Y-%m-%d"]
 def compare(
     *,
     champion: Annotated[
-        Path, typer.Argument(metavar="CHAMPION", help="Pipeline folder of the worker that counts.")
+        Path, typer.Argument(metavar="CHAMPION", help="Champion's pipeline folder.")
     ],
     challenger: Annotated[
         Path,
         typer.Argument(
-            metavar="CHALLENGER", help="And of the one beside it, with an output topic of its own."
+            metavar="CHALLENGER",
+            help="Challenger's pipeline folder; it has an output topic of its own.",
         ),
     ],
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Labels, events with a label column, or a table of `features build`: what alerts "
-            "are worth.",
+            help="Labels, for metrics of both models: a label file, events with a label column, or "
+            "a table of `features build`.",
             show_default=False,
         ),
     ] = None,
     unlabelled: UnlabelledOption = Unlabelled.skip,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_DATE, metavar="DATE", help="First day of events (UTC)."),
+        typer.Option(formats=_DATE, metavar="DATE", help="First day of events, UTC."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_DATE, metavar="DATE", help="Last day of events.")
+        datetime | None,
+        typer.Option(formats=_DATE, metavar="DATE", help="Last day of events, UTC."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Cards a day that are looked at.")] = 100,
+    top: Annotated[int, typer.Option(min=1, help="Number of cards a day that are reviewed.")] = 100,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="A page with all of it, drawn.", show_default=False),
+        typer.Option(
+            metavar="FILE.html", help="Write an HTML report with charts.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Hold a challenger's scores against the champion's, event by event.
+    """Compare a challenger's scores with the champion's, event by event.
 
-    Joins the output topics of two pipelines by the position of the event, as
-    far as they go now. Cards are told apart by the records' keys. Ends with
-    one line of JSON on stdout.
+    Joins the output topics of two pipelines by the position of the event, up to
+    their ends at the time of the call. The key of a record identifies its card.
+    The last line on stdout is JSON.
     """
-    from tools.compare.read import ComparedPipeline, Reading, require_two
+    from tools.compare.pipelines import ComparedPipeline, Reading, require_two
 
     _require_drawable(out)
     own, other = ComparedPipeline.load(champion), ComparedPipeline.load(challenger)
@@ -69,56 +73,56 @@ def compare(
     labels_of = _labels(own, labels, unlabelled)
     period = _period(since, until)
     with Reading(own, other, _note) as reading:
-        found = _compared(reading, period, labels_of, top)
-    _show(found, out)
+        comparison = _compared(reading, period, labels_of, top)
+    _show(comparison, out)
 
 
 def _compared(reading: Reading, period: Period, labels_of: LabelsOf | None, top: int) -> Comparison:
-    from tools.cli.progress import progress
     from tools.compare.comparison import compare
+    from tools.progress import progress
 
     with progress("reading") as advance:
-        own, other = reading.sides(period, labels_of, advance)
-    found = compare(own, other, reading.vocabulary, top)
+        own, other = reading.read(period, labels_of, advance)
+    comparison = compare(own, other, reading.categories, top)
     if labels_of is None:
-        return found
-    from tools.compare.truth import truth
+        return comparison
+    from tools.compare.labelled import measure_labelled
 
-    return replace(found, truth=truth(found.events, top))
+    return replace(comparison, labelled=measure_labelled(comparison.events, top))
 
 
-def _show(found: Comparison, out: Path | None) -> None:
+def _show(comparison: Comparison, out: Path | None) -> None:
     from rich.console import Console
 
-    from tools.compare.terminal import show
+    from tools.compare.rows import show
 
-    show(found, Console(file=sys.stderr))
+    show(comparison, Console(file=sys.stderr))
     if out is not None:
-        _write_page(found, out)
-    print(json.dumps({**found.as_json(), "out": None if out is None else str(out)}))
+        _write_page(comparison, out)
+    print(json.dumps({**comparison.as_json(), "out": None if out is None else str(out)}))
 
 
-def _write_page(found: Comparison, out: Path) -> None:
+def _write_page(comparison: Comparison, out: Path) -> None:
     from base.errors import ConfigurationError
     from tools.compare.page import comparison_page
 
-    page = comparison_page(found)
+    page = comparison_page(comparison)
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
-            f"--out: {out} cannot be written ({error.strerror}); the tables above hold the same "
-            "numbers: choose another place for the page"
+            f"--out: {out} cannot be written ({error.strerror}); name another file (the tables above "
+            "hold the same numbers)"
         ) from None
-    _note(f"Page: {out}")
+    _note(f"Report: {out}")
 
 
 def _labels(
     pipeline: ComparedPipeline, path: Path | None, unlabelled: Unlabelled
 ) -> LabelsOf | None:
     from features.definition import load_feature_set
-    from tools.cli.features.inputs import known_labels
-    from tools.compare.truth import EventLabels
+    from tools.cli.input_reports import known_labels
+    from tools.compare.labelled import EventLabels
 
     if path is None:
         return None
@@ -133,12 +137,12 @@ def _labels(
 
 def _period(since: datetime | None, until: datetime | None) -> Period:
     from base.errors import ConfigurationError
-    from tools.compare.side import Period
+    from tools.compare.score_log import Period
 
     if since is not None and until is not None and until < since:
         raise ConfigurationError(
-            f"--until {until:%Y-%m-%d} is before --since {since:%Y-%m-%d}; name the last day, not "
-            "the first"
+            f"--until {until:%Y-%m-%d} is before --since {since:%Y-%m-%d}; give a later last day, or "
+            "an earlier first one"
         )
     everything = Period()
     return Period(
@@ -162,7 +166,7 @@ def _require_drawable(out: Path | None) -> None:
     require_file_or_nothing(out, "--out")
     if not out.parent.is_dir():
         raise ConfigurationError(
-            f"--out: {out}: {out.parent} is no folder; name a file in a folder that is there"
+            f"--out: {out}: {out.parent} is not a folder; name a file in an existing folder"
         )
 
 
@@ -173,7 +177,7 @@ def _require(package: str, why: str) -> None:
 
     if find_spec(package) is None:
         raise ConfigurationError(
-            f"{why}, which is not installed; install the extra `train`, or leave the option away"
+            f"{why}, which is not installed; install the extra `train`, or remove the option"
         )
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.cli.local_paths import require_path
-from tools.cli.model.which import JsonOption
+from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,50 +21,53 @@ if TYPE_CHECKING:
 def pack(
     *,
     model: Annotated[
-        Path, typer.Option(metavar="FILE", help="XGBoost's own file, JSON or UBJ; never a pickle.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="Model file of XGBoost, JSON or UBJ; pickles are refused."
+        ),
     ],
-    name: Annotated[str, typer.Option(help="What the model is called on every score.")],
-    version: Annotated[str, typer.Option(help="And its version there.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder, a new one.")],
+    name: Annotated[str, typer.Option(help="Name of the model, as scores show it.")],
+    version: Annotated[str, typer.Option(help="Version of the model, as scores show it.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; must not exist.")],
     features_from: Annotated[
         Path | None,
         typer.Option(
             metavar="FEATURES.yaml",
-            help="The feature set that the model was trained on; without it the bundle fits none.",
+            help="Feature set that the model was trained on; without it no worker serves the bundle.",
         ),
     ] = None,
     feature_names: Annotated[
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Names of the model's columns, comma-separated, or @FILE with one on each line.",
+            help="Names of the model's columns, comma-separated; or @FILE with one name a line.",
         ),
     ] = None,
     generate_names: Annotated[
-        bool, typer.Option("--generate-names", help="Call the columns f0, f1, …")
+        bool, typer.Option("--generate-names", help="Name the columns f0, f1, …")
     ] = False,
     all_rounds: Annotated[
         bool,
-        typer.Option("--all-rounds", help="Keep the rounds after the best of an early stop."),
+        typer.Option(
+            "--all-rounds", help="Keep the rounds after the best iteration of early stopping."
+        ),
     ] = False,
     missing: Annotated[
         float | None,
         typer.Option(
             metavar="NUMBER",
-            help="The value that was missing=… when the model was trained; NaN always is.",
+            help="Value passed as missing=… to XGBoost in training; NaN is always missing.",
             show_default="as the file says",
         ),
     ] = None,
-    golden: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many golden vectors to draw.")
-    ] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="What to draw them from.")] = 0,
+    golden: Annotated[int, typer.Option(min=1, max=1000, help="Number of golden vectors.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the golden vectors.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle of a model that was trained elsewhere, and have it prove itself.
+    """Pack an XGBoost model that was trained elsewhere into a bundle, and verify it.
 
-    Takes a model of XGBoost with one margin a row, also one that XGBClassifier
-    saved. The golden vectors are drawn along the thresholds of its trees.
+    Accepts models with one output per row, also those saved by XGBClassifier. The
+    golden vectors are drawn near the thresholds of the model's trees.
     """
     from models.bundle.pack import Names, pack_model
 
@@ -116,8 +118,8 @@ def _number(missing: float | None) -> float | None:
 
     if missing is not None and abs(missing) > LARGEST:
         raise ConfigurationError(
-            f"--missing: {missing:g} is no float32, so no feature has it (what is infinite is NaN "
-            "here); leave it away, or give the value that the model was trained with"
+            f"--missing: {missing:g} is not a finite float32, so no feature can have it; remove the "
+            "option, or give the value that the model was trained with"
         )
     return missing
 
@@ -148,14 +150,14 @@ def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
     verified = packed.verified
     made = (
         f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
-        f"{len(verified.features)} features, {packed.golden} golden vectors; it proved itself"
+        f"{len(verified.features)} features, {packed.golden} golden vectors; verified"
     )
     if not math.isnan(packed.missing):
-        made += f"; {packed.missing:.9g} is missing, as NaN is"
+        made += f"; {packed.missing:.9g} counts as missing, like NaN"
     lines = [made, *(f"note: {note}" for note in packed.notes)]
     if not defined:
         lines.append(
-            "note: it says nothing of how its features are defined, and no worker serves it; pack "
-            "it with --features-from FEATURES.yaml for that"
+            "note: the bundle does not hold the definitions of its features, so no worker serves "
+            "it; to serve it, pack it with --features-from FEATURES.yaml"
         )
     return lines

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.cli.model.which import FitOption, JsonOption, PlaceArgument, bundles_of, place
+from tools.cli.model.bundles import FitOption, PlaceArgument, bundle_or_location, bundles_of
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,17 +22,17 @@ _COLUMNS = ("bundle", "", "model", "features", "trees", "trained", "calibration"
 def show(
     where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what a bundle is, or list the bundles of a location and which is the champion.
+    """Describe a bundle, or list the bundles of a location and its champion.
 
-    Reads sums and manifests; no model is loaded (`model verify` does).
+    Reads checksums and manifests only; `model verify` also loads the model.
     """
     from models.bundle import read_manifest
 
-    found = place(where, pipeline)
-    if isinstance(found, Path):
-        _show_bundle(found, read_manifest(found), as_json=as_json)
+    target = bundle_or_location(where, pipeline)
+    if isinstance(target, Path):
+        _show_bundle(target, read_manifest(target), as_json=as_json)
     else:
-        _show_location(found, as_json=as_json)
+        _show_location(target, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
 
     report = path / REPORT_FILE
     if as_json:
-        told = {"report": str(report) if report.exists() else None}
-        print(json.dumps({**_Row(path.name, "", manifest, "").as_json(), **told}))
+        report_path = {"report": str(report) if report.exists() else None}
+        print(json.dumps({**_Row(path.name, "", manifest, "").as_json(), **report_path}))
         return
     lines = {
         "bundle": str(path),

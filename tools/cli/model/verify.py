@@ -7,16 +7,16 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tools.cli.findings import report
-from tools.cli.model.which import (
+from tools.cli.check import report
+from tools.cli.model.bundles import (
     FitOption,
-    JsonOption,
     PlaceArgument,
     Requirements,
+    bundle_or_location,
     bundles_of,
-    demands,
-    place,
+    requirements,
 )
+from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from tools.checks.finding import Finding
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 def verify(
     where: PlaceArgument = None, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
-    """Have a bundle, or each bundle of a location, prove itself in a process of its own.
+    """Verify a bundle, or each bundle of a location, in a separate process.
 
-    Looks at its sums, its manifest, the trees of its model and the margins of
-    its golden vectors; with --pipeline at its features too.
+    Checks the checksums, the manifest, the trees of the model and the margins of
+    the golden vectors; with --pipeline, also that the features fit.
 
-    Exit code 0: all hold; 2: one does not.
+    Exit code 0: all bundles are valid; 2: one is not.
     """
-    found = place(where, pipeline)
-    asked = demands(pipeline)
-    if isinstance(found, Path):
-        report([_verified(found, asked)], as_json=as_json)
+    target = bundle_or_location(where, pipeline)
+    required = requirements(pipeline)
+    if isinstance(target, Path):
+        report([_verified(target, required)], as_json=as_json)
         return
-    champion = _champion(found.folder)
-    findings = [_verified(found.folder / name, asked) for name in bundles_of(found)]
+    champion = _champion(target.folder)
+    findings = [_verified(target.folder / name, required) for name in bundles_of(target)]
     report([*champion, *findings], as_json=as_json)
 
 
@@ -57,18 +57,18 @@ def _champion(folder: Path) -> list[Finding]:
         return refused("CHAMPION", error)
 
 
-def _verified(bundle: Path, asked: Requirements) -> Finding:
+def _verified(bundle: Path, required: Requirements) -> Finding:
     from base.errors import BundleRefusedError
-    from tools.checks.finding import many, ok, refused
+    from tools.checks.finding import ok, pluralize, refused
 
     started = time.perf_counter()
     try:
-        verified = asked.verify(bundle)
+        verified = required.verify(bundle)
     except BundleRefusedError as error:
         return refused(bundle.name, error)[0]
-    fits = "" if asked.features is None else " of the pipeline"
+    fits = "" if required.features is None else " of the pipeline"
     return ok(
         bundle.name,
-        f"{verified.name} {verified.version}: {many(len(verified.features), 'feature')}{fits}, "
+        f"{verified.name} {verified.version}: {pluralize(len(verified.features), 'feature')}{fits}, "
         f"golden margins on {verified.device}, {time.perf_counter() - started:.1f} s",
     )

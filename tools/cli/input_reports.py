@@ -1,0 +1,190 @@
+"""Reports on stderr about the rows of an input; labels of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from features.definition import FeatureSet
+    from features.loading import KnownLabels
+    from features.tables import Built, HistoryRun
+    from features.windows.order import InputTimes
+    from schemas.batch import Refusal
+
+SORT_THEM = "--sort sorts all rows by event time first"
+_SHOWN = 5
+
+
+def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
+    """Read all labels of a file; None if no file is given.
+
+    Raises:
+        ConfigurationError: No row of the file is a label, or the file has no rows.
+    """
+    from base.errors import ConfigurationError
+    from features.loading import KnownLabels, LabelFile
+
+    if path is None:
+        return None
+    parts, refused = [], []
+    try:
+        for rows, errors in LabelFile(feature_set, path):
+            parts.append(rows)
+            refused += errors
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--labels: {error}") from error
+    tell_refused("labels", len(refused), refused)
+    labels = sum(map(len, parts))
+    refuse_nothing(f"--labels: {path}", labels, len(refused))
+    if not labels:
+        raise ConfigurationError(
+            f"--labels: {path} has no rows; give a file with labels, or remove the option"
+        )
+    return KnownLabels(feature_set, parts)
+
+
+def tell_refused(
+    kind: str, count: int, examples: Sequence[Refusal], by_code: Mapping[str, int] | None = None
+) -> None:
+    """Report on stderr the number of refused rows, by code, and the first of them.
+
+    Args:
+        kind: Kind of record that the rows should be, in the plural: ``events``.
+        count: Number of refused rows.
+        examples: Some of them.
+        by_code: Number of refused rows by error code.
+    """
+    if not count:
+        return
+    codes = ", ".join(f"{number:,} {code}" for code, number in (by_code or {}).items())
+    note(f"refused: {count:,} rows are not valid {kind}{f': {codes}' if codes else ''}")
+    for refusal in examples[:_SHOWN]:
+        note(f"  {refusal.where}: {refusal.code}: {refusal.message}")
+    if count > _SHOWN:
+        note("  …")
+
+
+def refuse_nothing(source: str, labels: int, refused: int) -> None:
+    """Raise ConfigurationError if a source has rows and none of them is a label."""
+    from base.errors import ConfigurationError
+
+    if refused and not labels:
+        raise ConfigurationError(
+            f"{source}: none of its {refused:,} rows is a valid label; correct them, or name their "
+            "columns under events in features.yaml"
+        )
+
+
+def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
+    """Report on stderr that none of a file's labels belongs to an event that was read."""
+    if labels is not None and not labelled:
+        note(
+            f"--labels: none of its {len(labels):,} labels belongs to an event that was read, so no "
+            "row has a label; see that the column event_id holds the ids of these events"
+        )
+
+
+def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
+    """Report on stderr the features whose values differ from those online."""
+    from features.windows.window import Aggregate
+
+    shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
+    if shares and not labelled:
+        note(f"without labels, {', '.join(shares)} count no frauds; give --labels FILE")
+    if feature_set.lookups:
+        names = ", ".join(feature_set.lookups)
+        note(f"lookups ({names}) have their default values: their values of the past are not kept")
+
+
+def require_order(
+    feature_set: FeatureSet, run: HistoryRun, rows: int, record_time: str | None
+) -> None:
+    """Raise ConfigurationError if over 1 % of all rows are out of order, late ones included.
+
+    Args:
+        feature_set: The feature set; without windows, any order is accepted.
+        run: Counts of the rows so far.
+        rows: Number of rows of the whole input.
+        record_time: The column with the timestamps of the records.
+    """
+    from base.errors import ConfigurationError
+    from features.inspect.describe import duration
+
+    out_of_order = run.times.out_of_order
+    if not feature_set.histories.windows or out_of_order * 100 <= rows:
+        return
+    late, remedy = "", ""
+    if run.flagged["late"]:
+        late = (
+            f", and {run.flagged['late']:,} of them are late (older than the watermark of the rows "
+            f"before them by more than history.allowed_lateness, "
+            f"{duration(feature_set.histories.rules.allowed_lateness)}), so windows of later rows would "
+            "miss them"
+        )
+    if feature_set.histories.rules.max_ahead is not None and record_time is None:
+        remedy = (
+            "if wrong clocks may be the reason, give --record-time COLUMN, as history.max_ahead is "
+            "not applied without it; otherwise "
+        )
+    raise ConfigurationError(
+        f"--events: the rows are not in order of time: at least {out_of_order:,} of {rows:,} are older than "
+        f"a row before them, whose windows would miss them{late}; {remedy}sort them with --sort, "
+        "or, if the worker reads them in this order too, keep the order with --allow-late"
+    )
+
+
+def tell_flagged(flagged: Mapping[str, int]) -> None:
+    """Report on stderr how many rows are late, ahead of time or short of history."""
+    from features.windows.plan import SHORT
+
+    if late := flagged.get("late", 0):
+        note(f"{late:,} rows are late; windows of later rows do not count them")
+    if ahead := flagged.get("ahead", 0):
+        note(f"{ahead:,} rows are ahead of time; see that their times are right")
+    for flag, short in flagged.items():
+        kind, _, entity = flag.partition(":")
+        if kind == SHORT and short:
+            note(
+                f"{short:,} rows are short of history ({flag}): windows by {entity} reach back beyond "
+                "the beginning of the input; to fill them, put earlier events before it"
+            )
+
+
+def tell_times(
+    feature_set: FeatureSet, times: InputTimes | Built, record_time: str | None, remedy: str
+) -> None:
+    """Report on stderr how many rows of files are out of order, and what could not be checked.
+
+    Args:
+        feature_set: The feature set; without windows, nothing is reported.
+        times: Counts of rows by order and timestamp.
+        record_time: The column with the timestamps of the records.
+        remedy: Advice on how to sort the rows.
+    """
+    if not feature_set.histories.windows:
+        return
+    if times.out_of_order:
+        note(
+            f"{times.out_of_order:,} rows are out of order: older than a row before them, whose "
+            f"windows do not count them; {remedy}"
+        )
+    if feature_set.histories.rules.max_ahead is None:
+        return
+    if record_time is None:
+        note(
+            "no --record-time: history.max_ahead is not applied, so lateness and the flag ahead may "
+            "differ from the worker's"
+        )
+    elif times.without_timestamp:
+        note(
+            f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
+            "history.max_ahead is not applied to them"
+        )
+
+
+def note(text: str) -> None:
+    """Print a note on stderr, beside the result."""
+    print(text, file=sys.stderr)
