@@ -19,6 +19,9 @@ COPY worker worker
 COPY tools tools
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/worker/bin/python install --no-cache-dir --no-deps /wheels/*.whl
+# The user of the worker reads the compiled kernels and writes none.
+RUN FRAUD_WORKER_CACHE=/opt/worker/cache /opt/worker/bin/python -m worker.warm_up \
+    && chmod -R a+rX /opt/worker/cache
 
 FROM python:3.12-slim-bookworm
 RUN pip uninstall --yes pip \
@@ -29,6 +32,7 @@ ENV PATH=/opt/worker/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    FRAUD_WORKER_CACHE=/opt/worker/cache \
     FRAUD_WORKER_PIPELINE=/pipeline
 USER 10001:10001
 EXPOSE 8080

@@ -52,6 +52,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --require-hashes -r $<
 	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m worker.warm_up >&2
 	@touch $@
 
 # Commands are not echoed: the last line of `chaos`, `swaps`, `hostile`, `bundles`, `properties` and

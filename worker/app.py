@@ -43,6 +43,7 @@ from worker.settings.options import require_option_files
 from worker.stages.encode import Encode, Extras, Provenance
 from worker.stages.serving import Serving
 from worker.stages.stages import Decode, Enrich, Stages
+from worker.warm_up import warm_up
 
 log = structlog.get_logger(__name__)
 
@@ -172,6 +173,7 @@ def run(pipeline: Pipeline) -> None:
         server = HealthServer(health, settings.http.host, settings.http.port, name)
         server.start()
         stack.callback(server.stop)
+        warm_up()
         store = open_store(settings)
         stack.callback(store.close)
         loop, reloader = _make_loop(pipeline, replica, store, watchdog, health, stack)

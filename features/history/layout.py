@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.arrays import Longs
+from base.errors import ConfigurationError
 from features.values.frame import Frame
 
 Members = npt.NDArray[np.void]
@@ -103,3 +104,34 @@ def cut(members: Members, counts: Longs) -> list[bytes]:
     data = members.tobytes()
     ends = (np.cumsum(counts) * members.dtype.itemsize).tolist()
     return [data[begin:end] for begin, end in pairwise((0, *ends))]
+
+
+def read_members(value: bytes | None, dtype: np.dtype[np.void], what: str) -> Members:
+    """Decode a stored history or its labels; None has no members.
+
+    Raises:
+        ConfigurationError: The value does not consist of members.
+    """
+    stored = value or b""
+    check_size(np.array([len(stored)]), dtype.itemsize, what)
+    return np.frombuffer(stored, dtype)
+
+
+def check_size(sizes: Longs, size: int, what: str) -> None:
+    """Check that stored values consist of members.
+
+    Args:
+        sizes: int64[U], bytes of each value.
+        size: Bytes of a member.
+        what: Name of the values in messages.
+
+    Raises:
+        ConfigurationError: One does not.
+    """
+    rest = sizes % size
+    if rest.any():
+        raise ConfigurationError(
+            f"the online store holds {what} of {sizes[np.argmax(rest > 0)]} bytes, which is not a "
+            f"multiple of a member's {size} bytes: another program wrote there; use another "
+            "store.state"
+        )

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -96,5 +97,6 @@ def order_of(codes: Longs, count: int) -> Longs:
     return np.argsort(narrow, kind="stable")
 
 
+@lru_cache(1024)
 def _digest(*values: str | int | None) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]

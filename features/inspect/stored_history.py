@@ -12,11 +12,10 @@ from base.errors import ConfigurationError
 from base.suggest import unknown
 from features.definition import FeatureSet
 from features.history.labels import LABEL
-from features.history.layout import MISSING, Members, StoredColumn, StoredKind
-from features.history.merge import read_members
+from features.history.layout import MISSING, Members, StoredColumn, StoredKind, read_members
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
-from features.windows.engine import EntityWindows
+from features.windows.entity_windows import EntityWindows
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +110,9 @@ def read_history(
         namespace.label_prefix(windows.entity) + key.encode(),
     ]
     history, labels = store.read(request)
-    members = read_members([history], windows.layout.dtype, "a history").members
+    members = read_members(history, windows.layout.dtype, "a history")
     order = np.lexsort((members["offset"], members["partition"], members["time"]))
-    known = _labels(read_members([labels], LABEL, "labels").members)
+    known = _labels(read_members(labels, LABEL, "labels"))
     shown: dict[tuple[int, int], ShownMember] = {}
     for member in members[order]:
         place = int(member["partition"]), int(member["offset"])

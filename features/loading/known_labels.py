@@ -14,7 +14,6 @@ from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 from features.loading.label_rows import LabelRows, concat, known_from, whole_labels
 from features.values.hash64 import PROCESS_KEY, hash_ids
-from features.windows.ragged import expand
 from schemas.batch import EventBatch
 
 
@@ -60,15 +59,14 @@ class KnownLabels:
     def of(self, batch: EventBatch) -> LabelsOfEvents:
         """Labels of N events, of any label time."""
         wanted = hash_ids(batch.event_id, PROCESS_KEY)
-        pairs = expand(
-            np.searchsorted(self._hashes, wanted), np.searchsorted(self._hashes, wanted, "right")
-        )
+        first = np.searchsorted(self._hashes, wanted)
+        counts = np.searchsorted(self._hashes, wanted, "right") - first
+        events = np.repeat(np.arange(len(batch)), counts)
+        places = np.arange(len(events)) - np.repeat(np.cumsum(counts) - counts - first, counts)
         same = pc.equal(
-            batch.event_id.take(pa.array(pairs.query)),
-            self._rows.event_id.take(pa.array(pairs.item)),
-        )
-        pairs = pairs.where(same.to_numpy(zero_copy_only=False))
-        events, rows = pairs.query, self._rows.take(pairs.item)
+            batch.event_id.take(pa.array(events)), self._rows.event_id.take(pa.array(places))
+        ).to_numpy(zero_copy_only=False)
+        events, rows = events[same], self._rows.take(places[same])
         known = known_from(self._feature_set, batch.event_time[events], rows.label_time)
         order = np.lexsort((rows.fraud, rows.offsets, rows.partitions, known, events))
         events, rows, known = events[order], rows.take(order), known[order]

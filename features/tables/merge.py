@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from base.arrays import Longs
 from features.history.watermarks import UNKNOWN, advance
-from features.windows.engine import AHEAD, early_for_records
+from features.windows.position import AHEAD, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records
 

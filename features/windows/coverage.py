@@ -10,7 +10,8 @@ import numpy as np
 from base.arrays import Longs, Mask
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState, enough_to_begin
-from features.windows.engine import EntityWindows, WindowPosition, early_for_records
+from features.windows.entity_windows import EntityWindows
+from features.windows.position import WindowPosition, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch
 
@@ -62,7 +63,7 @@ def find_short(
             digest = digests[plan.entity]
             count = counts.get(digest, 0)
             since = np.full(len(rows), known[digest]) if digest in known else beginning.after(count)
-            short[plan.entity][rows] = since > at.events.base[rows] - plan.reach
+            short[plan.entity][rows] = since > at.base[rows] - plan.reach
             if since[-1] == _NEVER:
                 waiting[digest] = count + len(beginning.places)
             else:
@@ -104,7 +105,7 @@ class _Beginning:
         self._highest = highest
         times = batch.event_time[rows]
         self._times = times if early is None else np.where(early[rows], UNKNOWN, times)
-        self.places = np.flatnonzero(~at.events.late[rows] & (self._times != UNKNOWN))
+        self.places = np.flatnonzero(~at.late[rows] & (self._times != UNKNOWN))
 
     def after(self, count: int) -> Longs:
         """Time that histories reach back to at each row, _NEVER before they have begun.

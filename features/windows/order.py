@@ -8,7 +8,7 @@ import numpy as np
 
 from base.arrays import Longs
 from features.history.watermarks import UNKNOWN
-from features.windows.engine import AHEAD, early_for_records
+from features.windows.position import AHEAD, early_for_records
 from features.windows.window import HistoryRules
 from schemas.batch import EventBatch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import call
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from features.store.protocol import Writes
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
-from features.windows.engine import Columns, EntityWindows, Portion, events_of, locate, portions
+from features.windows.engine import EntityComputation, Portion
+from features.windows.entity_windows import EntityWindows
+from features.windows.position import locate
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -139,37 +142,25 @@ class WindowRequest:
         plan, batch = self._plan, self._batch
         if not self._requests:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, {})
-        wholes = self._portions(found, frame)
-        writes = list(each(Portion.run, [part for _, _, parts in wholes for part in parts]))
-        flags = {
-            LATE: self._at.events.late,
-            AHEAD: self._at.ahead,
-            DUPLICATE: np.logical_or.reduce([columns.duplicate for _, columns, _ in wholes]),
-            **{f"{CAPPED}:{plan.entity}": columns.capped for plan, columns, _ in wholes},
-            **{f"{SHORT}:{entity}": short for entity, short in self._short.items()},
-        }
-        return Windowed(
-            {
-                window.name: column
-                for entity, columns, _ in wholes
-                for window, column in zip(entity.windows, columns.values, strict=True)
-            },
-            flags,
-            Writes(
-                [item for one in writes for item in one.appends],
-                [item for one in writes for item in one.compactions],
-            ),
-        )
-
-    def _portions(
-        self, found: Sequence[bytes | None], frame: Frame
-    ) -> list[tuple[EntityWindows, Columns, list[Portion]]]:
-        """Columns and portions of each entity."""
-        batch, at, start = self._batch, self._at, 0
-        made = []
+        computations, portions, start = [], list[Portion](), 0
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
-            events = events_of(entity, request, batch, self._ids, frame, at)
-            made.append((entity, *portions(entity, request, found[start:end], events, at)))
+            computed = EntityComputation(entity, request, batch, self._ids, frame, self._at)
+            portions += computed.portions(found[start:end])
+            computations.append(computed)
             start = end
-        return made
+        writes = list(each(call, portions))
+        flags = {
+            LATE: self._at.late,
+            AHEAD: self._at.ahead,
+            DUPLICATE: np.logical_or.reduce([computed.duplicate for computed in computations]),
+        }
+        values: dict[str, Floats] = {}
+        for (entity, _), computed in zip(self._requests, computations, strict=True):
+            values |= zip((window.name for window in entity.windows), computed.values, strict=True)
+            flags[f"{CAPPED}:{entity.entity}"] = computed.capped
+        flags |= {f"{SHORT}:{entity}": short for entity, short in self._short.items()}
+        appends = [item for one in writes for item in one.appends]
+        return Windowed(
+            values, flags, Writes(appends, [item for one in writes for item in one.compactions])
+        )

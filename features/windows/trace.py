@@ -12,9 +12,10 @@ from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
-from features.windows.engine import events_of, locate, portions
-from features.windows.kernel import Trace
+from features.windows.engine import EntityComputation
+from features.windows.kernel.structs import Trace
 from features.windows.plan import WindowPlan
+from features.windows.position import locate
 from features.windows.window import Window
 from schemas.batch import EventBatch
 
@@ -87,22 +88,21 @@ def trace(
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
     ids = hash_ids(batch.event_id, namespace.key)
-    events = events_of(plan, request, batch, ids, frame, at)
+    computation = EntityComputation(plan, request, batch, ids, frame, at)
     found = store.read([*request.histories, *request.labels])
     size = sum(len(value or b"") for value in found) // plan.compiled.size + len(batch)
     of = plan.windows.index(window)
     traced = Trace(row, of, np.empty((6, size), np.int64), np.zeros(1, np.int64))
-    columns, parts = portions(plan, request, found, events, at, traced)
-    for part in parts:
-        part.run()
+    for portion in computation.portions(found, traced):
+        portion()
     members = [
         TracedMember(partition, offset, time, _value(window, kept), bool(fraud), bool(current))
         for partition, offset, time, kept, fraud, current in traced.members[
-            :, : traced.count[0]
+            :, : traced.number[0]
         ].T.tolist()
     ]
-    value = float(columns.values[of, row])
-    base, time = int(at.events.base[row]), int(batch.event_time[row])
+    value = float(computation.values[of, row])
+    base, time = int(at.base[row]), int(batch.event_time[row])
     return Traced(value, base - window.reach, time - window.delay, members)
 
 

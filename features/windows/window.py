@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from features.history.layout import StoredColumn
+from features.history.layout import StoredColumn, StoredKind
 
 
 class Aggregate(StrEnum):
@@ -69,6 +69,13 @@ class Window:
     def reach(self) -> int:
         """The time from the event back to the start of the window, in microseconds."""
         return self.over + self.delay
+
+    @property
+    def unit(self) -> float:
+        """The divisor that converts kept whole numbers to the value's unit."""
+        if self.value is None or self.value.kind is not StoredKind.VALUE:
+            return 1.0
+        return float(10**self.value.scale) if self.aggregate is not Aggregate.DISTINCT else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def memory() -> Finding:
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded files; tools/embedded/cache.py says the same."""
+    """Folder of downloaded files; base/user_folders.py says the same."""
     if given := os.environ.get("FRAUD_WORKER_CACHE"):
         return Path(given).expanduser()
     own = "Library/Caches" if sys.platform == "darwin" else ".cache"

@@ -77,7 +77,7 @@ def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
     assert first[0] == "system-python -m venv --clear .venv"
     assert "--require-hashes -r locks/cpu.txt" in first[1]
     assert first[2].endswith("--no-deps --no-build-isolation -e .")
-    assert len(first) == 3
+    assert first[3:] == ["python -m worker.warm_up"]
 
     again = make(clone, "install")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
@@ -90,7 +90,7 @@ def test_a_changed_lock_is_installed_into_the_same_environment(clone: Path) -> N
     later = (clone / ".venv" / ".installed-cpu").stat().st_mtime + 10
     os.utime(clone / "locks" / "cpu.txt", (later, later))
     assert make(clone, "install").returncode == 0
-    assert ["-m pip" in call for call in calls(clone)] == [True, True]
+    assert ["-m pip" in call for call in calls(clone)] == [True, True, False]
 
 
 def test_a_half_made_environment_is_made_anew(clone: Path) -> None:
@@ -146,6 +146,7 @@ def test_the_uv_of_the_first_environment_installs_into_the_others(clone: Path) -
     assert calls(clone)[1:] == [
         f"{install}--require-hashes -r locks/cpu.txt",
         f"{install}--no-deps --no-build-isolation -e .",
+        "python -m worker.warm_up",
     ]
 
 

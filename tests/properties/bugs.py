@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -12,26 +12,25 @@ import numpy as np
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
-from features.history import compact, merge
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
-from features.windows import coverage, duplicates, engine, plan
-from features.windows.frauds import Labels
-from features.windows.ragged import Pairs
-from features.windows.view import Search
+from features.windows import coverage, engine, plan, position
+from features.windows.kernel import loop, rows
+from features.windows.kernel.structs import CompiledWindows, Events
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
 from tests.properties.simulation import Make
 from tests.properties.system import System
+from tests.support.interpreted import interpreted
 
-_APPLY_CAP = "_apply_cap"
-_IN_ORDER = "_in_member_order"
-_REAL_IN_ORDER = getattr(merge, _IN_ORDER)
-_REAL_DUPLICATES = duplicates.find_duplicates
-_REAL_BEHIND = Search.behind
 _REAL_SHORT = coverage.find_short
+# Kernels into which a bug is put run without compilation.
+_KERNEL = interpreted("features.windows")
+_REAL_COMPACT = _KERNEL["loop"].compact_members
+_REAL_IS_FRAUD = _KERNEL["aggregates"].is_fraud
+_NEVER = np.iinfo(np.int64).max
 
 
 class CompactsByLength(MemoryStore):
@@ -120,42 +119,69 @@ class Forgetful(System):
         return super().enrich(batch, LogState())
 
 
-def _offset_off_by_one(stored: Any, first: Any) -> Any:
-    return merge.before_batch(stored, {partition: at + 1 for partition, at in first.items()})
+def _offset_off_by_one(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    first = events.first
+    return plan, events._replace(first=np.where(first == _NEVER, first, first + 1))
 
 
-def _counter(owner: Any, row: Any, members: Any) -> Any:
-    """Every copy of a member is another member."""
-    members = members.copy()
-    places = np.stack([owner, members["partition"], members["offset"]], axis=1)
-    copies = np.ones(len(owner), np.bool_)
-    copies[np.unique(places, axis=0, return_index=True)[1]] = False
-    members["offset"][copies] = -1 - np.arange(np.count_nonzero(copies))
-    return _REAL_IN_ORDER(owner, row, members)
+def _ignores_nothing(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    return plan, events._replace(first=np.full_like(events.first, _NEVER))
 
 
-def _copies_fill_the_cap(needed: Any, stored: Any, history: int, committed: Any, most: int) -> None:
-    places = np.flatnonzero(needed & (stored.owner == history))
-    if committed is not None:
-        places = places[committed[places]]
-    order = np.argsort(stored.members["time"][places], kind="stable")
-    needed[places[order][:-most]] = False
+def _late_ones_join(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    return plan, events._replace(late=np.zeros_like(events.late))
 
 
-def _uncommitted_fill_the_cap(
-    keys: Any, stored: Any, needed: Any, _: Any = None, cap: int | None = None
-) -> list[Compaction]:
-    return compact.compactions(keys, stored, needed, None, cap)
+def _no_duplicates(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    return plan._replace(duplicates=-(10**15)), events
 
 
-def _no_duplicates(merged: Any, codes: Any, events: Any, _: Any) -> Any:
-    alive = np.ones(len(merged.row), np.bool_)
-    alive[merged.place[events.late]] = False
-    return np.zeros(len(codes), np.bool_), alive
+def _ids_for_ever(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    return plan._replace(duplicates=10**15), events
 
 
-def _ids_for_ever(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
-    return _REAL_DUPLICATES(merged, codes, events, replace(rules, duplicates=10**15))
+def _end_is_open(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
+    windows = plan.windows.copy()
+    windows[rows.DELAY] += 1
+    return plan._replace(windows=windows), events
+
+
+def _sort_all(members: Any, count: int) -> int:
+    """Sort members; every copy of a member is another member."""
+    _KERNEL["columns"].sort(members, 3, count)
+    return count
+
+
+def _copies_fill_the_cap(data: Any, begin: int, end: int, size: int, *rest: Any) -> Any:
+    """Compact as if the cap counted every copy of a member."""
+    oldest, cap, worth, members, count, out = rest
+    stored = _members_of(data, begin, end, size)
+    copies = sum(stored.count(place) - 1 for place in set(stored))
+    cap = max(0, cap - copies)
+    return _REAL_COMPACT(data, begin, end, size, oldest, cap, worth, members, count, out)
+
+
+def _members_of(data: Any, begin: int, end: int, size: int) -> list[bytes]:
+    """Partition and offset of each stored member."""
+    return [data[at : at + 12].tobytes() for at in range(begin, end, size)]
+
+
+def _uncommitted_fill_the_cap(data: Any, begin: int, end: int, size: int, *rest: Any) -> Any:
+    """Compact as if all stored members were from before the batch."""
+    oldest, cap, worth, members, _, out = rest
+    members, none = np.empty_like(members), np.empty((2, 0), np.int64)
+    count = _KERNEL["members"].read(data, begin, end, size, none, none[0], members)
+    return _REAL_COMPACT(data, begin, end, size, oldest, cap, worth, members, count, out)
+
+
+def _known_at_once(labels: Any, first: int, _: int, after: int) -> Any:
+    return _REAL_IS_FRAUD(labels, first, _NEVER, after)
+
+
+def _never_reversed(labels: Any, first: int, time: int, after: int) -> int:
+    of_event = labels[:, labels[rows.ID] == labels[rows.ID, first]]
+    known = (of_event[rows.LABEL_TIME] <= time) & (of_event[rows.EVENT_TIME] > after)
+    return int((of_event[rows.FRAUD] * known).any())
 
 
 def _judges_all(batch: EventBatch, rules: Any) -> Any:
@@ -164,32 +190,14 @@ def _judges_all(batch: EventBatch, rules: Any) -> Any:
     return batch.event_time - rules.max_ahead > batch.records.timestamps * 1000
 
 
-def _late_ones_join(merged: Any, codes: Any, events: Any, rules: Any) -> Any:
-    none_late = replace(events, late=np.zeros_like(events.late))
-    return _REAL_DUPLICATES(merged, codes, none_late, rules)
-
-
 def _late_ones_fill(plans: Any, namespace: Any, batch: Any, at: Any, *log: Any) -> Any:
-    events = replace(at.events, late=np.zeros_like(at.events.late))
-    return _REAL_SHORT(plans, namespace, batch, replace(at, events=events), *log)
+    return _REAL_SHORT(plans, namespace, batch, replace(at, late=np.zeros_like(at.late)), *log)
 
 
 def _cut_unseen(plans: Any, namespace: Any, batch: Any, at: Any, log: Any, after: Any) -> Any:
     blind = replace(after, highest={})
     short, behind = _REAL_SHORT(plans, namespace, batch, at, log, blind)
     return short, replace(behind, highest=after.highest)
-
-
-def _known_at_once(labels: Labels, pairs: Pairs, _: Any, after: Any) -> Any:
-    return labels.event_time[pairs.item] > after[pairs.query]
-
-
-def _never_reversed(labels: Labels, pairs: Pairs) -> Pairs:
-    return Pairs(pairs.query, labels.item[pairs.item]).where(labels.fraud[pairs.item])
-
-
-def _end_is_open(search: Search, owner: Any, time: Any) -> Any:
-    return _REAL_BEHIND(search, owner, time - 1)
 
 
 @dataclass(frozen=True)
@@ -204,20 +212,46 @@ def _patched(target: Any, name: str, bug: Any) -> Bug:
     return Bug(patch=lambda: mock.patch.object(target, name, bug))
 
 
+def _altered(alter: Callable[[CompiledWindows, Events], tuple[CompiledWindows, Events]]) -> Bug:
+    """A bug that the kernel shows if it is given other arguments."""
+
+    def compute(
+        plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
+    ) -> None:
+        plan, events = alter(plan, events)
+        loop.compute(plan, stored, labels, events, *rest)
+
+    return _patched(engine, "compute", compute)
+
+
+def _in_kernel(module: str, name: str, bug: Any) -> Bug:
+    """A bug in a function of the kernel, which runs without compilation."""
+
+    @contextmanager
+    def patch() -> Iterator[None]:
+        with (
+            mock.patch.object(engine, "compute", _KERNEL["loop"].compute),
+            mock.patch.object(_KERNEL[module], name, bug),
+        ):
+            yield
+
+    return Bug(patch=patch)
+
+
 def _over(store: Callable[[], OnlineStore]) -> Bug:
     return Bug(lambda rules, partitions: System(rules, partitions, store))
 
 
 BUGS: Mapping[str, Bug] = {
-    "the first offset that is ignored is off by one": _patched(
-        engine, "before_batch", _offset_off_by_one
-    ),
-    "what comes again is not ignored": _patched(engine, "before_batch", lambda *_: None),
-    "a counter instead of a set": _patched(merge, _IN_ORDER, _counter),
+    "the first offset that is ignored is off by one": _altered(_offset_off_by_one),
+    "what comes again is not ignored": _altered(_ignores_nothing),
+    "a counter instead of a set": _in_kernel("members", "_sort_once", _sort_all),
     "compaction by length": _over(CompactsByLength),
-    "compaction takes copies for members": _patched(compact, _APPLY_CAP, _copies_fill_the_cap),
-    "compaction takes what comes again for members": _patched(
-        engine, "compactions", _uncommitted_fill_the_cap
+    "compaction takes copies for members": _in_kernel(
+        "loop", "compact_members", _copies_fill_the_cap
+    ),
+    "compaction takes what comes again for members": _in_kernel(
+        "loop", "compact_members", _uncommitted_fill_the_cap
     ),
     "no read-your-writes": _over(ReadsNotItsWrites),
     "the cap is off by one": Bug(OneMore),
@@ -234,15 +268,15 @@ BUGS: Mapping[str, Bug] = {
     ),
     "a wild event moves the watermark": Bug(HighestIsWatermark),
     "timestamps of records are not looked at": Bug(RecordsAreNotLookedAt),
-    "records without a timestamp are judged": _patched(engine, "early_for_records", _judges_all),
-    "an event a day above the watermark is ahead": _patched(engine, "AHEAD", engine.AHEAD - 1),
-    "late events join": _patched(engine, "find_duplicates", _late_ones_join),
+    "records without a timestamp are judged": _patched(position, "early_for_records", _judges_all),
+    "an event a day above the watermark is ahead": _patched(position, "AHEAD", position.AHEAD - 1),
+    "late events join": _altered(_late_ones_join),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)
     ),
-    "a window is open at its end": _patched(Search, "behind", _end_is_open),
-    "duplicates are counted twice": _patched(engine, "find_duplicates", _no_duplicates),
-    "ids are remembered for ever": _patched(engine, "find_duplicates", _ids_for_ever),
-    "labels are known at once": _patched(Labels, "known", _known_at_once),
-    "labels are never reversed": _patched(Labels, "frauds", _never_reversed),
+    "a window is open at its end": _altered(_end_is_open),
+    "duplicates are counted twice": _altered(_no_duplicates),
+    "ids are remembered for ever": _altered(_ids_for_ever),
+    "labels are known at once": _in_kernel("aggregates", "is_fraud", _known_at_once),
+    "labels are never reversed": _in_kernel("aggregates", "is_fraud", _never_reversed),
 }

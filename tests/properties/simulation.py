@@ -11,7 +11,7 @@ from unittest import mock
 
 from features.history.watermarks import LogState
 from features.store.protocol import Writes
-from features.windows import engine
+from features.windows import engine, entity_windows
 from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
@@ -203,7 +203,7 @@ def check(scenario: Scenario, make: Make = System, tally: Counter[str] | None = 
     data that would else not happen.
     """
     with (
-        mock.patch.object(engine, "WORTH", 1),
+        mock.patch.object(entity_windows, "WORTH", 1),
         mock.patch.object(engine, "MEMBERS_AT_A_TIME", 1 if len(scenario.events) % 2 else 30),
     ):
         play(scenario, make, tally)

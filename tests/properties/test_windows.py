@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from functools import partial
+from itertools import chain
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 
 from features.compute.bind import EARLIEST, LATEST
 from features.store.protocol import OnlineStore
 from features.store.redis import RedisStore
+from features.windows import engine
+from features.windows.kernel import loop
+from features.windows.kernel.structs import CompiledWindows
 from tests.commands.properties import run
 from tests.properties.logs import make_events, make_labels
 from tests.properties.rich_set import SECOND
 from tests.properties.scenarios import ALL, Scenario, make_step
 from tests.properties.simulation import check, play
 from tests.properties.system import System
+from tests.support.interpreted import interpreted
 
 CASES = 200
 SERVER_CASES = 25
+INTERPRETED_CASES = 60
 SHARES = {
     "ahead, card": 0.02,
     "late, card": 0.02,
@@ -76,6 +86,25 @@ def test_windows_a_century_apart_equal_the_oracle(seed: int) -> None:
     shifts = [EARLIEST + SECOND - min(times)] * 2000 + [LATEST - SECOND - max(times)] * 2000
     log = tuple(replace(e, time=e.time + shift) for e, shift in zip(events, shifts, strict=True))
     play(Scenario((SECOND, SECOND, 3, 1, None), 1, log, (), (), 4000))
+
+
+def test_python_computes_the_bits_of_the_compiled_kernel(seed: int) -> None:
+    python = interpreted("features.windows")["loop"].compute
+    calls = 0
+
+    def compute_both(plan: CompiledWindows, *given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        *stored, results, trace = given
+        copies = [type(part)(*map(copy, part)) for part in (results, trace)]
+        loop.compute(plan, *given)
+        python(plan, *stored, *copies)
+        for ours, theirs in zip((*results, *trace), chain(*copies), strict=True):
+            assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
+
+    with mock.patch.object(engine, "compute", compute_both):
+        run(INTERPRETED_CASES, seed)
+    assert calls > INTERPRETED_CASES
 
 
 @pytest.fixture

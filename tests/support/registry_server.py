@@ -11,8 +11,8 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from base.user_folders import locked
 from tools.embedded.artifacts import fetched
-from tools.embedded.cache import locked
 from tools.embedded.java import find_java
 from tools.embedded.process import LOOPBACK, Server
 

@@ -9,7 +9,7 @@ import numpy as np
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from features.inspect.describe import duration
-from features.windows.engine import locate
+from features.windows.position import locate
 from schemas.batch import EventBatch
 from tools.checks.finding import Finding, ok, skipped, warning
 from tools.checks.topics import days
@@ -71,7 +71,7 @@ def _judge_times(feature_set: FeatureSet, batch: EventBatch) -> Finding:
     """
     at, _ = locate(batch, LogState(), feature_set.histories.rules, 1)
     events = len(batch)
-    late, ahead = int(np.count_nonzero(at.events.late)), int(np.count_nonzero(at.ahead))
+    late, ahead = int(np.count_nonzero(at.late)), int(np.count_nonzero(at.ahead))
     found = (
         f"of the last {events} events {late} are late ({late / events:.1%}), {ahead} ahead of time"
     )

@@ -76,7 +76,7 @@ def down(folder: FolderOption = None) -> None:
 
 
 def _default() -> Path:
-    from tools.embedded.cache import state_dir
+    from base.user_folders import state_dir
 
     return state_dir() / "dev"
 

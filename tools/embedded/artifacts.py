@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError, DependencyUnavailableError
-from tools.embedded.cache import cache_dir, locked
+from base.user_folders import cache_dir, locked
 from tools.progress import fetching
 
 _STAMP = "verified.json"

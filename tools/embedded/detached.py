@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ConfigurationError
-from tools.embedded.cache import locked
+from base.user_folders import locked
 from tools.embedded.kafka import Kafka
 from tools.embedded.process import Server, accepts_connections, detached
 from tools.embedded.valkey import Valkey

@@ -14,8 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from base.errors import DependencyUnavailableError
+from base.user_folders import cache_dir, locked
 from tools.embedded.artifacts import fetched
-from tools.embedded.cache import cache_dir, locked
 from tools.embedded.java import Java, find_java
 from tools.embedded.process import (
     LOOPBACK,

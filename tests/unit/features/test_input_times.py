@@ -11,8 +11,8 @@ import pytest
 
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
-from features.windows.engine import locate
 from features.windows.order import InputTimes
+from features.windows.position import locate
 from schemas.batch import EventBatch, Kind
 from tests.support import making
 from tests.support.making import EVENTS, T0
@@ -108,4 +108,4 @@ def test_a_late_event_is_out_of_order_too(tmp_path: Path, support: int) -> None:
     for _ in range(100):
         times = (T0 + rng.integers(0, 5, 30) * DAY + rng.integers(0, 9, 30) * HOUR).tolist()
         at, _ = locate(batch(made, times), LogState(), made.histories.rules, 1)
-        assert 0 < np.count_nonzero(at.events.late) <= count(made, times)
+        assert 0 < np.count_nonzero(at.late) <= count(made, times)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.tables.merge import Merge, concat
-from features.windows.engine import AHEAD
+from features.windows.position import AHEAD
 from features.windows.window import HistoryRules
 from schemas.batch import Column, EventBatch, Kind, Records
 

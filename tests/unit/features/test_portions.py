@@ -14,7 +14,8 @@ from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.windows import portions
+from features.windows import engine
+from features.windows.plan import Each
 from schemas.batch import Kind
 from tests.support import making
 
@@ -29,7 +30,7 @@ features:
 EVENTS = 400
 
 
-def run(folder: Path, seed: int, each: portions.Each = map) -> list[Enriched]:
+def run(folder: Path, seed: int, each: Each = map) -> list[Enriched]:
     """Two batches, the second over the histories of the first."""
     made = making.feature_set(folder, FEATURES.replace("partition_key", "  partition_key"))
     rng = np.random.default_rng(seed)
@@ -67,7 +68,7 @@ def test_portions_give_what_all_at_once_gives(
     members: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     whole = run(tmp_path, seed)
-    monkeypatch.setattr(portions, "MEMBERS_AT_A_TIME", members)
+    monkeypatch.setattr(engine, "MEMBERS_AT_A_TIME", members)
     with ThreadPoolExecutor(3) as pool:
         for one, other in zip(whole, run(tmp_path, seed, pool.map), strict=True):
             np.testing.assert_array_equal(one.matrix, other.matrix)

@@ -14,11 +14,11 @@ import pytest
 from base.errors import ConfigurationError
 from features.compute.enrich import enrich
 from features.definition import FeatureSet
-from features.history import compact
 from features.history.namespace import Namespace, record_key
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
+from features.windows import entity_windows
 from schemas.batch import Kind
 from tests.support import making
 from worker.consume.offset_metadata import OffsetMetadata, log_state_of
@@ -271,7 +271,6 @@ def test_a_number_that_is_not_flagged_short_is_that_of_the_whole_log(
     tmp_path: Path, order: list[int], seed: int
 ) -> None:
     sets = [making.EVENTS + FEATURES.format(**rules) for rules in RULES]
-    made = [making.feature_set(_folder(tmp_path, i), text) for i, text in enumerate(sets)]
     draw = random.Random(seed)
     events, time = [], making.T0
     for _ in range(1800):
@@ -279,7 +278,8 @@ def test_a_number_that_is_not_flagged_short_is_that_of_the_whole_log(
         # Two busy cards, and many that are seldom seen.
         card = draw.choice(["a", "a", "a", "b", str(draw.randrange(40))])
         events.append((time - draw.choice([0, 0, 0, DAY // 48]), card))
-    with mock.patch.object(compact, "WORTH", 1):
+    with mock.patch.object(entity_windows, "WORTH", 1):
+        made = [making.feature_set(_folder(tmp_path, i), text) for i, text in enumerate(sets)]
         whole = {number: Worker().run(made[number], events) for number in {*order}}
         worker, size, found = Worker(), len(events) // len(order), []
         for step, number in enumerate(order):

@@ -1,4 +1,4 @@
-"""Cache of files that are downloaded once, shared by all processes of a user."""
+"""Folders of a user for caches and data, and locks between processes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""Windows of one entity, and the keys that they need for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from base.arrays import Longs
+from features.history.layout import Layout, StoredKind
+from features.history.namespace import Namespace, grouped, order_of
+from features.windows.kernel import rows
+from features.windows.kernel.structs import NOWHERE, CompiledWindows
+from features.windows.window import Across, Aggregate, HistoryRules, Window
+from schemas.batch import EventBatch
+
+WORTH = 16
+"""Minimum number of members that a compaction removes; it must also be the number that stays."""
+
+
+class EntityWindows:
+    """Windows of one entity over one history.
+
+    Attributes:
+        reach: Length of its longest window, delay included, in microseconds.
+        horizon: Distance back from an event that its windows and the search for duplicates use, in
+            microseconds.
+        back: Distance before the watermark that a later event may see, in microseconds.
+        own: True if all events of a key are in one partition.
+        labelled: True if a window counts frauds.
+        compiled: The windows in the form that the compiled loop reads.
+    """
+
+    def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
+        self.entity = entity
+        self.windows = tuple(windows)
+        self.rules = rules
+        kept = [column for w in windows for column in (w.value, w.where) if column is not None]
+        self.layout = Layout.of(kept)
+        self.reach = max(window.reach for window in windows)
+        self.horizon = max(rules.duplicates, self.reach)
+        self.back = rules.allowed_lateness + self.horizon
+        self.own = all(window.across is Across.OWN for window in windows)
+        self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
+        self.compiled = self._compile()
+
+    def _compile(self) -> CompiledWindows:
+        windows, columns = self.windows, self.layout.columns
+        row_of = {column.key: rows.KEPT + index for index, column in enumerate(columns)}
+        pairs = [
+            tuple(row_of[column.key] if column else NOWHERE for column in (w.value, w.where))
+            for w in windows
+        ]
+        distinct = list(dict.fromkeys(pairs))
+        kinds = list(Aggregate)
+        fields: Mapping[str, Any] = self.layout.dtype.fields or {}
+        return CompiledWindows(
+            np.array(
+                [
+                    [kinds.index(w.aggregate) for w in windows],
+                    [w.reach for w in windows],
+                    [w.delay for w in windows],
+                    [w.include_current for w in windows],
+                    [distinct.index(pair) for pair in pairs],
+                ],
+                np.int64,
+            ),
+            np.array([[w.default for w in windows], [w.unit for w in windows]], np.float64),
+            np.array(
+                [[value for value, _ in distinct], [where for _, where in distinct]], np.int64
+            ),
+            np.array(
+                [
+                    [fields[column.key][1] for column in columns],
+                    [column.kind is StoredKind.CONDITION for column in columns],
+                ],
+                np.int64,
+            ),
+            self.layout.dtype.itemsize,
+            self.horizon,
+            self.rules.duplicates,
+            self.rules.cap,
+            WORTH,
+        )
+
+    def request(self, batch: EventBatch, namespace: Namespace) -> HistoryRequest:
+        """Build the request for the keys of a batch."""
+        keys, codes = grouped(batch.entity_keys[self.entity])
+        order = order_of(codes, len(keys))
+        of_histories = namespace.history_prefix(self.entity, self.layout.digest)
+        of_labels = namespace.label_prefix(self.entity)
+        return HistoryRequest(
+            [of_histories + key for key in keys],
+            [of_labels + key for key in keys] if self.labelled else [],
+            order,
+            codes[order],
+        )
+
+
+class HistoryRequest(NamedTuple):
+    """Keys of U histories and of their labels, and their N events.
+
+    The events are ordered by history, those of one history in the order of the log.
+
+    Attributes:
+        histories: Keys of the histories.
+        labels: Keys of the labels; empty if no window needs them.
+        rows: int64[N], the row of each event in the batch.
+        codes: int64[N], non-decreasing, the history of each event.
+    """
+
+    histories: Sequence[bytes]
+    labels: Sequence[bytes]
+    rows: Longs
+    codes: Longs

@@ -1,0 +1,132 @@
+"""Fixed inputs of the compiled windows, with known results."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from base.arrays import Longs
+from base.compiled import prove
+from features.history.labels import LABEL
+from features.windows.kernel import rows
+from features.windows.kernel.loop import compute
+from features.windows.kernel.structs import (
+    MISSING,
+    NOWHERE,
+    CompiledWindows,
+    Events,
+    Results,
+    Stored,
+    Trace,
+)
+from features.windows.window import Aggregate
+
+_EXPECTED = "2c5bbfe2dc5b8c304e917633bc37227595ce4530abc4af00f789638d095c6556"
+_MEMBER = np.dtype(
+    [
+        ("partition", "<i4"),
+        ("offset", "<i8"),
+        ("time", "<i8"),
+        ("event_id", "<i8"),
+        ("value", "<i8"),
+        ("where", "?"),
+    ]
+)
+_MEMBERS, _LABELS, _EVENTS = 60, 40, 24
+
+
+def prove_windows() -> None:
+    """Compare the results of the compiled windows with known ones.
+
+    Raises:
+        ConfigurationError: They differ.
+    """
+    prove("windows", golden_results(), _EXPECTED)
+
+
+def golden_results() -> bytes:
+    """Results for two histories with late, repeated and unsorted members, and all aggregates."""
+    stored = np.zeros(_MEMBERS, _MEMBER)
+    stored["partition"] = _spread(_MEMBERS, 7, 2)
+    stored["offset"] = _spread(_MEMBERS, 11, 50)
+    stored["time"] = _spread(_MEMBERS, 13, 900)
+    stored["event_id"] = _spread(_MEMBERS, 17, 40)
+    stored["value"] = _spread(_MEMBERS, 19, 1000) - 300
+    stored["value"][::9] = MISSING
+    stored["where"] = _spread(_MEMBERS, 23, 3) > 0
+    labels = np.zeros(_LABELS, LABEL)
+    labels["partition"] = -1
+    labels["offset"] = np.arange(_LABELS)
+    labels["time"] = _spread(_LABELS, 29, 900)
+    labels["event_id"] = _spread(_LABELS, 31, 40)
+    labels["label_time"] = _spread(_LABELS, 37, 900)
+    labels["fraud"] = _spread(_LABELS, 41, 2) > 0
+    half, zero = np.array([0, 1, 2]), np.zeros(1, np.int64)
+    plan = _plan()
+    results = Results(
+        np.zeros((plan.windows.shape[1], _EVENTS)),
+        np.zeros(_EVENTS, np.bool_),
+        np.zeros(_EVENTS, np.bool_),
+        np.zeros(_EVENTS * plan.size, np.uint8),
+        np.zeros(stored.nbytes, np.uint8),
+        np.zeros(labels.nbytes, np.uint8),
+        np.zeros((3, 2), np.int64),
+    )
+    compute(
+        plan,
+        _stored(stored, half, np.array([700, 600])),
+        _stored(labels, half, np.array([500, 0])),
+        _events(half),
+        results,
+        Trace(NOWHERE, 0, np.empty((6, 0), np.int64), zero),
+    )
+    return b"".join(array.tobytes() for array in results)
+
+
+def _spread(count: int, step: int, below: int) -> Longs:
+    """Whole numbers from 0 to below ``below``, in no order."""
+    return np.arange(1, count + 1) ** 3 * step % 10_007 % below
+
+
+def _plan() -> CompiledWindows:
+    """All aggregates without a filter and without the event, and with both."""
+    kinds = np.arange(len(Aggregate)).repeat(2)
+    other = kinds * 0 + np.arange(len(kinds)) % 2
+    return CompiledWindows(
+        np.stack([kinds, 300 + 100 * other, 20 * (1 - other), other, other]),
+        np.stack([np.full(len(kinds), -1.0), np.full(len(kinds), 100.0)]),
+        np.array([[rows.KEPT, rows.KEPT], [NOWHERE, rows.KEPT + 1]]),
+        np.array([[28, 36], [0, 1]]),
+        _MEMBER.itemsize,
+        400,
+        200,
+        20,
+        4,
+    )
+
+
+def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
+    """Stored values of two histories with half of the items each."""
+    return Stored(
+        np.frombuffer(items.tobytes(), np.uint8),
+        half * (len(items) // 2) * items.dtype.itemsize,
+        oldest,
+    )
+
+
+def _events(half: Longs) -> Events:
+    members = np.zeros((rows.KEPT + 2, _EVENTS), np.int64)
+    times = 500 + _spread(_EVENTS, 43, 500)
+    known = times, np.arange(_EVENTS) % 2, 60 + np.arange(_EVENTS), _spread(_EVENTS, 47, 40)
+    members[: len(known)] = np.stack(known)
+    members[rows.KEPT] = _spread(_EVENTS, 53, 1000) - 300
+    members[rows.KEPT + 1] = _spread(_EVENTS, 59, 2)
+    late = times < 600
+    return Events(
+        _spread(_EVENTS, 61, 997).argsort(kind="stable"),
+        half * (_EVENTS // 2),
+        members,
+        np.maximum(times, 600),
+        late,
+        np.array([40, 45]),
+    )

@@ -1,0 +1,182 @@
+"""Compiled loop over the histories of one entity: every window of every event of a micro-batch.
+
+The stored members of a history are read and sorted once. Then its events are taken in the order of
+the log: an event sees the members that were inserted before it, and is inserted itself unless it is
+late or a duplicate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from base.compiled import compiled, inner
+from features.windows.kernel import rows
+from features.windows.kernel.aggregates import choose, compute_windows, span
+from features.windows.kernel.columns import behind
+from features.windows.kernel.compaction import compact_labels, compact_members
+from features.windows.kernel.fraud_labels import find_labels, is_fraud, read_labels
+from features.windows.kernel.members import (
+    add_up,
+    copy,
+    has_id,
+    insert,
+    place_of,
+    read,
+    write,
+)
+from features.windows.kernel.structs import (
+    MISSING,
+    NOWHERE,
+    CompiledWindows,
+    Events,
+    History,
+    Ints,
+    Results,
+    Stored,
+    Trace,
+)
+
+
+@compiled
+def compute(
+    plan: CompiledWindows,
+    stored: Stored,
+    stored_labels: Stored,
+    events: Events,
+    results: Results,
+    trace: Trace,
+) -> None:
+    """Compute the windows of the events of all histories, and the writes to the histories."""
+    history = _scratch(plan, stored, events)
+    for of in range(len(events.ends) - 1):
+        begin, end = stored.ends[of], stored.ends[of + 1]
+        count = read(
+            stored.data, begin, end, plan.size, plan.columns, events.first, history.members
+        )
+        results.lengths[rows.COMPACTED, of] = compact_members(
+            stored.data,
+            begin,
+            end,
+            plan.size,
+            stored.oldest,
+            plan.cap,
+            plan.worth,
+            history.members,
+            count,
+            results.compacted,
+        )
+        begin, end = stored_labels.ends[of], stored_labels.ends[of + 1]
+        labels = read_labels(stored_labels.data, begin, end)
+        results.lengths[rows.LABELS, of] = compact_labels(
+            stored_labels.data, begin, end, stored_labels.oldest[of], plan.worth, results.labels
+        )
+        find_labels(labels, history.members, 0, count)
+        add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
+        _compute_events(plan, events, results, trace, history, labels, of, count)
+
+
+@inner
+def _compute_events(
+    plan: CompiledWindows,
+    events: Events,
+    results: Results,
+    trace: Trace,
+    history: History,
+    labels: Ints,
+    of: int,
+    count: int,
+) -> None:
+    """Compute the windows of the events of one history, and insert them into its members."""
+    members = history.members
+    event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
+    begin = at
+    for index in range(events.ends[of], events.ends[of + 1]):
+        column = events.order[index]
+        copy(events.members, column, members, event)
+        find_labels(labels, members, event, event + 1)
+        base, place = events.base[column], place_of(members, count, event)
+        floor = max(0, count - plan.cap)
+        oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
+        duplicate = has_id(members, oldest, count, event)
+        results.duplicate[column] = duplicate
+        results.capped[column] = floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
+        compute_windows(
+            plan.windows,
+            plan.numbers,
+            plan.pairs,
+            members,
+            history.counts,
+            history.sums,
+            history.chosen,
+            history.table,
+            labels,
+            floor,
+            count,
+            place,
+            base,
+            duplicate,
+            results.values,
+            column,
+        )
+        if column == trace.event:
+            _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
+        if not (events.late[column] or duplicate):
+            insert(members, count, place, event)
+            count += 1
+            add_up(members, history.counts, history.sums, plan.pairs, place, count)
+            write(members, place, plan.columns, results.added, at)
+            at += plan.size
+    results.lengths[rows.ADDED, of] = at - begin
+
+
+@inner
+def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
+    """Scratch space for the longest history."""
+    most = 1
+    for of in range(len(events.ends) - 1):
+        members = (stored.ends[of + 1] - stored.ends[of]) // plan.size
+        most = max(most, members + events.ends[of + 1] - events.ends[of])
+    slots = 2
+    while slots < 2 * most:
+        slots *= 2
+    pairs = plan.pairs.shape[1]
+    return History(
+        np.empty((events.members.shape[0], most + 1), np.int64),
+        np.zeros((pairs, most + 1), np.int64),
+        np.zeros((pairs, most + 1), np.int64),
+        np.empty(most + 1, np.int64),
+        np.zeros((2, slots), np.int64),
+    )
+
+
+@inner
+def _trace(
+    plan: CompiledWindows,
+    history: History,
+    labels: Ints,
+    floor: int,
+    count: int,
+    place: int,
+    base: int,
+    duplicate: bool,
+    trace: Trace,
+) -> None:
+    """List the members that the traced window counts for the traced event, in member order."""
+    window, members = trace.window, history.members
+    pair = plan.windows[rows.PAIR, window]
+    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
+    first, end, own = span(
+        plan.windows, window, members, floor, count, place, base, duplicate, value, where
+    )
+    event = members.shape[1] - 1
+    time, after = members[rows.TIME, event], base - plan.windows[rows.REACH, window]
+    number = choose(members, first, end, own, value, where, history.chosen)
+    for index in range(number):
+        chosen = history.chosen[index]
+        trace.members[0, index] = members[rows.PARTITION, chosen]
+        trace.members[1, index] = members[rows.OFFSET, chosen]
+        trace.members[2, index] = members[rows.TIME, chosen]
+        trace.members[3, index] = members[value, chosen] if value != NOWHERE else MISSING
+        trace.members[4, index] = is_fraud(labels, members[rows.LABEL, chosen], time, after)
+        trace.members[5, index] = 1 if chosen == event else 0
+    trace.number[0] = number

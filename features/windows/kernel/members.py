@@ -1,0 +1,133 @@
+"""Members of one history: read from stored bytes, inserted in order, written, and summed."""
+
+from __future__ import annotations
+
+from base.compiled import inner, load32, load64, store32, store64
+from features.windows.kernel import rows
+from features.windows.kernel.columns import before, sort
+from features.windows.kernel.structs import MISSING, Bytes, Ints
+
+
+@inner
+def read(
+    data: Bytes, begin: int, end: int, size: int, columns: Ints, first: Ints, members: Ints
+) -> int:
+    """Read the members from before the batch, each once, in order; return their number.
+
+    Args:
+        data: Stored bytes.
+        begin: Byte at which the history begins.
+        end: Byte at which it ends, a whole number of members later.
+        size: Bytes of a member.
+        columns: As in `CompiledWindows`.
+        first: As in `Events`.
+        members: Columns to fill.
+    """
+    count, in_order = 0, True
+    for source in range((end - begin) // size):
+        at = begin + source * size
+        partition, offset = load32(data, at), load64(data, at + rows.AT_OFFSET)
+        if 0 <= partition < len(first) and offset >= first[partition]:
+            continue
+        members[rows.TIME, count] = load64(data, at + rows.AT_TIME)
+        members[rows.PARTITION, count] = partition
+        members[rows.OFFSET, count] = offset
+        members[rows.EVENT_ID, count] = load64(data, at + rows.AT_EVENT_ID)
+        members[rows.SOURCE, count] = source
+        for column in range(columns.shape[1]):
+            position = at + columns[rows.POSITION, column]
+            if columns[rows.IS_CONDITION, column]:
+                members[rows.KEPT + column, count] = data[position]
+            else:
+                members[rows.KEPT + column, count] = load64(data, position)
+        if count and not before(members, rows.MEMBER_KEYS, count - 1, count):
+            in_order = False
+        count += 1
+    return count if in_order else _sort_once(members, count)
+
+
+@inner
+def _sort_once(members: Ints, count: int) -> int:
+    """Sort members and drop repeated ones; return the number that is left."""
+    sort(members, rows.MEMBER_KEYS, count)
+    left = 0
+    for place in range(count):
+        if left and not before(members, rows.MEMBER_KEYS, left - 1, place):
+            continue
+        copy(members, place, members, left)
+        left += 1
+    return left
+
+
+@inner
+def copy(source: Ints, from_: int, target: Ints, to: int) -> None:
+    """Copy a column."""
+    for row in range(source.shape[0]):
+        target[row, to] = source[row, from_]
+
+
+@inner
+def place_of(members: Ints, count: int, event: int) -> int:
+    """Place of an event among the first ``count`` members."""
+    place = count
+    while place and before(members, rows.MEMBER_KEYS, event, place - 1):
+        place -= 1
+    return place
+
+
+@inner
+def insert(members: Ints, count: int, place: int, event: int) -> None:
+    """Insert an event at ``place`` of ``count`` members."""
+    for row in range(members.shape[0]):
+        value = members[row, event]
+        for later in range(count, place, -1):
+            members[row, later] = members[row, later - 1]
+        members[row, place] = value
+
+
+@inner
+def write(members: Ints, event: int, columns: Ints, data: Bytes, at: int) -> None:
+    """Write an event as a stored member."""
+    store32(data, at, members[rows.PARTITION, event])
+    store64(data, at + rows.AT_OFFSET, members[rows.OFFSET, event])
+    store64(data, at + rows.AT_TIME, members[rows.TIME, event])
+    store64(data, at + rows.AT_EVENT_ID, members[rows.EVENT_ID, event])
+    for column in range(columns.shape[1]):
+        position, value = at + columns[rows.POSITION, column], members[rows.KEPT + column, event]
+        if columns[rows.IS_CONDITION, column]:
+            data[position] = 1 if value else 0
+        else:
+            store64(data, position, value)
+
+
+@inner
+def add_up(members: Ints, counts: Ints, sums: Ints, pairs: Ints, begin: int, end: int) -> None:
+    """Renew the running counts and sums behind the places [begin, end)."""
+    for pair in range(pairs.shape[1]):
+        value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
+        count, total = counts[pair, begin], sums[pair, begin]
+        for place in range(begin, end):
+            if is_counted(members, value, where, place):
+                count += 1
+                if value >= 0:
+                    total += members[value, place]
+            counts[pair, place + 1] = count
+            sums[pair, place + 1] = total
+
+
+@inner
+def is_counted(members: Ints, value: int, where: int, place: int) -> bool:
+    """True for a member that passes the filter and has the value."""
+    if where >= 0 and members[where, place] == 0:
+        return False
+    return value < 0 or members[value, place] != MISSING
+
+
+@inner
+def has_id(members: Ints, first: int, end: int, event: int) -> bool:
+    """True if a member in [first, end) has the id of the event."""
+    ident, hits = members[rows.EVENT_ID, event], 0
+    # Without a branch in the loop, so that it is vectorised.
+    for place in range(first, end):
+        hits += members[rows.EVENT_ID, place] == ident
+    return hits > 0

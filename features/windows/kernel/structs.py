@@ -1,0 +1,146 @@
+"""Arrays that the compiled loops over histories read and write, and the meaning of their rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MISSING = np.iinfo(np.int64).min
+"""Sentinel for a missing value of an event."""
+NOWHERE = -1
+"""Index that refers to nothing."""
+
+
+class CompiledWindows(NamedTuple):
+    """W windows of one entity; their Q distinct pairs of value and filter; K kept columns.
+
+    Attributes:
+        windows: int64[5, W]: the aggregate; microseconds from the event back to the start and to
+            the end of the window; 1 if the event counts itself; index of the pair.
+        numbers: float64[2, W]: value of an empty window; divisor that converts kept whole numbers
+            to the value's unit.
+        pairs: int64[2, Q], rows of ``History.members`` with value and filter, or NOWHERE.
+        columns: int64[2, K]: byte position in a stored member; 1 for a condition of one byte.
+        size: Bytes of a stored member.
+        horizon: Microseconds back from an event that windows and the search for duplicates use.
+        duplicates: Microseconds back from an event in which its id is searched for.
+        cap: Maximum number of members that an event sees.
+        worth: Minimum number of members that a compaction removes.
+    """
+
+    windows: Ints
+    numbers: Floats
+    pairs: Ints
+    columns: Ints
+    size: int
+    horizon: int
+    duplicates: int
+    cap: int
+    worth: int
+
+
+class Stored(NamedTuple):
+    """Stored values of U histories, concatenated.
+
+    Attributes:
+        data: uint8[S].
+        ends: int64[U + 1], bytes before each history, and S.
+        oldest: Times that no later event reaches back to: int64[P] by partition for members,
+            int64[U] by history for labels.
+    """
+
+    data: Bytes
+    ends: Ints
+    oldest: Ints
+
+
+class Events(NamedTuple):
+    """N events of a micro-batch.
+
+    Attributes:
+        order: int64[N], columns of ``members`` by history, in a history in the order of the log.
+        ends: int64[U + 1], events before those of each history, and those before the end.
+        members: int64[KEPT + K, N], the events as members; LABEL and SOURCE are not read.
+        base: int64[N], the event time, or for a late event the earliest time that would not have
+            been late.
+        late: bool[N].
+        first: int64[P], the batch's first offset by partition; the highest number where it has no
+            event. Stored members from there on come again: they are of an attempt that was not
+            committed, or later in the log.
+    """
+
+    order: Ints
+    ends: Ints
+    members: Ints
+    base: Ints
+    late: Bools
+    first: Ints
+
+
+class Results(NamedTuple):
+    """Results for N events and U histories.
+
+    The bytes of a history begin where its events, or its stored bytes, begin: histories do not
+    depend on each other.
+
+    Attributes:
+        values: float64[W, N].
+        duplicate: bool[N], True for an event whose id is already in its history.
+        capped: bool[N], True where the cap hides a member within the horizon.
+        added: uint8[N * size], members to append.
+        compacted: uint8[S], members that replace the stored ones.
+        labels: uint8[L], labels that replace the stored ones.
+        lengths: int64[3, U], bytes of the three; NOWHERE for a history or labels that stay.
+    """
+
+    values: Floats
+    duplicate: Bools
+    capped: Bools
+    added: Bytes
+    compacted: Bytes
+    labels: Bytes
+    lengths: Ints
+
+
+class Trace(NamedTuple):
+    """Request for the members that one window counts for one event.
+
+    Attributes:
+        event: Column of the event in ``Events.members``, or NOWHERE.
+        window: Index of the window.
+        members: int64[6, C], partition, offset, time, value, fraud and current of each member.
+        number: int64[1], the number of members.
+    """
+
+    event: int
+    window: int
+    members: Ints
+    number: Ints
+
+
+class History(NamedTuple):
+    """Scratch space for one history at a time, of at most C members.
+
+    Attributes:
+        members: int64[KEPT + K, C + 1], the members that an event sees, sorted by MEMBER_KEYS;
+            LABEL is the index of the member's first label or NOWHERE, SOURCE the index among the
+            stored members. The last column is the event itself.
+        counts: int64[Q, C + 1], members before each place that count.
+        sums: int64[Q, C + 1], sums of their values.
+        chosen: int64[C + 1], columns of the members that a window counts.
+        table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
+            the ticket of the present search.
+    """
+
+    members: Ints
+    counts: Ints
+    sums: Ints
+    chosen: Ints
+    table: Ints

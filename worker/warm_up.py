@@ -1,0 +1,36 @@
+"""Compilation of the kernels before their first use: ``python -m worker.warm_up``."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from base.compiled import FOLDER
+from base.user_folders import CACHE_VARIABLE
+from features.windows.golden import prove_windows
+
+_KERNELS = (prove_windows,)
+
+log = structlog.get_logger()
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, and compare results with known ones.
+
+    Raises:
+        ConfigurationError: A kernel computes wrong results.
+    """
+    began = time.monotonic()
+    if FOLDER is None:
+        remedy = f"set {CACHE_VARIABLE} to a folder that this user may write to"
+        log.warning("kernels_not_kept", reason="each start compiles them", remedy=remedy)
+    elif not any(FOLDER.iterdir()):
+        log.info("compiling_kernels", folder=str(FOLDER), remedy="wait some 15 seconds, once")
+    for prove in _KERNELS:
+        prove()
+    log.info("kernels_ready", seconds=round(time.monotonic() - began, 3))
+
+
+if __name__ == "__main__":
+    warm_up()
