@@ -16,7 +16,8 @@ from base.errors import (
     SchemaRefusedError,
 )
 from schemas.avro.body_reader import BodyReader
-from schemas.avro.kernel.structs import NOT_DECODED, Bodies
+from schemas.avro.kernel.codes import NOT_DECODED
+from schemas.avro.kernel.structs import Bodies
 from schemas.avro.paths import PathType, targets
 from schemas.avro.resolution import project
 from schemas.avro.types import Type, parse_record_schema

@@ -12,7 +12,8 @@ import numpy as np
 
 from base.errors import ErrorCode, RecordError
 from schemas.avro import steps as plan
-from schemas.avro.kernel.structs import UNBOUNDED, Bodies, Bytes, Values
+from schemas.avro.kernel.codes import UNBOUNDED
+from schemas.avro.kernel.structs import Bodies, Bytes, Values
 from schemas.avro.program import Program
 from schemas.avro.resolution import skip_value
 from schemas.avro.steps import Step
@@ -50,8 +51,8 @@ class BlockReader:
         layout = _Layout(names)
         steps = layout.steps(tree, "")
         self._prefixes = layout.prefixes
-        self._paths = layout.paths
-        self._program = Program(len(self._paths))
+        self._slots = layout.slots
+        self._program = Program(len(self._prefixes))
         self._reading = self._program.add(steps, whole=False)
         self._passing = self._program.add(skip_value(tree, ""), whole=False)
         schema = FastavroSchema(layout.record(), decimals)
@@ -90,11 +91,12 @@ class BlockReader:
     def _flat(self, data: bytes, values: Values) -> bytes:
         """Concatenate the kept values to the body of the flat record."""
         body = []
-        slots = len(self._paths)
-        longs, present = values.longs[:, 0].tolist(), values.present[:, 0].tolist()
-        for slot, kept in enumerate(present):
-            begin, length, number = longs[slot::slots]
-            body += [self._prefixes[number], data[begin : begin + length]] if kept else [_NONE]
+        for slots in self._slots.values():
+            kept = [slot for slot in slots if values.present[slot, 0]]
+            for slot in kept:
+                begin, length = int(values.longs[slot, 0]), int(values.lengths[slot, 0])
+                body += [self._prefixes[slot], data[begin : begin + length]]
+            body += [] if kept else [_NONE]
         return b"".join(body)
 
     def _values(self, body: bytes) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class BlockReader:
         )
         return {
             path: None if held is None else held["v"]
-            for path, held in zip(self._paths, record.values(), strict=True)
+            for path, held in zip(self._slots, record.values(), strict=True)
         }
 
 
@@ -111,20 +113,17 @@ class _Layout:
     """Flat record of the values in use: for each path a union of null and the possible types.
 
     Attributes:
-        paths: Path of each field of the flat record.
-        prefixes: Bytes of the flat record before each kept value, by number of the value.
+        slots: Slots of each path, one for each possible type; the flat record has these paths.
+        prefixes: Bytes of the flat record before the value of each slot.
     """
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
         self._maps = {name.rpartition(".")[0] for name in names}
         self._above = {above for name in names for above in _prefixes(name)}
-        self._types: dict[str, list[Type]] = {}
+        self._types: list[Type] = []
+        self.slots: dict[str, list[int]] = {}
         self.prefixes: list[bytes] = []
-
-    @property
-    def paths(self) -> list[str]:
-        return list(self._types)
 
     def steps(self, declared: Type, path: str) -> list[Step]:
         """Steps through a value that store the parts in use and skip the rest."""
@@ -152,19 +151,21 @@ class _Layout:
     def record(self) -> Type:
         """The flat record. Each value is in its own record: a union cannot contain a union."""
         fields = (
-            Field(f"f{number}", Type("union", branches=(Type("null"), *map(_boxed, types))))
-            for number, types in enumerate(self._types.values())
+            Field(f"f{number}", Type("union", branches=(Type("null"), *map(self._boxed, slots))))
+            for number, slots in enumerate(self.slots.values())
         )
         return Type("record", fields=tuple(fields))
 
     def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> plan.Keep:
         """Step that keeps the value that ``steps`` skip; _NO_VALUE is kept as an empty array."""
-        slot = list(self._types).index(path) if path in self._types else len(self._types)
-        types = self._types.setdefault(path, [])
-        types.append(declared)
-        number = len(self.prefixes)
-        self.prefixes.append(_varint(len(types)) + (_NONE if declared is _NO_VALUE else b""))
-        return plan.Keep(path, slot, number, tuple(steps))
+        slots, slot = self.slots.setdefault(path, []), len(self._types)
+        slots.append(slot)
+        self._types.append(declared)
+        self.prefixes.append(_varint(len(slots)) + (_NONE if declared is _NO_VALUE else b""))
+        return plan.Keep(path, slot, tuple(steps))
+
+    def _boxed(self, slot: int) -> Type:
+        return Type("record", fields=(Field("v", self._types[slot]),))
 
 
 _NO_VALUE: Final = Type("array", item=Type("null"))
@@ -193,10 +194,6 @@ def _takes_bytes(declared: Type) -> bool:
             return any(_takes_bytes(item.type) for item in declared.fields)
         case _:
             return True
-
-
-def _boxed(declared: Type) -> Type:
-    return Type("record", fields=(Field("v", declared),))
 
 
 def _prefixes(name: str) -> Iterator[str]:

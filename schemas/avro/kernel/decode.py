@@ -10,38 +10,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from base.compiled import compiled, leaf, load64, store64
-from schemas.avro.kernel.structs import (
-    BRANCH,
-    CALL,
-    FAULT_BITS,
-    JUMP,
-    NEXT,
-    NO_BRANCH,
-    NOT_DECODED,
-    OP,
-    OPEN,
-    PATH,
-    RETURN,
-    SKIP_ITEMS,
-    TOO_DEEP,
-    TOO_MANY,
-    TRAILING,
-    TRUNCATED,
-    UNBOUNDED,
-    A,
-    B,
-    Bodies,
-    BodyLimits,
-    Bytes,
-    Instructions,
-    Ints,
-    Slots,
-    Values,
-)
-from schemas.avro.kernel.values import fault, step, varint
+from base.compiled import compiled, inner, leaf, load64, store64
+from schemas.avro.kernel import codes
+from schemas.avro.kernel.structs import Bodies, BodyLimits, Bytes, Instructions, Values
+from schemas.avro.kernel.values import fault, index, step, varint
 
 _LONG_MIN: Final = -(2**63)
 _LONG_MAX: Final = 2**63 - 1
@@ -62,29 +35,21 @@ def decode(
     Returns:
         Texts of the slots one after another, each without gaps; then the number of faults.
     """
-    longs, present, faults, count = values.longs, values.present, values.faults, program.slots
-    slots = Slots(longs, longs.view(np.float64), present, count)
     failed = 0
     for row in range(len(bodies.entries)):
-        if bodies.entries[row] != NOT_DECODED:
-            _run(program, bodies, slots, faults, limits, row)
-            if faults[row, 0]:
+        if bodies.entries[row] != codes.NOT_DECODED:
+            _run(program, bodies, values, limits, row)
+            if values.faults[row, 0]:
                 failed += 1
-                for slot in range(count):
-                    present[slot, row] = False
-                    longs[slot, row] = 0
-                    longs[count + slot, row] = 0
-    return _copy_texts(bodies.data, program, longs, values.offsets), failed
+                for slot in range(len(values.longs)):
+                    values.present[slot, row] = False
+                    values.longs[slot, row] = values.lengths[slot, row] = 0
+    return _copy_texts(program, bodies.data, values), failed
 
 
 @leaf
-def _run(  # noqa: C901, PLR0912, PLR0915 - one case for each instruction
-    program: Instructions,
-    bodies: Bodies,
-    slots: Slots,
-    faults: Ints,
-    limits: BodyLimits,
-    row: int,
+def _run(
+    program: Instructions, bodies: Bodies, values: Values, limits: BodyLimits, row: int
 ) -> None:
     """Decode one body.
 
@@ -96,55 +61,51 @@ def _run(  # noqa: C901, PLR0912, PLR0915 - one case for each instruction
     at, end, pc = bodies.starts[row], bodies.ends[row], bodies.entries[row]
     top = nested = outer = 0
     while True:
-        op, then, behind = code[pc, OP], pc + 1, at
-        if op < BRANCH:
-            behind = step(program, pc, data, at, end, slots, row)
-        elif op == BRANCH:
-            number, behind = varint(data, at, end)
+        op, operand = code[pc, codes.OP], code[pc, codes.A]
+        then, behind = pc + 1, at
+        if op < codes.BRANCH:
+            behind = step(program, pc, data, at, end, values, row)
+        elif op == codes.BRANCH:
+            number, behind = index(data, at, end, operand, codes.NO_BRANCH)
             if behind >= 0:
-                if 0 <= number < code[pc, A]:
-                    then = program.tables[code[pc, B] + number]
-                else:
-                    behind = fault(NO_BRANCH, at)
-        elif op == JUMP:
-            then = code[pc, A]
-        elif op == OPEN:
+                then = program.tables[code[pc, codes.B] + number]
+        elif op == codes.JUMP:
+            then = operand
+        elif op == codes.OPEN:
             stack[top, 0], stack[top, 1] = 0, limits.items
             top += 1
-        elif op == NEXT:
+        elif op == codes.NEXT:
             left, room = stack[top - 1, 0], stack[top - 1, 1]
             if left == 0:
                 left, room, behind = _block(data, at, end, room)
             if left == 0:
                 top -= 1
-                then = code[pc, A]
+                then = operand
             else:
                 stack[top - 1, 0], stack[top - 1, 1] = left - 1, room
-        elif op == SKIP_ITEMS:
-            behind = _skip_items(at, end, stack[top - 1, 0] + 1, code[pc, A])
+        elif op == codes.SKIP_ITEMS:
+            behind = _skip_items(at, end, stack[top - 1, 0] + 1, operand)
             stack[top - 1, 0] = 0
-        elif op == CALL:
+        elif op == codes.CALL:
             if nested == limits.levels:
-                behind = fault(TOO_DEEP, at)
+                behind = fault(codes.TOO_DEEP, at)
             else:
-                outer = outer if nested else code[pc, PATH]
+                outer = outer if nested else code[pc, codes.PATH]
                 stack[top, 0] = then
-                top += 1
-                nested += 1
-                then = code[pc, A]
-        elif op == RETURN:
-            top -= 1
-            nested -= 1
+                top, nested = top + 1, nested + 1
+                then = operand
+        elif op == codes.RETURN:
+            top, nested = top - 1, nested - 1
             then = stack[top, 0]
-        elif at < end and code[pc, A]:
-            behind = fault(TRAILING, at)
+        elif at < end and operand:
+            behind = fault(codes.TRAILING, at)
         else:
-            faults[row, 2] = at
+            values.faults[row, 2] = at
             return
         if behind < 0:
-            faults[row, 0] = -behind & ((1 << FAULT_BITS) - 1)
-            faults[row, 1] = outer if nested else code[pc, PATH]
-            faults[row, 2] = -behind >> FAULT_BITS
+            values.faults[row, 0] = -behind & ((1 << codes.FAULT_BITS) - 1)
+            values.faults[row, 1] = outer if nested else code[pc, codes.PATH]
+            values.faults[row, 2] = -behind >> codes.FAULT_BITS
             return
         at, pc = behind, then
 
@@ -170,10 +131,10 @@ def _block(data: Bytes, at: int, end: int, room: int) -> tuple[int, int, int]:
         _, behind = varint(data, behind, end)
     if behind < 0:
         return 1, room, behind
-    if room == UNBOUNDED:
+    if room == codes.UNBOUNDED:
         return count, room, behind
     if count > room:
-        return 1, room, fault(TOO_MANY, at)
+        return 1, room, fault(codes.TOO_MANY, at)
     return count, room - count, behind
 
 
@@ -182,35 +143,32 @@ def _skip_items(at: int, end: int, count: int, size: int) -> int:
     """Skip ``count`` items of ``size`` bytes."""
     if size == 0:
         return at
-    return at + count * size if count <= (end - at) // size else fault(TRUNCATED, at)
+    return at + count * size if count <= (end - at) // size else fault(codes.TRUNCATED, at)
 
 
-@compiled
-def _copy_texts(
-    data: Bytes, program: Instructions, longs: Ints, offsets: npt.NDArray[np.int32]
-) -> Bytes:
+@inner
+def _copy_texts(program: Instructions, data: Bytes, values: Values) -> Bytes:
     """Copy the texts of each slot one after another; store their offsets."""
-    text_slots, slots = program.text_slots, program.slots
     total = 0
-    for slot in text_slots:
-        for row in range(longs.shape[1]):
-            total += longs[slots + slot, row]
+    for slot in program.text_slots:
+        for length in values.lengths[slot]:
+            total += length
     copied = np.empty(total + 7, np.uint8)
     at = 0
-    for index in range(len(text_slots)):
-        slot, first = text_slots[index], at
-        for row in range(longs.shape[1]):
-            begin, length = longs[slot, row], longs[slots + slot, row]
-            if begin >= 0 and begin + length + 7 <= len(data):
+    for number in range(len(program.text_slots)):
+        slot, first = program.text_slots[number], at
+        for row in range(values.longs.shape[1]):
+            begin, length = values.longs[slot, row], values.lengths[slot, row]
+            if begin < 0:
+                _copy(copied, at, program.texts, -1 - begin, length)
+            elif begin + length + 7 > len(data):
+                _copy(copied, at, data, begin, length)
+            else:
                 # What a word has beyond the text is overwritten by the next text.
                 for place in range(0, length, 8):
                     store64(copied, at + place, load64(data, begin + place))
-            elif begin >= 0:
-                _copy(copied, at, data, begin, length)
-            else:
-                _copy(copied, at, program.texts, -1 - begin, length)
             at += length
-            offsets[index, row + 1] = at - first
+            values.offsets[number, row + 1] = at - first
     return copied
 
 

@@ -6,44 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from base.compiled import leaf, load64, load_float
-from schemas.avro.kernel.structs import (
-    FAULT_BITS,
-    INCOMPATIBLE,
-    KEEP,
-    MARK,
-    NEGATIVE,
-    NO_BOOLEAN,
-    NO_NUMBER,
-    NO_SYMBOL,
-    NOT_UTF8,
-    OP,
-    OUT_OF_RANGE,
-    PREFIXED,
-    READ_BOOLEAN,
-    READ_DECIMAL,
-    READ_DOUBLE,
-    READ_ENUM,
-    READ_FLOAT,
-    READ_LONG,
-    READ_LONG_AS_DOUBLE,
-    READ_TEXT,
-    REJECT,
-    SKIP_BYTES,
-    SKIP_FIXED,
-    SKIP_LONG,
-    SLOT,
-    TOO_LONG,
-    TRUNCATED,
-    A,
-    B,
-    Bytes,
-    C,
-    D,
-    Instructions,
-    Ints,
-    Slots,
-)
+from base.compiled import leaf, load32, load64
+from schemas.avro.kernel import codes
+from schemas.avro.kernel.structs import Bytes, Instructions, Ints, Values
 
 _NOT_ASCII = np.int64(-0x7F7F7F7F7F7F7F80)
 
@@ -51,7 +16,7 @@ _NOT_ASCII = np.int64(-0x7F7F7F7F7F7F7F80)
 @leaf
 def fault(number: int, position: int) -> int:
     """A fault in the form in which it is returned in place of a position."""
-    return -((position << FAULT_BITS) | number)
+    return -((position << codes.FAULT_BITS) | number)
 
 
 @leaf
@@ -60,17 +25,26 @@ def varint(data: Bytes, at: int, end: int) -> tuple[Any, int]:
     value = np.int64(0)
     for size in range(9):
         if at + size >= end:
-            return value, fault(TRUNCATED, at)
+            return value, fault(codes.TRUNCATED, at)
         byte = np.int64(data[at + size])
         value |= (byte & 0x7F) << (7 * size)
         if byte < 0x80:
             return (value >> 1) ^ -(value & 1), at + size + 1
     if at + 9 >= end:
-        return value, fault(TRUNCATED, at)
+        return value, fault(codes.TRUNCATED, at)
     byte = np.int64(data[at + 9])
     if byte > 1:
-        return value, fault(TOO_LONG, at)
+        return value, fault(codes.TOO_LONG, at)
     return ((value >> 1) | (byte << 62)) ^ -(value & 1), at + 10
+
+
+@leaf
+def index(data: Bytes, at: int, end: int, count: int, invalid: int) -> tuple[Any, int]:
+    """A varint below ``count``, and the position behind it or a fault, ``invalid`` for others."""
+    number, behind = varint(data, at, end)
+    if behind >= 0 and not 0 <= number < count:
+        behind = fault(invalid, at)
+    return number, behind
 
 
 @leaf
@@ -80,119 +54,123 @@ def sized(data: Bytes, at: int, end: int) -> tuple[int, int]:
     if begin < 0:
         return at, begin
     if length < 0:
-        return at, fault(NEGATIVE, at)
+        return at, fault(codes.NEGATIVE, at)
     if length > end - begin:
-        return at, fault(TRUNCATED, at)
+        return at, fault(codes.TRUNCATED, at)
     return begin, begin + length
 
 
 @leaf
-def step(  # noqa: C901, PLR0911, PLR0912 - one case for each instruction
-    program: Instructions, pc: int, data: Bytes, at: int, end: int, slots: Slots, row: int
+def step(
+    program: Instructions, pc: int, data: Bytes, at: int, end: int, values: Values, row: int
 ) -> int:
     """Run an instruction that skips or stores one value."""
-    code = program.code
-    op, slot = code[pc, OP], code[pc, SLOT]
-    if op == SKIP_LONG:
+    op, slot, operand = (
+        program.code[pc, codes.OP],
+        program.code[pc, codes.SLOT],
+        program.code[pc, codes.A],
+    )
+    if op == codes.SKIP_LONG:
         return varint(data, at, end)[1]
-    if op == SKIP_BYTES:
+    if op == codes.SKIP_BYTES:
         return sized(data, at, end)[1]
-    if op == SKIP_FIXED:
-        size = code[pc, A]
-        return at + size if size <= end - at else fault(TRUNCATED, at)
-    if op == REJECT:
-        return fault(INCOMPATIBLE, at)
-    if op == MARK:
-        slots.longs[slot, row] = at
+    if op == codes.SKIP_FIXED:
+        return at + operand if operand <= end - at else fault(codes.TRUNCATED, at)
+    if op == codes.REJECT:
+        return fault(codes.INCOMPATIBLE, at)
+    if op == codes.MARK:
+        values.longs[slot, row] = at
         return at
-    slots.present[slot, row] = True
-    if op == READ_TEXT:
-        return _read_text(data, at, end, slots, slot, row)
-    if op in (READ_LONG, READ_LONG_AS_DOUBLE):
-        return _read_long(code, pc, data, at, end, slots, row)
-    if op in (READ_FLOAT, READ_DOUBLE):
-        return _read_floating(data, at, end, op, slots, slot, row)
-    if op == READ_BOOLEAN:
+    values.present[slot, row] = True
+    if op == codes.READ_TEXT:
+        return _read_text(data, at, end, values, slot, row)
+    if op in (codes.READ_LONG, codes.READ_LONG_AS_DOUBLE):
+        return _read_long(program.code, pc, data, at, end, values.longs, row)
+    if op in (codes.READ_FLOAT, codes.READ_DOUBLE):
+        return _read_floating(data, at, end, op, values.longs, slot, row)
+    if op == codes.READ_BOOLEAN:
         if at >= end:
-            return fault(TRUNCATED, at)
-        slots.longs[slot, row] = data[at]
-        return at + 1 if data[at] <= 1 else fault(NO_BOOLEAN, at)
-    if op == READ_ENUM:
-        return _read_enum(program, pc, data, at, end, slots, row)
-    if op == READ_DECIMAL:
-        return _read_decimal(data, at, end, code[pc, A], slots, slot, row)
-    if op == KEEP:
-        slots.longs[slots.size + slot, row] = at - slots.longs[slot, row]
-        slots.longs[2 * slots.size + slot, row] = code[pc, A]
+            return fault(codes.TRUNCATED, at)
+        values.longs[slot, row] = data[at]
+        return at + 1 if data[at] <= 1 else fault(codes.NO_BOOLEAN, at)
+    if op == codes.READ_ENUM:
+        return _read_enum(program, pc, data, at, end, values, row)
+    if op == codes.READ_DECIMAL:
+        return _read_decimal(data, at, end, operand, values.longs, slot, row)
+    if op == codes.KEEP:
+        values.lengths[slot, row] = at - values.longs[slot, row]
         return at
-    slots.longs[slot, row] = code[pc, A]  # FILL
-    slots.longs[slots.size + slot, row] = code[pc, B]
+    values.longs[slot, row] = operand  # FILL
+    values.lengths[slot, row] = program.code[pc, codes.B]
     return at
 
 
 @leaf
-def _read_text(data: Bytes, at: int, end: int, slots: Slots, slot: int, row: int) -> int:
+def _read_text(data: Bytes, at: int, end: int, values: Values, slot: int, row: int) -> int:
     begin, behind = sized(data, at, end)
     if behind < 0:
         return behind
-    slots.longs[slot, row] = begin
-    slots.longs[slots.size + slot, row] = behind - begin
-    return behind if _is_utf8(data, begin, behind) else fault(NOT_UTF8, begin)
+    values.longs[slot, row] = begin
+    values.lengths[slot, row] = behind - begin
+    return behind if _is_utf8(data, begin, behind) else fault(codes.NOT_UTF8, begin)
 
 
 @leaf
-def _read_long(code: Ints, pc: int, data: Bytes, at: int, end: int, slots: Slots, row: int) -> int:
+def _read_long(code: Ints, pc: int, data: Bytes, at: int, end: int, longs: Ints, row: int) -> int:
     value, behind = varint(data, at, end)
     if behind < 0:
         return behind
-    if not code[pc, A] <= value <= code[pc, B]:
-        return fault(OUT_OF_RANGE, at)
-    if code[pc, OP] == READ_LONG_AS_DOUBLE:
-        slots.doubles[code[pc, SLOT], row] = value
+    if not code[pc, codes.A] <= value <= code[pc, codes.B]:
+        return fault(codes.OUT_OF_RANGE, at)
+    if code[pc, codes.OP] == codes.READ_LONG_AS_DOUBLE:
+        value = np.float64(value).view(np.int64)
     else:
-        slots.longs[code[pc, SLOT], row] = value * code[pc, C] // code[pc, D]
+        value = value * code[pc, codes.C] // code[pc, codes.D]
+    longs[code[pc, codes.SLOT], row] = value
     return behind
 
 
 @leaf
 def _read_floating(
-    data: Bytes, at: int, end: int, op: int, slots: Slots, slot: int, row: int
+    data: Bytes, at: int, end: int, op: int, longs: Ints, slot: int, row: int
 ) -> int:
-    size = 8 if op == READ_DOUBLE else 4
+    size = 8 if op == codes.READ_DOUBLE else 4
     if size > end - at:
-        return fault(TRUNCATED, at)
-    if op == READ_DOUBLE:
-        slots.longs[slot, row] = load64(data, at)
+        return fault(codes.TRUNCATED, at)
+    if op == codes.READ_DOUBLE:
+        longs[slot, row] = load64(data, at)
     else:
-        slots.doubles[slot, row] = load_float(data, at)
+        number = np.int32(load32(data, at)).view(np.float32)
+        longs[slot, row] = np.float64(number).view(np.int64)
     return at + size
 
 
 @leaf
 def _read_enum(
-    program: Instructions, pc: int, data: Bytes, at: int, end: int, slots: Slots, row: int
+    program: Instructions, pc: int, data: Bytes, at: int, end: int, values: Values, row: int
 ) -> int:
-    number, behind = varint(data, at, end)
+    code, slot = program.code, program.code[pc, codes.SLOT]
+    number, behind = index(data, at, end, code[pc, codes.A], codes.NO_NUMBER)
     if behind < 0:
         return behind
-    if not 0 <= number < program.code[pc, A]:
-        return fault(NO_NUMBER, at)
-    symbol, slot = program.code[pc, B] + 2 * number, program.code[pc, SLOT]
-    slots.longs[slot, row] = program.tables[symbol]
-    slots.longs[slots.size + slot, row] = program.tables[symbol + 1]
-    return behind if program.tables[symbol] != NO_SYMBOL else fault(NO_NUMBER, at)
+    symbol = code[pc, codes.B] + 2 * number
+    values.longs[slot, row] = program.tables[symbol]
+    values.lengths[slot, row] = program.tables[symbol + 1]
+    return behind if program.tables[symbol] != codes.NO_SYMBOL else fault(codes.NO_NUMBER, at)
 
 
 @leaf
 def _read_decimal(
-    data: Bytes, at: int, end: int, size: int, slots: Slots, slot: int, row: int
+    data: Bytes, at: int, end: int, size: int, longs: Ints, slot: int, row: int
 ) -> int:
     """Store a big-endian two's-complement integer of ``size`` bytes, or PREFIXED."""
-    begin, behind = at, at + size
-    if size == PREFIXED:
+    begin, behind = at, at
+    if size == codes.PREFIXED:
         begin, behind = sized(data, at, end)
-    elif behind > end:
-        return fault(TRUNCATED, at)
+    elif size > end - at:
+        return fault(codes.TRUNCATED, at)
+    else:
+        behind += size
     if behind <= begin:  # a fault, or no bytes
         return behind
     low = max(begin, behind - 8)
@@ -202,10 +180,10 @@ def _read_decimal(
         value -= 0x100
     for place in range(begin, low):
         if data[place] != (0xFF if value < 0 else 0):
-            return fault(OUT_OF_RANGE, at)
+            return fault(codes.OUT_OF_RANGE, at)
     for place in range(low + 1, behind):
         value = (value << 8) | np.int64(data[place])
-    slots.longs[slot, row] = value
+    longs[slot, row] = value
     return behind
 
 

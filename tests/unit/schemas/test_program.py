@@ -10,6 +10,7 @@ import pytest
 from base.errors import ErrorCode
 from schemas.avro import steps as plan
 from schemas.avro.body_reader import BodyReader
+from schemas.avro.kernel import codes
 from schemas.avro.kernel.structs import Bodies
 from schemas.avro.paths import PathType, Target
 from schemas.avro.steps import Fault, Step
@@ -32,58 +33,54 @@ def read(steps: list[Step], body: bytes, *kinds: Kind) -> tuple[Fault | None, li
     return faults.get(0), list(avro.row(Decoded(columns, {}), 0).values())
 
 
-KINDS = {
-    plan.ReadBoolean: Kind.BOOL,
-    plan.ReadFloating: Kind.DOUBLE,
-    plan.ReadString: Kind.STRING,
-    plan.ReadEnum: Kind.STRING,
-    plan.Branch: Kind.STRING,
-}
+KINDS = {bool: Kind.BOOL, int: Kind.LONG, float: Kind.DOUBLE}
 ANY = (plan.LONG_MIN, plan.LONG_MAX)
+LONG = plan.Value("f", codes.READ_LONG, 0, (*ANY, 1, 1))
+LONG_SKIPPED = plan.Value("l", codes.SKIP_LONG)
+TEXT = plan.Value("f", codes.READ_TEXT)
 
 
 @pytest.mark.parametrize(
     ("step", "body", "value"),
     [
         # Integers of the Avro specification's own table of zigzag codes.
-        (plan.ReadLong("f", 0, *ANY), b"\x00", 0),
-        (plan.ReadLong("f", 0, *ANY), b"\x01", -1),
-        (plan.ReadLong("f", 0, *ANY), b"\x02", 1),
-        (plan.ReadLong("f", 0, *ANY), b"\x7f", -64),
-        (plan.ReadLong("f", 0, *ANY), b"\x80\x01", 64),
-        (plan.ReadLong("f", 0, *ANY), b"\xff" * 9 + b"\x01", plan.LONG_MIN),
-        (plan.ReadLong("f", 0, *ANY), b"\xfe" + b"\xff" * 8 + b"\x01", plan.LONG_MAX),
-        (plan.ReadLong("f", 0, *ANY), b"\x82\x80\x00", 1),
-        (plan.ReadLong("f", 0, *ANY, 1_000, 1), b"\x01", -1_000),
-        (plan.ReadLong("f", 0, *ANY, 1, 1_000), b"\x01", -1),
-        (plan.ReadLong("f", 0, *ANY, as_double=True), b"\x02", 1.0),
-        (plan.ReadBoolean("f", 0), b"\x01", True),
-        (plan.ReadBoolean("f", 0), b"\x00", False),
-        (plan.ReadString("f", 0), b"\x06foo", "foo"),
-        (plan.ReadFloating("f", 0, 8), b"\0\0\0\0\0\0\xf8\x3f", 1.5),
-        (plan.ReadFloating("f", 0, 4), b"\0\0\xc0\x3f", 1.5),
+        (LONG, b"\x00", 0),
+        (LONG, b"\x01", -1),
+        (LONG, b"\x02", 1),
+        (LONG, b"\x7f", -64),
+        (LONG, b"\x80\x01", 64),
+        (LONG, b"\xff" * 9 + b"\x01", plan.LONG_MIN),
+        (LONG, b"\xfe" + b"\xff" * 8 + b"\x01", plan.LONG_MAX),
+        (LONG, b"\x82\x80\x00", 1),
+        (plan.Value("f", codes.READ_LONG, 0, (*ANY, 1_000, 1)), b"\x01", -1_000),
+        (plan.Value("f", codes.READ_LONG, 0, (*ANY, 1, 1_000)), b"\x01", -1),
+        (plan.Value("f", codes.READ_LONG_AS_DOUBLE, 0, ANY), b"\x02", 1.0),
+        (plan.Value("f", codes.READ_BOOLEAN), b"\x01", True),
+        (plan.Value("f", codes.READ_BOOLEAN), b"\x00", False),
+        (TEXT, b"\x06foo", "foo"),
+        (plan.Value("f", codes.READ_DOUBLE), b"\0\0\0\0\0\0\xf8\x3f", 1.5),
+        (plan.Value("f", codes.READ_FLOAT), b"\0\0\xc0\x3f", 1.5),
         (plan.ReadEnum("f", 0, ("X", "Y")), b"\x02", "Y"),
-        (plan.ReadDecimal("f", 0, None), b"\x04\xff\x85", -123),
-        (plan.ReadDecimal("f", 0, 2), b"\xff\x85", -123),
-        (plan.Branch("f", ((), (plan.ReadString("f", 0),))), b"\x02\x06foo", "foo"),
-        (plan.Branch("f", ((), (plan.ReadString("f", 0),))), b"\x00", None),
+        (plan.Value("f", codes.READ_DECIMAL, 0, (codes.PREFIXED,)), b"\x04\xff\x85", -123),
+        (plan.Value("f", codes.READ_DECIMAL, 0, (2,)), b"\xff\x85", -123),
+        (plan.Branch("f", ((), (TEXT,))), b"\x02\x06foo", "foo"),
+        (plan.Branch("f", ((), (TEXT,))), b"\x00", None),
     ],
 )
 def test_values_of_the_specification(step: Step, body: bytes, value: object) -> None:
-    double = isinstance(step, plan.ReadLong) and step.as_double
-    fault, out = read([step], body, Kind.DOUBLE if double else KINDS.get(type(step), Kind.LONG))
+    fault, out = read([step], body, KINDS.get(type(value), Kind.STRING))
     assert fault is None
     assert repr(out) == repr([value])
 
 
 def test_steps_follow_each_other_to_the_last_byte() -> None:
     steps: list[Step] = [
-        plan.SkipFixed("a", 2),
-        plan.SkipBytes("b"),
-        plan.SkipLong("c"),
-        plan.SkipCollection("d", (plan.SkipBytes("d{}"), plan.SkipLong("d[]"))),
-        plan.Fill("e", 1, "default"),
-        plan.ReadString("f", 0),
+        plan.Value("a", codes.SKIP_FIXED, 0, (2,)),
+        plan.Value("b", codes.SKIP_BYTES),
+        LONG_SKIPPED,
+        plan.SkipCollection("d", (plan.Value("k", codes.SKIP_BYTES), LONG_SKIPPED)),
+        plan.Value("e", codes.FILL, 1, ("default",)),
+        TEXT,
     ]
     texts = (Kind.STRING, Kind.STRING)
     body = b"zz" + b"\x02x" + b"\x80\x01" + b"\x02\x02k\x08\x00" + b"\x02y"
@@ -97,7 +94,7 @@ def test_steps_follow_each_other_to_the_last_byte() -> None:
 
 
 def test_items_of_all_blocks_count_together() -> None:
-    steps: list[Step] = [plan.SkipCollection("d", (plan.SkipLong("d[]"),))]
+    steps: list[Step] = [plan.SkipCollection("d", (LONG_SKIPPED,))]
     block = b"\x0c" + b"\0" * 6
     assert read(steps, block + b"\0")[0] is None
     fault, _ = read(steps, block + block + b"\0")
