@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.avro.kernel.structs import Bodies, Bytes, Values
@@ -47,7 +46,8 @@ class BodyReader:
         Raises:
             ValueError: The texts could have more than MAX_BATCH_BYTES together.
         """
-        most = len(bodies.data) + len(bodies.entries) * self._program.longest
+        constants = len(bodies.entries) * self._program.longest * len(self._types)
+        most = len(bodies.data) + constants
         if most > MAX_BATCH_BYTES:
             raise ValueError(f"{most} bytes in one batch; at most {MAX_BATCH_BYTES} are decoded")
         values, texts, failed = self._program.run(bodies, self._max_items)
@@ -61,28 +61,18 @@ class BodyReader:
         return self.read(Bodies(data, start, end, entry))[0]
 
     def _columns(self, values: Values, texts: Bytes) -> dict[str, Column]:
-        longs, doubles = values.longs, values.longs.view(np.float64)
-        strings = _strings(values.offsets, texts)
+        data, offsets = pa.py_buffer(texts), iter(values.offsets)
         columns = {}
-        for slot, (path, kind, scale) in enumerate(self._types):
-            present = values.present[slot]
+        slots = zip(self._types, values.longs, values.present, strict=True)
+        for (path, kind, scale), column, present in slots:
+            own: Any = column
             match kind:
                 case Kind.STRING:
-                    column: Any = next(strings)
+                    bounds = pa.py_buffer(next(offsets))
+                    own = pa.StringArray.from_buffers(len(column), bounds, data)
                 case Kind.DOUBLE:
-                    column = doubles[slot]
+                    own = column.view(np.float64)
                 case Kind.BOOL:
-                    column = longs[slot].astype(np.bool_)
-                case _:
-                    column = longs[slot]
-            columns[path] = Column(kind, column, present, scale)
+                    own = column.astype(np.bool_)
+            columns[path] = Column(kind, own, present, scale)
         return columns
-
-
-def _strings(offsets: npt.NDArray[np.int32], texts: Bytes) -> Iterator[pa.StringArray]:
-    """StringArray[N] of each slot of texts."""
-    rows, begin = offsets.shape[1] - 1, 0
-    data = pa.py_buffer(texts)
-    for own, size in zip(offsets, offsets[:, -1].tolist(), strict=True):
-        yield pa.StringArray.from_buffers(rows, pa.py_buffer(own), data.slice(begin, size))
-        begin += size

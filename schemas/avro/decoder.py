@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -107,13 +107,12 @@ class Decoder:
             DependencyUnavailableError: A schema is needed that cannot be fetched now.
             ValueError: The values have more than 2 GiB together.
         """
-        given = values if None not in values else [value or b"" for value in values]
-        data = np.frombuffer(b"".join(cast("Sequence[bytes]", given)), np.uint8)
         frames = read_frames(
-            values, headers, data, framed=self._source.framed, max_bytes=self._max_record_bytes
+            values, headers, framed=self._source.framed, max_bytes=self._max_record_bytes
         )
         entries, errors = self._entries(frames)
-        columns, faults = self._bodies.read(Bodies(data, frames.starts, frames.ends, entries))
+        bodies = Bodies(frames.data, frames.starts, frames.ends, entries)
+        columns, faults = self._bodies.read(bodies)
         errors |= {row: fault.as_record_error() for row, fault in faults.items()}
         errors |= {row: EMPTY for row in errors if values[row] == b""}
         return Decoded(columns, errors, _names(frames))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
@@ -59,6 +59,7 @@ class Frames(NamedTuple):
 
     Attributes:
         schema_ids: Ids of the writer schemas, each once.
+        data: uint8[K], the buffer.
         schemas: int64[N], index of the writer schema in ``schema_ids``; -1 for a row with an error.
         starts: int64[N], index in the buffer at which each body begins.
         ends: int64[N], index in the buffer at which each value ends.
@@ -66,6 +67,7 @@ class Frames(NamedTuple):
     """
 
     schema_ids: Sequence[SchemaId]
+    data: npt.NDArray[np.uint8]
     schemas: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
@@ -153,7 +155,6 @@ def _schema_id(prefix: bytes) -> RecordFrame | RecordError:
 def read_frames(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
-    data: npt.NDArray[np.uint8],
     *,
     framed: bool,
     max_bytes: int,
@@ -163,11 +164,12 @@ def read_frames(
     Args:
         values: Value of each record.
         headers: Headers of each record; None if no record has any.
-        data: Values end to end.
         framed: True if a record without a schema header has its schema id before its body.
         max_bytes: Maximum size of a value in bytes.
     """
-    lengths = np.fromiter([0 if value is None else len(value) for value in values], np.int64)
+    given = values if all(values) else [value or b"" for value in values]
+    data = np.frombuffer(b"".join(cast("Sequence[bytes]", given)), np.uint8)
+    lengths = np.fromiter(map(len, cast("Sequence[bytes]", given)), np.int64, len(given))
     starts, ends, ids = np.empty((3, len(values)), np.int64)
     alike = read_ids(data, lengths, _ID_BYTES if framed else 0, max_bytes, starts, ends, ids)
     if _any_schema_header(headers):
@@ -175,7 +177,7 @@ def read_frames(
     elif 0 < alike == len(values):
         schema_id = int(ids[0]) if framed else None
         ids[:] = 0
-        return Frames([schema_id], ids, starts, ends, {})
+        return Frames([schema_id], data, ids, starts, ends, {})
     known, schemas = np.unique(ids, return_inverse=True)
     if OTHER in known:
         known, schemas = known[1:], schemas - 1
@@ -191,7 +193,7 @@ def read_frames(
         else:
             schemas[row] = numbers.setdefault(frame.schema_id, len(numbers))
             starts[row] = ends[row] - lengths[row] + frame.start
-    return Frames(list(numbers), schemas, starts, ends, errors)
+    return Frames(list(numbers), data, schemas, starts, ends, errors)
 
 
 def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:

@@ -33,7 +33,7 @@ def decode(
         limits: Limits of each body.
 
     Returns:
-        Texts of the slots one after another, each without gaps; then the number of faults.
+        Texts of all slots, one slot after another; then the number of faults.
     """
     failed = 0
     for row in range(len(bodies.entries)):
@@ -156,7 +156,8 @@ def _copy_texts(program: Instructions, data: Bytes, values: Values) -> Bytes:
     copied = np.empty(total + 7, np.uint8)
     at = 0
     for number in range(len(program.text_slots)):
-        slot, first = program.text_slots[number], at
+        slot = program.text_slots[number]
+        values.offsets[number, 0] = at
         for row in range(values.longs.shape[1]):
             begin, length = values.longs[slot, row], values.lengths[slot, row]
             if begin < 0:
@@ -168,7 +169,7 @@ def _copy_texts(program: Instructions, data: Bytes, values: Values) -> Bytes:
                 for place in range(0, length, 8):
                     store64(copied, at + place, load64(data, begin + place))
             at += length
-            values.offsets[number, row + 1] = at - first
+            values.offsets[number, row + 1] = at
     return copied
 
 

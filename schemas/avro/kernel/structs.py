@@ -53,7 +53,7 @@ class Values(NamedTuple):
         present: bool[S, N], True where the slot has a value.
         faults: int64[N, 3], fault number, index of the path, and position of the fault; without a
             fault the position is the end of the body.
-        offsets: int32[T, N + 1], begin of each text in the copied texts of its slot.
+        offsets: int32[T, N + 1], begin of each text in the copied texts.
     """
 
     longs: Ints

@@ -65,11 +65,8 @@ def step(
     program: Instructions, pc: int, data: Bytes, at: int, end: int, values: Values, row: int
 ) -> int:
     """Run an instruction that skips or stores one value."""
-    op, slot, operand = (
-        program.code[pc, codes.OP],
-        program.code[pc, codes.SLOT],
-        program.code[pc, codes.A],
-    )
+    code = program.code
+    op, slot, operand = code[pc, codes.OP], code[pc, codes.SLOT], code[pc, codes.A]
     if op == codes.SKIP_LONG:
         return varint(data, at, end)[1]
     if op == codes.SKIP_BYTES:
@@ -85,7 +82,7 @@ def step(
     if op == codes.READ_TEXT:
         return _read_text(data, at, end, values, slot, row)
     if op in (codes.READ_LONG, codes.READ_LONG_AS_DOUBLE):
-        return _read_long(program.code, pc, data, at, end, values.longs, row)
+        return _read_long(code, pc, data, at, end, values.longs, row)
     if op in (codes.READ_FLOAT, codes.READ_DOUBLE):
         return _read_floating(data, at, end, op, values.longs, slot, row)
     if op == codes.READ_BOOLEAN:
@@ -101,7 +98,7 @@ def step(
         values.lengths[slot, row] = at - values.longs[slot, row]
         return at
     values.longs[slot, row] = operand  # FILL
-    values.lengths[slot, row] = program.code[pc, codes.B]
+    values.lengths[slot, row] = code[pc, codes.B]
     return at
 
 

@@ -41,8 +41,7 @@ def frames_of(
     *,
     framed: bool = True,
 ) -> Frames:
-    data = np.frombuffer(b"".join(value or b"" for value in values), np.uint8)
-    return read_frames(values, headers, data, framed=framed, max_bytes=MAX_BYTES)
+    return read_frames(values, headers, framed=framed, max_bytes=MAX_BYTES)
 
 
 @pytest.mark.parametrize(
