@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from base.user_folders import CACHE_VARIABLE
+
 TESTS = Path(__file__).parents[2] / "unit" / "schemas"
 
 
 @pytest.mark.timeout(300)
 def test_damaged_bodies_are_read_within_bounds(tmp_path: Path) -> None:
     # Compiled anew: a cache does not tell kernels with checks from those without.
-    folders = dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), str(tmp_path))
-    named = [str(TESTS / name) for name in ("test_decode_agreement.py", "test_columns.py")]
+    folder = {CACHE_VARIABLE: str(tmp_path)}
+    named = [
+        str(TESTS / name)
+        for name in ("test_decode_agreement.py", "test_columns.py", "test_decode_kernel.py")
+    ]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *named]
     done = subprocess.run(
-        [*command, "-k", "damaged or fault or integer"],
-        env=os.environ | folders | {"NUMBA_BOUNDSCHECK": "1"},
+        [*command, "-k", "damaged or fault or integer or proof"],
+        env=os.environ | folder | {"NUMBA_BOUNDSCHECK": "1"},
         cwd=TESTS.parents[2],
         capture_output=True,
         text=True,
