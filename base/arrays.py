@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from base.errors import ErrorCode, RecordError
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Longs = npt.NDArray[np.int64]

@@ -1,9 +1,9 @@
 """Compiled functions, and loads and stores of little-endian integers at any byte position.
 
 A kernel is a loop that numba compiles. Kernels lie in folders named ``kernel``, and import each
-other, this module and numpy alone: the cache of compiled kernels is named by these files. Compiled
-code checks no bounds: a kernel reads a byte only where it has compared the position with the end.
-With NUMBA_DISABLE_JIT=1 all of it is Python, and computes the same bits.
+other, this module, numpy and types of arrays alone: the cache of compiled kernels is named by these
+files. Compiled code checks no bounds: a kernel reads a byte only where it has compared the position
+with the end. With NUMBA_DISABLE_JIT=1 all of it is Python, and computes the same bits.
 """
 
 from __future__ import annotations

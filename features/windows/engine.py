@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from base.arrays import Longs
+from base.arrays import Bytes, Longs
 from features.history.labels import LABEL
 from features.history.layout import check_size
 from features.history.watermarks import UNKNOWN
@@ -73,15 +73,15 @@ class EntityComputation:
         self.duplicate = np.empty(len(batch), np.bool_)
         self.capped = np.empty(len(batch), np.bool_)
 
-    def portions(self, found: Sequence[bytes | None], trace: Trace = NO_TRACE) -> list[Portion]:
+    def portions(self, stored: Sequence[bytes | None], trace: Trace = NO_TRACE) -> list[Portion]:
         """Split the computation where the histories have too many members.
 
         Args:
-            found: Stored values of the request's keys, histories before labels.
-            trace: HistoryRequest for the members of one window.
+            stored: Stored values of the request's keys, histories before labels.
+            trace: Request for the members of one window.
         """
         count = len(self._request.histories)
-        values = [value or b"" for value in found]
+        values = [value or b"" for value in stored]
         histories, labels = values[:count], values[count:] or [b""] * count
         through = ends_of(histories) // self._plan.compiled.size + self._events.ends
         made, begin = list[Portion](), 0
@@ -177,7 +177,7 @@ def _stored(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> Sto
     return Stored(np.frombuffer(b"".join(values), np.uint8), ends, oldest)
 
 
-def _cut(data: npt.NDArray[np.uint8], begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
+def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
     """Indexes of the histories that have a value, and the values."""
     view, ranges = data.data, zip(begins[:-1].tolist(), lengths.tolist(), strict=True)
     return [

@@ -125,11 +125,11 @@ class WindowRequest:
             )
             self._ids = hash_ids(batch.event_id, namespace.key)
 
-    def windowed(self, found: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
+    def windowed(self, stored: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
         """Compute the windows from the values that were read for ``keys``.
 
         Args:
-            found: Stored values of ``keys``, in order.
+            stored: Stored values of ``keys``, in order.
             frame: Values of the batch, with the features of the event alone.
             each: ``map``, or the ``map`` of a thread pool; the units of work are independent.
 
@@ -146,7 +146,7 @@ class WindowRequest:
         for entity, request in self._requests:
             end = start + len(request.histories) + len(request.labels)
             computed = EntityComputation(entity, request, batch, self._ids, frame, self._at)
-            portions += computed.portions(found[start:end])
+            portions += computed.portions(stored[start:end])
             computations.append(computed)
             start = end
         writes = list(each(call, portions))

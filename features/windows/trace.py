@@ -64,7 +64,7 @@ def trace(
     row: int,
     batch: EventBatch,
     frame: Frame,
-    stored: tuple[OnlineStore, LogState, Namespace],
+    histories: tuple[OnlineStore, LogState, Namespace],
 ) -> Traced:
     """List the members that ``window`` counts for one event, in member order.
 
@@ -74,7 +74,7 @@ def trace(
         row: Row of the event in the batch.
         batch: N events.
         frame: Values of the batch, with the features of the event alone.
-        stored: The store, the state of the log before the batch, and the namespace.
+        histories: The store, the state of the log before the batch, and the namespace.
 
     Returns:
         The window's value and its members.
@@ -83,17 +83,17 @@ def trace(
         DependencyUnavailableError: The store does not answer.
         ConfigurationError: The store holds a value that is not a history.
     """
-    store, log, namespace = stored
+    store, log, namespace = histories
     plan = next(p for p in windows.entities if p.entity == window.entity)
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
     ids = hash_ids(batch.event_id, namespace.key)
     computation = EntityComputation(plan, request, batch, ids, frame, at)
-    found = store.read([*request.histories, *request.labels])
-    size = sum(len(value or b"") for value in found) // plan.compiled.size + len(batch)
+    stored = store.read([*request.histories, *request.labels])
+    size = sum(len(value or b"") for value in stored) // plan.compiled.size + len(batch)
     of = plan.windows.index(window)
     traced = Trace(row, of, np.empty((6, size), np.int64), np.zeros(1, np.int64))
-    for portion in computation.portions(found, traced):
+    for portion in computation.portions(stored, traced):
         portion()
     members = [
         TracedMember(partition, offset, time, _value(window, kept), bool(fraud), bool(current))

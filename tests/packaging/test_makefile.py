@@ -19,6 +19,7 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   -c*print*) echo "${VERSION:-3.99}" ;;
   --version) echo "Python 3.99" ;;
+  "-m worker.warm_up") echo "python $*" >> "$LOG"; exit "${NO_KERNELS:-0}" ;;
   -c*version_info*) exit "${TOO_OLD:-0}" ;;
   "-m pip "*--version) exit "${NO_PIP:-0}" ;;
   *) echo "$(basename "$0") $*" >> "$LOG" ;;
@@ -72,7 +73,9 @@ def test_help_lists_every_target() -> None:
 
 
 def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
-    assert make(clone, "install").returncode == 0
+    installed = make(clone, "install")
+    assert installed.returncode == 0
+    assert installed.stderr.endswith("Compiling the kernels: some 15 seconds, once.\n")
     first = calls(clone)
     assert first[0] == "system-python -m venv --clear .venv"
     assert "--require-hashes -r locks/cpu.txt" in first[1]
@@ -82,6 +85,13 @@ def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
     again = make(clone, "install")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert calls(clone) == []
+
+
+def test_kernels_that_do_not_compile_leave_the_installation_whole(clone: Path) -> None:
+    installed = make(clone, "install", NO_KERNELS="1")
+    assert installed.returncode == 0
+    assert "The kernels are not compiled: the first start compiles them" in installed.stderr
+    assert (clone / ".venv" / ".installed-cpu").exists()
 
 
 def test_a_changed_lock_is_installed_into_the_same_environment(clone: Path) -> None:

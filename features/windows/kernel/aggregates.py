@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.arrays import Floats, Longs
 from base.compiled import inner
 from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.fraud_labels import is_fraud
 from features.windows.kernel.members import is_counted
-from features.windows.kernel.structs import NOWHERE, Floats, Ints
+from features.windows.kernel.structs import NOWHERE
 
 COUNT, SUM, MEAN, STD, MIN, MAX, LAST, DISTINCT, TIME_SINCE_LAST, FRAUD_SHARE = range(10)
 """Aggregates, in the order of `Aggregate`."""
@@ -20,15 +21,15 @@ SECOND = 1e6
 
 @inner
 def compute_windows(
-    windows: Ints,
+    windows: Longs,
     numbers: Floats,
-    pairs: Ints,
-    members: Ints,
-    counts: Ints,
-    sums: Ints,
-    chosen: Ints,
-    table: Ints,
-    labels: Ints,
+    pairs: Longs,
+    members: Longs,
+    counts: Longs,
+    sums: Longs,
+    chosen: Longs,
+    table: Longs,
+    labels: Longs,
     floor: int,
     count: int,
     place: int,
@@ -94,9 +95,9 @@ def compute_windows(
 
 @inner
 def span(
-    windows: Ints,
+    windows: Longs,
     window: int,
-    members: Ints,
+    members: Longs,
     floor: int,
     count: int,
     place: int,
@@ -123,8 +124,8 @@ def span(
 @inner
 def _aggregate(
     kind: int,
-    members: Ints,
-    chosen: Ints,
+    members: Longs,
+    chosen: Longs,
     first: int,
     end: int,
     own: int,
@@ -133,9 +134,9 @@ def _aggregate(
     number: int,
     total: int,
     unit: float,
-    labels: Ints,
+    labels: Longs,
     after: int,
-    table: Ints,
+    table: Longs,
     ticket: int,
 ) -> float:
     """Aggregate at least one counted member; at least two for STD."""
@@ -165,7 +166,7 @@ def _aggregate(
 
 @inner
 def choose(
-    members: Ints, first: int, end: int, own: int, value: int, where: int, chosen: Ints
+    members: Longs, first: int, end: int, own: int, value: int, where: int, chosen: Longs
 ) -> int:
     """List the counted members in [first, end) and the event itself, in member order.
 
@@ -184,7 +185,7 @@ def choose(
 
 
 @inner
-def _latest(members: Ints, first: int, end: int, own: int, value: int, where: int) -> int:
+def _latest(members: Longs, first: int, end: int, own: int, value: int, where: int) -> int:
     """Column of the last counted member in [first, end), or of the event itself behind it."""
     for place in range(end - 1, first - 1, -1):
         if place < own:
@@ -197,7 +198,7 @@ def _latest(members: Ints, first: int, end: int, own: int, value: int, where: in
 
 
 @inner
-def _std(members: Ints, chosen: Ints, number: int, value: int, total: int) -> float:
+def _std(members: Longs, chosen: Longs, number: int, value: int, total: int) -> float:
     """Sample standard deviation (n - 1); squares are added in member order."""
     mean, squares = np.float64(total) / np.float64(number), 0.0
     for index in range(number):
@@ -207,7 +208,7 @@ def _std(members: Ints, chosen: Ints, number: int, value: int, total: int) -> fl
 
 
 @inner
-def _extreme(members: Ints, chosen: Ints, number: int, value: int, least: bool) -> int:
+def _extreme(members: Longs, chosen: Longs, number: int, value: int, least: bool) -> int:
     """The smallest or the largest value."""
     extreme = members[value, chosen[0]]
     for index in range(1, number):
@@ -219,7 +220,7 @@ def _extreme(members: Ints, chosen: Ints, number: int, value: int, least: bool) 
 
 @inner
 def _distinct(
-    members: Ints, chosen: Ints, number: int, value: int, table: Ints, ticket: int
+    members: Longs, chosen: Longs, number: int, value: int, table: Longs, ticket: int
 ) -> int:
     """Number of distinct values, by a hash table; slots that do not hold ``ticket`` are free."""
     mask, distinct = table.shape[1] - 1, 0
@@ -235,7 +236,7 @@ def _distinct(
 
 
 @inner
-def _frauds(members: Ints, chosen: Ints, number: int, labels: Ints, after: int) -> int:
+def _frauds(members: Longs, chosen: Longs, number: int, labels: Longs, after: int) -> int:
     """Number of known frauds."""
     time, frauds = members[rows.TIME, members.shape[1] - 1], 0
     for index in range(number):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.arrays import Longs
 from base.compiled import inner
-from features.windows.kernel.structs import NOWHERE, Ints
+from features.windows.kernel.structs import NOWHERE
 
 
 @inner
-def before(columns: Ints, keys: int, one: int, other: int) -> bool:
+def before(columns: Longs, keys: int, one: int, other: int) -> bool:
     """True if column ``one`` is less than ``other`` by the first ``keys`` rows."""
     for row in range(keys):
         if columns[row, one] != columns[row, other]:
@@ -18,7 +19,7 @@ def before(columns: Ints, keys: int, one: int, other: int) -> bool:
 
 
 @inner
-def sort(columns: Ints, keys: int, count: int) -> None:
+def sort(columns: Longs, keys: int, count: int) -> None:
     """Sort the first ``count`` columns by the first ``keys`` rows; equal ones keep their order."""
     order = _order(columns, keys, count)
     unsorted = np.empty(count, np.int64)
@@ -30,7 +31,7 @@ def sort(columns: Ints, keys: int, count: int) -> None:
 
 
 @inner
-def _order(columns: Ints, keys: int, count: int) -> Ints:
+def _order(columns: Longs, keys: int, count: int) -> Longs:
     """Order of the columns, by a merge sort. np.argsort would take seconds to compile."""
     order, other = np.empty(count, np.int64), np.empty(count, np.int64)
     for place in range(count):
@@ -55,7 +56,7 @@ def _order(columns: Ints, keys: int, count: int) -> Ints:
 
 
 @inner
-def behind(columns: Ints, row: int, count: int, value: int) -> int:
+def behind(columns: Longs, row: int, count: int, value: int) -> int:
     """Number of values that are at most ``value`` among the first ``count`` of an ascending row."""
     low, high = 0, count
     while low < high:
@@ -68,7 +69,7 @@ def behind(columns: Ints, row: int, count: int, value: int) -> int:
 
 
 @inner
-def first_of(columns: Ints, row: int, count: int, value: int) -> int:
+def first_of(columns: Longs, row: int, count: int, value: int) -> int:
     """Place of the first ``value`` among the first ``count`` of an ascending row, or NOWHERE."""
     low, high = 0, count
     while low < high:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.arrays import Bytes, Longs
 from base.compiled import inner, load64
 from features.windows.kernel import rows
-from features.windows.kernel.structs import NOWHERE, Bytes, Ints
+from features.windows.kernel.structs import NOWHERE
 
 
 @inner
@@ -15,10 +16,10 @@ def compact_members(
     begin: int,
     end: int,
     size: int,
-    oldest: Ints,
+    oldest: Longs,
     cap: int,
     worth: int,
-    members: Ints,
+    members: Longs,
     count: int,
     out: Bytes,
 ) -> int:
@@ -64,7 +65,7 @@ def compact_members(
 
 
 @inner
-def _is_needed(oldest: Ints, partition: int, time: int) -> bool:
+def _is_needed(oldest: Longs, partition: int, time: int) -> bool:
     """True for a member that a later event may reach."""
     return not 0 <= partition < len(oldest) or time > oldest[partition]
 

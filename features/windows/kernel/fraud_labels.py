@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.arrays import Bytes, Longs
 from base.compiled import inner, load32, load64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import first_of, sort
-from features.windows.kernel.structs import NOWHERE, Bytes, Ints
+from features.windows.kernel.structs import NOWHERE
 
 
 @inner
-def read_labels(data: Bytes, begin: int, end: int) -> Ints:
+def read_labels(data: Bytes, begin: int, end: int) -> Longs:
     """Read the labels of events that have a fraud label, sorted by LABEL_KEYS.
 
     Returns:
@@ -50,7 +51,7 @@ def read_labels(data: Bytes, begin: int, end: int) -> Ints:
 
 
 @inner
-def find_labels(labels: Ints, members: Ints, begin: int, end: int) -> None:
+def find_labels(labels: Longs, members: Longs, begin: int, end: int) -> None:
     """Note the first label of each of the members in [begin, end)."""
     for place in range(begin, end):
         members[rows.LABEL, place] = NOWHERE
@@ -62,7 +63,7 @@ def find_labels(labels: Ints, members: Ints, begin: int, end: int) -> None:
 
 
 @inner
-def is_fraud(labels: Ints, first: int, time: int, after: int) -> int:
+def is_fraud(labels: Longs, first: int, time: int, after: int) -> int:
     """1 if the latest label known at ``time`` says fraud; of events behind ``after`` only.
 
     The result must not depend on older labels that the store may still hold.

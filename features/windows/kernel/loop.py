@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from base.arrays import Longs
 from base.compiled import compiled, inner
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, span
@@ -30,7 +31,6 @@ from features.windows.kernel.structs import (
     CompiledWindows,
     Events,
     History,
-    Ints,
     Results,
     Stored,
     Trace,
@@ -82,7 +82,7 @@ def _compute_events(
     results: Results,
     trace: Trace,
     history: History,
-    labels: Ints,
+    labels: Longs,
     of: int,
     count: int,
 ) -> None:
@@ -153,7 +153,7 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
 def _trace(
     plan: CompiledWindows,
     history: History,
-    labels: Ints,
+    labels: Longs,
     floor: int,
     count: int,
     place: int,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from base.arrays import Bytes, Longs
 from base.compiled import inner, load32, load64, store32, store64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import before, sort
-from features.windows.kernel.structs import MISSING, Bytes, Ints
+from features.windows.kernel.structs import MISSING
 
 
 @inner
 def read(
-    data: Bytes, begin: int, end: int, size: int, columns: Ints, first: Ints, members: Ints
+    data: Bytes, begin: int, end: int, size: int, columns: Longs, first: Longs, members: Longs
 ) -> int:
     """Read the members from before the batch, each once, in order; return their number.
 
@@ -47,7 +48,7 @@ def read(
 
 
 @inner
-def _sort_once(members: Ints, count: int) -> int:
+def _sort_once(members: Longs, count: int) -> int:
     """Sort members and drop repeated ones; return the number that is left."""
     sort(members, rows.MEMBER_KEYS, count)
     left = 0
@@ -60,14 +61,14 @@ def _sort_once(members: Ints, count: int) -> int:
 
 
 @inner
-def copy(source: Ints, from_: int, target: Ints, to: int) -> None:
+def copy(source: Longs, from_: int, target: Longs, to: int) -> None:
     """Copy a column."""
     for row in range(source.shape[0]):
         target[row, to] = source[row, from_]
 
 
 @inner
-def place_of(members: Ints, count: int, event: int) -> int:
+def place_of(members: Longs, count: int, event: int) -> int:
     """Place of an event among the first ``count`` members."""
     place = count
     while place and before(members, rows.MEMBER_KEYS, event, place - 1):
@@ -76,7 +77,7 @@ def place_of(members: Ints, count: int, event: int) -> int:
 
 
 @inner
-def insert(members: Ints, count: int, place: int, event: int) -> None:
+def insert(members: Longs, count: int, place: int, event: int) -> None:
     """Insert an event at ``place`` of ``count`` members."""
     for row in range(members.shape[0]):
         value = members[row, event]
@@ -86,7 +87,7 @@ def insert(members: Ints, count: int, place: int, event: int) -> None:
 
 
 @inner
-def write(members: Ints, event: int, columns: Ints, data: Bytes, at: int) -> None:
+def write(members: Longs, event: int, columns: Longs, data: Bytes, at: int) -> None:
     """Write an event as a stored member."""
     store32(data, at, members[rows.PARTITION, event])
     store64(data, at + rows.AT_OFFSET, members[rows.OFFSET, event])
@@ -101,7 +102,7 @@ def write(members: Ints, event: int, columns: Ints, data: Bytes, at: int) -> Non
 
 
 @inner
-def add_up(members: Ints, counts: Ints, sums: Ints, pairs: Ints, begin: int, end: int) -> None:
+def add_up(members: Longs, counts: Longs, sums: Longs, pairs: Longs, begin: int, end: int) -> None:
     """Renew the running counts and sums behind the places [begin, end)."""
     for pair in range(pairs.shape[1]):
         value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
@@ -116,7 +117,7 @@ def add_up(members: Ints, counts: Ints, sums: Ints, pairs: Ints, begin: int, end
 
 
 @inner
-def is_counted(members: Ints, value: int, where: int, place: int) -> bool:
+def is_counted(members: Longs, value: int, where: int, place: int) -> bool:
     """True for a member that passes the filter and has the value."""
     if where >= 0 and members[where, place] == 0:
         return False
@@ -124,7 +125,7 @@ def is_counted(members: Ints, value: int, where: int, place: int) -> bool:
 
 
 @inner
-def has_id(members: Ints, first: int, end: int, event: int) -> bool:
+def has_id(members: Longs, first: int, end: int, event: int) -> bool:
     """True if a member in [first, end) has the id of the event."""
     ident, hits = members[rows.EVENT_ID, event], 0
     # Without a branch in the loop, so that it is vectorised.

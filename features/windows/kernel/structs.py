@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from base.arrays import Bytes, Floats, Longs, Mask
 
 MISSING = np.iinfo(np.int64).min
 """Sentinel for a missing value of an event."""
@@ -35,10 +31,10 @@ class CompiledWindows(NamedTuple):
         worth: Minimum number of members that a compaction removes.
     """
 
-    windows: Ints
+    windows: Longs
     numbers: Floats
-    pairs: Ints
-    columns: Ints
+    pairs: Longs
+    columns: Longs
     size: int
     horizon: int
     duplicates: int
@@ -57,8 +53,8 @@ class Stored(NamedTuple):
     """
 
     data: Bytes
-    ends: Ints
-    oldest: Ints
+    ends: Longs
+    oldest: Longs
 
 
 class Events(NamedTuple):
@@ -76,12 +72,12 @@ class Events(NamedTuple):
             committed, or later in the log.
     """
 
-    order: Ints
-    ends: Ints
-    members: Ints
-    base: Ints
-    late: Bools
-    first: Ints
+    order: Longs
+    ends: Longs
+    members: Longs
+    base: Longs
+    late: Mask
+    first: Longs
 
 
 class Results(NamedTuple):
@@ -101,12 +97,12 @@ class Results(NamedTuple):
     """
 
     values: Floats
-    duplicate: Bools
-    capped: Bools
+    duplicate: Mask
+    capped: Mask
     added: Bytes
     compacted: Bytes
     labels: Bytes
-    lengths: Ints
+    lengths: Longs
 
 
 class Trace(NamedTuple):
@@ -121,8 +117,8 @@ class Trace(NamedTuple):
 
     event: int
     window: int
-    members: Ints
-    number: Ints
+    members: Longs
+    number: Longs
 
 
 class History(NamedTuple):
@@ -139,8 +135,8 @@ class History(NamedTuple):
             the ticket of the present search.
     """
 
-    members: Ints
-    counts: Ints
-    sums: Ints
-    chosen: Ints
-    table: Ints
+    members: Longs
+    counts: Longs
+    sums: Longs
+    chosen: Longs
+    table: Longs
