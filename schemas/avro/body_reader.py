@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from schemas.avro.kernel.structs import Bodies, Bytes, Values
+from base.arrays import Bytes
+from schemas.avro.kernel.structs import Bodies, Values
 from schemas.avro.paths import Target
 from schemas.avro.program import Program
 from schemas.avro.steps import Fault, Step

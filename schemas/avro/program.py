@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from base.arrays import Longs
+from base.arrays import Bytes, Longs
 from schemas.avro import steps as plan
 from schemas.avro.kernel import codes
 from schemas.avro.kernel.decode import decode
-from schemas.avro.kernel.structs import Bodies, BodyLimits, Bytes, Instructions, Values
+from schemas.avro.kernel.structs import Bodies, BodyLimits, Instructions, Values
 from schemas.avro.steps import Constant, Fault, Step
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 import fastavro
 import numpy as np
 
+from base.arrays import Bytes
 from base.errors import ErrorCode, RecordError
 from schemas.avro import steps as plan
 from schemas.avro.kernel.codes import UNBOUNDED
-from schemas.avro.kernel.structs import Bodies, Bytes, Values
+from schemas.avro.kernel.structs import Bodies, Values
 from schemas.avro.program import Program
 from schemas.avro.resolution import skip_value
 from schemas.avro.steps import Step

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Bytes, Longs
 from base.errors import ErrorCode, RecordError
 from schemas.avro.kernel.frames import OTHER, read_ids
 from schemas.batch import Headers
@@ -67,10 +67,10 @@ class Frames(NamedTuple):
     """
 
     schema_ids: Sequence[SchemaId]
-    data: npt.NDArray[np.uint8]
-    schemas: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
+    data: Bytes
+    schemas: Longs
+    starts: Longs
+    ends: Longs
     errors: dict[int, RecordError]
 
 

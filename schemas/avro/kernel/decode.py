@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from base.arrays import Bytes
 from base.compiled import compiled, inner, leaf, load64, store64
 from schemas.avro.kernel import codes
-from schemas.avro.kernel.structs import Bodies, BodyLimits, Bytes, Instructions, Values
+from schemas.avro.kernel.structs import Bodies, BodyLimits, Instructions, Values
 from schemas.avro.kernel.values import fault, index, step, varint
 
 _LONG_MIN: Final = -(2**63)

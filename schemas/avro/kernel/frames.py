@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from base.arrays import Bytes, Longs
 from base.compiled import compiled
-from schemas.avro.kernel.structs import Bytes, Ints
 
 OTHER: Final = -1
 """Id of a value whose frame has another form."""
@@ -16,12 +16,12 @@ OTHER: Final = -1
 @compiled
 def read_ids(
     data: Bytes,
-    lengths: Ints,
+    lengths: Longs,
     prefix: int,
     max_bytes: int,
-    starts: Ints,
-    ends: Ints,
-    ids: Ints,
+    starts: Longs,
+    ends: Longs,
+    ids: Longs,
 ) -> int:
     """Store the bounds of the bodies and their schema ids, where a value begins with magic 0.
 

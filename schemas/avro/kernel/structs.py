@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
+from base.arrays import Bytes, Longs, Mask
 
 
 class Instructions(NamedTuple):
@@ -21,10 +20,10 @@ class Instructions(NamedTuple):
         text_slots: int64[T], slots of texts in ascending order.
     """
 
-    code: Ints
-    tables: Ints
+    code: Longs
+    tables: Longs
     texts: Bytes
-    text_slots: Ints
+    text_slots: Longs
 
 
 class Bodies(NamedTuple):
@@ -38,9 +37,9 @@ class Bodies(NamedTuple):
     """
 
     data: Bytes
-    starts: Ints
-    ends: Ints
-    entries: Ints
+    starts: Longs
+    ends: Longs
+    entries: Longs
 
 
 class Values(NamedTuple):
@@ -56,10 +55,10 @@ class Values(NamedTuple):
         offsets: int32[T, N + 1], begin of each text in the copied texts.
     """
 
-    longs: Ints
-    lengths: Ints
-    present: npt.NDArray[np.bool_]
-    faults: Ints
+    longs: Longs
+    lengths: Longs
+    present: Mask
+    faults: Longs
     offsets: npt.NDArray[np.int32]
 
 
@@ -72,6 +71,6 @@ class BodyLimits(NamedTuple):
         levels: Maximum levels to which a record may contain itself.
     """
 
-    stack: Ints
+    stack: Longs
     items: int
     levels: int

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from base.arrays import Bytes, Longs
 from base.compiled import leaf, load32, load64
 from schemas.avro.kernel import codes
-from schemas.avro.kernel.structs import Bytes, Instructions, Ints, Values
+from schemas.avro.kernel.structs import Instructions, Values
 
 _NOT_ASCII = np.int64(-0x7F7F7F7F7F7F7F80)
 
@@ -113,7 +114,7 @@ def _read_text(data: Bytes, at: int, end: int, values: Values, slot: int, row: i
 
 
 @leaf
-def _read_long(code: Ints, pc: int, data: Bytes, at: int, end: int, longs: Ints, row: int) -> int:
+def _read_long(code: Longs, pc: int, data: Bytes, at: int, end: int, longs: Longs, row: int) -> int:
     value, behind = varint(data, at, end)
     if behind < 0:
         return behind
@@ -129,7 +130,7 @@ def _read_long(code: Ints, pc: int, data: Bytes, at: int, end: int, longs: Ints,
 
 @leaf
 def _read_floating(
-    data: Bytes, at: int, end: int, op: int, longs: Ints, slot: int, row: int
+    data: Bytes, at: int, end: int, op: int, longs: Longs, slot: int, row: int
 ) -> int:
     size = 8 if op == codes.READ_DOUBLE else 4
     if size > end - at:
@@ -158,7 +159,7 @@ def _read_enum(
 
 @leaf
 def _read_decimal(
-    data: Bytes, at: int, end: int, size: int, longs: Ints, slot: int, row: int
+    data: Bytes, at: int, end: int, size: int, longs: Longs, slot: int, row: int
 ) -> int:
     """Store a big-endian two's-complement integer of ``size`` bytes, or PREFIXED."""
     begin, behind = at, at
