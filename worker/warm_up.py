@@ -9,7 +9,7 @@ import structlog
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
 from features.windows.golden import prove_windows
-from schemas.avro.golden import prove_decoder
+from schemas.avro.golden_bodies import prove_decoder
 
 _KERNELS = (prove_decoder, prove_windows)
 

@@ -67,7 +67,8 @@ class Program:
         """Decode bodies; return the values, the copied texts and the number of faults."""
         rows = len(bodies.entries)
         values = Values(
-            *np.zeros((2, self._slots, rows), np.int64),
+            np.zeros((self._slots, rows), np.int64),
+            np.zeros((self._slots, rows), np.int64),
             np.zeros((self._slots, rows), np.bool_),
             np.zeros((rows, 3), np.int64),
             np.zeros((len(self._text_slots), rows + 1), np.int32),

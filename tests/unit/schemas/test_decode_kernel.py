@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from base.errors import ConfigurationError
-from schemas.avro import golden, program
+from schemas.avro import golden_bodies as golden
+from schemas.avro import program
 from schemas.avro.decoder import Decoder
 from schemas.avro.kernel.decode import decode
 from schemas.avro.kernel.frames import read_ids
