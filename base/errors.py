@@ -16,7 +16,6 @@ Exception
 ├── SchemaRefusedError          an Avro schema is invalid or not supported
 │   └── UndefinedNameError      it refers to a type that is not defined
 ├── IncompatibleError           a writer schema does not resolve to the reader schema
-├── BodyError                   the body of a record cannot be decoded
 ├── NotInRegistryError          the registry does not have the subject, version or schema
 ├── RegistryRefusedError        the registry refuses to register the schema
 ├── YamlRefusedError            a text is not valid YAML, or uses an unsupported feature
@@ -160,22 +159,6 @@ class IncompatibleError(Exception):
 
     The message names the path and the reason.
     """
-
-
-class BodyError(Exception):
-    """The body of a record cannot be decoded any further.
-
-    Attributes:
-        code: Stable code of the reason.
-        path: Dotted path of the failing element in the writer schema.
-        position: Index of the failing element in the data.
-    """
-
-    def __init__(self, code: ErrorCode, path: str, position: int) -> None:
-        super().__init__(code, path, position)
-        self.code = code
-        self.path = path
-        self.position = position
 
 
 class SchemaRefusedError(Exception):

@@ -13,8 +13,16 @@ from features.values.prove_hashes import prove_hashes
 from features.windows.golden import prove_windows
 from models.backend.compiled_trees import prove_trees
 from schemas.avro.encode.golden_records import prove_encoder
+from schemas.avro.golden_bodies import prove_decoder
 
-_KERNELS = (prove_windows, prove_hashes, prove_expressions, prove_trees, prove_encoder)
+_KERNELS = (
+    prove_decoder,
+    prove_windows,
+    prove_hashes,
+    prove_expressions,
+    prove_trees,
+    prove_encoder,
+)
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,30 +15,15 @@ from base.errors import (
     RecordError,
     SchemaRefusedError,
 )
-from schemas.avro.buffers import ColumnBuffers, columns_of_rows
-from schemas.avro.column_decoder import FEW, ColumnReader
-from schemas.avro.cursor import PADDING, Bodies
+from schemas.avro.body_reader import BodyReader
+from schemas.avro.kernel.codes import NOT_DECODED
+from schemas.avro.kernel.structs import Bodies
 from schemas.avro.paths import PathType, targets
 from schemas.avro.resolution import project
-from schemas.avro.row_decoder import RowReader
-from schemas.avro.steps import Step
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Decoded, Headers
-from schemas.registry.framing import (
-    EMPTY,
-    RecordFrame,
-    SchemaGroup,
-    SchemaId,
-    ValueLayout,
-    group,
-    unframe,
-)
+from schemas.registry.framing import EMPTY, Frames, SchemaId, read_frames
 from schemas.registry.source import SchemaSource
-
-Plan = tuple[Step, ...]
-
-# Enough above any batch that a worker is configured for; Arrow's strings count in 32 bits.
-MAX_BATCH_BYTES: Final = 2**31 - 1 - PADDING
 
 
 class Decoder:
@@ -74,7 +59,8 @@ class Decoder:
         self._targets = targets(self._reader, paths)
         self._max_record_bytes = max_record_bytes
         self._max_items = max_collection_items
-        self._plans: dict[SchemaId, Plan | RecordError] = {}
+        self._bodies = BodyReader(self._targets, max_collection_items)
+        self._entries_by_id: dict[SchemaId, int | RecordError] = {}
 
     def for_paths(self, paths: Iterable[str]) -> Decoder:
         """Return a decoder of other paths of the same records.
@@ -88,8 +74,8 @@ class Decoder:
         other = Decoder(
             self._source, self._reader_schema, paths, self._max_record_bytes, self._max_items
         )
-        plans = dict(self._plans)
-        for schema_id, found in other._plans_of(plans).items():
+        plans = dict(self._entries_by_id)
+        for schema_id, found in other._programs_of(plans).items():
             if isinstance(found, RecordError) and not isinstance(plans[schema_id], RecordError):
                 raise ConfigurationError(
                     f"records could no longer be read: {found.message}; give the field a default "
@@ -107,7 +93,7 @@ class Decoder:
         """Writer schema ids met so far, each with the error of all its records, or None."""
         return {
             str(schema_id): plan if isinstance(plan, RecordError) else None
-            for schema_id, plan in self._plans.items()
+            for schema_id, plan in self._entries_by_id.items()
         }
 
     def decode(
@@ -119,117 +105,58 @@ class Decoder:
 
         Raises:
             DependencyUnavailableError: A schema is needed that cannot be fetched now.
-            ValueError: The values have more than MAX_BATCH_BYTES together.
+            ValueError: The values have more than 2 GiB together.
         """
-        if len(values) <= FEW:
-            return self._decode_few(values, headers)
-        return self._decode_many(values, headers)
+        frames = read_frames(
+            values, headers, framed=self._source.framed, max_bytes=self._max_record_bytes
+        )
+        entries, errors = self._entries(frames)
+        bodies = Bodies(frames.data, frames.starts, frames.ends, entries)
+        columns, faults = self._bodies.read(bodies)
+        errors |= {row: fault.as_record_error() for row, fault in faults.items()}
+        errors |= {row: EMPTY for row in errors if values[row] == b""}
+        return Decoded(columns, errors, _names(frames))
 
-    def _plans_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, Plan | RecordError]:
-        """Return the plan of each id; schemas that were not met before are fetched together."""
-        new = [schema_id for schema_id in schema_ids if schema_id not in self._plans]
+    def _entries(self, frames: Frames) -> tuple[Longs, dict[int, RecordError]]:
+        """Entry of each row, and the error of each row that is not decoded."""
+        errors = dict(frames.errors)
+        plans = self._programs_of(frames.schema_ids)
+        entries = [NOT_DECODED] * len(plans)
+        for number, schema_id in enumerate(frames.schema_ids):
+            plan = plans[schema_id]
+            if isinstance(plan, RecordError):
+                rows = np.flatnonzero(frames.schemas == number)
+                errors.update(dict.fromkeys(rows.tolist(), plan))
+            else:
+                entries[number] = plan
+        # The last one is that of rows without a schema.
+        return np.array([*entries, NOT_DECODED], np.int64).take(frames.schemas), errors
+
+    def _programs_of(self, schema_ids: Collection[SchemaId]) -> dict[SchemaId, int | RecordError]:
+        """Return the entry of each id; schemas that were not met before are fetched together."""
+        new = [schema_id for schema_id in schema_ids if schema_id not in self._entries_by_id]
         # Not kept here: the source knows for how long an id stays unknown.
-        errors: dict[SchemaId, Plan | RecordError] = {}
+        errors: dict[SchemaId, int | RecordError] = {}
         for schema_id, writer in (self._source.get_all(new) if new else {}).items():
             if isinstance(writer, RecordError):
                 errors[schema_id] = writer
             else:
-                self._plans[schema_id] = self._plan(schema_id, writer)
-        return errors | {key: self._plans[key] for key in schema_ids if key not in errors}
+                self._entries_by_id[schema_id] = self._program(schema_id, writer)
+        return errors | {key: self._entries_by_id[key] for key in schema_ids if key not in errors}
 
-    def _plan(self, schema_id: SchemaId, writer: Type) -> Plan | RecordError:
+    def _program(self, schema_id: SchemaId, writer: Type) -> int | RecordError:
         try:
-            return project(writer, self._reader, self._targets)
+            return self._bodies.add(project(writer, self._reader, self._targets))
         except IncompatibleError as error:
             return RecordError(
                 ErrorCode.SCHEMA_INCOMPATIBLE,
                 f"schema {schema_id} does not resolve to the reader's: {error}",
             )
 
-    def _decode_few(
-        self, values: Sequence[bytes | None], headers: Sequence[Headers | None] | None
-    ) -> Decoded:
-        frames = [
-            unframe(
-                value,
-                None if headers is None else headers[row],
-                framed=self._source.framed,
-                max_bytes=self._max_record_bytes,
-            )
-            for row, value in enumerate(values)
-        ]
-        named = [None if isinstance(frame, RecordError) else frame for frame in frames]
-        plans = self._plans_of({frame.schema_id for frame in named if frame is not None})
-        rows: list[list[Any]] = []
-        errors: dict[int, RecordError] = {}
-        for row, (frame, value) in enumerate(zip(frames, values, strict=True)):
-            slots: list[Any] = [None] * len(self._targets)
-            if isinstance(frame, RecordError):
-                error: RecordError | None = frame
-            else:
-                error = self._read_row(plans[frame.schema_id], frame, value or b"", slots)
-            if error is not None:
-                errors[row] = EMPTY if value == b"" else error
-                slots = [None] * len(self._targets)
-            rows.append(slots)
-        ids = [None if frame is None else str(frame.schema_id) for frame in named]
-        return Decoded(columns_of_rows(self._targets, rows), errors, ids)
 
-    def _read_row(
-        self, plan: Plan | RecordError, frame: RecordFrame, value: bytes, slots: list[Any]
-    ) -> RecordError | None:
-        if isinstance(plan, RecordError):
-            return plan
-        fault = RowReader(value, self._max_items, slots).read(plan, frame.start, len(value))
-        return None if fault is None else fault.as_record_error()
-
-    def _decode_many(
-        self, values: Sequence[bytes | None], headers: Sequence[Headers | None] | None
-    ) -> Decoded:
-        bodies, begins, ends = _lay_out(values)
-        groups, errors = group(
-            values,
-            headers,
-            ValueLayout(bodies.words, begins, ends),
-            framed=self._source.framed,
-            max_bytes=self._max_record_bytes,
-        )
-        starts = begins.copy()
-        for item in groups:
-            starts[item.rows] = item.starts
-        buffers = ColumnBuffers(self._targets, bodies.data, starts)
-        reader = ColumnReader(bodies, buffers, self._max_items)
-        plans = self._plans_of([item.schema_id for item in groups])
-        for item in groups:
-            plan = plans[item.schema_id]
-            if isinstance(plan, RecordError):
-                errors.update(dict.fromkeys(item.rows.tolist(), plan))
-            else:
-                reader.read(plan, item.rows, item.starts, ends[item.rows])
-        columns = buffers.columns()
-        errors.update((row, fault.as_record_error()) for row, fault in buffers.faults.items())
-        errors.update((row, EMPTY) for row in errors if values[row] == b"")
-        return Decoded(columns, errors, _ids(groups, len(values)))
-
-
-def _lay_out(values: Sequence[bytes | None]) -> tuple[Bodies, Longs, Longs]:
-    """Concatenate the values to one buffer; return it with the begin and end of each value."""
-    given = values if None not in values else [value or b"" for value in values]
-    present = cast("Sequence[bytes]", given)
-    lengths = np.fromiter(map(len, present), np.int64, len(present))
-    ends = np.cumsum(lengths)
-    if ends[-1] > MAX_BATCH_BYTES:
-        raise ValueError(f"{ends[-1]} bytes in one batch; at most {MAX_BATCH_BYTES} are decoded")
-    return Bodies(b"".join([*present, bytes(PADDING)])), ends - lengths, ends
-
-
-def _ids(groups: Sequence[SchemaGroup], size: int) -> list[str | None]:
-    """Schema id of each row, as text; None for rows in no group."""
-    if len(groups) == 1 and len(groups[0].rows) == size:
-        return [str(groups[0].schema_id)] * size
-    ids: list[str | None] = [None] * size
-    for item in groups:
-        name = str(item.schema_id)
-        for row in item.rows.tolist():
-            ids[row] = name
-    return ids
+def _names(frames: Frames) -> list[str | None]:
+    """Schema id of each row, as text; None for rows without a schema."""
+    names = [*map(str, frames.schema_ids), None]
+    if len(names) == 2 and not frames.errors:
+        return names[:1] * len(frames.schemas)
+    return [names[number] for number in frames.schemas.tolist()]

@@ -14,12 +14,18 @@ from typing import Final, TypeAlias, cast
 
 from base.errors import IncompatibleError
 from schemas.avro import steps as plan
+from schemas.avro.kernel import codes
 from schemas.avro.paths import MICROS, Target, describe, without_null
 from schemas.avro.steps import Step
 from schemas.avro.types import Field, Missing, RecursiveRecords, Type
 from schemas.batch import Kind
 
 _FIXED_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
+_READS: Final = {
+    "boolean": codes.READ_BOOLEAN,
+    "float": codes.READ_FLOAT,
+    "double": codes.READ_DOUBLE,
+}
 _PROMOTIONS: Final = {
     "boolean": {"boolean"},
     "int": {"int"},
@@ -63,14 +69,14 @@ def _record(writer: Type, reader: Type, tree: _Tree, path: str) -> list[Step]:
         here = _join(path, item.name)
         found = by_writer_name.pop(item.name, None)
         if found is None:
-            _append(steps, skip_value(item.type, here))
+            steps += skip_value(item.type, here)
         else:
-            _append(steps, _value(item.type, found.type, tree[found.name], here))
+            steps += _value(item.type, found.type, tree[found.name], here)
     for item in by_writer_name.values():
         here = _join(path, item.name)
         if item.default is Missing.DEFAULT:
             raise IncompatibleError(f"the writer has no field {here}, and the reader no default")
-        _append(steps, _default(item.default, item.type, tree[item.name], here))
+        steps += _default(item.default, item.type, tree[item.name], here)
     return steps
 
 
@@ -125,7 +131,7 @@ def _branches(writer: Type, reader: Type, wanted: _Wanted, path: str) -> Step:
             branches.append(tuple(_value(branch, reader, wanted, path)))
         except IncompatibleError as error:
             reasons.append(str(error))
-            branches.append((plan.Reject(path),))
+            branches.append((plan.Value(path, codes.REJECT),))
     if len(reasons) == len(branches):
         raise IncompatibleError("; ".join(reasons))
     return plan.Branch(path, tuple(branches))
@@ -139,16 +145,14 @@ def _read(writer: Type, reader: Type, target: Target, path: str) -> Step:
         )
     slot = target.slot
     match writer.base:
-        case "boolean":
-            return plan.ReadBoolean(target.path, slot)
         case "int" | "long":
             return _read_long(writer, target, path)
-        case "float" | "double":
-            return plan.ReadFloating(target.path, slot, _FIXED_SIZES[writer.base])
+        case "boolean" | "float" | "double":
+            return plan.Value(target.path, _READS[writer.base], slot)
         case "enum":
-            return plan.ReadEnum(target.path, slot, _symbol_numbers(writer, reader))
+            return plan.ReadEnum(target.path, slot, _symbols(writer, reader))
         case "string" | "bytes" if target.type.kind is Kind.STRING:
-            return plan.ReadString(target.path, slot)
+            return plan.Value(target.path, codes.READ_TEXT, slot)
         case _:
             return _read_decimal(writer, reader, target, path)
 
@@ -159,15 +163,16 @@ def _read_long(writer: Type, target: Target, path: str) -> Step:
     if writer.base == "int":
         low, high = plan.INT_MIN, plan.INT_MAX
     if target.type.kind is not Kind.TIME:
-        double = target.type.kind is Kind.DOUBLE
-        return plan.ReadLong(target.path, target.slot, low, high, as_double=double)
+        if target.type.kind is Kind.DOUBLE:
+            return plan.Value(target.path, codes.READ_LONG_AS_DOUBLE, target.slot, (low, high))
+        return plan.Value(target.path, codes.READ_LONG, target.slot, (low, high, 1, 1))
     if writer.logical in ("time-millis", "time-micros"):
         raise IncompatibleError(f"{path} is {describe(writer)}, and the reader has a time")
     unit = writer.logical if writer.logical in MICROS else target.leaf.logical
     factor, divisor = MICROS[unit or ""]
     if factor > 1:
         low, high = max(low, -(plan.LONG_MAX // factor)), min(high, plan.LONG_MAX // factor)
-    return plan.ReadLong(target.path, target.slot, low, high, factor, divisor)
+    return plan.Value(target.path, codes.READ_LONG, target.slot, (low, high, factor, divisor))
 
 
 def _read_decimal(writer: Type, reader: Type, target: Target, path: str) -> Step:
@@ -180,15 +185,15 @@ def _read_decimal(writer: Type, reader: Type, target: Target, path: str) -> Step
         raise IncompatibleError(
             f"{path} is fixed of {writer.size} bytes, and the reader has {reader.size}"
         )
-    return plan.ReadDecimal(
-        target.path, target.slot, writer.size if writer.base == "fixed" else None
-    )
+    size = writer.size if writer.base == "fixed" else codes.PREFIXED
+    return plan.Value(target.path, codes.READ_DECIMAL, target.slot, (size,))
 
 
-def _symbol_numbers(writer: Type, reader: Type) -> tuple[int, ...]:
-    numbers = {symbol: number for number, symbol in enumerate(reader.symbols)}
-    fallback = numbers.get(reader.default or "", -1)
-    return tuple(numbers.get(symbol, fallback) for symbol in writer.symbols)
+def _symbols(writer: Type, reader: Type) -> tuple[str | None, ...]:
+    """The reader's symbol for each of the writer's; None if it has none and no default."""
+    known = set(reader.symbols)
+    default = reader.default if reader.default in known else None
+    return tuple(symbol if symbol in known else default for symbol in writer.symbols)
 
 
 def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[Step]:
@@ -197,7 +202,8 @@ def _default(value: object, declared: Type, wanted: _Wanted, path: str) -> list[
         return []
     into, _ = without_null(declared)
     if isinstance(wanted, Target):
-        return [plan.Fill(path, wanted.slot, _constant(value, into, wanted, path))]
+        constant = _constant(value, into, wanted, path)
+        return [plan.Value(path, codes.FILL, wanted.slot, (constant,))]
     steps: list[Step] = []
     given = value if isinstance(value, dict) else {}
     for item in into.fields:
@@ -227,10 +233,8 @@ def _constant(value: object, leaf: Type, target: Target, path: str) -> plan.Cons
             constant = value * factor // divisor
         case Kind.DECIMAL if isinstance(value, str):
             constant = int.from_bytes(value.encode("latin-1", "replace"), "big", signed=True)
-        case Kind.STRING if isinstance(value, str) and leaf.base != "enum":
-            constant = value
-        case Kind.STRING if value in leaf.symbols:
-            constant = leaf.symbols.index(str(value))
+        case Kind.STRING if isinstance(value, str):
+            constant = value if leaf.base != "enum" or value in leaf.symbols else None
     fits = not isinstance(constant, int) or plan.LONG_MIN <= constant <= plan.LONG_MAX
     if constant is None or not fits:
         raise IncompatibleError(f"the reader's default of {path} does not fit its type")
@@ -250,11 +254,11 @@ def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[
             return []
         case "boolean" | "float" | "double" | "fixed":
             size = _FIXED_SIZES.get(declared.base, declared.size)
-            return [plan.SkipFixed(path, size)] if size else []
+            return [plan.Value(path, codes.SKIP_FIXED, 0, (size,))] if size else []
         case "int" | "long" | "enum":
-            return [plan.SkipLong(path)]
+            return [plan.Value(path, codes.SKIP_LONG)]
         case "bytes" | "string":
-            return [plan.SkipBytes(path)]
+            return [plan.Value(path, codes.SKIP_BYTES)]
         case "record":
             return _skip_fields(declared, path, within)
         case "recursive":
@@ -271,7 +275,7 @@ def skip_value(declared: Type, path: str, within: _Skips | None = None) -> list[
 def _skip_fields(record: Type, path: str, within: _Skips | None) -> list[Step]:
     steps: list[Step] = []
     for item in record.fields:
-        _append(steps, skip_value(item.type, _join(path, item.name), within))
+        steps += skip_value(item.type, _join(path, item.name), within)
     return steps
 
 
@@ -285,19 +289,11 @@ def _recursive_skips(records: RecursiveRecords) -> _Skips:
 
 
 def _skip_collection(declared: Type, path: str, within: _Skips | None) -> Step:
-    item: list[Step] = [plan.SkipBytes(f"{path}{{}}")] if declared.base == "map" else []
-    _append(item, skip_value(cast("Type", declared.item), f"{path}[]", within))
+    item: list[Step] = (
+        [plan.Value(f"{path}{{}}", codes.SKIP_BYTES)] if declared.base == "map" else []
+    )
+    item += skip_value(cast("Type", declared.item), f"{path}[]", within)
     return plan.SkipCollection(path, tuple(item))
-
-
-def _append(steps: list[Step], more: list[Step]) -> None:
-    """Add ``more``; neighbouring skips of fixed size become one."""
-    for step in more:
-        last = steps[-1] if steps else None
-        if isinstance(step, plan.SkipFixed) and isinstance(last, plan.SkipFixed):
-            steps[-1] = plan.SkipFixed(last.path, last.size + step.size)
-        else:
-            steps.append(step)
 
 
 def _named(path: str) -> str:

@@ -11,12 +11,11 @@ import pyarrow as pa
 
 from base.arrays import Mask, RowErrors
 from base.errors import ErrorCode
-from schemas.avro.buffers import columns_of_rows
+from schemas.avro.body_reader import BodyReader
 from schemas.avro.encode.nodes import LeafNode, Node, RecordNode
 from schemas.avro.encode.schema import build, walk
 from schemas.avro.paths import targets
 from schemas.avro.resolution import project
-from schemas.avro.row_decoder import RowReader
 from schemas.avro.types import parse_record_schema
 from schemas.batch import Column, Decoded, Kind
 
@@ -41,7 +40,7 @@ class RoundTrip:
         root = build("", fastavro.parse_schema(dict(schema), named_schemas=named), named)
         found = targets(parse_record_schema(schema), paths)
         self._ways = {target.path: list(_way(root, target.path)) for target in found}
-        self._nulls = columns_of_rows(found, [[None] * len(found)])
+        self._nulls = BodyReader(found, _MAX_ITEMS).read_one(b"", ())
         self._defaults: dict[str, Column] = {}
 
     @property
@@ -94,9 +93,8 @@ class RoundTrip:
             }
             tree = parse_record_schema(schema)
             found = targets(tree, ["value" + path.removeprefix(node.path)])
-            slots: list[Any] = [None]
-            RowReader(encoded, _MAX_ITEMS, slots).read(project(tree, tree, found), 0, len(encoded))
-            (self._defaults[path],) = columns_of_rows(found, [slots]).values()
+            columns = BodyReader(found, _MAX_ITEMS).read_one(encoded, project(tree, tree, found))
+            (self._defaults[path],) = columns.values()
         return self._defaults[path]
 
 

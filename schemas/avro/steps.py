@@ -1,7 +1,6 @@
-"""Steps that decode the paths in use from a body of one writer schema.
+"""Steps that decode the paths in use from a body of one writer schema, and their faults.
 
-Both executors, ``column_decoder`` (a micro-batch at a time) and ``row_decoder`` (a record at a
-time), run the same steps and report the same faults at the same bytes.
+``program`` turns them into instructions, which the compiled decoder runs.
 """
 
 from __future__ import annotations
@@ -27,20 +26,44 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class SkipFixed(Step):
-    """Skip ``size`` bytes."""
+class Value(Step):
+    """Skip, store or reject one value.
 
-    size: int
+    Attributes:
+        instruction: Instruction of the kernel.
+        slot: Slot of the value; 0 if none is stored.
+        operands: Operands of the instruction; a text is the begin and the length of a constant.
+    """
+
+    instruction: int
+    slot: int = 0
+    operands: tuple[Constant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class SkipLong(Step):
-    """Skip a varint."""
+class ReadEnum(Step):
+    """Store the reader's symbol.
+
+    ``symbols[i]`` is the reader's symbol for the writer's symbol i, None if the reader has none.
+    """
+
+    slot: int
+    symbols: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SkipBytes(Step):
-    """Skip a length and that number of bytes."""
+class Keep(Step):
+    """Store the place of the bytes that ``steps`` skip."""
+
+    slot: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch(Step):
+    """Read the number of a union's branch and continue with the steps of that branch."""
+
+    branches: tuple[tuple[Step, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,85 +84,6 @@ class SkipRecursive(Step):
     records: Mapping[str, tuple[Step, ...]] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBoolean(Step):
-    """Store a byte that must be 0 or 1."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadLong(Step):
-    """Store floor(value * factor / divisor) of a varint that must lie in [low, high]."""
-
-    slot: int
-    low: int
-    high: int
-    factor: int = 1
-    divisor: int = 1
-    as_double: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFloating(Step):
-    """Store an IEEE 754 number of ``size`` (4 or 8) bytes."""
-
-    slot: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadString(Step):
-    """Store text: a length and that number of bytes of UTF-8."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadEnum(Step):
-    """Store the reader's symbol.
-
-    ``symbols[i]`` is the reader's index of the writer's symbol i, -1 if the reader has none.
-    """
-
-    slot: int
-    symbols: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadDecimal(Step):
-    """Store a big-endian two's-complement integer.
-
-    It has ``size`` bytes; if ``size`` is None, a length precedes it.
-    """
-
-    slot: int
-    size: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fill(Step):
-    """Store a default of the reader without reading bytes.
-
-    The value of an enum is the index of its symbol.
-    """
-
-    slot: int
-    value: Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Branch(Step):
-    """Read the number of a union's branch and continue with the steps of that branch."""
-
-    branches: tuple[tuple[Step, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reject(Step):
-    """Reject the record: the writer's type here does not resolve to the reader's."""
-
-
 MAX_NESTED: Final = 1_000
 """Maximum levels to which a record may contain itself."""
 
@@ -148,7 +92,7 @@ INT_MAX: Final = 2**31 - 1
 LONG_MIN: Final = -(2**63)
 LONG_MAX: Final = 2**63 - 1
 
-_SENTENCES: Final = {
+FAULTS: Final = {
     ErrorCode.BODY_TRUNCATED: "the body ends too early",
     ErrorCode.TRAILING_BYTES: "bytes are left over after the last field",
     ErrorCode.VARINT_TOO_LONG: "an integer takes more than 64 bits",
@@ -162,6 +106,7 @@ _SENTENCES: Final = {
     ErrorCode.VALUE_OUT_OF_RANGE: "a number does not fit its type",
     ErrorCode.SCHEMA_INCOMPATIBLE: "the type written here does not resolve to the reader's",
 }
+"""Faults in the order of the kernel's numbers, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +125,4 @@ class Fault:
 
     def as_record_error(self) -> RecordError:
         where = f"field {self.path}, " if self.path else ""
-        return RecordError(
-            self.code, f"{where}byte {self.offset} of the body: {_SENTENCES[self.code]}"
-        )
+        return RecordError(self.code, f"{where}byte {self.offset} of the body: {FAULTS[self.code]}")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import fastavro
+import numpy as np
 
-from base.errors import BodyError, ErrorCode, RecordError
+from base.arrays import Bytes
+from base.errors import ErrorCode, RecordError
 from schemas.avro import steps as plan
+from schemas.avro.kernel.codes import UNBOUNDED
+from schemas.avro.kernel.structs import Bodies, Values
+from schemas.avro.program import Program
 from schemas.avro.resolution import skip_value
-from schemas.avro.row_decoder import RowReader
-from schemas.avro.steps import Fault, Step
+from schemas.avro.steps import Step
 from schemas.avro.types import Field, Type
 from schemas.fastavro_schema import FastavroSchema, decimals
 
 MAX_ITEMS: Final = 10_000
 """Maximum items of an array or map; the same as the default of ``wire.max_collection_items``."""
 
-_NO_BOUND: Final = 2**100
+_PASSED_LEVELS: Final = 100_000
 _NONE: Final = b"\0"
 _PASSABLE: Final = {ErrorCode.NESTED_TOO_DEEP, ErrorCode.COLLECTION_TOO_LONG}
 
@@ -30,15 +34,6 @@ class Lost:
     """Fault of a body whose end is unknown, so that the start of the next body is unknown too."""
 
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Keep(Step):
-    """Store ``prefix`` and then the bytes that ``steps`` skip."""
-
-    slot: int
-    prefix: bytes
-    steps: tuple[Step, ...]
 
 
 class BlockReader:
@@ -55,41 +50,55 @@ class BlockReader:
             names: Dotted names of leaves, or of values of a map.
         """
         layout = _Layout(names)
-        self._steps = tuple(layout.steps(tree, ""))
-        self._passing = tuple(skip_value(tree, ""))
-        self._paths = layout.paths
+        steps = layout.steps(tree, "")
+        self._prefixes = layout.prefixes
+        self._slots = layout.slots
+        self._program = Program(len(self._prefixes))
+        self._reading = self._program.add(steps, whole=False)
+        self._passing = self._program.add(skip_value(tree, ""), whole=False)
         schema = FastavroSchema(layout.record(), decimals)
         self._schema = fastavro.parse_schema(schema.json)
         schema.restore(self._schema)
 
     def read(self, data: bytes, rows: int) -> Iterator[dict[str, Any] | RecordError | Lost]:
         """Read ``rows`` bodies from the beginning of ``data``; stop after a ``Lost``."""
+        view = np.frombuffer(data, np.uint8)
         position = 0
         for _ in range(rows):
-            slots = [_NONE] * len(self._paths)
-            begin = position
-            try:
-                position = _Keeper(data, MAX_ITEMS, slots).run(self._steps, position, len(data))
-            except BodyError as error:
-                fault = Fault(error.code, error.path, error.position - begin).as_record_error()
-                try:
-                    position = self._passed(error.code, data, begin)
-                except BodyError:
-                    yield Lost(fault.message)
+            start, end, entry = np.array([[position], [len(data)], [self._reading]])
+            values, _, _ = self._program.run(Bodies(view, start, end, entry), MAX_ITEMS)
+            fault = self._program.faults(values, start).get(0)
+            if fault is not None:
+                position = self._passed(fault.code, view, position)
+                error = fault.as_record_error()
+                if position < 0:
+                    yield Lost(error.message)
                     return
-                yield fault
+                yield error
             else:
-                yield self._values(b"".join(slots))
+                position = int(values.faults[0, 2])
+                yield self._values(self._flat(data, values))
 
-    def _passed(self, code: ErrorCode, data: bytes, position: int) -> int:
-        """Return the end of a body that exceeds the bounds, but is valid otherwise.
-
-        Raises:
-            BodyError: The body has another fault.
-        """
+    def _passed(self, code: ErrorCode, view: Bytes, position: int) -> int:
+        """Return the end of a body that exceeds the bounds, but is valid otherwise; else -1."""
         if code not in _PASSABLE:
-            raise BodyError(code, "", position)
-        return _Passer(data, _NO_BOUND, []).run(self._passing, position, len(data))
+            return -1
+        start, end, entry = np.array([[position], [len(view)], [self._passing]])
+        # Without a limit of levels, a body could take hundreds of times its own size in memory.
+        values, _, _ = self._program.run(Bodies(view, start, end, entry), UNBOUNDED, _PASSED_LEVELS)
+        number, _, position = values.faults[0].tolist()
+        return -1 if number else position
+
+    def _flat(self, data: bytes, values: Values) -> bytes:
+        """Concatenate the kept values to the body of the flat record."""
+        body = []
+        for slots in self._slots.values():
+            kept = [slot for slot in slots if values.present[slot, 0]]
+            for slot in kept:
+                begin, length = int(values.longs[slot, 0]), int(values.lengths[slot, 0])
+                body += [self._prefixes[slot], data[begin : begin + length]]
+            body += [] if kept else [_NONE]
+        return b"".join(body)
 
     def _values(self, body: bytes) -> dict[str, Any]:
         record: Any = fastavro.schemaless_reader(
@@ -97,7 +106,7 @@ class BlockReader:
         )
         return {
             path: None if held is None else held["v"]
-            for path, held in zip(self._paths, record.values(), strict=True)
+            for path, held in zip(self._slots, record.values(), strict=True)
         }
 
 
@@ -105,18 +114,17 @@ class _Layout:
     """Flat record of the values in use: for each path a union of null and the possible types.
 
     Attributes:
-        paths: Path of each field of the flat record.
+        slots: Slots of each path, one for each possible type; the flat record has these paths.
+        prefixes: Bytes of the flat record before the value of each slot.
     """
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
         self._maps = {name.rpartition(".")[0] for name in names}
         self._above = {above for name in names for above in _prefixes(name)}
-        self._types: dict[str, list[Type]] = {}
-
-    @property
-    def paths(self) -> list[str]:
-        return list(self._types)
+        self._types: list[Type] = []
+        self.slots: dict[str, list[int]] = {}
+        self.prefixes: list[bytes] = []
 
     def steps(self, declared: Type, path: str) -> list[Step]:
         """Steps through a value that store the parts in use and skip the rest."""
@@ -144,53 +152,25 @@ class _Layout:
     def record(self) -> Type:
         """The flat record. Each value is in its own record: a union cannot contain a union."""
         fields = (
-            Field(f"f{number}", Type("union", branches=(Type("null"), *map(_boxed, types))))
-            for number, types in enumerate(self._types.values())
+            Field(f"f{number}", Type("union", branches=(Type("null"), *map(self._boxed, slots))))
+            for number, slots in enumerate(self.slots.values())
         )
         return Type("record", fields=tuple(fields))
 
-    def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> _Keep:
-        """Step that stores the value that ``steps`` skip; _NO_VALUE is stored as an empty array."""
-        slot = list(self._types).index(path) if path in self._types else len(self._types)
-        types = self._types.setdefault(path, [])
-        types.append(declared)
-        return _Keep(
-            path,
-            slot,
-            _varint(len(types)) + (_NONE if declared is _NO_VALUE else b""),
-            tuple(steps),
-        )
+    def _keep(self, path: str, declared: Type, steps: Sequence[Step]) -> plan.Keep:
+        """Step that keeps the value that ``steps`` skip; _NO_VALUE is kept as an empty array."""
+        slots, slot = self.slots.setdefault(path, []), len(self._types)
+        slots.append(slot)
+        self._types.append(declared)
+        self.prefixes.append(_varint(len(slots)) + (_NONE if declared is _NO_VALUE else b""))
+        return plan.Keep(path, slot, tuple(steps))
+
+    def _boxed(self, slot: int) -> Type:
+        return Type("record", fields=(Field("v", self._types[slot]),))
 
 
 _NO_VALUE: Final = Type("array", item=Type("null"))
 """Sentinel for a value that is not a single value: an array, or a record beside a used branch."""
-
-
-class _Keeper(RowReader):
-    """Store the bytes of each value in its slot."""
-
-    __slots__ = ()
-
-    def _keep(self, step: _Keep, position: int, end: int) -> int:
-        after = self.run(step.steps, position, end)
-        self._out[step.slot] = step.prefix + self._data[position:after]
-        return after
-
-    _HANDLERS: ClassVar[Mapping[type[Step], Callable[..., int]]] = {
-        **RowReader._HANDLERS,  # noqa: SLF001 - a reader of the same kind
-        _Keep: _keep,
-    }
-
-
-class _Passer(RowReader):
-    """Skip records that contain themselves, with a far larger depth limit than for reading.
-
-    Without a limit, a body could take hundreds of times its own size in memory.
-    """
-
-    __slots__ = ()
-
-    _MAX_NESTED: ClassVar = 100_000
 
 
 def is_bounded(declared: Type) -> bool:
@@ -215,10 +195,6 @@ def _takes_bytes(declared: Type) -> bool:
             return any(_takes_bytes(item.type) for item in declared.fields)
         case _:
             return True
-
-
-def _boxed(declared: Type) -> Type:
-    return Type("record", fields=(Field("v", declared),))
 
 
 def _prefixes(name: str) -> Iterator[str]:

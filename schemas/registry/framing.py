@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
 
+from base.arrays import Bytes, Longs
 from base.errors import ErrorCode, RecordError
+from schemas.avro.kernel.frames import OTHER, read_ids
 from schemas.batch import Headers
 
 VALUE_SCHEMA_HEADER: Final = "__value_schema_id"
@@ -27,8 +27,6 @@ SchemaId = int | UUID | None
 
 _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
-_PREFIX: Final = np.uint64(0xFF_FFFF_FFFF)
-_MAGIC: Final = np.uint64(0xFF)
 
 _JSON: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
 _FOREIGN: Final = (
@@ -56,34 +54,24 @@ class RecordFrame(NamedTuple):
     start: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ValueLayout:
-    """Positions of N values in one buffer.
+class Frames(NamedTuple):
+    """Frames of the N records of a micro-batch, whose values are end to end in one buffer.
 
     Attributes:
-        words: uint64, the buffer as overlapping little-endian words, one from every byte on.
-        begins: int64[N], index at which each value begins.
-        ends: int64[N], index at which each value ends.
+        schema_ids: Ids of the writer schemas, each once.
+        data: uint8[K], the buffer.
+        schemas: int64[N], index of the writer schema in ``schema_ids``; -1 for a row with an error.
+        starts: int64[N], index in the buffer at which each body begins.
+        ends: int64[N], index in the buffer at which each value ends.
+        errors: Error of each row whose frame cannot be read.
     """
 
-    words: npt.NDArray[np.uint64]
-    begins: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SchemaGroup:
-    """M records of one writer schema.
-
-    Attributes:
-        schema_id: Id of the writer schema.
-        rows: intp[M], rows of the records, in ascending order.
-        starts: int64[M], index in the buffer at which each body begins.
-    """
-
-    schema_id: SchemaId
-    rows: npt.NDArray[np.intp]
-    starts: npt.NDArray[np.int64]
+    schema_ids: Sequence[SchemaId]
+    data: Bytes
+    schemas: Longs
+    starts: Longs
+    ends: Longs
+    errors: dict[int, RecordError]
 
 
 def unframe(
@@ -164,77 +152,51 @@ def _schema_id(prefix: bytes) -> RecordFrame | RecordError:
     return RecordFrame(int.from_bytes(prefix[1:size], "big"), size)
 
 
-def group(
+def read_frames(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None,
-    layout: ValueLayout,
     *,
     framed: bool,
     max_bytes: int,
-) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
-    """Group the records of a micro-batch by their writer schema.
+) -> Frames:
+    """Read the frames of a micro-batch.
 
     Args:
         values: Value of each record.
         headers: Headers of each record; None if no record has any.
-        layout: Positions of the values in one buffer.
         framed: True if a record without a schema header has its schema id before its body.
         max_bytes: Maximum size of a value in bytes.
-
-    Returns:
-        The groups, and the error of each row whose frame cannot be read.
     """
-    lengths = layout.ends - layout.begins
-    ordinary = (lengths > 0) & (lengths <= max_bytes)
-    groups: list[SchemaGroup] = []
-    rest: Sequence[int] = range(len(values))
-    if not _any_schema_header(headers):
-        if framed:
-            groups, rest = _by_id(layout, ordinary & (lengths >= _ID_BYTES))
-        elif ordinary.all():
-            return [SchemaGroup(None, np.arange(len(values)), layout.begins)], {}
+    given = values if all(values) else [value or b"" for value in values]
+    data = np.frombuffer(b"".join(cast("Sequence[bytes]", given)), np.uint8)
+    lengths = np.fromiter(map(len, cast("Sequence[bytes]", given)), np.int64, len(given))
+    starts, ends, ids = np.empty((3, len(values)), np.int64)
+    alike = read_ids(data, lengths, _ID_BYTES if framed else 0, max_bytes, starts, ends, ids)
+    if _any_schema_header(headers):
+        ids[:] = OTHER
+    elif 0 < alike == len(values):
+        schema_id = int(ids[0]) if framed else None
+        ids[:] = 0
+        return Frames([schema_id], data, ids, starts, ends, {})
+    known, schemas = np.unique(ids, return_inverse=True)
+    if OTHER in known:
+        known, schemas = known[1:], schemas - 1
+    numbers: dict[SchemaId, int] = {
+        schema_id if framed else None: number for number, schema_id in enumerate(known.tolist())
+    }
     errors: dict[int, RecordError] = {}
-    rows_of: dict[SchemaId, list[tuple[int, int]]] = {}
-    for row in rest:
+    for row in np.flatnonzero(schemas < 0).tolist():
         own = None if headers is None else headers[row]
         frame = unframe(values[row], own, framed=framed, max_bytes=max_bytes)
         if isinstance(frame, RecordError):
             errors[row] = frame
         else:
-            rows_of.setdefault(frame.schema_id, []).append((row, frame.start))
-    for schema_id, members in rows_of.items():
-        rows, starts = np.array(members, np.int64).T
-        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + starts))
-    return groups, errors
+            schemas[row] = numbers.setdefault(frame.schema_id, len(numbers))
+            starts[row] = ends[row] - lengths[row] + frame.start
+    return Frames(list(numbers), data, schemas, starts, ends, errors)
 
 
 def _any_schema_header(headers: Sequence[Headers | None] | None) -> bool:
     return headers is not None and any(
         name == VALUE_SCHEMA_HEADER for own in headers if own for name, _ in own
     )
-
-
-def _by_id(
-    layout: ValueLayout, whole: npt.NDArray[np.bool_]
-) -> tuple[list[SchemaGroup], Sequence[int]]:
-    """Group the records with magic 0 by their ids.
-
-    Args:
-        layout: Positions of the N values.
-        whole: bool[N], True for values that are long enough for an id.
-
-    Returns:
-        The groups, and the rows of all other records.
-    """
-    prefixes = layout.words[layout.begins] & _PREFIX
-    plain = whole & (prefixes & _MAGIC == 0)
-    if plain.all() and (prefixes == prefixes[0]).all():
-        named = [(prefixes[0], np.arange(len(prefixes)))]
-    else:
-        shared = np.unique(prefixes[plain])
-        named = [(prefix, np.flatnonzero(plain & (prefixes == prefix))) for prefix in shared]
-    groups = []
-    for prefix, rows in named:
-        schema_id = int.from_bytes(int(prefix).to_bytes(_ID_BYTES, "little")[1:], "big")
-        groups.append(SchemaGroup(schema_id, rows, layout.begins[rows] + _ID_BYTES))
-    return groups, np.flatnonzero(~plain).tolist()

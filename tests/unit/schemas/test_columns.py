@@ -13,18 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
-from base.errors import BodyError, ErrorCode, RecordError
-from schemas.avro.column_decoder import FEW
-from schemas.avro.cursor import OVERLONG, PADDING, Bodies
+from base.errors import ErrorCode, RecordError
 from schemas.avro.decoder import Decoder
-from schemas.avro.row_decoder import RowReader
-from schemas.avro.steps import LONG_MAX, LONG_MIN, SkipLong
+from schemas.avro.steps import LONG_MAX, LONG_MIN
 from schemas.avro.types import parse_record_schema
 from schemas.registry.source import FixedSchemaSource
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 100
-COMPANY = 2 * FEW
+COMPANY = 48
 ENDLESS = b"\x80" * 10
 
 
@@ -82,25 +79,29 @@ INTS = st.one_of(st.integers(LONG_MIN, LONG_MAX), st.integers(-(2**14), 2**14))
 
 @given(st.lists(INTS, min_size=1, max_size=40))
 def test_integers_of_every_length(values: list[int]) -> None:
-    written = [varint(value) for value in values]
-    starts = np.cumsum([0, *(len(item) for item in written)])
-    read, behind = Bodies(b"".join(written) + bytes(PADDING)).varints(starts[:-1])
-    assert read.tolist() == values
-    assert behind.tolist() == starts[1:].tolist()
+    schema = of("long")
+    decoder = Decoder(one_schema(schema), schema, ["a"], 100, 1)
+    assert (
+        decoder.decode([varint(value) for value in values]).columns["a"].values.tolist() == values
+    )
 
 
 @given(st.binary(min_size=1, max_size=14))
 def test_any_bytes_as_an_integer(data: bytes) -> None:
-    read, behind = Bodies(data + bytes(PADDING)).varints(np.array([0]))
-    reader = RowReader(data + bytes(PADDING), MAX_ITEMS, [])
-    if behind[0] == OVERLONG:
-        with pytest.raises(BodyError) as caught:
-            reader.run([SkipLong("a")], 0, len(data) + PADDING)
-        assert caught.value.code is ErrorCode.VARINT_TOO_LONG
+    schema = of("long")
+    decoded = Decoder(one_schema(schema), schema, ["a"], 100, 1).decode([data])
+    size = next((n for n, byte in enumerate(data[:10], 1) if byte < 0x80), None)
+    unsigned = sum((byte & 0x7F) << 7 * n for n, byte in enumerate(data[:size]))
+    codes = [error.code for error in decoded.errors.values()]
+    if size is None and len(data) < 10:
+        assert codes == [ErrorCode.BODY_TRUNCATED]
+    elif size is None or unsigned >= 2**64:
+        assert codes == [ErrorCode.VARINT_TOO_LONG]
+    elif size < len(data):
+        assert codes == [ErrorCode.TRAILING_BYTES]
     else:
-        assert behind[0] == reader.run([SkipLong("a")], 0, len(data) + PADDING)
-        written, _ = Bodies(varint(int(read[0])) + bytes(PADDING)).varints(np.array([0]))
-        assert written[0] == read[0]
+        assert not codes
+        assert decoded.columns["a"].values[0] == (unsigned >> 1) ^ -(unsigned & 1)
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,26 @@
-"""Columns, rows and fastavro agree on random schemas, on good bodies and on damaged ones."""
+"""The decoder and fastavro agree on random schemas, on good bodies and on damaged ones."""
 
 from __future__ import annotations
 
 import random
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from base.errors import ErrorCode
-from schemas.avro.column_decoder import FEW
+from schemas.avro import program
 from schemas.avro.decoder import Decoder
 from schemas.avro.types import parse_writer_schema
 from schemas.batch import Decoded
 from schemas.registry.source import FixedSchemaSource
+from tests.support.interpreted import interpreted
 from tests.unit.schemas import avro_cases as avro
 
 MAX_ITEMS = 50
-BATCH = 3 * FEW
+BATCH = 72
+INTERPRETED = interpreted("schemas.avro")
 # Behind such a fault fastavro reads on: it checks no range, takes negative numbers as Python
 # indexes, and would fill the memory with the items of an absurd array.
 READ_ON = {
@@ -94,12 +97,31 @@ def _compare_with_fastavro(schema: Any, body: bytes, alone: Decoded, paths: list
 
 
 @given(avro.schemas(), st.integers(0, 2**32))
+@settings(relaxed, max_examples=30)
+def test_compiled_and_interpreted_decoding_agree(schema: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    reader = decoder(schema, list(avro.leaves(schema)))
+    bodies = [avro.encode(schema, avro.value_of(schema, rng)) for _ in range(8)]
+    bodies += [avro.mutated(body, rng) for body in bodies]
+    compiled = reader.decode(bodies)
+    with mock.patch.object(program, "decode", INTERPRETED["decode"].decode):
+        decoded = reader.decode(bodies)
+        # Alone, a read behind the end of the body is one behind the buffer.
+        alone = [reader.decode([body]) for body in bodies]
+    assert decoded.errors == compiled.errors
+    for number, single in enumerate(alone):
+        assert single.errors.get(0) == compiled.errors.get(number)
+        assert avro.same(avro.row(decoded, number), avro.row(compiled, number))
+        assert avro.same(avro.row(single, 0), avro.row(compiled, number))
+
+
+@given(avro.schemas(), st.integers(0, 2**32))
 @relaxed
 def test_faults_of_a_writer_schema_that_reading_does_not_need_change_nothing(
     schema: Any, seed: int
 ) -> None:
     rng = random.Random(seed)
-    bodies = [avro.encode(schema, avro.value_of(schema, rng)) for _ in range(FEW + 1)]
+    bodies = [avro.encode(schema, avro.value_of(schema, rng)) for _ in range(BATCH)]
     reader, leaves = avro.finite(schema), avro.leaves(schema)
     paths = [path for path, leaf in leaves.items() if "symbols" not in leaf]
     wanted = decoder(schema, paths).decode(bodies)

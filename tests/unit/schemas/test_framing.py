@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from unittest import mock
 from uuid import UUID
 
 import numpy as np
@@ -10,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ErrorCode, RecordError
-from schemas.avro.cursor import PADDING, Bodies
 from schemas.batch import Headers
+from schemas.registry import framing
 from schemas.registry.framing import (
     VALUE_SCHEMA_HEADER,
+    Frames,
     RecordFrame,
-    SchemaGroup,
-    SchemaId,
-    ValueLayout,
-    group,
+    read_frames,
     unframe,
 )
+from tests.support.interpreted import interpreted
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")
 MAX_BYTES = 100
+INTERPRETED = interpreted("schemas.avro")
 
 
 def of_id(number: int, body: bytes = b"body") -> bytes:
@@ -34,18 +35,13 @@ def of_guid(guid: UUID, body: bytes = b"body") -> bytes:
     return b"\1" + guid.bytes + body
 
 
-def grouped(
+def frames_of(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None] | None = None,
     *,
     framed: bool = True,
-) -> tuple[list[SchemaGroup], dict[int, RecordError]]:
-    given = [value or b"" for value in values]
-    lengths = np.array([len(value) for value in given])
-    ends = np.cumsum(lengths)
-    words = Bodies(b"".join([*given, bytes(PADDING)])).words
-    layout = ValueLayout(words, ends - lengths, ends)
-    return group(values, headers, layout, framed=framed, max_bytes=MAX_BYTES)
+) -> Frames:
+    return read_frames(values, headers, framed=framed, max_bytes=MAX_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -102,18 +98,18 @@ def test_a_broken_schema_header_is_not_passed_over(header: bytes | None, code: E
 
 def test_without_framing_the_whole_value_is_the_body() -> None:
     assert unframe(b"\0\0", None, framed=False, max_bytes=MAX_BYTES) == RecordFrame(None, 0)
-    groups, errors = grouped([b"ab", b"c"], framed=False)
-    assert not errors
-    assert [item.schema_id for item in groups] == [None]
-    assert groups[0].starts.tolist() == [0, 2]
+    frames = frames_of([b"ab", b"c"], framed=False)
+    assert not frames.errors
+    assert frames.schema_ids == [None]
+    assert frames.starts.tolist() == [0, 2]
 
 
-def test_records_of_one_id_are_one_group() -> None:
-    groups, errors = grouped([of_id(258, b"ab"), of_id(258, b"")])
-    assert not errors
-    assert [item.schema_id for item in groups] == [258]
-    assert groups[0].rows.tolist() == [0, 1]
-    assert groups[0].starts.tolist() == [5, 12]
+def test_records_of_one_id_have_one_schema() -> None:
+    frames = frames_of([of_id(258, b"ab"), of_id(258, b"")])
+    assert not frames.errors
+    assert frames.schema_ids == [258]
+    assert frames.schemas.tolist() == [0, 0]
+    assert frames.starts.tolist() == [5, 12]
 
 
 VALUES = st.one_of(
@@ -131,21 +127,24 @@ HEADERS = st.one_of(
 
 
 @given(st.lists(st.tuples(VALUES, HEADERS), min_size=1, max_size=12), st.booleans())
-def test_grouping_says_of_each_record_what_it_says_alone(
+def test_frames_of_a_micro_batch_are_those_of_its_records(
     records: list[tuple[bytes | None, Headers | None]], framed: bool
 ) -> None:
     values, headers = [value for value, _ in records], [own for _, own in records]
-    groups, errors = grouped(values, headers, framed=framed)
+    frames = frames_of(values, headers, framed=framed)
     begins = np.cumsum([0, *(len(value or b"") for value in values)]).tolist()
-    found: dict[int, RecordFrame | RecordError] = dict(errors)
-    seen: set[SchemaId] = set()
-    for item in groups:
-        assert item.schema_id not in seen
-        seen.add(item.schema_id)
-        for row, start in zip(item.rows.tolist(), item.starts.tolist(), strict=True):
-            found[row] = RecordFrame(item.schema_id, start - begins[row])
+    assert frames.ends.tolist() == begins[1:]
+    assert len(set(frames.schema_ids)) == len(frames.schema_ids)
+    together: dict[int, RecordFrame | RecordError] = dict(frames.errors)
+    assert frames.errors.keys() == set(np.flatnonzero(frames.schemas < 0).tolist())
+    for row in np.flatnonzero(frames.schemas >= 0).tolist():
+        schema_id = frames.schema_ids[frames.schemas[row]]
+        together[row] = RecordFrame(schema_id, int(frames.starts[row]) - begins[row])
+    with mock.patch.object(framing, "read_ids", INTERPRETED["frames"].read_ids):
+        again = frames_of(values, headers, framed=framed)
+    assert repr(again) == repr(frames)
     alone = [unframe(value, own, framed=framed, max_bytes=MAX_BYTES) for value, own in records]
-    assert found == dict(enumerate(alone))
+    assert together == dict(enumerate(alone))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +162,12 @@ def test_grouping_says_of_each_record_what_it_says_alone(
     ],
 )
 def test_a_known_other_framing_is_named(value: bytes, said: str) -> None:
-    _, errors = grouped([of_id(1), value])
+    errors = frames_of([of_id(1), value]).errors
     assert errors[1].code is ErrorCode.MAGIC_UNKNOWN
     assert said in errors[1].message
 
 
 @pytest.mark.parametrize("value", [b"not an event", b"{not json", b"\x03", b"\x03\x07ab", b"[1]"])
 def test_an_unknown_framing_is_not_guessed(value: bytes) -> None:
-    _, errors = grouped([value])
+    errors = frames_of([value]).errors
     assert errors[0].message.endswith("0 (id) and 1 (GUID) are known")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from base.errors import ConfigurationError, ErrorCode, RecordError, SchemaRefusedError
-from schemas.avro.column_decoder import FEW
 from schemas.avro.decoder import Decoder
 from schemas.avro.types import MAX_DEPTH, parse_record_schema
 from schemas.batch import Kind
@@ -53,12 +52,12 @@ def enum(*symbols: str, **more: Any) -> dict[str, Any]:
 def resolved(writer: Any, reader: Any, *values: Any, path: str = "f") -> list[Any]:
     """What ``path`` holds for records of ``writer``: values, or codes of errors.
 
-    Asked of the columns and of the rows, which must agree.
+    Asked of each body alone and of many, which must agree.
     """
     bodies = [avro.encode(writer, value) for value in values]
     decoder = Decoder(one_schema(writer), reader, [path], 1000, 100)
     alone = [_cell(decoder, [body], 0, path) for body in bodies]
-    padded = bodies * (FEW + 1)
+    padded = bodies * (25)
     assert alone == [_cell(decoder, padded, row, path) for row in range(len(values))]
     return alone
 
@@ -237,7 +236,7 @@ def test_writers_resolve_to_the_reader(writer: Any, reader: Any, value: Any, wan
 def test_a_writer_that_cannot_resolve_names_the_field(writer: Any, reader: Any) -> None:
     decoder = Decoder(one_schema(record(f=writer)), record(f=reader), ["f"], 1000, 100)
     errors: Mapping[int, RecordError] = {}
-    for values in ([b"\0"], [b"\0"] * (FEW + 1)):
+    for values in ([b"\0"], [b"\0"] * (25)):
         errors = decoder.decode(values).errors
         assert len(errors) == len(values)
         assert {error.code for error in errors.values()} == {ErrorCode.SCHEMA_INCOMPATIBLE}
