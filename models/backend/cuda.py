@@ -55,10 +55,10 @@ def why_unusable() -> str | None:
                 "it from other processes"
             )
     if config["learner"]["generic_param"]["device"] != DEVICE:
-        major, minor = xgb.build_info()["CUDA_VERSION"]
+        major, _ = xgb.build_info()["CUDA_VERSION"]
         return (
-            f"found no GPU that XGBoost can use; install a driver for CUDA {major}.{minor}, give the "
-            "container a GPU (`nvidia-smi` lists driver and GPUs)"
+            f"found no GPU that XGBoost can use; install NVIDIA's driver for CUDA {major} or later, "
+            "give the container a GPU (`nvidia-smi` lists driver and GPUs)"
         )
     return None
 
