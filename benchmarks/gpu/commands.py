@@ -101,8 +101,8 @@ def _column(scores: Sequence[Mapping[str, Any]]) -> list[float]:
 
 def _same_reasons(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
     """Compare contributions; codes of equal contributions may stand in either order."""
-    pairs = [[reason["contribution"] for reason in reasons] for reasons in (one, other)]
-    return len(one) == len(other) and np.allclose(*pairs, rtol=0, atol=10 * TOLERANCE)
+    mine, theirs = ([reason["contribution"] for reason in reasons] for reasons in (one, other))
+    return len(one) == len(other) and np.allclose(mine, theirs, rtol=0, atol=10 * TOLERANCE)
 
 
 def loss(command: Command, faults: Sequence[str], without: Mapping[str, str]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def stop_predicting() -> None:
     def predict(*_: object, **__: object) -> None:
         raise xgb.core.XGBoostError("rehearsal of a CUDA error")
 
-    xgb.Booster.predict = predict
+    xgb.Booster.predict = predict  # type: ignore[method-assign, assignment]
 
 
 FAULTS: dict[str, Callable[[Driver], None]] = {"kernel": fail_kernel, "memory": take_memory}
@@ -95,7 +95,7 @@ def break_before_first_events(fault: Callable[[], None]) -> None:
             fault()
         return own(backend, matrix)
 
-    CudaBackend.margins = margins  # type: ignore[method-assign]
+    CudaBackend.margins = margins  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ def show(result: Mapping[str, Any]) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=_WIDTH)
-    device = "the CPU in its place" if result["rehearsal"] else result["gpu"]
-    table = Table(title=f"checks on {device}, {result['seconds']} s")
+    device = "rehearsal on the CPU" if result["rehearsal"] else result["gpu"]
+    console.print(f"{device}, {result['seconds']} s")
+    table = Table()
     table.add_column("check")
     table.add_column("result")
     for name in _CHECKS:
