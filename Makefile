@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos swaps hostile properties bundles bench evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos swaps hostile properties bundles bench gpu evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,15 +50,15 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@echo "Installing into $(VENV) for $(DEVICE): a minute, once." >&2
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r $<
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@echo "Compiling the kernels: some 15 seconds, once." >&2
 	@$(BIN)/python -m worker.warm_up >&2 || \
 		echo "The kernels are not compiled: the first start compiles them, and says why it cannot." >&2
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos`, `swaps`, `hostile`, `bundles`, `properties` and
-# `bench` is JSON.
+# Commands are not echoed: the last line of `chaos`, `swaps`, `hostile`, `bundles`, `properties`, `bench`
+# and `gpu` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -104,6 +104,11 @@ bundles: install ## flip bits of a model bundle, sum it again and have it verifi
 bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
+
+# In an environment of its own, which also a machine has that works with the CPU.
+gpu: ## prove the CUDA path on an NVIDIA GPU, without network from WHEELS=folder: JSON=1 RECORD=1 REHEARSE=1
+	@$(MAKE) --no-print-directory install VENV=.venv-gpu DEVICE=gpu
+	@.venv-gpu/bin/python -m benchmarks.gpu $(if $(JSON),--json) $(if $(RECORD),--record) $(if $(REHEARSE),--rehearse)
 
 evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=8 KEEP=folder
 	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))

@@ -66,6 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        from models.backend.cuda import why_unusable  # noqa: PLC0415  most runs have no such test
+
+        if reason := why_unusable():
+            pytest.skip(f"device: cuda {reason}")
+
+
 def _turn(item: pytest.Item) -> int:
     own = [tier for tier in SLOW_TIERS if HERE / tier in item.path.parents]
     return SLOW_TIERS.index(own[0]) if own else len(SLOW_TIERS)

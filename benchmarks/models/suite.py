@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import CudaUnusableError
-from benchmarks.machine import machine
+from benchmarks.machine import gpu, machine
 from benchmarks.models import explained, swaps
 from benchmarks.models.chart import draw
 from benchmarks.models.explained import measure_throughput
@@ -52,9 +52,9 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def _measure(folder: Path, options: Options) -> dict[str, Any]:
-    date, (gpu, no_gpu) = today(), _find_gpu()
-    gpus: list[Device] = ["cuda"] if gpu else []
-    note(no_gpu or f"measured beside the CPU: {gpu}")
+    date, (found, no_gpu) = today(), _find_gpu()
+    gpus: list[Device] = ["cuda"] if found else []
+    note(no_gpu or f"measured beside the CPU: {found}")
     for_rate, for_latency = FULL if options.events is None else QUICK
     with open_testbed(folder, options.events or EVENTS) as testbed:
         info = RedisStore(testbed.valkey.url).info()
@@ -66,7 +66,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
             "suite": "models",
             "date": date,
             "machine": machine(f"{info.server} {info.version}"),
-            "gpu": gpu,
+            "gpu": found,
             "no_gpu": no_gpu,
             "setting": {
                 **testbed.setting(explained.ROUNDS),
@@ -85,8 +85,8 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
 def _find_gpu() -> tuple[str | None, str | None]:
     """Name of the GPU, or the reason why there is none."""
     try:
-        cupy = require_cuda()
+        require_cuda()
     except CudaUnusableError as error:
         why, _, _ = str(error).partition(";")
         return None, f"no GPU on this machine that XGBoost can use ({why})"
-    return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode(), None
+    return gpu() or "GPU", None

@@ -34,6 +34,5 @@ def open_backend(
             device = "cpu"
         else:
             device = "cuda"
-    if device == "cuda":
-        return CudaBackend(bundle)
-    return CpuBackend(bundle, threads or available_threads())
+    backend = CudaBackend if device == "cuda" else CpuBackend
+    return backend(bundle, threads or available_threads())

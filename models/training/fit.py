@@ -119,7 +119,7 @@ def boost(
     all_params = {**DEFAULT_PARAMS, **own, **(params or {})}
     callbacks = [_RoundCallback(advance)] if advance else None
     booster = xgb.train(all_params, data, num_boost_round=rounds, callbacks=callbacks)
-    # On a GPU it would warn about each matrix in main memory, and predict on the CPU.
+    # On a GPU it would copy each matrix there, with a warning.
     booster.set_param({"device": "cpu"})
     return booster
 

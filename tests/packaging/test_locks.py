@@ -95,7 +95,7 @@ def test_requirements_of_the_project_are_in_the_lock(
 )
 def test_cpu_and_gpu_exclude_each_other(environment: dict[str, str]) -> None:
     for lock in ("cpu.txt", "run-cpu.txt"):
-        assert pins(lock, environment).keys().isdisjoint({"xgboost", "cupy-cuda12x"})
+        assert "xgboost" not in pins(lock, environment)
     for lock in ("gpu.txt", "run-gpu.txt"):
         assert "xgboost-cpu" not in pins(lock, environment)
 

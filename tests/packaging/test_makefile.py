@@ -26,7 +26,7 @@ case "$*" in
 esac
 if [[ "$1 $2" == "-m venv" ]]; then
   rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python"
-elif [[ "$2" == "benchmarks" || "$1 $2" == *tests[./]* ]]; then
+elif [[ "$2" == benchmarks* || "$1 $2" == *tests[./]* ]]; then
   echo '{"last": true}'
 fi
 """
@@ -121,6 +121,21 @@ def test_another_device_starts_anew_and_then_stays(clone: Path) -> None:
 
     make(clone, "bench")
     assert calls(clone) == ["python -m benchmarks"]
+
+
+def test_the_proof_on_a_gpu_has_an_environment_of_its_own_and_needs_no_network(
+    clone: Path,
+) -> None:
+    make(clone, "install")
+    calls(clone)
+    done = make(clone, "gpu", "WHEELS=wheels", "JSON=1", "RECORD=1")
+    assert done.returncode == 0, done.stderr
+    asked = calls(clone)
+    assert asked[0] == "system-python -m venv --clear .venv-gpu"
+    assert asked[1].endswith("--no-index --find-links wheels --require-hashes -r locks/gpu.txt")
+    assert asked[-1] == "python -m benchmarks.gpu --json --record"
+    assert done.stdout.splitlines() == ['{"last": true}']
+    assert (clone / ".venv" / ".installed-cpu").exists()
 
 
 def another_python(clone: Path) -> str:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _JOIN_S = 2.0
 _AGAIN_S = 60.0
-# The errors of XGBoost, CuPy and the memory cannot be listed. Whatever is wrong with a new model or
+# The errors of XGBoost, CUDA and the memory cannot be listed. Whatever is wrong with a new model or
 # policy, the previous one stays in use.
 _ANY_FAULT = Exception
 

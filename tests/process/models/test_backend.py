@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,11 +16,12 @@ from hypothesis import strategies as st
 
 from base.errors import ConfigurationError, CudaUnusableError, DeviceLostError
 from models.backend import NonFiniteFeatureError, available_threads, cuda, open_backend
+from models.backend.cuda import why_unusable
 from models.bundle import Bundle, load_bundle
 from tests.support.small_model import NAMES, matrix_of
 
 ROOT = Path(__file__).parents[3]
-HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
+HAS_GPU = why_unusable() is None
 
 
 def bits(margins: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_a_gpu_that_cannot_be_had_is_refused_with_the_remedy(bundle: Bundle) -> 
     assert isinstance(refused.value, ConfigurationError)
 
 
-@pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
+@pytest.mark.gpu
 def test_margins_of_a_gpu_are_near_those_of_a_cpu(bundle: Bundle) -> None:
     matrix = matrix_of(1_000, len(NAMES))
     on_gpu = open_backend(bundle, "cuda").margins(matrix)
@@ -116,60 +116,67 @@ def test_margins_of_a_gpu_are_near_those_of_a_cpu(bundle: Bundle) -> None:
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-5, atol=1e-5)
 
 
-class LostGpu:
-    """CuPy, as far as the backend uses it, on a GPU that has failed."""
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU stand in for a GPU."""
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")
+    monkeypatch.setattr(cuda, "why_unusable", lambda: None)
 
-    ndarray = np.ndarray
 
-    def asarray(self, matrix: np.ndarray) -> np.ndarray:
-        raise RuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error encountered")
+def test_a_backend_on_a_gpu_gives_the_margins_and_contributions_of_the_booster(
+    bundle: Bundle, booster: xgb.Booster, stand_in: None
+) -> None:
+    backend = open_backend(bundle, "cuda", threads=2)
+    assert backend.device == "cuda"
+    matrix = matrix_of(300, len(NAMES))
+    data = xgb.DMatrix(matrix)
+    margins, contributions = backend.margins(matrix), backend.contributions(matrix)
+    assert margins.dtype == contributions.dtype == np.float32
+    np.testing.assert_array_equal(margins, booster.predict(data, output_margin=True))
+    np.testing.assert_array_equal(contributions, booster.predict(data, pred_contribs=True))
+    assert backend.margins(matrix[:0]).shape == (0,)
+    assert backend.contributions(matrix[:0]).shape == (0, len(NAMES) + 1)
+
+
+def test_a_missing_value_of_the_model_is_nan_on_a_gpu(bundle: Bundle, stand_in: None) -> None:
+    matrix = matrix_of(300, len(NAMES))
+    given = np.nan_to_num(matrix, nan=-1.0)
+    plain = open_backend(bundle, "cuda")
+    backend = open_backend(dataclasses.replace(bundle, missing=-1.0), "cuda")
+    np.testing.assert_array_equal(backend.margins(given), plain.margins(matrix))
+    np.testing.assert_array_equal(backend.contributions(given), plain.contributions(matrix))
+    assert not np.isnan(given).any()
 
 
 def test_a_gpu_that_fails_ends_the_process_and_is_told_from_a_fault_of_events(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, stand_in: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda, "require_cuda", LostGpu)
-    # The first call is made by the constructor, to warm up.
-    with pytest.raises(DeviceLostError, match=r"uncorrectable ECC error .*nvidia-smi"):
-        cuda.CudaBackend(bundle)
-    monkeypatch.setattr(cuda.CudaBackend, "margins", lambda *_: None)
-    backend = cuda.CudaBackend(bundle)
+    def lost(*_: object, **__: object) -> None:
+        raise xgb.core.XGBoostError("cudaErrorECCUncorrectable: uncorrectable ECC error")
+
+    backend = open_backend(bundle, "cuda")
+    monkeypatch.setattr(xgb.Booster, "predict", lost)
     matrix = matrix_of(3, len(NAMES))
+    for ask in (backend.margins, backend.contributions):
+        with pytest.raises(DeviceLostError, match=r"uncorrectable ECC error.*nvidia-smi"):
+            ask(matrix)
+    # The first call is made by the constructor, to warm up.
     with pytest.raises(DeviceLostError):
-        backend.contributions(matrix)
+        open_backend(bundle, "cuda")
     matrix[0, 0] = np.inf
     with pytest.raises(NonFiniteFeatureError):
         backend.contributions(matrix)
 
 
-class SeenGpu(LostGpu):
-    """Keeps what is put on the GPU."""
-
-    def __init__(self) -> None:
-        self.seen: list[np.ndarray] = []
-
-    def asarray(self, matrix: np.ndarray) -> np.ndarray:
-        self.seen.append(matrix)
-        return super().asarray(matrix)
-
-
-def test_a_missing_value_of_the_model_is_nan_on_a_gpu(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpu = SeenGpu()
-    monkeypatch.setattr(cuda, "require_cuda", lambda: gpu)
-    with monkeypatch.context() as during_the_start:
-        during_the_start.setattr(cuda.CudaBackend, "margins", lambda *_: None)
-        backend = cuda.CudaBackend(dataclasses.replace(bundle, missing=-1.0))
-    matrix = np.full((2, len(NAMES)), 3, np.float32)
-    matrix[0, 1] = -1
-    for ask in (backend.margins, backend.contributions):
-        with pytest.raises(DeviceLostError):
-            ask(matrix)
-    assert len(gpu.seen) == 2
-    for seen in gpu.seen:
-        assert np.argwhere(np.isnan(seen)).tolist() == [[0, 1]]
-    assert matrix[0, 1] == -1
+def test_a_gpu_that_xgboost_does_not_find_is_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An XGBoost without CUDA goes the way that one with CUDA goes without a GPU: to the CPU.
+    monkeypatch.setattr(xgb, "build_info", lambda: {"USE_CUDA": True, "CUDA_VERSION": [12, 9]})
+    monkeypatch.setattr(cuda, "DEVICE", "cuda:99")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with pytest.raises(
+        CudaUnusableError, match=r"no GPU that XGBoost.*driver for CUDA 12 .*device: cpu"
+    ):
+        cuda.require_cuda()
 
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

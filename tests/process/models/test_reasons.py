@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from models.policy import Coding
 from models.reasons import TOLERANCE, Explained, Reasons
 from tests.support.small_model import matrix_of, reference
 
-HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
 FEATURES = 7
 NAMES = tuple(f"F{i}" for i in range(FEATURES))
 
@@ -241,7 +239,7 @@ def test_contributions_of_no_rows_are_empty_and_invalid_rows_are_refused(backend
         backend.contributions(infinite)
 
 
-@pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
+@pytest.mark.gpu
 def test_contributions_of_a_gpu_add_up_to_its_margins(tmp_path: Path) -> None:
     bundle = model_of(tmp_path, 1, 60, 6, 3.0)
     on_gpu, on_cpu = open_backend(bundle, "cuda"), open_backend(bundle, "cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
 from datetime import date
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xgboost as xgb
 
 from base.errors import ConfigurationError, CudaUnusableError
 from models.backend import open_backend
+from models.backend.cuda import why_unusable
 from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import load_policy
@@ -33,7 +32,7 @@ from models.training.training_options import TrainingOptions, read_earlier_train
 from models.training.write_outputs import OutputOptions, write_training
 from tests.support.training_table import DAY, START, simulated, write_table
 
-HAS_GPU = bool(xgb.build_info().get("USE_CUDA")) and importlib.util.find_spec("cupy") is not None
+HAS_GPU = why_unusable() is None
 SOON = TrainingOptions(tries=2, threads=2, forest=1)
 
 
@@ -185,7 +184,7 @@ def test_a_gpu_that_cannot_be_had_is_refused_before_anything_is_read(table: Trai
         train(table, days_of(table), dataclasses.replace(SOON, device="cuda"))
 
 
-@pytest.mark.skipif(not HAS_GPU, reason="XGBoost with CUDA and CuPy are not installed")
+@pytest.mark.gpu
 def test_a_gpu_grows_a_model_that_is_worth_as_much(
     tmp_path: Path, table: TrainingTable, training: Training
 ) -> None:
