@@ -59,12 +59,14 @@ def demo(
 
     from tools.demo.run import Play, run_demo
     from tools.demo.screen import summary
+    from tools.embedded.kafka import prepare_fast_starts
 
     if events is None and events_file is None:
         events = 20_000
     verdict = run_demo(pipeline, Play(events, rate, events_file))
     Console(stderr=as_json).print(summary(verdict, backlog=rate is None))
     if as_json:
-        print(json.dumps({**verdict.as_json(), "backlog": rate is None}))
+        print(json.dumps({**verdict.as_json(), "backlog": rate is None}), flush=True)
+    prepare_fast_starts()
     if not verdict.clean:
         sys.exit(ExitCode.FAILED)

@@ -79,7 +79,8 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
             note("training a model …")
             ready = _prepare(feature_set, folder, play)
         note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
-        kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
+        # Without a cache it starts more slowly, but sooner than after a trial run.
+        kafka, valkey = Kafka(folder / "kafka", trial=False), Valkey(folder / "valkey")
         starting = [pool.submit(server.start) for server in (kafka, valkey)]
         try:
             prepared, trained = ready or _prepare(feature_set, folder, play)

@@ -29,6 +29,7 @@ def copy(bootstrap: str, group: str, source: str, target: str, stop: Callable[[]
 
     Raises:
         KafkaException: The brokers refuse something, or do not answer in time.
+        BufferError: The producer's queue cannot hold the records of a transaction.
     """
     consumer = Consumer(
         {
@@ -75,7 +76,7 @@ def _copy_some(consumer: Consumer, producer: Producer, target: str) -> None:
     producer.begin_transaction()
     copies = [{"value": m.value(), "key": str(m.offset())} for m in messages]
     if producer.produce_batch(target, copies) < len(copies):
-        raise RuntimeError("the producer's queue is full")
+        raise BufferError("the producer's queue is full")
     read = [at for at in consumer.position(consumer.assignment()) if at.offset >= 0]
     producer.send_offsets_to_transaction(read, consumer.consumer_group_metadata(), _ANSWER_S)
     producer.commit_transaction(_ANSWER_S)

@@ -20,6 +20,7 @@ def transact(bootstrap: str, seconds: float) -> None:
 
     Raises:
         KafkaException: The broker refuses something, or does not answer in time.
+        BufferError: Transactions take so long that the records of one fill a queue.
     """
     create_topics(bootstrap, dict.fromkeys((_SOURCE, _TARGET), _PARTITIONS))
     ended, errors = threading.Event(), []
@@ -27,7 +28,7 @@ def transact(bootstrap: str, seconds: float) -> None:
     def copying() -> None:
         try:
             copy(bootstrap, "trial", _SOURCE, _TARGET, ended.is_set)
-        except (KafkaException, RuntimeError) as error:
+        except (KafkaException, BufferError) as error:
             errors.append(error)
             ended.set()
 
