@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from base.errors import DependencyUnavailableError
+from tools.demo.player import Played
 from tools.demo.reader import Arrivals, Latency, Reader
 from tools.demo.session import PlaySession, Program
 from tools.embedded.process import Guarded, last_lines
@@ -65,9 +66,13 @@ def measure_pass_through(
     program = _PassThrough(bootstrap, log)
     reader = Reader(bootstrap, [target])
     session = session_of(source, program, reader)
-    for seconds, keep in ((_WARM_UP_S, False), (_MEASURED_S, True)):
+
+    def play(seconds: float, *, keep: bool) -> Played:
         events = min(most, math.ceil(rate * seconds))
-        played = session.play(path, events, rate, lambda _: None, keep=keep)
+        return session.play(path, events, rate, lambda _: None, keep=keep)
+
+    play(_WARM_UP_S, keep=False)
+    played = play(_MEASURED_S, keep=True)
     program.stop()
     reader.stop()
     copies = [(at_ms, m) for at_ms, messages in reader.take() for m in messages]

@@ -21,7 +21,7 @@ _ANSWER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Latency in milliseconds, from sending an event until a read-committed consumer has its answer."""
+    """Latency in ms, from sending an event until a read-committed consumer has its answer."""
 
     p50: float | None
     p99: float | None

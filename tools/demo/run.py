@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from tools.demo.session import PlaySession, Program
 from tools.demo.training import DemoModel, load_frauds, train
 from tools.demo.watch import Watch
 from tools.demo.worker_process import WorkerProcess
-from tools.embedded.kafka import Kafka
+from tools.embedded.kafka import RecordingKafka
 from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
 from tools.progress import progress
@@ -60,8 +60,16 @@ class Play:
     file: Path | None
 
 
-def run_demo(pipeline: Path, play: Play) -> Verdict:
+def run_demo(pipeline: Path, play: Play, report: Callable[[Verdict], None]) -> bool:
     """Start the servers, prepare and play the events, watch, and read the results back.
+
+    Args:
+        pipeline: Pipeline folder.
+        play: Options.
+        report: Called with the results, before the servers are stopped.
+
+    Returns:
+        True if no event was lost and none was answered twice.
 
     Raises:
         ConfigurationError: A file is invalid.
@@ -72,27 +80,27 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     load_policy(settings.policy)
     if play.file is not None:
         require_playable(feature_set, play.file)
-    with _folder() as folder, ThreadPoolExecutor(2) as pool:
+    with _folder() as folder, ThreadPoolExecutor(2) as pool, ExitStack() as servers:
         ready = None
         if play.file is not None:
             # Errors of a file, such as labels of one class, are reported before servers start.
             note("training a model …")
             ready = _prepare(feature_set, folder, play)
         note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
-        # Without a cache it starts more slowly, but sooner than after a trial run.
-        kafka, valkey = Kafka(folder / "kafka", trial=False), Valkey(folder / "valkey")
-        starting = [pool.submit(server.start) for server in (kafka, valkey)]
-        try:
-            prepared, trained = ready or _prepare(feature_set, folder, play)
-            for start in starting:
-                start.result()
-            run = _DemoRun(pipeline, settings, feature_set, folder, kafka, valkey)
-            return run.play(prepared, trained, play.rate)
-        finally:
-            for start in starting:
-                start.exception()
-            for server in (kafka, valkey):
-                server.__exit__()
+        # On a fresh machine a trial run would keep people waiting; this run serves as well.
+        kafka, valkey = RecordingKafka(folder / "kafka"), Valkey(folder / "valkey")
+        starting = []
+        for server in (kafka, valkey):
+            starting.append(pool.submit(server.start))
+            servers.push(server)
+            servers.callback(starting[-1].exception)  # a start that goes on cannot be stopped
+        prepared, trained = ready or _prepare(feature_set, folder, play)
+        for start in starting:
+            start.result()
+        run = _DemoRun(pipeline, settings, feature_set, folder, kafka, valkey)
+        verdict = run.play(prepared, trained, play.rate)
+        report(verdict)
+        return verdict.clean
 
 
 def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, DemoModel]:
@@ -121,7 +129,7 @@ class _DemoRun:
     settings: WorkerSettings
     feature_set: FeatureSet
     folder: Path
-    kafka: Kafka
+    kafka: RecordingKafka
     valkey: Valkey
 
     def play(self, prepared: Prepared, trained: DemoModel, rate: float | None) -> Verdict:

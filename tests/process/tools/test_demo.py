@@ -101,11 +101,11 @@ def test_a_file_is_looked_at_before_any_server_starts(
 ) -> None:
     path = tmp_path / "events.parquet"
     write(path)
-    monkeypatch.setattr(run_module, "Kafka", no_server)
+    monkeypatch.setattr(run_module, "RecordingKafka", no_server)
     monkeypatch.setattr(run_module, "Valkey", no_server)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ConfigurationError, match=said):
-        run_demo(HANDBOOK.parent, Play(None, None, path))
+        run_demo(HANDBOOK.parent, Play(None, None, path), no_server)
 
 
 def test_history_comes_before_the_live_events_and_fills_every_window(
