@@ -112,9 +112,10 @@ def test_a_pass_through_copies_every_record_once(kafka: SharedKafka, make_topic:
     assert [(copied.key(), copied.value()) for copied in copies] == expected
 
 
-def test_the_load_of_a_trial_is_transactions(kafka: SharedKafka) -> None:
-    transact(kafka.bootstrap, 1.0)
-    assert committed_offsets(kafka.bootstrap, "trial", {"trial-input": 1})[0].offset > 0
+def test_a_trial_ends_when_every_record_has_been_copied(kafka: SharedKafka) -> None:
+    assert transact(kafka.bootstrap, 0.5) == 500
+    committed = committed_offsets(kafka.bootstrap, "trial", {"trial-input": 4})
+    assert sum(partition.offset for partition in committed) == 500
 
 
 def test_topics_that_exist_are_left_alone(kafka: SharedKafka, make_topic: MakeTopic) -> None:

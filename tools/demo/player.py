@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,21 +67,7 @@ class Player:
         label: str | None,
         first: int = 0,
     ) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "log_level": 0,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                # The events of a tick are sent as one batch; waiting for more would be latency.
-                "linger.ms": 0,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": 500_000,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_failure,
-            }
-        )
-        self._topic = topic
+        self._bootstrap, self._topic = bootstrap, topic
         self._source, self._path = source, path
         self._event_id, self._label = event_id, label
         self._error: BaseException | None = None
@@ -95,9 +82,9 @@ class Player:
         """
         chunks = self._chunks(events)
         ready = chain([next(chunks)], chunks)
-        self._producer.list_topics(self._topic, timeout=_ANSWER_S)
+        producer = self._connected(rate)
         self._thread = threading.Thread(
-            target=self._run, args=(ready, rate), name="player", daemon=True
+            target=self._run, args=(producer, ready, rate), name="player", daemon=True
         )
         self._thread.start()
 
@@ -110,15 +97,33 @@ class Player:
             raise self._error
         return True
 
-    def _run(self, chunks: Iterator[Records], rate: float | None) -> None:
+    def _connected(self, rate: float | None) -> Producer:
+        producer = Producer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "log_level": 0,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                # The events of a tick are sent at once; to wait for more would be latency.
+                "linger.ms": 5 if rate is None else 0,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 500_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_failure,
+            }
+        )
+        producer.list_topics(self._topic, timeout=_ANSWER_S)
+        return producer
+
+    def _run(self, producer: Producer, chunks: Iterator[Records], rate: float | None) -> None:
         try:
-            self._play(chunks, rate)
-            self._producer.flush()
-            self._producer.close()
+            self._play(producer, chunks, rate)
+            producer.flush()
+            producer.close()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread by `done`
             self._error = error
 
-    def _play(self, chunks: Iterator[Records], rate: float | None) -> None:
+    def _play(self, producer: Producer, chunks: Iterator[Records], rate: float | None) -> None:
         size = _UNLIMITED_SLICE if rate is None else max(1, int(rate * _TICK_S))
         started = time.monotonic()
         for records in chunks:
@@ -127,19 +132,16 @@ class Player:
                     due = started + self.played.events / rate
                     time.sleep(max(0.0, due - time.monotonic()))
                 rows = slice(first, first + size)
-                self._send(records.keys[rows], records.values[rows])
+                pairs = zip(records.keys[rows], records.values[rows], strict=True)
+                self._send(producer, [{"value": value, "key": key} for key, value in pairs])
 
-    def _send(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
-        messages = [{"value": v, "key": k} for k, v in zip(keys, values, strict=True)]
+    def _send(self, producer: Producer, messages: list[dict[str, Any]]) -> None:
         while messages:
             self.played.batches.append((self.played.events, time.time() * 1000))
-            queued = self._producer.produce_batch(self._topic, messages)
-            if queued < len(messages):
-                messages = [m for m in messages if m.pop("_error", None)]
-            else:
-                messages = []
+            queued = producer.produce_batch(self._topic, messages)
+            messages = [m for m in messages if m.pop("_error", None)]
             self.played.events += queued
-            self._producer.poll(0.1 if messages else 0)
+            producer.poll(0.1 if messages else 0)
 
     def _chunks(self, events: int) -> Iterator[Records]:
         extra = {self._label: PathType(Kind.LONG, scale=0, nullable=True)} if self._label else {}

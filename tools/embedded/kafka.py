@@ -180,8 +180,8 @@ class RecordingKafka(Kafka):
             copied.replace(cache)
             _prune(cache.parent)
 
-    def __exit__(self, error: type[BaseException] | None = None, *_: object) -> None:
-        if error is not None and self._process is not None:
+    def __exit__(self, *error: object) -> None:
+        if any(error) and self._process is not None:
             self.kill()
         super().__exit__()
 

@@ -1,10 +1,11 @@
-"""Load of a broker's trial run: transactions, as those of a worker."""
+"""Load of a broker's trial run: transactions as those of a worker, and what is around them."""
 
 from __future__ import annotations
 
 import threading
+import time
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from tools.embedded.pass_through import copy
 from tools.embedded.topic_admin import create_topics
@@ -12,11 +13,16 @@ from tools.embedded.topic_admin import create_topics
 _SOURCE, _TARGET, _PARTITIONS = "trial-input", "trial-output", 4
 _TICK_S, _TICK_RECORDS = 0.01, 10
 _VALUE = bytes(100)
-_ANSWER_S = 30.0
+_MOST = 10_000
+# For the last copies.
+_SLACK_S = 30.0
 
 
-def transact(bootstrap: str, seconds: float) -> None:
-    """Produce 1,000 records a second for some time, and copy them in transactions.
+def transact(bootstrap: str, seconds: float) -> int:
+    """Produce 1,000 records a second, copy them in transactions, and read the copies.
+
+    Returns:
+        Number of copies that were read.
 
     Raises:
         KafkaException: The broker refuses something, or does not answer in time.
@@ -35,22 +41,35 @@ def transact(bootstrap: str, seconds: float) -> None:
     thread = threading.Thread(target=copying, name="trial")
     thread.start()
     try:
-        _produce(bootstrap, seconds, ended)
+        copies = _produce_and_read(bootstrap, seconds, ended)
     finally:
         ended.set()
         thread.join()
     if errors:
         raise errors[0]
+    return copies
 
 
-def _produce(bootstrap: str, seconds: float, ended: threading.Event) -> None:
-    options = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
-    producer = Producer({**options, "log_level": 0})
-    for number in range(int(seconds / _TICK_S)):
-        records = [{"value": _VALUE, "key": str((number, i))} for i in range(_TICK_RECORDS)]
-        producer.produce_batch(_SOURCE, records)
-        producer.poll(0)
-        if ended.wait(_TICK_S):
-            break
-    producer.flush(_ANSWER_S)
+def _produce_and_read(bootstrap: str, seconds: float, ended: threading.Event) -> int:
+    options = {"bootstrap.servers": bootstrap, "log_level": 0}
+    producer = Producer({**options, "enable.idempotence": True, "linger.ms": 0})
+    consumer = Consumer(
+        {**options, "group.id": "trial-reader", "isolation.level": "read_committed"}
+    )
+    consumer.assign([TopicPartition(_TARGET, p, OFFSET_BEGINNING) for p in range(_PARTITIONS)])
+    records = int(seconds / _TICK_S) * _TICK_RECORDS
+    sent = read = 0
+    until = time.monotonic() + seconds + _SLACK_S
+    while read < records and not ended.is_set() and time.monotonic() < until:
+        if sent < records:
+            producer.produce_batch(_SOURCE, _tick())
+            producer.poll(0)
+            sent += _TICK_RECORDS
+        read += sum(copied.error() is None for copied in consumer.consume(_MOST, _TICK_S))
+    consumer.close()
     producer.close()
+    return read
+
+
+def _tick() -> list[dict[str, str | bytes]]:
+    return [{"value": _VALUE, "key": str(number)} for number in range(_TICK_RECORDS)]
