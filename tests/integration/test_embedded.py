@@ -19,9 +19,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from base.errors import DependencyUnavailableError
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.worker_process import read_until
 from tools.embedded import kafka as embedded_kafka
 from tools.embedded.kafka import Kafka
-from tools.embedded.topic_admin import create_topics
+from tools.embedded.pass_through import copy
+from tools.embedded.topic_admin import committed_offsets, create_topics
+from tools.embedded.trial import transact
 from tools.embedded.valkey import Valkey
 
 WAIT_S = 30.0
@@ -89,6 +92,30 @@ def test_a_broker_keeps_its_address_and_its_records(
     write(bootstrap, "t", b"after both")
     expected = [b"before the stop", b"before the kill", b"after both"]
     assert read_committed(bootstrap, "t", 3) == expected
+
+
+def test_a_pass_through_copies_every_record_once(kafka: SharedKafka, make_topic: MakeTopic) -> None:
+    source, target = make_topic(), make_topic()
+    ended = threading.Event()
+    copying = threading.Thread(
+        target=copy, args=(kafka.bootstrap, source, source, target, ended.is_set)
+    )
+    copying.start()
+    for number in range(3):
+        write(kafka.bootstrap, source, b"%d" % number)
+    try:
+        copies = read_until(kafka.bootstrap, [target], 3)
+    finally:
+        ended.set()
+        copying.join()
+    expected = [(b"0", b"0"), (b"1", b"1"), (b"2", b"2")]
+    assert [(copied.key(), copied.value()) for copied in copies] == expected
+
+
+def test_a_trial_ends_when_every_record_has_been_copied(kafka: SharedKafka) -> None:
+    assert transact(kafka.bootstrap, 0.5) == 500
+    committed = committed_offsets(kafka.bootstrap, "trial", {"trial-input": 4})
+    assert sum(partition.offset for partition in committed) == 500
 
 
 def test_topics_that_exist_are_left_alone(kafka: SharedKafka, make_topic: MakeTopic) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.process.exits import ExitCode
+
+if TYPE_CHECKING:
+    from tools.demo.audit import Verdict
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "handbook"
 
@@ -52,8 +55,10 @@ def demo(
     """Run the worker on embedded Kafka and Valkey, and verify its output.
 
     Without --rate, events are sent as fast as possible: the times shown then
-    measure mostly queueing, not latency. The average precision is computed on
-    events that the model was not trained on.
+    measure mostly queueing, not latency. With it, the first live events are then
+    played to a bare transactional loop on the same broker, and its latency is
+    printed too. The average precision is computed on events that the model was
+    not trained on.
     """
     from rich.console import Console
 
@@ -62,9 +67,11 @@ def demo(
 
     if events is None and events_file is None:
         events = 20_000
-    verdict = run_demo(pipeline, Play(events, rate, events_file))
-    Console(stderr=as_json).print(summary(verdict, backlog=rate is None))
-    if as_json:
-        print(json.dumps({**verdict.as_json(), "backlog": rate is None}))
-    if not verdict.clean:
+
+    def report(verdict: Verdict) -> None:
+        Console(stderr=as_json).print(summary(verdict, backlog=rate is None))
+        if as_json:
+            print(json.dumps({**verdict.as_json(), "backlog": rate is None}), flush=True)
+
+    if not run_demo(pipeline, Play(events, rate, events_file), report):
         sys.exit(ExitCode.FAILED)

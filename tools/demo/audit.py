@@ -15,21 +15,14 @@ from base.arrays import Longs
 from models.training.metrics import average_precision
 from schemas.batch import Records
 from tools.demo.player import Played
-from tools.demo.watch import SCORE_PATHS, Arrivals, DemoScores
+from tools.demo.reader import Latency
+from tools.demo.watch import SCORE_PATHS, DemoScores
 from tools.topics.score_decoder import ScoreDecoder
 from tools.topics.topic_log import read_to_end
 from worker.stages.dead_letter import HEADER_PREFIX
 
 # Partition and offset as one number; Kafka's offsets stay far below.
 _PARTITION_STEP = 2**48
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Latency in milliseconds, from the input record's timestamp to a read-committed consumer."""
-
-    p50: float | None
-    p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +51,8 @@ class Verdict:
         duplicates: Number of scores and dead letters beyond the first of a position.
         events_per_s: Rate of the live events.
         latency_ms: Latency of the live events.
+        pass_through_ms: Latency of a bare transactional loop on the same events; None if it was not
+            measured.
         average_precision: Average precision on live events that the model was not trained on.
     """
 
@@ -69,6 +64,7 @@ class Verdict:
     duplicates: int
     events_per_s: float | None
     latency_ms: Latency
+    pass_through_ms: Latency | None
     average_precision: float | None
 
     def as_json(self) -> dict[str, Any]:
@@ -101,7 +97,7 @@ class _Answers:
 def audit(
     bootstrap: str,
     topics: tuple[str, str, str],
-    arrivals: Arrivals,
+    latencies: tuple[Latency, Latency | None],
     played: Played,
     parts: Parts,
 ) -> Verdict:
@@ -110,7 +106,7 @@ def audit(
     Args:
         bootstrap: Address of the brokers.
         topics: Names of the input, output and dead-letter topics.
-        arrivals: Arrival times of the live events' scores.
+        latencies: Latency of the live events, and of the pass-through.
         played: Events and labels of the live events.
         parts: First offsets of the parts of the input.
     """
@@ -130,7 +126,8 @@ def audit(
         lost=len(np.setdiff1d(sent.positions, answered)),
         duplicates=len(answered) - len(np.unique(answered)),
         events_per_s=round(len(live.positions) / took_s, 1) if took_s else None,
-        latency_ms=_latency(sent, arrivals),
+        latency_ms=latencies[0],
+        pass_through_ms=latencies[1],
         average_precision=_precision(event_ids.filter(pa.array(unseen)), scores[unseen], played),
     )
 
@@ -184,17 +181,6 @@ def _span_s(sent: _Answers, scored: _Answers) -> float | None:
     if not len(sent.timestamps) or not len(scored.timestamps):
         return None
     return max(1, int(scored.timestamps.max() - sent.timestamps.min())) / 1000
-
-
-def _latency(sent: _Answers, arrivals: Arrivals) -> Latency:
-    order = np.argsort(sent.positions)
-    keys = _as_numbers(arrivals.partitions, arrivals.offsets)
-    if not len(keys) or not len(order):
-        return Latency(None, None)
-    at = np.searchsorted(sent.positions[order], keys)
-    latencies = arrivals.at_ms - sent.timestamps[order][at]
-    p50, p99 = np.percentile(latencies, [50, 99])
-    return Latency(round(float(p50), 2), round(float(p99), 2))
 
 
 def _precision(

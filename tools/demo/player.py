@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Producer
 
+from base.arrays import Floats, Longs
 from features.tables.event_records import EventRecordReader
 from schemas.avro.paths import PathType
 from schemas.batch import Column, Kind, Records
 
 _TICK_S = 0.01
 _UNLIMITED_SLICE = 5_000
+_ANSWER_S = 10.0
 
 
 @dataclass(slots=True)
 class Played:
-    """Events that the player sent: their number, and their labels by event id for the audit."""
+    """Events that a player sent into the one partition of a topic.
 
+    Attributes:
+        first: Offset of the first event.
+        events: Number of events so far.
+        batches: Number of the first event of each batch, and its time of sending in milliseconds
+            since 1970-01-01 UTC.
+        event_ids: Ids of the events that have a label.
+        labels: Their labels.
+        refused: Number of rows of the file that are not valid events, and were not sent.
+    """
+
+    first: int = 0
     events: int = 0
+    batches: list[tuple[int, float]] = field(default_factory=list)
     event_ids: list[pa.StringArray] = field(default_factory=list)
     labels: list[npt.NDArray[np.int64]] = field(default_factory=list)
     refused: int = 0
-    """Rows of the file that are not valid events, and were not sent."""
+
+    def sent_ms(self, offsets: Longs) -> Floats:
+        """Times of sending of the events at these offsets, in milliseconds since 1970-01-01 UTC."""
+        numbers, times = np.array(self.batches, np.float64).reshape(-1, 2).T
+        sent: Floats = times[np.searchsorted(numbers, offsets - self.first, side="right") - 1]
+        return sent
 
 
 class Player:
@@ -38,37 +59,33 @@ class Player:
     def __init__(
         self,
         bootstrap: str,
+        topic: str,
         source: EventRecordReader,
         path: Path,
         *,
         event_id: str,
         label: str | None,
+        first: int = 0,
     ) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "log_level": 0,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": 500_000,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_failure,
-            }
-        )
+        self._bootstrap, self._topic = bootstrap, topic
         self._source, self._path = source, path
         self._event_id, self._label = event_id, label
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._limit = 0
-        self._rate: float | None = None
-        self.played = Played()
+        self.played = Played(first)
 
     def start(self, events: int, rate: float | None) -> None:
-        """Start sending the first ``events`` at ``rate`` a second; None: as fast as possible."""
-        self._limit, self._rate = events, rate
-        self._thread = threading.Thread(target=self._run, name="player", daemon=True)
+        """Start sending the first ``events`` at ``rate`` a second; None: as fast as possible.
+
+        Returns when the connection stands and the first chunk of the file is encoded, so that
+        neither takes CPU while events are on their way.
+        """
+        chunks = self._chunks(events)
+        ready = chain([next(chunks)], chunks)
+        producer = self._connected(rate)
+        self._thread = threading.Thread(
+            target=self._run, args=(producer, ready, rate), name="player", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -80,34 +97,55 @@ class Player:
             raise self._error
         return True
 
-    def _run(self) -> None:
+    def _connected(self, rate: float | None) -> Producer:
+        producer = Producer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "log_level": 0,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                # The events of a tick are sent at once; to wait for more would be latency.
+                "linger.ms": 5 if rate is None else 0,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 500_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_failure,
+            }
+        )
+        producer.list_topics(self._topic, timeout=_ANSWER_S)
+        return producer
+
+    def _run(self, producer: Producer, chunks: Iterator[Records], rate: float | None) -> None:
         try:
-            self._play()
-            self._producer.flush()
-            self._producer.close()
+            self._play(producer, chunks, rate)
+            producer.flush()
+            producer.close()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread by `done`
             self._error = error
 
-    def _play(self) -> None:
+    def _play(self, producer: Producer, chunks: Iterator[Records], rate: float | None) -> None:
+        size = _UNLIMITED_SLICE if rate is None else max(1, int(rate * _TICK_S))
         started = time.monotonic()
-        for records in _slices(self._chunks(), self._rate):
-            if self._rate is not None:
-                due = started + self.played.events / self._rate
-                time.sleep(max(0.0, due - time.monotonic()))
-            messages = [
-                {"value": v, "key": k} for v, k in zip(records.values, records.keys, strict=True)
-            ]
-            while messages:
-                queued = self._producer.produce_batch(records.topic, messages)
-                messages = [m for m in messages if "_error" in m]
-                for message in messages:
-                    del message["_error"]
-                self.played.events += queued
-                self._producer.poll(0.1 if messages else 0)
+        for records in chunks:
+            for first in range(0, len(records), size):
+                if rate is not None:
+                    due = started + self.played.events / rate
+                    time.sleep(max(0.0, due - time.monotonic()))
+                rows = slice(first, first + size)
+                pairs = zip(records.keys[rows], records.values[rows], strict=True)
+                self._send(producer, [{"value": value, "key": key} for key, value in pairs])
 
-    def _chunks(self) -> Iterator[Records]:
+    def _send(self, producer: Producer, messages: list[dict[str, Any]]) -> None:
+        while messages:
+            self.played.batches.append((self.played.events, time.time() * 1000))
+            queued = producer.produce_batch(self._topic, messages)
+            messages = [m for m in messages if m.pop("_error", None)]
+            self.played.events += queued
+            producer.poll(0.1 if messages else 0)
+
+    def _chunks(self, events: int) -> Iterator[Records]:
         extra = {self._label: PathType(Kind.LONG, scale=0, nullable=True)} if self._label else {}
-        left = self._limit
+        left = events
         for chunk in self._source.read(self._path, extra):
             rows = np.arange(min(left, len(chunk.records)))
             self._keep_labels(chunk.columns, rows)
@@ -125,10 +163,3 @@ class Player:
     def _on_failure(self, error: object, _message: object) -> None:
         if error is not None:
             self._error = RuntimeError(f"the brokers did not accept an event: {error}")
-
-
-def _slices(chunks: Iterable[Records], rate: float | None) -> Iterator[Records]:
-    size = _UNLIMITED_SLICE if rate is None else max(1, int(rate * _TICK_S))
-    for records in chunks:
-        for first in range(0, len(records), size):
-            yield records.take(np.arange(first, min(first + size, len(records))))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from features.definition import FeatureSet, load_feature_set
 from features.store.redis import RedisStore
 from models.policy import load_policy
 from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.pass_through import measure_pass_through
+from tools.demo.player import Played
 from tools.demo.prepare import (
     HISTORY_DAYS,
     Prepared,
@@ -23,18 +25,22 @@ from tools.demo.prepare import (
     require_playable,
     simulate_files,
 )
-from tools.demo.screen import history_screen, live_screen, note
-from tools.demo.session import TOPICS, PlaySession
+from tools.demo.reader import Latency, Reader
+from tools.demo.screen import live_screen, note
+from tools.demo.session import PlaySession, Program
 from tools.demo.training import DemoModel, load_frauds, train
 from tools.demo.watch import Watch
 from tools.demo.worker_process import WorkerProcess
-from tools.embedded.kafka import Kafka
+from tools.embedded.kafka import RecordingKafka
 from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
+from tools.progress import progress
 from worker.histories.record import label_namespace
 from worker.schema_sources import framed
 from worker.settings import WorkerSettings, load_settings
 
+TOPICS = ("transactions", "scores", "transactions.dead-letters")
+"""Input, output and dead letters."""
 # Windows over more than one partition's events are exact in one partition only.
 _PARTITIONS = dict(zip(TOPICS, (1, 3, 1), strict=True))
 
@@ -54,8 +60,16 @@ class Play:
     file: Path | None
 
 
-def run_demo(pipeline: Path, play: Play) -> Verdict:
+def run_demo(pipeline: Path, play: Play, report: Callable[[Verdict], None]) -> bool:
     """Start the servers, prepare and play the events, watch, and read the results back.
+
+    Args:
+        pipeline: Pipeline folder.
+        play: Options.
+        report: Called with the results, before the servers are stopped.
+
+    Returns:
+        True if no event was lost and none was answered twice.
 
     Raises:
         ConfigurationError: A file is invalid.
@@ -66,26 +80,27 @@ def run_demo(pipeline: Path, play: Play) -> Verdict:
     load_policy(settings.policy)
     if play.file is not None:
         require_playable(feature_set, play.file)
-    with _folder() as folder, ThreadPoolExecutor(2) as pool:
+    with _folder() as folder, ThreadPoolExecutor(2) as pool, ExitStack() as servers:
         ready = None
         if play.file is not None:
             # Errors of a file, such as labels of one class, are reported before servers start.
             note("training a model …")
             ready = _prepare(feature_set, folder, play)
         note(f"starting Apache Kafka and Valkey{'' if ready else ', training a model'} …")
-        kafka, valkey = Kafka(folder / "kafka"), Valkey(folder / "valkey")
-        starting = [pool.submit(server.start) for server in (kafka, valkey)]
-        try:
-            prepared, trained = ready or _prepare(feature_set, folder, play)
-            for start in starting:
-                start.result()
-            run = _DemoRun(pipeline, settings, feature_set, folder, kafka, valkey)
-            return run.play(prepared, trained, play.rate)
-        finally:
-            for start in starting:
-                start.exception()
-            for server in (kafka, valkey):
-                server.__exit__()
+        # On a fresh machine a trial run would keep people waiting; this run serves as well.
+        kafka, valkey = RecordingKafka(folder / "kafka"), Valkey(folder / "valkey")
+        starting = []
+        for server in (kafka, valkey):
+            starting.append(pool.submit(server.start))
+            servers.push(server)
+            servers.callback(starting[-1].exception)  # a start that goes on cannot be stopped
+        prepared, trained = ready or _prepare(feature_set, folder, play)
+        for start in starting:
+            start.result()
+        run = _DemoRun(pipeline, settings, feature_set, folder, kafka, valkey)
+        verdict = run.play(prepared, trained, play.rate)
+        report(verdict)
+        return verdict.clean
 
 
 def _prepare(feature_set: FeatureSet, folder: Path, play: Play) -> tuple[Prepared, DemoModel]:
@@ -114,25 +129,31 @@ class _DemoRun:
     settings: WorkerSettings
     feature_set: FeatureSet
     folder: Path
-    kafka: Kafka
+    kafka: RecordingKafka
     valkey: Valkey
 
     def play(self, prepared: Prepared, trained: DemoModel, rate: float | None) -> Verdict:
         self._load_labels(prepared)
-        session = self._start_session()
+        worker = self._start_worker()
+        reader = Reader(self.kafka.bootstrap, TOPICS[1:])
+        session = self._session(TOPICS[0], worker, reader)
+        worker.wait_ready()
         if prepared.history is not None:
             self._play_history(session, prepared.history, prepared.known)
         note("playing live transactions …")
-        with live_screen(backlog=rate is None) as view:
-            played = session.play(prepared.live, prepared.live_events, rate, view)
-        session.worker.drain()
-        arrivals = session.watch.stop()
+        played, latency = self._play_live(session, prepared, rate)
+        worker.drain()
         if played.refused:
             note(
                 f"{played.refused:,} rows of {prepared.live} are not valid events and were not played"
             )
+        limit = None
+        if rate is not None:  # without, most of the time is waiting in a queue of any length
+            note("playing the first of them to a bare transactional loop, for comparison …")
+            live, log = (prepared.live, prepared.live_events), self.folder / "pass-through.log"
+            limit = measure_pass_through(self.kafka.bootstrap, self._session, live, rate, log)
         parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
-        return audit(self.kafka.bootstrap, TOPICS, arrivals, played, parts)
+        return audit(self.kafka.bootstrap, TOPICS, (latency, limit), played, parts)
 
     def _load_labels(self, prepared: Prepared) -> None:
         """Load all labels; windows ignore each one until its label time."""
@@ -141,8 +162,7 @@ class _DemoRun:
             for path in filter(None, (prepared.history, prepared.live)):
                 load_frauds(self.feature_set, path, store, namespace)
 
-    def _start_session(self) -> PlaySession:
-        """Start a worker and wait until it is ready."""
+    def _start_worker(self) -> WorkerProcess:
         create_topics(self.kafka.bootstrap, _PARTITIONS)
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
         environment = {
@@ -151,21 +171,33 @@ class _DemoRun:
             "FRAUD_WORKER_MODEL__BUNDLE": str(self.folder / "model"),
             **{f"FRAUD_WORKER_KAFKA__{name}_TOPIC": topic for name, topic in topics.items()},
         }
-        worker = WorkerProcess(self.pipeline, environment, self.folder / "worker.log")
-        default = load_policy(self.settings.policy).default
-        watch = Watch(self.kafka.bootstrap, TOPICS, default)
-        worker.wait_ready()
+        return WorkerProcess(self.pipeline, environment, self.folder / "worker.log")
+
+    def _session(self, topic: str, program: Program, reader: Reader) -> PlaySession:
         wire = self.settings.wire
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-        return PlaySession(self.kafka.bootstrap, self.feature_set, prefix, worker, watch)
+        return PlaySession(self.kafka.bootstrap, topic, self.feature_set, prefix, program, reader)
 
     def _play_history(self, session: PlaySession, path: Path, events: int) -> None:
         started = time.monotonic()
         note(f"the worker is ready; playing {HISTORY_DAYS} days of history: {events:,} events …")
-        with history_screen() as view:
-            session.play(path, events, None, view)
+        with progress("history") as update:
+            session.play(
+                path, events, None, lambda _: update(session.reader.answers, events), keep=False
+            )
         took_s = time.monotonic() - started
         note(f"scored the history in {took_s:.1f} s")
+
+    def _play_live(
+        self, session: PlaySession, prepared: Prepared, rate: float | None
+    ) -> tuple[Played, Latency]:
+        """Play the live events; return them, and their latency."""
+        events = prepared.live_events
+        watch = Watch(session.reader, TOPICS[1], load_policy(self.settings.policy).default)
+        with live_screen(watch, events, backlog=rate is None) as show:
+            played = session.play(prepared.live, events, rate, show, keep=True)
+        session.reader.stop()
+        return played, watch.arrivals().latency(played)
 
 
 @contextmanager

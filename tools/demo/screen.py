@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -14,68 +13,51 @@ from rich.live import Live
 from rich.table import Table
 
 from tools.demo.audit import Verdict
-from tools.demo.watch import Snapshot
-from tools.progress import progress
+from tools.demo.player import Played
+from tools.demo.watch import Snapshot, Watch
 
-_LINE_EVERY_S = 2.0
-
-
-class Screen(Protocol):
-    """Display of snapshots."""
-
-    def show(self, snapshot: Snapshot, target: int) -> None:
-        """Show a snapshot; ``target`` is the number of events to play."""
-
-
-class _Bar:
-    def __init__(self, update: Callable[[int, int], None]) -> None:
-        self._update = update
-
-    def show(self, snapshot: Snapshot, target: int) -> None:
-        self._update(snapshot.answers, target)
-
-
-class _Terminal:
-    def __init__(self, live: Live, waiting: str) -> None:
-        self._live = live
-        self._waiting = waiting
-
-    def show(self, snapshot: Snapshot, target: int) -> None:
-        self._live.update(_view(snapshot, target, self._waiting))
-
-
-class _Lines:
-    def __init__(self, waiting: str) -> None:
-        self._waiting = waiting
-        self._last = time.monotonic()
-
-    def show(self, snapshot: Snapshot, target: int) -> None:
-        now = time.monotonic()
-        if now - self._last < _LINE_EVERY_S:
-            return
-        self._last = now
-        note(
-            f"{snapshot.scores:,} of {target:,} scored, {snapshot.events_per_s:,.0f} events/s, "
-            f"{self._waiting} p50 {_ms(snapshot.p50_ms)} p99 {_ms(snapshot.p99_ms)}, {_counts(snapshot)}"
-        )
+# Decoding scores and drawing take CPU from what is shown.
+_LINE_EVERY_S, _DRAW_EVERY_S = 2.0, 0.25
 
 
 @contextmanager
-def history_screen() -> Iterator[Screen]:
-    """Progress bar of the history, on stderr; shown on a terminal only."""
-    with progress("history") as update:
-        yield _Bar(update)
+def live_screen(watch: Watch, target: int, *, backlog: bool) -> Iterator[Callable[[Played], None]]:
+    """Live view on a terminal, plain lines elsewhere, on stderr.
 
+    Args:
+        watch: Answers to the live events.
+        target: Number of live events.
+        backlog: See ``waiting_name``.
 
-@contextmanager
-def live_screen(*, backlog: bool) -> Iterator[Screen]:
-    """Live view on a terminal, plain lines elsewhere, on stderr; backlog: see ``waiting_name``."""
+    Yields:
+        A function to call often with the events played so far; most calls do nothing.
+    """
     waiting = waiting_name(backlog=backlog)
     if not sys.stderr.isatty():
-        yield _Lines(waiting)
+        yield _seldom(
+            _LINE_EVERY_S, lambda played: note(_line(watch.snapshot(played), target, waiting))
+        )
         return
-    with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
-        yield _Terminal(live, waiting)
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+
+        def draw(played: Played) -> None:
+            live.update(_view(watch.snapshot(played), target, waiting), refresh=True)
+
+        yield _seldom(_DRAW_EVERY_S, draw)
+
+
+def _seldom(every_s: float, show: Callable[[Played], None]) -> Callable[[Played], None]:
+    """Limit the calls of ``show``: the first comes after ``every_s``, and so does each other."""
+    last = time.monotonic()
+
+    def call(played: Played) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            show(played)
+
+    return call
 
 
 def note(text: str) -> None:
@@ -99,7 +81,7 @@ def summary(verdict: Verdict, *, backlog: bool) -> Table:
     table = Table(title="What happened, read back from the topics", title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
-    latency = verdict.latency_ms
+    latency, limit = verdict.latency_ms, verdict.pass_through_ms
     for name, value in (
         ("events in the input topic", f"{verdict.events:,}"),
         *([("of them history", f"{verdict.history:,}")] if verdict.history else []),
@@ -110,6 +92,11 @@ def summary(verdict: Verdict, *, backlog: bool) -> Table:
         ("live events/s", "-" if verdict.events_per_s is None else f"{verdict.events_per_s:,.0f}"),
         (f"live {waiting} p50", _ms(latency.p50)),
         (f"live {waiting} p99", _ms(latency.p99)),
+        *(
+            [("pass-through p50", _ms(limit.p50)), ("pass-through p99", _ms(limit.p99))]
+            if limit
+            else []
+        ),
         (
             "average precision",
             "-" if verdict.average_precision is None else f"{verdict.average_precision:.3f}",
@@ -123,8 +110,8 @@ def _view(snapshot: Snapshot, target: int, waiting: str) -> RenderableType:
     flow = Table(title="flow", title_justify="left", show_header=False)
     for name, value in (
         ("events/s", f"{snapshot.events_per_s:,.0f}"),
-        (f"{waiting} p50", _ms(snapshot.p50_ms)),
-        (f"{waiting} p99", _ms(snapshot.p99_ms)),
+        (f"{waiting} p50", _ms(snapshot.latency.p50)),
+        (f"{waiting} p99", _ms(snapshot.latency.p99)),
         ("scored", f"{snapshot.scores:,} of {target:,}"),
         ("dead letters", f"{snapshot.dead_letters:,}"),
     ):
@@ -136,6 +123,14 @@ def _view(snapshot: Snapshot, target: int, waiting: str) -> RenderableType:
     for item in snapshot.suspicious:
         suspicious.add_row(item.event_id, f"{item.score:.3f}", item.decision)
     return Group(Columns([flow, decisions, suspicious], padding=(0, 3)))
+
+
+def _line(snapshot: Snapshot, target: int, waiting: str) -> str:
+    latency = snapshot.latency
+    return (
+        f"{snapshot.scores:,} of {target:,} scored, {snapshot.events_per_s:,.0f} events/s, "
+        f"{waiting} p50 {_ms(latency.p50)} p99 {_ms(latency.p99)}, {_counts(snapshot)}"
+    )
 
 
 def _counts(snapshot: Snapshot) -> str:

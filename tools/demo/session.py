@@ -1,86 +1,98 @@
-"""Session of the demo: play files through a running worker until every event is answered."""
+"""Session of the demo: play files through a running program until every event is answered."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from base.errors import DependencyUnavailableError
 from features.definition import FeatureSet
 from features.tables.event_records import EventRecordReader
 from tools.demo.player import Played, Player
-from tools.demo.screen import Screen
-from tools.demo.watch import Snapshot, Watch
-from tools.demo.worker_process import WorkerProcess
+from tools.demo.reader import Reader
 
-TOPICS = ("transactions", "scores", "transactions.dead-letters")
-"""Input, output and dead letters."""
 _STALL_S = 60.0
 _LOOK_S = 0.1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Program(Protocol):
+    """Process that answers events."""
+
+    def require_running(self) -> None:
+        """Raise DependencyUnavailableError if the process has ended."""
+
+
+@dataclass(slots=True, eq=False)
 class PlaySession:
-    """Running worker, and the watch that reads its topics.
+    """Running program, and the reader of its answers.
 
     Attributes:
         bootstrap: Address of the brokers.
+        topic: Input topic, of one partition.
         feature_set: The feature set.
         prefix: Bytes at the start of each record's value.
-        worker: The worker's process.
-        watch: Consumer of all topics.
+        program: The program's process.
+        reader: Reader of all topics with answers.
+        events: Number of events that were played before.
     """
 
     bootstrap: str
+    topic: str
     feature_set: FeatureSet
     prefix: bytes
-    worker: WorkerProcess
-    watch: Watch
+    program: Program
+    reader: Reader
+    events: int = 0
 
-    def play(self, path: Path, events: int, rate: float | None, view: Screen) -> Played:
+    def play(
+        self,
+        path: Path,
+        events: int,
+        rate: float | None,
+        show: Callable[[Played], None],
+        *,
+        keep: bool,
+    ) -> Played:
         """Play the first ``events`` of a file, and wait until all are answered.
 
         Args:
             path: File of events.
             events: Number of events.
             rate: Events a second; None for as fast as possible.
-            view: Display of the progress.
+            show: Called several times a second.
+            keep: True if the reader keeps the answers.
 
         Raises:
-            DependencyUnavailableError: The worker ends, or stops answering.
+            DependencyUnavailableError: The program ends, or stops answering.
         """
         bindings = self.feature_set.bindings
         player = Player(
             self.bootstrap,
-            EventRecordReader(self.feature_set, TOPICS[0], self.prefix),
+            self.topic,
+            EventRecordReader(self.feature_set, self.topic, self.prefix),
             path,
             event_id=bindings.event_id.path,
             label=None if bindings.label is None else bindings.label.field,
+            first=self.events,
         )
-        self.watch.begin()
+        self.reader.begin(keep=keep)
         player.start(events, rate)
         last, since = 0, time.monotonic()
         while True:
-            self.worker.require_running()
-            snapshot = self.watch.snapshot()
-            view.show(snapshot, events)
-            if player.done and _all_seen(snapshot, player.played):
+            self.program.require_running()
+            show(player.played)
+            answers = self.reader.answers
+            if player.done and answers >= player.played.events:
+                self.events += player.played.events
                 return player.played
-            seen = snapshot.events + snapshot.answers
-            if seen != last or not player.done:
-                last, since = seen, time.monotonic()
+            if answers != last or not player.done:
+                last, since = answers, time.monotonic()
             elif time.monotonic() - since > _STALL_S:
-                raise _stalled(snapshot, player.played)
+                raise DependencyUnavailableError(
+                    f"no answer arrived for {_STALL_S:g} s: {player.played.events:,} events were "
+                    f"played, {answers:,} scores and dead letters arrived"
+                )
             time.sleep(_LOOK_S)
-
-
-def _all_seen(snapshot: Snapshot, played: Played) -> bool:
-    return min(snapshot.events, snapshot.answers) >= played.events
-
-
-def _stalled(snapshot: Snapshot, played: Played) -> DependencyUnavailableError:
-    return DependencyUnavailableError(
-        f"the worker wrote no score for {_STALL_S:g} s: {played.events:,} events were played, "
-        f"{snapshot.scores:,} scores and {snapshot.dead_letters:,} dead letters arrived"
-    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -26,6 +28,7 @@ from tools.embedded.process import (
     free_port,
     last_lines,
 )
+from tools.embedded.trial import transact
 from tools.progress import doing
 
 VERSION = "4.2.2"
@@ -33,7 +36,9 @@ _FILES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
 _JAVA = 17
 # First version that can keep the classes loaded and profiled at one start for the next.
 _JAVA_WITH_AOT_CACHE = 25
-# A cache has 65 MB; every virtual environment has its own runtime.
+# In a trial run.
+_TRANSACTIONS_S = 15.0
+# A cache has 75 MB; every virtual environment has its own runtime.
 _AOT_CACHES_KEPT = 3
 _FORMAT_TIMEOUT_S = 60
 # The serial collector starts fastest and takes least memory; at this heap its pauses are short.
@@ -69,7 +74,7 @@ class Kafka(Server):
     """One broker, its data, log and ports kept in ``folder``.
 
     ``settings`` are further properties of the broker, as in Kafka's own documentation. The first
-    use on a machine fetches Kafka's jars into the cache.
+    use on a machine fetches Kafka's jars into the cache, and makes a trial run for faster starts.
     """
 
     name = f"Apache Kafka {VERSION}"
@@ -91,9 +96,9 @@ class Kafka(Server):
         return f"{LOOPBACK}:{self.port}"
 
     def prepare(self) -> list[str]:
-        java = find_java(_JAVA)
-        jars = fetched(_FILES, self.name)
-        return self._prepared([str(java.command), *_JVM, *_aot_flags(java, jars), *_classes(jars)])
+        java, jars = find_java(_JAVA), fetched(_FILES, self.name)
+        aot = _aot_flags(_aot_cache(java, jars))
+        return self._prepared([str(java.command), *_JVM, *aot, *_classes(jars)])
 
     def answers(self) -> bool:
         if not accepts_connections(self.port):
@@ -141,45 +146,88 @@ class Kafka(Server):
             )
 
 
-class _Training(Kafka):
-    """A broker whose run leaves an ahead-of-time cache behind when it ends."""
+class RecordingKafka(Kafka):
+    """A broker that leaves an ahead-of-time cache for later ones when it stops, if there is none.
 
-    stop_timeout_s = 60.0
+    While it records it is like a broker without a cache. Its stop then takes some ten seconds, in
+    which it writes what transactions have made it load, link and profile (decision 21). After an
+    error in its context it is killed, and leaves nothing.
+    """
 
-    def __init__(self, folder: Path, java: Java, jars: Path, output: Path) -> None:
-        super().__init__(folder)
-        self._java = [str(java.command), *_JVM, *_classes(jars)]
-        self._output = output
+    # It writes the cache with one core.
+    stop_timeout_s = 120.0
+    _cache: Path | None = None
 
     def prepare(self) -> list[str]:
-        command, *rest = self._prepared(self._java)
-        return [command, f"-XX:AOTCacheOutput={self._output}", *rest]
+        java, jars = find_java(_JAVA), fetched(_FILES, self.name)
+        cache = _aot_cache(java, jars)
+        self._cache = None if cache is None or cache.exists() else cache
+        if self._cache is None:
+            return super().prepare()
+        command, *rest = self._prepared([str(java.command), *_JVM, *_classes(jars)])
+        return [command, f"-XX:AOTCacheOutput={self._part}", *rest]
+
+    def stop(self) -> None:
+        cache, part = self._cache, self._part
+        if cache is None:
+            super().stop()
+            return
+        with doing("Preparing faster starts of Apache Kafka, once (about 10 seconds)"):
+            super().stop()
+        if part.exists():
+            # First beside it: a rename within one file system leaves no half-written file.
+            copied = Path(shutil.copyfile(part, cache.with_suffix(f".{os.getpid()}")))
+            copied.replace(cache)
+            _prune(cache.parent)
+
+    def __exit__(self, *error: object) -> None:
+        if any(error) and self._process is not None:
+            self.kill()
+        super().__exit__()
+
+    @property
+    def _part(self) -> Path:
+        return self.folder / "part.aot"
+
+
+def _make_aot_cache() -> None:
+    """Make a trial run that leaves an ahead-of-time cache.
+
+    If it fails, brokers start without one: everything works the same but slower.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="fraud-worker-kafka.") as folder,
+        suppress(DependencyUnavailableError),
+        ExitStack() as stack,
+        doing("Trying out Apache Kafka, for faster starts, once (about 20 seconds)"),
+    ):
+        broker = stack.enter_context(RecordingKafka(Path(folder)))
+        # Transactions that fail still leave a cache, of the start.
+        with suppress(KafkaException, BufferError):
+            transact(broker.bootstrap, _TRANSACTIONS_S)
 
 
 def _classes(jars: Path) -> list[str]:
     return ["-cp", f"{jars}/*"]
 
 
-def _aot_flags(java: Java, jars: Path) -> list[str]:
-    """Start from the ahead-of-time cache of this runtime: a start takes a third of the time.
-
-    Made by a trial run at the first use. Without one, everything works the same but slower.
-    """
+def _aot_cache(java: Java, jars: Path) -> Path | None:
+    """Path of the ahead-of-time cache for this runtime; None if the runtime has no such caches."""
     if java.major < _JAVA_WITH_AOT_CACHE:
+        return None
+    return cache_dir() / f"{jars.name}-{java.identity}-transactions.aot"
+
+
+def _aot_flags(cache: Path | None) -> list[str]:
+    """Options to start from a cache; it is made first if it is absent."""
+    if cache is None:
         return []
-    cache = cache_dir() / f"{jars.name}-{java.identity}.aot"
-    with locked(cache.parent / f"{jars.name}.aot.lock"):
-        if cache.exists():
-            os.utime(cache)
-        else:
-            with (
-                doing("Preparing faster starts of Apache Kafka, once (about 15 seconds)"),
-                tempfile.TemporaryDirectory(dir=cache.parent, prefix="kafka-trial.") as scratch,
-            ):
-                part = Path(scratch) / "part.aot"
-                _Training(Path(scratch) / "kafka", java, jars, part).__enter__().stop()
-                part.replace(cache)
-                _prune(cache.parent)
+    with locked(cache.with_suffix(".lock")):
+        if not cache.exists():
+            _make_aot_cache()
+    if not cache.exists():
+        return []
+    os.utime(cache)
     # No log lines when the runtime cannot use the cache.
     return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off", "-Xlog:cds*=off"]
 
@@ -188,4 +236,4 @@ def _prune(folder: Path) -> None:
     """Remove the ahead-of-time caches of runtimes that have not been used for the longest."""
     caches = sorted(folder.glob("*.aot"), key=lambda cache: cache.stat().st_mtime)
     for cache in caches[:-_AOT_CACHES_KEPT]:
-        cache.unlink()
+        cache.unlink(missing_ok=True)

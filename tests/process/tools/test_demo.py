@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +25,16 @@ from schemas.batch import Records
 from tests.support.fakes import FakeMessage
 from tools.demo import audit as audit_module
 from tools.demo import run as run_module
+from tools.demo import watch as watch_module
 from tools.demo.audit import Parts, Verdict, audit
 from tools.demo.player import Played
 from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
+from tools.demo.reader import Arrivals, Latency, Reader
 from tools.demo.run import Play, run_demo
 from tools.demo.screen import summary
 from tools.demo.simulator import simulate
 from tools.demo.training import train, training_rows
-from tools.demo.watch import Arrivals
+from tools.demo.watch import Watch
 from worker.consume.micro_batch import records_of
 from worker.stages.dead_letter import HEADER_PREFIX
 
@@ -97,11 +101,11 @@ def test_a_file_is_looked_at_before_any_server_starts(
 ) -> None:
     path = tmp_path / "events.parquet"
     write(path)
-    monkeypatch.setattr(run_module, "Kafka", no_server)
+    monkeypatch.setattr(run_module, "RecordingKafka", no_server)
     monkeypatch.setattr(run_module, "Valkey", no_server)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ConfigurationError, match=said):
-        run_demo(HANDBOOK.parent, Play(None, None, path))
+        run_demo(HANDBOOK.parent, Play(None, None, path), no_server)
 
 
 def test_history_comes_before_the_live_events_and_fills_every_window(
@@ -220,6 +224,51 @@ def test_a_file_without_frauds_is_refused(tmp_path: Path, handbook: FeatureSet) 
         train(handbook, path, tmp_path, table.num_rows)
 
 
+# How long answers take
+
+
+def played_in_batches() -> Played:
+    """Events at offsets 100 to 104: two sent at 1,000 ms, and three at 1,010 ms."""
+    return Played(first=100, events=5, batches=[(0, 1000.0), (2, 1010.0)])
+
+
+def test_a_latency_runs_from_the_sending_of_an_events_batch() -> None:
+    played = played_in_batches()
+    offsets = np.array([101, 104, 100, 102])
+    assert played.sent_ms(offsets).tolist() == [1000, 1010, 1000, 1010]
+    arrivals = Arrivals(offsets, np.array([1030.0, 1030.0, 1030.0, 1040.0]))
+    assert arrivals.latency(played) == Latency(30, 30)
+    assert arrivals.since(1030).latency(played) == Latency(30, 30)
+    assert arrivals.since(1040).latency(played) == Latency(None, None)
+
+
+class Arrived:
+    """Reader of one micro-batch's answers: two scores and a dead letter, just now."""
+
+    def __init__(self) -> None:
+        scores = [json.dumps([f"t{i}", i / 10, 100 + i]).encode() for i in (0, 3)]
+        messages = [
+            *(FakeMessage(body=score, on="out") for score in scores),
+            FakeMessage(on="dead"),
+        ]
+        self.batches = [(time.time() * 1000, messages)]
+
+    def take(self) -> list[Any]:
+        taken, self.batches = self.batches, []
+        return taken
+
+
+def test_answers_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "ScoreDecoder", ReadableScores)
+    watch = Watch(cast("Reader", Arrived()), "out", "decline")
+    for _ in range(2):
+        snapshot = watch.snapshot(played_in_batches())
+        assert (snapshot.scores, snapshot.dead_letters) == (2, 1)
+        assert snapshot.decisions == {"approve": 2}
+        assert [item.event_id for item in snapshot.suspicious] == ["t0", "t3"]
+    assert watch.arrivals().offsets.tolist() == [100, 103]
+
+
 # The verdict
 
 
@@ -249,6 +298,7 @@ class Topics:
         self.scores = {i: i / events for i in range(events)}
         self.again: list[int] = []
         self.letters: list[int] = []
+        self.limit: Latency | None = None
 
     def judge(
         self, monkeypatch: pytest.MonkeyPatch, parts: Parts, frauds: Sequence[int] = ()
@@ -277,11 +327,9 @@ class Topics:
         monkeypatch.setattr(audit_module, "read_to_end", read)
         monkeypatch.setattr(audit_module, "ScoreDecoder", ReadableScores)
         live = range(parts.live, len(self.input))
-        played = Played(len(live), [pa.array([f"t{i}" for i in live])])
+        played = Played(parts.live, len(live), [], [pa.array([f"t{i}" for i in live])])
         played.labels.append(np.array([int(i in frauds) for i in live], np.int64))
-        at_ms = np.array([1000.0 * (i + 1) + 40 for i in live])
-        arrivals = Arrivals(np.zeros(len(live), np.int64), np.array(live, np.int64), at_ms)
-        return audit("", TOPICS, arrivals, played, parts)
+        return audit("", TOPICS, (Latency(40, 50), self.limit), played, parts)
 
 
 def test_history_is_audited_as_well_as_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,13 +357,12 @@ def test_a_dead_letter_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (verdict.scores, verdict.dead_letters, verdict.clean) == (4, 1, True)
 
 
-def test_rate_and_latency_are_those_of_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_is_that_of_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = Topics(10)
     topics.input[0].millis = 0  # long before
     verdict = topics.judge(monkeypatch, Parts(6, 6))
     # four events at 7 s to 10 s, the last score at 10.5 s
     assert verdict.events_per_s == round(4 / 3.5, 1)
-    assert (verdict.latency_ms.p50, verdict.latency_ms.p99) == (40, 40)
 
 
 def test_precision_is_that_of_events_no_model_was_trained_on(
@@ -332,15 +379,19 @@ def test_precision_is_that_of_events_no_model_was_trained_on(
 
 
 def test_the_table_tells_of_history_where_there_was_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    def text(parts: Parts, *, backlog: bool = False) -> str:
+    def text(parts: Parts, *, backlog: bool = False, limit: Latency | None = None) -> str:
+        topics = Topics(10)
+        topics.limit = limit
         console = Console(file=io.StringIO(), width=80)
-        console.print(summary(Topics(10).judge(monkeypatch, parts), backlog=backlog))
+        console.print(summary(topics.judge(monkeypatch, parts), backlog=backlog))
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
     assert "of them history" in text(Parts(4, 4))
     assert "history" not in text(Parts(0, 4))
     assert "live latency p50" in text(Parts(0, 4))
+    assert "pass-through" not in text(Parts(0, 4))
+    assert re.search("pass-through p99 +│ +31.5 ms", text(Parts(0, 4), limit=Latency(9, 31.5)))
     as_fast_as_it_goes = text(Parts(0, 4), backlog=True)
     assert "latency" not in as_fast_as_it_goes
     assert "live wait in the backlog p50" in as_fast_as_it_goes
