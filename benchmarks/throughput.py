@@ -73,10 +73,10 @@ def measure(testbed: Testbed, start: Start, run: Run, span: Span) -> Measured:
         RunError: The program fails, or makes no progress.
     """
     with (
-        closing(_group_reader(testbed, run)) as reader,
+        closing(group_reader(testbed, run)) as reader,
         start(testbed, run) as process,
     ):
-        _wait_for_commit(reader, run, process)
+        wait_for_commits(reader, run, process, run.history + 1)
         time.sleep(span.warm_up)
         first = _Look(reader, run, process)
         last = _look_until(
@@ -112,7 +112,8 @@ class _Look:
         self.metrics = process.metrics()
 
 
-def _group_reader(testbed: Testbed, run: Run) -> Consumer:
+def group_reader(testbed: Testbed, run: Run) -> Consumer:
+    """Make a consumer that reads the committed offsets of a run's group."""
     # No admin client: librdkafka 2.16 crashes while the group's coordinator is being created.
     return Consumer(
         {"bootstrap.servers": testbed.kafka.bootstrap, "group.id": run.group, "log_level": 0}
@@ -152,10 +153,14 @@ def _own_cpu_s() -> float:
     return float(sum(times.user + times.system for times in every))
 
 
-def _wait_for_commit(reader: Consumer, run: Run, process: Program) -> None:
-    """Wait until the run has committed more than its history."""
+def wait_for_commits(reader: Consumer, run: Run, process: Program, events: int) -> None:
+    """Wait until the run has committed so many events.
+
+    Raises:
+        RunError: The program fails, or makes no progress.
+    """
     known, deadline = 0, time.monotonic() + _STALL_S
-    while (count := committed(reader, run)) <= run.history:
+    while (count := committed(reader, run)) < events:
         process.require_running()
         if count > known:
             known, deadline = count, time.monotonic() + _STALL_S

@@ -1,0 +1,59 @@
+"""Tables of a result of the suite ``latency`` for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.table import print_tables
+
+PROGRAMS = {
+    "worker": "the worker",
+    "hand_written": "hand-written loop",
+    "pass_through": "bare loop",
+}
+COLUMNS = ("50 %", "99 %", "99.9 %", "highest", "50 % of bare", "99 % of bare")
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the tables of a result."""
+    machine = result["machine"]
+    where = f"{machine['processor']}, {machine['usable_cores']} cores for all"
+    tables = [_table(f"{name}, {where}", cases) for name, cases in result["cases"].items()]
+    tables.append(_table(f"cold broker, lookups, {where}", [result["cold"]]))
+    print_tables(*tables)
+
+
+def _table(title: str, cases: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(
+        title=f"{title}: ms from producer to read-committed consumer",
+        caption="(…): the program fell behind; the time grows with the length of the run",
+    )
+    for name in ("guarantee", "events/s", "program"):
+        table.add_column(name)
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for row in rows(cases):
+        table.add_row(*row)
+    return table
+
+
+def rows(cases: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Rows of the table: guarantee, rate, program and COLUMNS."""
+    for case in cases:
+        for program, figures in case["programs"].items():
+            yield (
+                case["guarantee"].replace("_", " "),
+                f"{case['rate']:,.0f}",
+                PROGRAMS[program],
+                *_cells(figures),
+            )
+
+
+def _cells(figures: Mapping[str, Any]) -> Iterator[str]:
+    times = [figures[name] for name in ("p50", "p99", "p99_9", "highest")]
+    form = "{:,.1f}" if figures["kept_up"] else "({:,.1f})"
+    yield from ("" if ms is None else form.format(ms) for ms in times)
+    yield from (f"{figures[name]:.2f}" for name in ("p50_of_bare", "p99_of_bare"))
