@@ -213,14 +213,24 @@ def rival(module: str) -> Start:
     """Return a function that starts a module of ``benchmarks.rivals`` on the task of a run."""
 
     def start(testbed: Testbed, run: Run) -> Program:
-        path = testbed.folder / f"{run.name}.json"
-        make_task(testbed, run).write(path)
         # The same as in the worker: model threads that spin while they wait occupy a core.
         command = ["env", "OMP_WAIT_POLICY=PASSIVE", f"PYTHONPATH={ROOT}"]
-        command += [sys.executable, "-m", f"benchmarks.rivals.{module}", str(path)]
+        command += [
+            sys.executable,
+            "-m",
+            f"benchmarks.rivals.{module}",
+            str(write_task(testbed, run)),
+        ]
         return Program(module, command, testbed.folder / f"{run.name}.log")
 
     return start
+
+
+def write_task(testbed: Testbed, run: Run) -> Path:
+    """Write the task file of a run."""
+    path = testbed.folder / f"{run.name}.json"
+    make_task(testbed, run).write(path)
+    return path
 
 
 def make_task(testbed: Testbed, run: Run) -> Task:

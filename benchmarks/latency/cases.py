@@ -13,8 +13,9 @@ from benchmarks.latency.plan import Plan
 from benchmarks.programs import Run
 from benchmarks.rivals.task import Guarantee
 from benchmarks.rounds import COPYING, Programs, check_of, delete_topics
-from benchmarks.testbed import Testbed, note
+from benchmarks.testbed import DEAD_LETTERS, Testbed, note
 from tools.embedded.kafka import Kafka
+from tools.embedded.topic_admin import create_topics
 
 BARE = COPYING
 """Program that the others are compared with: at these rates the bare loop of a transaction."""
@@ -40,6 +41,7 @@ class Cases:
         events: Events to play.
         plan: Rounds and loads.
         prepare: Prepares each run.
+        guarantees: Guarantees of the runs on a warm broker.
     """
 
     testbed: Testbed
@@ -47,6 +49,7 @@ class Cases:
     events: Events
     plan: Plan
     prepare: Prepare = as_it_is
+    guarantees: Sequence[Guarantee] = GUARANTEES
     _agreement: Agreement = field(default_factory=Agreement)
 
     def measure_warm(self) -> list[Case]:
@@ -62,11 +65,11 @@ class Cases:
         self.run(BARE, Run("warm"), [plan.warm])
         seen: dict[tuple[Guarantee, Pace], dict[str, list[Observed]]] = {
             (guarantee, pace): {program: [] for program in self.programs}
-            for guarantee in GUARANTEES
+            for guarantee in self.guarantees
             for pace in plan.paces
         }
         for number in range(1, plan.rounds + 1):
-            for guarantee in GUARANTEES:
+            for guarantee in self.guarantees:
                 for program in self.programs:
                     run = Run(f"{program}-{guarantee}-{number}", guarantee=guarantee)
                     found = self.run(program, run, plan.paces)
@@ -87,6 +90,7 @@ class Cases:
         cold, seen = self.plan.cold, {}
         for program in self.programs:
             with Kafka(self.testbed.folder / f"cold-{program}") as kafka:
+                create_topics(kafka.bootstrap, {DEAD_LETTERS: 1})
                 fresh = replace(self, testbed=replace(self.testbed, kafka=kafka))
                 seen[program] = fresh.run(program, Run(f"{program}-cold"), [cold])
         return {"guarantee": "exactly_once", "rate": cold.rate, "programs": figures(seen)}

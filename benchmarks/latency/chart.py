@@ -38,11 +38,13 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
 def _lines(axes: Axes, cases: list[Mapping[str, Any]]) -> None:
     """Plot each percentile of each program; a program that fell behind has no point."""
-    for number, (program, name) in enumerate(PROGRAMS.items()):
+    for number, program in enumerate(cases[0]["programs"]):
         kept_up = [case for case in cases if case["programs"][program]["kept_up"]]
         rates = [case["rate"] for case in kept_up]
         for percentile, (label, style) in _PERCENTILES.items():
             times = [case["programs"][program][percentile] for case in kept_up]
-            axes.plot(rates, times, style, color=f"C{number}", label=f"{name}, {label}")
+            axes.plot(
+                rates, times, style, color=f"C{number}", label=f"{PROGRAMS[program]}, {label}"
+            )
     axes.set(xscale="log", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.25)

@@ -89,11 +89,12 @@ def last_line(cases: Mapping[str, Iterable[Case]], cold: Case) -> dict[str, Any]
     for pipeline, some in cases.items():
         for case in some:
             by_rate = line.setdefault(pipeline, {}).setdefault(case["guarantee"], {})
-            by_rate[f"{case['rate']:g}"] = _short(case)
-    return {**line, "cold": _short(cold)}
+            by_rate[f"{case['rate']:g}"] = short(case)
+    return {**line, "cold": short(cold)}
 
 
-def _short(case: Case) -> dict[str, Any]:
+def short(case: Case) -> dict[str, Any]:
+    """Rounded percentiles and ratios of each program."""
     names = {"p50": 2, "p99": 2, "p50_of_bare": 2, "p99_of_bare": 2}
     return {
         program: {name: round(figures[name], digits) for name, digits in names.items()}

@@ -12,6 +12,8 @@ from benchmarks.table import print_tables
 PROGRAMS = {
     "worker": "the worker",
     "hand_written": "hand-written loop",
+    "quix": "Quix Streams",
+    "kafka_streams": "Kafka Streams",
     "pass_through": "bare loop",
 }
 COLUMNS = ("50 %", "99 %", "99.9 %", "highest", "50 % of bare", "99 % of bare")
@@ -21,12 +23,13 @@ def show(result: Mapping[str, Any]) -> None:
     """Print the tables of a result."""
     machine = result["machine"]
     where = f"{machine['processor']}, {machine['usable_cores']} cores for all"
-    tables = [_table(f"{name}, {where}", cases) for name, cases in result["cases"].items()]
-    tables.append(_table(f"cold broker, lookups, {where}", [result["cold"]]))
+    tables = [latency_table(f"{name}, {where}", some) for name, some in result["cases"].items()]
+    tables.append(latency_table(f"cold broker, lookups, {where}", [result["cold"]]))
     print_tables(*tables)
 
 
-def _table(title: str, cases: Iterable[Mapping[str, Any]]) -> Table:
+def latency_table(title: str, cases: Iterable[Mapping[str, Any]]) -> Table:
+    """Table of percentiles, by guarantee, rate and program."""
     table = Table(
         title=f"{title}: ms from producer to read-committed consumer",
         caption="(…): the program fell behind; the time grows with the length of the run",

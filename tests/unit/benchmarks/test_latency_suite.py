@@ -153,4 +153,4 @@ def test_the_same_figures_draw_the_same_chart(tmp_path: Path) -> None:
 
 
 def test_both_pipelines_have_the_same_programs() -> None:
-    assert LOOKUPS.keys() == HANDBOOK.keys() == table.PROGRAMS.keys()
+    assert LOOKUPS.keys() == HANDBOOK.keys() <= table.PROGRAMS.keys()
