@@ -16,6 +16,7 @@ PROGRAMS = {
     "kafka_streams": "Kafka Streams",
     "pass_through": "bare loop",
 }
+_ROUND_MS = 1000.0
 COLUMNS = ("50 %", "99 %", "99.9 %", "highest", "50 % of bare", "99 % of bare")
 
 
@@ -35,7 +36,7 @@ def latency_table(title: str, cases: Iterable[Mapping[str, Any]]) -> Table:
         caption="(…): the program fell behind; the time grows with the length of the run",
     )
     for name in ("guarantee", "events/s", "program"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in COLUMNS:
         table.add_column(name, justify="right")
     for row in rows(cases):
@@ -56,7 +57,8 @@ def rows(cases: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(figures: Mapping[str, Any]) -> Iterator[str]:
-    times = [figures[name] for name in ("p50", "p99", "p99_9", "highest")]
-    form = "{:,.1f}" if figures["kept_up"] else "({:,.1f})"
-    yield from ("" if ms is None else form.format(ms) for ms in times)
+    for name in ("p50", "p99", "p99_9", "highest"):
+        ms = figures[name]
+        text = "" if ms is None else f"{ms:,.1f}" if ms < _ROUND_MS else f"{ms:,.0f}"
+        yield text if figures["kept_up"] or not text else f"({text})"
     yield from (f"{figures[name]:.2f}" for name in ("p50_of_bare", "p99_of_bare"))

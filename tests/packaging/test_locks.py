@@ -56,7 +56,7 @@ def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 def test_every_lock_is_known() -> None:
     others = {"build.txt", "peers.txt"}
-    assert LOCKS == sorted({*EXTRAS, *others})
+    assert sorted({*EXTRAS, *others}) == LOCKS
 
 
 @pytest.mark.parametrize("name", LOCKS)
