@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from benchmarks.programs import Program, Run, Start
 from benchmarks.testbed import Testbed
@@ -20,6 +20,12 @@ _LOOK_S = 0.2
 # The partitions of a topic do not reach their ends at the same time.
 _LEFT_SHARE = 0.1
 _SHORTEST_S = 5.0
+# Answers of a broker that makes the topic of offsets for its first group.
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,19 @@ def committed(reader: Consumer, run: Run) -> int:
     """Number of events that a run has committed; the input topic begins at 0 and has no gaps."""
     partitions = reader.list_topics(run.input_topic, timeout=10).topics[run.input_topic].partitions
     asked = [TopicPartition(run.input_topic, partition) for partition in partitions]
-    offsets = reader.committed(asked, timeout=10)
-    reached: int = sum(at.offset for at in offsets if at.offset > 0)
+    reached: int = sum(at.offset for at in _offsets(reader, asked) if at.offset > 0)
     return max(0, reached - run.first)
+
+
+def _offsets(reader: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    deadline = time.monotonic() + _STALL_S
+    while True:
+        try:
+            return reader.committed(asked, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_S)
 
 
 def peak_bytes(pid: int) -> int:

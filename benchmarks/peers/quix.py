@@ -28,7 +28,7 @@ class EventDeserializer(Deserializer):  # type: ignore[misc]  # its own environm
         super().__init__()
         self._reader = EventReader(schema_file)
 
-    def __call__(self, value: bytes, _context: Any) -> Event:
+    def __call__(self, value: bytes, ctx: Any) -> Event:  # noqa: ARG002 - given by its name
         return self._reader.read(value)
 
 

@@ -34,7 +34,7 @@ ROUNDS = 3
 FULL = Span(10.0, 15.0)
 """Durations of a run: a Java program is slower in its first seconds."""
 QUICK = Span(0.5, 3.0)
-PLAN = Plan(paces=(Pace(100, 2.0, 10.0), Pace(1000, 2.0, 10.0)))
+PLAN = Plan(paces=(Pace(100, 20.0, 10.0), Pace(1000, 15.0, 10.0)))
 COMMIT_S = {"throughput": 1.0, "latency": 0.05}
 """Seconds between the commits of the peers: seldom for throughput, often for latency."""
 
