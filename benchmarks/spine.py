@@ -57,7 +57,7 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
     with open_testbed(folder, events) as testbed:
         info = RedisStore(testbed.valkey.url).info()
         runs = alternate(testbed, PROGRAMS, ROUNDS, Span())
-        latency = {mode: _latency(testbed, mode) for mode in MODES}
+        latency: dict[str, Latency] = {mode: _latency(testbed, mode) for mode in MODES}
         programs = summarise(runs, BASE)
         return {
             "suite": "spine",

@@ -46,15 +46,14 @@ class Handbook:
             The run with its history: the worker reads it; the hand-written loop has its state in
             the store and begins behind it, as does the bare loop.
         """
-        history = self.source.history
-        run = replace(run, **({"history": history} if program == "worker" else {"first": history}))
-        testbed, url = self.testbed, self.testbed.valkey.url
+        testbed, url, history = self.testbed, self.testbed.valkey.url, self.source.history
         create_topics(testbed.kafka.bootstrap, {run.input_topic: testbed.partitions})
         play(testbed.kafka.bootstrap, run.input_topic, self.history)
         empty(url)
         if program == "worker":
             apply_labels(testbed, run, self.source)
-            return run
+            return replace(run, history=history)
+        run = replace(run, first=history)
         begin_at(testbed, run)
         if program == "hand_written":
             load_sorted_sets(url, self.source)

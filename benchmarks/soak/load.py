@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -38,7 +38,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
 
-    def chunks(self, distinct: list[Messages]) -> Iterator[Messages]:
+    def chunks(self, distinct: Sequence[Messages]) -> Iterator[Messages]:
         """Repeat the chunks until `stop`; each waits until fewer than AHEAD events are ahead."""
         for chunk in itertools.cycle(distinct):
             while self.played - self._committed() > AHEAD:
