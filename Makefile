@@ -101,7 +101,15 @@ properties: install ## windows against a brute-force oracle: CASES=20000 SEED=(r
 bundles: install ## flip bits of a model bundle, sum it again and have it verified: FLIPS=500 SEED=(random)
 	@$(BIN)/python tests/commands/flips.py --flips $(or $(FLIPS),500) $(if $(SEED),--seed $(SEED))
 
-bench: install ## measure against the rivals: JSON=1 SUITE=spine|features|models EVENTS=(all) OUT=folder|RECORD=1
+# The peers have packages of their own, which must not meet the project's.
+PEERS := .venv-peers/.installed
+$(PEERS): locks/peers.txt | install
+	@echo "Installing the peers into .venv-peers, once." >&2
+	@$(BIN)/python -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $<
+	@touch $@
+
+bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
 
@@ -136,4 +144,7 @@ lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of e
 	@$(COMPILE) --extra gpu $(DEVELOPMENT) -o locks/gpu.txt
 	@$(COMPILE) --no-annotate --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
 	@$(COMPILE) --no-annotate --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
+	@$(COMPILE:pyproject.toml=benchmarks/peers/requirements.in) --no-annotate \
+		--constraints <(grep -oE '^(fastavro|hiredis|numpy|redis|xgboost-cpu)==[^ ]+' locks/cpu.txt) \
+		-o locks/peers.txt
 	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --no-annotate --constraints locks/cpu.txt -o locks/build.txt

@@ -12,14 +12,20 @@ from typing import Any
 from base.errors import ConfigurationError, DependencyUnavailableError
 from benchmarks import report, spine
 from benchmarks.features import suite as features
+from benchmarks.latency import suite as latency
 from benchmarks.models import suite as models
 from benchmarks.options import RESULTS, UNRECORDED, Options
+from benchmarks.peers import suite as peers
 from benchmarks.programs import RunError
+from benchmarks.soak import suite as soak
 
 SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "spine": spine.run,
     "features": features.run,
     "models": models.run,
+    "latency": latency.run,
+    "soak": soak.run,
+    "peers": peers.run,
 }
 
 

@@ -15,18 +15,31 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 
     yield ""
 
 
+def machine_of(result: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Date and machine of a result; ``name`` is its file."""
+    yield ""
+    yield f"{_machine(result, name)}."
+    yield ""
+
+
+def _machine(result: Mapping[str, Any], name: str) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{what} {number}" for what, number in machine["versions"].items())
+    return (
+        f"Measured on {result['date']} ([the whole result](../../benchmarks/results/{name})): "
+        f"{machine['processor']}, {machine['usable_cores']} cores for program, broker and store "
+        f"together, {machine['memory_gib']} GiB, {machine['system']}; {versions}"
+    )
+
+
 def measured_on(result: Mapping[str, Any], name: str) -> Iterator[str]:
     """Date, machine and settings of a result; ``name`` is its file."""
-    machine, setting = result["machine"], result["setting"]
-    versions = ", ".join(f"{what} {number}" for what, number in machine["versions"].items())
+    setting = result["setting"]
     others = max(figures["other_cores"] for figures in result["programs"].values())
     partitions = setting["partitions"]
     yield ""
     yield (
-        f"Measured on {result['date']} ([the whole result](../../benchmarks/results/{name})): "
-        f"{machine['processor']}, {machine['usable_cores']} cores for program, broker and store "
-        f"together, {machine['memory_gib']} GiB, {machine['system']}; {versions}. "
-        f"{setting['trees']} trees, {setting['features']} features, {partitions} "
+        f"{_machine(result, name)}. {setting['trees']} trees, {setting['features']} features, {partitions} "
         f"{'partition' if partitions == 1 else 'partitions'}, {setting['xgboost_threads']} XGBoost "
         f"threads, batches of {setting['batch_events']:,}; medians of {setting['rounds']} runs. "
         f"Other processes kept up to {others:.1f} cores busy meanwhile."

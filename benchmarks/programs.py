@@ -15,7 +15,7 @@ from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.rivals.task import LookupTask, ScoreTask, Task
+from benchmarks.rivals.task import READY, Guarantee, LookupTask, ScoreTask, Task
 from benchmarks.testbed import INPUT_TOPIC, SCORE_SCHEMA_ID, Testbed
 from features.lookups.lookup import Lookup
 from models.policy import load_policy
@@ -34,6 +34,7 @@ class Run:
     Attributes:
         name: Name of the run, which its group and output topic contain.
         input_topic: Topic of the events.
+        guarantee: Delivery guarantee of the program.
         settings: Further environment variables of the worker, without their prefix.
         first: Offset at which the program starts; other than 0 only for topics of one partition.
         history: Number of events to commit before the warm-up begins.
@@ -42,6 +43,7 @@ class Run:
 
     name: str
     input_topic: str = INPUT_TOPIC
+    guarantee: Guarantee = "exactly_once"
     settings: Mapping[str, str] = field(default_factory=dict)
     first: int = 0
     history: int = 0
@@ -63,13 +65,20 @@ class RunError(Exception):
 class Program:
     """A running program.
 
+    Args:
+        name: Name of the program in errors.
+        command: Command line.
+        log: File for all output of the program.
+        ready: Text that the program prints when it reads its partitions.
+
     Attributes:
         log: File with all output of the program.
         pid: Process id.
     """
 
-    def __init__(self, name: str, command: list[str], log: Path) -> None:
+    def __init__(self, name: str, command: list[str], log: Path, ready: str = READY) -> None:
         self._name = name
+        self._ready = ready
         self.log = log
         self._process = Guarded(command, log)
         self.pid = self._process.pid
@@ -79,6 +88,22 @@ class Program:
         status = self._process.poll()
         if status is not None:
             raise self.error(f"ended with status {status}")
+
+    def wait_ready(self) -> None:
+        """Wait until the program takes events.
+
+        Raises:
+            RunError: The program ends, or is not ready in time.
+        """
+        deadline = time.monotonic() + _READY_S
+        while not self._is_ready():
+            self.require_running()
+            if time.monotonic() > deadline:
+                raise self.error(f"is not ready after {_READY_S:g} s")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        return self._ready in self.log.read_text("utf-8", errors="replace")
 
     def ended(self) -> bool:
         """Return True if the program has ended with status 0, False while it runs.
@@ -148,6 +173,7 @@ class Worker(Program):
             "WIRE__SCORE_SCHEMA_ID": str(SCORE_SCHEMA_ID),
             "HTTP__HOST": LOOPBACK,
             "HTTP__PORT": str(self._port),
+            "DELIVERY__GUARANTEE": run.guarantee,
             "OUTPUT__VECTOR": "all" if run.whole_vector else "irreproducible",
             # A run may configure a location of models instead of the bundle.
             **({} if "MODEL__LOCATION" in run.settings else given),
@@ -167,23 +193,12 @@ class Worker(Program):
             for sample in family.samples
         }
 
-    def wait_ready(self) -> None:
-        """Wait until the worker is ready.
-
-        Raises:
-            RunError: The worker ends, or is not ready in time.
-        """
-        deadline = time.monotonic() + _READY_S
-        while True:
-            self.require_running()
-            try:
-                self._get("ready")
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise self.error(f"is not ready after {_READY_S:g} s") from None
-                time.sleep(0.05)
-            else:
-                return
+    def _is_ready(self) -> bool:
+        try:
+            self._get("ready")
+        except OSError:
+            return False
+        return True
 
     def _get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{self._port}/{path}", timeout=5) as answer:
@@ -198,14 +213,24 @@ def rival(module: str) -> Start:
     """Return a function that starts a module of ``benchmarks.rivals`` on the task of a run."""
 
     def start(testbed: Testbed, run: Run) -> Program:
-        path = testbed.folder / f"{run.name}.json"
-        make_task(testbed, run).write(path)
         # The same as in the worker: model threads that spin while they wait occupy a core.
         command = ["env", "OMP_WAIT_POLICY=PASSIVE", f"PYTHONPATH={ROOT}"]
-        command += [sys.executable, "-m", f"benchmarks.rivals.{module}", str(path)]
+        command += [
+            sys.executable,
+            "-m",
+            f"benchmarks.rivals.{module}",
+            str(write_task(testbed, run)),
+        ]
         return Program(module, command, testbed.folder / f"{run.name}.log")
 
     return start
+
+
+def write_task(testbed: Testbed, run: Run) -> Path:
+    """Write the task file of a run."""
+    path = testbed.folder / f"{run.name}.json"
+    make_task(testbed, run).write(path)
+    return path
 
 
 def make_task(testbed: Testbed, run: Run) -> Task:
@@ -237,6 +262,7 @@ def make_task(testbed: Testbed, run: Run) -> Task:
             device="cpu",
             vector={feature_set.names[i]: i for i in on_score},
         ),
+        guarantee=run.guarantee,
     )
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.features.report import features
+from benchmarks.latency.report import latency
 from benchmarks.markdown import measured_on, programs, stages
 from benchmarks.models.report import models
 from benchmarks.options import RESULTS
+from benchmarks.peers.suite import peers
+from benchmarks.soak.suite import soak
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"
-    for suite in ("spine", "features", "models")
+    for suite in ("spine", "features", "models", "latency", "soak", "peers")
 }
 END = "<!-- Until here. -->"
 
@@ -28,7 +31,7 @@ _PROGRAMS = {
     "worker": "the worker, exactly once",
     "hand_written": "a good hand-written batch loop",
     "per_event": "a loop, one event at a time",
-    "pass_through": "bytes passed through, nothing computed",
+    "pass_through": "pass-through: the limit of this client and broker",
 }
 
 
@@ -69,13 +72,20 @@ def _spine(result: Mapping[str, Any], name: str) -> Iterator[str]:
     yield ""
     yield "| guarantee | median | 99 % | highest |"
     yield "|---|---:|---:|---:|"
-    for mode, latency in result["latency"].items():
-        figures = " | ".join(f"{latency[key]:.1f} ms" for key in ("p50", "p99", "highest"))
+    for mode, one in result["latency"].items():
+        figures = " | ".join(f"{one[key]:.1f} ms" for key in ("p50", "p99", "highest"))
         yield f"| {mode.replace('_', ' ')} | {figures} |"
     yield ""
 
 
-_RENDERED = {"spine": _spine, "features": features, "models": models}
+_RENDERED = {
+    "spine": _spine,
+    "features": features,
+    "models": models,
+    "latency": latency,
+    "soak": soak,
+    "peers": peers,
+}
 
 
 def main() -> None:

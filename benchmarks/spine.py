@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agreement import Agreement
-from benchmarks.latency.measure import Latency, measure_latency
+from benchmarks.latency.events import payments
+from benchmarks.latency.measure import RATE, Latency, Pace, latency_of, measure_latency
 from benchmarks.machine import machine
 from benchmarks.options import Options
-from benchmarks.programs import Run, Start, Worker, rival
+from benchmarks.programs import Run, Worker, rival
 from benchmarks.result import today, write_result
-from benchmarks.rounds import measured_run
+from benchmarks.rivals.task import Guarantee
+from benchmarks.rounds import Programs, alternate
 from benchmarks.summary import last_line, summarise
 from benchmarks.table import show
 from benchmarks.testbed import Testbed, note, open_testbed
-from benchmarks.throughput import Measured, Span
+from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 
-PROGRAMS: Mapping[str, Start] = {
+PROGRAMS: Programs = {
     "worker": Worker,
     "hand_written": rival("hand_written"),
     "per_event": rival("per_event"),
@@ -32,8 +31,8 @@ BASE = "hand_written"
 """Program that the others are compared with."""
 EVENTS = 4_000_000
 ROUNDS = 3
-MODES = ("exactly_once", "at_least_once")
-_LATENCY_WARM_UP_S = 5.0
+MODES: tuple[Guarantee, ...] = ("exactly_once", "at_least_once")
+_PACE = Pace(RATE, 5.0, 15.0)
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -57,8 +56,8 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
     date = today()
     with open_testbed(folder, events) as testbed:
         info = RedisStore(testbed.valkey.url).info()
-        runs = _throughput(testbed, Span())
-        latency = {mode: _latency(testbed, mode, Span()) for mode in MODES}
+        runs = alternate(testbed, PROGRAMS, ROUNDS, Span())
+        latency: dict[str, Latency] = {mode: _latency(testbed, mode) for mode in MODES}
         programs = summarise(runs, BASE)
         return {
             "suite": "spine",
@@ -71,22 +70,9 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
         }
 
 
-def _throughput(testbed: Testbed, span: Span) -> Mapping[str, list[Measured]]:
-    """Run the programs in turn, so that other load on the machine affects all equally."""
-    runs: dict[str, list[Measured]] = defaultdict(list)
-    agreement = Agreement()
-    for number in range(1, ROUNDS + 1):
-        for program, start in PROGRAMS.items():
-            only_bytes = program == "pass_through"
-            check = agreement.check_count if only_bytes else agreement.check_scores
-            run = Run(f"{program}-{number}")
-            runs[program].append(measured_run(testbed, start, run, span, check))
-    note(f"{agreement.compared:,} scores compared with those of another program: all the same")
-    return runs
-
-
-def _latency(testbed: Testbed, mode: str, span: Span) -> Latency:
-    run = Run(f"latency-{mode}", f"transactions-{mode}", {"DELIVERY__GUARANTEE": mode})
-    latency = measure_latency(testbed, run, replace(span, warm_up=_LATENCY_WARM_UP_S))
+def _latency(testbed: Testbed, mode: Guarantee) -> Latency:
+    run = Run(f"latency-{mode}", f"transactions-{mode}", mode)
+    events = payments(testbed.feature_set, _PACE.events)
+    latency = latency_of(measure_latency(testbed, Worker, run, events, [_PACE]))
     note(f"{mode}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
     return latency

@@ -17,10 +17,10 @@ def show(result: Mapping[str, Any], base: str) -> None:
 
 
 def print_tables(*tables: Table) -> None:
-    """Print tables, with a fixed width if stdout is not a terminal."""
-    console = Console()
+    """Print tables on stderr, with a fixed width if it is not a terminal."""
+    console = Console(stderr=True)
     if not console.is_terminal:
-        console = Console(width=_WIDTH)
+        console = Console(stderr=True, width=_WIDTH)
     console.print(Group(*tables))
 
 

@@ -39,6 +39,8 @@ from worker.schema_sources import framed
 
 PIPELINE = Path(__file__).with_name("pipeline")
 INPUT_TOPIC = "transactions"
+DEAD_LETTERS = "dead-letters"
+"""Topic that the worker requires; no event of the benchmarks goes there."""
 PARTITIONS = 4
 EVENT_SCHEMA_ID, SCORE_SCHEMA_ID = 1, 2
 TRAINING_EVENTS = 60_000
@@ -92,7 +94,7 @@ def note(text: str) -> None:
 def open_servers(folder: Path, partitions: int) -> Iterator[tuple[Kafka, Valkey]]:
     """Start Kafka, with the input and the dead-letter topic, and Valkey."""
     with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
-        create_topics(kafka.bootstrap, {INPUT_TOPIC: partitions, "dead-letters": 1})
+        create_topics(kafka.bootstrap, {INPUT_TOPIC: partitions, DEAD_LETTERS: 1})
         yield kafka, valkey
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from benchmarks.programs import Program, Run, Start
 from benchmarks.testbed import Testbed
@@ -20,6 +20,12 @@ _LOOK_S = 0.2
 # The partitions of a topic do not reach their ends at the same time.
 _LEFT_SHARE = 0.1
 _SHORTEST_S = 5.0
+# Answers of a broker that makes the topic of offsets for its first group.
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,10 @@ def measure(testbed: Testbed, start: Start, run: Run, span: Span) -> Measured:
         RunError: The program fails, or makes no progress.
     """
     with (
-        closing(_group_reader(testbed, run)) as reader,
+        closing(group_reader(testbed, run)) as reader,
         start(testbed, run) as process,
     ):
-        _wait_for_commit(reader, run, process)
+        wait_for_commits(reader, run, process, run.history + 1)
         time.sleep(span.warm_up)
         first = _Look(reader, run, process)
         last = _look_until(
@@ -112,7 +118,8 @@ class _Look:
         self.metrics = process.metrics()
 
 
-def _group_reader(testbed: Testbed, run: Run) -> Consumer:
+def group_reader(testbed: Testbed, run: Run) -> Consumer:
+    """Make a consumer that reads the committed offsets of a run's group."""
     # No admin client: librdkafka 2.16 crashes while the group's coordinator is being created.
     return Consumer(
         {"bootstrap.servers": testbed.kafka.bootstrap, "group.id": run.group, "log_level": 0}
@@ -123,9 +130,19 @@ def committed(reader: Consumer, run: Run) -> int:
     """Number of events that a run has committed; the input topic begins at 0 and has no gaps."""
     partitions = reader.list_topics(run.input_topic, timeout=10).topics[run.input_topic].partitions
     asked = [TopicPartition(run.input_topic, partition) for partition in partitions]
-    offsets = reader.committed(asked, timeout=10)
-    reached: int = sum(at.offset for at in offsets if at.offset > 0)
+    reached: int = sum(at.offset for at in _offsets(reader, asked) if at.offset > 0)
     return max(0, reached - run.first)
+
+
+def _offsets(reader: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    deadline = time.monotonic() + _STALL_S
+    while True:
+        try:
+            return reader.committed(asked, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_S)
 
 
 def peak_bytes(pid: int) -> int:
@@ -152,10 +169,14 @@ def _own_cpu_s() -> float:
     return float(sum(times.user + times.system for times in every))
 
 
-def _wait_for_commit(reader: Consumer, run: Run, process: Program) -> None:
-    """Wait until the run has committed more than its history."""
+def wait_for_commits(reader: Consumer, run: Run, process: Program, events: int) -> None:
+    """Wait until the run has committed so many events.
+
+    Raises:
+        RunError: The program fails, or makes no progress.
+    """
     known, deadline = 0, time.monotonic() + _STALL_S
-    while (count := committed(reader, run)) <= run.history:
+    while (count := committed(reader, run)) < events:
         process.require_running()
         if count > known:
             known, deadline = count, time.monotonic() + _STALL_S

@@ -97,12 +97,23 @@ def measure_building(folder: Path, source: Source, out: Path) -> Building:
     Raises:
         RunError: A process fails, or the two tables differ.
     """
-    runs = [timed(_build(source.path, out), folder / "build.log") for _ in range(ROUNDS)]
+    runs = [build(source, out, folder / "build.log") for _ in range(ROUNDS)]
     note(f"built {source.rows:,} rows in {min(run.seconds for run in runs):.1f} s")
     by_pandas = folder / "by_pandas.parquet"
     pandas = timed(_pandas(source.path, by_pandas), folder / "pandas.log")
     note(f"pandas took {pandas.seconds:.1f} s")
     return Building(source.rows, runs, pandas, *compare(out, by_pandas))
+
+
+def build(source: Source, out: Path, log: Path) -> Timed:
+    """Build the table ``out`` of all events.
+
+    Raises:
+        RunError: The build fails.
+    """
+    named = {"--set": PIPELINE / "features.yaml", "--events": source.path, "--out": out}
+    words = [word for name, path in named.items() for word in (name, str(path))]
+    return timed([sys.executable, "-m", "tools", "features", "build", *words], log)
 
 
 def timed(command: Sequence[str], log: Path) -> Timed:
@@ -146,12 +157,6 @@ def compare(built: Path, by_pandas: Path) -> tuple[int, int]:
         raise RunError(f"{differing} of {ours.num_rows} rows differ from those of pandas")
     note(f"{len(names)} columns compared with those of pandas: {differing} rows differ")
     return len(names), differing
-
-
-def _build(events: Path, out: Path) -> list[str]:
-    named = {"--set": PIPELINE / "features.yaml", "--events": events, "--out": out}
-    words = [word for name, path in named.items() for word in (name, str(path))]
-    return [sys.executable, "-m", "tools", "features", "build", *words]
 
 
 def _pandas(events: Path, out: Path) -> list[str]:

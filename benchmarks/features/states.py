@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
 
 from base.arrays import Longs
 from benchmarks.features.source import Source, times_us
 from benchmarks.programs import Run
 from benchmarks.rivals import sorted_sets
 from benchmarks.testbed import Testbed
+from benchmarks.throughput import group_reader
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch, label_appends
 from features.store.redis import RedisStore
@@ -64,13 +65,17 @@ def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
 
 
 def begin_at(testbed: Testbed, run: Run) -> None:
-    """Commit the first offset of a run for its group, as if all earlier events were processed."""
+    """Commit the first offset of a run for its group, as if all earlier events were processed.
+
+    Raises:
+        KafkaException: The broker refuses the offset.
+    """
     place = TopicPartition(run.input_topic, 0, run.first)
-    with AdminClient({"bootstrap.servers": testbed.kafka.bootstrap, "log_level": 0}) as admin:
-        asked = admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(run.group, [place])], request_timeout=30
-        )
-        asked[run.group].result()
+    with closing(group_reader(testbed, run)) as consumer:
+        # A broker's first group has no coordinator yet, which the consumer waits for.
+        for at in consumer.commit(offsets=[place], asynchronous=False) or ():
+            if at.error is not None:
+                raise KafkaException(at.error)
 
 
 def load_sorted_sets(url: str, source: Source) -> None:

@@ -15,7 +15,7 @@ from benchmarks.features.memory import member_bytes, report
 from benchmarks.features.online import BASE, ROUNDS, Online, measure_online
 from benchmarks.features.source import HISTORY_DAYS, Source, find_source
 from benchmarks.features.table import show
-from benchmarks.features.testbed import PIPELINE, open_testbed
+from benchmarks.features.testbed import PIPELINE, fill, open_testbed
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.programs import ROOT
@@ -57,6 +57,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     built = folder / "built.parquet"
     building = measure_building(folder, source, built)
     with open_testbed(folder, source, built) as testbed:
+        fill(testbed, source)
         info = RedisStore(testbed.valkey.url).info()
         online = measure_online(testbed, source, FULL if options.events is None else QUICK)
         lengths = measure_lengths(testbed.feature_set, testbed.valkey.url)

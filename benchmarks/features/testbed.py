@@ -27,12 +27,11 @@ TRAINING_EVENTS = 200_000
 
 @contextmanager
 def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
-    """Train on the table ``built``, start the servers, and produce the events."""
+    """Train on the table ``built``, and start the servers."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
-    note(f"starting Apache Kafka and Valkey, playing {source.rows:,} events …")
+    note("starting Apache Kafka and Valkey …")
     with open_servers(folder, 1) as (kafka, valkey):
-        play(kafka.bootstrap, INPUT_TOPIC, _messages(feature_set, source))
         yield Testbed(
             folder=folder,
             pipeline=PIPELINE,
@@ -59,9 +58,21 @@ def train(folder: Path, feature_set: FeatureSet, source: Source, built: Path) ->
     return load_bundle(folder)
 
 
-def _messages(feature_set: FeatureSet, source: Source) -> Iterator[Messages]:
+def fill(testbed: Testbed, source: Source) -> None:
+    """Produce all events to the input topic."""
+    note(f"playing {source.rows:,} events …")
+    messages = read_messages(testbed.feature_set, source.path)
+    play(testbed.kafka.bootstrap, INPUT_TOPIC, messages)
+
+
+def read_messages(feature_set: FeatureSet, path: Path) -> Iterator[Messages]:
+    """Read a file of events as values and keys of records.
+
+    Raises:
+        ValueError: No record can hold an event.
+    """
     events = EventRecordReader(feature_set, INPUT_TOPIC, framed(EVENT_SCHEMA_ID))
-    for chunk in events.read(source.path, chunk=CHUNK):
+    for chunk in events.read(path, chunk=CHUNK):
         if chunk.errors:
-            raise ValueError(f"{source.path}: {next(iter(chunk.errors.values()))}")
+            raise ValueError(f"{path}: {next(iter(chunk.errors.values()))}")
         yield chunk.records.values, chunk.records.keys

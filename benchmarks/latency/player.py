@@ -1,23 +1,20 @@
-"""Send events at a constant rate, and record the time of each."""
+"""Send each event when it is due, and record the time of each."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks import population
+from benchmarks.latency.events import Events
 from benchmarks.latency.task import LatencyTask
-from benchmarks.testbed import PIPELINE, encoder, event_keys
-from features.definition import load_feature_set
 
 
 def play(task: LatencyTask) -> None:
     """Send the events of the task, and write the times of sending."""
-    feature_set = load_feature_set(PIPELINE / "features.yaml")
-    columns = population.payments(task.first, task.events)
-    values = encoder(feature_set).encode(task.events, columns)
+    events, due = Events.read(Path(task.events)), np.load(task.due).tolist()
     producer = Producer(
         {
             "bootstrap.servers": task.bootstrap,
@@ -30,10 +27,11 @@ def play(task: LatencyTask) -> None:
     )
     # Connect before the measurement: the first request of a producer waits for its connections.
     producer.list_topics(task.topic, timeout=10)
-    sent = np.zeros(task.events, np.int64)
+    sent = np.zeros(len(events), np.int64)
     started = time.monotonic() + 0.5
-    for number, (value, key) in enumerate(zip(values, event_keys(columns), strict=True)):
-        wait = started + number / task.rate - time.monotonic()
+    records = zip(events.values, events.keys, due, strict=True)
+    for number, (value, key, after_s) in enumerate(records):
+        wait = started + after_s - time.monotonic()
         if wait > 0:
             time.sleep(wait)
         sent[number] = time.monotonic_ns()

@@ -16,9 +16,8 @@ class LatencyTask:
     Attributes:
         bootstrap: Bootstrap address of Kafka.
         topic: Topic to write or read.
-        first: Number of the first event.
-        events: Number of events.
-        rate: Events per second.
+        events: File of the events (``EventFile``).
+        due: File for float64[events], seconds after the start at which each event is to be sent.
         sent: File for int64[events], monotonic time in nanoseconds at which each event was sent.
         seen: File for int64[events], monotonic time at which its first score was seen.
         counts: File for int64[events], number of scores of each event.
@@ -26,9 +25,8 @@ class LatencyTask:
 
     bootstrap: str
     topic: str
-    first: int
-    events: int
-    rate: float
+    events: str
+    due: str
     sent: str
     seen: str
     counts: str

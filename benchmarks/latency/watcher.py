@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.latency.events import Events, id_of
 from benchmarks.latency.task import LatencyTask
 
+WATCHING = "watching"
+"""Line that the watcher prints when it reads the topic."""
 _SILENCE_S = 20.0
 # Time to wait after the last score, to detect a second score of an event.
 _AFTER_S = 0.5
-# Confluent's prefix is 5 bytes; then the event id: its length as zigzag (doubled), and its text.
-_LENGTH_AT = 5
 
 
 def watch(task: LatencyTask) -> None:
-    """Read until every event has a score, or no score arrives for a while; write the times."""
+    """Read until every event has a score, or no score arrives for a while; write the times.
+
+    Records of other events are skipped, and so is what the topic holds at the start.
+    """
+    values = Events.read(Path(task.events)).values
+    numbers = {id_of(value): number for number, value in enumerate(values)}
     consumer = Consumer(
         {
             "bootstrap.servers": task.bootstrap,
@@ -27,11 +34,10 @@ def watch(task: LatencyTask) -> None:
             "isolation.level": "read_committed",
         }
     )
-    topics = consumer.list_topics(task.topic, timeout=10).topics
-    partitions = topics[task.topic].partitions
-    consumer.assign([TopicPartition(task.topic, p, OFFSET_BEGINNING) for p in partitions])
-    seen, counts = np.zeros(task.events, np.int64), np.zeros(task.events, np.int64)
-    missing, deadline = task.events, time.monotonic() + 2 * _SILENCE_S
+    consumer.assign(_ends(consumer, task.topic))
+    print(WATCHING, flush=True)
+    seen, counts = np.zeros(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
+    missing, deadline = len(numbers), time.monotonic() + 2 * _SILENCE_S
     while time.monotonic() < deadline:
         messages = consumer.consume(1, 0.1)
         if not messages:
@@ -39,22 +45,27 @@ def watch(task: LatencyTask) -> None:
         messages += consumer.consume(1000, 0)
         now = time.monotonic_ns()
         for message in messages:
-            if message.error() is None:
-                number = number_of(message.value() or b"") - task.first
-                if not counts[number]:
-                    seen[number] = now
-                    missing -= 1
-                counts[number] += 1
+            number = None if message.error() else numbers.get(id_of(message.value()))
+            if number is None:
+                continue
+            if not counts[number]:
+                seen[number] = now
+                missing -= 1
+            counts[number] += 1
         deadline = time.monotonic() + (_SILENCE_S if missing else _AFTER_S)
     consumer.close()
     np.save(task.seen, seen)
     np.save(task.counts, counts)
 
 
-def number_of(score: bytes) -> int:
-    """Number of the event of a framed score, from its id such as ``tx000000000123``."""
-    length = score[_LENGTH_AT] // 2
-    return int(score[_LENGTH_AT + 3 : _LENGTH_AT + 1 + length])
+def _ends(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    """End of each partition at this moment."""
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    ends = []
+    for partition in partitions:
+        _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        ends.append(TopicPartition(topic, partition, high))
+    return ends
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import CudaUnusableError
+from benchmarks.latency.measure import RATE, Pace
 from benchmarks.machine import gpu, machine
 from benchmarks.models import explained, swaps
 from benchmarks.models.chart import draw
@@ -26,9 +27,9 @@ from features.store.redis import RedisStore
 from models.backend.cuda import require_cuda
 
 EVENTS = 2_500_000
-FULL = Span(3.0, 10.0), Span(5.0, 30.0)
+FULL = Span(3.0, 10.0), Pace(RATE, 5.0, 30.0)
 """Durations for throughput and for latency."""
-QUICK = Span(0.5, 5.0), Span(2.0, 20.0)
+QUICK = Span(0.5, 5.0), Pace(RATE, 2.0, 20.0)
 """Durations for a run with fewer events."""
 
 

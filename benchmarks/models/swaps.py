@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency.measure import Latency, measure_latency
+from benchmarks.latency.events import payments
+from benchmarks.latency.measure import Latency, Pace, latency_of, measure_latency
 from benchmarks.models.material import Material
 from benchmarks.models.policies import write_explaining
-from benchmarks.programs import Run, Worker
+from benchmarks.programs import Program, Run, Worker
 from benchmarks.testbed import Testbed, note
-from benchmarks.throughput import Span
 from models.bundle import Bundle, Location
 
 EVERY_S = 10.0
@@ -57,7 +57,7 @@ def _figures(rounds: Sequence[Latency]) -> dict[str, Any]:
     }
 
 
-def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
+def measure_swaps(testbed: Testbed, material: Material, pace: Pace) -> Swapping:
     """Measure rounds with and without swaps in turn, with a policy that gives reasons.
 
     A swap then prepares the reasons too.
@@ -69,11 +69,12 @@ def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
     location = _location(testbed.folder / "location", bundles)
     policy = write_explaining(testbed.folder / "swapped.yaml", material.threshold)
     settings = {"MODEL__LOCATION": str(location.folder), "POLICY": str(policy)}
+    events = payments(testbed.feature_set, pace.events)
     latencies: dict[str, list[Latency]] = defaultdict(list)
     counts: list[int] = []
 
     @contextmanager
-    def swapping(worker: Worker) -> Iterator[None]:
+    def swapping(worker: Program) -> Iterator[None]:
         with _promoting(location, itertools.cycle([bundle.version for bundle in bundles[::-1]])):
             yield
         counts.append(_taken(worker))
@@ -81,8 +82,8 @@ def measure_swaps(testbed: Testbed, material: Material, span: Span) -> Swapping:
     for number in range(1, ROUNDS + 1):
         for name, beside in (("alone", nullcontext), ("swapped", swapping)):
             location.promote(testbed.bundle.version)
-            run = Run(f"{name}-{number}", f"transactions-{name}-{number}", settings)
-            latency = measure_latency(testbed, run, span, beside)
+            run = Run(f"{name}-{number}", f"transactions-{name}-{number}", settings=settings)
+            latency = latency_of(measure_latency(testbed, Worker, run, events, [pace], beside))
             note(f"{run.name}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
             latencies[name].append(latency)
     return Swapping(latencies["alone"], latencies["swapped"], sum(counts))
@@ -112,7 +113,7 @@ def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
         thread.join()
 
 
-def _taken(worker: Worker) -> int:
+def _taken(worker: Program) -> int:
     """Number of models that the worker loaded.
 
     Raises:

@@ -11,7 +11,7 @@ _PROGRAMS = {
     "worker": "the worker, exactly once",
     "hand_written": "hand-written batch loop",
     "per_event": "loop, one event at a time",
-    "pass_through": "bytes copied, no scores",
+    "pass_through": "pass-through: the limit",
 }
 _WIDTH, _HEIGHT = 800, 234
 _LEFT, _BAR, _ROW = 222, 150, 28

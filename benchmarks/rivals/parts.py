@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastavro
 import numpy as np
@@ -16,8 +16,11 @@ import numpy.typing as npt
 import xgboost as xgb
 from confluent_kafka import Message
 
-from base.arrays import Floats
 from benchmarks.rivals.task import LookupTask, Task
+
+if TYPE_CHECKING:
+    # Peers have an environment of their own, without what the project's packages need.
+    from base.arrays import Floats
 
 CHANNELS = {"pos": 0.0, "ecom": 1.0, "atm": 2.0, "other": 3.0}
 CURRENCIES = {"EUR": 0.0, "USD": 1.0, "GBP": 2.0, "CHF": 3.0}
@@ -27,6 +30,8 @@ OTHER_COUNTRY = 6.0
 FEATURES = 32
 
 Event = dict[str, Any]
+Place = tuple[int | None, int | None]
+"""Partition and offset of an event."""
 
 
 class Scored(NamedTuple):
@@ -185,11 +190,10 @@ class OneScorer:
         self._model, self._writer = Model(task), ScoreWriter(task)
         self._vector = list(task.score.vector.values())
 
-    def score(self, message: Message, event: Event, row: list[float], missing: int) -> bytes:
-        """Score an event with these features."""
+    def score(self, place: Place, event: Event, row: list[float], missing: int) -> bytes:
+        """Score the event at this place with these features."""
         matrix = np.array([row], np.float32)
         margin = float(self._model.margins(matrix)[0])
         vector = matrix[0, self._vector].tolist()
         scored = Scored(margin, 1.0 / (1.0 + math.exp(-margin)), vector, missing)
-        now_us = time.time_ns() // 1000
-        return self._writer.write(event, message.partition(), message.offset(), scored, now_us)
+        return self._writer.write(event, *place, scored, time.time_ns() // 1000)

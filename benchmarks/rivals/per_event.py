@@ -18,25 +18,24 @@ from benchmarks.rivals.parts import (
     Event,
     EventReader,
     OneScorer,
+    Place,
     Profiles,
 )
 from benchmarks.rivals.task import Task, given_task, one_by_one
 
 
 class Scorer:
-    """Score one event, from bytes to bytes."""
+    """Score one decoded event."""
 
     def __init__(self, task: Task) -> None:
-        self._reader = EventReader(task.event_schema_file)
         self._client = redis.Redis.from_url(task.redis_url)
         card, merchant = task.lookups
         self._prefixes = card.prefix, merchant.prefix
         self._card, self._merchant = Profiles(card), Profiles(merchant)
         self._one = OneScorer(task)
 
-    def score(self, message: Message) -> bytes:
-        """Score the message."""
-        event = self._reader.read(message.value())
+    def score(self, event: Event, place: Place) -> bytes:
+        """Score the event at this place."""
         for_card, for_merchant = self._prefixes
         # Both keys in one round trip, because two would take twice as long.
         values: Any = self._client.mget(
@@ -45,7 +44,7 @@ class Scorer:
         card, no_card = self._card.table(values[:1])
         merchant, no_merchant = self._merchant.table(values[1:])
         row = features(event, card[0].tolist(), merchant[0].tolist())
-        return self._one.score(message, event, row, int(no_card[0] + 2 * no_merchant[0]))
+        return self._one.score(place, event, row, int(no_card[0] + 2 * no_merchant[0]))
 
 
 def features(event: Event, card: list[float], merchant: list[float]) -> list[float]:
@@ -85,7 +84,12 @@ def features(event: Event, card: list[float], merchant: list[float]) -> list[flo
 
 def run(task: Task) -> None:
     """Run until a signal asks to stop."""
-    one_by_one(task, Scorer(task).score)
+    reader, scorer = EventReader(task.event_schema_file), Scorer(task)
+
+    def score(message: Message) -> bytes:
+        return scorer.score(reader.read(message.value()), (message.partition(), message.offset()))
+
+    one_by_one(task, score)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ class Scorer:
         """Score the message."""
         event = self._reader.read(message.value())
         row = self._sets.rows([event])[0]
-        return self._one.score(message, event, row, missing=0)
+        return self._one.score((message.partition(), message.offset()), event, row, missing=0)
 
 
 def run(task: Task) -> None:

@@ -55,7 +55,8 @@ def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def test_every_lock_is_known() -> None:
-    assert [*sorted(EXTRAS), "build.txt"] == sorted(LOCKS, key=lambda name: name == "build.txt")
+    others = {"build.txt", "peers.txt"}
+    assert sorted({*EXTRAS, *others}) == LOCKS
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -122,6 +123,14 @@ def test_only_backports_in_a_lock_depend_on_the_python_version(name: str) -> Non
     # Python has itself from 3.14 on; and a part of httpx2 for Python in a browser.
     reasoned = {"async-timeout", "backports-zstd", "httpx2-jsfetch"}
     assert marked <= reasoned, "they differ by Python: say here why"
+
+
+def test_the_peers_have_what_they_share_with_the_worker_in_its_version() -> None:
+    theirs, ours = pins("peers.txt", LINUX[0]), pins("cpu.txt", LINUX[0])
+    asked = (ROOT / "benchmarks" / "peers" / "requirements.in").read_text().splitlines()
+    shared = {name for name in asked if name in ours}
+    assert {"numpy", "xgboost-cpu", "fastavro"} <= shared
+    assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])

@@ -138,6 +138,20 @@ def test_the_proof_on_a_gpu_has_an_environment_of_its_own_and_needs_no_network(
     assert (clone / ".venv" / ".installed-cpu").exists()
 
 
+def test_the_peers_have_an_environment_of_their_own_only_when_they_are_measured(
+    clone: Path,
+) -> None:
+    make(clone, "bench")
+    assert not any("peers" in call for call in calls(clone))
+    assert make(clone, "bench", "SUITE=peers").returncode == 0
+    made, installed, measured = calls(clone)
+    assert made == "python -m venv --clear .venv-peers"
+    assert "install --require-hashes -r locks/peers.txt" in installed
+    assert measured == "python -m benchmarks --suite peers"
+    assert make(clone, "bench", "SUITE=peers").returncode == 0
+    assert calls(clone) == [measured]
+
+
 def another_python(clone: Path) -> str:
     python = clone / "another-python"
     python.write_text(PYTHON.replace("${VERSION:-3.99}", "3.98"))

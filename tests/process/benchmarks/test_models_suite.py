@@ -287,7 +287,7 @@ def test_taken_swaps_are_counted() -> None:
 
 
 def latency(p99: float) -> Latency:
-    return Latency(p50=p99 / 4, p99=p99, highest=2 * p99, events=9, lost=0, duplicates=0)
+    return Latency(p99 / 4, p99, None, 2 * p99, 9, 0, 1000.0, kept_up=True)
 
 
 def result(devices: tuple[str, ...] = ("cpu",)) -> dict[str, Any]:
@@ -367,7 +367,7 @@ def test_a_gpu_is_reported_beside_the_cpu() -> None:
 
 def test_a_result_is_shown_and_written_down(capsys: pytest.CaptureFixture[str]) -> None:
     table.show(result())
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     page = "\n".join(report.models(result(), "2026-11-25-models.json"))
     assert "2026-11-25-models.svg" in page
     for text in ("no GPU on this machine", "16,000", "1.50", "500,000", "400.0", "0.040"):

@@ -203,7 +203,7 @@ def test_the_last_line_says_what_was_asked_for() -> None:
 
 def test_a_result_is_shown_and_written_down(capsys: pytest.CaptureFixture[str]) -> None:
     table.show(result(), "sorted_sets")
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     page = "\n".join(report.features(result(), "2026-11-24-features.json"))
     assert "2026-11-24-features.svg" in page
     for text in ("833,333", "10,000", "0.65 GiB"):

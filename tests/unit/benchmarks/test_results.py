@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from benchmarks import report
 from benchmarks.__main__ import SUITES, main
 from benchmarks.agreement import same
-from benchmarks.latency.measure import Latency, latency_of
-from benchmarks.latency.watcher import number_of
+from benchmarks.latency.measure import Latency
 from benchmarks.options import RESULTS, Options
-from benchmarks.programs import RunError
 from benchmarks.summary import last_line, summarise
 from benchmarks.throughput import Measured
-from schemas.avro.encode.encoder import RecordEncoder
-from schemas.batch import Column, Kind
 
 ROOT = report.ROOT
 
@@ -50,39 +44,13 @@ def test_the_median_run_counts_and_the_spread_shows() -> None:
 def test_the_last_line_is_what_was_promised() -> None:
     runs = {"worker": [measured(75_000)], "hand_written": [measured(25_000)]}
     programs = summarise(runs, "hand_written")
-    latency = Latency(p50=6.123, p99=20.5, highest=40.0, events=9, lost=0, duplicates=0)
+    latency = Latency(6.123, 20.5, None, 40.0, 9, 0, 1000.0, kept_up=True)
     line = json.loads(json.dumps(last_line(programs, {"exactly_once": latency})))
     assert line == {
         "worker": 75_000,
         "hand_written": 25_000,
         "latency_ms": {"exactly_once": {"1000": {"p50": 6.12, "p99": 20.5}}},
     }
-
-
-def test_latency_is_of_the_events_after_the_warm_up() -> None:
-    sent = np.arange(10, dtype=np.int64) * 1_000_000
-    seen = sent + np.array([9] * 5 + [2, 2, 3, 4, 5]) * 1_000_000
-    counts = np.ones(10, np.int64)
-    counts[7] = 2
-    found = latency_of(sent, seen, counts, first=5)
-    assert (found.p50, found.highest, found.events, found.duplicates) == (3.0, 5.0, 5, 1)
-
-
-def test_a_lost_event_is_no_result() -> None:
-    times = np.ones(3, np.int64)
-    with pytest.raises(RunError, match="1 of 3"):
-        latency_of(times, times, np.array([1, 0, 1]), first=0)
-
-
-def test_a_score_tells_the_number_of_its_event() -> None:
-    schema = {
-        "type": "record",
-        "name": "S",
-        "fields": [{"name": "event_id", "type": "string"}],
-    }
-    encoder = RecordEncoder(schema, b"\x00\x00\x00\x00\x02")
-    ids = Column(Kind.STRING, pa.array(["tx000500000123"]), np.ones(1, np.bool_))
-    assert number_of(encoder.encode(1, {"event_id": ids})[0]) == 500_000_123
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Stream processors that do the same work as the worker, in environments of their own."""

@@ -1,0 +1,1 @@
+"""Memory of the worker through ten minutes of full load."""

@@ -1,0 +1,60 @@
+"""The short forms of the suites ``latency`` and ``soak``, with few cards in the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import population
+from benchmarks.__main__ import main
+from benchmarks.latency.suite import LOOKUPS
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True)
+def few_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "CARDS", 5_000)
+
+
+def measured(
+    suite: str, events: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a suite; return its last line and its result."""
+    arguments = ["--suite", suite, "--events", str(events), "--json", "--out", str(folder)]
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    (path,) = folder.glob(f"*-{suite}.json")
+    line: dict[str, Any] = json.loads(out.splitlines()[-1])
+    result: dict[str, Any] = json.loads(path.read_text())
+    return line, result
+
+
+def test_latency_has_all_programs_at_all_rates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, result = measured("latency", 600, tmp_path, capsys)
+    for pipeline in ("lookups", "handbook"):
+        for guarantee in ("exactly_once", "at_least_once"):
+            found = line[pipeline][guarantee]
+            assert list(found) == ["100", "1000", "5000"]
+            for programs in found.values():
+                assert programs.keys() == LOOKUPS.keys()
+                assert all(0 < one["p50"] <= one["p99"] for one in programs.values())
+    assert line["cold"].keys() == LOOKUPS.keys()
+    worker = result["cases"]["handbook"][0]["programs"]["worker"]
+    assert worker["events"] > 0
+    assert worker["duplicates"] == 0
+    assert len(list(tmp_path.glob("*-latency.svg"))) == 1
+
+
+def test_soak_has_a_slope_and_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line, result = measured("soak", 1_000, tmp_path, capsys)
+    assert line["standard_error"] >= 0
+    assert line["highest_mib"] > 50
+    assert line["events_per_s"] > 0
+    assert len(result["memory"]["block_means_mib"]) == 20
