@@ -19,7 +19,7 @@ from base.errors import (
 from tests.support.checkpoints import OUTBOX, output, refusal, use
 from tests.support.fakes import Clock, FakeProducer, kafka_error
 from worker.delivery.exactly_once import ExactlyOnce
-from worker.delivery.producers_in_turn import MARKERS_S
+from worker.delivery.producers_in_turn import IDLE_S, MARKERS_S
 from worker.delivery.reports import RecordsRefusedError
 
 TRANSACTION = ["begin_transaction", "produce_batch", "send_offsets_to_transaction"]
@@ -208,6 +208,24 @@ def test_suspect_producers_are_replaced_before_their_next_use_and_not_earlier() 
     assert rig.calls("init_transactions") == [1, 2, 0]
     assert rig.refreshed == 1
     assert len(rig.producers) == 6
+
+
+def test_a_producer_whose_connections_may_have_been_closed_is_replaced_before_its_next_use() -> (
+    None
+):
+    rig = Rig()
+    rig.checkpoint.open()
+    for _ in range(3):
+        assert rig.deliver(took_s=IDLE_S) == 0
+    assert rig.calls("init_transactions") == [0, 1, 2]
+    rig.deliver()
+    rig.clock.sleep(MARKERS_S / 2)
+    # The second has not been used since the start.
+    assert rig.deliver() == 1
+    assert rig.calls("init_transactions") == [0, 1, 2, 1]
+    rig.clock.sleep(IDLE_S + 1)
+    assert rig.deliver() == 0
+    assert rig.calls("init_transactions") == [0, 1, 2, 1, 0]
 
 
 def test_a_suspect_producer_that_cannot_be_replaced_sends_nothing() -> None:
