@@ -233,10 +233,12 @@ def check_transactions(settings: WorkerSettings) -> list[Finding]:
         return [skipped(TRANSACTIONS, "delivery.guarantee is at_least_once")]
     group, replica = settings.kafka.group, settings.replica or socket.gethostname()
     prefix = transactional_prefix(group)
-    for number in range(PRODUCERS):
-        # The id of a worker would fence it, even one that has not joined the group yet.
-        name = transactional_id(group, replica, number, check=True)
-        producer = make_producer(settings.kafka, _LIMITS, **{"transactional.id": name})
+    # The ids of a worker would fence it, even one that has not joined the group yet.
+    names = [transactional_id(group, replica, number, check=True) for number in range(PRODUCERS)]
+    producers = [
+        make_producer(settings.kafka, _LIMITS, **{"transactional.id": name}) for name in names
+    ]
+    for name, producer in zip(names, producers, strict=True):
         try:
             producer.init_transactions(settings.delivery.broker_timeout_s)
         except KafkaException as error:

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from base.errors import BatchAbortedError, OutcomeUnknownError
 from worker.delivery.checkpoint import Channel
 
-PRODUCERS = 3
+PRODUCERS = 4
 """Number of producers in turn; more gain nothing (measured: decision 20)."""
 MARKERS_S = 0.05
 """Time after a commit during which its markers may be outstanding (measured: decision 20)."""
