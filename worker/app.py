@@ -26,7 +26,7 @@ from worker.consume.poll import Poller
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import INPUT, Topics, describe_input, ids_from
 from worker.delivery.at_least_once import AtLeastOnce
-from worker.delivery.checkpoint import Checkpoint, Output
+from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
@@ -290,7 +290,7 @@ def _make_checkpoint(
     watchdog: Watchdog,
 ) -> Checkpoint:
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    output = Output(
+    destination = Destination(
         topics=(kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic),
         limits=limits,
         refresh_limits=limits.refresh,
@@ -299,7 +299,7 @@ def _make_checkpoint(
     )
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
-            output=output,
+            destination=destination,
             make_producer=lambda report: make_producer(kafka, limits(), on_delivery=report),
             consumer=consumer,
         )
@@ -308,7 +308,7 @@ def _make_checkpoint(
         name = transactional_id(kafka.group, replica, number)
         return make_producer(kafka, limits(), on_delivery=report, **{"transactional.id": name})
 
-    return ExactlyOnce(output=output, make_producer=make, replica=replica)
+    return ExactlyOnce(destination=destination, make_producer=make, replica=replica)
 
 
 def _announce(pipeline: Pipeline, replica: str, port: int) -> None:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.conftest import MakeTopic, SharedKafka
 from tests.oracles.topics import await_ended_transactions, read_to_end
-from worker.delivery.checkpoint import Output
+from worker.delivery.checkpoint import Destination
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import PRODUCERS
 from worker.delivery.publish import Outbox, SizeLimits
@@ -56,7 +56,7 @@ class Ground:
 
         kafka = self.kafka
         return ExactlyOnce(
-            output=Output(
+            destination=Destination(
                 topics=(kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic),
                 limits=lambda: LIMITS,
                 refresh_limits=lambda: None,
@@ -94,7 +94,7 @@ class Ground:
             channel.producer.begin_transaction()
             channel.publisher.publish(outbox, LIMITS)
             channel.producer.send_offsets_to_transaction(
-                checkpoint.output.offsets(outbox), outbox.group_metadata, BOUND_S
+                checkpoint.destination.offsets(outbox), outbox.group_metadata, BOUND_S
             )
             assert channel.producer.flush(BOUND_S) == 0
             os.kill(os.getpid(), signal.SIGKILL)

@@ -218,7 +218,7 @@ class Planted:
 
     def _send_offsets(self, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox) -> None:
         channel.producer.send_offsets_to_transaction(
-            checkpoint.output.offsets(outbox), outbox.group_metadata, _TIMEOUT_S
+            checkpoint.destination.offsets(outbox), outbox.group_metadata, _TIMEOUT_S
         )
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from base.errors import DeliveryError
 from tests.support.fakes import FakeProducer
-from worker.delivery.checkpoint import Checkpoint, Output
+from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.process.watchdog import Watchdog
 
@@ -35,10 +35,10 @@ class Guards(Watchdog):
             yield
 
 
-def output(
+def destination(
     watchdog: Watchdog | None = None, refresh: Callable[[], object] = lambda: None
-) -> Output:
-    return Output(
+) -> Destination:
+    return Destination(
         topics=("in", "scores", "dead"),
         limits=lambda: LIMITS,
         refresh_limits=refresh,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError, DeliveryFatalError, OutcomeUnknownError
-from worker.delivery.checkpoint import Channel, Output, with_remedy
+from worker.delivery.checkpoint import Channel, Destination, with_remedy
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.delivery.reports import (
     FAILED_BY_ANOTHER_RECORD,
@@ -26,19 +26,19 @@ class AtLeastOnce:
     A crash between the two steps may repeat scores, but loses none.
 
     Attributes:
-        output: Topics and bounds.
+        destination: Topics and bounds.
         make_producer: Makes a producer; takes a function that is called for each score that was
             not written.
         consumer: Consumer that commits the offsets.
     """
 
-    output: Output
+    destination: Destination
     make_producer: Callable[[OnFailure], Producer]
     consumer: Consumer
     _channel: Channel | None = field(default=None, init=False)
 
     def limits(self) -> SizeLimits:
-        return self.output.limits()
+        return self.destination.limits()
 
     def open(self) -> None:
         """Replace the producer.
@@ -47,13 +47,13 @@ class AtLeastOnce:
             KafkaException: The brokers do not answer.
         """
         self.close()
-        self.output.refresh_limits()
-        self._channel = self.output.channel(self.make_producer)
+        self.destination.refresh_limits()
+        self._channel = self.destination.channel(self.make_producer)
 
     def suspect(self) -> None:
         if self._channel is not None:
             self.close()
-            self._channel = self.output.channel(self.make_producer)
+            self._channel = self.destination.channel(self.make_producer)
 
     def close(self) -> None:
         if self._channel is not None:
@@ -65,7 +65,11 @@ class AtLeastOnce:
             raise OutcomeUnknownError("no producer is open")
         producer, reports = self._channel.producer, self._channel.reports
         reports.clear()
-        limits, timeout_s, watchdog = self.limits(), self.output.timeout_s, self.output.watchdog
+        limits, timeout_s, watchdog = (
+            self.limits(),
+            self.destination.timeout_s,
+            self.destination.watchdog,
+        )
         try:
             for group in (outbox, *outbox.isolated_groups):
                 self._channel.publisher.publish(group, limits)
@@ -83,7 +87,7 @@ class AtLeastOnce:
             raise OutcomeUnknownError(with_remedy(reason)) from error
 
     def _commit(self, outbox: Outbox) -> None:
-        offsets = self.output.offsets(outbox)
+        offsets = self.destination.offsets(outbox)
         try:
             answers = self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:

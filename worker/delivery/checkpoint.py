@@ -87,7 +87,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Output:
+class Destination:
     """Topics and bounds that both guarantees share.
 
     Attributes:

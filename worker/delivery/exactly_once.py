@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from worker.delivery.checkpoint import Channel, Output, with_remedy
+from worker.delivery.checkpoint import Channel, Destination, with_remedy
 from worker.delivery.producers_in_turn import PRODUCERS, ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.delivery.reports import REFUSED_CODES, OnFailure, RecordsRefusedError
@@ -27,7 +27,7 @@ class ExactlyOnce:
     """One transaction per micro-batch, fenced by the group metadata of its own poll.
 
     Args:
-        output: Topics and bounds.
+        destination: Topics and bounds.
         make_producer: Makes the producer with a number; takes a function that is called for each
             score that was not written.
         replica: Name of the worker in its group; part of the transactional ids.
@@ -38,22 +38,22 @@ class ExactlyOnce:
     def __init__(
         self,
         *,
-        output: Output,
+        destination: Destination,
         make_producer: Callable[[int, OnFailure], Producer],
         replica: str,
         count: int = PRODUCERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.output: Final = output
+        self.destination: Final = destination
         self._replica = replica
 
         def make(number: int) -> Channel:
-            return output.channel(lambda report: make_producer(number, report))
+            return destination.channel(lambda report: make_producer(number, report))
 
         self.producers: Final = ProducersInTurn(make, self._initialise, count, clock)
 
     def limits(self) -> SizeLimits:
-        return self.output.limits()
+        return self.destination.limits()
 
     def open(self) -> None:
         """Settle open transactions: the brokers complete or abort those of earlier producers.
@@ -64,7 +64,7 @@ class ExactlyOnce:
         """
         # All of them: the others keep to limits that may have changed.
         self.producers.suspect()
-        self.output.refresh_limits()
+        self.destination.refresh_limits()
         self.producers.open()
 
     def suspect(self) -> None:
@@ -84,28 +84,28 @@ class ExactlyOnce:
                 raise self._failed(channel, error) from error
 
     def _initialise(self, producer: Producer) -> None:
-        output = self.output
+        destination = self.destination
         try:
-            with output.watchdog.guard("list_topics"):
+            with destination.watchdog.guard("list_topics"):
                 # Waits for a broker. Without one, init_transactions looks for the coordinator only
                 # every 500 ms. The first transaction needs the topic's metadata anyway.
-                producer.list_topics(output.topics[1], output.timeout_s)
-            with output.watchdog.guard("init_transactions"):
-                producer.init_transactions(output.timeout_s)
+                producer.list_topics(destination.topics[1], destination.timeout_s)
+            with destination.watchdog.guard("init_transactions"):
+                producer.init_transactions(destination.timeout_s)
         except KafkaException as error:
             if _is_final(error.args[0]):
                 raise self._final("init_transactions", error.args[0]) from error
             raise
 
     def _transact(self, channel: Channel, outbox: Outbox) -> None:
-        producer, timeout_s = channel.producer, self.output.timeout_s
+        producer, timeout_s = channel.producer, self.destination.timeout_s
         producer.begin_transaction()
         self._publish(channel, outbox)
-        with self.output.watchdog.guard("send_offsets_to_transaction"):
+        with self.destination.watchdog.guard("send_offsets_to_transaction"):
             producer.send_offsets_to_transaction(
-                self.output.offsets(outbox), outbox.group_metadata, timeout_s
+                self.destination.offsets(outbox), outbox.group_metadata, timeout_s
             )
-        with self.output.watchdog.guard("commit_transaction"):
+        with self.destination.watchdog.guard("commit_transaction"):
             producer.commit_transaction(timeout_s)
 
     def _publish(self, channel: Channel, outbox: Outbox) -> None:
@@ -127,7 +127,7 @@ class ExactlyOnce:
 
         `flush` is not usable: after a refused record the client stops sending.
         """
-        producer, until = channel.producer, time.monotonic() + self.output.timeout_s
+        producer, until = channel.producer, time.monotonic() + self.destination.timeout_s
         while len(producer) and not channel.reports.all():
             if time.monotonic() > until:
                 raise OutcomeUnknownError(f"{len(producer)} records were not acknowledged in time")
@@ -156,8 +156,8 @@ class ExactlyOnce:
     def _abort(self, producer: Producer) -> None:
         """Abort now: during a drain, no new producer would do it before the next start."""
         try:
-            with self.output.watchdog.guard("abort_transaction"):
-                producer.abort_transaction(self.output.timeout_s)
+            with self.destination.watchdog.guard("abort_transaction"):
+                producer.abort_transaction(self.destination.timeout_s)
         except KafkaException as error:
             if _is_final(error.args[0]):
                 raise self._final("abort_transaction", error.args[0]) from error

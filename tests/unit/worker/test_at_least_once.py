@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from tests.support.checkpoints import OUTBOX, Guards, Tell, output, refusal, use
+from tests.support.checkpoints import OUTBOX, Guards, Tell, destination, refusal, use
 from tests.support.fakes import FakeConsumer, FakeMessage, FakeProducer, kafka_error
 from worker.delivery.at_least_once import AtLeastOnce
 from worker.delivery.publish import OutputGroup
@@ -30,7 +30,7 @@ class AtLeast:
             return use(self.producer, tell)
 
         self.checkpoint = AtLeastOnce(
-            output=output(watchdog),
+            destination=destination(watchdog),
             make_producer=make,
             consumer=cast("Any", self.consumer),
         )

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from tests.support.checkpoints import METADATA, OUTBOX, Guards, output, refusal, use
+from tests.support.checkpoints import METADATA, OUTBOX, Guards, destination, refusal, use
 from tests.support.fakes import FakeProducer, Sent, kafka_error
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import OutputGroup
@@ -36,7 +36,7 @@ REFUSALS = [
 def exactly_once(*producers: FakeProducer, watchdog: Watchdog | None = None) -> ExactlyOnce:
     made = iter(producers)
     return ExactlyOnce(
-        output=output(watchdog),
+        destination=destination(watchdog),
         make_producer=lambda _, told: use(next(made), told),
         replica="host-0",
         count=1,

@@ -16,7 +16,7 @@ from base.errors import (
     DeliveryFatalError,
     OutcomeUnknownError,
 )
-from tests.support.checkpoints import OUTBOX, output, refusal, use
+from tests.support.checkpoints import OUTBOX, destination, refusal, use
 from tests.support.fakes import Clock, FakeProducer, kafka_error
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import IDLE_S, MARKERS_S
@@ -56,7 +56,7 @@ class Rig:
         self.refreshed = 0
         self.during: Callable[[str], None] = lambda _: None
         self.checkpoint = ExactlyOnce(
-            output=output(refresh=self._refresh),
+            destination=destination(refresh=self._refresh),
             make_producer=self._make,
             replica="host-0",
             count=count,

@@ -19,7 +19,7 @@ from tests.support.fakes import FakeConsumer, FakeProducer, Sent
 from tests.support.loop_harness import LoopHarness, sample
 from worker.delivery.answers import Answers
 from worker.delivery.at_least_once import AtLeastOnce
-from worker.delivery.checkpoint import Checkpoint, Output
+from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
 from worker.process.watchdog import Watchdog
@@ -58,7 +58,7 @@ class Refusing(LoopHarness):
             return self.producers[-1]
 
         def checkpoint(consumer: FakeConsumer) -> Checkpoint:
-            output = Output(
+            destination = Destination(
                 topics=("in", "scores", "dead"),
                 limits=lambda: limits,
                 refresh_limits=lambda: None,
@@ -66,9 +66,11 @@ class Refusing(LoopHarness):
                 watchdog=Watchdog(100.0),
             )
             if guarantee == "exactly_once":
-                return ExactlyOnce(output=output, make_producer=producer, replica="host-0")
+                return ExactlyOnce(
+                    destination=destination, make_producer=producer, replica="host-0"
+                )
             return AtLeastOnce(
-                output=output, make_producer=producer, consumer=cast("Any", consumer)
+                destination=destination, make_producer=producer, consumer=cast("Any", consumer)
             )
 
         super().__init__(records, batch, real=checkpoint)
